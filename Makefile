@@ -1,0 +1,55 @@
+# One command a task; every one of them first brings .venv and the extension up to date.
+PYTHON ?= python3
+CXX ?= g++
+ENV := .venv
+BIN := $(ENV)/bin
+NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit.py $(wildcard csrc/*)
+AGAIN := and run the same command again.
+
+.PHONY: test demo hooks lint sanitize bench clean
+
+test: $(ENV)/.built
+	$(BIN)/python -m pytest
+
+demo: $(ENV)/.built
+	$(BIN)/python examples/adding_problem.py --quick
+
+bench: $(ENV)/.built
+	$(BIN)/python -m benchmarks.cells
+
+hooks: $(ENV)/.built
+	$(BIN)/pre-commit run --all-files
+
+lint: $(ENV)/.built
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/clang-format --dry-run --Werror csrc/*
+
+# The kernels' tests over a build with the address and undefined-behaviour sanitizers. Python itself never frees all it
+# holds, so leaks are not looked for; -S keeps the editable install out of the way of the sanitized one.
+sanitize: $(ENV)/.built
+	$(BIN)/python -m pip install -qq -c constraints-dev.txt --no-build-isolation --no-deps --upgrade --target build/sanitize \
+		-C build-dir=build/sanitize-cmake -C cmake.build-type=Debug -C cmake.define.LONGSPAN_SANITIZE=ON .
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	PYTHONPATH=build/sanitize:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	$(BIN)/python -S $(BIN)/pytest --capture=sys tests/kernels
+
+clean:
+	rm -rf $(ENV) build dist
+
+$(ENV)/.tools: pyproject.toml constraints-dev.txt
+	@command -v $(CXX) >/dev/null || { echo "longspan needs a C++17 compiler: install g++ (Debian: apt-get install g++;" \
+		"Fedora: dnf install gcc-c++; macOS: xcode-select --install) $(AGAIN)"; exit 1; }
+	@$(PYTHON) -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { echo "longspan needs" \
+		"Python 3.10 or newer with venv: install it (Debian: apt-get install python3-venv; Fedora: dnf install python3;" \
+		"macOS: brew install python) or name one (make PYTHON=python3.12) $(AGAIN)"; exit 1; }
+	$(PYTHON) -m venv $(ENV)
+	$(BIN)/python -m pip install -qq -c constraints-dev.txt torch scikit-build-core nanobind cmake ninja
+	@touch $@
+
+# Without build isolation the build keeps its folder and its objects from one change to the next.
+$(ENV)/.built: $(ENV)/.tools $(NATIVE)
+	$(BIN)/python -m pip install -qq -c constraints-dev.txt --no-build-isolation -e '.[dev]'
+	@touch $@

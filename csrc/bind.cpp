@@ -1,0 +1,205 @@
+// What Python sees of the kernels: plans, sizes, a forward and a backward call over plain addresses.
+//
+// No tensor type crosses the border, only addresses and sizes that kernels/cpu.py has checked: one build serves every
+// PyTorch.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "call.h"
+#include "plan.h"
+
+#define LONGSPAN_DRIVER(isa)          \
+  namespace isa {                     \
+  const longspan::Driver* driver();   \
+  }
+#if defined(LS_X86)
+LONGSPAN_DRIVER(avx512)
+LONGSPAN_DRIVER(avx2)
+LONGSPAN_DRIVER(baseline)
+#elif defined(__aarch64__)
+LONGSPAN_DRIVER(neon)
+#else
+LONGSPAN_DRIVER(baseline)
+#endif
+
+namespace nb = nanobind;
+using longspan::Call;
+using longspan::CellEntry;
+using longspan::CellTable;
+using longspan::Driver;
+using longspan::Plan;
+using longspan::PlanStore;
+using longspan::ZoneRate;
+
+namespace {
+
+// Widest first.
+const std::vector<const Driver*>& drivers() {
+#if defined(LS_X86)
+  static const std::vector<const Driver*> all = {avx512::driver(), avx2::driver(), baseline::driver()};
+#elif defined(__aarch64__)
+  static const std::vector<const Driver*> all = {neon::driver()};
+#else
+  static const std::vector<const Driver*> all = {baseline::driver()};
+#endif
+  return all;
+}
+
+const Driver& driver(const std::string& name) {
+  for (const Driver* d : drivers())
+    if (name == d->name) return *d;
+  throw std::invalid_argument("no instruction set " + name);
+}
+
+std::vector<std::string> instruction_sets() {
+  std::vector<std::string> names;
+  for (const Driver* d : drivers())
+    if (d->runs_here()) names.push_back(d->name);
+  return names;
+}
+
+uintptr_t cell(const std::string& isa, const std::string& name) {
+  const Driver& d = driver(isa);
+  for (int i = 0; i < d.cells; i++)
+    if (name == d.entries[i]->f32->name) return reinterpret_cast<uintptr_t>(d.entries[i]);
+  return 0;
+}
+
+PlanStore* make_plan(int64_t T, int64_t B, uintptr_t lengths, uintptr_t mask, int64_t mask_t, int64_t mask_b,
+                     uintptr_t reset, int64_t reset_t, int64_t reset_b, bool backwards, bool time_major) {
+  return new PlanStore(T, B, reinterpret_cast<const int64_t*>(lengths),
+                       {reinterpret_cast<const uint8_t*>(mask), mask_t, mask_b},
+                       {reinterpret_cast<const uint8_t*>(reset), reset_t, reset_b}, backwards, time_major);
+}
+
+// Takes addresses from a Python sequence one after the other, in the order in which kernels/cpu.py lists them.
+struct Addresses {
+  const std::vector<uintptr_t>& all;
+  size_t at = 0;
+  template <class P>
+  void operator()(P*& to) {
+    to = reinterpret_cast<P*>(all.at(at++));
+  }
+  template <class P>
+  void operator()(P* (&to)[longspan::MAX_STATES], int n) {
+    for (int i = 0; i < n; i++) (*this)(to[i]);
+  }
+};
+
+template <class T>
+const CellTable<T>* table_of(uintptr_t entry);
+template <>
+const CellTable<float>* table_of(uintptr_t entry) {
+  return reinterpret_cast<const CellEntry*>(entry)->f32;
+}
+template <>
+const CellTable<double>* table_of(uintptr_t entry) {
+  return reinterpret_cast<const CellEntry*>(entry)->f64;
+}
+
+// sizes: I, H, R, out_step, gate_rows, threads, dx_add.
+template <class T>
+Call<T> make_call(uintptr_t entry, const Plan& plan, const std::vector<int64_t>& sizes,
+                  const std::vector<uintptr_t>& addresses, const std::vector<double>& rates, ZoneRate* zone) {
+  Call<T> c = {};
+  c.cell = table_of<T>(entry), c.plan = &plan;
+  c.I = sizes.at(0), c.H = sizes.at(1), c.R = sizes.at(2), c.out_step = sizes.at(3), c.gate_rows = sizes.at(4);
+  c.threads = int(sizes.at(5)), c.dx_add = sizes.at(6) != 0;
+  const int S = c.cell->S;
+  Addresses next{addresses};
+  next(c.x), next(c.w), next(c.r), next(c.bx), next(c.br), next(c.p), next(c.proj);
+  next(c.norm_x), next(c.norm_r), next(c.norm_c), next(c.norm_c_bias), next(c.drop);
+  next(c.out), next(c.gates), next(c.saved);
+  next(c.state, S), next(c.last, S);
+  for (int i = 0; i < S; i++) {
+    next(zone[i].mask);
+    if (rates.empty()) continue;
+    zone[i].on = rates.at(size_t(i)) >= 0, zone[i].rate = rates[size_t(i)], zone[i].width = int(i == 0 ? c.R : c.H);
+  }
+  c.zone = rates.empty() ? nullptr : zone;
+  if (next.at == addresses.size()) return c;
+  next(c.dout), next(c.dx), next(c.dw), next(c.dr), next(c.dbx), next(c.dbr), next(c.dp), next(c.dproj);
+  next(c.dnorm_x), next(c.dnorm_r), next(c.dnorm_c), next(c.dnorm_c_bias);
+  next(c.dlast, S), next(c.dstate, S);
+  return c;
+}
+
+enum Verb { FORWARD, BACKWARD };
+
+template <class T>
+void run(const Driver& d, Verb verb, uintptr_t entry, const PlanStore& plan, const std::vector<int64_t>& sizes,
+         const std::vector<uintptr_t>& addresses, const std::vector<double>& rates) {
+  ZoneRate zone[longspan::MAX_STATES];
+  const Call<T> c = make_call<T>(entry, plan.plan, sizes, addresses, rates, zone);
+  nb::gil_scoped_release free;
+  if constexpr (sizeof(T) == 4)
+    (verb == FORWARD ? d.forward32 : d.backward32)(c);
+  else
+    (verb == FORWARD ? d.forward64 : d.backward64)(c);
+}
+
+template <Verb VERB>
+void call(const std::string& isa, bool f64, uintptr_t entry, const PlanStore& plan, const std::vector<int64_t>& sizes,
+          const std::vector<uintptr_t>& addresses, const std::vector<double>& rates) {
+  if (f64)
+    run<double>(driver(isa), VERB, entry, plan, sizes, addresses, rates);
+  else
+    run<float>(driver(isa), VERB, entry, plan, sizes, addresses, rates);
+}
+
+// How many numbers a training call saves for its backward pass, for each packed row.
+int64_t saved_per_row(const std::string& isa, bool f64, uintptr_t entry, int64_t I, int64_t H, int64_t R, bool norm,
+                      bool proj, bool zoned) {
+  static const ZoneRate some_zone[longspan::MAX_STATES];
+  static const Plan no_plan = {};
+  auto sized = [&](auto c) {
+    typedef typename std::decay<decltype(*c.x)>::type T;
+    static const T present = 0;
+    c.cell = table_of<T>(entry), c.plan = &no_plan, c.I = I, c.H = H, c.R = R;
+    if (norm) c.norm_x = &present;
+    if (proj) c.proj = &present;
+    if (zoned) c.zone = some_zone;
+    return c;
+  };
+  return f64 ? driver(isa).saved64(sized(Call<double>{})) : driver(isa).saved32(sized(Call<float>{}));
+}
+
+struct Peak {
+  const Driver* driver;
+  std::vector<double> each;
+};
+
+// GFLOP/s of float32 multiply-adds that `threads` threads reach together on registers and the nearest cache.
+double peak_gflops(int threads, const std::string& isa) {
+  Peak p{&driver(isa.empty() ? instruction_sets().at(0) : isa), std::vector<double>(size_t(threads))};
+  nb::gil_scoped_release free;
+  longspan::parallel(threads, [](void* d, int i) {
+    Peak& q = *static_cast<Peak*>(d);
+    q.each[size_t(i)] = q.driver->peak(0.2);
+  }, &p);
+  double sum = 0;
+  for (double g : p.each) sum += g;
+  return sum;
+}
+
+}  // namespace
+
+NB_MODULE(_core, m) {
+  nb::class_<PlanStore>(m, "Plan")
+      .def_prop_ro("steps", [](const PlanStore& s) { return s.plan.steps; })
+      .def_prop_ro("total", [](const PlanStore& s) { return s.plan.total; });
+  m.def("plan", make_plan, nb::rv_policy::take_ownership);
+  m.def("instruction_sets", instruction_sets);
+  m.def("cell", cell);
+  m.def("flags", [](const std::string& isa) { return std::string(driver(isa).flags); });
+  m.def("saved_per_row", saved_per_row);
+  m.def("forward", call<FORWARD>);
+  m.def("backward", call<BACKWARD>);
+  m.def("peak_gflops", peak_gflops, nb::arg("threads") = 1, nb::arg("isa") = "");
+  m.attr("ABI") = longspan::ABI;
+}

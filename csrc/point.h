@@ -1,0 +1,198 @@
+// The pointwise part of a cell's step over a tile of rows: loads, the cell's own equations, zoneout, stores.
+#pragma once
+#include "call.h"
+#include "simd.h"
+
+namespace LS_ISA {
+namespace {
+
+using longspan::CellTable;
+using longspan::PointBackward;
+using longspan::PointForward;
+using longspan::ZoneRate;
+
+enum Part { WHOLE, HALF_C, HALF_H };  // a layer-normalised step comes in two halves
+
+// The share of the previous state that zoneout keeps: 0 or 1 by the mask, or the rate.
+template <class T>
+LS_INLINE V<T> kept(const ZoneRate& z, int64_t row, int j, int valid) {
+  if (!z.mask) return V<T>(z.rate);
+  T a[V<T>::lanes] = {};
+  const uint8_t* m = z.mask + row * z.width + j;
+  for (int i = 0; i < valid; i++) a[i] = T(m[i]);
+  return V<T>::load(a);
+}
+
+constexpr int some(int n) { return n > 0 ? n : 1; }
+
+template <class C, Part PART, class T>
+LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
+  typedef V<T> W;
+  constexpr int G = C::G, S = C::S, P = C::P, K = C::K, L = W::lanes;
+  const int j = u * L;
+  W x[G], r[G], s[S], p[some(P)], n[S], y[some(K)], g[G];
+  T* ny = q.n[m] + j;
+  T* yy = q.y ? q.y[m] + (ptrdiff_t)u * q.Ky * L : nullptr;
+  for (int i = 0; i < G; i++) x[i] = W::load(q.x[m] + (u * G + i) * L);
+  if (C::recurrent)
+    for (int i = 0; i < G; i++) r[i] = W::load(q.r[m] + ((u - q.r_unit0) * G + i) * L);
+  for (int i = 0; i < S; i++) s[i] = W::load(q.s[m] + i * q.Hp + j);
+  for (int i = 0; i < P; i++) p[i] = W::load(q.p + i * q.Hp + j);
+  if constexpr (PART == WHOLE) C::forward(x, r, s, p, n, y, g);
+  if constexpr (PART == HALF_C) {
+    // each half sets its own; the rest passes through
+    for (int i = 0; i < K; i++) y[i] = W(0.0);
+    for (int i = 0; i < G; i++) g[i] = W(0.0);
+    C::forward_c(x, r, s, p, n, y, g);
+  }
+  if constexpr (PART == HALF_H) {
+    // what the first half made: the raw states (before zoneout), the saved values and the gates
+    for (int i = 1; i < S; i++) n[i] = W::load(ny + i * q.Hp);
+    for (int i = 0; i < K; i++) y[i] = W::load(yy + i * L);
+    for (int i = 0; i < G; i++)
+      g[i] = q.gates ? W::load(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid) : W(0.0);
+    C::forward_h(x, r, s, p, W::load(q.nc[m] + j), n, y, g);
+  }
+  if (yy)
+    for (int i = 0; i < K; i++) y[i].store(yy + i * L);
+  if (q.gates)
+    for (int i = 0; i < G; i++) g[i].store(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid);
+  if (PART == HALF_C) {
+    for (int i = 1; i < S; i++) n[i].store(ny + i * q.Hp);
+    return;
+  }
+  if (q.zone) {
+    if (yy)
+      for (int i = 0; i < S; i++) n[i].store(yy + (q.Ky - S + i) * L);
+    for (int i = 0; i < S; i++)
+      if (q.zone[i].on && (i > 0 || q.out)) n[i] = n[i] + kept<T>(q.zone[i], q.row[m], j, valid) * (s[i] - n[i]);
+  }
+  for (int i = 0; i < S; i++) n[i].store(ny + i * q.Hp);
+  if (q.gates)
+    for (int i = 1; i < S; i++) n[i].store(q.gates + (G + i - 1) * q.gates_step + q.row[m] * q.H + j, valid);
+  if (q.out) n[0].store(q.out + q.row[m] * q.out_step + j, valid);
+  if (q.a) {
+    W h = q.resets && q.resets[m] ? W(C::initial(0)) : n[0];
+    (q.drop ? h * W::load(q.drop[m] + j) : h).store(q.a[m] + j);
+  }
+}
+
+template <class C, Part PART, class T>
+LS_INLINE void backward_unit(const PointBackward<T>& q, int m, int u, int valid) {
+  typedef V<T> W;
+  constexpr int G = C::G, S = C::S, P = C::P, K = C::K, L = W::lanes;
+  const int j = u * L;
+  W y[some(K)], s[S], p[some(P)], n[S], d[S], keep[S], dx[G], dr[G], ds[S], dp[some(P)];
+  const T* yy = q.y[m] + (ptrdiff_t)u * q.Ky * L;
+  T* carry = q.d[m] + j;
+  for (int i = 0; i < K; i++) y[i] = W::load(yy + i * L);
+  for (int i = 0; i < P; i++) p[i] = W::load(q.p + i * q.Hp + j);
+  for (int i = 0; i < S; i++) {
+    s[i] = W::load(q.s[m] + i * q.Hp + j);
+    n[i] = q.zone ? W::load(yy + (q.K + i) * L) : W::load(q.n[m] + i * q.Hp + j);
+    d[i] = W::load(carry + i * q.Hp);
+  }
+  if (m < q.live && !(q.fresh && q.fresh[m])) {
+    const W h = W::load(q.acc[m] + (u - q.acc_unit0) * L);
+    d[0] = d[0] + (q.drop ? h * W::load(q.drop[m] + j) : h);
+  }
+  if (q.dout) d[0] = d[0] + W::load(q.dout + q.row[m] * q.dout_step + j, valid);
+  if (q.zone)
+    for (int i = 0; i < S; i++) {
+      keep[i] = W(0.0);
+      if (!q.zone[i].on) continue;
+      const W z = kept<T>(q.zone[i], q.row[m], j, valid);
+      keep[i] = z * d[i];
+      d[i] = d[i] - keep[i];
+    }
+  if constexpr (PART == WHOLE) {
+    C::backward(y, s, p, n, d, dx, dr, ds, dp);
+  } else {
+    W dn[S], dnc;
+    C::backward_h(y, s, p, n, W::load(q.nc[m] + j), d[0], dx, dr, ds, dp, dn, dnc);
+    if (PART == HALF_H) return dnc.store(q.dnc[m] + j);
+    for (int i = 1; i < S; i++) d[i] = d[i] + dn[i];
+    d[C::C] = d[C::C] + W::load(q.dc[m] + j);
+    C::backward_c(y, s, p, n, d, dx, dr, ds, dp);
+  }
+  if (q.zone)
+    for (int i = 0; i < S; i++) ds[i] = ds[i] + keep[i];
+  const bool reset = q.resets && q.resets[m];
+  for (int i = 0; i < S; i++) (reset ? W(0.0) : ds[i]).store(carry + i * q.Hp);
+  if (valid < L) {  // lanes beyond H: whatever the equations made of their zeros stays out of the sums
+    T a[L] = {};
+    for (int i = 0; i < valid; i++) a[i] = 1;
+    const W one = W::load(a);
+    for (int i = 0; i < G; i++) dx[i] = pick<T>(one.v == one.v + one.v, W(0.0), dx[i]);
+    for (int i = 0; i < G; i++) dr[i] = pick<T>(one.v == one.v + one.v, W(0.0), dr[i]);
+  }
+  T* to = q.dx + u * q.dx_unit + m * q.dx_row;
+  for (int i = 0; i < G; i++) dx[i].store(to + i * L);
+  if (q.dr) {
+    to = q.dr + u * q.dr_unit + m * q.dr_row;
+    for (int i = 0; i < G; i++) dr[i].store(to + i * L);
+  }
+  if (P && q.dp) {
+    to = q.dp + u * q.dp_unit + m * q.dp_row;
+    for (int i = 0; i < P; i++) dp[i].store(to + i * L);
+  }
+}
+
+template <class C, Part PART, class T>
+void forward_tile(const PointForward<T>& q) {
+  constexpr int L = V<T>::lanes;
+  for (int m = 0; m < q.rows; m++)
+    for (int u = q.unit0; u < q.unit0 + q.units; u++) {
+      const int valid = q.H - u * L < L ? q.H - u * L : L;
+      if (valid == L)
+        forward_unit<C, PART>(q, m, u, L);
+      else
+        forward_unit<C, PART>(q, m, u, valid);
+    }
+}
+
+template <class C, Part PART, class T>
+void backward_tile(const PointBackward<T>& q) {
+  constexpr int L = V<T>::lanes;
+  for (int m = 0; m < q.rows; m++)
+    for (int u = q.unit0; u < q.unit0 + q.units; u++) {
+      const int valid = q.H - u * L < L ? q.H - u * L : L;
+      if (valid == L)
+        backward_unit<C, PART>(q, m, u, L);
+      else
+        backward_unit<C, PART>(q, m, u, valid);
+    }
+}
+
+struct NoNorm {};  // the second description of a cell without a state c
+
+template <class C, class N, class T>
+CellTable<T> cell_table() {
+  CellTable<T> t = {};
+  t.name = C::name, t.G = C::G, t.S = C::S, t.P = C::P, t.K = C::K, t.C = C::C;
+  t.shared = C::shared, t.reads_h = C::reads_h, t.recurrent = C::recurrent;
+  for (int i = 0; i < C::S; i++) t.initial[i] = C::initial(i);
+  t.forward = forward_tile<C, WHOLE, T>;
+  t.backward = backward_tile<C, WHOLE, T>;
+  if constexpr (!__is_same(N, NoNorm)) {
+    t.norm_K = N::K;
+    t.forward_c = forward_tile<N, HALF_C, T>;
+    t.forward_h = forward_tile<N, HALF_H, T>;
+    t.backward_h = backward_tile<N, HALF_H, T>;
+    t.backward_c = backward_tile<N, HALF_C, T>;
+  }
+  return t;
+}
+
+template <class C, class N>
+struct Entry {
+  static const longspan::CellEntry* get() {
+    static const CellTable<float> f32 = cell_table<C, N, float>();
+    static const CellTable<double> f64 = cell_table<C, N, double>();
+    static const longspan::CellEntry e = {longspan::ABI, &f32, &f64};
+    return &e;
+  }
+};
+
+}  // namespace
+}  // namespace LS_ISA

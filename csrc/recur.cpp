@@ -1,0 +1,1328 @@
+// The time loop over any cell, forward and backward: compiled once for each instruction set (-DLS_ISA=... -DLS_BYTES=...).
+//
+// Inside, gates lie in blocks (U, G, L): for each unit (a vector of hidden numbers) its G gates side by side, padded with
+// zeros to whole vectors. Two ways to share the work among threads: by rows, when there are enough of them, with no
+// barrier inside a sequence; by units, with one barrier a step, when there are few. Every sum is taken in one fixed order,
+// so the answer depends on neither.
+#include <time.h>
+
+#include "gemm.h"
+#include "point.h"
+
+namespace LS_ISA {
+namespace {
+#include "cells.inc"
+}
+}  // namespace LS_ISA
+
+namespace LS_ISA {
+namespace {
+
+using longspan::Barrier;
+using longspan::Call;
+using longspan::HOLD;
+using longspan::Plan;
+using longspan::Strided;
+
+template <class N> LS_INLINE N least(N a, N b) { return a < b ? a : b; }
+template <class N> LS_INLINE N most(N a, N b) { return a > b ? a : b; }
+LS_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// ---- sizes ----------------------------------------------------------------------------------------------------------
+
+// All the sizes of a call, and where its saved numbers lie.
+template <class T>
+struct Shape {
+  static constexpr int L = V<T>::lanes;
+  int G, S, P, K, Ky, H, U, Hp, I, R, Rp, N, NL;  // N vectors of gates, NL numbers
+  int panel_units;                               // units whose gates fill whole groups of vectors
+  bool norm, norm_c, proj, zoned, fused;
+  int64_t total;
+  int64_t states, values, x_hat, r_hat, x_rstd, r_rstd;  // offsets in the saved numbers
+  int64_t saved_per_row;
+
+  explicit Shape(const Call<T>& c) {
+    const CellTable<T>& cell = *c.cell;
+    G = cell.G, S = cell.S, P = cell.P, H = int(c.H), I = int(c.I), R = int(c.R);
+    norm = c.norm_x != nullptr, norm_c = norm && cell.C >= 0, proj = c.proj != nullptr, zoned = c.zone != nullptr;
+    K = norm_c ? cell.norm_K : cell.K;
+    Ky = K + (zoned ? S : 0);
+    U = int(ceil_div(H, L)), Hp = U * L, Rp = int(ceil_div(R, L)) * L, N = U * G, NL = N * L;
+    panel_units = G % GROUP == 0 ? 1 : G % 2 == 0 ? 2 : GROUP;
+    fused = !norm && !proj;
+    total = c.plan->total;
+    states = 0, values = states + total * S * Hp, x_hat = values + total * Ky * Hp;
+    r_hat = x_hat + (norm ? total * NL : 0), x_rstd = r_hat + (norm ? total * NL : 0);
+    r_rstd = x_rstd + (norm ? total : 0);
+    saved_per_row = (S + Ky) * Hp + (norm ? 2 * NL + 2 : 0);
+  }
+};
+
+// Memory for one call, cut in 64-byte aligned pieces: counted in a first pass, handed out in a second.
+struct Arena {
+  char* base = nullptr;
+  size_t used = 0;
+  template <class N>
+  N* take(int64_t n) {
+    N* p = base ? reinterpret_cast<N*>(base + used) : nullptr;
+    used += (size_t(n > 0 ? n : 0) * sizeof(N) + 127) / 64 * 64;
+    return p;
+  }
+};
+
+// ---- packing --------------------------------------------------------------------------------------------------------
+
+LS_INLINE int64_t packed_size(int64_t K, int64_t vectors, int lanes) { return K * vectors * lanes; }
+
+// w (G*H, K) by rows -> groups of vectors: b(k, v = (u, g)) lane l = w[g*H + u*L + l][k]. Groups first .. last - 1.
+template <class T>
+void pack_gates(T* to, const T* w, int K, int G, int H, int U, int first, int last) {
+  constexpr int L = V<T>::lanes, BLOCK = 16;
+  for (int v = first * GROUP; v < least(last * GROUP, U * G); v++) {
+    const int group = v / GROUP, width = least(GROUP, U * G - group * GROUP), u = v / G, g = v % G;
+    T* dst = to + (ptrdiff_t)group * GROUP * L * K + (v % GROUP) * L;
+    const int valid = least(L, H - u * L);
+    const T* src = w + ((ptrdiff_t)g * H + u * L) * K;
+    for (int k0 = 0; k0 < K; k0 += BLOCK) {
+      const int k1 = least(K, k0 + BLOCK);
+      T block[BLOCK][L];
+      for (int l = 0; l < L; l++)
+        for (int k = k0; k < k1; k++) block[k - k0][l] = l < valid ? src[(ptrdiff_t)l * K + k] : T(0);
+      for (int k = k0; k < k1; k++) V<T>::load(block[k - k0]).store(dst + (ptrdiff_t)k * width * L);
+    }
+  }
+}
+
+// w (G*H, W) by rows -> b(k = (u, g, l), v) lane j = w[g*H + u*L + l][v*L + j]; zero where u*L + l is beyond H.
+template <class T>
+void pack_units(T* to, const T* w, int W, int G, int H, int U, int first, int last) {
+  constexpr int L = V<T>::lanes;
+  const int vectors = int(ceil_div(W, L)), K = U * G * L;
+  for (int v = first * GROUP; v < least(last * GROUP, vectors); v++) {
+    const int group = v / GROUP, width = least(GROUP, vectors - group * GROUP);
+    T* dst = to + (ptrdiff_t)group * GROUP * L * K + (v % GROUP) * L;
+    for (int u = 0; u < U; u++)
+      for (int g = 0; g < G; g++)
+        for (int l = 0; l < L; l++, dst += width * L) {
+          const int h = u * L + l;
+          (h < H ? V<T>::load(w + ((ptrdiff_t)g * H + h) * W + v * L, W - v * L) : V<T>(0.0)).store(dst);
+        }
+  }
+}
+
+// A vector of gates (G*H) -> blocks (U, G, L).
+template <class T>
+void pack_bias(T* to, const T* b, int G, int H, int U, bool add) {
+  constexpr int L = V<T>::lanes;
+  for (int u = 0; u < U; u++)
+    for (int g = 0; g < G; g++)
+      for (int l = 0; l < L; l++) {
+        const int h = u * L + l;
+        T& cell = to[(u * G + g) * L + l];
+        const T value = b && h < H ? b[g * H + h] : T(0);
+        cell = add ? cell + value : value;
+      }
+}
+
+// ---- products -------------------------------------------------------------------------------------------------------
+
+template <class T>
+struct Product {
+  typedef void (*Tile)(const Rows<T>&, const T*, const T*, T*, ptrdiff_t);
+  template <int M, int NV>
+  static void tile(const Rows<T>& A, const T* b, const T* start, T* out, ptrdiff_t out_row) {
+    constexpr int L = V<T>::lanes;
+    V<T> acc[M][NV];
+    for (int v = 0; v < NV; v++) {
+      const V<T> s = start ? V<T>::load(start + v * L) : V<T>(0.0);
+      for (int m = 0; m < M; m++) acc[m][v] = s;
+    }
+    multiply<M, NV, T>(A, b, NV * L, acc);
+    for (int m = 0; m < M; m++)
+      for (int v = 0; v < NV; v++) acc[m][v].store(out + m * out_row + v * L);
+  }
+  template <int M>
+  static Tile of(int nv) {
+    return nv == 4 ? tile<M, 4> : nv == 3 ? tile<M, 3> : nv == 2 ? tile<M, 2> : tile<M, 1>;
+  }
+  static Tile of(int m, int nv) {
+#if LS_BYTES == 64 || defined(__aarch64__)
+    if (m > 3) return m == 6 ? of<6>(nv) : m == 5 ? of<5>(nv) : of<4>(nv);
+#endif
+    return m == 3 ? of<3>(nv) : m == 2 ? of<2>(nv) : of<1>(nv);
+  }
+};
+
+// out(m, v) = start(v) + A b(v) for M <= TILE rows and vectors v0 .. v0 + n - 1 (v0 a multiple of GROUP) of `vectors`.
+template <class T>
+void columns(const Rows<T>& A, int M, const T* packed, int vectors, int v0, int n, const T* start, T* out,
+             ptrdiff_t out_row) {
+  constexpr int L = V<T>::lanes;
+  const ptrdiff_t K = (ptrdiff_t)A.inner * A.runs;
+  for (int v = v0; v < v0 + n; v += GROUP)
+    Product<T>::of(M, least(GROUP, vectors - v))(A, packed + v * L * K, start ? start + v * L : nullptr,
+                                                 out + (v - v0) * L, out_row);
+}
+
+// Tiles of nearly equal height: rows m0 .. m0 + height - 1, for the tile that starts at m0 of `rows`.
+LS_INLINE int tile_height(int rows, int m0) {
+  const int left = rows - m0, tiles = int(ceil_div(left, TILE));
+  return int(ceil_div(left, tiles));
+}
+
+// out (rows, vectors * L) for all the rows and groups first .. last - 1; a panel of B stays in the cache while the rows go by.
+template <class T>
+void product(Rows<T> A, int rows, const T* packed, int vectors, int first, int last, const T* start, T* out,
+             ptrdiff_t out_row) {
+  constexpr int L = V<T>::lanes;
+  const T* a = A.a;
+  for (int g = first; g < last; g++)
+    for (int m = 0, h; m < rows; m += h) {
+      h = tile_height(rows, m);
+      A.a = a + m * A.row;
+      const int v = g * GROUP;
+      columns(A, h, packed, vectors, v, least(GROUP, vectors - v), start, out + m * out_row + v * L, out_row);
+    }
+}
+
+// sums(f, v) += over q of a(q, f) b(q, v): M features from f, the vectors of one group.
+template <class T>
+struct Sum {
+  typedef void (*Tile)(int, const T*, ptrdiff_t, const T* const*, ptrdiff_t, T*, ptrdiff_t);
+  template <int M, int NV>
+  static void tile(int K, const T* a, ptrdiff_t a_step, const T* const* b, ptrdiff_t b_step, T* out, ptrdiff_t out_row) {
+    constexpr int L = V<T>::lanes;
+    V<T> acc[M][NV];
+    for (int m = 0; m < M; m++)
+      for (int v = 0; v < NV; v++) acc[m][v] = V<T>(0.0);
+    multiply_transposed<M, NV, T>(K, a, a_step, b, b_step, acc);
+    for (int m = 0; m < M; m++)
+      for (int v = 0; v < NV; v++) {
+        T* o = out + m * out_row + v * L;
+        (V<T>::load(o) + acc[m][v]).store(o);
+      }
+  }
+  template <int M>
+  static Tile of(int nv) {
+    return nv == 4 ? tile<M, 4> : nv == 3 ? tile<M, 3> : nv == 2 ? tile<M, 2> : tile<M, 1>;
+  }
+  static Tile of(int m, int nv) {
+#if LS_BYTES == 64 || defined(__aarch64__)
+    if (m > 3) return m == 6 ? of<6>(nv) : m == 5 ? of<5>(nv) : of<4>(nv);
+#endif
+    return m == 3 ? of<3>(nv) : m == 2 ? of<2>(nv) : of<1>(nv);
+  }
+};
+
+// sums (F, vectors * L) += a (K, F)^T b, thread `tid` of `threads` taking its part of the tiles. Vector v of row q of b
+// lies at b + (v / width) * block + q * width * L + (v % width) * L.
+template <class T>
+void accumulate(int K, const T* a, ptrdiff_t a_step, int F, const T* b, int vectors, int width, ptrdiff_t block, T* sums,
+                int tid, int threads) {
+  constexpr int L = V<T>::lanes, RUN = 8 * TILE;  // features done before the next group's vectors are fetched
+  const int64_t groups = ceil_div(vectors, GROUP), runs = ceil_div(F, RUN), items = groups * runs;
+  for (int64_t item = items * tid / threads; item < items * (tid + 1) / threads; item++) {
+    const int v0 = int(item / runs) * GROUP, nv = least(GROUP, vectors - v0);
+    const int f1 = least(F, int(item % runs + 1) * RUN);
+    const T* bv[GROUP];
+    for (int i = 0; i < nv; i++) bv[i] = b + (v0 + i) / width * block + (v0 + i) % width * L;
+    for (int f = int(item % runs) * RUN, h; f < f1; f += h) {
+      h = tile_height(f1, f);
+      Sum<T>::of(h, nv)(K, a + f, a_step, bv, (ptrdiff_t)width * L, sums + (ptrdiff_t)f * vectors * L + v0 * L,
+                        (ptrdiff_t)vectors * L);
+    }
+  }
+}
+
+// ---- layer normalisation of a row -----------------------------------------------------------------------------------
+
+template <class T>
+T total_of(V<T> a) {
+  T x[V<T>::lanes], sum = 0;
+  a.store(x);
+  for (int i = 0; i < V<T>::lanes; i++) sum += x[i];
+  return sum;
+}
+
+// hat = (in - mean) / sqrt(variance + 1e-5) over `count` numbers in n vectors; mask is 1 on those, 0 on the padding.
+template <class T>
+T normalise(const T* in, T* hat, int n, const T* mask, int count) {
+  constexpr int L = V<T>::lanes;
+  V<T> sum(0.0), square(0.0);
+  for (int v = 0; v < n; v++) sum += V<T>::load(in + v * L) * V<T>::load(mask + v * L);
+  const V<T> mean = V<T>::all(total_of(sum) / T(count));
+  for (int v = 0; v < n; v++) {
+    const V<T> d = (V<T>::load(in + v * L) - mean) * V<T>::load(mask + v * L);
+    square += d * d;
+  }
+  const T rstd = T(1) / T(__builtin_sqrt(double(total_of(square)) / count + 1e-5));
+  for (int v = 0; v < n; v++)
+    ((V<T>::load(in + v * L) - mean) * V<T>::load(mask + v * L) * V<T>::all(rstd)).store(hat + v * L);
+  return rstd;
+}
+
+// The gradient of `in` from that of hat * scale (+ bias).
+template <class T>
+void normalise_backward(const T* dy, const T* hat, const T* scale, T rstd, int n, const T* mask, int count, T* din) {
+  constexpr int L = V<T>::lanes;
+  V<T> sum(0.0), dot(0.0);
+  for (int v = 0; v < n; v++) {
+    const V<T> d = V<T>::load(dy + v * L) * V<T>::load(scale + v * L);
+    sum += d, dot += d * V<T>::load(hat + v * L);
+  }
+  const V<T> a = V<T>::all(total_of(sum) / T(count)), b = V<T>::all(total_of(dot) / T(count)), r = V<T>::all(rstd);
+  for (int v = 0; v < n; v++) {
+    const V<T> d = V<T>::load(dy + v * L) * V<T>::load(scale + v * L);
+    ((d - a - V<T>::load(hat + v * L) * b) * r * V<T>::load(mask + v * L)).store(din + v * L);
+  }
+}
+
+template <class T>
+void scale_row(const T* hat, const T* scale, const T* bias, int n, T* out) {
+  constexpr int L = V<T>::lanes;
+  for (int v = 0; v < n; v++)
+    (V<T>::load(hat + v * L) * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(out + v * L);
+}
+
+// ---- what both directions of time share -----------------------------------------------------------------------------
+
+// A thread's rows (sorted rows first, first + step, ...) and units.
+struct Share {
+  int tid, threads;
+  bool by_units;
+  int first, step;     // rows
+  int unit0, unit1;    // units of H
+  int group0, group1;  // groups of gate vectors that belong to them
+  int rows(int64_t active) const { return active > first ? int(ceil_div(active - first, step)) : 0; }
+};
+
+// Few rows a thread: streaming all of R for each is what costs, so each thread reads only its part of it.
+template <class T>
+bool share_units(const Call<T>& c, const Shape<T>& z) {
+  return c.threads > 1 && z.fused && z.U >= GROUP * c.threads && c.plan->B < 3 * TILE * c.threads;
+}
+
+// The call with as many threads as its work is worth.
+template <class T>
+Call<T> with_threads(Call<T> c) {
+  const Shape<T> z(c);
+  const double work = 2.0 * double(z.total) * z.G * z.H * (z.I + z.R), worth = 400000;
+  c.threads = int(least<double>(c.threads, most(1.0, work / worth)));
+  if (!share_units(c, z)) c.threads = int(least<int64_t>(c.threads, most<int64_t>(1, c.plan->B)));
+  return c;
+}
+
+template <class T>
+Share share_of(const Call<T>& c, const Shape<T>& z, int tid) {
+  Share s;
+  s.tid = tid, s.threads = c.threads, s.by_units = share_units(c, z);
+  s.first = s.by_units ? 0 : tid, s.step = s.by_units ? 1 : c.threads;
+  // units are shared in whole groups, which are whole groups of gates too
+  const int blocks = int(ceil_div(z.U, GROUP));
+  const int b0 = s.by_units ? blocks * tid / c.threads : 0, b1 = s.by_units ? blocks * (tid + 1) / c.threads : blocks;
+  s.unit0 = b0 * GROUP, s.unit1 = least(b1 * GROUP, z.U);
+  s.group0 = s.unit0 * z.G / GROUP, s.group1 = int(ceil_div(s.unit1 * z.G, GROUP));
+  return s;
+}
+
+// Padded copies of a call's small inputs and its packed weights.
+template <class T>
+struct Inputs {
+  T *w, *r, *proj;               // packed
+  T *bias_x, *bias_r, *p, *drop, *state, *initial;
+  T *norm_x, *norm_r, *norm_c, *norm_c_bias;
+  T *mask, *mask_h;  // 1 on the numbers of a row of gates or of H, 0 on its padding
+
+  void lay_out(Arena& m, const Call<T>& c, const Shape<T>& z, bool forward) {
+    const int64_t B = c.plan->B;
+    const int64_t r_vectors = z.Rp / z.L, i_vectors = ceil_div(z.I, z.L);
+    w = forward ? m.take<T>(packed_size(z.I, z.N, z.L)) : c.dx ? m.take<T>(packed_size(z.NL, i_vectors, z.L)) : nullptr;
+    r = !c.r ? nullptr : m.take<T>(forward ? packed_size(z.R, z.N, z.L) : packed_size(z.NL, r_vectors, z.L));
+    proj = !c.proj ? nullptr
+                   : m.take<T>(forward ? packed_size(z.H, r_vectors, z.L) : packed_size(z.Rp, z.U, z.L));
+    bias_x = m.take<T>(z.NL), bias_r = m.take<T>(z.NL);
+    p = m.take<T>(z.P * z.Hp);
+    drop = c.drop ? m.take<T>(B * z.Rp) : nullptr;
+    state = m.take<T>(B * z.S * z.Hp), initial = m.take<T>(z.S * z.Hp);
+    norm_x = norm_r = norm_c = norm_c_bias = mask = mask_h = nullptr;
+    if (!z.norm) return;
+    norm_x = m.take<T>(z.NL), norm_r = m.take<T>(z.NL), mask = m.take<T>(z.NL);
+    norm_c = m.take<T>(z.Hp), norm_c_bias = m.take<T>(z.Hp), mask_h = m.take<T>(z.Hp);
+  }
+
+  // Each thread packs its part of the matrices; thread 0 the rest.
+  void fill(const Call<T>& c, const Shape<T>& z, bool forward, int tid) {
+    auto share = [&](int64_t vectors, auto pack) {
+      const int groups = int(ceil_div(vectors, GROUP));
+      pack(groups * tid / c.threads, groups * (tid + 1) / c.threads);
+    };
+    if (forward) {
+      share(z.N, [&](int a, int b) { pack_gates(w, c.w, z.I, z.G, z.H, z.U, a, b); });
+      if (r) share(z.N, [&](int a, int b) { pack_gates(r, c.r, z.R, z.G, z.H, z.U, a, b); });
+      if (proj) share(z.Rp / z.L, [&](int a, int b) { pack_gates(proj, c.proj, z.H, 1, z.R, z.Rp / z.L, a, b); });
+    } else {
+      if (w) share(ceil_div(z.I, z.L), [&](int a, int b) { pack_units(w, c.w, z.I, z.G, z.H, z.U, a, b); });
+      if (r) share(z.Rp / z.L, [&](int a, int b) { pack_units(r, c.r, z.R, z.G, z.H, z.U, a, b); });
+      if (proj) share(z.U, [&](int a, int b) { pack_units(proj, c.proj, z.H, 1, z.R, z.Rp / z.L, a, b); });
+    }
+    if (tid == 0) fill_small(c, z);
+  }
+
+  void fill_small(const Call<T>& c, const Shape<T>& z) {
+    const bool one_sum = c.cell->shared && !z.norm;  // both biases only ever meet in x + r
+    pack_bias(bias_x, c.bx, z.G, z.H, z.U, false);
+    pack_bias(bias_r, one_sum ? nullptr : c.br, z.G, z.H, z.U, false);
+    if (one_sum && c.br) pack_bias(bias_x, c.br, z.G, z.H, z.U, true);
+    pack_rows(p, c.p, z.P, z.H, z.Hp, z.Hp);
+    const Plan& plan = *c.plan;
+    for (int i = 0; i < z.S; i++)
+      for (int l = 0; l < z.Hp; l++) initial[i * z.Hp + l] = T(c.cell->initial[i]);
+    for (int64_t j = 0; j < plan.B; j++) {
+      const int64_t b = plan.order[j];
+      if (drop) pack_rows(drop + j * z.Rp, c.drop + b * z.R, 1, z.R, z.Rp, z.Rp);
+      for (int i = 0; i < z.S; i++) {
+        const int W = i == 0 ? z.R : z.H;
+        pack_rows(state + (j * z.S + i) * z.Hp, c.state[i] + b * W, 1, W, z.Hp, z.Hp);
+      }
+    }
+    if (!z.norm) return;
+    pack_bias(norm_x, c.norm_x, z.G, z.H, z.U, false), pack_bias(norm_r, c.norm_r, z.G, z.H, z.U, false);
+    for (int u = 0; u < z.U; u++)
+      for (int i = 0; i < z.G * z.L; i++) mask[u * z.G * z.L + i] = T(u * z.L + i % z.L < z.H);
+    for (int l = 0; l < z.Hp; l++) mask_h[l] = T(l < z.H);
+    if (!z.norm_c) return;
+    pack_rows(norm_c, c.norm_c, 1, z.H, z.Hp, z.Hp), pack_rows(norm_c_bias, c.norm_c_bias, 1, z.H, z.Hp, z.Hp);
+  }
+
+  static void pack_rows(T* to, const T* from, int rows, int width, int padded, int step) {
+    for (int i = 0; i < rows; i++)
+      for (int l = 0; l < padded; l++) to[i * step + l] = from && l < width ? from[(ptrdiff_t)i * width + l] : T(0);
+  }
+};
+
+// Zoneout as the pointwise part is to see it: a projected h is blended after its projection.
+template <class T>
+struct Zones {
+  ZoneRate point[longspan::MAX_STATES];
+  const ZoneRate* get(const Call<T>& c, const Shape<T>& z) {
+    if (!c.zone) return nullptr;
+    for (int i = 0; i < z.S; i++) point[i] = c.zone[i];
+    if (z.proj) point[0].on = false;
+    return point;
+  }
+};
+
+// The end of a run of steps from t0 that keeps at least one step and at most `rows` packed rows.
+LS_INLINE int64_t chunk_end(const Plan& p, int64_t t0, int64_t rows) {
+  int64_t t = t0 + 1;
+  while (t < p.steps && p.offset[t + 1] - p.offset[t0] <= rows) t++;
+  return t;
+}
+LS_INLINE int64_t active(const Plan& p, int64_t t) { return t < p.steps ? p.offset[t + 1] - p.offset[t] : 0; }
+
+// ---- forward --------------------------------------------------------------------------------------------------------
+
+template <class T>
+struct ForwardRun {
+  static constexpr int L = V<T>::lanes;
+  const Call<T> c;
+  const Plan& plan;
+  const Shape<T> z;
+  Inputs<T> in;
+  Zones<T> zones;
+  const ZoneRate* zone;
+  Barrier barrier;
+  T* a[2];       // (B, Rp): h * drop, what the next step multiplies
+  T* swap[2];    // (B, S * Hp): states, where none are saved
+  char* privates;
+  size_t private_size;
+  int64_t chunk_rows;
+
+  explicit ForwardRun(const Call<T>& call)
+      : c(with_threads(call)), plan(*call.plan), z(call), zone(zones.get(call, z)), barrier{c.threads} {}
+
+  // One thread's own memory.
+  struct Private {
+    T *x, *gates, *tile, *r, *nc, *y;
+    int64_t* row;
+    const T** s;
+    uint8_t* resets;
+    Private(Arena& m, const ForwardRun& f) {
+      const Shape<T>& z = f.z;
+      const int64_t B = f.plan.B;
+      x = m.take<T>(f.chunk_rows * z.I), gates = m.take<T>(f.chunk_rows * z.NL);
+      tile = m.take<T>(TILE * most(z.panel_units * z.G, GROUP) * L);
+      r = z.fused ? nullptr : m.take<T>(B * most(z.NL, z.Rp));
+      nc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr;
+      y = z.norm_c && !f.c.saved ? m.take<T>(B * z.Ky * z.Hp) : nullptr;  // the first half's, for the second
+      row = m.take<int64_t>(B), s = m.take<const T*>(B), resets = m.take<uint8_t>(B);
+    }
+  };
+
+  void lay_out(Arena& m) {
+    in.lay_out(m, c, z, true);
+    a[0] = m.take<T>(plan.B * z.Rp), a[1] = m.take<T>(plan.B * z.Rp);
+    swap[0] = c.saved ? nullptr : m.take<T>(plan.B * z.S * z.Hp);
+    swap[1] = c.saved ? nullptr : m.take<T>(plan.B * z.S * z.Hp);
+    const int64_t most_rows = share_units(c, z) ? plan.B : ceil_div(plan.B, c.threads);
+    chunk_rows = most(most_rows, least(plan.total, most<int64_t>(4 * TILE, 196608 / (z.NL * (int)sizeof(T)))));
+    Arena count;
+    Private(count, *this);
+    private_size = count.used;
+    privates = m.take<char>(int64_t(private_size) * c.threads);
+  }
+
+  void run() {
+    Arena count;
+    lay_out(count);
+    Arena m;
+    m.base = static_cast<char*>(longspan::borrow(count.used));
+    lay_out(m);
+    longspan::parallel(c.threads, [](void* self, int tid) { static_cast<ForwardRun*>(self)->work(tid); }, this);
+    longspan::give_back(m.base);
+    show_carried();
+  }
+
+  // How many of a share's packed rows lie in steps t0 .. t1 - 1.
+  int64_t next_chunk(const Share& sh, int64_t t0, int64_t& rows) const {
+    int64_t t = t0;
+    for (rows = 0; t < plan.steps; t++) {
+      const int64_t more = sh.rows(active(plan, t));
+      if (t > t0 && rows + more > chunk_rows) break;
+      rows += more;
+    }
+    return t;
+  }
+
+  void work(int tid) {
+    const Share sh = share_of(c, z, tid);
+    Arena m;
+    m.base = privates + private_size * tid;
+    Private my(m, *this);
+    in.fill(c, z, true, tid);
+    barrier.wait();
+    begin(sh);
+    if (sh.by_units) barrier.wait();
+    for (int64_t t0 = 0, t1, rows; t0 < plan.steps; t0 = t1) {
+      t1 = next_chunk(sh, t0, rows);
+      input_gates(sh, my, t0, t1, int(rows));
+      const T* gates = my.gates;
+      for (int64_t t = t0; t < t1; t++) {
+        const int R = sh.rows(active(plan, t));
+        tables(sh, my, t, R);
+        if (z.fused)
+          step(sh, my, t, R, gates);
+        else
+          long_step(sh, my, t, R, gates);
+        gates += (ptrdiff_t)R * z.NL;
+        finish(sh, t);
+        if (sh.by_units) barrier.wait();
+      }
+    }
+  }
+
+  bool resets_at(int64_t t, int64_t j) const {
+    if (!plan.reset || t >= plan.steps || j >= active(plan, t)) return false;
+    return plan.reset[plan.offset[t] + j];
+  }
+
+  // Where row j's states stand before step t.
+  const T* before(int64_t t, int64_t j) const {
+    if (resets_at(t, j)) return in.initial;
+    if (t == 0) return in.state + j * z.S * z.Hp;
+    return states(t - 1, j);
+  }
+  T* states(int64_t t, int64_t j) const {
+    if (c.saved) return c.saved + z.states + (plan.offset[t] + j) * z.S * z.Hp;
+    return swap[t & 1] + j * z.S * z.Hp;
+  }
+  int states_step(const Share& sh) const { return sh.step * z.S * z.Hp; }
+
+  // Before the first step: the multiplicand, and the rows that have no step at all.
+  void begin(const Share& sh) {
+    for (int64_t j = sh.first; j < plan.B; j += sh.step) {
+      if (c.r && !(sh.by_units && sh.tid)) {
+        const T* h = before(0, j);
+        for (int l = 0; l < z.Rp; l++) a[0][j * z.Rp + l] = in.drop ? h[l] * in.drop[j * z.Rp + l] : h[l];
+      }
+      if (plan.count[j] == 0 && !(sh.by_units && sh.tid)) put_last(j, in.state + j * z.S * z.Hp, 0, z.U);
+    }
+  }
+
+  // Final states of sorted row j from a row of states.
+  void put_last(int64_t j, const T* from, int unit0, int unit1) {
+    const bool reset = plan.last && plan.last[j];
+    for (int i = 0; i < z.S; i++) {
+      const int W = i == 0 ? z.R : z.H, l0 = unit0 * L, l1 = least(W, unit1 * L);
+      T* to = c.last[i] + plan.order[j] * W;
+      const T* h = (reset ? in.initial : from) + i * z.Hp;
+      for (int l = l0; l < l1; l++) to[l] = h[l];
+    }
+  }
+
+  void finish(const Share& sh, int64_t t) {
+    for (int64_t m = sh.rows(active(plan, t + 1)), end = sh.rows(active(plan, t)); m < end; m++) {
+      const int64_t j = sh.first + m * sh.step;
+      put_last(j, states(t, j), sh.unit0, sh.unit1);
+      if (!z.proj) continue;
+      const T* h = plan.last && plan.last[j] ? in.initial : c.out + plan.row[plan.offset[t] + j] * c.out_step;
+      for (int l = 0; l < z.R; l++) c.last[0][plan.order[j] * z.R + l] = h[l];
+    }
+  }
+
+  // W x + b for the rows of a run of steps, normalised where asked.
+  void input_gates(const Share& sh, Private& my, int64_t t0, int64_t t1, int rows) {
+    T* x = my.x;
+    for (int64_t t = t0; t < t1; t++)
+      for (int64_t p = plan.offset[t] + sh.first; p < plan.offset[t + 1]; p += sh.step, x += z.I)
+        std::memcpy(x, c.x + plan.row[p] * z.I, z.I * sizeof(T));
+    product(Rows<T>{my.x, z.I, z.I, 0, 1}, rows, in.w, z.N, sh.group0, sh.group1, z.norm ? nullptr : in.bias_x, my.gates,
+            z.NL);
+    if (!z.norm) return;
+    T* gates = my.gates;
+    for (int64_t t = t0; t < t1; t++)
+      for (int64_t p = plan.offset[t] + sh.first; p < plan.offset[t + 1]; p += sh.step, gates += z.NL) {
+        T* hat = c.saved ? c.saved + z.x_hat + p * z.NL : gates;
+        const T rstd = normalise(gates, hat, z.N, in.mask, z.G * z.H);
+        if (c.saved) c.saved[z.x_rstd + p] = rstd;
+        scale_row(hat, in.norm_x, in.bias_x, z.N, gates);
+      }
+  }
+
+  void tables(const Share& sh, Private& my, int64_t t, int R) {
+    for (int m = 0; m < R; m++) {
+      const int64_t j = sh.first + (int64_t)m * sh.step;
+      my.row[m] = plan.row[plan.offset[t] + j];
+      my.s[m] = before(t, j);
+      if (plan.reset) my.resets[m] = resets_at(t + 1, j);
+    }
+  }
+
+  PointForward<T> point(const Share& sh, Private& my, int64_t t, const T* gates) {
+    PointForward<T> q = {};
+    q.H = z.H, q.Hp = z.Hp;
+    q.x = {gates, z.NL};
+    q.s = my.s, q.p = in.p;
+    q.n = {states(t, sh.first), states_step(sh)};
+    if (c.saved) q.y = {c.saved + z.values + (plan.offset[t] + sh.first) * z.Ky * z.Hp, sh.step * z.Ky * z.Hp};
+    if (my.y) q.y = {my.y, z.Ky * z.Hp};
+    q.Ky = z.Ky;
+    q.row = my.row;
+    q.out = z.proj ? nullptr : c.out, q.out_step = c.out_step;
+    if (c.r && !z.proj) q.a = {a[(t + 1) & 1] + (int64_t)sh.first * z.Rp, sh.step * z.Rp};
+    if (in.drop) q.drop = {in.drop + (int64_t)sh.first * z.Rp, sh.step * z.Rp};
+    q.resets = plan.reset ? my.resets : nullptr;
+    q.gates = c.gates, q.gates_step = c.gate_rows * z.H;
+    q.zone = zone;
+    return q;
+  }
+
+  // The same from row m on.
+  static PointForward<T> from(const PointForward<T>& q, int m, int rows) {
+    PointForward<T> t = q;
+    t.rows = rows;
+    t.r.p = q.r.p + m * q.r.step, t.x.p = q.x[m], t.s = q.s + m, t.n.p = q.n[m], t.row = q.row + m;
+    if (q.y) t.y.p = q.y[m];
+    if (q.a) t.a.p = q.a[m];
+    if (q.drop) t.drop.p = q.drop[m];
+    if (q.resets) t.resets = q.resets + m;
+    if (q.nc) t.nc.p = q.nc[m];
+    return t;
+  }
+
+  Rows<T> multiplicand(const Share& sh, int64_t t, int m) const {
+    return {a[t & 1] + (sh.first + (int64_t)m * sh.step) * z.Rp, (ptrdiff_t)sh.step * z.Rp, z.R, 0, 1};
+  }
+
+  // A tile of rows times a panel of units, and at once its pointwise part while it is in the cache.
+  void step(const Share& sh, Private& my, int64_t t, int R, const T* gates) {
+    PointForward<T> q = point(sh, my, t, gates);
+    const T* start = c.cell->shared ? nullptr : in.bias_r;
+    if (!c.r) {
+      q.rows = R, q.unit0 = sh.unit0, q.units = sh.unit1 - sh.unit0;
+      return c.cell->forward(q);
+    }
+    q.r.step = z.panel_units * z.G * L;
+    for (int u = sh.unit0; u < sh.unit1; u += z.panel_units) {
+      const int units = least(z.panel_units, sh.unit1 - u);
+      for (int m = 0, h; m < R; m += h) {
+        h = tile_height(R, m);
+        columns(multiplicand(sh, t, m), h, in.r, z.N, u * z.G, units * z.G, start, my.tile, q.r.step);
+        PointForward<T> tile = from(q, m, h);
+        tile.r.p = my.tile, tile.r_unit0 = u, tile.unit0 = u, tile.units = units;
+        c.cell->forward(tile);
+      }
+    }
+  }
+
+  // The step where something needs whole rows: layer normalisation, projection.
+  void long_step(const Share& sh, Private& my, int64_t t, int R, const T* gates) {
+    PointForward<T> q = point(sh, my, t, gates);
+    q.rows = R, q.unit0 = 0, q.units = z.U, q.r = {my.r, z.NL}, q.r_unit0 = 0;
+    if (c.r) recurrent_gates(sh, my, t, R);
+    if (!z.norm_c) {
+      c.cell->forward(q);
+    } else {
+      c.cell->forward_c(q);
+      for (int m = 0; m < R; m++) {
+        T* nc = my.nc + (int64_t)m * z.Hp;
+        normalise(q.n[m] + c.cell->C * z.Hp, nc, z.U, in.mask_h, z.H);
+        scale_row(nc, in.norm_c, in.norm_c_bias, z.U, nc);
+      }
+      q.nc = {my.nc, z.Hp};
+      c.cell->forward_h(q);
+    }
+    if (z.proj) project(sh, my, t, R, q);
+  }
+
+  void recurrent_gates(const Share& sh, Private& my, int64_t t, int R) {
+    product(multiplicand(sh, t, 0), R, in.r, z.N, 0, int(ceil_div(z.N, GROUP)),
+            z.norm || c.cell->shared ? nullptr : in.bias_r, my.r, z.NL);
+    if (!z.norm) return;
+    for (int m = 0; m < R; m++) {
+      T* r = my.r + (int64_t)m * z.NL;
+      const int64_t p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
+      T* hat = c.saved ? c.saved + z.r_hat + p * z.NL : r;
+      const T rstd = normalise(r, hat, z.N, in.mask, z.G * z.H);
+      if (c.saved) c.saved[z.r_rstd + p] = rstd;
+      scale_row(hat, in.norm_r, in.bias_r, z.N, r);
+    }
+  }
+
+  // h = P hc, blended by zoneout, shown and made ready for the next step.
+  void project(const Share& sh, Private& my, int64_t t, int R, const PointForward<T>& q) {
+    product(Rows<T>{q.n.p, q.n.step, z.H, 0, 1}, R, in.proj, z.Rp / L, 0, int(ceil_div(z.Rp / L, GROUP)), (const T*)nullptr,
+            my.r, z.Rp);
+    for (int m = 0; m < R; m++) {
+      const int64_t j = sh.first + (int64_t)m * sh.step;
+      T *h = my.r + (int64_t)m * z.Rp, *out = c.out + my.row[m] * c.out_step, *next = a[(t + 1) & 1] + j * z.Rp;
+      if (c.zone && c.zone[0].on) {
+        const T* previous = previous_h(t, j);
+        for (int l = 0; l < z.R; l++) {
+          const T keep = c.zone[0].mask ? T(c.zone[0].mask[my.row[m] * z.R + l]) : T(c.zone[0].rate);
+          h[l] = h[l] + keep * (previous[l] - h[l]);
+        }
+      }
+      const bool reset = plan.reset && my.resets[m];
+      for (int l = 0; l < z.R; l++) out[l] = h[l];
+      for (int l = 0; l < z.R; l++)
+        next[l] = (reset ? T(c.cell->initial[0]) : h[l]) * (in.drop ? in.drop[j * z.Rp + l] : T(1));
+    }
+  }
+
+  const T* previous_h(int64_t t, int64_t j) const {
+    if (resets_at(t, j)) return in.initial;
+    if (t == 0) return in.state + j * z.S * z.Hp;
+    return c.out + plan.row[plan.offset[t - 1] + j] * c.out_step;
+  }
+
+  // Rows of a masked step show the state they carry.
+  void show_carried() {
+    for (int64_t i = 0; i < plan.carried_n; i++) {
+      const int64_t f = plan.from[i], to = plan.carried[i];
+      T* out = c.out + to * c.out_step;
+      for (int l = 0; l < z.R; l++)
+        out[l] = f >= 0      ? c.out[plan.row[f] * c.out_step + l]
+                 : f == HOLD ? T(c.cell->initial[0])
+                             : c.state[0][plan.order[-1 - f] * z.R + l];
+      if (!c.gates) continue;
+      for (int s = 1; s < z.S; s++) {
+        T* g = c.gates + (z.G + s - 1) * c.gate_rows * z.H;
+        for (int l = 0; l < z.H; l++)
+          g[to * z.H + l] = f >= 0      ? g[plan.row[f] * z.H + l]
+                            : f == HOLD ? T(c.cell->initial[s])
+                                        : c.state[s][plan.order[-1 - f] * z.H + l];
+      }
+    }
+  }
+};
+
+// ---- backward -------------------------------------------------------------------------------------------------------
+
+// Runs of steps from the last to the first. Each leaves its rows' gradients of the gates in one of two buffers, in blocks
+// (U, rows, G, L), ready to be multiplied: by R for the step before, by W for dx, and, all threads together, into the
+// sums that are the gradients of the weights.
+template <class T>
+struct BackwardRun {
+  static constexpr int L = V<T>::lanes;
+  const Call<T> c;
+  const Plan& plan;
+  const Shape<T> z;
+  Inputs<T> in;
+  Zones<T> zones;
+  const ZoneRate* zone;
+  Barrier barrier;
+  int64_t chunk_rows;
+  bool two;       // dr is not dx
+  int features;   // of a row of `inputs`: h (R), 1, x (I), 1
+  int h_column, x_column;
+
+  struct Chunk {
+    T *dx, *dr;      // (U, rows, G, L)
+    T* inputs;       // (rows, features): h, 1, x, 1
+    T* dp;           // (U, rows, P, L)
+    T *raw_x, *raw_r;  // (rows, NL), before normalisation
+    T *c_hat, *dnc;    // (rows, Hp)
+    T *dh;             // (rows, Rp): gradient of a projected h
+    int64_t t0 = 0, t1 = 0;
+  } chunks[2];
+
+  T* d;           // (B, S, Hp): carried gradients of the states
+  T* dh;          // (B, Rp): of a projected h
+  T *sum_x, *sum_r, *sum_proj, *sum_p;             // transposed gradients: (features, NL), (H, Rp), (P, Hp)
+  T *sum_norm_x, *sum_norm_r, *sum_c, *sum_c_bias;  // (NL), (Hp)
+  const T* dout;  // c.dout, or where masked steps show a carried h, a copy with their gradients moved to the step they show
+  int64_t dout_step;
+  T *folded, *shown;  // that copy; gradients of initial h that were shown (B, R)
+  char* privates;
+  size_t private_size;
+
+  struct Private {
+    T *tile, *acc, *norm, *gates, *rstd, *nc, *dc, *hc;
+    int64_t* row;
+    const T** s;
+    uint8_t *resets, *fresh;
+    Private(Arena& m, const BackwardRun& f) {
+      const Shape<T>& z = f.z;
+      const int64_t B = f.plan.B;
+      tile = m.take<T>(TILE * GROUP * L);
+      acc = f.c.r ? m.take<T>(B * z.Rp) : nullptr;
+      norm = z.norm ? m.take<T>(z.Hp) : nullptr, gates = z.norm ? m.take<T>(z.NL) : nullptr;
+      rstd = z.norm_c ? m.take<T>(B) : nullptr;
+      nc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr, dc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr;
+      hc = z.proj ? m.take<T>(B * z.Hp) : nullptr;
+      row = m.take<int64_t>(B), s = m.take<const T*>(B), resets = m.take<uint8_t>(B), fresh = m.take<uint8_t>(B);
+    }
+  };
+
+  explicit BackwardRun(const Call<T>& call)
+      : c(with_threads(call)), plan(*call.plan), z(call), zone(zones.get(call, z)), barrier{c.threads} {
+    two = c.r && (!c.cell->shared || z.norm);
+    h_column = 0, x_column = c.r ? z.R + 1 : 0;
+    // an odd number of cache lines a row: a power of two would put every row's line into the same place of the cache
+    const int line = 64 / (int)sizeof(T);
+    features = int(ceil_div(x_column + z.I + 1, line) | 1) * line;
+  }
+
+  void lay_out(Arena& m) {
+    in.lay_out(m, c, z, false);
+    const int64_t B = plan.B;
+    chunk_rows = most(B, least<int64_t>(plan.total, 256));
+    for (Chunk& k : chunks) {
+      k.dx = m.take<T>(chunk_rows * z.NL), k.dr = two ? m.take<T>(chunk_rows * z.NL) : k.dx;
+      k.inputs = m.take<T>(chunk_rows * features);
+      k.dp = z.P ? m.take<T>(chunk_rows * z.P * z.Hp) : nullptr;
+      k.raw_x = z.norm ? m.take<T>(chunk_rows * z.NL) : nullptr;
+      k.raw_r = z.norm && two ? m.take<T>(chunk_rows * z.NL) : nullptr;
+      k.c_hat = z.norm_c ? m.take<T>(chunk_rows * z.Hp) : nullptr;
+      k.dnc = z.norm_c ? m.take<T>(chunk_rows * z.Hp) : nullptr;
+      k.dh = z.proj ? m.take<T>(chunk_rows * z.Rp) : nullptr;
+    }
+    d = m.take<T>(B * z.S * z.Hp), dh = z.proj ? m.take<T>(B * z.Rp) : nullptr;
+    const int x_features = z.I + 1 + (two ? 0 : x_column);
+    sum_x = m.take<T>((int64_t)x_features * z.NL), sum_r = two ? m.take<T>((int64_t)(z.R + 1) * z.NL) : nullptr;
+    sum_proj = z.proj ? m.take<T>((int64_t)z.H * z.Rp) : nullptr, sum_p = z.P ? m.take<T>(z.P * z.Hp) : nullptr;
+    // with layer normalisation the biases' gradients are those before it
+    sum_norm_x = z.norm ? m.take<T>(2 * z.NL) : nullptr, sum_norm_r = z.norm && two ? m.take<T>(2 * z.NL) : nullptr;
+    sum_c = z.norm_c ? m.take<T>(2 * z.Hp) : nullptr;
+    const bool fold = plan.carried_n && c.dout;
+    folded = fold ? m.take<T>(B * plan.T * z.R) : nullptr, shown = fold ? m.take<T>(B * z.R) : nullptr;
+    Arena count;
+    Private(count, *this);
+    private_size = count.used;
+    privates = m.take<char>(int64_t(private_size) * c.threads);
+  }
+
+  // A masked step shows the h that an earlier one made: its gradient is that step's.
+  void fold() {
+    dout = c.dout, dout_step = c.out_step;
+    if (!folded) return;
+    for (int64_t i = 0; i < plan.B * plan.T; i++)
+      for (int l = 0; l < z.R; l++) folded[i * z.R + l] = c.dout[i * c.out_step + l];
+    for (int64_t i = 0; i < plan.B * z.R; i++) shown[i] = 0;
+    for (int64_t i = 0; i < plan.carried_n; i++) {
+      const int64_t f = plan.from[i];
+      if (f == HOLD) continue;
+      T* to = f >= 0 ? folded + plan.row[f] * z.R : shown + (-1 - f) * z.R;
+      for (int l = 0; l < z.R; l++) to[l] += c.dout[plan.carried[i] * c.out_step + l];
+    }
+    dout = folded, dout_step = z.R;
+  }
+
+  void clear_sums(int tid) {
+    auto clear = [&](T* p, int64_t n) {
+      if (p)
+        for (int64_t i = n * tid / c.threads; i < n * (tid + 1) / c.threads; i++) p[i] = 0;
+    };
+    clear(sum_x, (int64_t)(z.I + 1 + (two ? 0 : x_column)) * z.NL), clear(sum_r, (int64_t)(z.R + 1) * z.NL);
+    clear(sum_proj, (int64_t)z.H * z.Rp), clear(sum_p, z.P * z.Hp);
+    clear(sum_norm_x, 2 * z.NL), clear(sum_norm_r, 2 * z.NL), clear(sum_c, 2 * z.Hp);
+  }
+
+  void run() {
+    Arena count;
+    lay_out(count);
+    Arena m;
+    m.base = static_cast<char*>(longspan::borrow(count.used));
+    lay_out(m);
+    fold();
+    longspan::parallel(c.threads, [](void* self, int tid) { static_cast<BackwardRun*>(self)->work(tid); }, this);
+    longspan::give_back(m.base);
+  }
+
+  void work(int tid) {
+    const Share sh = share_of(c, z, tid);
+    Arena m;
+    m.base = privates + private_size * tid;
+    Private my(m, *this);
+    in.fill(c, z, false, tid);
+    clear_sums(tid);
+    begin(sh);
+    barrier.wait();
+    int turn = 0;
+    for (int64_t t1 = plan.steps, t0; t1 > 0; t1 = t0, turn ^= 1) {
+      t0 = chunk_start(t1);
+      // every thread works out the same bounds; each writes its own copy's worth, so no one waits for another's
+      Chunk k = chunks[turn];
+      const Chunk later = later_chunk(turn, t1);
+      k.t0 = t0, k.t1 = t1;
+      for (int64_t t = t1 - 1; t >= t0; t--) {
+        const int R = sh.rows(active(plan, t));
+        tables(sh, my, t, R);
+        if (z.fused)
+          step(sh, my, k, t + 1 < t1 ? k : later, t, R);
+        else
+          long_step(sh, my, k, t + 1 < t1 ? k : later, t, R);
+        if (sh.by_units) barrier.wait();
+      }
+      gather(sh, k);
+      barrier.wait();
+      add_up(tid, k);
+    }
+    first_state(sh, my, later_chunk(turn, 0));
+    barrier.wait();
+    write(tid);
+  }
+
+  int64_t chunk_start(int64_t t1) const {
+    int64_t t = t1 - 1;
+    while (t > 0 && plan.offset[t1] - plan.offset[t - 1] <= chunk_rows) t--;
+    return t;
+  }
+  // The run of steps that begins at t, done just before: its first step's gradients are needed once more.
+  Chunk later_chunk(int turn, int64_t t) const {
+    Chunk k = chunks[turn ^ 1];
+    k.t0 = t;
+    return k;
+  }
+
+  bool resets_at(int64_t t, int64_t j) const { return plan.reset && plan.reset[plan.offset[t] + j]; }
+  const T* states(int64_t t, int64_t j) const { return c.saved + z.states + (plan.offset[t] + j) * z.S * z.Hp; }
+  const T* before(int64_t t, int64_t j) const {
+    if (resets_at(t, j)) return in.initial;
+    return t == 0 ? in.state + j * z.S * z.Hp : states(t - 1, j);
+  }
+  // h before step t, as wide as R.
+  const T* h_before(int64_t t, int64_t j) const {
+    if (!z.proj || t == 0 || resets_at(t, j)) return before(t, j);
+    return c.out + plan.row[plan.offset[t - 1] + j] * c.out_step;
+  }
+
+  // Each row's carried gradients start as those of its final states.
+  void begin(const Share& sh) {
+    for (int64_t j = sh.first; j < plan.B; j += sh.step) {
+      const bool reset = plan.last && plan.last[j];
+      for (int i = 0; i < z.S; i++) {
+        const int W = i == 0 ? z.R : z.H;
+        T* to = z.proj && i == 0 ? dh + j * z.Rp : d + (j * z.S + i) * z.Hp;
+        const T* from = reset || !c.dlast[i] ? nullptr : c.dlast[i] + plan.order[j] * W;
+        const int l0 = sh.unit0 * L, l1 = least(sh.unit1 * L, z.proj && i == 0 ? z.Rp : z.Hp);
+        for (int l = l0; l < l1; l++) to[l] = from && l < W ? from[l] : T(0);
+        if (z.proj && i == 0)
+          for (int l = 0; l < z.Hp; l++) d[j * z.S * z.Hp + l] = 0;
+      }
+    }
+  }
+
+  void tables(const Share& sh, Private& my, int64_t t, int R) {
+    for (int m = 0; m < R; m++) {
+      const int64_t j = sh.first + (int64_t)m * sh.step;
+      my.row[m] = plan.row[plan.offset[t] + j];
+      my.s[m] = before(t, j);
+      if (!plan.reset) continue;
+      my.resets[m] = resets_at(t, j);
+      my.fresh[m] = j < active(plan, t + 1) && resets_at(t + 1, j);
+    }
+  }
+
+  // The rows of dr at step t + 1 in chunk k, from row m on, as a multiplicand.
+  Rows<T> later_rows(const Share& sh, const Chunk& k, int64_t t, int m) const {
+    const int GL = z.G * L;
+    const int64_t q = plan.offset[t + 1] - plan.offset[k.t0] + sh.first + (int64_t)m * sh.step;
+    return {k.dr + q * GL, (ptrdiff_t)sh.step * GL, GL, (ptrdiff_t)chunk_rows * GL, z.U};
+  }
+
+  PointBackward<T> point(const Share& sh, Private& my, const Chunk& k, int64_t t) {
+    PointBackward<T> q = {};
+    const int64_t p = plan.offset[t] + sh.first, at = p - plan.offset[k.t0];
+    const int GL = z.G * L, PL = z.P * L;
+    q.H = z.H, q.Hp = z.Hp, q.Ky = z.Ky, q.K = z.K;
+    q.fresh = plan.reset ? my.fresh : nullptr, q.resets = plan.reset ? my.resets : nullptr;
+    if (in.drop) q.drop = {in.drop + (int64_t)sh.first * z.Rp, sh.step * z.Rp};
+    q.d = {d + (int64_t)sh.first * z.S * z.Hp, sh.step * z.S * z.Hp};
+    q.y = {c.saved + z.values + p * z.Ky * z.Hp, sh.step * z.Ky * z.Hp};
+    q.n = {c.saved + z.states + p * z.S * z.Hp, sh.step * z.S * z.Hp};
+    q.s = my.s, q.p = in.p, q.row = my.row;
+    q.dout = dout, q.dout_step = dout_step;
+    q.dx = k.dx + at * GL, q.dx_unit = chunk_rows * GL, q.dx_row = sh.step * GL;
+    q.dr = two ? k.dr + at * GL : nullptr, q.dr_unit = q.dx_unit, q.dr_row = q.dx_row;
+    q.dp = z.P ? k.dp + at * PL : nullptr, q.dp_unit = chunk_rows * PL, q.dp_row = sh.step * PL;
+    q.zone = zone;
+    return q;
+  }
+
+  static PointBackward<T> from(const PointBackward<T>& q, int m, int rows) {
+    PointBackward<T> t = q;
+    t.rows = rows;
+    t.s = q.s + m, t.row = q.row + m, t.d.p = q.d[m], t.y.p = q.y[m], t.n.p = q.n[m];
+    t.dx = q.dx + m * q.dx_row, t.dr = q.dr ? q.dr + m * q.dr_row : nullptr, t.dp = q.dp ? q.dp + m * q.dp_row : nullptr;
+    if (q.drop) t.drop.p = q.drop[m];
+    if (q.fresh) t.fresh = q.fresh + m, t.resets = q.resets + m;
+    return t;
+  }
+
+  // A tile of rows times a panel of R: what the next step says of h; and at once the pointwise part.
+  void step(const Share& sh, Private& my, const Chunk& k, const Chunk& later, int64_t t, int R) {
+    PointBackward<T> q = point(sh, my, k, t);
+    if (!c.r) {
+      q.rows = R, q.unit0 = sh.unit0, q.units = sh.unit1 - sh.unit0;
+      return c.cell->backward(q);
+    }
+    const int live = sh.rows(active(plan, t + 1));
+    q.acc.step = GROUP * L;
+    for (int u = sh.unit0; u < sh.unit1; u += GROUP) {
+      const int units = least(GROUP, sh.unit1 - u);
+      for (int m = 0, h; m < R; m += h) {
+        h = tile_height(R, m);
+        const int known = most(0, least(h, live - m));
+        if (known) columns(later_rows(sh, later, t, m), known, in.r, z.U, u, units, (const T*)nullptr, my.tile, q.acc.step);
+        PointBackward<T> tile = from(q, m, h);
+        tile.acc.p = my.tile, tile.acc_unit0 = u, tile.live = known, tile.unit0 = u, tile.units = units;
+        c.cell->backward(tile);
+      }
+    }
+  }
+
+  void long_step(const Share& sh, Private& my, const Chunk& k, const Chunk& later, int64_t t, int R) {
+    PointBackward<T> q = point(sh, my, k, t);
+    q.rows = R, q.unit0 = 0, q.units = z.U, q.live = c.r ? sh.rows(active(plan, t + 1)) : 0;
+    if (q.live)
+      product(later_rows(sh, later, t, 0), q.live, in.r, z.Rp / L, 0, int(ceil_div(z.Rp / L, GROUP)), (const T*)nullptr,
+              my.acc, z.Rp);
+    q.acc = {my.acc, z.Rp};
+    if (z.proj) project(sh, my, k, t, R, q);
+    const int64_t at = plan.offset[t] - plan.offset[k.t0] + sh.first;
+    if (z.norm) {
+      q.dx = k.raw_x + at * z.NL, q.dx_unit = z.G * L, q.dx_row = sh.step * z.NL;
+      if (two) q.dr = k.raw_r + at * z.NL, q.dr_unit = z.G * L, q.dr_row = sh.step * z.NL;
+    }
+    if (z.norm_c)
+      normalised_cell(sh, my, k, at, R, q);
+    else
+      c.cell->backward(q);
+    if (z.norm) normalised_gates(sh, my, k, t, at, R);
+  }
+
+  // Through h = P hc: the gradient of hc takes the place of what the following step says of h.
+  void project(const Share& sh, Private& my, const Chunk& k, int64_t t, int R, PointBackward<T>& q) {
+    const int64_t at = plan.offset[t] - plan.offset[k.t0] + sh.first;
+    for (int m = 0; m < R; m++) {
+      const int64_t j = sh.first + (int64_t)m * sh.step;
+      T *g = k.dh + (at + (int64_t)m * sh.step) * z.Rp, *carry = dh + j * z.Rp;
+      const bool takes = m < q.live && !(q.fresh && q.fresh[m]);
+      const bool zoned = c.zone && c.zone[0].on;
+      for (int l = 0; l < z.Rp; l++) {
+        T v = carry[l];
+        if (takes) v += q.acc[m][l] * (in.drop ? in.drop[j * z.Rp + l] : T(1));
+        if (dout && l < z.R) v += dout[my.row[m] * dout_step + l];
+        const T keep = !zoned || l >= z.R ? T(0)
+                       : c.zone[0].mask  ? T(c.zone[0].mask[my.row[m] * z.R + l])
+                                         : T(c.zone[0].rate);
+        carry[l] = q.resets && q.resets[m] ? T(0) : keep * v;
+        g[l] = v - keep * v;
+      }
+    }
+    product(Rows<T>{k.dh + at * z.Rp, (ptrdiff_t)sh.step * z.Rp, z.Rp, 0, 1}, R, in.proj, z.U, 0, int(ceil_div(z.U, GROUP)),
+            (const T*)nullptr, my.hc, z.Hp);
+    q.acc = {my.hc, z.Hp}, q.live = R, q.fresh = nullptr, q.drop = {}, q.dout = nullptr;
+  }
+
+  void normalised_cell(const Share& sh, Private& my, const Chunk& k, int64_t at, int R, PointBackward<T>& q) {
+    const int C = c.cell->C;
+    T* rstd = my.rstd;
+    for (int m = 0; m < R; m++) {
+      T* hat = k.c_hat + (at + (int64_t)m * sh.step) * z.Hp;
+      const T* raw = q.n[m] + C * z.Hp;
+      if (q.zone) {  // the stored c is the blended one; the raw one lies with the saved values
+        for (int u = 0; u < z.U; u++) V<T>::load(q.y[m] + ((ptrdiff_t)u * z.Ky + z.K + C) * L).store(my.norm + u * L);
+        raw = my.norm;
+      }
+      rstd[m] = normalise(raw, hat, z.U, in.mask_h, z.H);
+      scale_row(hat, in.norm_c, in.norm_c_bias, z.U, my.nc + (int64_t)m * z.Hp);
+    }
+    q.nc = {my.nc, z.Hp}, q.dnc = {k.dnc + at * z.Hp, sh.step * z.Hp}, q.dc = {my.dc, z.Hp};
+    c.cell->backward_h(q);
+    for (int m = 0; m < R; m++) {
+      T* dnc = q.dnc[m];
+      for (int u = 0; u < z.U; u++)
+        pick<T>(V<T>::load(in.mask_h + u * L).v > V<T>(0.0).v, V<T>::load(dnc + u * L), V<T>(0.0)).store(dnc + u * L);
+      normalise_backward(dnc, k.c_hat + (at + (int64_t)m * sh.step) * z.Hp, in.norm_c, rstd[m], z.U, in.mask_h, z.H,
+                         my.dc + (int64_t)m * z.Hp);
+    }
+    c.cell->backward_c(q);
+  }
+
+  // From the gates' gradients to those of W x and R h before their normalisation, into the blocks.
+  void normalised_gates(const Share& sh, Private& my, const Chunk& k, int64_t t, int64_t at, int R) {
+    const int GL = z.G * L;
+    auto through = [&](const T* raw, int64_t hats, int64_t rstds, const T* scale, T* blocks) {
+      for (int m = 0; m < R; m++) {
+        const int64_t q = at + (int64_t)m * sh.step, p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
+        normalise_backward(raw + q * z.NL, c.saved + hats + p * z.NL, scale, c.saved[rstds + p], z.N, in.mask, z.G * z.H,
+                           my.gates);
+        for (int u = 0; u < z.U; u++)
+          std::memcpy(blocks + ((int64_t)u * chunk_rows + q) * GL, my.gates + u * GL, GL * sizeof(T));
+      }
+    };
+    through(k.raw_x, z.x_hat, z.x_rstd, in.norm_x, k.dx);
+    if (two) through(k.raw_r, z.r_hat, z.r_rstd, in.norm_r, k.dr);
+  }
+
+  // The rows that the weights multiplied: h before the step (as it met R), 1, x, 1.
+  void gather(const Share& sh, const Chunk& k) {
+    for (int64_t t = k.t0; t < k.t1; t++)
+      for (int64_t j = sh.by_units ? sh.tid : sh.first; j < active(plan, t); j += sh.by_units ? sh.threads : sh.step) {
+        const int64_t p = plan.offset[t] + j;
+        T* to = k.inputs + (p - plan.offset[k.t0]) * features;
+        if (c.r) {
+          const T *h = h_before(t, j), *drop = in.drop ? in.drop + j * z.Rp : nullptr;
+          for (int l = 0; l < z.R; l++) to[l] = drop ? h[l] * drop[l] : h[l];
+          to[z.R] = 1;
+        }
+        std::memcpy(to + x_column, c.x + plan.row[p] * z.I, z.I * sizeof(T));
+        to[x_column + z.I] = 1;
+      }
+  }
+
+  // This thread's part of a finished run of steps: into the weights' gradients, and dx.
+  void add_up(int tid, const Chunk& k) {
+    const int K = int(plan.offset[k.t1] - plan.offset[k.t0]), n = c.threads;
+    const int64_t block = chunk_rows * z.G * L;
+    const int from = two || !c.r ? x_column : 0;
+    accumulate(K, k.inputs + from, features, x_column - from + z.I + 1, k.dx, z.N, z.G, block, sum_x, tid, n);
+    if (two) accumulate(K, k.inputs, features, z.R + 1, k.dr, z.N, z.G, block, sum_r, tid, n);
+    if (z.proj) add_up_projection(tid, k, K);
+    if (z.P)
+      add_columns(tid, z.U, [&](int u) {
+        for (int i = 0; i < z.P; i++) {
+          V<T> sum = V<T>::load(sum_p + i * z.Hp + u * L);
+          for (int q = 0; q < K; q++) sum += V<T>::load(k.dp + ((u * chunk_rows + q) * z.P + i) * L);
+          sum.store(sum_p + i * z.Hp + u * L);
+        }
+      });
+    if (z.norm) add_up_norms(tid, k, K);
+    if (c.dx) input_gradient(tid, k, K);
+  }
+
+  template <class F>
+  void add_columns(int tid, int vectors, F column) {
+    for (int v = int((int64_t)vectors * tid / c.threads); v < int((int64_t)vectors * (tid + 1) / c.threads); v++) column(v);
+  }
+
+  // dP (transposed: H by R) from the cells' own h, which lie with the saved states.
+  void add_up_projection(int tid, const Chunk& k, int K) {
+    accumulate(K, c.saved + z.states + plan.offset[k.t0] * z.S * z.Hp, (ptrdiff_t)z.S * z.Hp, z.H, k.dh, z.Rp / L, z.Rp / L, 0,
+               sum_proj, tid, c.threads);
+  }
+
+  // Scale and bias of a normalisation: sums of dy * hat and of dy.
+  void add_up_norms(int tid, const Chunk& k, int K) {
+    auto sums = [&](const T* dy, const T* hat, int vectors, T* to) {
+      add_columns(tid, vectors, [&](int v) {
+        V<T> scale = V<T>::load(to + v * L), bias = V<T>::load(to + (vectors + v) * L);
+        for (int64_t q = 0; q < K; q++) {
+          const V<T> g = V<T>::load(dy + (q * vectors + v) * L);
+          scale += g * V<T>::load(hat + (q * vectors + v) * L), bias += g;
+        }
+        scale.store(to + v * L), bias.store(to + (vectors + v) * L);
+      });
+    };
+    const int64_t p = plan.offset[k.t0];
+    sums(k.raw_x, c.saved + z.x_hat + p * z.NL, z.N, sum_norm_x);
+    if (two) sums(k.raw_r, c.saved + z.r_hat + p * z.NL, z.N, sum_norm_r);
+    if (z.norm_c) sums(k.dnc, k.c_hat, z.U, sum_c);
+  }
+
+  // dx = dgates W for this thread's rows of the run.
+  void input_gradient(int tid, const Chunk& k, int K) {
+    const int GL = z.G * L, vectors = int(ceil_div(z.I, L));
+    const int q0 = int((int64_t)K * tid / c.threads), q1 = int((int64_t)K * (tid + 1) / c.threads);
+    T tile[TILE * GROUP * L] __attribute__((aligned(64)));
+    for (int v = 0; v < vectors; v += GROUP)
+      for (int q = q0, h; q < q1; q += h) {
+        h = tile_height(q1 - q0, q - q0);
+        const int n = least(GROUP, vectors - v);
+        columns(Rows<T>{k.dx + (int64_t)q * GL, GL, GL, (ptrdiff_t)chunk_rows * GL, z.U}, h, in.w, vectors, v, n,
+                (const T*)nullptr, tile, GROUP * L);
+        for (int m = 0; m < h; m++) {
+          T* to = c.dx + plan.row[plan.offset[k.t0] + q + m] * z.I + v * L;
+          for (int i = 0; i < n; i++) {
+            const int valid = least(L, z.I - (v + i) * L);
+            V<T> g = V<T>::load(tile + (m * GROUP + i) * L);
+            if (c.dx_add) g = g + V<T>::load(to + i * L, valid);
+            g.store(to + i * L, valid);
+          }
+        }
+      }
+  }
+
+  // Gradients of the initial states: what the first step says of them.
+  void first_state(const Share& sh, Private& my, const Chunk& k) {
+    const int live = sh.rows(active(plan, 0)), all = sh.rows(plan.B);
+    T* acc = c.r && live && c.dstate[0] ? my.acc : nullptr;
+    if (acc) {
+      const int g0 = z.fused ? sh.unit0 / GROUP : 0;
+      const int g1 = int(ceil_div(z.fused ? sh.unit1 : z.Rp / L, GROUP));
+      product(later_rows(sh, k, -1, 0), live, in.r, z.Rp / L, g0, g1, (const T*)nullptr, acc, z.Rp);
+    }
+    for (int m = 0; m < all; m++) {
+      const int64_t j = sh.first + (int64_t)m * sh.step, b = plan.order[j];
+      const bool fresh = m < live && resets_at(0, j);
+      for (int i = 0; i < z.S; i++) {
+        if (!c.dstate[i]) continue;
+        const int W = i == 0 ? z.R : z.H;
+        const T* carry = z.proj && i == 0 ? dh + j * z.Rp : d + (j * z.S + i) * z.Hp;
+        for (int l = sh.unit0 * L; l < least(W, sh.unit1 * L); l++) {
+          T g = carry[l];
+          if (i == 0 && acc && m < live && !fresh)
+            g += acc[(int64_t)m * z.Rp + l] * (in.drop ? in.drop[j * z.Rp + l] : T(1));
+          if (i == 0 && shown) g += shown[j * z.R + l];
+          c.dstate[i][b * W + l] = g;
+        }
+      }
+    }
+  }
+
+  // The sums, back in torch's layout; each thread writes some rows.
+  void write(int tid) {
+    const int x_at = two || !c.r ? 0 : x_column;
+    write_matrix(tid, sum_x + (int64_t)x_at * z.NL, z.I, c.dw);
+    if (c.r) write_matrix(tid, two ? sum_r : sum_x, z.R, c.dr);
+    if (tid) return;
+    const T* bx = sum_x + (int64_t)(x_at + z.I) * z.NL;
+    const T* br = !c.r ? nullptr : two ? sum_r + (int64_t)z.R * z.NL : sum_x + (int64_t)z.R * z.NL;
+    if (z.norm) {
+      bx = sum_norm_x + z.NL, br = two ? sum_norm_r + z.NL : nullptr;
+      write_vector(sum_norm_x, c.dnorm_x), write_vector(two ? sum_norm_r : nullptr, c.dnorm_r);
+    }
+    write_vector(bx, c.dbx), write_vector(br, c.dbr);
+    for (int i = 0; i < z.P && c.dp; i++)
+      for (int l = 0; l < z.H; l++) c.dp[i * z.H + l] = sum_p[i * z.Hp + l];
+    for (int l = 0; l < z.H && z.norm_c && c.dnorm_c; l++) c.dnorm_c[l] = sum_c[l], c.dnorm_c_bias[l] = sum_c[z.Hp + l];
+    if (c.dproj)
+      for (int r = 0; r < z.R; r++)
+        for (int h = 0; h < z.H; h++) c.dproj[(int64_t)r * z.H + h] = sum_proj[(int64_t)h * z.Rp + r];
+  }
+
+  // (K, N) blocks of L -> (G*H, K)
+  void write_matrix(int tid, const T* sums, int K, T* to) {
+    if (!to) return;
+    constexpr int BLOCK = 16;
+    for (int v = int((int64_t)z.N * tid / c.threads); v < int((int64_t)z.N * (tid + 1) / c.threads); v++) {
+      const int u = v / z.G, g = v % z.G, valid = least(L, z.H - u * L);
+      for (int k0 = 0; k0 < K; k0 += BLOCK)
+        for (int l = 0; l < valid; l++) {
+          T* row = to + ((int64_t)g * z.H + u * L + l) * K;
+          for (int k = k0; k < least(K, k0 + BLOCK); k++) row[k] = sums[(int64_t)k * z.NL + v * L + l];
+        }
+    }
+  }
+  void write_vector(const T* sums, T* to) {
+    if (!to) return;
+    for (int g = 0; g < z.G; g++)
+      for (int l = 0; l < z.H; l++) to[g * z.H + l] = sums ? sums[(l / L * z.G + g) * L + l % L] : T(0);
+  }
+};
+
+// ---- the driver -----------------------------------------------------------------------------------------------------
+
+template <class T>
+void forward(const Call<T>& c) {
+  ForwardRun<T>(c).run();
+}
+template <class T>
+void backward(const Call<T>& c) {
+  BackwardRun<T>(c).run();
+}
+template <class T>
+int64_t saved_per_row(const Call<T>& c) {
+  return Shape<T>(c).saved_per_row;
+}
+
+double seconds_now() {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
+}
+
+// Multiply-adds on registers alone, as many at once as a tile has: the most this core can do.
+double peak(double seconds) {
+  constexpr int L = V<float>::lanes, K = 512;
+  float a[TILE * K] __attribute__((aligned(64))), b[K * GROUP * L] __attribute__((aligned(64))), out[TILE * GROUP * L];
+  for (float& v : a) v = 1e-3f;
+  for (float& v : b) v = 1e-3f;
+  double best = 0;
+  for (double end = seconds_now() + seconds; seconds_now() < end;) {
+    const double t0 = seconds_now();
+    for (int i = 0; i < 50; i++) columns(Rows<float>{a, K, K, 0, 1}, TILE, b, GROUP, 0, GROUP, (const float*)nullptr, out, GROUP * L);
+    best = most(best, 50 * 2.0 * TILE * GROUP * L * K / (seconds_now() - t0) * 1e-9);
+  }
+  return best;
+}
+
+template <class C> struct NormOf { typedef NoNorm type; };
+#define LONGSPAN_NORM_OF(name, norm) \
+  template <> struct NormOf<name> { typedef norm type; };
+LONGSPAN_NORM_CELLS(LONGSPAN_NORM_OF)
+
+const longspan::CellEntry* const* entries() {
+#define LONGSPAN_ENTRY(name) Entry<name, NormOf<name>::type>::get(),
+  static const longspan::CellEntry* const all[] = {LONGSPAN_CELLS(LONGSPAN_ENTRY)};
+  return all;
+}
+#define LONGSPAN_ONE(name) +1
+constexpr int CELL_COUNT = 0 LONGSPAN_CELLS(LONGSPAN_ONE);
+
+bool runs_here() {
+#if defined(__x86_64__) && LS_BYTES == 64
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl");
+#elif defined(__x86_64__) && LS_BYTES == 32
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return true;
+#endif
+}
+
+}  // namespace
+
+#define LONGSPAN_TEXT(a) LONGSPAN_TEXT2(a)
+#define LONGSPAN_TEXT2(a) #a
+const longspan::Driver* driver() {
+  static const longspan::Driver d = {LONGSPAN_TEXT(LS_ISA), LS_FLAGS, runs_here, CELL_COUNT, entries(),
+                                     saved_per_row<float>, saved_per_row<double>, forward<float>, forward<double>,
+                                     backward<float>, backward<double>, peak};
+  return &d;
+}
+
+}  // namespace LS_ISA

@@ -1,0 +1,223 @@
+"""Knows the adding problem: an LSTM learns to add two numbers hundreds of steps apart, an RNN does not, and the gradients say why.
+
+Every step brings a number drawn from [0, 1] and a mark, 1 at two of the steps and 0 elsewhere; the answer asked for after
+the last step is the sum of the two marked numbers. Always answering 1 has the variance of that sum, 1/6, as its mean
+squared error. Source: Hochreiter and Schmidhuber, Long Short-Term Memory, 1997, experiment 4, in the form with one mark
+in each half of the sequence. Both networks get the same optimiser, batches and number of steps. The LSTM's gate biases
+start so that its cells forget over 1 to T steps (Tallec and Ollivier, Can Recurrent Neural Networks Warp Time?, 2018).
+
+    python examples/adding_problem.py            # T = 400
+    python examples/adding_problem.py --quick    # T = 100
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from torch import Tensor, nn
+
+import longspan as ls
+
+GOAL = 0.01
+VARIANCE = 1 / 6  # the error of always answering 1
+LAGS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 400, 800, 1600)
+
+
+def adding(batch: int, length: int, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Sequences (B, T, 2) of numbers and marks, and the sums (B,) of the marked numbers."""
+    numbers = torch.rand(batch, length, generator=chance)
+    marks = torch.zeros(batch, length)
+    rows, half = torch.arange(batch), length // 2
+    first = torch.randint(half, (batch,), generator=chance)
+    second = torch.randint(half, length, (batch,), generator=chance)
+    marks[rows, first] = marks[rows, second] = 1.0
+    return torch.stack((numbers, marks), -1), numbers[rows, first] + numbers[rows, second]
+
+
+class Adder(nn.Module):
+    """A recurrent layer and one number read off its last hidden state."""
+
+    def __init__(self, core: nn.Module, hidden: int) -> None:
+        super().__init__()
+        self.core, self.answer = core, nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, 2) -> (B,)"""
+        out, _ = self.core(x)
+        return self.answer(out[:, -1]).squeeze(-1)
+
+
+def chrono(layer: ls.nn.LSTM, length: int) -> ls.nn.LSTM:
+    """Spread the time scales of the cells over 1 .. length: b_f = log U(1, T - 1), b_i = -b_f (section 2.2, equation 16)."""
+    hidden = layer.hidden_size
+    with torch.no_grad():
+        layer.bias_ih_l0.zero_()
+        layer.bias_hh_l0.zero_()
+        forget = torch.empty(hidden).uniform_(1, length - 1).log()
+        layer.bias_ih_l0[:hidden] = -forget
+        layer.bias_ih_l0[hidden : 2 * hidden] = forget
+    return layer
+
+
+def build(name: str, hidden: int, length: int, seed: int) -> Adder:
+    """The network called `name`, its weights drawn from the seed."""
+    torch.manual_seed(seed)
+    if name == "LSTM":
+        return Adder(chrono(ls.nn.LSTM(2, hidden, batch_first=True), length), hidden)
+    return Adder(ls.nn.RNN(2, hidden, batch_first=True), hidden)
+
+
+def error(net: Adder, length: int) -> float:
+    """Mean squared error on 1,000 sequences that training never shows."""
+    x, y = adding(1000, length, torch.Generator().manual_seed(2**31))
+    with torch.no_grad():
+        return nn.functional.mse_loss(net(x), y).item()
+
+
+def gradients(net: Adder, length: int) -> dict[int, float]:
+    """Time lag k -> norm of dLoss/dState after step T - k, the state being h and, in the LSTM, c; mean over 32 sequences."""
+    x, y = adding(32, length, torch.Generator().manual_seed(2**31 + 1))
+    lags = [*reversed([lag for lag in LAGS if lag < length]), 0]
+    states, state, start = {}, None, 0
+    for lag, stop in ((lag, length - lag) for lag in dict.fromkeys(lags)):
+        _, state = net.core(x[:, start:stop], state)
+        states[lag], start = (state if isinstance(state, tuple) else (state,)), stop
+    loss = (net.answer(states[0][0][0]).squeeze(-1) - y).square().sum()
+    found = torch.autograd.grad(loss, [part for parts in states.values() for part in parts], allow_unused=True)
+    known = iter([torch.zeros(1, 32, 1) if part is None else part for part in found])
+    return {
+        lag: sum(next(known)[0].square().sum(-1) for _ in parts).sqrt().mean().item()
+        for lag, parts in reversed(states.items())
+    }
+
+
+class Run(NamedTuple):
+    """What training one network came to."""
+
+    error: float
+    steps: int
+    seconds: float
+    before: dict[int, float]
+    after: dict[int, float]
+
+    @property
+    def reached(self) -> bool:
+        """Whether the error on unseen sequences is under the goal."""
+        return self.error < GOAL
+
+
+def train(net: Adder, options: argparse.Namespace, report: Callable[[int, float], None]) -> Run:
+    """Adam with clipped gradients until the error on unseen sequences is under the goal, or the steps are used up."""
+    before, start = gradients(net, options.length), time.perf_counter()
+    optimiser = torch.optim.Adam(net.parameters(), lr=options.rate)
+    chance = torch.Generator().manual_seed(options.seed)
+    unseen, step = error(net, options.length), 0
+    while unseen >= GOAL and step < options.steps:
+        x, y = adding(options.batch, options.length, chance)
+        optimiser.zero_grad()
+        nn.functional.mse_loss(net(x), y).backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        if step % 20 == 0 or step == options.steps:
+            unseen = error(net, options.length)
+            report(step, unseen)
+    seconds = time.perf_counter() - start
+    return Run(unseen, step, seconds, before, gradients(net, options.length))
+
+
+def train_both(options: argparse.Namespace, console: Console) -> dict[str, Run]:
+    """LSTM and RNN from the same seed on the same batches, with their progress."""
+    look = ("{task.description:4}", "{task.completed:5d} steps", "error {task.fields[error]:.4f}")
+    columns = [TextColumn(look[0]), BarColumn(), *map(TextColumn, look[1:]), TimeElapsedColumn()]
+    runs: dict[str, Run] = {}
+    with Progress(*columns, console=console) as progress:
+        for name in ("LSTM", "RNN"):
+            bar = progress.add_task(name, total=options.steps, error=math.nan)
+
+            def report(step: int, unseen: float, bar=bar) -> None:
+                progress.update(bar, completed=step, error=unseen)
+
+            runs[name] = train(build(name, options.hidden, options.length, options.seed), options, report)
+    return runs
+
+
+def bar(value: float) -> str:
+    """A number with a bar for its logarithm, from 1e-10 to 1."""
+    blocks = round(min(max(math.log10(value) + 10, 0), 10)) if value > 0 else 0
+    return f"{value:.0e} " + "▇" * blocks + " " * (10 - blocks)
+
+
+def table(runs: dict[str, Run]) -> Table:
+    """The gradient norms, a row a lag, before and after training."""
+    picture = Table(title="How much of the loss's gradient reaches the state, steps before the end", title_justify="left")
+    picture.add_column("lag", justify="right")
+    for name in runs:
+        picture.add_column(f"{name}, untrained", no_wrap=True)
+        picture.add_column(f"{name}, trained", no_wrap=True)
+    for lag in runs["LSTM"].before:
+        cells = (bar(norms[lag]) for run in runs.values() for norms in (run.before, run.after))
+        picture.add_row(str(lag), *cells)
+    return picture
+
+
+def plot(runs: dict[str, Run], path: str) -> None:
+    """Draw the gradient norms over the lag into a PNG file; matplotlib has been checked for."""
+    pyplot = importlib.import_module("matplotlib.pyplot")
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    for name, run in runs.items():
+        for label, norms, line in (("untrained", run.before, "--"), ("trained", run.after, "-")):
+            axes.plot(list(norms), [norm or math.nan for norm in norms.values()], line, label=f"{name}, {label}")
+    axes.set(yscale="log", xlabel="time lag (steps before the end)", ylabel="norm of the loss's gradient by the state")
+    axes.legend()
+    figure.savefig(path, dpi=150, bbox_inches="tight")
+
+
+def options_of(arguments: list[str]) -> argparse.Namespace:
+    """The command line's options; --quick only changes the defaults."""
+    parser = argparse.ArgumentParser(description="The adding problem: an LSTM learns it, an RNN does not.")
+    parser.add_argument("--quick", action="store_true", help="short sequences: T = 100")
+    quick = "--quick" in arguments
+    parser.add_argument("--length", type=int, default=100 if quick else 400, help="steps of a sequence, T")
+    parser.add_argument("--steps", type=int, default=600 if quick else 1500, help="optimiser steps at most")
+    parser.add_argument("--hidden", type=int, default=32, help="units of each network, H")
+    parser.add_argument("--batch", type=int, default=32, help="sequences in a step, B")
+    parser.add_argument("--rate", type=float, default=0.01, help="learning rate of Adam")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", metavar="PNG", help="draw the gradients into this file (needs matplotlib)")
+    options = parser.parse_args(arguments)
+    if options.length < 3 or min(options.steps, options.hidden, options.batch) < 1:
+        parser.error("expected --length of at least 3 and --steps, --hidden, --batch of at least 1; raise what is lower.")
+    if options.plot and importlib.util.find_spec("matplotlib") is None:
+        parser.error("--plot: expected matplotlib to draw with, found none; run pip install matplotlib or leave --plot out.")
+    return options
+
+
+def main(arguments: list[str]) -> int:
+    """Train both, show both; 0 if the LSTM reached the goal, 1 if not."""
+    options, console = options_of(arguments), Console()
+    console.print(f"The adding problem, T = {options.length}: goal {GOAL}, always answering 1 has {VARIANCE:.3f}.")
+    runs = train_both(options, console)
+    console.print(table(runs))
+    for name, run in runs.items():
+        verdict = "learned it" if run.reached else "did not learn it"
+        console.print(
+            f"{name:4} {verdict}: mean squared error {run.error:.4f} after {run.steps} steps, {run.seconds:.1f} s"
+        )
+    if options.plot:
+        plot(runs, options.plot)
+    return 0 if runs["LSTM"].reached else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,183 @@
+// The one vector type of every instruction set, its arithmetic and its elementary functions.
+//
+// GCC/Clang vector extensions: the same source serves AVX-512, AVX2, SSE2 and NEON; LS_BYTES is the register's
+// width. Everything is in an unnamed namespace inside the instruction set's own, so that no function compiled for
+// one set can be linked into another.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#ifndef LS_ISA
+#error "compile with -DLS_ISA=name -DLS_BYTES=register width in bytes"
+#endif
+
+namespace LS_ISA {
+namespace {
+
+#define LS_INLINE inline __attribute__((always_inline))
+
+typedef float F32 __attribute__((vector_size(LS_BYTES)));
+typedef int32_t I32 __attribute__((vector_size(LS_BYTES)));
+typedef double F64 __attribute__((vector_size(LS_BYTES)));
+typedef int64_t I64 __attribute__((vector_size(LS_BYTES)));
+
+template <class T>
+struct Traits;
+template <>
+struct Traits<float> {
+  typedef F32 F;
+  typedef I32 I;
+  typedef int32_t Int;
+};
+template <>
+struct Traits<double> {
+  typedef F64 F;
+  typedef I64 I;
+  typedef int64_t Int;
+};
+
+// V<float> holds LANES numbers; V<float>(2.0) is that constant in every lane.
+template <class T>
+struct V {
+  typedef typename Traits<T>::F F;
+  typedef typename Traits<T>::I I;
+  typedef T Scalar;
+  static constexpr int lanes = LS_BYTES / sizeof(T);
+  F v;
+  V() = default;
+  LS_INLINE V(F a) : v(a) {}
+  LS_INLINE explicit V(double c) : v(F{} + T(c)) {}
+  static LS_INLINE V load(const T* p) {
+    F a;
+    std::memcpy(&a, p, sizeof a);
+    return a;
+  }
+  // The first n lanes from p, the rest zero; n may be 0.
+  static LS_INLINE V load(const T* p, int n) {
+    if (n >= lanes) return load(p);
+    T a[lanes] = {};
+    for (int i = 0; i < n; i++) a[i] = p[i];
+    return load(a);
+  }
+  static LS_INLINE V all(T a) { return F{} + a; }
+  LS_INLINE void store(T* p) const { std::memcpy(p, &v, sizeof v); }
+  LS_INLINE void store(T* p, int n) const {
+    if (n >= lanes) return store(p);
+    T a[lanes];
+    store(a);
+    for (int i = 0; i < n; i++) p[i] = a[i];
+  }
+};
+
+template <class T> LS_INLINE V<T> operator+(V<T> a, V<T> b) { return a.v + b.v; }
+template <class T> LS_INLINE V<T> operator-(V<T> a, V<T> b) { return a.v - b.v; }
+template <class T> LS_INLINE V<T> operator*(V<T> a, V<T> b) { return a.v * b.v; }
+template <class T> LS_INLINE V<T> operator/(V<T> a, V<T> b) { return a.v / b.v; }
+template <class T> LS_INLINE V<T> operator-(V<T> a) { return -a.v; }
+template <class T> LS_INLINE V<T>& operator+=(V<T>& a, V<T> b) { a.v += b.v; return a; }
+
+// Where m is all ones, a; where it is zero, b.
+template <class T> LS_INLINE V<T> pick(typename V<T>::I m, V<T> a, V<T> b) { return m ? a.v : b.v; }
+
+// A NaN on either side comes out as NaN: nothing may hide one.
+template <class T> LS_INLINE V<T> maximum(V<T> a, V<T> b) { return pick<T>((a.v > b.v) | (a.v != a.v), a, b); }
+template <class T> LS_INLINE V<T> minimum(V<T> a, V<T> b) { return pick<T>((a.v < b.v) | (a.v != a.v), a, b); }
+template <class T> LS_INLINE V<T> gt(V<T> a, V<T> b) { return pick<T>(a.v > b.v, V<T>(1.0), V<T>(0.0)); }
+template <class T> LS_INLINE V<T> relu(V<T> a) { return pick<T>(a.v < V<T>(0.0).v, V<T>(0.0), a); }
+template <class T> LS_INLINE V<T> abs(V<T> a) { return pick<T>(a.v < V<T>(0.0).v, -a, a); }
+template <class T> LS_INLINE V<T> clamp(V<T> x, double lo, double hi) {
+  x = pick<T>(x.v < V<T>(lo).v, V<T>(lo), x);
+  return pick<T>(x.v > V<T>(hi).v, V<T>(hi), x);
+}
+template <class T> LS_INLINE V<T> sqrt(V<T> a) {
+  V<T> y;
+  for (int i = 0; i < V<T>::lanes; i++) y.v[i] = __builtin_sqrt(a.v[i]);
+  return y;
+}
+
+// x = n ln 2 + r with |r| <= ln 2 / 2; returns exp(r) - 1 and 2^n. Taylor's series: its error at ln 2 / 2 is below
+// half a unit in the last place for both types.
+LS_INLINE V<float> exp_parts(V<float> x, V<float>& scale) {
+  const V<float> shift(12582912.0);  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  V<float> k = x * V<float>(1.44269504088896341) + shift;
+  scale.v = (F32)(((I32)k.v + 127) << 23);
+  k = k - shift;
+  V<float> r = x - k * V<float>(0.693145751953125);
+  r = r - k * V<float>(1.42860682030941723e-6);
+  V<float> q = r * V<float>(1.0 / 5040) + V<float>(1.0 / 720);
+  q = q * r + V<float>(1.0 / 120);
+  q = q * r + V<float>(1.0 / 24);
+  q = q * r + V<float>(1.0 / 6);
+  q = q * r + V<float>(0.5);
+  return q * r * r + r;
+}
+LS_INLINE V<double> exp_parts(V<double> x, V<double>& scale) {
+  const V<double> shift(6755399441055744.0);  // 1.5 * 2^52
+  V<double> k = x * V<double>(1.44269504088896340736) + shift;
+  scale.v = (F64)(((I64)k.v + 1023) << 52);
+  k = k - shift;
+  V<double> r = x - k * V<double>(6.93147180369123816490e-01);
+  r = r - k * V<double>(1.90821492927058770002e-10);
+  V<double> q = r * V<double>(1.0 / 6227020800.0) + V<double>(1.0 / 479001600.0);
+  q = q * r + V<double>(1.0 / 39916800.0);
+  q = q * r + V<double>(1.0 / 3628800.0);
+  q = q * r + V<double>(1.0 / 362880.0);
+  q = q * r + V<double>(1.0 / 40320.0);
+  q = q * r + V<double>(1.0 / 5040.0);
+  q = q * r + V<double>(1.0 / 720.0);
+  q = q * r + V<double>(1.0 / 120.0);
+  q = q * r + V<double>(1.0 / 24.0);
+  q = q * r + V<double>(1.0 / 6.0);
+  q = q * r + V<double>(0.5);
+  return q * r * r + r;
+}
+template <class T> constexpr double exp_lowest() { return sizeof(T) == 4 ? -87.33 : -708.39; }
+template <class T> constexpr double exp_highest() { return sizeof(T) == 4 ? 88.37 : 709.43; }
+
+// Below the smallest normal number it is 0; above the largest, infinity.
+template <class T> LS_INLINE V<T> exp(V<T> x) {
+  V<T> scale, e = exp_parts(clamp(x, exp_lowest<T>(), exp_highest<T>()), scale);
+  V<T> y = scale * e + scale;
+  y = pick<T>(x.v < V<T>(exp_lowest<T>()).v, V<T>(0.0), y);
+  return pick<T>(x.v > V<T>(exp_highest<T>()).v, V<T>(__builtin_inf()), y);
+}
+
+// 1 / (1 + e^-x): the clamp keeps e^-x finite, and there the answer is already 0 or 1 to the last bit.
+template <class T> LS_INLINE V<T> sigmoid(V<T> x) {
+  V<T> scale, e = exp_parts(clamp(-x, exp_lowest<T>(), exp_highest<T>()), scale);
+  return V<T>(1.0) / (scale * e + scale + V<T>(1.0));
+}
+
+// (e^2x - 1) / (e^2x + 1) through exp(r) - 1, so that small x keep their relative accuracy.
+template <class T> LS_INLINE V<T> tanh(V<T> x) {
+  const double far = sizeof(T) == 4 ? 20.0 : 44.0;
+  V<T> scale, e = exp_parts(clamp(x + x, -far, far), scale);
+  V<T> m = scale * e + (scale - V<T>(1.0));
+  return m / (m + V<T>(2.0));
+}
+
+// x = m 2^k with sqrt(1/2) <= m < sqrt(2); log(x) = k ln 2 + 2 atanh((m - 1) / (m + 1)).
+template <class T> LS_INLINE V<T> log(V<T> x) {
+  typedef typename V<T>::I I;
+  const int bits = sizeof(T) == 4 ? 23 : 52;
+  typedef typename Traits<T>::Int Int;
+  const Int half = sizeof(T) == 4 ? Int(0x3f3504f3) : Int(0x3fe6a09e667f3bcdLL);  // sqrt(1/2)
+  I b = (I)x.v - half;
+  I k = b >> bits;
+  V<T> m = (typename V<T>::F)((I)x.v - (k << bits));
+  V<T> n = __builtin_convertvector(k, typename V<T>::F);
+  V<T> s = (m - V<T>(1.0)) / (m + V<T>(1.0)), z = s * s;
+  V<T> q(sizeof(T) == 4 ? 1.0 / 11 : 1.0 / 23);
+  for (int i = sizeof(T) == 4 ? 9 : 21; i > 1; i -= 2) q = q * z + V<T>(1.0 / i);
+  V<T> y = (s + s) * (q * z) + (s + s) + n * V<T>(0.693147180559945309417);
+  y = pick<T>(x.v == V<T>(0.0).v, V<T>(-__builtin_inf()), y);
+  y = pick<T>(x.v == V<T>(__builtin_inf()).v, x, y);
+  return pick<T>((x.v < V<T>(0.0).v) | (x.v != x.v), V<T>(__builtin_nan("")), y);
+}
+
+// log(1 + e^x)
+template <class T> LS_INLINE V<T> softplus(V<T> x) { return relu(x) + log(V<T>(1.0) + exp(-abs(x))); }
+
+}  // namespace
+}  // namespace LS_ISA

@@ -1,0 +1,26 @@
+"""Knows which backend the caller has forced, and in which variant, for the calls of this thread or task."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+import torch
+
+# "cpu", "cpu:avx2", …; None where the library chooses.
+FORCED: ContextVar[str | None] = ContextVar("longspan_backend", default=None)
+
+
+@torch.compiler.assume_constant_result  # torch.compile cannot follow a context variable; it keeps the value it finds
+def forced() -> str | None:
+    """The name that the caller forced with `use_backend`, None where the library chooses."""
+    return FORCED.get()
+
+
+def variant(backend: str) -> str | None:
+    """The instruction set that the caller forced for `backend`, None where the backend decides.
+
+    >>> variant("cpu") is None
+    True
+    """
+    name, _, wanted = (forced() or "").partition(":")
+    return wanted if wanted and name == backend else None

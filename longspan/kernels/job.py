@@ -1,0 +1,126 @@
+"""What every backend is given and gives back: one layer's recurrence, its tensors and their shapes.
+
+Letters: B batch, T time, I input, H hidden, G gates, S states, P per-unit extras, D directions (1 or 2),
+R width of the recurring state h (the projection's, else H).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from longspan.cells import Cell
+
+from .program import program
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One direction of one layer, in torch's layout: gates follow each other by rows.
+
+    Args:
+        x: (G*H, I), read by the input.
+        r: (G*H, R), read by the previous h; None for a cell without R.
+        bx, br: (G*H,), added to W x and to R h.
+        p: (P, H), the per-unit extras in the order of the cell's letters; None where P is 0.
+        proj: (R, H), makes the h that recurs and is given out of the cell's h.
+        norm_x, norm_r: (G*H,), layer norm of W x and of R h, each over all its gates together (Ba et al.
+            2016, arXiv 1607.06450, equations 20 to 22); the biases `bx` and `br` follow the norm.
+        norm_c, norm_c_bias: (H,), layer norm of the new c where it enters h; the c carried on stays raw.
+    """
+
+    x: Tensor
+    r: Tensor | None = None
+    bx: Tensor | None = None
+    br: Tensor | None = None
+    p: Tensor | None = None
+    proj: Tensor | None = None
+    norm_x: Tensor | None = None
+    norm_r: Tensor | None = None
+    norm_c: Tensor | None = None
+    norm_c_bias: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Zone:
+    """Zoneout of one state (Krueger et al. 2017, arXiv 1606.01305): units that keep their previous value.
+
+    Args:
+        rate: the probability of keeping, 0 to 1.
+        mask: (D, T, B, W) uint8, 1 keeps, W as the state's width; None blends previous and new by the rate,
+            as in inference.
+    """
+
+    rate: float
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One layer over a batch of sequences.
+
+    Args:
+        cell: the equations.
+        x: (T, B, I), any strides.
+        state: S tensors in the order of the cell's states, (D, B, R) for h and (D, B, H) for the others.
+        weights: one for each direction; the second runs every row from its last step to its first.
+        lengths: (B,) int64 on the CPU, 0 to T; at and beyond a row's length nothing happens and out is 0.
+        mask: (T, B) bool; where False the state is carried unchanged and the output is the carried h.
+        reset: (T, B) bool; where True the row's states become the cell's initial constants before the step,
+            in the order of the direction, whether or not the step is masked.
+        drop: (D, B, R), multiplies h wherever R reads it; already scaled.
+        zone: one for each state, or None.
+        gates: whether the gates and states of every step are wanted.
+    """
+
+    cell: Cell
+    x: Tensor
+    state: tuple[Tensor, ...]
+    weights: tuple[Weights, ...]
+    lengths: Tensor | None = None
+    mask: Tensor | None = None
+    reset: Tensor | None = None
+    drop: Tensor | None = None
+    zone: tuple[Zone | None, ...] | None = None
+    gates: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a job gives.
+
+    Args:
+        out: (T, B, D*R), h of every step, the directions side by side.
+        state: the states after each row's last step, shaped as the job's.
+        gates: when wanted, gate letter -> (D, T, B, H), 0 at masked and padded steps; and state name ->
+            (D, T, B, H) or for h (D, T, B, R), as carried at masked and 0 at padded steps. Else None.
+    """
+
+    out: Tensor
+    state: tuple[Tensor, ...]
+    gates: dict[str, Tensor] | None = None
+
+
+def impossible(job: Job) -> str | None:
+    """Why no backend can run a job, in one sentence; None when it makes sense."""
+    return next((reason for w in job.weights if (reason := _senseless(job.cell, w))), None)
+
+
+def _senseless(cell: Cell, weights: Weights) -> str | None:
+    if weights.proj is not None and program(cell).reads_h:
+        return (
+            f"proj_size: expected a cell that reads h only through R, received {cell.name!r}, whose step "
+            "reads h itself; leave the projection out or choose another cell, such as lstm"
+        )
+    if weights.norm_c is not None and "c" not in cell.states:
+        return (
+            f"norm_c: expected a cell with a state c, received {cell.name!r} with states {cell.states!r}; "
+            "normalise x and r only"
+        )
+    if (weights.r is None) == cell.recurrent:
+        expected, received = ("a matrix", "none") if cell.recurrent else ("no matrix", "one")
+        return (
+            f"r: expected {expected} R for the cell {cell.name!r}, received {received}; correct the weights"
+        )
+    return None

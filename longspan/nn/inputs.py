@@ -1,0 +1,202 @@
+"""Knows how what a caller hands over (sequences, lengths, masks, packed batches) is checked and laid out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from longspan import checks
+
+_TO_TENSOR = "convert it with torch.as_tensor"
+
+
+class Marks(NamedTuple):
+    """What is said about single steps, as kernels.job.Job takes it.
+
+    lengths: (B,) int64 on the CPU; mask and reset: (T, B) bool; None where nothing is said.
+    """
+
+    lengths: Tensor | None = None
+    mask: Tensor | None = None
+    reset: Tensor | None = None
+
+
+NO_MARKS = Marks()
+
+
+def check_values(
+    x: Tensor, weight: Tensor, ranks: Sequence[int], layouts: Sequence[str], half: torch.dtype | None
+) -> None:
+    """Refuse an input whose rank, width, length, dtype or device does not suit `weight` (G*H, I).
+
+    `ranks` and `layouts` have the shapes to expect, the latter in letters, such as ("(T, B, I)", "(T, I)");
+    `half` is autocast's dtype where it is on, and lets every floating dtype through.
+    """
+    width = weight.shape[1]
+    if x.dim() not in ranks:
+        raise _wrong_shape(x, width, layouts, "add or remove a dimension")
+    if x.shape[-1] != width:
+        raise _wrong_shape(x, width, layouts, f"the last dimension is input_size, {width}")
+    if x.dtype != weight.dtype and (half is None or not x.is_floating_point()):
+        raise _wrong_dtype(x, weight)
+    if x.device != weight.device:
+        raise _wrong_device("input", x, weight, "the weights")
+
+
+def check_steps(x: Tensor) -> None:
+    """Refuse a time-major sequence (T, B, I) without a step, as torch.nn does."""
+    if x.shape[0] == 0:
+        raise checks.wrong("input", "at least one time step", "none", "skip empty chunks; lengths may be 0")
+
+
+def _wrong_shape(x: Tensor, width: int, layouts: Sequence[str], way_out: str) -> ValueError:
+    shapes = " or ".join(layout.replace("I", str(width)) for layout in layouts)
+    return checks.wrong("input", f"a tensor of shape {shapes}", tuple(x.shape), way_out)
+
+
+def _wrong_dtype(x: Tensor, weight: Tensor) -> TypeError:
+    if not x.is_floating_point():
+        way_out = "look codes up in torch.nn.Embedding, or convert numbers with .float()"
+    else:
+        way_out = f"convert the input with .to({weight.dtype}) or the layer with .to({x.dtype})"
+    return TypeError(checks.sentence("input", f"{weight.dtype} values like the weights", x.dtype, way_out))
+
+
+def _wrong_device(argument: str, value: Tensor, like: Tensor, what: str) -> ValueError:
+    return checks.wrong(
+        argument, f"a tensor on {like.device} like {what}", value.device, "move it with .to(device)"
+    )
+
+
+def check_state(
+    name: str, value: object, shape: tuple[int, ...], letters: str, like: Tensor, half: torch.dtype | None
+) -> Tensor:
+    """`value` itself, or an error unless it is a tensor of this shape, dtype and device."""
+    argument = f"state {name}"
+    if not isinstance(value, Tensor):
+        raise checks.wrong_type(argument, f"a tensor of shape {shape}, {letters}", value, _TO_TENSOR)
+    if tuple(value.shape) != shape:
+        raise checks.wrong(
+            argument, f"shape {shape}, {letters}", tuple(value.shape), "pass None to start afresh"
+        )
+    if value.dtype != like.dtype and (half is None or not value.is_floating_point()):
+        way_out = f"convert it with .to({like.dtype})"
+        raise TypeError(
+            checks.sentence(argument, f"{like.dtype} values like the input", value.dtype, way_out)
+        )
+    if value.device != like.device:
+        raise _wrong_device(argument, value, like, "the input")
+    return value
+
+
+def check_states(states: str, value: object) -> Sequence[object]:
+    """The states one by one: a lone value for a cell with one, else a tuple or list in its order."""
+    if len(states) == 1:
+        return (value,)
+    order = ", ".join(states)
+    if not isinstance(value, (tuple, list)):
+        raise checks.wrong_type(
+            "state", f"a tuple ({order})", value, "pass every state of the cell in this order"
+        )
+    if len(value) != len(states):
+        raise checks.wrong(
+            "state",
+            f"a tuple ({order})",
+            f"{len(value)} values",
+            "pass every state of the cell in this order",
+        )
+    return value
+
+
+def check_column(letter: str, value: object, layers: int) -> Sequence[object]:
+    """One state of a stack whose layers differ in size: a tuple or list with a tensor a layer."""
+    argument, expected = f"state {letter}", f"a tuple of {layers} tensors, one a layer"
+    if not isinstance(value, (tuple, list)):
+        raise checks.wrong_type(argument, expected, value, "pass it as the layer returned it")
+    if len(value) != layers:
+        raise checks.wrong(argument, expected, f"{len(value)} values", "pass it as the layer returned it")
+    return value
+
+
+def lengths_of(lengths: object, steps: int, rows: int) -> Tensor:
+    """`lengths` (a sequence of ints or an integer tensor) as (B,) int64 on the CPU, each between 0 and T."""
+    kind = f"{rows} whole numbers from 0 to {steps}, one a row"
+    way_out = "give the number of real steps of every row"
+    if not isinstance(lengths, (Tensor, Sequence)) or isinstance(lengths, str):
+        raise checks.wrong_type("lengths", kind, lengths, way_out)
+    values = lengths.tolist() if isinstance(lengths, Tensor) else list(lengths)
+    tensor = lengths if isinstance(lengths, Tensor) else torch.as_tensor(values or [0])[: len(values)]
+    if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype is torch.bool:
+        raise TypeError(checks.sentence("lengths", kind, tensor.dtype, "convert them with .long()"))
+    if tensor.shape != (rows,):
+        raise checks.wrong("lengths", kind, f"shape {tuple(tensor.shape)}", way_out)
+    if rows and not 0 <= min(values) <= max(values) <= steps:
+        raise checks.wrong("lengths", kind, values, "a row cannot be longer than the input")
+    return tensor.detach().to("cpu", torch.int64)
+
+
+def marks_of(
+    x: Tensor, lengths: object, mask: object, reset: object, *, batched: bool, batch_first: bool
+) -> Marks:
+    """The caller's lengths, mask and reset, laid out as the input was, for a time-major `x` (T, B, I)."""
+    steps, rows = x.shape[0], x.shape[1]
+    return Marks(
+        None if lengths is None else lengths_of(lengths, steps, rows),
+        None if mask is None else _by_time("mask", mask, x, batched, batch_first),
+        None if reset is None else _by_time("reset", reset, x, batched, batch_first),
+    )
+
+
+def _by_time(name: str, value: object, x: Tensor, batched: bool, batch_first: bool) -> Tensor:
+    """A (B, T), (T, B) or (T,) bool tensor as (T, B) on the input's device."""
+    steps, rows = x.shape[0], x.shape[1]
+    letters, shape = ("(T, B)", (steps, rows)) if not batch_first else ("(B, T)", (rows, steps))
+    if not batched:
+        letters, shape = "(T,)", (steps,)
+    kind = f"a bool tensor of shape {shape}, {letters}"
+    if not isinstance(value, Tensor):
+        raise checks.wrong_type(name, kind, value, _TO_TENSOR)
+    if value.dtype is not torch.bool:
+        raise TypeError(checks.sentence(name, kind, value.dtype, f"convert it with {name}.bool()"))
+    if tuple(value.shape) != shape:
+        raise checks.wrong(name, kind, f"shape {tuple(value.shape)}", "mark every step of every row")
+    if value.device != x.device:
+        raise _wrong_device(name, value, x, "the input")
+    if not batched:
+        return value.unsqueeze(1)
+    return value.transpose(0, 1) if batch_first else value
+
+
+class Unpacked(NamedTuple):
+    """A PackedSequence as a padded batch, rows in the packed (longest first) order.
+
+    x: (T, B, I); lengths: (B,) int64 on the CPU, None when all rows are T long; places: (N,), where in T*B
+    each of the N real steps is, None likewise.
+    """
+
+    x: Tensor
+    lengths: Tensor | None
+    places: Tensor | None
+
+
+def unpack(packed: PackedSequence) -> Unpacked:
+    """The padded form; packed data are already in time order, so one scatter does it."""
+    data, sizes = packed.data, packed.batch_sizes
+    steps, rows = sizes.shape[0], int(sizes[0])
+    if data.shape[0] == steps * rows:
+        return Unpacked(data.reshape(steps, rows, data.shape[1]), None, None)
+    real = torch.arange(rows) < sizes.unsqueeze(1)
+    places = real.flatten().nonzero().squeeze(1).to(data.device)
+    padded = data.new_zeros(steps * rows, data.shape[1]).index_copy(0, places, data)
+    return Unpacked(padded.view(steps, rows, data.shape[1]), real.sum(0), places)
+
+
+def repack(out: Tensor, packed: PackedSequence, places: Tensor | None) -> PackedSequence:
+    """`out` (T, B, W), rows in the packed order, with the batch sizes and the order of `packed`."""
+    flat = out.reshape(-1, out.shape[2])
+    data = flat if places is None else flat.index_select(0, places)
+    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)

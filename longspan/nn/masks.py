@@ -1,0 +1,16 @@
+"""Knows how random masks are drawn: for zoneout over time, for recurrent dropout once a sequence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def draw(shape: tuple[int, ...], rate: float, device: torch.device) -> Tensor:
+    """A uint8 tensor: 1 with probability `rate`, else 0, from PyTorch's generator of the device."""
+    return torch.empty(shape, dtype=torch.uint8, device=device).bernoulli_(rate)
+
+
+def scaled(shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
+    """A dropout mask in the dtype of `like`: 0 with probability `rate`, else 1 / (1 - rate)."""
+    return draw(shape, 1.0 - rate, like.device).to(like.dtype).div_(1.0 - rate)

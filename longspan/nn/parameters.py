@@ -1,0 +1,126 @@
+"""Knows the names, shapes and first values of a layer's parameters, and hands them to the kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from operator import is_
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+
+from longspan.cells import Cell
+from longspan.kernels.job import Weights
+
+# A field of kernels.job.Weights -> the parameter's name, in the order in which torch.nn draws them.
+NAMES = {
+    "x": "weight_ih",
+    "r": "weight_hh",
+    "bx": "bias_ih",
+    "br": "bias_hh",
+    "proj": "weight_hr",
+    "p": "weight_p",
+    "norm_x": "norm_x",
+    "norm_r": "norm_r",
+    "norm_c": "norm_c",
+    "norm_c_bias": "norm_c_bias",
+}
+
+
+def shapes(
+    cell: Cell, inputs: int, hidden: int, *, proj: int = 0, bias: bool = True, layer_norm: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """Field -> shape, for the fields that one direction of a layer has: I inputs, H units, R = proj or H.
+
+    x (G*H, I), r (G*H, R), bx and br (G*H,), proj (R, H), p (P, H), norm_x and norm_r (G*H,), norm_c and
+    norm_c_bias (H,), the last two only for cells with a state c.
+    """
+    wide = len(cell.gates) * hidden
+    every = {
+        "x": (wide, inputs),
+        "r": (wide, proj or hidden) if cell.recurrent else None,
+        "bx": (wide,) if bias else None,
+        "br": (wide,) if bias and cell.recurrent else None,
+        "proj": (proj, hidden) if proj else None,
+        "p": (len(cell.params), hidden) if cell.params else None,
+        "norm_x": (wide,) if layer_norm else None,
+        "norm_r": (wide,) if layer_norm and cell.recurrent else None,
+        "norm_c": (hidden,) if layer_norm and "c" in cell.states else None,
+        "norm_c_bias": (hidden,) if layer_norm and "c" in cell.states else None,
+    }
+    return {field: shape for field, shape in every.items() if shape is not None}
+
+
+@torch.no_grad()
+def initialise(fields: Mapping[str, Tensor], cell: Cell, hidden: int, forget_bias: float | None) -> None:
+    """Draw uniform(-1/sqrt(H), 1/sqrt(H)) in torch.nn's order; norms start as the identity.
+
+    `forget_bias` then becomes the sum of the two biases at the gate f (Jozefowicz et al. 2015, section 2.2).
+    """
+    bound = 1.0 / math.sqrt(hidden)
+    for field, tensor in fields.items():
+        if field == "norm_c_bias":
+            tensor.zero_()
+        elif field.startswith("norm"):
+            tensor.fill_(1.0)
+        else:
+            tensor.uniform_(-bound, bound)
+    if forget_bias is not None:
+        first = cell.gates.index("f") * hidden
+        fields["bx"][first : first + hidden] = forget_bias
+        if "br" in fields:
+            fields["br"][first : first + hidden] = 0.0
+
+
+class Table:
+    """The parameters of a module by layer, direction and field, and the kernels' view of them.
+
+    Attributes:
+        rows: one dict a layer and direction, field -> name of the parameter.
+    """
+
+    def __init__(self, directions: int) -> None:
+        self.rows: list[dict[str, str]] = []
+        self._directions, self._names = directions, []
+        self._held: tuple[list[Tensor], list[tuple[Weights, ...]]] | None = None
+
+    def add(
+        self,
+        module: Module,
+        shapes: Mapping[str, tuple[int, ...]],
+        suffix: str,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        """Register one more direction's parameters, not yet drawn, each named with `suffix`."""
+        row = {field: NAMES[field] + suffix for field in shapes}
+        for field, shape in shapes.items():
+            module.register_parameter(row[field], Parameter(torch.empty(shape, device=device, dtype=dtype)))
+        self.rows.append(row)
+        self._names += row.values()
+
+    def fields(self, module: Module) -> list[dict[str, Tensor]]:
+        """One dict a layer and direction, field -> tensor as the module has it now."""
+        values = iter(self._tensors(module))
+        return [{field: next(values) for field in row} for row in self.rows]
+
+    def weights(self, module: Module) -> Sequence[tuple[Weights, ...]]:
+        """Per layer, per direction; made again only when a parameter is another object than before."""
+        now, held = self._tensors(module), self._held
+        if held is not None and all(map(is_, now, held[0])):
+            return held[1]
+        flat = [Weights(**row) for row in self.fields(module)]
+        weights = [tuple(flat[i : i + self._directions]) for i in range(0, len(flat), self._directions)]
+        # Computed tensors (a parametrization's, functional_call's) would keep their graph alive if held.
+        if all(isinstance(tensor, Parameter) for tensor in now):
+            self._held = now, weights
+        return weights
+
+    def _tensors(self, module: Module) -> list[Tensor]:
+        own = module._parameters
+        try:
+            return [own[name] for name in self._names]  # pyright: ignore[reportReturnType]
+        except KeyError:
+            # Parametrized, pruned and replicated weights are attributes, computed when read.
+            return [getattr(module, name) for name in self._names]

@@ -1,0 +1,44 @@
+"""Knows in which dtype a half-precision or autocast call computes, and what autocast makes of dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from longspan.kernels.job import Weights
+
+HALVES = frozenset((torch.float16, torch.bfloat16))
+
+States = Sequence[tuple[Tensor, ...]]
+Layers = Sequence[tuple[Weights, ...]]
+
+
+def autocast(x: Tensor) -> torch.dtype | None:
+    """Autocast's dtype for the device of `x`, None where it is off."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+def promoted(half: torch.dtype, tensors: Iterable[Tensor]) -> torch.dtype:
+    """What PyTorch's type promotion makes of autocast's dtype and these tensors."""
+    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), half)
+
+
+def widened(x: Tensor, states: States, weights: Layers) -> tuple[Tensor, States, Layers]:
+    """All of a call in the dtype it is computed in: float64 stays, everything smaller becomes float32.
+
+    Sums over hundreds of steps need float32; gradients flow back to the originals.
+    """
+    dtype = x.dtype if x.dtype is torch.float64 else torch.float32
+    wide_states = [tuple(tensor.to(dtype) for tensor in layer) for layer in states]
+    wide_weights = [tuple(_in(one, dtype) for one in layer) for layer in weights]
+    return x.to(dtype), wide_states, wide_weights
+
+
+def _in(weights: Weights, dtype: torch.dtype) -> Weights:
+    held = {field.name: getattr(weights, field.name) for field in fields(weights)}
+    return replace(weights, **{name: tensor.to(dtype) for name, tensor in held.items() if tensor is not None})
