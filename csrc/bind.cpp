@@ -159,8 +159,8 @@ int64_t saved_per_row(const std::string& isa, bool f64, uintptr_t entry, int64_t
   static const Plan no_plan = {};
   auto sized = [&](auto c) {
     typedef typename std::decay<decltype(*c.x)>::type T;
-    static const T present = 0;
-    c.cell = table_of<T>(entry), c.plan = &no_plan, c.I = I, c.H = H, c.R = R;
+    static T present = 0;
+    c.cell = table_of<T>(entry), c.plan = &no_plan, c.I = I, c.H = H, c.R = R, c.saved = &present;
     if (norm) c.norm_x = &present;
     if (proj) c.proj = &present;
     if (zoned) c.zone = some_zone;

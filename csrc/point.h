@@ -11,6 +11,9 @@ using longspan::PointBackward;
 using longspan::PointForward;
 using longspan::ZoneRate;
 
+// Where state i lies in a row of states: h last, because a row may go without it.
+constexpr int slot(int i, int S) { return i == 0 ? S - 1 : i - 1; }
+
 enum Part { WHOLE, HALF_C, HALF_H };  // a layer-normalised step comes in two halves
 
 // The share of the previous state that zoneout keeps: 0 or 1 by the mask, or the rate.
@@ -36,7 +39,8 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
   for (int i = 0; i < G; i++) x[i] = W::load(q.x[m] + (u * G + i) * L);
   if (C::recurrent)
     for (int i = 0; i < G; i++) r[i] = W::load(q.r[m] + ((u - q.r_unit0) * G + i) * L);
-  for (int i = 0; i < S; i++) s[i] = W::load(q.s[m] + i * q.Hp + j);
+  for (int i = 0; i < S; i++)
+    s[i] = i > 0 || q.has_h ? W::load(q.s[m] + slot(i, S) * q.Hp + j) : W(0.0);
   for (int i = 0; i < P; i++) p[i] = W::load(q.p + i * q.Hp + j);
   if constexpr (PART == WHOLE) C::forward(x, r, s, p, n, y, g);
   if constexpr (PART == HALF_C) {
@@ -47,7 +51,7 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
   }
   if constexpr (PART == HALF_H) {
     // what the first half made: the raw states (before zoneout), the saved values and the gates
-    for (int i = 1; i < S; i++) n[i] = W::load(ny + i * q.Hp);
+    for (int i = 1; i < S; i++) n[i] = W::load(ny + slot(i, S) * q.Hp);
     for (int i = 0; i < K; i++) y[i] = W::load(yy + i * L);
     for (int i = 0; i < G; i++)
       g[i] = q.gates ? W::load(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid) : W(0.0);
@@ -58,7 +62,7 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
   if (q.gates)
     for (int i = 0; i < G; i++) g[i].store(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid);
   if (PART == HALF_C) {
-    for (int i = 1; i < S; i++) n[i].store(ny + i * q.Hp);
+    for (int i = 1; i < S; i++) n[i].store(ny + slot(i, S) * q.Hp);
     return;
   }
   if (q.zone) {
@@ -67,7 +71,8 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
     for (int i = 0; i < S; i++)
       if (q.zone[i].on && (i > 0 || q.out)) n[i] = n[i] + kept<T>(q.zone[i], q.row[m], j, valid) * (s[i] - n[i]);
   }
-  for (int i = 0; i < S; i++) n[i].store(ny + i * q.Hp);
+  for (int i = 0; i < S; i++)
+    if (i > 0 || q.has_h) n[i].store(ny + slot(i, S) * q.Hp);
   if (q.gates)
     for (int i = 1; i < S; i++) n[i].store(q.gates + (G + i - 1) * q.gates_step + q.row[m] * q.H + j, valid);
   if (q.out) n[0].store(q.out + q.row[m] * q.out_step + j, valid);
@@ -88,8 +93,9 @@ LS_INLINE void backward_unit(const PointBackward<T>& q, int m, int u, int valid)
   for (int i = 0; i < K; i++) y[i] = W::load(yy + i * L);
   for (int i = 0; i < P; i++) p[i] = W::load(q.p + i * q.Hp + j);
   for (int i = 0; i < S; i++) {
-    s[i] = W::load(q.s[m] + i * q.Hp + j);
-    n[i] = q.zone ? W::load(yy + (q.K + i) * L) : W::load(q.n[m] + i * q.Hp + j);
+    // only what the equations read: a row of states may go without h
+    if (C::uses_s >> i & 1) s[i] = W::load(q.s[m] + slot(i, S) * q.Hp + j);
+    if (C::uses_n >> i & 1) n[i] = q.zone ? W::load(yy + (q.K + i) * L) : W::load(q.n[m] + slot(i, S) * q.Hp + j);
     d[i] = W::load(carry + i * q.Hp);
   }
   if (m < q.live && !(q.fresh && q.fresh[m])) {
@@ -170,12 +176,13 @@ template <class C, class N, class T>
 CellTable<T> cell_table() {
   CellTable<T> t = {};
   t.name = C::name, t.G = C::G, t.S = C::S, t.P = C::P, t.K = C::K, t.C = C::C;
+  t.keeps_h = (C::uses_s | C::uses_n) & 1;
   t.shared = C::shared, t.reads_h = C::reads_h, t.recurrent = C::recurrent;
   for (int i = 0; i < C::S; i++) t.initial[i] = C::initial(i);
   t.forward = forward_tile<C, WHOLE, T>;
   t.backward = backward_tile<C, WHOLE, T>;
   if constexpr (!__is_same(N, NoNorm)) {
-    t.norm_K = N::K;
+    t.norm_K = N::K, t.keeps_h = t.keeps_h || ((N::uses_s | N::uses_n) & 1);
     t.forward_c = forward_tile<N, HALF_C, T>;
     t.forward_h = forward_tile<N, HALF_H, T>;
     t.backward_h = backward_tile<N, HALF_H, T>;

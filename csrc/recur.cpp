@@ -37,6 +37,8 @@ struct Shape {
   int G, S, P, K, Ky, H, U, Hp, I, R, Rp, N, NL;  // N vectors of gates, NL numbers
   int panel_units;                               // units whose gates fill whole groups of vectors
   bool norm, norm_c, proj, zoned, fused;
+  bool has_h;  // whether a row of states holds h; the user's output always does
+  int states_row;
   int64_t total;
   int64_t states, values, x_hat, r_hat, x_rstd, r_rstd;  // offsets in the saved numbers
   int64_t saved_per_row;
@@ -50,11 +52,13 @@ struct Shape {
     U = int(ceil_div(H, L)), Hp = U * L, Rp = int(ceil_div(R, L)) * L, N = U * G, NL = N * L;
     panel_units = G % GROUP == 0 ? 1 : G % 2 == 0 ? 2 : GROUP;
     fused = !norm && !proj;
+    has_h = cell.reads_h || proj || zoned || (c.saved && cell.keeps_h);
+    states_row = (has_h ? S : S - 1) * Hp;
     total = c.plan->total;
-    states = 0, values = states + total * S * Hp, x_hat = values + total * Ky * Hp;
+    states = 0, values = states + total * states_row, x_hat = values + total * Ky * Hp;
     r_hat = x_hat + (norm ? total * NL : 0), x_rstd = r_hat + (norm ? total * NL : 0);
     r_rstd = x_rstd + (norm ? total : 0);
-    saved_per_row = (S + Ky) * Hp + (norm ? 2 * NL + 2 : 0);
+    saved_per_row = states_row + Ky * Hp + (norm ? 2 * NL + 2 : 0);
   }
 };
 
@@ -376,13 +380,13 @@ struct Inputs {
     pack_rows(p, c.p, z.P, z.H, z.Hp, z.Hp);
     const Plan& plan = *c.plan;
     for (int i = 0; i < z.S; i++)
-      for (int l = 0; l < z.Hp; l++) initial[i * z.Hp + l] = T(c.cell->initial[i]);
+      for (int l = 0; l < z.Hp; l++) initial[slot(i, z.S) * z.Hp + l] = T(c.cell->initial[i]);
     for (int64_t j = 0; j < plan.B; j++) {
       const int64_t b = plan.order[j];
       if (drop) pack_rows(drop + j * z.Rp, c.drop + b * z.R, 1, z.R, z.Rp, z.Rp);
       for (int i = 0; i < z.S; i++) {
         const int W = i == 0 ? z.R : z.H;
-        pack_rows(state + (j * z.S + i) * z.Hp, c.state[i] + b * W, 1, W, z.Hp, z.Hp);
+        pack_rows(state + (j * z.S + slot(i, z.S)) * z.Hp, c.state[i] + b * W, 1, W, z.Hp, z.Hp);
       }
     }
     if (!z.norm) return;
@@ -393,6 +397,8 @@ struct Inputs {
     if (!z.norm_c) return;
     pack_rows(norm_c, c.norm_c, 1, z.H, z.Hp, z.Hp), pack_rows(norm_c_bias, c.norm_c_bias, 1, z.H, z.Hp, z.Hp);
   }
+
+  static const T* h_of(const T* row, const Shape<T>& z) { return row + slot(0, z.S) * z.Hp; }
 
   static void pack_rows(T* to, const T* from, int rows, int width, int padded, int step) {
     for (int i = 0; i < rows; i++)
@@ -433,7 +439,7 @@ struct ForwardRun {
   const ZoneRate* zone;
   Barrier barrier;
   T* a[2];       // (B, Rp): h * drop, what the next step multiplies
-  T* swap[2];    // (B, S * Hp): states, where none are saved
+  T* swap[2];    // (B, states_row): states, where none are saved
   char* privates;
   size_t private_size;
   int64_t chunk_rows;
@@ -462,8 +468,8 @@ struct ForwardRun {
   void lay_out(Arena& m) {
     in.lay_out(m, c, z, true);
     a[0] = m.take<T>(plan.B * z.Rp), a[1] = m.take<T>(plan.B * z.Rp);
-    swap[0] = c.saved ? nullptr : m.take<T>(plan.B * z.S * z.Hp);
-    swap[1] = c.saved ? nullptr : m.take<T>(plan.B * z.S * z.Hp);
+    swap[0] = c.saved ? nullptr : m.take<T>(plan.B * z.states_row);
+    swap[1] = c.saved ? nullptr : m.take<T>(plan.B * z.states_row);
     const int64_t most_rows = share_units(c, z) ? plan.B : ceil_div(plan.B, c.threads);
     chunk_rows = most(most_rows, least(plan.total, most<int64_t>(4 * TILE, 196608 / (z.NL * (int)sizeof(T)))));
     Arena count;
@@ -533,40 +539,37 @@ struct ForwardRun {
     return states(t - 1, j);
   }
   T* states(int64_t t, int64_t j) const {
-    if (c.saved) return c.saved + z.states + (plan.offset[t] + j) * z.S * z.Hp;
-    return swap[t & 1] + j * z.S * z.Hp;
+    if (c.saved) return c.saved + z.states + (plan.offset[t] + j) * z.states_row;
+    return swap[t & 1] + j * z.states_row;
   }
-  int states_step(const Share& sh) const { return sh.step * z.S * z.Hp; }
 
   // Before the first step: the multiplicand, and the rows that have no step at all.
   void begin(const Share& sh) {
     for (int64_t j = sh.first; j < plan.B; j += sh.step) {
       if (c.r && !(sh.by_units && sh.tid)) {
-        const T* h = before(0, j);
+        const T* h = previous_h(0, j);
         for (int l = 0; l < z.Rp; l++) a[0][j * z.Rp + l] = in.drop ? h[l] * in.drop[j * z.Rp + l] : h[l];
       }
-      if (plan.count[j] == 0 && !(sh.by_units && sh.tid)) put_last(j, in.state + j * z.S * z.Hp, 0, z.U);
+      const T* first = in.state + j * z.S * z.Hp;
+      if (plan.count[j] == 0 && !(sh.by_units && sh.tid)) put_last(j, first, in.h_of(first, z), 0, z.U);
     }
   }
 
-  // Final states of sorted row j from a row of states.
-  void put_last(int64_t j, const T* from, int unit0, int unit1) {
+  // Final states of sorted row j from a row of states and a row of h.
+  void put_last(int64_t j, const T* from, const T* h, int unit0, int unit1) {
     const bool reset = plan.last && plan.last[j];
+    if (reset) from = in.initial, h = in.h_of(in.initial, z);
     for (int i = 0; i < z.S; i++) {
-      const int W = i == 0 ? z.R : z.H, l0 = unit0 * L, l1 = least(W, unit1 * L);
-      T* to = c.last[i] + plan.order[j] * W;
-      const T* h = (reset ? in.initial : from) + i * z.Hp;
-      for (int l = l0; l < l1; l++) to[l] = h[l];
+      const int W = i == 0 ? z.R : z.H;
+      const T* values = i == 0 ? h : from + slot(i, z.S) * z.Hp;
+      for (int l = unit0 * L; l < least(W, unit1 * L); l++) c.last[i][plan.order[j] * W + l] = values[l];
     }
   }
 
   void finish(const Share& sh, int64_t t) {
     for (int64_t m = sh.rows(active(plan, t + 1)), end = sh.rows(active(plan, t)); m < end; m++) {
       const int64_t j = sh.first + m * sh.step;
-      put_last(j, states(t, j), sh.unit0, sh.unit1);
-      if (!z.proj) continue;
-      const T* h = plan.last && plan.last[j] ? in.initial : c.out + plan.row[plan.offset[t] + j] * c.out_step;
-      for (int l = 0; l < z.R; l++) c.last[0][plan.order[j] * z.R + l] = h[l];
+      put_last(j, states(t, j), c.out + plan.row[plan.offset[t] + j] * c.out_step, sh.unit0, sh.unit1);
     }
   }
 
@@ -603,7 +606,7 @@ struct ForwardRun {
     q.H = z.H, q.Hp = z.Hp;
     q.x = {gates, z.NL};
     q.s = my.s, q.p = in.p;
-    q.n = {states(t, sh.first), states_step(sh)};
+    q.n = {states(t, sh.first), sh.step * z.states_row}, q.has_h = z.has_h;
     if (c.saved) q.y = {c.saved + z.values + (plan.offset[t] + sh.first) * z.Ky * z.Hp, sh.step * z.Ky * z.Hp};
     if (my.y) q.y = {my.y, z.Ky * z.Hp};
     q.Ky = z.Ky;
@@ -666,7 +669,7 @@ struct ForwardRun {
       c.cell->forward_c(q);
       for (int m = 0; m < R; m++) {
         T* nc = my.nc + (int64_t)m * z.Hp;
-        normalise(q.n[m] + c.cell->C * z.Hp, nc, z.U, in.mask_h, z.H);
+        normalise(q.n[m] + slot(c.cell->C, z.S) * z.Hp, nc, z.U, in.mask_h, z.H);
         scale_row(nc, in.norm_c, in.norm_c_bias, z.U, nc);
       }
       q.nc = {my.nc, z.Hp};
@@ -691,7 +694,7 @@ struct ForwardRun {
 
   // h = P hc, blended by zoneout, shown and made ready for the next step.
   void project(const Share& sh, Private& my, int64_t t, int R, const PointForward<T>& q) {
-    product(Rows<T>{q.n.p, q.n.step, z.H, 0, 1}, R, in.proj, z.Rp / L, 0, int(ceil_div(z.Rp / L, GROUP)), (const T*)nullptr,
+    product(Rows<T>{in.h_of(q.n.p, z), q.n.step, z.H, 0, 1}, R, in.proj, z.Rp / L, 0, int(ceil_div(z.Rp / L, GROUP)), (const T*)nullptr,
             my.r, z.Rp);
     for (int m = 0; m < R; m++) {
       const int64_t j = sh.first + (int64_t)m * sh.step;
@@ -711,8 +714,8 @@ struct ForwardRun {
   }
 
   const T* previous_h(int64_t t, int64_t j) const {
-    if (resets_at(t, j)) return in.initial;
-    if (t == 0) return in.state + j * z.S * z.Hp;
+    if (resets_at(t, j)) return in.h_of(in.initial, z);
+    if (t == 0) return in.h_of(in.state + j * z.S * z.Hp, z);
     return c.out + plan.row[plan.offset[t - 1] + j] * c.out_step;
   }
 
@@ -917,14 +920,14 @@ struct BackwardRun {
   }
 
   bool resets_at(int64_t t, int64_t j) const { return plan.reset && plan.reset[plan.offset[t] + j]; }
-  const T* states(int64_t t, int64_t j) const { return c.saved + z.states + (plan.offset[t] + j) * z.S * z.Hp; }
+  const T* states(int64_t t, int64_t j) const { return c.saved + z.states + (plan.offset[t] + j) * z.states_row; }
   const T* before(int64_t t, int64_t j) const {
     if (resets_at(t, j)) return in.initial;
     return t == 0 ? in.state + j * z.S * z.Hp : states(t - 1, j);
   }
   // h before step t, as wide as R.
   const T* h_before(int64_t t, int64_t j) const {
-    if (!z.proj || t == 0 || resets_at(t, j)) return before(t, j);
+    if (t == 0 || resets_at(t, j)) return in.h_of(before(t, j), z);
     return c.out + plan.row[plan.offset[t - 1] + j] * c.out_step;
   }
 
@@ -971,7 +974,7 @@ struct BackwardRun {
     if (in.drop) q.drop = {in.drop + (int64_t)sh.first * z.Rp, sh.step * z.Rp};
     q.d = {d + (int64_t)sh.first * z.S * z.Hp, sh.step * z.S * z.Hp};
     q.y = {c.saved + z.values + p * z.Ky * z.Hp, sh.step * z.Ky * z.Hp};
-    q.n = {c.saved + z.states + p * z.S * z.Hp, sh.step * z.S * z.Hp};
+    q.n = {c.saved + z.states + p * z.states_row, sh.step * z.states_row};
     q.s = my.s, q.p = in.p, q.row = my.row;
     q.dout = dout, q.dout_step = dout_step;
     q.dx = k.dx + at * GL, q.dx_unit = chunk_rows * GL, q.dx_row = sh.step * GL;
@@ -1062,7 +1065,7 @@ struct BackwardRun {
     T* rstd = my.rstd;
     for (int m = 0; m < R; m++) {
       T* hat = k.c_hat + (at + (int64_t)m * sh.step) * z.Hp;
-      const T* raw = q.n[m] + C * z.Hp;
+      const T* raw = q.n[m] + slot(C, z.S) * z.Hp;
       if (q.zone) {  // the stored c is the blended one; the raw one lies with the saved values
         for (int u = 0; u < z.U; u++) V<T>::load(q.y[m] + ((ptrdiff_t)u * z.Ky + z.K + C) * L).store(my.norm + u * L);
         raw = my.norm;
@@ -1141,7 +1144,7 @@ struct BackwardRun {
 
   // dP (transposed: H by R) from the cells' own h, which lie with the saved states.
   void add_up_projection(int tid, const Chunk& k, int K) {
-    accumulate(K, c.saved + z.states + plan.offset[k.t0] * z.S * z.Hp, (ptrdiff_t)z.S * z.Hp, z.H, k.dh, z.Rp / L, z.Rp / L, 0,
+    accumulate(K, in.h_of(c.saved + z.states + plan.offset[k.t0] * z.states_row, z), (ptrdiff_t)z.states_row, z.H, k.dh, z.Rp / L, z.Rp / L, 0,
                sum_proj, tid, c.threads);
   }
 

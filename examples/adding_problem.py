@@ -87,18 +87,19 @@ def error(net: Adder, length: int) -> float:
 def gradients(net: Adder, length: int) -> dict[int, float]:
     """Time lag k -> norm of dLoss/dState after step T - k, the state being h and, in the LSTM, c; mean over 32 sequences."""
     x, y = adding(32, length, torch.Generator().manual_seed(2**31 + 1))
-    lags = [*reversed([lag for lag in LAGS if lag < length]), 0]
+    lags = [lag for lag in LAGS if lag < length - 1] + [length - 1]
     states, state, start = {}, None, 0
-    for lag, stop in ((lag, length - lag) for lag in dict.fromkeys(lags)):
-        _, state = net.core(x[:, start:stop], state)
-        states[lag], start = (state if isinstance(state, tuple) else (state,)), stop
+    for lag in reversed(lags):
+        _, state = net.core(x[:, start : length - lag], state)
+        states[lag], start = (state if isinstance(state, tuple) else (state,)), length - lag
     loss = (net.answer(states[0][0][0]).squeeze(-1) - y).square().sum()
-    found = torch.autograd.grad(loss, [part for parts in states.values() for part in parts], allow_unused=True)
-    known = iter([torch.zeros(1, 32, 1) if part is None else part for part in found])
-    return {
-        lag: sum(next(known)[0].square().sum(-1) for _ in parts).sqrt().mean().item()
-        for lag, parts in reversed(states.items())
-    }
+    return {lag: norm(loss, states[lag]) for lag in lags}
+
+
+def norm(loss: Tensor, parts: tuple[Tensor, ...]) -> float:
+    """The norm of a loss's gradient by a state's parts, each (1, B, H): a number for each row, averaged."""
+    found = torch.autograd.grad(loss, parts, retain_graph=True, materialize_grads=True)
+    return torch.cat(found, -1)[0].norm(dim=-1).mean().item()
 
 
 class Run(NamedTuple):
@@ -117,9 +118,10 @@ class Run(NamedTuple):
 
 
 def train(net: Adder, options: argparse.Namespace, report: Callable[[int, float], None]) -> Run:
-    """Adam with clipped gradients until the error on unseen sequences is under the goal, or the steps are used up."""
+    """Adam, its rate falling to 0, with clipped gradients, until the error on unseen sequences is under the goal, or the steps are used up."""
     before, start = gradients(net, options.length), time.perf_counter()
     optimiser = torch.optim.Adam(net.parameters(), lr=options.rate)
+    slower = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=options.steps)
     chance = torch.Generator().manual_seed(options.seed)
     unseen, step = error(net, options.length), 0
     while unseen >= GOAL and step < options.steps:
@@ -128,6 +130,7 @@ def train(net: Adder, options: argparse.Namespace, report: Callable[[int, float]
         nn.functional.mse_loss(net(x), y).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
+        slower.step()
         step += 1
         if step % 20 == 0 or step == options.steps:
             unseen = error(net, options.length)
@@ -149,6 +152,7 @@ def train_both(options: argparse.Namespace, console: Console) -> dict[str, Run]:
                 progress.update(bar, completed=step, error=unseen)
 
             runs[name] = train(build(name, options.hidden, options.length, options.seed), options, report)
+            progress.stop_task(bar)
     return runs
 
 
@@ -189,7 +193,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="short sequences: T = 100")
     quick = "--quick" in arguments
     parser.add_argument("--length", type=int, default=100 if quick else 400, help="steps of a sequence, T")
-    parser.add_argument("--steps", type=int, default=600 if quick else 1500, help="optimiser steps at most")
+    parser.add_argument("--steps", type=int, default=1000 if quick else 1500, help="optimiser steps at most")
     parser.add_argument("--hidden", type=int, default=32, help="units of each network, H")
     parser.add_argument("--batch", type=int, default=32, help="sequences in a step, B")
     parser.add_argument("--rate", type=float, default=0.01, help="learning rate of Adam")

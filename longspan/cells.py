@@ -162,7 +162,10 @@ def minimum(a: Any, b: Any) -> Any:
 
 
 def softplus(v: Any) -> Any:
-    """log(1 + exp(v)) without overflow; its gradient is sigmoid(v) everywhere, at 0 as well."""
+    """log(1 + exp(v)) without overflow; its gradient is sigmoid(v) everywhere, at 0 as well.
+
+    On tensors the second derivative is exact but at v = 0 itself, where the kink of |v| makes it 0.
+    """
     if isinstance(v, Symbol):
         return v.softplus()
     return maximum(v, 0.0) + (-v.abs()).exp().log1p()

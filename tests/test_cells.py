@@ -23,7 +23,8 @@ def minimal(x: Values, r: Values, s: Values, p: Values) -> tuple[Any, ...]:
 
 
 def of(step: Any = minimal.step, **changes: Any) -> Cell:
-    return cell(**({"gates": "fz", "states": "h"} | changes))(step)
+    letters: dict[str, Any] = {"gates": "fz", "states": "h"}
+    return cell(**(letters | changes))(step)
 
 
 def test_letters_of_the_built_in_cells() -> None:

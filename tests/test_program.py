@@ -373,9 +373,9 @@ def test_one_function_of_a_state_is_recomputed_but_two_are_not() -> None:
     assert cheapest([c.tanh().exp()], {c}) == [c.tanh().exp()]
 
 
-def wrong(step: Any, **letters: Any) -> Program:
+def wrong(step: Any) -> Program:
     step.__name__ = "mine"
-    return Program(cell(**({"gates": "ab", "states": "hc"} | letters))(step))
+    return Program(cell(gates="ab", states="hc")(step))
 
 
 @pytest.mark.parametrize(

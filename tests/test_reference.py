@@ -297,7 +297,8 @@ def test_layer_norm_equals_a_plain_loop(name: str) -> None:
     c = CELLS[name]
     g = len(c.gates) * H
     norms = {"norm_x": g, "norm_r": g, "norm_c": H, "norm_c_bias": H}
-    weights = random_weights(c, **{k: torch.randn(n, requires_grad=True) for k, n in norms.items()})
+    norm: dict[str, Any] = {k: torch.randn(n, requires_grad=True) for k, n in norms.items()}
+    weights = random_weights(c, **norm)
     job = Job(c, torch.randn(T, B, I, requires_grad=True), random_state(c), weights)
     w: Any = weights[0]
     h, s = (v[0] for v in job.state)
@@ -373,11 +374,14 @@ def test_saturated_inputs_stay_finite(name: str, dtype: torch.dtype) -> None:
 
 def test_a_half_precision_reset_holds_what_it_can() -> None:
     job = random_job("slstm")
+    halves: list[dict[str, Any]] = [
+        {k: None if v is None else v.half() for k, v in vars(w).items()} for w in job.weights
+    ]
     low = Job(
         job.cell,
         job.x.half(),
         tuple(s.half() for s in job.state),
-        tuple(Weights(*[None if v is None else v.half() for v in vars(w).values()]) for w in job.weights),
+        tuple(Weights(**w) for w in halves),
         reset=torch.ones(T, B, dtype=torch.bool),
     )
     assert run(low).out.isfinite().all()
@@ -434,6 +438,15 @@ def test_second_derivatives_and_torch_func() -> None:
     many = torch.randn(3, *job.x.shape)
     close(torch.func.vmap(final)(many), torch.stack([final(x) for x in many]))
     close(torch.func.jacrev(final)(job.x), torch.autograd.functional.jacobian(final, job.x))
+
+
+def test_compiles_into_one_graph() -> None:
+    job = random_job("slstm", rows=2, steps=2, lengths=torch.tensor([2, 1]))
+
+    def out(x: Tensor) -> Tensor:
+        return run(replace(job, x=x)).out
+
+    close(torch.compile(out, fullgraph=True, backend="eager")(job.x), out(job.x))
 
 
 def by_hand(module: torch.nn.LSTMCell, x: Tensor, h: Tensor) -> dict[str, Tensor]:

@@ -35,9 +35,10 @@ struct PointForward {
   Strided<const T> r;             // R h + b_r; vector (u, g) at ((u - r_unit0) * G + g) * L
   int r_unit0;
   Strided<const T> x;       // W x + b; vector (u, g) at (u * G + g) * L
-  const T* const* s;        // [rows] previous states, (S, Hp)
+  const T* const* s;        // [rows] previous states, (S, Hp): h last, absent without has_h
   const T* p;               // (P, Hp)
-  Strided<T> n;             // new states, (S, Hp)
+  Strided<T> n;             // new states, likewise
+  bool has_h;
   Strided<T> y;             // saved: (U, Ky, L), or absent
   int Ky;                   // K, or K + S where raw states are kept beside (zoneout)
   const int64_t* row;       // [rows] this step's row in the user's tensors
@@ -61,9 +62,9 @@ struct PointBackward {
   const uint8_t* fresh;  // [rows] 1: the following step started afresh, so nothing comes from it; or null
   Strided<const T> drop;
   Strided<T> d;                // carried gradients of the states, (S, Hp), replaced by the previous states'
-  Strided<const T> y, n;       // saved (U, Ky, L); new states (S, Hp)
+  Strided<const T> y, n;       // saved (U, Ky, L); new states, laid out as in PointForward
   int Ky, K;                   // raw states, where zoneout keeps them, start at K
-  const T* const* s;           // [rows] previous states, (S, Hp)
+  const T* const* s;           // [rows] previous states, likewise
   const T* p;                  // (P, Hp)
   const uint8_t* resets;       // [rows] 1: this step started afresh; or null
   const int64_t* row;
@@ -82,7 +83,7 @@ template <class T>
 struct CellTable {
   const char* name;
   int G, S, P, K, C;  // C: index of the state c, or -1
-  bool shared, reads_h, recurrent;
+  bool shared, reads_h, keeps_h, recurrent;  // whether the step, and its gradient, read h other than through R
   double initial[MAX_STATES];
   void (*forward)(const PointForward<T>&);
   void (*backward)(const PointBackward<T>&);

@@ -117,13 +117,7 @@ def run(job: Job) -> Result:
 
 def explain(job: Job) -> str:
     """Which backend would run `job`, and why the others would not, one sentence a line."""
-    steps, rows, inputs = job.x.shape
-    hidden = job.weights[0].x.shape[0] // len(job.cell.gates)
-    dtype, ways = (
-        str(job.x.dtype).removeprefix("torch."),
-        ("one direction", "two directions")[len(job.weights) - 1],
-    )
-    what = f"{job.cell.name}, T={steps}, B={rows}, I={inputs}, H={hidden}, {ways}, {dtype} on {job.x.device}"
+    what = _described(job)
     name = forced()
     asked = [name] if name else [*dict(BACKENDS), *ABSENT]
     reasons = {one: why_not(one, job) for one in asked}
@@ -133,9 +127,17 @@ def explain(job: Job) -> str:
     return "\n".join([f"{what}: {chosen} runs it{by}.", *refusals])
 
 
+def _described(job: Job) -> str:
+    steps, rows, inputs = job.x.shape
+    hidden = job.weights[0].x.shape[0] // len(job.cell.gates)
+    ways = "one direction" if len(job.weights) == 1 else "two directions"
+    dtype = str(job.x.dtype).removeprefix("torch.")
+    return f"{job.cell.name}, T={steps}, B={rows}, I={inputs}, H={hidden}, {ways}, {dtype} on {job.x.device}"
+
+
 def trial() -> Job:
     """The smallest plain job, a float32 LSTM step of one row: to ask whether a backend runs here at all."""
     cell, one = cells.CELLS["lstm"], torch.ones(1, 1, 1)
     wide = torch.ones(len(cell.gates), 1)
-    weights = Weights(x=wide, r=wide, bx=None, br=None, p=None, proj=None)
+    weights = Weights(x=wide, r=wide)
     return Job(cell=cell, x=one, state=(one, one), weights=(weights,))

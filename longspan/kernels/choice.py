@@ -10,7 +10,8 @@ import torch
 FORCED: ContextVar[str | None] = ContextVar("longspan_backend", default=None)
 
 
-@torch.compiler.assume_constant_result  # torch.compile cannot follow a context variable; it keeps the value it finds
+# torch.compile cannot follow a context variable; it keeps the value that it finds.
+@torch.compiler.assume_constant_result
 def forced() -> str | None:
     """The name that the caller forced with `use_backend`, None where the library chooses."""
     return FORCED.get()

@@ -155,16 +155,22 @@ def _equations(
     cell: Cell, letters: dict[str, dict[str, Tensor]], weights: Weights, wanted: bool
 ) -> tuple[States, dict[str, Tensor]]:
     """The cell's new states and, where wanted, its gates; with layer norm of c, from the step cut in two."""
+    if weights.norm_c is None and not wanted:
+        return _plain(cell, letters), {}
     split = program(cell, weights.norm_c is not None)
     values = _inputs(split, letters)
     if weights.norm_c is None:
-        new = list(cell(*[Values(role, of) for role, of in letters.items()]))
+        new = _plain(cell, letters)
     else:
         new = _normed(split, values, weights.norm_c, weights.norm_c_bias)
     if not wanted:
         return new, {}
     shown = evaluate(list(split.gate_values.values()), values)
     return new, dict(zip(split.gate_values, shown, strict=True))
+
+
+def _plain(cell: Cell, letters: dict[str, dict[str, Tensor]]) -> States:
+    return list(cell(*[Values(role, of) for role, of in letters.items()]))
 
 
 def _inputs(split: Program, letters: dict[str, dict[str, Tensor]]) -> dict[Node, Tensor]:

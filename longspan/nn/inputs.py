@@ -128,15 +128,23 @@ def lengths_of(lengths: object, steps: int, rows: int) -> Tensor:
     way_out = "give the number of real steps of every row"
     if not isinstance(lengths, (Tensor, Sequence)) or isinstance(lengths, str):
         raise checks.wrong_type("lengths", kind, lengths, way_out)
-    values = lengths.tolist() if isinstance(lengths, Tensor) else list(lengths)
-    tensor = lengths if isinstance(lengths, Tensor) else torch.as_tensor(values or [0])[: len(values)]
+    tensor = lengths if isinstance(lengths, Tensor) else torch.as_tensor(list(lengths) or [0])[: len(lengths)]
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype is torch.bool:
         raise TypeError(checks.sentence("lengths", kind, tensor.dtype, "convert them with .long()"))
     if tensor.shape != (rows,):
         raise checks.wrong("lengths", kind, f"shape {tuple(tensor.shape)}", way_out)
-    if rows and not 0 <= min(values) <= max(values) <= steps:
-        raise checks.wrong("lengths", kind, values, "a row cannot be longer than the input")
+    _check_range(lengths, tensor, steps, kind)
     return tensor.detach().to("cpu", torch.int64)
+
+
+def _check_range(lengths: Tensor | Sequence[int], tensor: Tensor, steps: int, kind: str) -> None:
+    if isinstance(lengths, Tensor) and torch.compiler.is_compiling():
+        inside = ((tensor >= 0) & (tensor <= steps)).all()
+        torch.ops.aten._assert_async(inside, f"lengths: expected {kind}, received others; shorten them.")
+        return
+    values = tensor.tolist() if isinstance(lengths, Tensor) else list(lengths)
+    if values and not 0 <= min(values) <= max(values) <= steps:
+        raise checks.wrong("lengths", kind, values, "a row cannot be longer than the input")
 
 
 def marks_of(

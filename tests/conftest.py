@@ -1,0 +1,37 @@
+"""Knows what every test shares: the backends to run on, and memory that is never right by luck."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from longspan import kernels
+
+
+def runnable() -> list[str]:
+    """The backends that would run a small float32 LSTM here."""
+    job = kernels.trial()
+    return [name for name, _ in kernels.BACKENDS if kernels.why_not(name, job) is None]
+
+
+@pytest.fixture(params=runnable())
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each backend in turn, forced for the whole test."""
+    with kernels.use_backend(request.param):
+        yield request.param
+
+
+@pytest.fixture(autouse=True, scope="session")
+def uninitialised_memory_is_nan() -> Iterator[None]:
+    """torch.empty gives NaN (integers: the largest number), which PyTorch does in its deterministic mode."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """Every test draws the same numbers, alone or among others."""
+    torch.manual_seed(0)
