@@ -3,6 +3,7 @@
 // No tensor type crosses the border, only addresses and sizes that kernels/cpu.py has checked: one build serves every
 // PyTorch.
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -129,6 +130,16 @@ Call<T> make_call(uintptr_t entry, const Plan& plan, const std::vector<int64_t>&
   return c;
 }
 
+// n numbers that a training step keeps until its backward pass. Fresh pages cost more than the arithmetic that fills them,
+// so the memory of the last step is handed out again.
+nb::object buffer(int64_t n, bool f64) {
+  void* p = longspan::borrow(size_t(n) * (f64 ? 8 : 4));
+  nb::capsule owner(p, [](void* q) noexcept { longspan::give_back(q); });
+  const size_t shape[1] = {size_t(n)};
+  const nb::dlpack::dtype type = f64 ? nb::dtype<double>() : nb::dtype<float>();
+  return nb::cast(nb::ndarray<nb::pytorch>(p, 1, shape, owner, nullptr, type));
+}
+
 enum Verb { FORWARD, BACKWARD };
 
 template <class T>
@@ -198,6 +209,7 @@ NB_MODULE(_core, m) {
   m.def("cell", cell);
   m.def("flags", [](const std::string& isa) { return std::string(driver(isa).flags); });
   m.def("saved_per_row", saved_per_row);
+  m.def("buffer", buffer);
   m.def("forward", call<FORWARD>);
   m.def("backward", call<BACKWARD>);
   m.def("peak_gflops", peak_gflops, nb::arg("threads") = 1, nb::arg("isa") = "");

@@ -28,6 +28,8 @@ template <class N> LS_INLINE N least(N a, N b) { return a < b ? a : b; }
 template <class N> LS_INLINE N most(N a, N b) { return a > b ? a : b; }
 LS_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+constexpr int BLOCK = 8 * TILE;  // rows whose products wait in the nearest cache for their pointwise part
+
 // ---- sizes ----------------------------------------------------------------------------------------------------------
 
 // All the sizes of a call, and where its saved numbers lie.
@@ -37,6 +39,7 @@ struct Shape {
   int G, S, P, K, Ky, H, U, Hp, I, R, Rp, N, NL;  // N vectors of gates, NL numbers
   int panel_units;                               // units whose gates fill whole groups of vectors
   bool norm, norm_c, proj, zoned, fused;
+  bool x_inside;  // W x is part of the recurrent product: [x h] [W R]
   bool has_h;  // whether a row of states holds h; the user's output always does
   int states_row;
   int64_t total;
@@ -52,6 +55,8 @@ struct Shape {
     U = int(ceil_div(H, L)), Hp = U * L, Rp = int(ceil_div(R, L)) * L, N = U * G, NL = N * L;
     panel_units = G % GROUP == 0 ? 1 : G % 2 == 0 ? 2 : GROUP;
     fused = !norm && !proj;
+    // worth it where a step has rows enough to make up for reading W again; the number of threads must not decide
+    x_inside = fused && cell.shared && c.r && c.plan->B >= 16;
     has_h = cell.reads_h || proj || zoned || (c.saved && cell.keeps_h);
     states_row = (has_h ? S : S - 1) * Hp;
     total = c.plan->total;
@@ -78,21 +83,22 @@ struct Arena {
 
 LS_INLINE int64_t packed_size(int64_t K, int64_t vectors, int lanes) { return K * vectors * lanes; }
 
-// w (G*H, K) by rows -> groups of vectors: b(k, v = (u, g)) lane l = w[g*H + u*L + l][k]. Groups first .. last - 1.
+// w (G*H, K) by rows -> groups of vectors: b(at + k, v = (u, g)) lane l = w[g*H + u*L + l][k], for groups first .. last - 1 of
+// a matrix of `all` steps.
 template <class T>
-void pack_gates(T* to, const T* w, int K, int G, int H, int U, int first, int last) {
-  constexpr int L = V<T>::lanes, BLOCK = 16;
+void pack_gates(T* to, const T* w, int K, int at, int all, int G, int H, int U, int first, int last) {
+  constexpr int L = V<T>::lanes;
   for (int v = first * GROUP; v < least(last * GROUP, U * G); v++) {
     const int group = v / GROUP, width = least(GROUP, U * G - group * GROUP), u = v / G, g = v % G;
-    T* dst = to + (ptrdiff_t)group * GROUP * L * K + (v % GROUP) * L;
+    T* dst = to + (ptrdiff_t)group * GROUP * L * all + (ptrdiff_t)at * width * L + (v % GROUP) * L;
     const int valid = least(L, H - u * L);
     const T* src = w + ((ptrdiff_t)g * H + u * L) * K;
-    for (int k0 = 0; k0 < K; k0 += BLOCK) {
-      const int k1 = least(K, k0 + BLOCK);
-      T block[BLOCK][L];
+    for (int k = 0; k < K; k += L) {
+      V<T> block[L];
       for (int l = 0; l < L; l++)
-        for (int k = k0; k < k1; k++) block[k - k0][l] = l < valid ? src[(ptrdiff_t)l * K + k] : T(0);
-      for (int k = k0; k < k1; k++) V<T>::load(block[k - k0]).store(dst + (ptrdiff_t)k * width * L);
+        block[l] = l < valid ? V<T>::load(src + (ptrdiff_t)l * K + k, K - k) : V<T>(0.0);
+      transpose(block);
+      for (int i = 0; i < least(L, K - k); i++) block[i].store(dst + (ptrdiff_t)(k + i) * width * L);
     }
   }
 }
@@ -340,8 +346,10 @@ struct Inputs {
   void lay_out(Arena& m, const Call<T>& c, const Shape<T>& z, bool forward) {
     const int64_t B = c.plan->B;
     const int64_t r_vectors = z.Rp / z.L, i_vectors = ceil_div(z.I, z.L);
-    w = forward ? m.take<T>(packed_size(z.I, z.N, z.L)) : c.dx ? m.take<T>(packed_size(z.NL, i_vectors, z.L)) : nullptr;
-    r = !c.r ? nullptr : m.take<T>(forward ? packed_size(z.R, z.N, z.L) : packed_size(z.NL, r_vectors, z.L));
+    w = z.x_inside && forward ? nullptr
+        : forward             ? m.take<T>(packed_size(z.I, z.N, z.L))
+        : c.dx                ? m.take<T>(packed_size(z.NL, i_vectors, z.L)) : nullptr;
+    r = !c.r ? nullptr : m.take<T>(forward ? packed_size(z.R + (z.x_inside ? z.I : 0), z.N, z.L) : packed_size(z.NL, r_vectors, z.L));
     proj = !c.proj ? nullptr
                    : m.take<T>(forward ? packed_size(z.H, r_vectors, z.L) : packed_size(z.Rp, z.U, z.L));
     bias_x = m.take<T>(z.NL), bias_r = m.take<T>(z.NL);
@@ -361,9 +369,11 @@ struct Inputs {
       pack(groups * tid / c.threads, groups * (tid + 1) / c.threads);
     };
     if (forward) {
-      share(z.N, [&](int a, int b) { pack_gates(w, c.w, z.I, z.G, z.H, z.U, a, b); });
-      if (r) share(z.N, [&](int a, int b) { pack_gates(r, c.r, z.R, z.G, z.H, z.U, a, b); });
-      if (proj) share(z.Rp / z.L, [&](int a, int b) { pack_gates(proj, c.proj, z.H, 1, z.R, z.Rp / z.L, a, b); });
+      const int at = z.x_inside ? z.I : 0, all = at + z.R;
+      T* x = z.x_inside ? r : w;
+      share(z.N, [&](int a, int b) { pack_gates(x, c.w, z.I, 0, z.x_inside ? all : z.I, z.G, z.H, z.U, a, b); });
+      if (r) share(z.N, [&](int a, int b) { pack_gates(r, c.r, z.R, at, all, z.G, z.H, z.U, a, b); });
+      if (proj) share(z.Rp / z.L, [&](int a, int b) { pack_gates(proj, c.proj, z.H, 0, z.H, 1, z.R, z.Rp / z.L, a, b); });
     } else {
       if (w) share(ceil_div(z.I, z.L), [&](int a, int b) { pack_units(w, c.w, z.I, z.G, z.H, z.U, a, b); });
       if (r) share(z.Rp / z.L, [&](int a, int b) { pack_units(r, c.r, z.R, z.G, z.H, z.U, a, b); });
@@ -438,7 +448,8 @@ struct ForwardRun {
   Zones<T> zones;
   const ZoneRate* zone;
   Barrier barrier;
-  T* a[2];       // (B, Rp): h * drop, what the next step multiplies
+  T* a[2];       // (B, a_row): [x] h * drop, what this and the next step multiply
+  int a_row, a_h;  // h's first column
   T* swap[2];    // (B, states_row): states, where none are saved
   char* privates;
   size_t private_size;
@@ -456,8 +467,9 @@ struct ForwardRun {
     Private(Arena& m, const ForwardRun& f) {
       const Shape<T>& z = f.z;
       const int64_t B = f.plan.B;
-      x = m.take<T>(f.chunk_rows * z.I), gates = m.take<T>(f.chunk_rows * z.NL);
-      tile = m.take<T>(TILE * most(z.panel_units * z.G, GROUP) * L);
+      x = z.x_inside ? nullptr : m.take<T>(f.chunk_rows * z.I);
+      gates = z.x_inside ? nullptr : m.take<T>(f.chunk_rows * z.NL);
+      tile = m.take<T>(BLOCK * most(z.panel_units * z.G, GROUP) * L);
       r = z.fused ? nullptr : m.take<T>(B * most(z.NL, z.Rp));
       nc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr;
       y = z.norm_c && !f.c.saved ? m.take<T>(B * z.Ky * z.Hp) : nullptr;  // the first half's, for the second
@@ -467,7 +479,8 @@ struct ForwardRun {
 
   void lay_out(Arena& m) {
     in.lay_out(m, c, z, true);
-    a[0] = m.take<T>(plan.B * z.Rp), a[1] = m.take<T>(plan.B * z.Rp);
+    a_h = z.x_inside ? z.I : 0, a_row = int(ceil_div(a_h + z.Rp, 64 / sizeof(T))) * 64 / int(sizeof(T));
+    a[0] = m.take<T>(plan.B * a_row), a[1] = m.take<T>(plan.B * a_row);
     swap[0] = c.saved ? nullptr : m.take<T>(plan.B * z.states_row);
     swap[1] = c.saved ? nullptr : m.take<T>(plan.B * z.states_row);
     const int64_t most_rows = share_units(c, z) ? plan.B : ceil_div(plan.B, c.threads);
@@ -508,10 +521,11 @@ struct ForwardRun {
     in.fill(c, z, true, tid);
     barrier.wait();
     begin(sh);
+    put_inputs(sh, 0);
     if (sh.by_units) barrier.wait();
     for (int64_t t0 = 0, t1, rows; t0 < plan.steps; t0 = t1) {
       t1 = next_chunk(sh, t0, rows);
-      input_gates(sh, my, t0, t1, int(rows));
+      if (!z.x_inside) input_gates(sh, my, t0, t1, int(rows));
       const T* gates = my.gates;
       for (int64_t t = t0; t < t1; t++) {
         const int R = sh.rows(active(plan, t));
@@ -520,7 +534,8 @@ struct ForwardRun {
           step(sh, my, t, R, gates);
         else
           long_step(sh, my, t, R, gates);
-        gates += (ptrdiff_t)R * z.NL;
+        gates += z.x_inside ? 0 : (ptrdiff_t)R * z.NL;
+        put_inputs(sh, t + 1);
         finish(sh, t);
         if (sh.by_units) barrier.wait();
       }
@@ -548,11 +563,19 @@ struct ForwardRun {
     for (int64_t j = sh.first; j < plan.B; j += sh.step) {
       if (c.r && !(sh.by_units && sh.tid)) {
         const T* h = previous_h(0, j);
-        for (int l = 0; l < z.Rp; l++) a[0][j * z.Rp + l] = in.drop ? h[l] * in.drop[j * z.Rp + l] : h[l];
+        for (int l = 0; l < z.Rp; l++) a[0][j * a_row + a_h + l] = in.drop ? h[l] * in.drop[j * z.Rp + l] : h[l];
       }
       const T* first = in.state + j * z.S * z.Hp;
       if (plan.count[j] == 0 && !(sh.by_units && sh.tid)) put_last(j, first, in.h_of(first, z), 0, z.U);
     }
+  }
+
+  // A step's x, beside the h it will be multiplied with.
+  void put_inputs(const Share& sh, int64_t t) {
+    if (!z.x_inside) return;
+    const int64_t first = sh.by_units ? sh.tid : sh.first, step = sh.by_units ? sh.threads : sh.step;
+    for (int64_t j = first; j < active(plan, t); j += step)
+      std::memcpy(a[t & 1] + j * a_row, c.x + plan.row[plan.offset[t] + j] * z.I, z.I * sizeof(T));
   }
 
   // Final states of sorted row j from a row of states and a row of h.
@@ -604,7 +627,7 @@ struct ForwardRun {
   PointForward<T> point(const Share& sh, Private& my, int64_t t, const T* gates) {
     PointForward<T> q = {};
     q.H = z.H, q.Hp = z.Hp;
-    q.x = {gates, z.NL};
+    q.x = {z.x_inside ? in.bias_x : gates, z.x_inside ? 0 : z.NL};
     q.s = my.s, q.p = in.p;
     q.n = {states(t, sh.first), sh.step * z.states_row}, q.has_h = z.has_h;
     if (c.saved) q.y = {c.saved + z.values + (plan.offset[t] + sh.first) * z.Ky * z.Hp, sh.step * z.Ky * z.Hp};
@@ -612,7 +635,7 @@ struct ForwardRun {
     q.Ky = z.Ky;
     q.row = my.row;
     q.out = z.proj ? nullptr : c.out, q.out_step = c.out_step;
-    if (c.r && !z.proj) q.a = {a[(t + 1) & 1] + (int64_t)sh.first * z.Rp, sh.step * z.Rp};
+    if (c.r && !z.proj) q.a = {a[(t + 1) & 1] + (int64_t)sh.first * a_row + a_h, (ptrdiff_t)sh.step * a_row};
     if (in.drop) q.drop = {in.drop + (int64_t)sh.first * z.Rp, sh.step * z.Rp};
     q.resets = plan.reset ? my.resets : nullptr;
     q.gates = c.gates, q.gates_step = c.gate_rows * z.H;
@@ -634,10 +657,10 @@ struct ForwardRun {
   }
 
   Rows<T> multiplicand(const Share& sh, int64_t t, int m) const {
-    return {a[t & 1] + (sh.first + (int64_t)m * sh.step) * z.Rp, (ptrdiff_t)sh.step * z.Rp, z.R, 0, 1};
+    return {a[t & 1] + (sh.first + (int64_t)m * sh.step) * a_row, (ptrdiff_t)sh.step * a_row, a_h + z.R, 0, 1};
   }
 
-  // A tile of rows times a panel of units, and at once its pointwise part while it is in the cache.
+  // A block of rows times a panel of units, and at once its pointwise part while it is in the cache.
   void step(const Share& sh, Private& my, int64_t t, int R, const T* gates) {
     PointForward<T> q = point(sh, my, t, gates);
     const T* start = c.cell->shared ? nullptr : in.bias_r;
@@ -646,14 +669,18 @@ struct ForwardRun {
       return c.cell->forward(q);
     }
     q.r.step = z.panel_units * z.G * L;
-    for (int u = sh.unit0; u < sh.unit1; u += z.panel_units) {
-      const int units = least(z.panel_units, sh.unit1 - u);
-      for (int m = 0, h; m < R; m += h) {
-        h = tile_height(R, m);
-        columns(multiplicand(sh, t, m), h, in.r, z.N, u * z.G, units * z.G, start, my.tile, q.r.step);
-        PointForward<T> tile = from(q, m, h);
-        tile.r.p = my.tile, tile.r_unit0 = u, tile.unit0 = u, tile.units = units;
-        c.cell->forward(tile);
+    for (int m0 = 0; m0 < R; m0 += BLOCK) {
+      const int rows = least(BLOCK, R - m0);
+      PointForward<T> block = from(q, m0, rows);
+      block.r.p = my.tile;
+      for (int u = sh.unit0; u < sh.unit1; u += z.panel_units) {
+        const int units = least(z.panel_units, sh.unit1 - u);
+        for (int m = 0, h; m < rows; m += h) {
+          h = tile_height(rows, m);
+          columns(multiplicand(sh, t, m0 + m), h, in.r, z.N, u * z.G, units * z.G, start, my.tile + m * q.r.step, q.r.step);
+        }
+        block.r_unit0 = u, block.unit0 = u, block.units = units;
+        c.cell->forward(block);
       }
     }
   }
@@ -698,7 +725,7 @@ struct ForwardRun {
             my.r, z.Rp);
     for (int m = 0; m < R; m++) {
       const int64_t j = sh.first + (int64_t)m * sh.step;
-      T *h = my.r + (int64_t)m * z.Rp, *out = c.out + my.row[m] * c.out_step, *next = a[(t + 1) & 1] + j * z.Rp;
+      T *h = my.r + (int64_t)m * z.Rp, *out = c.out + my.row[m] * c.out_step, *next = a[(t + 1) & 1] + j * a_row;
       if (c.zone && c.zone[0].on) {
         const T* previous = previous_h(t, j);
         for (int l = 0; l < z.R; l++) {
@@ -788,7 +815,7 @@ struct BackwardRun {
     Private(Arena& m, const BackwardRun& f) {
       const Shape<T>& z = f.z;
       const int64_t B = f.plan.B;
-      tile = m.take<T>(TILE * GROUP * L);
+      tile = m.take<T>(BLOCK * GROUP * L);
       acc = f.c.r ? m.take<T>(B * z.Rp) : nullptr;
       norm = z.norm ? m.take<T>(z.Hp) : nullptr, gates = z.norm ? m.take<T>(z.NL) : nullptr;
       rstd = z.norm_c ? m.take<T>(B) : nullptr;
@@ -994,7 +1021,7 @@ struct BackwardRun {
     return t;
   }
 
-  // A tile of rows times a panel of R: what the next step says of h; and at once the pointwise part.
+  // A block of rows times a panel of R: what the next step says of h; and at once the pointwise part.
   void step(const Share& sh, Private& my, const Chunk& k, const Chunk& later, int64_t t, int R) {
     PointBackward<T> q = point(sh, my, k, t);
     if (!c.r) {
@@ -1003,15 +1030,18 @@ struct BackwardRun {
     }
     const int live = sh.rows(active(plan, t + 1));
     q.acc.step = GROUP * L;
-    for (int u = sh.unit0; u < sh.unit1; u += GROUP) {
-      const int units = least(GROUP, sh.unit1 - u);
-      for (int m = 0, h; m < R; m += h) {
-        h = tile_height(R, m);
-        const int known = most(0, least(h, live - m));
-        if (known) columns(later_rows(sh, later, t, m), known, in.r, z.U, u, units, (const T*)nullptr, my.tile, q.acc.step);
-        PointBackward<T> tile = from(q, m, h);
-        tile.acc.p = my.tile, tile.acc_unit0 = u, tile.live = known, tile.unit0 = u, tile.units = units;
-        c.cell->backward(tile);
+    for (int m0 = 0; m0 < R; m0 += BLOCK) {
+      PointBackward<T> block = from(q, m0, least(BLOCK, R - m0));
+      block.acc.p = my.tile, block.live = most(0, least(block.rows, live - m0));
+      for (int u = sh.unit0; u < sh.unit1; u += GROUP) {
+        const int units = least(GROUP, sh.unit1 - u);
+        for (int m = 0, h; m < block.live; m += h) {
+          h = tile_height(block.live, m);
+          columns(later_rows(sh, later, t, m0 + m), h, in.r, z.U, u, units, (const T*)nullptr, my.tile + m * q.acc.step,
+                  q.acc.step);
+        }
+        block.acc_unit0 = u, block.unit0 = u, block.units = units;
+        c.cell->backward(block);
       }
     }
   }
@@ -1240,14 +1270,15 @@ struct BackwardRun {
   // (K, N) blocks of L -> (G*H, K)
   void write_matrix(int tid, const T* sums, int K, T* to) {
     if (!to) return;
-    constexpr int BLOCK = 16;
     for (int v = int((int64_t)z.N * tid / c.threads); v < int((int64_t)z.N * (tid + 1) / c.threads); v++) {
       const int u = v / z.G, g = v % z.G, valid = least(L, z.H - u * L);
-      for (int k0 = 0; k0 < K; k0 += BLOCK)
-        for (int l = 0; l < valid; l++) {
-          T* row = to + ((int64_t)g * z.H + u * L + l) * K;
-          for (int k = k0; k < least(K, k0 + BLOCK); k++) row[k] = sums[(int64_t)k * z.NL + v * L + l];
-        }
+      T* rows = to + ((int64_t)g * z.H + u * L) * K;
+      for (int k = 0; k < K; k += L) {
+        V<T> block[L];
+        for (int i = 0; i < L; i++) block[i] = k + i < K ? V<T>::load(sums + (int64_t)(k + i) * z.NL + v * L) : V<T>(0.0);
+        transpose(block);
+        for (int l = 0; l < valid; l++) block[l].store(rows + (int64_t)l * K + k, K - k);
+      }
     }
   }
   void write_vector(const T* sums, T* to) {

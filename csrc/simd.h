@@ -124,6 +124,23 @@ template <class T> LS_INLINE V<T> quotient(V<T> a, V<T> b) {
   return a / b;
 }
 
+// r[i] lane j <-> r[j] lane i, in log2(lanes) rounds of exchanging halves, quarters, ...
+template <class T> LS_INLINE void transpose(V<T> (&r)[V<T>::lanes]) {
+  constexpr int L = V<T>::lanes;
+  for (int h = L / 2; h; h /= 2)
+    for (int i = 0; i < L; i++) {
+      if (i & h) continue;
+      const typename V<T>::F a = r[i].v, b = r[i + h].v;
+#if defined(__clang__)
+      for (int l = 0; l < L; l++) r[i].v[l] = l & h ? b[l - h] : a[l], r[i + h].v[l] = l & h ? b[l] : a[l + h];
+#else
+      typename V<T>::I low, high;  // lanes of a count from 0, of b from L
+      for (int l = 0; l < L; l++) low[l] = l & h ? L + l - h : l, high[l] = l & h ? L + l : l + h;
+      r[i].v = __builtin_shuffle(a, b, low), r[i + h].v = __builtin_shuffle(a, b, high);
+#endif
+    }
+}
+
 template <class T> LS_INLINE V<T> sqrt(V<T> a) {
   V<T> y;
   for (int i = 0; i < V<T>::lanes; i++) y.v[i] = __builtin_sqrt(a.v[i]);

@@ -1,10 +1,11 @@
-"""Knows the adding problem: an LSTM learns to add two numbers hundreds of steps apart, an RNN does not, and the gradients say why.
+"""Knows the adding problem, which an LSTM learns and an RNN does not, and shows the gradients that say why.
 
-Every step brings a number drawn from [0, 1] and a mark, 1 at two of the steps and 0 elsewhere; the answer asked for after
-the last step is the sum of the two marked numbers. Always answering 1 has the variance of that sum, 1/6, as its mean
-squared error. Source: Hochreiter and Schmidhuber, Long Short-Term Memory, 1997, experiment 4, in the form with one mark
-in each half of the sequence. Both networks get the same optimiser, batches and number of steps. The LSTM's gate biases
-start so that its cells forget over 1 to T steps (Tallec and Ollivier, Can Recurrent Neural Networks Warp Time?, 2018).
+Every step brings a number drawn from [0, 1] and a mark, 1 at two of the steps and 0 elsewhere; the answer
+asked for after the last step is the sum of the two marked numbers. Always answering 1 has the variance of
+that sum, 1/6, as its mean squared error. Source: Hochreiter and Schmidhuber, Long Short-Term Memory, 1997,
+experiment 4, in the form with one mark in each half of the sequence. Both networks get the same optimiser,
+batches and number of steps. The LSTM's gate biases start so that its cells forget over 1 to T steps
+(Tallec and Ollivier, Can Recurrent Neural Networks Warp Time?, 2018).
 
     python examples/adding_problem.py            # T = 400
     python examples/adding_problem.py --quick    # T = 100
@@ -18,11 +19,12 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -58,14 +60,13 @@ class Adder(nn.Module):
 
 
 def chrono(layer: ls.nn.LSTM, length: int) -> ls.nn.LSTM:
-    """Spread the time scales of the cells over 1 .. length: b_f = log U(1, T - 1), b_i = -b_f (section 2.2, equation 16)."""
-    hidden = layer.hidden_size
+    """Spread the cells' time scales over 1 .. T: b_f = log U(1, T - 1), b_i = -b_f (their equation 16)."""
+    first, second = layer.get_parameter("bias_ih_l0"), layer.get_parameter("bias_hh_l0")
     with torch.no_grad():
-        layer.bias_ih_l0.zero_()
-        layer.bias_hh_l0.zero_()
-        forget = torch.empty(hidden).uniform_(1, length - 1).log()
-        layer.bias_ih_l0[:hidden] = -forget
-        layer.bias_ih_l0[hidden : 2 * hidden] = forget
+        forget = torch.empty(layer.hidden_size).uniform_(1, length - 1).log()
+        for bias in (first, second):
+            bias.zero_()
+        first[: 2 * layer.hidden_size] = torch.cat((-forget, forget))  # the gates are in the order i, f, g, o
     return layer
 
 
@@ -85,7 +86,10 @@ def error(net: Adder, length: int) -> float:
 
 
 def gradients(net: Adder, length: int) -> dict[int, float]:
-    """Time lag k -> norm of dLoss/dState after step T - k, the state being h and, in the LSTM, c; mean over 32 sequences."""
+    """Time lag k -> norm of dLoss/dState after step T - k, a mean over 32 sequences.
+
+    The state is h and, in the LSTM, c.
+    """
     x, y = adding(32, length, torch.Generator().manual_seed(2**31 + 1))
     lags = [lag for lag in LAGS if lag < length - 1] + [length - 1]
     states, state, start = {}, None, 0
@@ -118,7 +122,7 @@ class Run(NamedTuple):
 
 
 def train(net: Adder, options: argparse.Namespace, report: Callable[[int, float], None]) -> Run:
-    """Adam, its rate falling to 0, with clipped gradients, until the error on unseen sequences is under the goal, or the steps are used up."""
+    """Adam, clipped, its rate falling to 0, until unseen sequences reach the goal or the steps are used up."""
     before, start = gradients(net, options.length), time.perf_counter()
     optimiser = torch.optim.Adam(net.parameters(), lr=options.rate)
     slower = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=options.steps)
@@ -148,7 +152,7 @@ def train_both(options: argparse.Namespace, console: Console) -> dict[str, Run]:
         for name in ("LSTM", "RNN"):
             bar = progress.add_task(name, total=options.steps, error=math.nan)
 
-            def report(step: int, unseen: float, bar=bar) -> None:
+            def report(step: int, unseen: float, bar: TaskID = bar) -> None:
                 progress.update(bar, completed=step, error=unseen)
 
             runs[name] = train(build(name, options.hidden, options.length, options.seed), options, report)
@@ -164,7 +168,8 @@ def bar(value: float) -> str:
 
 def table(runs: dict[str, Run]) -> Table:
     """The gradient norms, a row a lag, before and after training."""
-    picture = Table(title="How much of the loss's gradient reaches the state, steps before the end", title_justify="left")
+    title = "How much of the loss's gradient reaches the state, by steps before the end"
+    picture = Table(title=title, title_justify="left")
     picture.add_column("lag", justify="right")
     for name in runs:
         picture.add_column(f"{name}, untrained", no_wrap=True)
@@ -181,8 +186,9 @@ def plot(runs: dict[str, Run], path: str) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4))
     for name, run in runs.items():
         for label, norms, line in (("untrained", run.before, "--"), ("trained", run.after, "-")):
-            axes.plot(list(norms), [norm or math.nan for norm in norms.values()], line, label=f"{name}, {label}")
-    axes.set(yscale="log", xlabel="time lag (steps before the end)", ylabel="norm of the loss's gradient by the state")
+            heights = [value or math.nan for value in norms.values()]
+            axes.plot(list(norms), heights, line, label=f"{name}, {label}")
+    axes.set(yscale="log", xlabel="time lag (steps before the end)", ylabel="norm of dLoss/dState")
     axes.legend()
     figure.savefig(path, dpi=150, bbox_inches="tight")
 
@@ -201,23 +207,24 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--plot", metavar="PNG", help="draw the gradients into this file (needs matplotlib)")
     options = parser.parse_args(arguments)
     if options.length < 3 or min(options.steps, options.hidden, options.batch) < 1:
-        parser.error("expected --length of at least 3 and --steps, --hidden, --batch of at least 1; raise what is lower.")
-    if options.plot and importlib.util.find_spec("matplotlib") is None:
-        parser.error("--plot: expected matplotlib to draw with, found none; run pip install matplotlib or leave --plot out.")
+        parser.error("expected a --length of at least 3 and the others of at least 1; raise what is lower.")
+    if options.plot and find_spec("matplotlib") is None:
+        parser.error("--plot needs matplotlib, found none; run pip install matplotlib or leave --plot out.")
     return options
 
 
 def main(arguments: list[str]) -> int:
     """Train both, show both; 0 if the LSTM reached the goal, 1 if not."""
     options, console = options_of(arguments), Console()
-    console.print(f"The adding problem, T = {options.length}: goal {GOAL}, always answering 1 has {VARIANCE:.3f}.")
+    console.print(
+        f"Adding problem, T = {options.length}: the goal is {GOAL}, always answering 1 has {VARIANCE:.3f}."
+    )
     runs = train_both(options, console)
     console.print(table(runs))
     for name, run in runs.items():
         verdict = "learned it" if run.reached else "did not learn it"
-        console.print(
-            f"{name:4} {verdict}: mean squared error {run.error:.4f} after {run.steps} steps, {run.seconds:.1f} s"
-        )
+        answer = f"mean squared error {run.error:.4f} after {run.steps} steps, {run.seconds:.1f} s"
+        console.print(f"{name:4} {verdict}: {answer}")
     if options.plot:
         plot(runs, options.plot)
     return 0 if runs["LSTM"].reached else 1

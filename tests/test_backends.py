@@ -97,7 +97,7 @@ def test_when_all_refuse_all_say_why(fakes: dict[str, Fake]):
 
 @pytest.mark.parametrize("name", ["cpuu", "cpu:sse9", "reference:wide", "", "CPU"])
 def test_unknown_names_are_refused_at_once(name: str):
-    with pytest.raises(ValueError, match="^backend: expected one of .*'reference'.*, received"):
+    with pytest.raises(ValueError, match=r"^backend: expected one of .*'reference'.*, received"):
         use_backend(name)
 
 
@@ -113,7 +113,7 @@ def test_contract_names_are_known():
 def test_gpu_refuses_in_words():
     with (
         use_backend("gpu"),
-        pytest.raises(RuntimeError, match="'gpu' was forced .* no GPU kernels in this build"),
+        pytest.raises(RuntimeError, match=r"'gpu' was forced .* no GPU kernels in this build"),
     ):
         run()
 
@@ -158,7 +158,9 @@ def test_explain_uses_up_no_random_numbers():
 
 
 def test_explain_other_things():
-    with pytest.raises(TypeError, match="layer: expected a recurrent layer of longspan.nn, received Linear"):
+    with pytest.raises(
+        TypeError, match=r"layer: expected a recurrent layer of longspan\.nn, received Linear"
+    ):
         longspan.explain(torch.nn.Linear(I, H), torch.zeros(T, B, I))  # pyright: ignore[reportArgumentType]
 
 

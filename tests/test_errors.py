@@ -85,7 +85,8 @@ CONSTRUCTION: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dropout high": (
         lambda: lstm(num_layers=2, dropout=1.5),
         ValueError,
-        "dropout: expected a number in [0, 1], received 1.5; give the share of values to act on, such as 0.2.",
+        "dropout: expected a number in [0, 1], received 1.5; "
+        "give the share of values to act on, such as 0.2.",
     ),
     "dropout true": (
         lambda: lstm(dropout=True),
@@ -118,12 +119,14 @@ CONSTRUCTION: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "zoneout for other states": (
         lambda: lstm(zoneout=(0.1, 0.2, 0.3)),
         ValueError,
-        "zoneout: expected one number, or one for each state (h, c), received 3 numbers; 0.0 leaves a state alone.",
+        "zoneout: expected one number, or one for each state (h, c), received 3 numbers; "
+        "0.0 leaves a state alone.",
     ),
     "forget_bias without f": (
         lambda: nn.GRU(I, H, forget_bias=1.0),
         ValueError,
-        "forget_bias: expected a cell with a gate f, received the cell gru with gates rzn; leave forget_bias out.",
+        "forget_bias: expected a cell with a gate f, received the cell gru with gates rzn; "
+        "leave forget_bias out.",
     ),
     "forget_bias without biases": (
         lambda: lstm(bias=False, forget_bias=1.0),
@@ -250,8 +253,8 @@ CALL: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "dtype": (
         lambda: lstm()(X.double()),
         TypeError,
-        "input: expected torch.float32 values like the weights, received torch.float64; convert the input with "
-        ".to(torch.float32) or the layer with .to(torch.float64).",
+        "input: expected torch.float32 values like the weights, received torch.float64; "
+        "convert the input with .to(torch.float32) or the layer with .to(torch.float64).",
     ),
     "device": (
         lambda: lstm()(X.to("meta")),
@@ -313,7 +316,8 @@ CALL: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "state by layer, not a tuple": (
         lambda: nn.GRU(I, [6, 3])(X, HC),
         TypeError,
-        "state h: expected a tuple of 2 tensors, one a layer, received Tensor; pass it as the layer returned it.",
+        "state h: expected a tuple of 2 tensors, one a layer, received Tensor; "
+        "pass it as the layer returned it.",
     ),
     "state by layer, one short": (
         lambda: nn.GRU(I, [6, 3])(X, (HC,)),
@@ -365,12 +369,14 @@ CALL: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "mask dtype": (
         lambda: lstm()(X, mask=torch.ones(T, B)),
         TypeError,
-        "mask: expected a bool tensor of shape (5, 3), (T, B), received torch.float32; convert it with mask.bool().",
+        "mask: expected a bool tensor of shape (5, 3), (T, B), received torch.float32; "
+        "convert it with mask.bool().",
     ),
     "mask the other way round": (
         lambda: lstm()(X, mask=torch.ones(B, T).bool()),
         ValueError,
-        "mask: expected a bool tensor of shape (5, 3), (T, B), received shape (3, 5); mark every step of every row.",
+        "mask: expected a bool tensor of shape (5, 3), (T, B), received shape (3, 5); "
+        "mark every step of every row.",
     ),
     "mask, batch first": (
         lambda: lstm(batch_first=True)(zeros(B, T, I), mask=torch.ones(T, B).bool()),
@@ -385,7 +391,8 @@ CALL: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "mask a list": (
         lambda: lstm()(X, mask=[[True]]),
         TypeError,
-        "mask: expected a bool tensor of shape (5, 3), (T, B), received list; convert it with torch.as_tensor.",
+        "mask: expected a bool tensor of shape (5, 3), (T, B), received list; "
+        "convert it with torch.as_tensor.",
     ),
     "mask device": (
         lambda: lstm()(X, mask=torch.ones(T, B).bool().to("meta")),
@@ -395,7 +402,8 @@ CALL: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "reset by row": (
         lambda: lstm()(X, reset=torch.ones(B).bool()),
         ValueError,
-        "reset: expected a bool tensor of shape (5, 3), (T, B), received shape (3,); mark every step of every row.",
+        "reset: expected a bool tensor of shape (5, 3), (T, B), received shape (3,); "
+        "mark every step of every row.",
     ),
     "reset dtype": (
         lambda: lstm()(X, reset=torch.ones(T, B).int()),
@@ -453,7 +461,7 @@ def test_the_two_tables_share_no_name():
 def test_autocast_takes_floating_inputs_only():
     with torch.autocast("cpu", torch.bfloat16):
         assert lstm()(X.half())[0].isfinite().all()
-        with pytest.raises(TypeError, match="received torch.int32"):
+        with pytest.raises(TypeError, match=r"received torch\.int32"):
             lstm()(X.int())
 
 

@@ -51,16 +51,16 @@ def flat(value: Any) -> list[Tensor]:
 
 def gradients(outputs: Any, leaves: Iterable[Tensor]) -> list[Tensor]:
     """The gradients of an uneven sum of all outputs."""
-    total = torch.zeros(())
+    total: Any = 0.0
     for tensor in flat(outputs):
-        factors = torch.arange(1.0, tensor.numel() + 1, dtype=tensor.dtype).sin().view(tensor.shape)
+        factors = torch.arange(1.0, tensor.numel() + 1, dtype=tensor.dtype).sin().view_as(tensor)
         total = total + (tensor * factors).sum()
     return list(torch.autograd.grad(total, list(leaves)))
 
 
-def same(found: Any, wanted: Any, **tolerance: float) -> None:
+def same(found: Any, wanted: Any, rtol: float = 1e-4, atol: float = 1e-5) -> None:
     for a, b in zip(flat(found), flat(wanted), strict=True):
-        torch.testing.assert_close(a, b, **(tolerance or {"rtol": 1e-4, "atol": 1e-5}))
+        torch.testing.assert_close(a, b, rtol=rtol, atol=atol)
 
 
 def states(layer: Any, rows: int | None = B) -> Any:
@@ -68,8 +68,8 @@ def states(layer: Any, rows: int | None = B) -> Any:
     many = layer.num_layers * (2 if layer.bidirectional else 1)
     widths = [layer.proj_size or layer.hidden_size] + [layer.hidden_size] * (len(layer.cell.states) - 1)
     shape = (many,) if rows is None else (many, rows)
-    made = tuple(torch.randn(*shape, width, requires_grad=True) for width in widths)
-    return made if len(made) > 1 else made[0]
+    made = [torch.randn(*shape, width, requires_grad=True) for width in widths]
+    return tuple(made) if len(made) > 1 else made[0]
 
 
 def compare(
@@ -473,9 +473,9 @@ class TestOptions:
 
     def test_forget_bias_leaves_the_other_draws_alone(self):
         torch.manual_seed(5)
-        plain = nn.LSTM(I, H, 2)
+        plain: Any = nn.LSTM(I, H, 2)
         torch.manual_seed(5)
-        forgetful = nn.LSTM(I, H, 2, forget_bias=1.0)
+        forgetful: Any = nn.LSTM(I, H, 2, forget_bias=1.0)
         assert torch.equal(plain.weight_hh_l1, forgetful.weight_hh_l1)
 
     @pytest.mark.parametrize(
@@ -510,7 +510,7 @@ class TestOptions:
 
     def test_weight_dropout_masks_r_and_scales_it(self, monkeypatch: pytest.MonkeyPatch):
         jobs = recorded(monkeypatch)
-        layer = nn.LSTM(I, 50, weight_dropout=0.25)
+        layer: Any = nn.LSTM(I, 50, weight_dropout=0.25)
         out, _ = layer(torch.randn(T, B, I))
         used = jobs[0].weights[0].r
         kept = used != 0
@@ -561,7 +561,8 @@ class TestOptions:
             f = (x.f + r.f).sigmoid()
             return (f * s.h + (1 - f) * x.z.tanh(),)
 
-        layer, x = nn.Recurrent(minimal, I, H, forget_bias=1.0), torch.randn(1, B, I)
+        layer: Any = nn.Recurrent(minimal, I, H, forget_bias=1.0)
+        x = torch.randn(1, B, I)
         out, h = layer(x)
         f, z = (x[0] @ layer.weight_ih_l0.T + layer.bias_ih_l0).split(H, -1)
         f = (f + layer.bias_hh_l0[:H]).sigmoid()
@@ -631,7 +632,8 @@ class TestModule:
 
     @pytest.mark.parametrize("called", [True, False])
     def test_deepcopy_is_independent(self, backend: str, called: bool):
-        layer, x = nn.Recurrent("peephole", I, H, 2, bidirectional=True), torch.randn(T, B, I)
+        layer: Any = nn.Recurrent("peephole", I, H, 2, bidirectional=True)
+        x = torch.randn(T, B, I)
         if called:
             layer(x)
         twin = copy.deepcopy(layer)
@@ -645,6 +647,14 @@ class TestModule:
         layer = nn.LSTM(I, H)
         x, other = torch.randn(T, B, I), {"bias_ih_l0": torch.zeros(4 * H, requires_grad=True) * 1}
         torch.func.functional_call(layer, other, (x,))
+        same(copy.deepcopy(layer)(x), layer(x))
+
+    @pytest.mark.parametrize("strict", [True, False])
+    def test_export_leaves_the_layer_as_it_was(self, strict: bool):
+        layer, x = nn.LSTM(I, H), torch.randn(2, B, I)
+        with kernels.use_backend("reference"):
+            exported = torch.export.export(layer, (x,), strict=strict)
+        same(exported.module()(x), layer(x))
         same(copy.deepcopy(layer)(x), layer(x))
 
     def test_whole_modules_are_saved_and_loaded(self):
@@ -682,7 +692,9 @@ class TestModule:
     def test_meta_device(self):
         layer = nn.LSTM(I, H, device="meta")
         layer.flatten_parameters()
-        assert {p.device.type for p in layer.parameters()} == {"meta"}
+        out, (h, c) = layer(torch.empty(T, B, I, device="meta"))
+        assert {t.device.type for t in (*layer.parameters(), out, h, c)} == {"meta"}
+        assert (out.shape, h.shape, c.shape) == ((T, B, H), (1, B, H), (1, B, H))
 
     @pytest.mark.parametrize(
         ("layer", "text"),

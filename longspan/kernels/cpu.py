@@ -218,7 +218,8 @@ def _forward(spec: Spec, g: Given, save: bool) -> tuple[Tensor, tuple[Tensor, ..
     last = tuple(torch.empty_like(s) for s in p.state)
     saved = gates = None
     if save:
-        saved = x.new_empty((D, layout.T * layout.B * _saved_per_row(spec, p, f64, address)))
+        n = layout.T * layout.B * _saved_per_row(spec, p, f64, address)
+        saved = _core.buffer(D * n, f64).view(D, n)
     if spec.gates:
         many = len(spec.cell.gates) + len(spec.cell.states) - 1
         shape = (D, many, *layout.new(x, p.H, zero=False).shape)

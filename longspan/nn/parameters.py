@@ -102,18 +102,19 @@ class Table:
 
     def fields(self, module: Module) -> list[dict[str, Tensor]]:
         """One dict a layer and direction, field -> tensor as the module has it now."""
-        values = iter(self._tensors(module))
-        return [{field: next(values) for field in row} for row in self.rows]
+        return self._by_field(self._tensors(module))
 
     def weights(self, module: Module) -> Sequence[tuple[Weights, ...]]:
         """Per layer, per direction; made again only when a parameter is another object than before."""
-        now, held = self._tensors(module), self._held
+        now = self._tensors(module)
+        if torch.compiler.is_compiling():  # where nothing outlives the call
+            return self._made(now)
+        held = self._held
         if held is not None and all(map(is_, now, held[0])):
             return held[1]
-        flat = [Weights(**row) for row in self.fields(module)]
-        weights = [tuple(flat[i : i + self._directions]) for i in range(0, len(flat), self._directions)]
-        # Computed tensors (a parametrization's, functional_call's) would keep their graph alive if held.
-        if all(isinstance(tensor, Parameter) for tensor in now):
+        weights = self._made(now)
+        # Tensors computed for one call, as by a parametrization, would keep their graph alive if held.
+        if all(type(tensor) is Parameter for tensor in now):
             self._held = now, weights
         return weights
 
@@ -124,3 +125,11 @@ class Table:
         except KeyError:
             # Parametrized, pruned and replicated weights are attributes, computed when read.
             return [getattr(module, name) for name in self._names]
+
+    def _by_field(self, tensors: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        values = iter(tensors)
+        return [{field: next(values) for field in row} for row in self.rows]
+
+    def _made(self, tensors: Sequence[Tensor]) -> list[tuple[Weights, ...]]:
+        flat = [Weights(**row) for row in self._by_field(tensors)]
+        return [tuple(flat[i : i + self._directions]) for i in range(0, len(flat), self._directions)]

@@ -19,6 +19,8 @@ Layers = Sequence[tuple[Weights, ...]]
 
 def autocast(x: Tensor) -> torch.dtype | None:
     """Autocast's dtype for the device of `x`, None where it is off."""
+    if x.is_meta:  # of which autocast has not heard
+        return None
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
