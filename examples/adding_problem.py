@@ -23,6 +23,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -122,7 +123,7 @@ class Run(NamedTuple):
 
 
 def train(net: Adder, options: argparse.Namespace, report: Callable[[int, float], None]) -> Run:
-    """Adam, clipped, its rate falling to 0, until unseen sequences reach the goal or the steps are used up."""
+    """Adam, clipped, its rate falling to 0, until unseen sequences reach the goal or the steps run out."""
     before, start = gradients(net, options.length), time.perf_counter()
     optimiser = torch.optim.Adam(net.parameters(), lr=options.rate)
     slower = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=options.steps)
@@ -161,16 +162,16 @@ def train_both(options: argparse.Namespace, console: Console) -> dict[str, Run]:
 
 
 def bar(value: float) -> str:
-    """A number with a bar for its logarithm, from 1e-10 to 1."""
-    blocks = round(min(max(math.log10(value) + 10, 0), 10)) if value > 0 else 0
-    return f"{value:.0e} " + "▇" * blocks + " " * (10 - blocks)
+    """A number with a bar for its logarithm, from 1e-8 to 1."""
+    blocks = round(min(max(math.log10(value) + 8, 0), 8)) if value > 0 else 0
+    return f"{value:.0e} {'▇' * blocks}"
 
 
 def table(runs: dict[str, Run]) -> Table:
     """The gradient norms, a row a lag, before and after training."""
     title = "How much of the loss's gradient reaches the state, by steps before the end"
-    picture = Table(title=title, title_justify="left")
-    picture.add_column("lag", justify="right")
+    picture = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    picture.add_column("lag", justify="right", no_wrap=True)
     for name in runs:
         picture.add_column(f"{name}, untrained", no_wrap=True)
         picture.add_column(f"{name}, trained", no_wrap=True)

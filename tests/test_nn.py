@@ -244,7 +244,16 @@ class TestPrecision:
         wide = nn.LSTM(I, H)
         wide.load_state_dict(layer.state_dict())
         x = torch.randn(T, B, I, dtype=torch.bfloat16)
-        assert torch.equal(layer(x)[0], wide(x.float())[0].bfloat16())
+        wanted = wide(x.float())[0].bfloat16()
+        assert torch.equal(layer(x)[0], wanted)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(wide(x)[0], wanted)
+
+    def test_one_step_is_computed_in_float32(self, backend: str):
+        single, x = nn.GRUCell(I, H), torch.randn(B, I)
+        wanted = single(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(single(x), wanted)
 
 
 class TestSteps:
@@ -348,7 +357,8 @@ class TestSteps:
     def test_one_step_cell_is_the_layer(self, backend: str):
         layer, single = nn.Recurrent("slstm", I, H), nn.RecurrentCell("slstm", I, H)
         single.load_state_dict({k.removesuffix("_l0"): v for k, v in layer.state_dict().items()})
-        x = torch.randn(T, B, I)
+        x = 10 * torch.randn(T, B, I)
+        same(list(single(x[0])), [s[0] for s in flat(layer(x[:1])[1])])
         state: Any = None
         for reading in x:
             state = single(reading, state)
@@ -362,7 +372,7 @@ def by_time(batch_first: bool, value: Tensor) -> tuple[Tensor]:
 
 class TestStates:
     def test_start_is_the_cells_constant_only_when_none_is_given(self, backend: str):
-        layer, x = nn.Recurrent("slstm", I, H), torch.randn(T, B, I)
+        layer, x = nn.Recurrent("slstm", I, H), 10 * torch.randn(1, B, I)
         zero = torch.zeros(1, B, H)
         same(layer(x), layer(x, (zero, zero, zero, zero - 1e30)))
         stabiliser = layer(x, (zero, zero + 1, zero + 1, zero))[1][3]

@@ -10,7 +10,7 @@ import torch
 
 from longspan import cells, checks
 
-from . import reference
+from . import cpu, reference
 from .choice import FORCED, forced
 from .job import Job, Result, Weights
 
@@ -26,11 +26,10 @@ class Backend(Protocol):
 
 
 # Asked in this order; the first that does not refuse runs the job.
-BACKENDS: list[tuple[str, Backend]] = [("reference", reference)]
+BACKENDS: list[tuple[str, Backend]] = [("cpu", cpu), ("reference", reference)]
 
 # Known by name but not in this build, each with the reason.
 ABSENT: dict[str, str] = {
-    "cpu": "there are no CPU kernels in this build; the reference runs everywhere",
     "gpu": "there are no GPU kernels in this build; on a GPU the reference runs, as plain PyTorch operations",
 }
 

@@ -61,7 +61,9 @@ def why_not(cell: Cell) -> str:
     """Why a cell of the user's runs on the reference: it waits to be compiled, or nothing could compile it."""
     if compiler() is None:
         return f"the cell {cell.name!r} is your own and no C++ compiler is there to compile it (install g++)"
-    return f"the cell {cell.name!r} is your own and not compiled yet (longspan.compile_cell(cell) does it, once)"
+    return (
+        f"the cell {cell.name!r} is your own and not compiled yet (longspan.compile_cell(cell) does it, once)"
+    )
 
 
 def compiler() -> str | None:
@@ -92,7 +94,14 @@ def _source(cell: Cell) -> str:
 
 
 def _command(isa: str) -> list[str]:
-    return [*shlex.split(_core.flags(isa)), "-std=gnu++17", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{HEADERS}"]
+    return [
+        *shlex.split(_core.flags(isa)),
+        "-std=gnu++17",
+        "-fPIC",
+        "-shared",
+        "-fvisibility=hidden",
+        f"-I{HEADERS}",
+    ]
 
 
 def _path(cell: Cell, isa: str) -> Path:
@@ -114,7 +123,9 @@ def _build(cell: Cell, isa: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         source, made = Path(folder) / "cell.cpp", Path(folder) / "cell.so"
         source.write_text(_source(cell))
-        done = subprocess.run([tool, *_command(isa), str(source), "-o", str(made)], capture_output=True, text=True)
+        done = subprocess.run(
+            [tool, *_command(isa), str(source), "-o", str(made)], capture_output=True, text=True
+        )
         if done.returncode:
             error = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr.strip())
             raise RuntimeError(f"compile_cell: {tool} could not compile {cell.name!r}: {error}")

@@ -184,7 +184,9 @@ class Prepared(NamedTuple):
         D, rows = len(self.weights), self.layout.T * self.layout.B
         return [self.I, self.H, self.R, D * self.R, rows, torch.get_num_threads(), int(add)]
 
-    def addresses(self, d: int, out: Tensor, gates: Tensor | None, saved: Tensor | None, last: Sequence[Tensor]) -> list[int]:
+    def addresses(
+        self, d: int, out: Tensor, gates: Tensor | None, saved: Tensor | None, last: Sequence[Tensor]
+    ) -> list[int]:
         w = self.weights[d]
         first = [_at(self.x), *map(_at, w), _at(self.drop, d)]
         first += [out.data_ptr() + d * self.R * out.element_size(), _at(gates, d), _at(saved, d)]
@@ -196,7 +198,9 @@ def _prepare(spec: Spec, g: Given) -> Prepared:
     layout = _layout(g.x)
     weights = tuple(tuple(map(_whole, w)) for w in g.weights)
     state = tuple(s.contiguous() for s in g.state)
-    zone = tuple(None if z is None else (z if layout.time_major else z.transpose(1, 2)).contiguous() for z in g.zone)
+    zone = tuple(
+        None if z is None else (z if layout.time_major else z.transpose(1, 2)).contiguous() for z in g.zone
+    )
     H = g.weights[0][0].shape[0] // len(spec.cell.gates)  # pyright: ignore[reportOptionalMemberAccess]
     return Prepared(
         layout, layout.rows(g.x), _whole(g.drop), state, zone, weights, g.x.shape[2], H, g.state[0].shape[-1]
@@ -209,7 +213,9 @@ def _saved_per_row(spec: Spec, p: Prepared | Any, f64: bool, address: int) -> in
     return _core.saved_per_row(spec.isa, f64, address, p.I, p.H, p.R, norm, proj, bool(spec.rates))
 
 
-def _forward(spec: Spec, g: Given, save: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None, Tensor | None]:
+def _forward(
+    spec: Spec, g: Given, save: bool
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None, Tensor | None]:
     """out (T, B, D*R), final states, gates (D, G+S-1, T, B, H) or None, saved numbers (D, n) or None."""
     p = _prepare(spec, g)
     x, layout, D = p.x, p.layout, len(p.weights)
@@ -238,7 +244,13 @@ Wanted = tuple[bool, ...]
 
 
 def _backward(
-    spec: Spec, g: Given, out: Tensor, saved: Tensor, dout: Tensor | None, dlast: Sequence[Tensor | None], wanted: Wanted
+    spec: Spec,
+    g: Given,
+    out: Tensor,
+    saved: Tensor,
+    dout: Tensor | None,
+    dlast: Sequence[Tensor | None],
+    wanted: Wanted,
 ) -> list[Tensor | None]:
     """Gradients of the given tensors, in their order; None where not wanted or where there is none."""
     p = _prepare(spec, g)
@@ -257,7 +269,11 @@ def _backward(
     for d in range(D):
         own = dweights[d * n : (d + 1) * n]
         addresses = p.addresses(d, out_rows, None, saved, (None,) * S)
-        addresses += [_at(dout_rows) and _at(dout_rows) + d * p.R * p.x.element_size(), _at(dx), *map(_at, own)]
+        addresses += [
+            _at(dout_rows) and _at(dout_rows) + d * p.R * p.x.element_size(),
+            _at(dx),
+            *map(_at, own),
+        ]
         addresses += [_at(t, d) for t in (*dlast, *dstate)]
         _core.backward(
             spec.isa, f64, address, _plan(g, layout, d == 1), p.sizes(spec, d > 0), addresses, spec.rates
@@ -276,7 +292,9 @@ def _again(spec: Spec, given: Sequence[Any]) -> Job:
     g = _take_apart(spec, given)
     zone = [None if rate < 0 else Zone(rate, mask) for rate, mask in zip(spec.rates, g.zone, strict=True)]
     weights = tuple(Weights(**dict(zip(WEIGHTS, w, strict=True))) for w in g.weights)
-    return Job(spec.cell, g.x, g.state, weights, g.lengths, g.mask, g.reset, g.drop, tuple(zone) if zone else None)
+    return Job(
+        spec.cell, g.x, g.state, weights, g.lengths, g.mask, g.reset, g.drop, tuple(zone) if zone else None
+    )
 
 
 def _differentiable(
@@ -317,7 +335,9 @@ class _Recur(torch.autograd.Function):
             return (None,) * (ctx.many + 1)
         if torch.is_grad_enabled():
             return None, *_differentiable(ctx.spec, given, grads, wanted)
-        return None, *_backward(ctx.spec, _take_apart(ctx.spec, given), out, saved, grads[0], grads[1:], wanted)
+        return None, *_backward(
+            ctx.spec, _take_apart(ctx.spec, given), out, saved, grads[0], grads[1:], wanted
+        )
 
 
 def _eager(spec: Spec, given: Sequence[Any]) -> tuple[Tensor, tuple[Tensor, ...], Any]:

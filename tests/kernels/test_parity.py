@@ -93,7 +93,10 @@ def zone_of(case: Case, cell: Cell, R: int) -> tuple[Zone | None, ...]:
     rates = [0.3, 0.2, 0.0, 0.0][: len(widths)]
     if case.zone == "rate":
         return tuple(Zone(r) if r else None for r in rates)
-    masks = [(torch.rand(case.D, case.T, case.B, w) < r).to(torch.uint8) for w, r in zip(widths, rates, strict=True)]
+    masks = [
+        (torch.rand(case.D, case.T, case.B, w) < r).to(torch.uint8)
+        for w, r in zip(widths, rates, strict=True)
+    ]
     return tuple(Zone(r, m) if r else None for r, m in zip(rates, masks, strict=True))
 
 
@@ -108,7 +111,10 @@ def answers(backend, job: Job, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Every output, and the gradient of every leaf under fixed random gradients of the outputs."""
     result = backend.run(job)
     given = torch.Generator().manual_seed(7)
-    tops = [torch.randn(t.shape, generator=given, dtype=torch.float64).to(dtype) for t in (result.out, *result.state)]
+    tops = [
+        torch.randn(t.shape, generator=given, dtype=torch.float64).to(dtype)
+        for t in (result.out, *result.state)
+    ]
     of = leaves(job)
     grads = torch.autograd.grad((result.out, *result.state), list(of.values()), tops, allow_unused=True)
     found = {f"d {k}": g for k, g in zip(of, grads, strict=True)}
@@ -157,11 +163,25 @@ OPTIONS: list[dict] = [
 ]
 PROJECTED: list[dict] = [
     {"proj": 3},
-    {"proj": 5, "D": 2, "lengths": True, "mask": True, "reset": True, "drop": True, "zone": "mask", "norm": True},
+    {
+        "proj": 5,
+        "D": 2,
+        "lengths": True,
+        "mask": True,
+        "reset": True,
+        "drop": True,
+        "zone": "mask",
+        "norm": True,
+    },
     {"proj": 4, "zone": "rate", "batch_first": True, "gates": True},
 ]
 OPTIONED = [Case(cell, 7, **o) for cell in CELLS for o in OPTIONS]
-OPTIONED += [Case(cell, 7, **o) for cell in CELLS if not program(CELLS[cell]).reads_h and CELLS[cell].recurrent for o in PROJECTED]
+OPTIONED += [
+    Case(cell, 7, **o)
+    for cell in CELLS
+    if not program(CELLS[cell]).reads_h and CELLS[cell].recurrent
+    for o in PROJECTED
+]
 
 
 def ids(case: Case) -> str:

@@ -1,0 +1,129 @@
+"""Knows what the LSTM's variants and its gates cost, beside the plain LSTM and beside plain PyTorch loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+import longspan as ls
+
+from .measure import Column, Options, Size, Table, interleaved, threads
+from .parity import Check, compare
+from .plain import loop
+from .speed import first, sequences, training
+
+SIZE = Size(32, 100, 32, 128)
+RATES: dict[str, dict[str, float]] = {
+    "recurrent dropout": {"recurrent_dropout": 0.25},
+    "zoneout": {"zoneout": 0.1},
+}
+COLUMNS = (
+    Column("variant", "LSTM"),
+    Column("longspan", "longspan ms", "ms"),
+    Column("cost", "of the plain LSTM", "times"),
+    Column("loop", "PyTorch loop ms", "ms"),
+    Column("speedup", "faster than the loop", "times"),
+)
+GATE_COLUMNS = (
+    Column("kind", "return_gates"),
+    Column("without", "without ms", "ms"),
+    Column("with", "with ms", "ms"),
+    Column("cost", "cost", "share"),
+)
+
+
+def layers(size: Size) -> dict[str, Module]:
+    """The plain LSTM and each variant, with parameters that no special value hides."""
+    torch.manual_seed(0)
+    found: dict[str, Module] = {
+        "plain": ls.nn.LSTM(size.I, size.H),
+        "layer norm": ls.nn.LSTM(size.I, size.H, layer_norm=True),
+        "peephole": ls.nn.Recurrent("peephole", size.I, size.H),
+        **{name: ls.nn.LSTM(size.I, size.H, **rate) for name, rate in RATES.items()},
+    }
+    with torch.no_grad():
+        for parameter in (parameter for layer in found.values() for parameter in layer.parameters()):
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return found
+
+
+def parity(options: Options) -> Iterator[Check]:
+    """The loops' equations without chance, then masks against the reference backend, drawn from one seed."""
+    with threads(1):
+        for name, layer in layers(SIZE).items():
+            layer.eval()
+            plain = partial(loop, layer, **RATES.get(name, {}))
+            yield compare(f"{name} LSTM", sequences(SIZE), _alone(first(layer), layer), _alone(plain, layer))
+            layer.train()
+            if name in RATES:
+                sides = _alone(first(layer), layer), _alone(_reference(layer), layer)
+                yield compare(f"{name} LSTM with its masks", sequences(SIZE), *sides)
+
+
+def _alone(
+    forward: Callable[[Tensor], Tensor], layer: Module
+) -> tuple[Callable[[Tensor], list[Tensor]], Module]:
+    return (lambda x: [forward(x)]), layer
+
+
+def _reference(layer: Module) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        with ls.use_backend("reference"):
+            return layer(x)[0]
+
+    return forward
+
+
+def tables(options: Options) -> Iterator[Table]:
+    """What each variant's training step costs, then what the gates cost."""
+    with threads(1):
+        table = Table(f"Variants of the LSTM, {SIZE}, training, 1 thread", COLUMNS)
+        table.rows += _variants(sequences(SIZE), options.seconds)
+        yield table
+        table = Table(f"Gates and states on request, LSTM {SIZE}, 1 thread", GATE_COLUMNS)
+        table.rows += _gates(sequences(SIZE), options.seconds)
+        yield table
+
+
+def _variants(x: Tensor, seconds: float) -> Iterator[dict[str, float | str]]:
+    found = layers(SIZE)
+    plain = training(first(found["plain"]), found["plain"], x)
+    for name, layer in found.items():
+        steps = {
+            "plain": plain,
+            "longspan": training(first(layer), layer, x),
+            "loop": training(partial(loop, layer, **RATES.get(name, {})), layer, x),
+        }
+        timing = interleaved(steps, seconds)
+        yield {
+            "variant": name,
+            "longspan": timing.median("longspan"),
+            "cost": timing.ratio("longspan", "plain"),
+            "loop": timing.median("loop"),
+            "speedup": timing.ratio("loop", "longspan"),
+        }
+
+
+def _gates(x: Tensor, seconds: float) -> Iterator[dict[str, float | str]]:
+    layer = ls.nn.LSTM(SIZE.I, SIZE.H)
+    shown: Callable[[Tensor], Tensor] = lambda x: layer(x, return_gates=True)[0]  # noqa: E731
+    kinds = {
+        "inference": (_inference(first(layer), x), _inference(shown, x)),
+        "training": (training(first(layer), layer, x), training(shown, layer, x)),
+    }
+    for kind, (without, asked) in kinds.items():
+        timing = interleaved({"without": without, "with": asked}, seconds)
+        medians = {name: timing.median(name) for name in ("without", "with")}
+        yield {"kind": kind, **medians, "cost": timing.ratio("with", "without") - 1}
+
+
+def _inference(forward: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
+    def step() -> None:
+        with torch.inference_mode():
+            forward(x)
+
+    return step
