@@ -145,6 +145,16 @@ struct Call {
   int threads;
 };
 
+// One step of a few rows at inference: plain layers only. Weights are read where they lie, which for so little work is
+// cheaper than packing them.
+template <class T>
+struct StepCall {
+  const CellTable<T>* cell;
+  int64_t I, H;
+  const T *w, *r, *bx, *br, *p;
+};
+constexpr int STEP_ROWS = 4;  // beyond, packing pays
+
 // A driver: every function of one instruction set.
 struct Driver {
   const char* name;
@@ -158,6 +168,8 @@ struct Driver {
   void (*forward64)(const Call<double>&);
   void (*backward32)(const Call<float>&);
   void (*backward64)(const Call<double>&);
+  void (*step32)(const StepCall<float>&, int64_t B, const float* x, const float* const* s, float* const* n, float* out);
+  void (*step64)(const StepCall<double>&, int64_t B, const double* x, const double* const* s, double* const* n, double* out);
   double (*peak)(double seconds);  // GFLOP/s of float32 multiply-adds on one thread
 };
 

@@ -59,6 +59,10 @@ struct V {
   // The first n lanes from p, the rest zero; n may be 0.
   static LS_INLINE V load(const T* p, int n) {
     if (n >= lanes) return load(p);
+#if defined(__AVX512F__) && LS_BYTES == 64
+    if constexpr (sizeof(T) == 4) return F(_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p));
+    if constexpr (sizeof(T) == 8) return F(_mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p));
+#endif
     T a[lanes] = {};
     for (int i = 0; i < n; i++) a[i] = p[i];
     return load(a);
@@ -67,6 +71,10 @@ struct V {
   LS_INLINE void store(T* p) const { std::memcpy(p, &v, sizeof v); }
   LS_INLINE void store(T* p, int n) const {
     if (n >= lanes) return store(p);
+#if defined(__AVX512F__) && LS_BYTES == 64
+    if constexpr (sizeof(T) == 4) return _mm512_mask_storeu_ps(p, __mmask16((1u << n) - 1), __m512(v));
+    if constexpr (sizeof(T) == 8) return _mm512_mask_storeu_pd(p, __mmask8((1u << n) - 1), __m512d(v));
+#endif
     T a[lanes];
     store(a);
     for (int i = 0; i < n; i++) p[i] = a[i];
@@ -124,21 +132,31 @@ template <class T> LS_INLINE V<T> quotient(V<T> a, V<T> b) {
   return a / b;
 }
 
-// r[i] lane j <-> r[j] lane i, in log2(lanes) rounds of exchanging halves, quarters, ...
-template <class T> LS_INLINE void transpose(V<T> (&r)[V<T>::lanes]) {
+// One round of a transposition: for the lanes with bit h, a and b exchange halves.
+template <class T> LS_INLINE void exchange(V<T>& x, V<T>& y, int h) {
   constexpr int L = V<T>::lanes;
-  for (int h = L / 2; h; h /= 2)
-    for (int i = 0; i < L; i++) {
-      if (i & h) continue;
-      const typename V<T>::F a = r[i].v, b = r[i + h].v;
+  const typename V<T>::F a = x.v, b = y.v;
 #if defined(__clang__)
-      for (int l = 0; l < L; l++) r[i].v[l] = l & h ? b[l - h] : a[l], r[i + h].v[l] = l & h ? b[l] : a[l + h];
+  for (int l = 0; l < L; l++) x.v[l] = l & h ? b[l - h] : a[l], y.v[l] = l & h ? b[l] : a[l + h];
 #else
-      typename V<T>::I low, high;  // lanes of a count from 0, of b from L
-      for (int l = 0; l < L; l++) low[l] = l & h ? L + l - h : l, high[l] = l & h ? L + l : l + h;
-      r[i].v = __builtin_shuffle(a, b, low), r[i + h].v = __builtin_shuffle(a, b, high);
+  typename V<T>::I low, high;  // lanes of a count from 0, of b from L
+  for (int l = 0; l < L; l++) low[l] = l & h ? L + l - h : l, high[l] = l & h ? L + l : l + h;
+  x.v = __builtin_shuffle(a, b, low), y.v = __builtin_shuffle(a, b, high);
 #endif
-    }
+}
+
+// r[i] lane j <-> r[j] lane i
+template <class T> LS_INLINE void transpose(V<T> (&r)[V<T>::lanes]) {
+  for (int h = V<T>::lanes / 2; h; h /= 2)
+    for (int i = 0; i < V<T>::lanes; i++)
+      if (!(i & h)) exchange(r[i], r[i + h], h);
+}
+
+// Lane i of the result is the sum of all lanes of r[i].
+template <class T> LS_INLINE V<T> sums_of_each(V<T> (&r)[V<T>::lanes]) {
+  for (int h = V<T>::lanes / 2; h; h /= 2)
+    for (int i = 0; i < h; i++) exchange(r[i], r[i + h], h), r[i] += r[i + h];
+  return r[0];
 }
 
 template <class T> LS_INLINE V<T> sqrt(V<T> a) {
