@@ -246,52 +246,47 @@ void accumulate(int K, const T* a, ptrdiff_t a_step, int F, const T* b, int vect
 
 // ---- layer normalisation of a row -----------------------------------------------------------------------------------
 
-template <class T>
-T total_of(V<T> a) {
-  T x[V<T>::lanes], sum = 0;
-  a.store(x);
-  for (int i = 0; i < V<T>::lanes; i++) sum += x[i];
-  return sum;
+// The sum of value(v) over n vectors and their lanes, in every lane; four at a time so that no addition waits for the last.
+template <class T, class F>
+LS_INLINE V<T> row_sum(int n, F value) {
+  V<T> a(0.0), b(0.0), c(0.0), d(0.0);
+  int v = 0;
+  for (; v + 4 <= n; v += 4) a += value(v), b += value(v + 1), c += value(v + 2), d += value(v + 3);
+  for (; v < n; v++) a += value(v);
+  return total((a + b) + (c + d));
 }
 
-// hat = (in - mean) / sqrt(variance + 1e-5) over `count` numbers in n vectors; mask is 1 on those, 0 on the padding.
+// hat = (in - mean) / sqrt(variance + 1e-5) over `count` numbers in n vectors, out = hat * scale + bias; mask is 1 on those
+// numbers, 0 on the padding. hat may be null, out may be in.
 template <class T>
-T normalise(const T* in, T* hat, int n, const T* mask, int count) {
+T normalise(const T* in, T* hat, int n, const T* mask, int count, const T* scale, const T* bias, T* out) {
   constexpr int L = V<T>::lanes;
-  V<T> sum(0.0), square(0.0);
-  for (int v = 0; v < n; v++) sum += V<T>::load(in + v * L) * V<T>::load(mask + v * L);
-  const V<T> mean = V<T>::all(total_of(sum) / T(count));
-  for (int v = 0; v < n; v++) {
+  const V<T> share(1.0 / count);
+  const V<T> mean = row_sum<T>(n, [&](int v) { return V<T>::load(in + v * L) * V<T>::load(mask + v * L); }) * share;
+  const V<T> square = row_sum<T>(n, [&](int v) {
     const V<T> d = (V<T>::load(in + v * L) - mean) * V<T>::load(mask + v * L);
-    square += d * d;
+    return d * d;
+  });
+  const T rstd = T(1) / T(__builtin_sqrt(double(square.v[0]) / count + 1e-5));
+  const V<T> r = V<T>::all(rstd);
+  for (int v = 0; v < n; v++) {
+    const V<T> h = (V<T>::load(in + v * L) - mean) * V<T>::load(mask + v * L) * r;
+    if (hat) h.store(hat + v * L);
+    (h * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(out + v * L);
   }
-  const T rstd = T(1) / T(__builtin_sqrt(double(total_of(square)) / count + 1e-5));
-  for (int v = 0; v < n; v++)
-    ((V<T>::load(in + v * L) - mean) * V<T>::load(mask + v * L) * V<T>::all(rstd)).store(hat + v * L);
   return rstd;
 }
 
-// The gradient of `in` from that of hat * scale (+ bias).
-template <class T>
-void normalise_backward(const T* dy, const T* hat, const T* scale, T rstd, int n, const T* mask, int count, T* din) {
+// The gradient of `in` from that of hat * scale + bias; vector v of it goes to place(v).
+template <class T, class F>
+LS_INLINE void normalise_backward(const T* dy, const T* hat, const T* scale, T rstd, int n, const T* mask, int count, F place) {
   constexpr int L = V<T>::lanes;
-  V<T> sum(0.0), dot(0.0);
-  for (int v = 0; v < n; v++) {
-    const V<T> d = V<T>::load(dy + v * L) * V<T>::load(scale + v * L);
-    sum += d, dot += d * V<T>::load(hat + v * L);
-  }
-  const V<T> a = V<T>::all(total_of(sum) / T(count)), b = V<T>::all(total_of(dot) / T(count)), r = V<T>::all(rstd);
-  for (int v = 0; v < n; v++) {
-    const V<T> d = V<T>::load(dy + v * L) * V<T>::load(scale + v * L);
-    ((d - a - V<T>::load(hat + v * L) * b) * r * V<T>::load(mask + v * L)).store(din + v * L);
-  }
-}
-
-template <class T>
-void scale_row(const T* hat, const T* scale, const T* bias, int n, T* out) {
-  constexpr int L = V<T>::lanes;
+  const V<T> share(1.0 / count), r = V<T>::all(rstd);
+  auto scaled = [&](int v) { return V<T>::load(dy + v * L) * V<T>::load(scale + v * L); };
+  const V<T> a = row_sum<T>(n, scaled) * share;
+  const V<T> b = row_sum<T>(n, [&](int v) { return scaled(v) * V<T>::load(hat + v * L); }) * share;
   for (int v = 0; v < n; v++)
-    (V<T>::load(hat + v * L) * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(out + v * L);
+    ((scaled(v) - a - V<T>::load(hat + v * L) * b) * r * V<T>::load(mask + v * L)).store(place(v));
 }
 
 // ---- what both directions of time share -----------------------------------------------------------------------------
@@ -309,7 +304,7 @@ struct Share {
 // Few rows a thread: streaming all of R for each is what costs, so each thread reads only its part of it.
 template <class T>
 bool share_units(const Call<T>& c, const Shape<T>& z) {
-  return c.threads > 1 && z.fused && z.U >= GROUP * c.threads && c.plan->B < 3 * TILE * c.threads;
+  return c.threads > 1 && z.fused && z.U >= GROUP * c.threads && c.plan->B < 2 * TILE * c.threads;
 }
 
 // The call with as many threads as its work is worth.
@@ -608,10 +603,9 @@ struct ForwardRun {
     T* gates = my.gates;
     for (int64_t t = t0; t < t1; t++)
       for (int64_t p = plan.offset[t] + sh.first; p < plan.offset[t + 1]; p += sh.step, gates += z.NL) {
-        T* hat = c.saved ? c.saved + z.x_hat + p * z.NL : gates;
-        const T rstd = normalise(gates, hat, z.N, in.mask, z.G * z.H);
+        T* hat = c.saved ? c.saved + z.x_hat + p * z.NL : nullptr;
+        const T rstd = normalise(gates, hat, z.N, in.mask, z.G * z.H, in.norm_x, in.bias_x, gates);
         if (c.saved) c.saved[z.x_rstd + p] = rstd;
-        scale_row(hat, in.norm_x, in.bias_x, z.N, gates);
       }
   }
 
@@ -695,9 +689,8 @@ struct ForwardRun {
     } else {
       c.cell->forward_c(q);
       for (int m = 0; m < R; m++) {
-        T* nc = my.nc + (int64_t)m * z.Hp;
-        normalise(q.n[m] + slot(c.cell->C, z.S) * z.Hp, nc, z.U, in.mask_h, z.H);
-        scale_row(nc, in.norm_c, in.norm_c_bias, z.U, nc);
+        const T* raw = q.n[m] + slot(c.cell->C, z.S) * z.Hp;
+        normalise<T>(raw, nullptr, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
       }
       q.nc = {my.nc, z.Hp};
       c.cell->forward_h(q);
@@ -712,10 +705,9 @@ struct ForwardRun {
     for (int m = 0; m < R; m++) {
       T* r = my.r + (int64_t)m * z.NL;
       const int64_t p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
-      T* hat = c.saved ? c.saved + z.r_hat + p * z.NL : r;
-      const T rstd = normalise(r, hat, z.N, in.mask, z.G * z.H);
+      T* hat = c.saved ? c.saved + z.r_hat + p * z.NL : nullptr;
+      const T rstd = normalise(r, hat, z.N, in.mask, z.G * z.H, in.norm_r, in.bias_r, r);
       if (c.saved) c.saved[z.r_rstd + p] = rstd;
-      scale_row(hat, in.norm_r, in.bias_r, z.N, r);
     }
   }
 
@@ -808,7 +800,7 @@ struct BackwardRun {
   size_t private_size;
 
   struct Private {
-    T *tile, *acc, *norm, *gates, *rstd, *nc, *dc, *hc;
+    T *tile, *acc, *norm, *rstd, *nc, *dc, *hc;
     int64_t* row;
     const T** s;
     uint8_t *resets, *fresh;
@@ -817,7 +809,7 @@ struct BackwardRun {
       const int64_t B = f.plan.B;
       tile = m.take<T>(BLOCK * GROUP * L);
       acc = f.c.r ? m.take<T>(B * z.Rp) : nullptr;
-      norm = z.norm ? m.take<T>(z.Hp) : nullptr, gates = z.norm ? m.take<T>(z.NL) : nullptr;
+      norm = z.norm ? m.take<T>(z.Hp) : nullptr;
       rstd = z.norm_c ? m.take<T>(B) : nullptr;
       nc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr, dc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr;
       hc = z.proj ? m.take<T>(B * z.Hp) : nullptr;
@@ -843,7 +835,7 @@ struct BackwardRun {
       k.inputs = m.take<T>(chunk_rows * features);
       k.dp = z.P ? m.take<T>(chunk_rows * z.P * z.Hp) : nullptr;
       k.raw_x = z.norm ? m.take<T>(chunk_rows * z.NL) : nullptr;
-      k.raw_r = z.norm && two ? m.take<T>(chunk_rows * z.NL) : nullptr;
+      k.raw_r = !z.norm || !two ? nullptr : c.cell->shared ? k.raw_x : m.take<T>(chunk_rows * z.NL);
       k.c_hat = z.norm_c ? m.take<T>(chunk_rows * z.Hp) : nullptr;
       k.dnc = z.norm_c ? m.take<T>(chunk_rows * z.Hp) : nullptr;
       k.dh = z.proj ? m.take<T>(chunk_rows * z.Rp) : nullptr;
@@ -1057,13 +1049,14 @@ struct BackwardRun {
     const int64_t at = plan.offset[t] - plan.offset[k.t0] + sh.first;
     if (z.norm) {
       q.dx = k.raw_x + at * z.NL, q.dx_unit = z.G * L, q.dx_row = sh.step * z.NL;
-      if (two) q.dr = k.raw_r + at * z.NL, q.dr_unit = z.G * L, q.dr_row = sh.step * z.NL;
+      q.dr = nullptr;
+      if (two && !c.cell->shared) q.dr = k.raw_r + at * z.NL, q.dr_unit = z.G * L, q.dr_row = sh.step * z.NL;
     }
     if (z.norm_c)
       normalised_cell(sh, my, k, at, R, q);
     else
       c.cell->backward(q);
-    if (z.norm) normalised_gates(sh, my, k, t, at, R);
+    if (z.norm) normalised_gates(sh, k, t, at, R);
   }
 
   // Through h = P hc: the gradient of hc takes the place of what the following step says of h.
@@ -1100,8 +1093,7 @@ struct BackwardRun {
         for (int u = 0; u < z.U; u++) V<T>::load(q.y[m] + ((ptrdiff_t)u * z.Ky + z.K + C) * L).store(my.norm + u * L);
         raw = my.norm;
       }
-      rstd[m] = normalise(raw, hat, z.U, in.mask_h, z.H);
-      scale_row(hat, in.norm_c, in.norm_c_bias, z.U, my.nc + (int64_t)m * z.Hp);
+      rstd[m] = normalise(raw, hat, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
     }
     q.nc = {my.nc, z.Hp}, q.dnc = {k.dnc + at * z.Hp, sh.step * z.Hp}, q.dc = {my.dc, z.Hp};
     c.cell->backward_h(q);
@@ -1109,22 +1101,21 @@ struct BackwardRun {
       T* dnc = q.dnc[m];
       for (int u = 0; u < z.U; u++)
         pick<T>(V<T>::load(in.mask_h + u * L).v > V<T>(0.0).v, V<T>::load(dnc + u * L), V<T>(0.0)).store(dnc + u * L);
+      T* dc = my.dc + (int64_t)m * z.Hp;
       normalise_backward(dnc, k.c_hat + (at + (int64_t)m * sh.step) * z.Hp, in.norm_c, rstd[m], z.U, in.mask_h, z.H,
-                         my.dc + (int64_t)m * z.Hp);
+                         [&](int u) { return dc + u * L; });
     }
     c.cell->backward_c(q);
   }
 
   // From the gates' gradients to those of W x and R h before their normalisation, into the blocks.
-  void normalised_gates(const Share& sh, Private& my, const Chunk& k, int64_t t, int64_t at, int R) {
+  void normalised_gates(const Share& sh, const Chunk& k, int64_t t, int64_t at, int R) {
     const int GL = z.G * L;
     auto through = [&](const T* raw, int64_t hats, int64_t rstds, const T* scale, T* blocks) {
       for (int m = 0; m < R; m++) {
         const int64_t q = at + (int64_t)m * sh.step, p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
         normalise_backward(raw + q * z.NL, c.saved + hats + p * z.NL, scale, c.saved[rstds + p], z.N, in.mask, z.G * z.H,
-                           my.gates);
-        for (int u = 0; u < z.U; u++)
-          std::memcpy(blocks + ((int64_t)u * chunk_rows + q) * GL, my.gates + u * GL, GL * sizeof(T));
+                           [&](int v) { return blocks + ((int64_t)(v / z.G) * chunk_rows + q) * GL + v % z.G * L; });
       }
     };
     through(k.raw_x, z.x_hat, z.x_rstd, in.norm_x, k.dx);
@@ -1178,22 +1169,43 @@ struct BackwardRun {
                sum_proj, tid, c.threads);
   }
 
-  // Scale and bias of a normalisation: sums of dy * hat and of dy.
-  void add_up_norms(int tid, const Chunk& k, int K) {
-    auto sums = [&](const T* dy, const T* hat, int vectors, T* to) {
-      add_columns(tid, vectors, [&](int v) {
-        V<T> scale = V<T>::load(to + v * L), bias = V<T>::load(to + (vectors + v) * L);
-        for (int64_t q = 0; q < K; q++) {
-          const V<T> g = V<T>::load(dy + (q * vectors + v) * L);
-          scale += g * V<T>::load(hat + (q * vectors + v) * L), bias += g;
+  // Scales and bias of normalisations that share a dy: sums of dy * hat, for one hat or two, and of dy.
+  template <int HATS>
+  void add_up_norm(int tid, int K, const T* dy, const T* const* hats, int vectors, T* const* scales, T* bias) {
+    constexpr int RUN = 4;
+    const ptrdiff_t row = (ptrdiff_t)vectors * L;
+    const int v1 = int((int64_t)vectors * (tid + 1) / c.threads);
+    for (int v = int((int64_t)vectors * tid / c.threads); v < v1; v += RUN) {
+      const int n = least(RUN, v1 - v);
+      V<T> sum[HATS + 1][RUN];
+      for (int i = 0; i < n; i++) {
+        for (int h = 0; h < HATS; h++) sum[h][i] = V<T>::load(scales[h] + (v + i) * L);
+        sum[HATS][i] = V<T>::load(bias + (v + i) * L);
+      }
+      for (ptrdiff_t q = 0; q < K; q++)
+        for (int i = 0; i < n; i++) {
+          const V<T> g = V<T>::load(dy + q * row + (v + i) * L);
+          for (int h = 0; h < HATS; h++) sum[h][i] += g * V<T>::load(hats[h] + q * row + (v + i) * L);
+          sum[HATS][i] += g;
         }
-        scale.store(to + v * L), bias.store(to + (vectors + v) * L);
-      });
-    };
+      for (int i = 0; i < n; i++) {
+        for (int h = 0; h < HATS; h++) sum[h][i].store(scales[h] + (v + i) * L);
+        sum[HATS][i].store(bias + (v + i) * L);
+      }
+    }
+  }
+
+  void add_up_norms(int tid, const Chunk& k, int K) {
     const int64_t p = plan.offset[k.t0];
-    sums(k.raw_x, c.saved + z.x_hat + p * z.NL, z.N, sum_norm_x);
-    if (two) sums(k.raw_r, c.saved + z.r_hat + p * z.NL, z.N, sum_norm_r);
-    if (z.norm_c) sums(k.dnc, k.c_hat, z.U, sum_c);
+    const T* const hats[] = {c.saved + z.x_hat + p * z.NL, c.saved + z.r_hat + p * z.NL};
+    T* const scales[] = {sum_norm_x, sum_norm_r};
+    if (two && c.cell->shared) {
+      add_up_norm<2>(tid, K, k.raw_x, hats, z.N, scales, sum_norm_x + z.NL);
+    } else {
+      add_up_norm<1>(tid, K, k.raw_x, hats, z.N, scales, sum_norm_x + z.NL);
+      if (two) add_up_norm<1>(tid, K, k.raw_r, hats + 1, z.N, scales + 1, sum_norm_r + z.NL);
+    }
+    if (z.norm_c) add_up_norm<1>(tid, K, k.dnc, &k.c_hat, z.U, &sum_c, sum_c + z.Hp);
   }
 
   // dx = dgates W for this thread's rows of the run.
@@ -1255,7 +1267,7 @@ struct BackwardRun {
     const T* bx = sum_x + (int64_t)(x_at + z.I) * z.NL;
     const T* br = !c.r ? nullptr : two ? sum_r + (int64_t)z.R * z.NL : sum_x + (int64_t)z.R * z.NL;
     if (z.norm) {
-      bx = sum_norm_x + z.NL, br = two ? sum_norm_r + z.NL : nullptr;
+      bx = sum_norm_x + z.NL, br = !two ? nullptr : c.cell->shared ? bx : sum_norm_r + z.NL;
       write_vector(sum_norm_x, c.dnorm_x), write_vector(two ? sum_norm_r : nullptr, c.dnorm_r);
     }
     write_vector(bx, c.dbx), write_vector(br, c.dbr);

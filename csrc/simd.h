@@ -132,32 +132,60 @@ template <class T> LS_INLINE V<T> quotient(V<T> a, V<T> b) {
   return a / b;
 }
 
-// One round of a transposition: for the lanes with bit h, a and b exchange halves.
-template <class T> LS_INLINE void exchange(V<T>& x, V<T>& y, int h) {
-  constexpr int L = V<T>::lanes;
+// Lanes of two vectors, a's counted from 0 and b's from L, after one round of a transposition with distance h.
+template <class T, int h>
+struct Exchange {
+  static constexpr int L = V<T>::lanes;
+  typename Traits<T>::Int low[L], high[L];
+  constexpr Exchange() : low(), high() {
+    for (int l = 0; l < L; l++) low[l] = l & h ? L + l - h : l, high[l] = l & h ? L + l : l + h;
+  }
+};
+template <class T, int h> constexpr Exchange<T, h> EXCHANGE{};
+
+// For the lanes with bit h, x and y exchange halves. The tables are constants: indices worked out in place would be put
+// together lane by lane at run time.
+template <int h, class T> LS_INLINE void exchange(V<T>& x, V<T>& y) {
   const typename V<T>::F a = x.v, b = y.v;
 #if defined(__clang__)
-  for (int l = 0; l < L; l++) x.v[l] = l & h ? b[l - h] : a[l], y.v[l] = l & h ? b[l] : a[l + h];
+  for (int l = 0; l < V<T>::lanes; l++) {
+    x.v[l] = l & h ? b[l - h] : a[l];
+    y.v[l] = l & h ? b[l] : a[l + h];
+  }
 #else
-  typename V<T>::I low, high;  // lanes of a count from 0, of b from L
-  for (int l = 0; l < L; l++) low[l] = l & h ? L + l - h : l, high[l] = l & h ? L + l : l + h;
+  typename V<T>::I low, high;
+  std::memcpy(&low, EXCHANGE<T, h>.low, sizeof low), std::memcpy(&high, EXCHANGE<T, h>.high, sizeof high);
   x.v = __builtin_shuffle(a, b, low), y.v = __builtin_shuffle(a, b, high);
 #endif
 }
 
 // r[i] lane j <-> r[j] lane i
-template <class T> LS_INLINE void transpose(V<T> (&r)[V<T>::lanes]) {
-  for (int h = V<T>::lanes / 2; h; h /= 2)
-    for (int i = 0; i < V<T>::lanes; i++)
-      if (!(i & h)) exchange(r[i], r[i + h], h);
+template <int h, class T> LS_INLINE void transpose_from(V<T> (&r)[V<T>::lanes]) {
+  for (int i = 0; i < V<T>::lanes; i++)
+    if (!(i & h)) exchange<h>(r[i], r[i + h]);
+  if constexpr (h > 1) transpose_from<h / 2>(r);
 }
+template <class T> LS_INLINE void transpose(V<T> (&r)[V<T>::lanes]) { transpose_from<V<T>::lanes / 2>(r); }
 
 // Lane i of the result is the sum of all lanes of r[i].
+template <int h, class T> LS_INLINE void sums_from(V<T> (&r)[V<T>::lanes]) {
+  for (int i = 0; i < h; i++) exchange<h>(r[i], r[i + h]), r[i] += r[i + h];
+  if constexpr (h > 1) sums_from<h / 2>(r);
+}
 template <class T> LS_INLINE V<T> sums_of_each(V<T> (&r)[V<T>::lanes]) {
-  for (int h = V<T>::lanes / 2; h; h /= 2)
-    for (int i = 0; i < h; i++) exchange(r[i], r[i + h], h), r[i] += r[i + h];
+  sums_from<V<T>::lanes / 2>(r);
   return r[0];
 }
+
+// The sum of all lanes, in every lane.
+template <int h, class T> LS_INLINE V<T> total_from(V<T> a) {
+  V<T> b = a;
+  exchange<h>(a, b);
+  a += b;
+  if constexpr (h > 1) return total_from<h / 2>(a);
+  return a;
+}
+template <class T> LS_INLINE V<T> total(V<T> a) { return total_from<V<T>::lanes / 2>(a); }
 
 template <class T> LS_INLINE V<T> sqrt(V<T> a) {
   V<T> y;
