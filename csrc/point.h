@@ -90,7 +90,10 @@ LS_INLINE void backward_unit(const PointBackward<T>& q, int m, int u, int valid)
   W y[some(K)], s[S], p[some(P)], n[S], d[S], keep[S], dx[G], dr[G], ds[S], dp[some(P)];
   const T* yy = q.y[m] + (ptrdiff_t)u * q.Ky * L;
   T* carry = q.d[m] + j;
-  for (int i = 0; i < K; i++) y[i] = W::load(yy + i * L);
+  for (int i = 0; i < K; i++) {
+    y[i] = W::load(yy + i * L);
+    __builtin_prefetch(yy + q.y.step + i * L);  // the next row's: saved long ago, so far away by now
+  }
   for (int i = 0; i < P; i++) p[i] = W::load(q.p + i * q.Hp + j);
   for (int i = 0; i < S; i++) {
     // only what the equations read: a row of states may go without h

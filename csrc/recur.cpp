@@ -246,14 +246,28 @@ void accumulate(int K, const T* a, ptrdiff_t a_step, int F, const T* b, int vect
 
 // ---- layer normalisation of a row -----------------------------------------------------------------------------------
 
-// The sum of value(v) over n vectors and their lanes, in every lane; four at a time so that no addition waits for the last.
-template <class T, class F>
-LS_INLINE V<T> row_sum(int n, F value) {
-  V<T> a(0.0), b(0.0), c(0.0), d(0.0);
-  int v = 0;
+// Two sums at once.
+template <class T>
+struct Pair {
+  V<T> a = V<T>(0.0), b = V<T>(0.0);
+  LS_INLINE Pair& operator+=(Pair o) { return a += o.a, b += o.b, *this; }
+};
+
+// The sum of value(v) over n vectors; four at a time so that no addition waits for the last.
+template <class S, class F>
+LS_INLINE S row_sum(int n, F value) {
+  S a(value(0)), b{}, c{}, d{};
+  int v = 1;
   for (; v + 4 <= n; v += 4) a += value(v), b += value(v + 1), c += value(v + 2), d += value(v + 3);
   for (; v < n; v++) a += value(v);
-  return total((a + b) + (c + d));
+  a += b, c += d, a += c;
+  return a;
+}
+
+// A row's numbers without those of its padding; there is no mask where there is no padding.
+template <class T>
+LS_INLINE V<T> masked(V<T> x, const T* mask, int v) {
+  return mask ? x * V<T>::load(mask + v * V<T>::lanes) : x;
 }
 
 // hat = (in - mean) / sqrt(variance + 1e-5) over `count` numbers in n vectors, out = hat * scale + bias; mask is 1 on those
@@ -262,31 +276,36 @@ template <class T>
 T normalise(const T* in, T* hat, int n, const T* mask, int count, const T* scale, const T* bias, T* out) {
   constexpr int L = V<T>::lanes;
   const V<T> share(1.0 / count);
-  const V<T> mean = row_sum<T>(n, [&](int v) { return V<T>::load(in + v * L) * V<T>::load(mask + v * L); }) * share;
-  const V<T> square = row_sum<T>(n, [&](int v) {
-    const V<T> d = (V<T>::load(in + v * L) - mean) * V<T>::load(mask + v * L);
-    return d * d;
-  });
+  auto number = [&](int v) { return V<T>::load(in + v * L); };
+  const V<T> mean = total(row_sum<Pair<T>>(n, [&](int v) { return Pair<T>{masked(number(v), mask, v), V<T>(0.0)}; }).a) * share;
+  const V<T> square = total(row_sum<Pair<T>>(n, [&](int v) {
+    const V<T> d = masked(number(v) - mean, mask, v);
+    return Pair<T>{d * d, V<T>(0.0)};
+  }).a);
   const T rstd = T(1) / T(__builtin_sqrt(double(square.v[0]) / count + 1e-5));
   const V<T> r = V<T>::all(rstd);
   for (int v = 0; v < n; v++) {
-    const V<T> h = (V<T>::load(in + v * L) - mean) * V<T>::load(mask + v * L) * r;
+    const V<T> h = masked(number(v) - mean, mask, v) * r;
     if (hat) h.store(hat + v * L);
     (h * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(out + v * L);
   }
   return rstd;
 }
 
-// The gradient of `in` from that of hat * scale + bias; vector v of it goes to place(v).
+// The gradient of `in` from that of hat * scale + bias; vector v of it goes to place(v). next_hat: the row that will follow.
 template <class T, class F>
-LS_INLINE void normalise_backward(const T* dy, const T* hat, const T* scale, T rstd, int n, const T* mask, int count, F place) {
+LS_INLINE void normalise_backward(const T* dy, const T* hat, const T* next_hat, const T* scale, T rstd, int n, const T* mask, int count, F place) {
   constexpr int L = V<T>::lanes;
   const V<T> share(1.0 / count), r = V<T>::all(rstd);
   auto scaled = [&](int v) { return V<T>::load(dy + v * L) * V<T>::load(scale + v * L); };
-  const V<T> a = row_sum<T>(n, scaled) * share;
-  const V<T> b = row_sum<T>(n, [&](int v) { return scaled(v) * V<T>::load(hat + v * L); }) * share;
+  const Pair<T> sums = row_sum<Pair<T>>(n, [&](int v) {
+    const V<T> d = scaled(v);
+    __builtin_prefetch(next_hat + v * L);  // saved long ago, so far away by now
+    return Pair<T>{d, d * V<T>::load(hat + v * L)};
+  });
+  const V<T> a = total(sums.a) * share, b = total(sums.b) * share;
   for (int v = 0; v < n; v++)
-    ((scaled(v) - a - V<T>::load(hat + v * L) * b) * r * V<T>::load(mask + v * L)).store(place(v));
+    masked((scaled(v) - a - V<T>::load(hat + v * L) * b) * r, mask, v).store(place(v));
 }
 
 // ---- what both directions of time share -----------------------------------------------------------------------------
@@ -336,7 +355,7 @@ struct Inputs {
   T *w, *r, *proj;               // packed
   T *bias_x, *bias_r, *p, *drop, *state, *initial;
   T *norm_x, *norm_r, *norm_c, *norm_c_bias;
-  T *mask, *mask_h;  // 1 on the numbers of a row of gates or of H, 0 on its padding
+  T *mask, *mask_h;  // 1 on the numbers of a row of gates or of H, 0 on its padding; null where there is none
 
   void lay_out(Arena& m, const Call<T>& c, const Shape<T>& z, bool forward) {
     const int64_t B = c.plan->B;
@@ -353,8 +372,9 @@ struct Inputs {
     state = m.take<T>(B * z.S * z.Hp), initial = m.take<T>(z.S * z.Hp);
     norm_x = norm_r = norm_c = norm_c_bias = mask = mask_h = nullptr;
     if (!z.norm) return;
-    norm_x = m.take<T>(z.NL), norm_r = m.take<T>(z.NL), mask = m.take<T>(z.NL);
-    norm_c = m.take<T>(z.Hp), norm_c_bias = m.take<T>(z.Hp), mask_h = m.take<T>(z.Hp);
+    norm_x = m.take<T>(z.NL), norm_r = m.take<T>(z.NL);
+    norm_c = m.take<T>(z.Hp), norm_c_bias = m.take<T>(z.Hp);
+    if (z.H < z.Hp) mask = m.take<T>(z.NL), mask_h = m.take<T>(z.Hp);
   }
 
   // Each thread packs its part of the matrices; thread 0 the rest.
@@ -396,9 +416,8 @@ struct Inputs {
     }
     if (!z.norm) return;
     pack_bias(norm_x, c.norm_x, z.G, z.H, z.U, false), pack_bias(norm_r, c.norm_r, z.G, z.H, z.U, false);
-    for (int u = 0; u < z.U; u++)
-      for (int i = 0; i < z.G * z.L; i++) mask[u * z.G * z.L + i] = T(u * z.L + i % z.L < z.H);
-    for (int l = 0; l < z.Hp; l++) mask_h[l] = T(l < z.H);
+    for (int v = 0; mask && v < z.NL; v++) mask[v] = T(v / (z.G * z.L) * z.L + v % z.L < z.H);
+    for (int l = 0; mask && l < z.Hp; l++) mask_h[l] = T(l < z.H);
     if (!z.norm_c) return;
     pack_rows(norm_c, c.norm_c, 1, z.H, z.Hp, z.Hp), pack_rows(norm_c_bias, c.norm_c_bias, 1, z.H, z.Hp, z.Hp);
   }
@@ -1099,10 +1118,10 @@ struct BackwardRun {
     c.cell->backward_h(q);
     for (int m = 0; m < R; m++) {
       T* dnc = q.dnc[m];
-      for (int u = 0; u < z.U; u++)
-        pick<T>(V<T>::load(in.mask_h + u * L).v > V<T>(0.0).v, V<T>::load(dnc + u * L), V<T>(0.0)).store(dnc + u * L);
+      for (int l = z.H; l < z.Hp; l++) dnc[l] = 0;
       T* dc = my.dc + (int64_t)m * z.Hp;
-      normalise_backward(dnc, k.c_hat + (at + (int64_t)m * sh.step) * z.Hp, in.norm_c, rstd[m], z.U, in.mask_h, z.H,
+      const T* hat = k.c_hat + (at + (int64_t)m * sh.step) * z.Hp;
+      normalise_backward(dnc, hat, hat, in.norm_c, rstd[m], z.U, in.mask_h, z.H,
                          [&](int u) { return dc + u * L; });
     }
     c.cell->backward_c(q);
@@ -1114,7 +1133,8 @@ struct BackwardRun {
     auto through = [&](const T* raw, int64_t hats, int64_t rstds, const T* scale, T* blocks) {
       for (int m = 0; m < R; m++) {
         const int64_t q = at + (int64_t)m * sh.step, p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
-        normalise_backward(raw + q * z.NL, c.saved + hats + p * z.NL, scale, c.saved[rstds + p], z.N, in.mask, z.G * z.H,
+        const T* hat = c.saved + hats + p * z.NL;
+        normalise_backward(raw + q * z.NL, hat, hat + sh.step * z.NL, scale, c.saved[rstds + p], z.N, in.mask, z.G * z.H,
                            [&](int v) { return blocks + ((int64_t)(v / z.G) * chunk_rows + q) * GL + v % z.G * L; });
       }
     };
