@@ -1,4 +1,4 @@
-"""Knows the benchmark of the cells: parity with torch.nn first, then its tables; no number over a failed check.
+"""Knows the benchmark of the cells: parity with torch.nn first, its tables after; none over a failed check.
 
 python -m benchmarks.cells
 python -m benchmarks.cells --quick --cells LSTM --sections speed,ragged --json lstm.json
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = given.sizes or (QUICK if given.quick else SIZES)
     options = Options(given.cells, sizes, given.threads, 0.2 if given.quick else 1.0)
     console, facts = Console(), environment()
-    console.print(", ".join(f"{name}: {value}" for name, value in facts.items()), highlight=False)
+    console.print(", ".join(f"{name}: {value}" for name, value in facts.items()), soft_wrap=True)
     with ls.use_backend(given.backend):
         checks = [check for name in given.sections for check in SECTIONS[name].parity(options)]
         failed = failures(checks)

@@ -1,4 +1,4 @@
-"""Knows how to time rivals fairly on a shared machine, and how a table of numbers is shown and written down."""
+"""Knows how to time rivals fairly on a shared machine, and how a table is shown and written down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ import longspan as ls
 from longspan import _core
 
 SAMPLE = 0.005  # seconds that one sample takes at least, by repeating short calls
-LEAST_ROUNDS = 7
+ROUNDS = 7  # at least, or 3 where they take 20 times as long as was asked for
 
 UNITS: dict[str, Callable[[float], str]] = {
     "ms": lambda seconds: f"{seconds * 1e3:.2f}",
@@ -46,7 +46,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured: cells by their names in torch.nn, sizes, numbers of threads, seconds for a comparison."""
+    """What is measured: cells by their names in torch.nn, sizes, numbers of threads, seconds a comparison."""
 
     cells: tuple[str, ...]
     sizes: tuple[Size, ...]
@@ -101,27 +101,36 @@ class Timing:
         """The middle of the rival's samples, in seconds."""
         return statistics.median(self.samples[name])
 
+    def best(self, name: str) -> float:
+        """The quickest of the rival's samples, in seconds: what the machine can do when it is left alone."""
+        return min(self.samples[name])
+
     def ratio(self, slow: str, fast: str) -> float:
-        """How many times longer `slow` takes: the middle of the rounds' ratios, each of neighbours in time."""
+        """How many times longer `slow` takes: the middle of the ratios of neighbours in time."""
         pairs = zip(self.samples[slow], self.samples[fast], strict=True)
         return statistics.median(a / b for a, b in pairs)
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], seconds: float) -> Timing:
-    """Time every call once a round, for about `seconds` and at least 7 rounds, in turning order."""
+    """Time every call once a round, for about `seconds` in turning order."""
     repeats = {name: _repeats(call) for name, call in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    order, stop = list(calls), perf_counter() + seconds
+    order, start = list(calls), perf_counter()
     gc.collect()
     gc.disable()
     try:
-        while len(samples[order[0]]) < LEAST_ROUNDS or perf_counter() < stop:
+        while not _enough(len(samples[order[0]]), (perf_counter() - start) / seconds):
             for name in order:
                 samples[name].append(_sample(calls[name], repeats[name]))
             order.reverse()
     finally:
         gc.enable()
     return Timing(samples)
+
+
+def _enough(rounds: int, spent: float) -> bool:
+    """Whether to stop after so many rounds, which took `spent` times what was asked for."""
+    return spent >= 1 and (rounds >= ROUNDS or (rounds >= 3 and spent >= 20))
 
 
 def _sample(call: Callable[[], object], repeats: int) -> float:

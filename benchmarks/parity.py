@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -31,9 +32,13 @@ def compare(
 ) -> Check:
     """Run both on x with equal parameters: outputs and gradients by x and by every parameter.
 
-    A side is a function x -> outputs and the module that holds its parameters, by the same names on both sides.
+    A side is a function x -> outputs and the module with its parameters, of the same names on both sides.
     """
     found, expected = (gradients(forward, module, x, seed) for forward, module in (ours, theirs))
+    if found.keys() != expected.keys():
+        return Check(
+            f"{name}, {', '.join(sorted(found.keys() ^ expected.keys()))} on one side only", math.nan
+        )
     return Check(name, max(difference(found[key], expected[key]) for key in expected))
 
 

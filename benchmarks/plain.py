@@ -12,14 +12,14 @@ def loop(layer: Module, x: Tensor, *, recurrent_dropout: float = 0.0, zoneout: f
     """The output (T, B, H) for x (T, B, I), with a longspan layer's own parameters.
 
     Layer norm and peepholes are applied where the layer has parameters for them: Ba et al. 2016, arXiv
-    1607.06450, equations 20 to 22; Graves 2013, arXiv 1308.0850, equations 7 to 11. Recurrent dropout: one mask
-    on h for a sequence (Gal and Ghahramani 2016, arXiv 1512.05287). Zoneout: Krueger et al. 2017, arXiv
+    1607.06450, equations 20 to 22; Graves 2013, arXiv 1308.0850, equations 7 to 11. Recurrent dropout: one
+    mask on h for a sequence (Gal and Ghahramani 2016, arXiv 1512.05287). Zoneout: Krueger et al. 2017, arXiv
     1606.01305, equations 3 and 4.
     """
     w = {name.removesuffix("_l0"): parameter for name, parameter in layer.named_parameters()}
-    wide, hidden = w["weight_hh"].shape
+    hidden = w["weight_hh"].shape[1]
     given = _normed(F.linear(x, w["weight_ih"]), w.get("norm_x")) + w["bias_ih"]
-    peep = w["weight_p"] if "weight_p" in w else None
+    peep = w.get("weight_p")
     h = c = x.new_zeros(x.shape[1], hidden)
     drop = F.dropout(torch.ones_like(h), recurrent_dropout, layer.training) if recurrent_dropout else None
     shape = (2, x.shape[0], x.shape[1], hidden)

@@ -15,6 +15,7 @@ from .measure import Column, Options, Size, Table
 from .parity import Check, compare
 from .speed import outputs, pair, sequences
 
+LEAST_STATES = 2**18  # B * T * H: below, what a step needs disappears in the slack of the allocator
 IMPORTS = {"torch": "", "longspan, longspan.nn": "import torch"}
 IMPORT_COLUMNS = (Column("name", "import"), Column("seconds", "ms", "ms"))
 MEMORY_COLUMNS = (
@@ -58,7 +59,7 @@ class Memory:
     def parity(options: Options) -> Iterator[Check]:
         """The steps that will be weighed."""
         for cell in options.cells:
-            for size in options.sizes:
+            for size in _weighable(options):
                 theirs, ours = pair(cell, size)
                 sides = (outputs(ours), ours), (outputs(theirs), theirs)
                 yield compare(f"memory {cell} {size}", sequences(size), *sides)
@@ -70,11 +71,15 @@ class Memory:
             table = Table(
                 f"Peak memory of a training step above the layer and its input, {cell}", MEMORY_COLUMNS
             )
-            for size in options.sizes:
+            for size in _weighable(options):
                 taken = {side: _weigh(side, cell, size) for side in ("torch", "longspan")}
                 ratio = taken["torch"] / max(taken["longspan"], 1)
                 table.rows.append({"size": str(size), **taken, "ratio": ratio})
             yield table
+
+
+def _weighable(options: Options) -> list[Size]:
+    return [size for size in options.sizes if size.B * size.T * size.H >= LEAST_STATES]
 
 
 def _weigh(side: str, cell: str, size: Size) -> float:

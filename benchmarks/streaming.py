@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,13 +28,13 @@ COLUMNS = (
     Column("speedup", f"{OURS} is faster", "times"),
 )
 
-Step = Callable[[Tensor, tuple[Tensor, Tensor]], tuple[Tensor, tuple[Tensor, Tensor]]]
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]  # the state (h, c), each (1, B, H)
 
 
 def rivals() -> dict[str, Step]:
     """Name -> (x (B, I), state) -> (out (B, H), state), all with the same weights."""
     torch.manual_seed(0)
-    layer, ours, cell = (kind(SIZE.I, SIZE.H) for kind in (torch.nn.LSTM, ls.nn.LSTM, torch.nn.LSTMCell))
+    layer, cell, ours = torch.nn.LSTM(*SIZE[2:]), torch.nn.LSTMCell(*SIZE[2:]), ls.nn.LSTM(*SIZE[2:])
     weights = layer.state_dict()
     ours.load_state_dict(weights)
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in weights.items()})
@@ -41,7 +42,7 @@ def rivals() -> dict[str, Step]:
 
 
 def _by_cell(cell: Module) -> Step:
-    def step(x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def step(x: Tensor, state: Any) -> tuple[Tensor, Any]:
         new = cell(x, (state[0][0], state[1][0]))
         return new[0], (new[0][None], new[1][None])
 
@@ -49,7 +50,7 @@ def _by_cell(cell: Module) -> Step:
 
 
 def _by_layer(layer: Module) -> Step:
-    def step(x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def step(x: Tensor, state: Any) -> tuple[Tensor, Any]:
         out, new = layer(x[None], state)
         return out[0], new
 

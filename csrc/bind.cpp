@@ -13,10 +13,11 @@
 
 #include "call.h"
 #include "plan.h"
+#include "stream.h"
 
-#define LONGSPAN_DRIVER(isa)          \
-  namespace isa {                     \
-  const longspan::Driver* driver();   \
+#define LONGSPAN_DRIVER(isa)        \
+  namespace isa {                   \
+  const longspan::Driver* driver(); \
   }
 #if defined(LS_X86)
 LONGSPAN_DRIVER(avx512)
@@ -180,55 +181,6 @@ int64_t saved_per_row(const std::string& isa, bool f64, uintptr_t entry, int64_t
   return f64 ? driver(isa).saved64(sized(Call<double>{})) : driver(isa).saved32(sized(Call<float>{}));
 }
 
-// A layer's one step: addresses of its weights, to be run many times.
-class Step {
- public:
-  Step(const std::string& isa, bool f64, uintptr_t entry, int64_t I, int64_t H, const std::vector<uintptr_t>& weights)
-      : driver_(driver(isa)), f64_(f64) {
-    if (f64)
-      put(c64_, entry, I, H, weights);
-    else
-      put(c32_, entry, I, H, weights);
-  }
-
-  // states: addresses of the S old states, then of the S new ones. The interpreter is let go only where it is worth it.
-  void run(int64_t B, uintptr_t x, uintptr_t out, nb::tuple states) const {
-    uintptr_t a[2 * longspan::MAX_STATES];
-    const size_t n = nb::len(states);
-    if (n > 2 * longspan::MAX_STATES) throw std::invalid_argument("too many states");
-    for (size_t i = 0; i < n; i++) a[i] = PyLong_AsSize_t(states[i].ptr());
-    const bool long_run = double(B) * double(work_) > 2e6;
-    PyThreadState* held = long_run ? PyEval_SaveThread() : nullptr;
-    if (f64_)
-      go(driver_.step64, c64_, B, x, out, a, n / 2);
-    else
-      go(driver_.step32, c32_, B, x, out, a, n / 2);
-    if (held) PyEval_RestoreThread(held);
-  }
-
- private:
-  const Driver& driver_;
-  bool f64_;
-  int64_t work_ = 0;
-  longspan::StepCall<float> c32_ = {};
-  longspan::StepCall<double> c64_ = {};
-
-  template <class T>
-  void put(longspan::StepCall<T>& c, uintptr_t entry, int64_t I, int64_t H, const std::vector<uintptr_t>& weights) {
-    c.cell = table_of<T>(entry), c.I = I, c.H = H;
-    work_ = H * c.cell->G * (I + H);
-    Addresses next{weights};
-    next(c.w), next(c.r), next(c.bx), next(c.br), next(c.p);
-  }
-  template <class T, class F>
-  static void go(F step, const longspan::StepCall<T>& c, int64_t B, uintptr_t x, uintptr_t out, const uintptr_t* a, size_t S) {
-    const T* s[longspan::MAX_STATES];
-    T* n[longspan::MAX_STATES];
-    for (size_t i = 0; i < S; i++) s[i] = reinterpret_cast<const T*>(a[i]), n[i] = reinterpret_cast<T*>(a[S + i]);
-    step(c, B, reinterpret_cast<const T*>(x), s, n, reinterpret_cast<T*>(out));
-  }
-};
-
 struct Peak {
   const Driver* driver;
   std::vector<double> each;
@@ -238,10 +190,13 @@ struct Peak {
 double peak_gflops(int threads, const std::string& isa) {
   Peak p{&driver(isa.empty() ? instruction_sets().at(0) : isa), std::vector<double>(size_t(threads))};
   nb::gil_scoped_release free;
-  longspan::parallel(threads, [](void* d, int i) {
-    Peak& q = *static_cast<Peak*>(d);
-    q.each[size_t(i)] = q.driver->peak(0.2);
-  }, &p);
+  longspan::parallel(
+      threads,
+      [](void* d, int i) {
+        Peak& q = *static_cast<Peak*>(d);
+        q.each[size_t(i)] = q.driver->peak(0.2);
+      },
+      &p);
   double sum = 0;
   for (double g : p.each) sum += g;
   return sum;
@@ -254,14 +209,24 @@ NB_MODULE(_core, m) {
   nb::class_<PlanStore>(m, "Plan")
       .def_prop_ro("steps", [](const PlanStore& s) { return s.plan.steps; })
       .def_prop_ro("total", [](const PlanStore& s) { return s.plan.total; });
-  nb::class_<Step>(m, "Step")
-      .def(nb::init<const std::string&, bool, uintptr_t, int64_t, int64_t, const std::vector<uintptr_t>&>())
-      .def("run", &Step::run);
+  nb::class_<longspan::Stream>(m, "Stream")
+      .def("__init__",
+           [](longspan::Stream* self, nb::object exchange, nb::object tensor, nb::object parameter, const std::string& isa,
+              bool f64, uintptr_t entry, int64_t H, std::vector<int64_t> sizes, std::vector<int> fields, bool out) {
+             new (self)
+                 longspan::Stream(exchange, tensor, parameter, driver(isa), f64, reinterpret_cast<const CellEntry*>(entry),
+                                  H, std::move(sizes), std::move(fields), out);
+           })
+      .def("run", &longspan::Stream::run, nb::arg("x").none(), nb::arg("state").none(), nb::arg("parameters"));
   m.def("plan", make_plan, nb::rv_policy::take_ownership);
   m.def("instruction_sets", instruction_sets);
   m.def("cell", cell);
   m.def("flags", [](const std::string& isa) { return std::string(driver(isa).flags); });
   m.def("saved_per_row", saved_per_row);
+  m.def("draw", [](uintptr_t to, int64_t n, double rate, uint64_t seed) {
+    nb::gil_scoped_release free;
+    driver(instruction_sets().at(0)).draw(reinterpret_cast<uint8_t*>(to), n, rate, seed);
+  });
   m.def("buffer", buffer);
   m.def("forward", call<FORWARD>);
   m.def("backward", call<BACKWARD>);

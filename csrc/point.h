@@ -39,8 +39,7 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
   for (int i = 0; i < G; i++) x[i] = W::load(q.x[m] + (u * G + i) * L);
   if (C::recurrent)
     for (int i = 0; i < G; i++) r[i] = W::load(q.r[m] + ((u - q.r_unit0) * G + i) * L);
-  for (int i = 0; i < S; i++)
-    s[i] = i > 0 || q.has_h ? W::load(q.s[m] + slot(i, S) * q.Hp + j) : W(0.0);
+  for (int i = 0; i < S; i++) s[i] = i > 0 || q.has_h ? W::load(q.s[m] + slot(i, S) * q.Hp + j) : W(0.0);
   for (int i = 0; i < P; i++) p[i] = W::load(q.p + i * q.Hp + j);
   if constexpr (PART == WHOLE) C::forward(x, r, s, p, n, y, g);
   if constexpr (PART == HALF_C) {
@@ -53,12 +52,14 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
     // what the first half made: the raw states (before zoneout), the saved values and the gates
     for (int i = 1; i < S; i++) n[i] = W::load(ny + slot(i, S) * q.Hp);
     for (int i = 0; i < K; i++) y[i] = W::load(yy + i * L);
-    for (int i = 0; i < G; i++)
-      g[i] = q.gates ? W::load(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid) : W(0.0);
+    for (int i = 0; i < G; i++) g[i] = q.gates ? W::load(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid) : W(0.0);
     C::forward_h(x, r, s, p, W::load(q.nc[m] + j), n, y, g);
   }
   if (yy)
-    for (int i = 0; i < K; i++) y[i].store(yy + i * L);
+    for (int i = 0; i < K; i++) {
+      y[i].store(yy + i * L);
+      __builtin_prefetch(yy + q.y.step + i * L, 1);
+    }
   if (q.gates)
     for (int i = 0; i < G; i++) g[i].store(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid);
   if (PART == HALF_C) {

@@ -37,10 +37,10 @@ template <class T>
 struct Shape {
   static constexpr int L = V<T>::lanes;
   int G, S, P, K, Ky, H, U, Hp, I, R, Rp, N, NL;  // N vectors of gates, NL numbers
-  int panel_units;                               // units whose gates fill whole groups of vectors
+  int panel_units;                                // units whose gates fill whole groups of vectors
   bool norm, norm_c, proj, zoned, fused;
   bool x_inside;  // W x is part of the recurrent product: [x h] [W R]
-  bool has_h;  // whether a row of states holds h; the user's output always does
+  bool has_h;     // whether a row of states holds h; the user's output always does
   int states_row;
   int64_t total;
   int64_t states, values, x_hat, r_hat, x_rstd, r_rstd;  // offsets in the saved numbers
@@ -95,8 +95,7 @@ void pack_gates(T* to, const T* w, int K, int at, int all, int G, int H, int U, 
     const T* src = w + ((ptrdiff_t)g * H + u * L) * K;
     for (int k = 0; k < K; k += L) {
       V<T> block[L];
-      for (int l = 0; l < L; l++)
-        block[l] = l < valid ? V<T>::load(src + (ptrdiff_t)l * K + k, K - k) : V<T>(0.0);
+      for (int l = 0; l < L; l++) block[l] = l < valid ? V<T>::load(src + (ptrdiff_t)l * K + k, K - k) : V<T>(0.0);
       transpose(block);
       for (int i = 0; i < least(L, K - k); i++) block[i].store(dst + (ptrdiff_t)(k + i) * width * L);
     }
@@ -170,8 +169,8 @@ void columns(const Rows<T>& A, int M, const T* packed, int vectors, int v0, int 
   constexpr int L = V<T>::lanes;
   const ptrdiff_t K = (ptrdiff_t)A.inner * A.runs;
   for (int v = v0; v < v0 + n; v += GROUP)
-    Product<T>::of(M, least(GROUP, vectors - v))(A, packed + v * L * K, start ? start + v * L : nullptr,
-                                                 out + (v - v0) * L, out_row);
+    Product<T>::of(M, least(GROUP, vectors - v))(A, packed + v * L * K, start ? start + v * L : nullptr, out + (v - v0) * L,
+                                                 out_row);
 }
 
 // Tiles of nearly equal height: rows m0 .. m0 + height - 1, for the tile that starts at m0 of `rows`.
@@ -277,11 +276,12 @@ T normalise(const T* in, T* hat, int n, const T* mask, int count, const T* scale
   constexpr int L = V<T>::lanes;
   const V<T> share(1.0 / count);
   auto number = [&](int v) { return V<T>::load(in + v * L); };
-  const V<T> mean = total(row_sum<Pair<T>>(n, [&](int v) { return Pair<T>{masked(number(v), mask, v), V<T>(0.0)}; }).a) * share;
+  const V<T> mean =
+      total(row_sum<Pair<T>>(n, [&](int v) { return Pair<T>{masked(number(v), mask, v), V<T>(0.0)}; }).a) * share;
   const V<T> square = total(row_sum<Pair<T>>(n, [&](int v) {
-    const V<T> d = masked(number(v) - mean, mask, v);
-    return Pair<T>{d * d, V<T>(0.0)};
-  }).a);
+                              const V<T> d = masked(number(v) - mean, mask, v);
+                              return Pair<T>{d * d, V<T>(0.0)};
+                            }).a);
   const T rstd = T(1) / T(__builtin_sqrt(double(square.v[0]) / count + 1e-5));
   const V<T> r = V<T>::all(rstd);
   for (int v = 0; v < n; v++) {
@@ -294,7 +294,8 @@ T normalise(const T* in, T* hat, int n, const T* mask, int count, const T* scale
 
 // The gradient of `in` from that of hat * scale + bias; vector v of it goes to place(v). next_hat: the row that will follow.
 template <class T, class F>
-LS_INLINE void normalise_backward(const T* dy, const T* hat, const T* next_hat, const T* scale, T rstd, int n, const T* mask, int count, F place) {
+LS_INLINE void normalise_backward(const T* dy, const T* hat, const T* next_hat, const T* scale, T rstd, int n, const T* mask,
+                                  int count, F place) {
   constexpr int L = V<T>::lanes;
   const V<T> share(1.0 / count), r = V<T>::all(rstd);
   auto scaled = [&](int v) { return V<T>::load(dy + v * L) * V<T>::load(scale + v * L); };
@@ -304,8 +305,7 @@ LS_INLINE void normalise_backward(const T* dy, const T* hat, const T* next_hat, 
     return Pair<T>{d, d * V<T>::load(hat + v * L)};
   });
   const V<T> a = total(sums.a) * share, b = total(sums.b) * share;
-  for (int v = 0; v < n; v++)
-    masked((scaled(v) - a - V<T>::load(hat + v * L) * b) * r, mask, v).store(place(v));
+  for (int v = 0; v < n; v++) masked((scaled(v) - a - V<T>::load(hat + v * L) * b) * r, mask, v).store(place(v));
 }
 
 // ---- what both directions of time share -----------------------------------------------------------------------------
@@ -352,7 +352,7 @@ Share share_of(const Call<T>& c, const Shape<T>& z, int tid) {
 // Padded copies of a call's small inputs and its packed weights.
 template <class T>
 struct Inputs {
-  T *w, *r, *proj;               // packed
+  T *w, *r, *proj;  // packed
   T *bias_x, *bias_r, *p, *drop, *state, *initial;
   T *norm_x, *norm_r, *norm_c, *norm_c_bias;
   T *mask, *mask_h;  // 1 on the numbers of a row of gates or of H, 0 on its padding; null where there is none
@@ -362,10 +362,11 @@ struct Inputs {
     const int64_t r_vectors = z.Rp / z.L, i_vectors = ceil_div(z.I, z.L);
     w = z.x_inside && forward ? nullptr
         : forward             ? m.take<T>(packed_size(z.I, z.N, z.L))
-        : c.dx                ? m.take<T>(packed_size(z.NL, i_vectors, z.L)) : nullptr;
-    r = !c.r ? nullptr : m.take<T>(forward ? packed_size(z.R + (z.x_inside ? z.I : 0), z.N, z.L) : packed_size(z.NL, r_vectors, z.L));
-    proj = !c.proj ? nullptr
-                   : m.take<T>(forward ? packed_size(z.H, r_vectors, z.L) : packed_size(z.Rp, z.U, z.L));
+        : c.dx                ? m.take<T>(packed_size(z.NL, i_vectors, z.L))
+                              : nullptr;
+    r = !c.r ? nullptr
+             : m.take<T>(forward ? packed_size(z.R + (z.x_inside ? z.I : 0), z.N, z.L) : packed_size(z.NL, r_vectors, z.L));
+    proj = !c.proj ? nullptr : m.take<T>(forward ? packed_size(z.H, r_vectors, z.L) : packed_size(z.Rp, z.U, z.L));
     bias_x = m.take<T>(z.NL), bias_r = m.take<T>(z.NL);
     p = m.take<T>(z.P * z.Hp);
     drop = c.drop ? m.take<T>(B * z.Rp) : nullptr;
@@ -462,9 +463,9 @@ struct ForwardRun {
   Zones<T> zones;
   const ZoneRate* zone;
   Barrier barrier;
-  T* a[2];       // (B, a_row): [x] h * drop, what this and the next step multiply
+  T* a[2];         // (B, a_row): [x] h * drop, what this and the next step multiply
   int a_row, a_h;  // h's first column
-  T* swap[2];    // (B, states_row): states, where none are saved
+  T* swap[2];      // (B, states_row): states, where none are saved
   char* privates;
   size_t private_size;
   int64_t chunk_rows;
@@ -732,8 +733,8 @@ struct ForwardRun {
 
   // h = P hc, blended by zoneout, shown and made ready for the next step.
   void project(const Share& sh, Private& my, int64_t t, int R, const PointForward<T>& q) {
-    product(Rows<T>{in.h_of(q.n.p, z), q.n.step, z.H, 0, 1}, R, in.proj, z.Rp / L, 0, int(ceil_div(z.Rp / L, GROUP)), (const T*)nullptr,
-            my.r, z.Rp);
+    product(Rows<T>{in.h_of(q.n.p, z), q.n.step, z.H, 0, 1}, R, in.proj, z.Rp / L, 0, int(ceil_div(z.Rp / L, GROUP)),
+            (const T*)nullptr, my.r, z.Rp);
     for (int m = 0; m < R; m++) {
       const int64_t j = sh.first + (int64_t)m * sh.step;
       T *h = my.r + (int64_t)m * z.Rp, *out = c.out + my.row[m] * c.out_step, *next = a[(t + 1) & 1] + j * a_row;
@@ -794,23 +795,23 @@ struct BackwardRun {
   const ZoneRate* zone;
   Barrier barrier;
   int64_t chunk_rows;
-  bool two;       // dr is not dx
-  int features;   // of a row of `inputs`: h (R), 1, x (I), 1
+  bool two;      // dr is not dx
+  int features;  // of a row of `inputs`: h (R), 1, x (I), 1
   int h_column, x_column;
 
   struct Chunk {
-    T *dx, *dr;      // (U, rows, G, L)
-    T* inputs;       // (rows, features): h, 1, x, 1
-    T* dp;           // (U, rows, P, L)
+    T *dx, *dr;        // (U, rows, G, L)
+    T* inputs;         // (rows, features): h, 1, x, 1
+    T* dp;             // (U, rows, P, L)
     T *raw_x, *raw_r;  // (rows, NL), before normalisation
     T *c_hat, *dnc;    // (rows, Hp)
-    T *dh;             // (rows, Rp): gradient of a projected h
+    T* dh;             // (rows, Rp): gradient of a projected h
     int64_t t0 = 0, t1 = 0;
   } chunks[2];
 
-  T* d;           // (B, S, Hp): carried gradients of the states
-  T* dh;          // (B, Rp): of a projected h
-  T *sum_x, *sum_r, *sum_proj, *sum_p;             // transposed gradients: (features, NL), (H, Rp), (P, Hp)
+  T* d;                                             // (B, S, Hp): carried gradients of the states
+  T* dh;                                            // (B, Rp): of a projected h
+  T *sum_x, *sum_r, *sum_proj, *sum_p;              // transposed gradients: (features, NL), (H, Rp), (P, Hp)
   T *sum_norm_x, *sum_norm_r, *sum_c, *sum_c_bias;  // (NL), (Hp)
   const T* dout;  // c.dout, or where masked steps show a carried h, a copy with their gradients moved to the step they show
   int64_t dout_step;
@@ -1091,8 +1092,8 @@ struct BackwardRun {
         if (takes) v += q.acc[m][l] * (in.drop ? in.drop[j * z.Rp + l] : T(1));
         if (dout && l < z.R) v += dout[my.row[m] * dout_step + l];
         const T keep = !zoned || l >= z.R ? T(0)
-                       : c.zone[0].mask  ? T(c.zone[0].mask[my.row[m] * z.R + l])
-                                         : T(c.zone[0].rate);
+                       : c.zone[0].mask   ? T(c.zone[0].mask[my.row[m] * z.R + l])
+                                          : T(c.zone[0].rate);
         carry[l] = q.resets && q.resets[m] ? T(0) : keep * v;
         g[l] = v - keep * v;
       }
@@ -1121,8 +1122,7 @@ struct BackwardRun {
       for (int l = z.H; l < z.Hp; l++) dnc[l] = 0;
       T* dc = my.dc + (int64_t)m * z.Hp;
       const T* hat = k.c_hat + (at + (int64_t)m * sh.step) * z.Hp;
-      normalise_backward(dnc, hat, hat, in.norm_c, rstd[m], z.U, in.mask_h, z.H,
-                         [&](int u) { return dc + u * L; });
+      normalise_backward(dnc, hat, hat, in.norm_c, rstd[m], z.U, in.mask_h, z.H, [&](int u) { return dc + u * L; });
     }
     c.cell->backward_c(q);
   }
@@ -1185,8 +1185,8 @@ struct BackwardRun {
 
   // dP (transposed: H by R) from the cells' own h, which lie with the saved states.
   void add_up_projection(int tid, const Chunk& k, int K) {
-    accumulate(K, in.h_of(c.saved + z.states + plan.offset[k.t0] * z.states_row, z), (ptrdiff_t)z.states_row, z.H, k.dh, z.Rp / L, z.Rp / L, 0,
-               sum_proj, tid, c.threads);
+    accumulate(K, in.h_of(c.saved + z.states + plan.offset[k.t0] * z.states_row, z), (ptrdiff_t)z.states_row, z.H, k.dh,
+               z.Rp / L, z.Rp / L, 0, sum_proj, tid, c.threads);
   }
 
   // Scales and bias of normalisations that share a dy: sums of dy * hat, for one hat or two, and of dy.
@@ -1397,6 +1397,24 @@ int64_t saved_per_row(const Call<T>& c) {
   return Shape<T>(c).saved_per_row;
 }
 
+// Chris Wellons' low-bias 32-bit mixer.
+LS_INLINE uint32_t mixed(uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x21f0aaadu;
+  x = (x ^ (x >> 15)) * 0x735a2d97u;
+  return x ^ (x >> 15);
+}
+
+// 1 with probability `rate`, else 0: number i depends on i and the seed alone.
+void draw(uint8_t* to, int64_t n, double rate, uint64_t seed) {
+  const double scaled = rate * 4294967296.0;
+  const uint32_t below = scaled >= 4294967295.0 ? 4294967295u : uint32_t(scaled), high = uint32_t(seed >> 32);
+  for (int64_t block = 0; block < n; block += 1 << 16) {
+    const uint32_t low = mixed(uint32_t(seed) + uint32_t(block >> 16) * 0x9e3779b9u);
+    const int many = int(least<int64_t>(n - block, 1 << 16));
+    for (int i = 0; i < many; i++) to[block + i] = mixed(mixed(uint32_t(i) + low) ^ high) < below;
+  }
+}
+
 double seconds_now() {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -1412,15 +1430,20 @@ double peak(double seconds) {
   double best = 0;
   for (double end = seconds_now() + seconds; seconds_now() < end;) {
     const double t0 = seconds_now();
-    for (int i = 0; i < 50; i++) columns(Rows<float>{a, K, K, 0, 1}, TILE, b, GROUP, 0, GROUP, (const float*)nullptr, out, GROUP * L);
+    for (int i = 0; i < 50; i++)
+      columns(Rows<float>{a, K, K, 0, 1}, TILE, b, GROUP, 0, GROUP, (const float*)nullptr, out, GROUP * L);
     best = most(best, 50 * 2.0 * TILE * GROUP * L * K / (seconds_now() - t0) * 1e-9);
   }
   return best;
 }
 
-template <class C> struct NormOf { typedef NoNorm type; };
+template <class C> struct NormOf {
+  typedef NoNorm type;
+};
 #define LONGSPAN_NORM_OF(name, norm) \
-  template <> struct NormOf<name> { typedef norm type; };
+  template <> struct NormOf<name> {  \
+    typedef norm type;               \
+  };
 LONGSPAN_NORM_CELLS(LONGSPAN_NORM_OF)
 
 const longspan::CellEntry* const* entries() {
@@ -1447,9 +1470,21 @@ bool runs_here() {
 #define LONGSPAN_TEXT(a) LONGSPAN_TEXT2(a)
 #define LONGSPAN_TEXT2(a) #a
 const longspan::Driver* driver() {
-  static const longspan::Driver d = {LONGSPAN_TEXT(LS_ISA), LS_FLAGS, runs_here, CELL_COUNT, entries(),
-                                     saved_per_row<float>, saved_per_row<double>, forward<float>, forward<double>,
-                                     backward<float>, backward<double>, one_step<float>, one_step<double>, peak};
+  static const longspan::Driver d = {LONGSPAN_TEXT(LS_ISA),
+                                     LS_FLAGS,
+                                     runs_here,
+                                     CELL_COUNT,
+                                     entries(),
+                                     saved_per_row<float>,
+                                     saved_per_row<double>,
+                                     forward<float>,
+                                     forward<double>,
+                                     backward<float>,
+                                     backward<double>,
+                                     one_step<float>,
+                                     one_step<double>,
+                                     draw,
+                                     peak};
   return &d;
 }
 

@@ -86,7 +86,10 @@ template <class T> LS_INLINE V<T> operator-(V<T> a, V<T> b) { return a.v - b.v; 
 template <class T> LS_INLINE V<T> operator*(V<T> a, V<T> b) { return a.v * b.v; }
 template <class T> LS_INLINE V<T> operator/(V<T> a, V<T> b) { return a.v / b.v; }
 template <class T> LS_INLINE V<T> operator-(V<T> a) { return -a.v; }
-template <class T> LS_INLINE V<T>& operator+=(V<T>& a, V<T> b) { a.v += b.v; return a; }
+template <class T> LS_INLINE V<T>& operator+=(V<T>& a, V<T> b) {
+  a.v += b.v;
+  return a;
+}
 
 // Where m is all ones, a; where it is zero, b.
 template <class T> LS_INLINE V<T> pick(typename V<T>::I m, V<T> a, V<T> b) { return m ? a.v : b.v; }

@@ -97,7 +97,8 @@ std::mutex lock;
 std::vector<Block> blocks;
 constexpr size_t KEEP = size_t(256) << 20;  // what is held between calls, at most
 
-const bool fill_with_nan = std::getenv("LONGSPAN_NAN_MEMORY") != nullptr;  // for tests: nothing may be read before it is written
+const bool fill_with_nan =
+    std::getenv("LONGSPAN_NAN_MEMORY") != nullptr;  // for tests: nothing may be read before it is written
 
 void* handed(const Block& b) {
   if (fill_with_nan) std::memset(b.p, 0xff, b.bytes);

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from longspan import cells as cells
     from longspan import nn as nn
     from longspan.cells import cell as cell
+    from longspan.kernels import compile_cell as compile_cell
     from longspan.kernels import use_backend as use_backend
     from longspan.nn.recurrent import explain as explain
 
@@ -18,12 +19,13 @@ __version__ = "0.1.0"
 _HOMES = {
     "cell": ("longspan.cells", "cell"),
     "cells": ("longspan.cells", ""),
+    "compile_cell": ("longspan.kernels", "compile_cell"),
     "explain": ("longspan.nn.recurrent", "explain"),
     "nn": ("longspan.nn", ""),
     "use_backend": ("longspan.kernels", "use_backend"),
 }
 
-__all__ = ["__version__", "cell", "cells", "explain", "nn", "use_backend"]
+__all__ = ["__version__", "cell", "cells", "compile_cell", "explain", "nn", "use_backend"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import torch
+
+os.environ["LONGSPAN_NAN_MEMORY"] = "1"  # read once, when the kernels are loaded: their scratch memory
 
 from longspan import kernels
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -12,9 +12,10 @@ from longspan import cells, checks
 
 from . import cpu, reference
 from .choice import FORCED, forced
+from .compiled import compile_cell
 from .job import Job, Result, Weights
 
-__all__ = ["BACKENDS", "choose", "explain", "names", "run", "trial", "use_backend", "why_not"]
+__all__ = ["BACKENDS", "choose", "compile_cell", "explain", "names", "run", "trial", "use_backend", "why_not"]
 
 
 class Backend(Protocol):
@@ -27,6 +28,9 @@ class Backend(Protocol):
 
 # Asked in this order; the first that does not refuse runs the job.
 BACKENDS: list[tuple[str, Backend]] = [("cpu", cpu), ("reference", reference)]
+
+# What explain adds, in one clause, about how a backend would run a job.
+DETAILS: dict[str, Callable[[Job], str]] = {"cpu": cpu.detail}
 
 # Known by name but not in this build, each with the reason.
 ABSENT: dict[str, str] = {
@@ -122,8 +126,10 @@ def explain(job: Job) -> str:
     reasons = {one: why_not(one, job) for one in asked}
     chosen = next((one for one, reason in reasons.items() if reason is None), "no backend")
     by = " (forced by use_backend)" if name else ""
+    more = DETAILS.get(chosen.partition(":")[0])
+    details = [f"  {more(job)}."] if more else []
     refusals = [f"  {one} does not: {reason}." for one, reason in reasons.items() if reason is not None]
-    return "\n".join([f"{what}: {chosen} runs it{by}.", *refusals])
+    return "\n".join([f"{what}: {chosen} runs it{by}.", *details, *refusals])
 
 
 def _described(job: Job) -> str:

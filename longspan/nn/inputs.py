@@ -124,27 +124,27 @@ def check_column(letter: str, value: object, layers: int) -> Sequence[object]:
 
 def lengths_of(lengths: object, steps: int, rows: int) -> Tensor:
     """`lengths` (a sequence of ints or an integer tensor) as (B,) int64 on the CPU, each between 0 and T."""
-    kind = f"{rows} whole numbers from 0 to {steps}, one a row"
+
+    def kind() -> str:  # only where it is said: a tracer would take the sizes for constants
+        return f"{rows} whole numbers from 0 to {steps}, one a row"
+
     way_out = "give the number of real steps of every row"
     if not isinstance(lengths, (Tensor, Sequence)) or isinstance(lengths, str):
-        raise checks.wrong_type("lengths", kind, lengths, way_out)
+        raise checks.wrong_type("lengths", kind(), lengths, way_out)
     tensor = lengths if isinstance(lengths, Tensor) else torch.as_tensor(list(lengths) or [0])[: len(lengths)]
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype is torch.bool:
-        raise TypeError(checks.sentence("lengths", kind, tensor.dtype, "convert them with .long()"))
-    if tensor.shape != (rows,):
-        raise checks.wrong("lengths", kind, f"shape {tuple(tensor.shape)}", way_out)
-    _check_range(lengths, tensor, steps, kind)
-    return tensor.detach().to("cpu", torch.int64)
-
-
-def _check_range(lengths: Tensor | Sequence[int], tensor: Tensor, steps: int, kind: str) -> None:
+        raise TypeError(checks.sentence("lengths", kind(), tensor.dtype, "convert them with .long()"))
+    if tensor.dim() != 1 or tensor.shape[0] != rows:
+        raise checks.wrong("lengths", kind(), f"shape {tuple(tensor.shape)}", way_out)
     if isinstance(lengths, Tensor) and torch.compiler.is_compiling():
         inside = ((tensor >= 0) & (tensor <= steps)).all()
-        torch.ops.aten._assert_async(inside, f"lengths: expected {kind}, received others; shorten them.")
-        return
-    values = tensor.tolist() if isinstance(lengths, Tensor) else list(lengths)
-    if values and not 0 <= min(values) <= max(values) <= steps:
-        raise checks.wrong("lengths", kind, values, "a row cannot be longer than the input")
+        words = "lengths: expected whole numbers from 0 to the steps of the input, received others; shorten them."
+        torch.ops.aten._assert_async(inside, words)
+    else:
+        values = tensor.tolist() if isinstance(lengths, Tensor) else list(lengths)
+        if values and not 0 <= min(values) <= max(values) <= steps:
+            raise checks.wrong("lengths", kind(), values, "a row cannot be longer than the input")
+    return tensor.detach().to("cpu", torch.int64)
 
 
 def marks_of(
@@ -165,13 +165,16 @@ def _by_time(name: str, value: object, x: Tensor, batched: bool, batch_first: bo
     letters, shape = ("(T, B)", (steps, rows)) if not batch_first else ("(B, T)", (rows, steps))
     if not batched:
         letters, shape = "(T,)", (steps,)
-    kind = f"a bool tensor of shape {shape}, {letters}"
+
+    def kind() -> str:  # as in lengths_of
+        return f"a bool tensor of shape {shape}, {letters}"
+
     if not isinstance(value, Tensor):
-        raise checks.wrong_type(name, kind, value, _TO_TENSOR)
+        raise checks.wrong_type(name, kind(), value, _TO_TENSOR)
     if value.dtype is not torch.bool:
-        raise TypeError(checks.sentence(name, kind, value.dtype, f"convert it with {name}.bool()"))
+        raise TypeError(checks.sentence(name, kind(), value.dtype, f"convert it with {name}.bool()"))
     if tuple(value.shape) != shape:
-        raise checks.wrong(name, kind, f"shape {tuple(value.shape)}", "mark every step of every row")
+        raise checks.wrong(name, kind(), f"shape {tuple(value.shape)}", "mark every step of every row")
     if value.device != x.device:
         raise _wrong_device(name, value, x, "the input")
     if not batched:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from longspan.kernels.driver import draw as quick
+from longspan.kernels.follow import followed
+
 
 def draw(shape: tuple[int, ...], rate: float, device: torch.device) -> Tensor:
     """A uint8 tensor: 1 with probability `rate`, else 0, from PyTorch's generator of the device."""
+    if device.type == "cpu" and not torch.compiler.is_compiling() and not followed():
+        return quick(shape, rate)
     return torch.empty(shape, dtype=torch.uint8, device=device).bernoulli_(rate)
 
 

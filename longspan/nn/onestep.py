@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 from torch.nn import Module
 
 from longspan import checks, kernels
 from longspan.cells import Cell
 from longspan.kernels.job import Job
+from longspan.kernels.stream import Stream
 
 from . import inputs, options, parameters, precision
 
@@ -42,6 +44,8 @@ class _OneStep(Module):
         if not self.bias:
             self.register_parameter("bias_ih", None)
             self.register_parameter("bias_hh", None)
+        fields = [list(row) for row in self._weights.rows]
+        self._stream = Stream(self.cell, self.input_size, self.hidden_size, fields, layered=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -62,6 +66,10 @@ class _OneStep(Module):
         Raises:
             ValueError, TypeError: an argument does not fit; the sentence names it.
         """
+        if state is not None and not is_compiling():
+            found = self._stream.step(self._parameters, x, state)
+            if found is not None:
+                return found
         if not isinstance(x, Tensor):
             raise checks.wrong_type("input", "a tensor", x, "convert it with torch.as_tensor")
         weights = self._weights.weights(self)

@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 from torch.nn import Module
 from torch.nn.utils.rnn import PackedSequence
 
 from longspan import checks, kernels
 from longspan.cells import Cell
 from longspan.kernels.job import Job, Weights, Zone
+from longspan.kernels.stream import Stream
 
 from . import inputs, masks, options, parameters, precision
 from .state import Layers, State, States
@@ -95,6 +97,12 @@ class _Stack(Module):
             self._directions,
             by_layer=isinstance(self.hidden_size, tuple),
         )
+        unlike = self.bidirectional or self.proj_size or self.layer_norm or isinstance(self.hidden_size, tuple)
+        self._no_zoneout = None if any(self.zoneout) else self.zoneout
+        self._stream = None
+        if not unlike:
+            fields = [list(row) for row in self._weights.rows]
+            self._stream = Stream(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
         self.reset_parameters()
 
     def _table(self, device: torch.device | str | None, dtype: torch.dtype | None) -> parameters.Table:
@@ -188,6 +196,17 @@ class _Stack(Module):
         >>> for reading in torch.randn(6, 2, 3):
         ...     out, state = layer.step(reading, state)
         """
+        if (
+            self._stream is not None
+            and state is not None
+            and not is_compiling()
+            and self.zoneout is self._no_zoneout
+            and not (self.training and (self.dropout or self.recurrent_dropout or self.weight_dropout))
+            and not (self._forward_hooks or self._forward_pre_hooks)
+        ):
+            found = self._stream.step(self._parameters, x, state)
+            if found is not None:
+                return found
         if self.bidirectional:
             expected = "a layer of one direction, since the other begins at the end of a sequence"
             raise checks.wrong("step", expected, "bidirectional=True", "call the layer on whole sequences")

@@ -1,0 +1,269 @@
+"""Knows how a call of the CPU kernels is differentiated and what PyTorch's dispatcher sees of it.
+
+Plain tensors take an autograd function straight to the drivers. Everything that follows a program instead of
+running it (torch.compile, torch.export, fake and other special tensors) sees one operator a layer, with its
+backward: `longspan::recur`. Their fake implementations say the shapes and strides of what they give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from . import compiled, driver, reference
+from .driver import WEIGHTS, Found, Given, Layout, Maybe, Spec
+
+
+class Result(NamedTuple):
+    """As driver.Found, without what is kept for the backward call."""
+
+    out: Tensor
+    last: tuple[Tensor, ...]
+    gates: Maybe
+
+
+class Way(Protocol):
+    """The two calls of the kernels, straight or through the dispatcher."""
+
+    def forward(self, spec: Spec, given: Given, save: bool, /) -> Found: ...
+
+    def backward(
+        self, spec: Spec, given: Given, out: Tensor, saved: Tensor, dout: Maybe, dlast: Sequence[Maybe],
+        wanted: Sequence[bool], /,
+    ) -> list[Maybe]: ...  # fmt: skip
+
+
+def straight(spec: Spec, given: Given) -> Result:
+    """Run a call on plain tensors, differentiable where a gradient may be asked for."""
+    return _run(driver, spec, given)  # pyright: ignore[reportArgumentType]  a module is a Way too
+
+
+def dispatched(spec: Spec, given: Given) -> Result:
+    """Run a call as the operator, on anything that PyTorch's dispatcher understands."""
+    found = torch.ops.longspan.recur.default(*_said(spec), *_listed(given))
+    S = len(spec.cell.states)
+    return Result(found[0], tuple(found[1 : 1 + S]), found[1 + S] if spec.gates else None)
+
+
+def needs_gradient(given: Given) -> bool:
+    """Whether autograd would record a call."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given.flat())
+
+
+def _run(way: Way, spec: Spec, given: Given) -> Result:
+    if needs_gradient(given):
+        out, *rest = _Recur.apply(way, spec, *given.flat())
+        gates = rest.pop() if spec.gates else None
+        return Result(out, tuple(rest), gates)
+    return Result(*way.forward(spec, given, False)[:3])
+
+
+class _Recur(torch.autograd.Function):
+    """(way, spec, *Given.flat()) -> out, the final states, and gates where wanted."""
+
+    @staticmethod
+    def forward(ctx: Any, way: Way, spec: Spec, *flat: Any) -> Any:
+        found = way.forward(spec, driver.apart(spec, flat), True)
+        ctx.way, ctx.spec, ctx.many = way, spec, len(flat)
+        ctx.places = [i for i, t in enumerate(flat) if t is not None]
+        ctx.save_for_backward(*[flat[i] for i in ctx.places], found.out, found.saved)
+        ctx.set_materialize_grads(False)
+        return (found.out, *found.last, *([found.gates] if spec.gates else ()))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        *tensors, out, saved = ctx.saved_tensors
+        flat: list[Any] = [None] * ctx.many
+        for i, t in zip(ctx.places, tensors, strict=True):
+            flat[i] = t
+        given, wanted = driver.apart(ctx.spec, flat), ctx.needs_input_grad[2:]
+        if all(g is None for g in grads):
+            found: Sequence[Maybe] = [None] * ctx.many
+        elif torch.is_grad_enabled() or (ctx.spec.gates and grads[-1] is not None):
+            found = _by_reference(ctx.spec, given, grads, wanted)
+        else:
+            S = len(ctx.spec.cell.states)
+            found = ctx.way.backward(ctx.spec, given, out, saved, grads[0], grads[1 : 1 + S], wanted)
+        return None, None, *found
+
+
+def _by_reference(spec: Spec, given: Given, grads: Sequence[Maybe], wanted: Sequence[bool]) -> list[Maybe]:
+    """The gradients as plain PyTorch operations: to be differentiated again, or through the gates."""
+    again = torch.is_grad_enabled()
+    flat: list[Any] = list(given.flat())
+    places = [i for i, w in enumerate(wanted) if w]
+    with torch.enable_grad():
+        for i in places:  # the same tensor may be given twice, or be made of another that is given
+            flat[i] = flat[i].view_as(flat[i])
+        outputs = _outputs(spec, driver.apart(spec, flat))
+        pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
+        tops, tangents = [o for o, _ in pairs], [g for _, g in pairs]
+        inputs = [flat[i] for i in places]
+        values = torch.autograd.grad(tops, inputs, tangents, create_graph=again, allow_unused=True)
+    found = dict(zip(places, values, strict=True))
+    return [found.get(i) for i in range(len(flat))]
+
+
+def _outputs(spec: Spec, given: Given) -> list[Tensor]:
+    """What _Recur gives, by the reference."""
+    found = reference.run(driver.job_of(spec, given))
+    outputs = [found.out, *found.state]
+    if found.gates is not None:
+        letters = spec.cell.gates + spec.cell.states[1:]
+        outputs.append(torch.stack([found.gates[k] for k in letters], 1))
+    return outputs
+
+
+_SAID = "str cell, str isa, float[] rates, bool gates, bool time_major"
+_GIVEN = (
+    "Tensor x, Tensor? lengths, Tensor? mask, Tensor? reset, Tensor? drop, "
+    "Tensor[] state, Tensor?[] zone, Tensor?[] weights"
+)
+_LIBRARY = torch.library.Library("longspan", "DEF")
+# out, the final states, and gates where wanted; the second also what the third needs.
+_LIBRARY.define(f"recur({_SAID}, {_GIVEN}) -> Tensor[]")
+_LIBRARY.define(f"recur_saving({_SAID}, {_GIVEN}) -> Tensor[]")
+# The wanted gradients, where there is a tensor, in the order of Given.flat().
+_LIBRARY.define(
+    f"recur_backward({_SAID}, {_GIVEN}, Tensor out, Tensor saved, Tensor?[] grads, bool[] wanted) -> Tensor[]"
+)
+
+
+def _said(spec: Spec) -> tuple[Any, ...]:
+    return compiled.key(spec.cell), spec.isa, list(spec.rates), spec.gates, spec.time_major
+
+
+def _listed(given: Given) -> tuple[Any, ...]:
+    return *given[:5], list(given.state), list(given.zone), [t for one in given.weights for t in one]
+
+
+def _understood(args: Sequence[Any]) -> tuple[Spec, Given]:
+    """The spec and the tensors from an operator's arguments."""
+    cell, isa, rates, gates, time_major, *tensors = args[:13]
+    spec = Spec(compiled.named(cell), isa or compiled.WIDEST, tuple(rates), gates, time_major)
+    x, lengths, mask, reset, drop, state, zone, weights = tensors
+    n = len(WEIGHTS)
+    by_direction = tuple(tuple(weights[i : i + n]) for i in range(0, len(weights), n))
+    return spec, Given(x, lengths, mask, reset, drop, tuple(state), tuple(zone), by_direction)
+
+
+class _Dispatched:
+    """The drivers behind the dispatcher: what a tracer records in their place."""
+
+    @staticmethod
+    def forward(spec: Spec, given: Given, save: bool) -> Found:
+        op = (torch.ops.longspan.recur_saving if save else torch.ops.longspan.recur).default
+        found = list(op(*_said(spec), *_listed(given)))
+        saved = found.pop() if save else None
+        gates = found.pop() if spec.gates else None
+        return Found(found[0], tuple(found[1:]), gates, saved)
+
+    @staticmethod
+    def backward(
+        spec: Spec, given: Given, out: Tensor, saved: Tensor, dout: Maybe, dlast: Sequence[Maybe],
+        wanted: Sequence[bool],
+    ) -> list[Maybe]:  # fmt: skip
+        found = iter(
+            torch.ops.longspan.recur_backward.default(
+                *_said(spec), *_listed(given), out, saved, [dout, *dlast], list(wanted)
+            )
+        )
+        return [
+            next(found) if w and t is not None else None for t, w in zip(given.flat(), wanted, strict=True)
+        ]
+
+
+def _recur(*args: Any) -> list[Tensor]:
+    found = driver.forward(*_checked(args), False)
+    return [found.out, *found.last, *([] if found.gates is None else [found.gates])]
+
+
+def _recur_saving(*args: Any) -> list[Tensor]:
+    found = driver.forward(*_checked(args), True)
+    assert found.saved is not None
+    return [found.out, *found.last, *([] if found.gates is None else [found.gates]), found.saved]
+
+
+def _recur_backward(*args: Any) -> list[Tensor]:
+    spec, given = _checked(args)
+    out, saved, grads, wanted = args[13:]
+    found = driver.backward(spec, given, out, saved, grads[0], grads[1:], wanted)
+    return [g for g in found if g is not None]
+
+
+def _checked(args: Sequence[Any]) -> tuple[Spec, Given]:
+    """What the layer has checked for a plain call, but may not see while a program is traced."""
+    spec, given = _understood(args)
+    steps = given.x.shape[0]
+    if given.lengths is not None and given.lengths.numel():
+        least, most = (int(v) for v in given.lengths.aminmax())
+        if least < 0 or most > steps:
+            raise ValueError(
+                f"lengths: expected whole numbers from 0 to {steps}, received {least} to {most}; "
+                "a row cannot be longer than the input."
+            )
+    return spec, given
+
+
+def _fake(*args: Any) -> list[Tensor]:
+    spec, given = _understood(args)
+    x, state, weights, cell = given.x, given.state, given.weights, spec.cell
+    layout = Layout(x.shape[0], x.shape[1], spec.time_major)
+    found = [layout.back(layout.new(x, len(weights) * state[0].shape[2], zero=False))]
+    found += [s.new_empty(s.shape) for s in state]
+    if spec.gates:
+        many = len(weights), len(cell.gates) + len(cell.states) - 1
+        rows = (layout.T, layout.B) if spec.time_major else (layout.B, layout.T)
+        gates = x.new_empty((*many, *rows, _hidden(spec, given)))
+        found.append(gates if spec.time_major else gates.transpose(2, 3))
+    return found
+
+
+def _fake_saving(*args: Any) -> list[Tensor]:
+    spec, given = _understood(args)
+    each = driver.saved_per_row(spec, given, _hidden(spec, given))
+    rows = given.x.shape[0] * given.x.shape[1]
+    return [*_fake(*args), given.x.new_empty((len(given.weights), rows * each))]
+
+
+def _fake_backward(*args: Any) -> list[Tensor]:
+    spec, given = _understood(args)
+    wanted = args[16]
+    x = given.x
+    layout = Layout(x.shape[0], x.shape[1], spec.time_major)
+    dx = layout.back(layout.new(x, x.shape[2], zero=False))
+    like = [dx if t is x else t for t in given.flat()]
+    return [
+        t if t is dx else t.new_empty(t.shape)
+        for t, w in zip(like, wanted, strict=True)
+        if w and t is not None
+    ]
+
+
+def _hidden(spec: Spec, given: Given) -> int:
+    weight = given.weights[0][0]
+    assert weight is not None
+    return weight.shape[0] // len(spec.cell.gates)
+
+
+def _autograd(keys: torch.DispatchKeySet, *args: Any) -> list[Tensor]:
+    spec, given = _understood(args)
+    spec = spec._replace(isa=args[1])
+    if needs_gradient(given):
+        found = _run(_Dispatched, spec, given)
+        return [found.out, *found.last, *([] if found.gates is None else [found.gates])]
+    below = keys & torch._C._after_autograd_keyset
+    with torch._C._AutoDispatchBelowAutograd():
+        return torch.ops.longspan.recur.default.redispatch(below, *args)
+
+
+_LIBRARY.impl("recur", _recur, "CPU")
+_LIBRARY.impl("recur_saving", _recur_saving, "CPU")
+_LIBRARY.impl("recur_backward", _recur_backward, "CPU")
+_LIBRARY.impl("recur", _autograd, "Autograd", with_keyset=True)
+torch.library.register_fake("longspan::recur", _fake, lib=_LIBRARY)
+torch.library.register_fake("longspan::recur_saving", _fake_saving, lib=_LIBRARY)
+torch.library.register_fake("longspan::recur_backward", _fake_backward, lib=_LIBRARY)

@@ -1,0 +1,46 @@
+"""Examples run as they are documented, and their exit status tells the truth."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def adding_problem(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "examples/adding_problem.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_adding_problem_is_learnt_by_the_lstm_only() -> None:
+    done = adding_problem("--length", "30", "--steps", "600")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"LSTM learned it: mean squared error 0\.00\d\d ", done.stdout)
+    assert re.search(r"RNN  did not learn it: mean squared error 0\.1", done.stdout)
+
+
+def test_adding_problem_says_when_the_goal_was_missed() -> None:
+    done = adding_problem("--length", "30", "--steps", "20")
+    assert done.returncode == 1, done.stderr
+    assert "LSTM did not learn it" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", [["--length", "2"], ["--steps", "0"], ["--hidden", "x"]])
+def test_adding_problem_refuses_wrong_options(wrong: list[str]) -> None:
+    done = adding_problem(*wrong)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("adding_problem.py: error: ")
+
+
+def test_readme_code_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "\n".join(blocks)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
