@@ -1,4 +1,8 @@
-"""Knows the speed of whole sequences: RNN, LSTM and GRU beside torch.nn, inference and training."""
+"""Knows the speed of whole sequences: RNN, LSTM and GRU beside torch.nn, inference and training.
+
+"train" is the step of a layer that reads data; "inner" that of a layer above another, which owes that one the gradient
+of its input too.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,9 @@ COLUMNS = (
     Column("longspan_training", "longspan ms", "ms"),
     Column("training_speedup", "faster", "times"),
     Column("training_of_peak", "of peak", "share"),
+    Column("longspan_inner", "inner: ms", "ms"),
+    Column("inner_speedup", "faster", "times"),
+    Column("inner_of_peak", "of peak", "share"),
 )
 
 
@@ -51,9 +58,11 @@ def outputs(layer: Module, **marks: Tensor) -> Callable[[Tensor], list[Tensor]]:
     return forward
 
 
-def training(forward: Callable[[Tensor], Tensor], module: Module, x: Tensor) -> Callable[[], None]:
-    """One training step without the optimiser: forward, and backward to x and every parameter."""
-    x = x.clone().requires_grad_()
+def training(
+    forward: Callable[[Tensor], Tensor], module: Module, x: Tensor, *, inner: bool = False
+) -> Callable[[], None]:
+    """One training step without the optimiser: forward, and backward to every parameter and, if inner, to x."""
+    x = x.clone().requires_grad_(inner)
     gradient = torch.randn_like(forward(x))
 
     def step() -> None:
@@ -110,16 +119,22 @@ def tables(options: Options) -> Iterator[Table]:
 def _row(cell: str, size: Size, best: float, seconds: float) -> dict[str, float | str]:
     theirs, ours = pair(cell, size)
     x = sequences(size)
-    work = 2 * size.T * size.B * GATES[cell] * size.H * (size.I + size.H)
+    each = 2 * size.T * size.B * GATES[cell] * size.H
+    forward, to_h = each * (size.I + size.H), each * size.H
     row: dict[str, float | str] = {"size": str(size)}
     steps = {
-        "inference": (1, inference(theirs, x), inference(ours, x)),
-        "training": (3, training(first(theirs), theirs, x), training(first(ours), ours, x)),
+        "inference": (forward, inference(theirs, x), inference(ours, x)),
+        "training": (2 * forward + to_h, training(first(theirs), theirs, x), training(first(ours), ours, x)),
+        "inner": (
+            3 * forward,
+            training(first(theirs), theirs, x, inner=True),
+            training(first(ours), ours, x, inner=True),
+        ),
     }
-    for kind, (passes, torch_step, our_step) in steps.items():
+    for kind, (work, torch_step, our_step) in steps.items():
         timing = interleaved({"torch": torch_step, "longspan": our_step}, seconds)
         row[f"torch_{kind}"] = timing.median("torch")
         row[f"longspan_{kind}"] = timing.median("longspan")
         row[f"{kind}_speedup"] = timing.ratio("torch", "longspan")
-        row[f"{kind}_of_peak"] = passes * work / timing.best("longspan") / best
+        row[f"{kind}_of_peak"] = work / timing.best("longspan") / best
     return row

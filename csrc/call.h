@@ -171,7 +171,7 @@ struct Driver {
   void (*step32)(const StepCall<float>&, int64_t B, const float* x, const float* const* s, float* const* n, float* out);
   void (*step64)(const StepCall<double>&, int64_t B, const double* x, const double* const* s, double* const* n, double* out);
   void (*draw)(uint8_t* to, int64_t n, double rate, uint64_t seed);  // a random mask
-  double (*peak)(double seconds);  // GFLOP/s of float32 multiply-adds on one thread
+  double (*peak)(double seconds);                                    // GFLOP/s of float32 multiply-adds on one thread
 };
 
 // threads.cpp: PyTorch's own OpenMP pool where there is one, else threads of our own.

@@ -849,7 +849,9 @@ struct BackwardRun {
   void lay_out(Arena& m) {
     in.lay_out(m, c, z, false);
     const int64_t B = plan.B;
-    chunk_rows = most(B, least<int64_t>(plan.total, 256));
+    // enough rows to make up for loading and storing the sums, few enough for the nearer caches
+    const int64_t fit = (1 << 20) / (z.NL * (int64_t)sizeof(T));
+    chunk_rows = most(B, least<int64_t>(plan.total, least<int64_t>(256, most<int64_t>(96, fit))));
     for (Chunk& k : chunks) {
       k.dx = m.take<T>(chunk_rows * z.NL), k.dr = two ? m.take<T>(chunk_rows * z.NL) : k.dx;
       k.inputs = m.take<T>(chunk_rows * features);

@@ -117,6 +117,13 @@ void* borrow(size_t bytes) {
     best->free = false;
     return handed(*best);
   }
+  // the new block can do what free ones of a like size did, so they need not be held beside it
+  for (size_t i = 0; i < blocks.size();) {
+    if (blocks[i].free && blocks[i].bytes < bytes && 4 * blocks[i].bytes >= bytes)
+      std::free(blocks[i].p), blocks.erase(blocks.begin() + long(i));
+    else
+      i++;
+  }
   void* p = std::aligned_alloc(4096, bytes ? bytes : 4096);
   if (!p) throw std::bad_alloc();
   blocks.push_back({p, bytes ? bytes : 4096, false});
