@@ -1369,7 +1369,7 @@ void one_step(const longspan::StepCall<T>& c, int64_t B, const T* x, const T* co
         if (c.br) bias_r = V<T>::load(c.br + first, valid);
         for (int l = 0; l < L; l++) sums[l] = V<T>(0.0);
         dots(c.w + first * c.I, c.I, valid, x + b * c.I, sums);
-        if (!cell.shared) {  // W x and R h must stay apart
+        if (!cell.shared || !c.r) {  // W x and R h must stay apart
           bias_x += sums_of_each(sums);
           for (int l = 0; l < L; l++) sums[l] = V<T>(0.0);
         }

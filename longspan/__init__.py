@@ -6,26 +6,86 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from longspan import activations as activations
+    from longspan import callbacks as callbacks
     from longspan import cells as cells
+    from longspan import data as data
+    from longspan import export as export
+    from longspan import initializers as initializers
+    from longspan import layers as layers
+    from longspan import losses as losses
+    from longspan import metrics as metrics
+    from longspan import models as models
     from longspan import nn as nn
+    from longspan import optimizers as optimizers
+    from longspan import preprocessing as preprocessing
+    from longspan import regularizers as regularizers
+    from longspan import training as training
+    from longspan import utils as utils
     from longspan.cells import cell as cell
+    from longspan.comparison import compare as compare
     from longspan.kernels import compile_cell as compile_cell
     from longspan.kernels import use_backend as use_backend
+    from longspan.layers import Input as Input
+    from longspan.models import Sequential as Sequential
     from longspan.nn.recurrent import explain as explain
+
 
 __version__ = "0.1.0"
 
 # public name -> the module that has it; a name that stands for the module itself has no attribute
 _HOMES = {
+    "activations": ("longspan.activations", ""),
+    "callbacks": ("longspan.callbacks", ""),
     "cell": ("longspan.cells", "cell"),
     "cells": ("longspan.cells", ""),
+    "compare": ("longspan.comparison", "compare"),
     "compile_cell": ("longspan.kernels", "compile_cell"),
+    "data": ("longspan.data", ""),
     "explain": ("longspan.nn.recurrent", "explain"),
+    "export": ("longspan.export", ""),
+    "initializers": ("longspan.initializers", ""),
+    "Input": ("longspan.layers", "Input"),
+    "layers": ("longspan.layers", ""),
+    "losses": ("longspan.losses", ""),
+    "metrics": ("longspan.metrics", ""),
+    "models": ("longspan.models", ""),
     "nn": ("longspan.nn", ""),
+    "optimizers": ("longspan.optimizers", ""),
+    "preprocessing": ("longspan.preprocessing", ""),
+    "regularizers": ("longspan.regularizers", ""),
+    "Sequential": ("longspan.models", "Sequential"),
+    "training": ("longspan.training", ""),
     "use_backend": ("longspan.kernels", "use_backend"),
+    "utils": ("longspan.utils", ""),
 }
 
-__all__ = ["__version__", "cell", "cells", "compile_cell", "explain", "nn", "use_backend"]
+__all__ = [
+    "Input",
+    "Sequential",
+    "__version__",
+    "activations",
+    "callbacks",
+    "cell",
+    "cells",
+    "compare",
+    "compile_cell",
+    "data",
+    "explain",
+    "export",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "nn",
+    "optimizers",
+    "preprocessing",
+    "regularizers",
+    "training",
+    "use_backend",
+    "utils",
+]
 
 
 def __getattr__(name: str) -> Any:

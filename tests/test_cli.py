@@ -71,7 +71,15 @@ def test_importing_the_package_does_no_work():
 
 
 def test_public_names():
-    assert set(dir(longspan)) == {"__version__", "cell", "cells", "compile_cell", "explain", "nn", "use_backend"}
+    assert set(dir(longspan)) == {
+        "__version__",
+        "cell",
+        "cells",
+        "compile_cell",
+        "explain",
+        "nn",
+        "use_backend",
+    }
     assert longspan.cells.CELLS["lstm"] is longspan.cells.lstm
     assert longspan.cell is longspan.cells.cell
     with pytest.raises(

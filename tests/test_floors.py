@@ -15,12 +15,14 @@ PACKAGE = "longspan"
 FLOORS = [
     {"__version__"},
     {"checks"},
-    {"cells", "losses", "metrics", "search", "artifact", "data"},
+    {"cells", "losses", "metrics", "search", "artifact", "data", "utils"},
     {"_core"},  # the compiled csrc/
     {"kernels"},
     {"nn"},
     {"nets", "layers", "training", "export"},
-    {"models", "tasks"},
+    {"models", "tasks", "comparison"}
+    # Keras' places for what has its home below
+    | {"activations", "callbacks", "initializers", "optimizers", "preprocessing", "regularizers"},
     {"report", "serve"},
     {"cli"},
     {"__main__"},

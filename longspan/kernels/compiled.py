@@ -63,7 +63,7 @@ def compile_cell(cell: Cell, isa: str | None = None) -> Path:
     _check(cell)
     isa = WIDEST if isa is None else checks.one_of("isa", isa, _core.instruction_sets())
     path = _path(cell, isa)
-    if not path.exists() or _load(path).problem:
+    if not os.path.exists(path) or _load(path).problem:
         _build(cell, isa, path)
     _found.cache_clear()
     _loaded.cache_clear()
@@ -140,7 +140,7 @@ def _found(cell: Cell, isa: str) -> _Loaded:
     if _too_big(cell):
         return _Loaded(0)
     path = _path(cell, isa)
-    return _load(path) if path.exists() else _Loaded(0)
+    return _load(path) if os.path.exists(path) else _Loaded(0)  # nor where nobody may look
 
 
 def _load(path: Path) -> _Loaded:
@@ -229,7 +229,7 @@ def _build(cell: Cell, isa: str, path: Path) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             source, made = Path(folder) / "cell.cpp", Path(folder) / "cell.so"
             source.write_text(_source(cell), encoding="utf-8")
-            _compile(cell, [*tool, *_flags(isa), str(source), "-o", str(made)])
+            _compile(cell, [*tool, *_flags(isa), str(source), "-o"], made)
             made.replace(path)
     except OSError as error:
         raise RuntimeError(
@@ -238,15 +238,14 @@ def _build(cell: Cell, isa: str, path: Path) -> None:
         ) from error
 
 
-def _compile(cell: Cell, command: list[str]) -> None:
+def _compile(cell: Cell, command: list[str], made: Path) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        said = done.stdout + done.stderr
+        done = subprocess.run([*command, str(made)], capture_output=True, text=True, errors="replace")
     except OSError as error:
-        raise RuntimeError(
-            f"compile_cell: {command[0]} cannot be run: {error.strerror}; correct $CXX."
-        ) from error
-    if done.returncode:
-        lines = said.strip().splitlines() or [f"it ended with status {done.returncode} and no word"]
+        words = f"compile_cell: {command[0]} cannot be run: {error.strerror}; correct $CXX."
+        raise RuntimeError(words) from error
+    if done.returncode or not made.exists():
+        lines = (done.stdout + done.stderr).strip().splitlines()
+        lines = lines or [f"it ended with status {done.returncode}, no file and no word"]
         first = next((line for line in lines if "error" in line), lines[0])
         raise RuntimeError(f"compile_cell: {command[0]} could not compile {cell.name!r}: {first}")

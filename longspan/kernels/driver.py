@@ -21,6 +21,7 @@ NORM_X, PROJ = WEIGHTS.index("norm_x"), WEIGHTS.index("proj")
 
 Maybe = Tensor | None
 LARGE = 1 << 16  # numbers
+OUT = 1 + len(WEIGHTS) + 1  # the place of out among the addresses: after x, the weights and drop
 
 
 class Spec(NamedTuple):
@@ -55,7 +56,7 @@ class Given(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a forward call gives.
+    """What a forward call gives, in the order of its rows: (T, B, ...), or (B, T, ...) unless time_major.
 
     out: (T, B, D*R); last: the final states (D, B, W); gates: (D, G+S-1, T, B, H) where wanted, h left out;
     saved: (D, n) numbers for the backward call where wanted.
@@ -100,11 +101,11 @@ def in_time_order(x: Tensor) -> bool:
 
 
 def new(like: Tensor, shape: Sequence[int], *, zero: bool) -> Tensor:
-    """A tensor like `like`. A large one gets memory that an earlier call gave back: fresh pages cost more than
-    the arithmetic that fills them."""
+    """A tensor like `like`; a large one in memory that an earlier call gave back, as fresh pages are slow."""
     if type(like) is not Tensor or (n := math.prod(shape)) < LARGE:
-        return like.new_zeros(shape) if zero else like.new_empty(shape)
-    found = _core.buffer(n, like.dtype is torch.float64).view(shape)
+        return like.new_zeros(*shape) if zero else like.new_empty(*shape)  # quicker so than as a tuple
+    # .data, since autograd lets nobody change the outputs of a function in place that are views
+    found = _core.buffer(n, like.dtype is torch.float64).view(shape).data
     return found.zero_() if zero else found
 
 
@@ -173,15 +174,11 @@ class _Call(NamedTuple):
 
     def addresses(self, d: int, out: Tensor, gates: Maybe, saved: Maybe, last: Sequence[Maybe]) -> list[int]:
         """Of what both calls read and of what the forward call writes, in the drivers' order."""
-        column = out.data_ptr() + d * self.R * out.element_size()
-        own = _at(d, (*self.state, *last, *(self.zone or [None] * len(self.state))))
-        return [
-            *_at(0, (self.x, *self.weights[d])),
-            *_at(d, (self.drop,)),
-            column,
-            *_at(d, (gates, saved)),
-            *own,
-        ]
+        zone = self.zone or (None,) * len(self.state)
+        by_direction = self.drop, gates, saved, *self.state, *last, *zone
+        found = [*_at(0, (self.x, *self.weights[d])), *_at(d, by_direction)]
+        found.insert(OUT, out.data_ptr() + d * self.R * out.element_size())
+        return found
 
 
 @lru_cache(maxsize=32)
@@ -203,22 +200,11 @@ def _whole(tensors: Iterable[Maybe]) -> list[Any]:
 def _call(spec: Spec, g: Given) -> _Call:
     x, weights = g.x, [_whole(one) for one in g.weights]
     layout = Layout(x.shape[0], x.shape[1], spec.time_major)
-    zone = [None if z is None else (z if spec.time_major else z.transpose(1, 2)).contiguous() for z in g.zone]
-    H, state = weights[0][0].shape[0] // len(spec.cell.gates), _whole(g.state)
-    entry = compiled.entry(spec.cell, spec.isa)
-    return _Call(
-        spec,
-        g,
-        layout,
-        layout.rows(x),
-        _whole((g.drop,))[0],
-        state,
-        zone,
-        weights,
-        entry,
-        H,
-        state[0].shape[2],
-    )
+    by_row = [z if z is None or spec.time_major else z.transpose(1, 2) for z in g.zone]
+    H = weights[0][0].shape[0] // len(spec.cell.gates)
+    drop, *state = _whole((g.drop, *g.state))
+    entry, R = compiled.entry(spec.cell, spec.isa), state[0].shape[2]
+    return _Call(spec, g, layout, layout.rows(x), drop, state, _whole(by_row), weights, entry, H, R)
 
 
 def saved_per_row(spec: Spec, given: Given, H: int) -> int:
@@ -243,16 +229,16 @@ def forward(spec: Spec, given: Given, save: bool) -> Found:
         gates = _new_gates(c, zero=ragged or given.mask is not None)
     for d in range(D):
         c.run(_core.forward, d, c.addresses(d, out, gates, saved, last))
-    if gates is not None and not spec.time_major:
-        gates = gates.transpose(2, 3)
-    return Found(layout.back(out), tuple(last), gates, saved)
+    return Found(out, tuple(last), gates, saved)
 
 
 def _new_gates(c: _Call, *, zero: bool) -> Tensor:
-    cell = c.spec.cell
-    many, rows = len(cell.gates) + len(cell.states) - 1, c.layout.new(c.x, zero=False).shape
-    shape = (len(c.weights), many, *rows, c.H)
-    return new(c.x, shape, zero=zero)
+    return new(c.x, (len(c.weights), shown(c.spec.cell), *c.x.shape[:2], c.H), zero=zero)
+
+
+def shown(cell: Cell) -> int:
+    """How many gates and states a call shows, h left out."""
+    return len(cell.gates) + len(cell.states) - 1
 
 
 def backward(
@@ -264,7 +250,10 @@ def backward(
     dlast: Sequence[Maybe],
     wanted: Sequence[bool],
 ) -> list[Maybe]:
-    """The gradients of Given.flat(), in its order; None where not wanted or where there is no tensor."""
+    """The gradients of Given.flat(), in its order; None where not wanted or where there is no tensor.
+
+    out and dout are in the order of the rows, as in Found.
+    """
     c = _call(spec, given)
     layout, D, S, n, z = c.layout, len(c.weights), len(c.state), len(WEIGHTS), first_weight(spec)
     holes = given.lengths is not None or given.mask is not None
@@ -272,11 +261,10 @@ def backward(
     dstate = [torch.empty_like(s) if w else None for s, w in zip(c.state, wanted[5 : 5 + S], strict=True)]
     flat = [w for one in c.weights for w in one]
     dweights = [None if w is None or not wanted[z + i] else torch.empty_like(w) for i, w in enumerate(flat)]
-    out_rows, dout_rows = layout.rows(out), None if dout is None else layout.rows(dout)
-    dlast = _whole(dlast)
+    out, dout, *dlast = _whole((out, dout, *dlast))
     for d in range(D):
-        column = 0 if dout_rows is None else dout_rows.data_ptr() + d * c.R * c.x.element_size()
-        addresses = c.addresses(d, out_rows, None, saved, (None,) * S)
+        column = 0 if dout is None else dout.data_ptr() + d * c.R * c.x.element_size()
+        addresses = c.addresses(d, out, None, saved, (None,) * S)
         addresses += [column, *_at(0, (dx, *dweights[d * n : (d + 1) * n])), *_at(d, (*dlast, *dstate))]
         c.run(_core.backward, d, addresses)
     grads: list[Maybe] = [None] * z + dweights

@@ -18,7 +18,7 @@ from .driver import WEIGHTS, Found, Given, Layout, Maybe, Spec
 
 
 class Result(NamedTuple):
-    """As driver.Found, without what is kept for the backward call."""
+    """As driver.Found, without what is kept for the backward call, and always (T, B, ...)."""
 
     out: Tensor
     last: tuple[Tensor, ...]
@@ -38,14 +38,21 @@ class Way(Protocol):
 
 def straight(spec: Spec, given: Given) -> Result:
     """Run a call on plain tensors, differentiable where a gradient may be asked for."""
-    return _run(driver, spec, given)  # pyright: ignore[reportArgumentType]  a module is a Way too
+    return _by_time(spec, *_run(driver, spec, given))  # pyright: ignore[reportArgumentType]  a module is a Way too
 
 
 def dispatched(spec: Spec, given: Given) -> Result:
     """Run a call as the operator, on anything that PyTorch's dispatcher understands."""
     found = torch.ops.longspan.recur.default(*_said(spec), *_listed(given))
     S = len(spec.cell.states)
-    return Result(found[0], tuple(found[1 : 1 + S]), found[1 + S] if spec.gates else None)
+    return _by_time(spec, found[0], tuple(found[1 : 1 + S]), found[1 + S] if spec.gates else None)
+
+
+def _by_time(spec: Spec, out: Tensor, last: tuple[Tensor, ...], gates: Maybe) -> Result:
+    """From the order of the rows to (T, B, ...), by views of which autograd knows."""
+    if spec.time_major:
+        return Result(out, last, gates)
+    return Result(out.transpose(0, 1), last, None if gates is None else gates.transpose(2, 3))
 
 
 def needs_gradient(given: Given) -> bool:
@@ -53,12 +60,13 @@ def needs_gradient(given: Given) -> bool:
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in given.flat())
 
 
-def _run(way: Way, spec: Spec, given: Given) -> Result:
+def _run(way: Way, spec: Spec, given: Given) -> tuple[Tensor, tuple[Tensor, ...], Maybe]:
+    """Out, the final states and the gates, in the order of the rows."""
     if needs_gradient(given):
         out, *rest = _Recur.apply(way, spec, *given.flat())
         gates = rest.pop() if spec.gates else None
-        return Result(out, tuple(rest), gates)
-    return Result(*way.forward(spec, given, False)[:3])
+        return out, tuple(rest), gates
+    return way.forward(spec, given, False)[:3]
 
 
 class _Recur(torch.autograd.Function):
@@ -110,11 +118,13 @@ def _by_reference(spec: Spec, given: Given, grads: Sequence[Maybe], wanted: Sequ
 def _outputs(spec: Spec, given: Given) -> list[Tensor]:
     """What _Recur gives, by the reference."""
     found = reference.run(driver.job_of(spec, given))
-    outputs = [found.out, *found.state]
+    out, gates = found.out, None
     if found.gates is not None:
         letters = spec.cell.gates + spec.cell.states[1:]
-        outputs.append(torch.stack([found.gates[k] for k in letters], 1))
-    return outputs
+        gates = torch.stack([found.gates[k] for k in letters], 1)
+    if not spec.time_major:
+        out, gates = out.transpose(0, 1), None if gates is None else gates.transpose(2, 3)
+    return [out, *found.state, *([] if gates is None else [gates])]
 
 
 _SAID = "str cell, str isa, float[] rates, bool gates, bool time_major"
@@ -210,15 +220,12 @@ def _checked(args: Sequence[Any]) -> tuple[Spec, Given]:
 
 def _fake(*args: Any) -> list[Tensor]:
     spec, given = _understood(args)
-    x, state, weights, cell = given.x, given.state, given.weights, spec.cell
+    x, state, D = given.x, given.state, len(given.weights)
     layout = Layout(x.shape[0], x.shape[1], spec.time_major)
-    found = [layout.back(layout.new(x, len(weights) * state[0].shape[2], zero=False))]
+    found = [layout.new(x, D * state[0].shape[2], zero=False)]
     found += [s.new_empty(s.shape) for s in state]
     if spec.gates:
-        many = len(weights), len(cell.gates) + len(cell.states) - 1
-        rows = (layout.T, layout.B) if spec.time_major else (layout.B, layout.T)
-        gates = x.new_empty((*many, *rows, _hidden(spec, given)))
-        found.append(gates if spec.time_major else gates.transpose(2, 3))
+        found.append(x.new_empty((D, driver.shown(spec.cell), *found[0].shape[:2], _hidden(spec, given))))
     return found
 
 
@@ -253,8 +260,8 @@ def _autograd(keys: torch.DispatchKeySet, *args: Any) -> list[Tensor]:
     spec, given = _understood(args)
     spec = spec._replace(isa=args[1])
     if needs_gradient(given):
-        found = _run(_Dispatched, spec, given)
-        return [found.out, *found.last, *([] if found.gates is None else [found.gates])]
+        out, last, gates = _run(_Dispatched, spec, given)
+        return [out, *last, *([] if gates is None else [gates])]
     below = keys & torch._C._after_autograd_keyset
     with torch._C._AutoDispatchBelowAutograd():
         return torch.ops.longspan.recur.default.redispatch(below, *args)

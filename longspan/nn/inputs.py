@@ -138,7 +138,9 @@ def lengths_of(lengths: object, steps: int, rows: int) -> Tensor:
         raise checks.wrong("lengths", kind(), f"shape {tuple(tensor.shape)}", way_out)
     if isinstance(lengths, Tensor) and torch.compiler.is_compiling():
         inside = ((tensor >= 0) & (tensor <= steps)).all()
-        words = "lengths: expected whole numbers from 0 to the steps of the input, received others; shorten them."
+        words = (
+            "lengths: expected whole numbers from 0 to the steps of the input, received others; shorten them."
+        )
         torch.ops.aten._assert_async(inside, words)
     else:
         values = tensor.tolist() if isinstance(lengths, Tensor) else list(lengths)

@@ -97,7 +97,9 @@ class _Stack(Module):
             self._directions,
             by_layer=isinstance(self.hidden_size, tuple),
         )
-        unlike = self.bidirectional or self.proj_size or self.layer_norm or isinstance(self.hidden_size, tuple)
+        unlike = (
+            self.bidirectional or self.proj_size or self.layer_norm or isinstance(self.hidden_size, tuple)
+        )
         self._no_zoneout = None if any(self.zoneout) else self.zoneout
         self._stream = None
         if not unlike:

@@ -1,4 +1,4 @@
-"""Knows what a cell of the user's own is owed: compiled, cached, equal to the reference, and every refusal said."""
+"""Knows what a user's own cell is owed: compiled, cached, equal to the reference, every refusal said."""
 
 from __future__ import annotations
 
@@ -107,8 +107,10 @@ class TestParity:
         own = OWN[name]
         compiled.compile_cell(own, isa)
         for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
-            for options in ({}, {"bidirectional": True, "layer_norm": True}):
-                layer = nn.Recurrent(own, I, H, 2, dtype=dtype, zoneout=0.2, **options).eval()
+            for more in (False, True):
+                layer = nn.Recurrent(
+                    own, I, H, bidirectional=more, layer_norm=more, dtype=dtype, zoneout=0.2
+                ).eval()
                 x = torch.randn(T, B, I, dtype=dtype, requires_grad=True)
                 said = {
                     "lengths": torch.tensor([4, 0, 2]),
@@ -140,7 +142,7 @@ class TestParity:
         state: Any = torch.zeros(1, B, H)
         with torch.no_grad():
             for reading in x:
-                step, state = layer.step(reading, state)
+                _, state = layer.step(reading, state)
         torch.testing.assert_close(state, h)
 
     def test_names_that_mean_something_in_cpp(self) -> None:
@@ -199,21 +201,19 @@ class TestProgram:
 
 
 SCRIPT = """
-import sys, longspan as ls
+import longspan as ls
 @ls.cell(gates="n", states="h")
-def {name}(x, r, s, p):
-    return ((x.n + r.n).tanh() * {factor},)
-print(ls.compile_cell({name}, "baseline"))
+def own(x, r, s, p):
+    return ((x.n + r.n).tanh(),)
+print(ls.compile_cell(own, "baseline"))
 """
 
 
-def elsewhere(name: str, factor: float) -> subprocess.Popen[str]:
+def elsewhere() -> subprocess.Popen[str]:
     """Another process that compiles a cell."""
     path = os.pathsep.join([str(Path(ls.__file__).parents[1]), *sys.path])
-    script = SCRIPT.format(name=name, factor=factor)
-    return subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
-    )
+    command = [sys.executable, "-c", SCRIPT]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path})
 
 
 class TestCache:
@@ -223,12 +223,14 @@ class TestCache:
         assert ls.compile_cell(two) == path
 
     def test_changed_equations_make_another_file(self, empty: Path) -> None:
-        first, second = elsewhere("own", 2.0), elsewhere("own", 3.0)
-        paths = {worker.communicate()[0].strip() for worker in (first, second)}
-        assert len(paths) == 2 and {Path(p) for p in paths} == set(empty.iterdir())
+        def own(factor: float) -> Cell:
+            return Cell("own", "n", "h", lambda x, r, s, p: ((x.n + r.n).tanh() * factor,))
+
+        paths = {compiled.compile_cell(own(factor), "baseline") for factor in (2.0, 3.0, 2.0)}
+        assert len(paths) == 2 and paths == set(empty.iterdir())
 
     def test_many_may_build_at_once(self, empty: Path) -> None:
-        workers = [elsewhere("own", 2.0) for _ in range(3)]
+        workers = [elsewhere() for _ in range(2)]
         paths = {worker.communicate()[0].strip() for worker in workers}
         assert len(paths) == 1 and [str(p) for p in empty.iterdir()] == list(paths)
         assert all(worker.returncode == 0 for worker in workers)
@@ -277,7 +279,9 @@ class TestExplain:
         assert "there is no C++ compiler" in explained(two) and "apt-get install g++" in explained(two)
 
     def test_too_big(self) -> None:
-        assert "'large' is your own and has 9 states of at most 8 that a kernel can hold" in explained(large(9))
+        assert "'large' is your own and has 9 states of at most 8 that a kernel can hold" in explained(
+            large(9)
+        )
 
     def test_damaged_file(self, empty: Path) -> None:
         path = compiled._path(two, compiled.WIDEST)
@@ -339,7 +343,9 @@ class TestRefusals:
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
 
     def test_not_a_cell_of_ones_own(self) -> None:
-        with pytest.raises(ValueError, match=r"^cell: expected a cell of your own, received the built-in lstm; "):
+        with pytest.raises(
+            ValueError, match=r"^cell: expected a cell of your own, received the built-in lstm; "
+        ):
             ls.compile_cell(CELLS["lstm"])
         with pytest.raises(TypeError, match=r"^cell: expected a cell of your own, received function; "):
             ls.compile_cell(two.step)  # pyright: ignore[reportArgumentType]
@@ -348,7 +354,9 @@ class TestRefusals:
 
     def test_no_compiler(self, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         without_compiler(monkeypatch)
-        words = r"^compile_cell: expected a C\+\+17 compiler to compile 'two', found none; install g\+\+ .* in \$CXX\.$"
+        words = (
+            r"^compile_cell: expected a C\+\+17 compiler to compile 'two', found none; install g\+\+ .* \$CXX"
+        )
         with pytest.raises(RuntimeError, match=words):
             ls.compile_cell(two)
         nn.Recurrent(two, I, H)(torch.randn(T, B, I))
@@ -356,9 +364,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("body", "words"),
         [
-            ("exit 3", "could not compile 'two': it ended with status 3 and no word"),
-            ("echo cell.cpp: fatal error: disk full >&2; exit 1", "could not compile 'two': .*error: disk full"),
-            ("exit 0", "could not compile 'two': it gave no file"),
+            ("exit 3", "could not compile 'two': it ended with status 3, no file and no word"),
+            (
+                "echo cell.cpp: fatal error: disk full >&2; exit 1",
+                "could not compile 'two': .*error: disk full",
+            ),
+            ("exit 0", "could not compile 'two': it ended with status 0, no file and no word"),
         ],
     )
     def test_broken_compiler(
@@ -384,7 +395,7 @@ class TestRefusals:
         (tmp_path / "file").touch()
         monkeypatch.setenv("LONGSPAN_CACHE", str(tmp_path / "file" / "cache"))
         forget()
-        words = r"^compile_cell: expected a folder to keep compiled cells in, received .*cache \(Not a directory\); "
+        words = r"^compile_cell: expected a folder .*, received .*cache \(Not a directory\); name another"
         with pytest.raises(RuntimeError, match=words):
             ls.compile_cell(two)
         nn.Recurrent(two, I, H)(torch.randn(T, B, I))

@@ -6,17 +6,19 @@ import copy
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._inductor import config
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.export import Dim
 from torch.func import functional_call, grad, hessian, jacrev, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.jit._trace import TracerWarning
 from torch.utils import _pytree
 from torch.utils.checkpoint import checkpoint
 
@@ -58,7 +60,7 @@ def by_reference(function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
 
-def training(run: Callable[..., Any], leaves: list[Tensor], *args: Any, **kwargs: Any) -> list[Tensor]:
+def training(run: Callable[..., Any], leaves: Sequence[Tensor], *args: Any, **kwargs: Any) -> list[Tensor]:
     """The outputs of a run, and the gradients of an uneven sum of them."""
     torch.manual_seed(5)
     outputs = flat(run(*args, **kwargs))
@@ -156,7 +158,7 @@ class TestCompile:
     def test_inductor(self) -> None:
         layer = torch.nn.Sequential(nn.LSTM(I, H, batch_first=True), First(), torch.nn.Linear(H, 2))
         x = torch.randn(B, T, I, requires_grad=True)
-        with torch._inductor.config.patch(cpp_cache_precompile_headers=False):
+        with config.patch(cpp_cache_precompile_headers=False):
             run = torch.compile(layer, fullgraph=True)
             leaves = [x, *layer.parameters()]
             found, wanted = training(run, leaves, x), training(layer, leaves, x)
@@ -350,7 +352,7 @@ class TestTransforms:
         self.agrees(jacrev(lambda y: layer(y)[0].sum(0)), x[:2])
 
     def test_forward_mode(self, layer: nn.LSTM, x: Tensor) -> None:
-        def tangent(x: Tensor) -> Tensor:
+        def tangent(x: Tensor) -> Any:
             with torch.autograd.forward_ad.dual_level():
                 dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
                 return torch.autograd.forward_ad.unpack_dual(layer(dual)[0]).tangent
@@ -370,8 +372,8 @@ class TestTransforms:
         assert "cpu runs it" in plain and "under torch.func, in forward-mode" in plain
 
     def test_trace(self, layer: nn.LSTM, x: Tensor) -> None:
-        with pytest.warns(torch.jit.TracerWarning):
-            traced = torch.jit.trace(layer, (x,))
+        with pytest.warns(TracerWarning):
+            traced: Any = torch.jit.trace(layer, (x,))
         y = torch.randn_like(x)
         close(traced(y), by_reference(layer, y))
 
@@ -404,12 +406,22 @@ class TestAutograd:
         same(grads, [x.grad, *(p.grad for p in layer.parameters())])
         same(found, wanted[0])
 
-    def test_outputs_changed_in_place_are_noticed(self) -> None:
-        layer, x = nn.LSTM(I, H), torch.randn(T, B, I)
-        out, _ = layer(x)
-        out.mul_(2)
+    @pytest.mark.parametrize("rows", [B, 512])
+    @pytest.mark.parametrize("batch_first", [True, False])
+    def test_outputs_changed_in_place(self, batch_first: bool, rows: int) -> None:
+        """As torch.nn.LSTM: autograd notices; who asks for no gradient through them may do it."""
+        layer = nn.LSTM(I, 32, batch_first=batch_first)
+        x = torch.randn(rows, 8, I) if batch_first else torch.randn(8, rows, I)
+        wanted = torch.autograd.grad(2 * layer(x)[1][0].sum(), list(layer.parameters()))
+        h = layer(x)[1][0].mul_(2)
+        same(torch.autograd.grad(h.sum(), list(layer.parameters())), wanted)
+        out = layer(x)[0].mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             out.sum().backward()
+        with torch.no_grad():
+            out, _ = layer(x)
+            before = out.clone()
+            same(out.mul_(2), before * 2)
 
     def test_backward_twice(self) -> None:
         layer, x = nn.LSTM(I, H), torch.randn(T, B, I)
@@ -432,18 +444,18 @@ class Wrapped(Tensor):
     """A tensor of another kind, which keeps a list of the operators that it meets."""
 
     seen: list[str] = []  # noqa: RUF012
-    inner: Tensor
+    held: Tensor
 
     @staticmethod
-    def __new__(cls, inner: Tensor) -> Wrapped:
-        made = Tensor._make_wrapper_subclass(cls, inner.shape, strides=inner.stride(), dtype=inner.dtype)
-        made.inner = inner
+    def __new__(cls, held: Tensor) -> Wrapped:
+        made = Tensor._make_wrapper_subclass(cls, held.shape, strides=held.stride(), dtype=held.dtype)
+        made.held = held
         return made
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         cls.seen.append(str(func))
-        args, kwargs = _pytree.tree_map_only(Wrapped, lambda t: t.inner, (args, kwargs or {}))
+        args, kwargs = _pytree.tree_map_only(Wrapped, lambda t: t.held, (args, kwargs or {}))
         return _pytree.tree_map_only(Tensor, Wrapped, func(*args, **kwargs))
 
 
@@ -462,7 +474,7 @@ class TestOtherTensors:
         with torch.no_grad():
             found = layer(Wrapped(x))[0]
         assert "longspan.recur.default" in Wrapped.seen
-        same(found.inner, layer(x)[0])
+        same(found.held, layer(x)[0])
 
     def test_make_fx(self) -> None:
         layer, x, y = nn.LSTM(I, H), torch.randn(T, B, I), torch.randn(T, B, I)

@@ -226,7 +226,8 @@ def test_equals_reference(cell: str, options: dict[str, Any], H: int, dtype: tor
 @pytest.mark.parametrize("options", PROJECTED, ids=label)
 @pytest.mark.parametrize("cell", PROJECTABLE)
 def test_equals_reference_projected(cell: str, options: dict[str, Any], H: int, dtype: torch.dtype) -> None:
-    equal_on_all(Case(cell, H, dtype=dtype, **options | {"proj": max(1, int(H * options["proj"]))}))
+    case = Case(cell, H, dtype=dtype, **options)
+    equal_on_all(dataclasses.replace(case, proj=max(1, int(H * case.proj))))
 
 
 @both_dtypes

@@ -1,0 +1,254 @@
+"""Knows how to choose between networks: the same data, budget and seeds, and how sure the choice is."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+
+from longspan import checks
+from longspan.training.callbacks import Callback
+
+
+class Learns(Protocol):
+    """What is compared: a compiled Sequential, or anything with these verbs of it."""
+
+    stop_training: bool
+
+    def fit(self, x: Any, y: Any, **options: Any) -> Any: ...
+    def evaluate(self, x: Any, y: Any, **options: Any) -> Any: ...
+    def count_params(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one of the networks came to.
+
+    Args:
+        name: as it was given to `build`.
+        errors: on the rows held out, one a seed.
+        seconds: of fitting, the mean over seeds.
+        parameters: numbers that are learned.
+    """
+
+    name: str
+    errors: tuple[float, ...]
+    seconds: float
+    parameters: int
+
+    @property
+    def error(self) -> float:
+        """The mean over seeds."""
+        return statistics.fmean(self.errors)
+
+    @property
+    def spread(self) -> float:
+        """The standard deviation over seeds, 0 for one."""
+        return statistics.stdev(self.errors) if len(self.errors) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The networks, best first, and what can be said of them; prints as a table.
+
+    Args:
+        metric: what the errors are.
+        entries: best first.
+        verdict: which is best, by how much, and how sure that is, in words.
+    """
+
+    metric: str
+    entries: tuple[Entry, ...]
+    verdict: str
+
+    @property
+    def best(self) -> str:
+        """The name of the network with the lowest mean error."""
+        return self.entries[0].name
+
+    def __str__(self) -> str:
+        heads = ("", self.metric, "± over seeds", "seconds", "parameters")
+        rows = [
+            (one.name, f"{one.error:.4g}", f"{one.spread:.2g}", f"{one.seconds:.2f}", f"{one.parameters:,}")
+            for one in self.entries
+        ]
+        widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
+        lines = [
+            "  ".join(
+                [
+                    row[0].ljust(widths[0]),
+                    *(word.rjust(w) for word, w in zip(row[1:], widths[1:], strict=True)),
+                ]
+            )
+            for row in (heads, *rows)
+        ]
+        return "\n".join([*lines, "", self.verdict])
+
+    __repr__ = __str__
+
+
+def compare(
+    build: Callable[[str], Learns],
+    names: Sequence[str],
+    data: tuple[Any, Any],
+    *,
+    validation_data: tuple[Any, Any] | None = None,
+    validation_split: float = 0.2,
+    epochs: int = 10,
+    seconds: float | None = None,
+    batch_size: int = 32,
+    seeds: int | Sequence[int] = 5,
+    metric: str = "loss",
+    verbose: int = 0,
+) -> Comparison:
+    """Fit each network on the same rows with the same budget from several seeds, and compare their errors.
+
+    Args:
+        build: name -> a new, compiled model; called once a name and seed.
+        names: the networks to compare, such as ["LSTM", "GRU", "RNN"].
+        data: (x, y), rows first.
+        validation_data: (x, y) to measure errors on; None holds out the last rows of data.
+        validation_split: the share of rows to hold out.
+        epochs: passes over the data, for every network alike.
+        seconds: stop each fit after the epoch in which so much time is used up; None for no limit.
+        batch_size: rows a step.
+        seeds: their number (0, 1, …) or the seeds themselves; they decide the first weights and the order.
+        metric: what is compared, "loss" or a metric that `build` compiled; lower is better.
+        verbose: 1 prints a line a fit.
+
+    Returns:
+        A Comparison: print it, or read `.entries` and `.verdict`.
+
+    Raises:
+        ValueError: there is nothing to compare, or the metric is unknown.
+
+    >>> from longspan import layers, models
+    >>> def build(kind):
+    ...     row = [getattr(layers, kind)(4), layers.Dense(1)]
+    ...     model = models.Sequential(row)
+    ...     model.compile("adam", "mse")
+    ...     return model
+    >>> x = torch.randn(20, 5, 1)
+    >>> found = compare(build, ["LSTM", "GRU"], (x, x.sum(1)), epochs=1, seeds=2)
+    >>> sorted(one.name for one in found.entries)
+    ['GRU', 'LSTM']
+    """
+    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not names or not chosen:
+        raise checks.wrong("names" if not names else "seeds", "at least one", "none", "give some")
+    training, held_out = _parted(data, validation_data, validation_split)
+    found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
+    for seed in chosen:  # one after the other, so that a busy machine is unkind to all alike
+        for name in names:
+            torch.manual_seed(seed)
+            outcome = _fitted(build(name), training, held_out, epochs, seconds, batch_size, metric)
+            found[name].append(outcome)
+            if verbose:
+                print(f"{name}, seed {seed}: {metric} {outcome[0]:.4g} after {outcome[1]:.2f} s")
+    entries = sorted(
+        (
+            Entry(name, tuple(r[0] for r in runs), statistics.fmean(r[1] for r in runs), runs[0][2])
+            for name, runs in found.items()
+        ),
+        key=lambda one: (math.isnan(one.error), one.error),
+    )
+    return Comparison(metric, tuple(entries), _verdict(entries, metric))
+
+
+def _parted(data: tuple[Any, Any], validation: Any, share: float) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise checks.wrong_type("data", "a pair (x, y)", data, "pass both in a tuple")
+    x, y = data
+    if validation is not None:
+        return (x, y), validation
+    rows = len(x)
+    at = int(rows * (1.0 - checks.rate("validation_split", share, below_one=True)))
+    if not 0 < at < rows:
+        way_out = "change it, or pass validation_data"
+        raise checks.wrong(
+            "validation_split", f"a share that leaves rows on both sides of {rows}", share, way_out
+        )
+    return (x[:at], y[:at]), (x[at:], y[at:])
+
+
+class _Until(Callback):
+    """Stops training at the end of the epoch in which the time is used up."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._began = perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if perf_counter() - self._began >= self._seconds:
+            self.model.stop_training = True
+
+
+def _fitted(
+    model: Learns,
+    training: tuple[Any, Any],
+    held_out: tuple[Any, Any],
+    epochs: int,
+    seconds: float | None,
+    batch_size: int,
+    metric: str,
+) -> tuple[float, float, int]:
+    """The error on the rows held out, the seconds of fitting, the number of parameters."""
+    callbacks = [] if seconds is None else [_Until(seconds)]
+    began = perf_counter()
+    model.fit(*training, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=callbacks)
+    took = perf_counter() - began
+    logs = model.evaluate(*held_out, batch_size=max(batch_size, 256), verbose=0, return_dict=True)
+    return float(logs[checks.one_of("metric", metric, logs)]), took, model.count_params()
+
+
+# Student's t that 2.5 % lie above, for 1 to 30 degrees of freedom; beyond, the normal distribution's.
+# fmt: off
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)
+# fmt: on
+
+
+def interval(differences: Sequence[float]) -> tuple[float, float]:
+    """Where the mean of paired differences lies with 95 % confidence, by Student's t.
+
+    >>> low, high = interval([1.0, 2.0, 3.0])
+    >>> round(low, 2), round(high, 2)
+    (-0.48, 4.48)
+    """
+    count = len(differences)
+    mean = statistics.fmean(differences)
+    t = _T[count - 2] if count - 2 < len(_T) else 1.96
+    half = t * statistics.stdev(differences) / math.sqrt(count)
+    return mean - half, mean + half
+
+
+def _verdict(entries: Sequence[Entry], metric: str) -> str:
+    best, *others = entries
+    said = f"{best.name} has the lowest mean {metric}, {best.error:.4g}."
+    if not others:
+        return said
+    if len(best.errors) < 2:
+        return f"{said} One seed cannot say how sure that is: give several."
+    sentences = [_against(best, other) for other in others]
+    return " ".join([said, *sentences, "The intervals tell of seeds, not of other data."])
+
+
+def _against(best: Entry, other: Entry) -> str:
+    """The difference to one of the others, seed by seed, and whether it may be chance."""
+    pairs = [theirs - ours for ours, theirs in zip(best.errors, other.errors, strict=True)]
+    low, high = interval(pairs)
+    share = f"{statistics.fmean(pairs):.3g} more (95 % interval {low:.3g} to {high:.3g}, {len(pairs)} seeds)"
+    if low > 0:
+        return f"{other.name} has {share}: a real difference."
+    cheaper = best.name if best.seconds <= other.seconds else other.name
+    return f"{other.name} has {share}: too close to call, and {cheaper} is the quicker to fit."

@@ -1,0 +1,24 @@
+"""Knows the public names of preparation: tensors, batches, windows, scaling and text."""
+
+from .arrays import Tensors, as_tensors
+from .batches import Batch, Batches, Spans
+from .scale import Scaler
+from .series import pad, train_test_split, windows
+from .text import BPE, Characters, Tokenizer, Words, tokenizer
+
+__all__ = [
+    "BPE",
+    "Batch",
+    "Batches",
+    "Characters",
+    "Scaler",
+    "Spans",
+    "Tensors",
+    "Tokenizer",
+    "Words",
+    "as_tensors",
+    "pad",
+    "tokenizer",
+    "train_test_split",
+    "windows",
+]

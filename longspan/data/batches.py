@@ -1,0 +1,230 @@
+"""Knows how tensors are dealt out to a network: batches, their order, spans of time with carried state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from longspan import checks
+
+from .arrays import as_tensors
+
+_BLOCK = 1 << 24  # bytes that are put in the shuffled order at once, so that a batch is a view into them
+_VIEWS = 1024  # batches that are cut at once
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a network sees at one step of training.
+
+    x and y: as the network and the loss take them, rows first (B, ...); lengths: (B,) int64, the real steps
+    of each row where rows are padded; mask: (B, T) bool, False where a step does not count; weight: (B,) or
+    (B, T), how much a row or step counts in the loss; carry: whether row b goes on where row b of the batch
+    before ended, so that the network's state is handed on.
+    """
+
+    x: Any
+    y: Any = None
+    lengths: Tensor | None = None
+    mask: Tensor | None = None
+    weight: Tensor | None = None
+    carry: bool = False
+
+
+def rows_of(batch: Batch) -> int:
+    """B, the number of rows."""
+    return _leaves(batch.x)[0].shape[0]
+
+
+def as_batch(item: Any) -> Batch:
+    """A Batch out of what a DataLoader gives: a Batch, x, (x,), (x, y) or (x, y, weight)."""
+    if isinstance(item, Batch):
+        return item
+    if not isinstance(item, (tuple, list)):
+        return Batch(item)
+    if not 1 <= len(item) <= 3:
+        expected = "x, (x, y) or (x, y, weight)"
+        raise checks.wrong(
+            "batch", expected, f"{len(item)} values", "give longspan.data.Batch objects instead"
+        )
+    x, y, weight = (*item, None, None)[:3]
+    return Batch(x, y, weight=weight)
+
+
+class Batches:
+    """Rows dealt out in batches, in order or shuffled anew every time it is iterated.
+
+    Args:
+        x: (N, ...) numbers as `as_tensors` takes them, a ragged list (padded, with lengths) among them; a
+            tuple of such for a network with several inputs; or a DataLoader, which then decides everything.
+        y: like x, or None.
+        batch_size: B, rows a batch; the last one may be smaller.
+        shuffle: a new order every epoch.
+        weight: (N,) or (N, T), how much each row or step counts in the loss.
+        lengths: (N,) whole numbers, the real steps of each row of x; found by itself for a ragged list.
+        mask: (N, T) bool, False where a step does not count.
+        seed: of the order; None draws one from torch's own generator, so `torch.manual_seed` decides.
+
+    Raises:
+        ValueError, TypeError: data are empty, not numeric, not finite, or differ in rows; one sentence.
+
+    >>> batches = Batches([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], [0, 1, 0], batch_size=2)
+    >>> [batch.y.tolist() for batch in batches], len(batches)
+    ([[0, 1], [0]], 2)
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        weight: Any = None,
+        lengths: Any = None,
+        mask: Any = None,
+        seed: int | None = None,
+    ) -> None:
+        self.batch_size = checks.whole("batch_size", batch_size, 1, "give the number of rows a step")
+        self.shuffle = checks.flag("shuffle", shuffle)
+        self._loader: DataLoader[Any] | None = None
+        self._generator = torch.Generator()
+        if isinstance(x, DataLoader):
+            self._take_loader(x, y=y, weight=weight, lengths=lengths, mask=mask)
+            return
+        if shuffle:
+            self._generator.manual_seed(int(torch.randint(2**31, ())) if seed is None else seed)
+        self._x, found = _column(x, "x")
+        self._y = None if y is None else _column(y, "y")[0]
+        self._lengths = found if lengths is None else as_tensors(lengths, "lengths").values
+        self._mask = None if mask is None else _checked_mask(mask)
+        self._weight = None if weight is None else as_tensors(weight, "weight").values
+        self._columns = [self._x, self._y, self._lengths, self._mask, self._weight]
+        self.rows = _leaves(self._x)[0].shape[0]
+        _check_rows(self.rows, self._columns)
+
+    def _take_loader(self, loader: DataLoader[Any], **others: object) -> None:
+        given = [name for name, value in others.items() if value is not None]
+        if given:
+            expected = "None beside a DataLoader, which gives everything itself"
+            raise checks.wrong(given[0], expected, "a value", "let its data set give (x, y, weight)")
+        self._loader = loader
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self._loader) if self._loader is not None else -(-self.rows // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._loader is not None:
+            yield from map(as_batch, self._loader)
+            return
+        order = torch.randperm(self.rows, generator=self._generator) if self.shuffle else None
+        columns, size = self._columns, self._block()
+        for start in range(0, self.rows, size):
+            take = _taker(order, start, min(start + size, self.rows))
+            for parts in zip(*(_dealt(column, take, self.batch_size) for column in columns), strict=False):
+                yield Batch(*parts)
+
+    def _block(self) -> int:
+        """Rows that are put in order at once: whole batches, as many as _BLOCK and _VIEWS let."""
+        width = sum(leaf.nbytes for column in self._columns for leaf in _leaves(column)) // self.rows or 1
+        return self.batch_size * max(1, min(_VIEWS, _BLOCK // (width * self.batch_size)))
+
+    def state(self) -> Tensor:
+        """What decides the order of the next epoch: hand it to `restore` to deal it out again."""
+        generator = self._generator if self._loader is None else self._loader.generator
+        return (generator or self._generator).get_state()
+
+    def restore(self, state: Tensor) -> None:
+        """Go back to where `state` was taken."""
+        generator = self._generator if self._loader is None else self._loader.generator
+        (generator or self._generator).set_state(state)
+
+
+class Spans:
+    """Long sequences cut in time, for truncated back-propagation: all but the first span carry the state.
+
+    Args:
+        x: (B, T, ...), every row one long sequence.
+        y: (B, T, ...), an answer for every step; None for none.
+        span: steps a batch, through which gradients flow; the last one may be shorter.
+
+    >>> [(batch.x.shape[1], batch.carry) for batch in Spans(torch.zeros(2, 5, 1), span=2)]
+    [(2, False), (2, True), (1, True)]
+    """
+
+    def __init__(self, x: Any, y: Any = None, *, span: int) -> None:
+        self.span = checks.whole("span", span, 1, "give the number of steps that gradients flow through")
+        self.x = as_tensors(x, "x").values
+        self.y = None if y is None else as_tensors(y, "y").values
+        if self.x.dim() < 2:
+            raise checks.wrong("x", "shape (B, T, ...)", tuple(self.x.shape), "add a dimension for the rows")
+        if self.y is not None and self.y.shape[:2] != self.x.shape[:2]:
+            expected = f"an answer for each of {tuple(self.x.shape[:2])} (B, T) steps"
+            raise checks.wrong("y", expected, f"shape {tuple(self.y.shape)}", "give one for every step")
+
+    def __len__(self) -> int:
+        """Spans an epoch."""
+        return -(-self.x.shape[1] // self.span)
+
+    def __iter__(self) -> Iterator[Batch]:
+        xs = self.x.split(self.span, 1)
+        ys: Iterable[Tensor | None] = repeat(None) if self.y is None else self.y.split(self.span, 1)
+        for place, (x, y) in enumerate(zip(xs, ys, strict=False)):
+            yield Batch(x, y, carry=place > 0)
+
+
+def _column(data: Any, name: str) -> tuple[Any, Tensor | None]:
+    """Tensors of one input or of a tuple of them, and the lengths of the first that was ragged."""
+    if not isinstance(data, tuple):
+        return as_tensors(data, name)
+    if not data:
+        raise checks.wrong(name, "at least one input", "an empty tuple", "leave the tuple out")
+    parts = [as_tensors(part, f"{name}[{place}]") for place, part in enumerate(data)]
+    lengths = [part.lengths for part in parts if part.lengths is not None]
+    return tuple(part.values for part in parts), lengths[0] if lengths else None
+
+
+def _checked_mask(mask: Any) -> Tensor:
+    values = as_tensors(mask, "mask").values.bool()
+    if not values.any():
+        raise checks.wrong(
+            "mask", "at least one step that counts", "False everywhere", "True marks real steps"
+        )
+    return values
+
+
+def _leaves(column: Any) -> tuple[Tensor, ...]:
+    if column is None:
+        return ()
+    return column if isinstance(column, tuple) else (column,)
+
+
+def _check_rows(rows: int, columns: list[Any]) -> None:
+    for name, column in zip(("x", "y", "lengths", "mask", "weight"), columns, strict=True):
+        for leaf in _leaves(column):
+            if leaf.shape[0] != rows:
+                raise checks.wrong(name, f"{rows} rows like x", leaf.shape[0], "give one for every row")
+
+
+def _taker(order: Tensor | None, start: int, end: int) -> Callable[[Tensor], Tensor]:
+    """What gives rows start to end of a column, in the shuffled order if there is one."""
+    if order is None:
+        return lambda column: column[start:end]
+    places = order[start:end]
+    return lambda column: column.index_select(0, places)
+
+
+def _dealt(column: Any, take: Callable[[Tensor], Tensor], size: int) -> Iterable[Any]:
+    """One block of a column in batches; views, since one gather a block is cheaper than one a batch."""
+    if column is None:
+        return repeat(None)
+    if isinstance(column, tuple):
+        return zip(*(take(leaf).split(size) for leaf in column), strict=True)
+    return take(column).split(size)

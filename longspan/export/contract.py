@@ -1,0 +1,50 @@
+"""Knows what interchange asks of a model and of a layer: what Keras would say of them, and their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+# {"class_name": …, "config": …}, JSON values in Keras' words.
+Described = Mapping[str, Any]
+
+
+class SlotLike(Protocol):
+    """One weight as Keras has it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class LayerLike(Protocol):
+    """A layer of longspan.layers."""
+
+    name: str
+
+    def all_slots(self) -> Sequence[SlotLike]: ...
+    def get_weights(self) -> list[np.ndarray]: ...
+    def state_dict(self) -> dict[str, Tensor]: ...
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...
+
+
+class ModelLike(Protocol):
+    """A built Sequential."""
+
+    name: str
+    built: bool
+
+    @property
+    def layers(self) -> Sequence[Any]: ...
+    @property
+    def input_shape(self) -> Any: ...
+    def get_config(self) -> dict[str, Any]: ...
+    def get_weights(self) -> list[np.ndarray]: ...
+    def reads_codes(self) -> bool: ...
+
+
+def described_layers(model: ModelLike) -> list[Described]:
+    """What every layer but the Input was made with, in order."""
+    return [layer for layer in model.get_config()["layers"] if layer["class_name"] != "InputLayer"]

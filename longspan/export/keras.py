@@ -1,0 +1,305 @@
+"""Knows where in Keras' files (.keras, .weights.h5, .h5) each layer's weights lie, and in which order."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from longspan import checks
+from longspan.data.extras import need
+
+from .contract import Described, ModelLike, described_layers
+
+OVER_TIME = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM2D")
+_DAMAGE = (OSError, KeyError, ValueError, zipfile.BadZipFile, RuntimeError)
+
+
+@dataclass(frozen=True)
+class KerasFile:
+    """What a file of Keras holds.
+
+    Args:
+        config: the Sequential's config, None in a file of weights alone.
+        shape: (None, …) of the input, None where the file does not say.
+        weights: in Keras' order where the file says it, else by path inside the file.
+    """
+
+    config: dict[str, Any] | None
+    shape: tuple[int | None, ...] | None
+    weights: list[np.ndarray] | dict[str, np.ndarray]
+
+    def ordered(self, layers: Sequence[Described]) -> list[np.ndarray]:
+        """The weights in Keras' order for a model of these layers.
+
+        Raises:
+            ValueError: the file has none for one of the layers.
+        """
+        if isinstance(self.weights, list):
+            return self.weights
+        return [array for folder in folders(layers) for array in _variables(self.weights, folder)]
+
+
+def folders(layers: Sequence[Described]) -> list[str]:
+    """Where in a Keras 3 file the weights of each layer lie, in the order of `get_weights`.
+
+    >>> folders([{"class_name": "LSTM", "config": {}}, {"class_name": "Dense", "config": {}}])
+    ['layers/lstm/cell/', 'layers/dense/']
+    """
+    names = _container([layer["class_name"] for layer in layers])
+    pairs = zip(names, layers, strict=True)
+    return [f"layers/{name}/{place}" for name, layer in pairs for place in _places(layer)]
+
+
+def _container(kinds: Sequence[str]) -> list[str]:
+    """Keras' names for things in a list: by class, numbered where there are several."""
+    seen: Counter[str] = Counter()
+    names = []
+    for kind in kinds:
+        stem = _snake(kind)
+        names.append(f"{stem}_{seen[stem]}" if seen[stem] else stem)
+        seen[stem] += 1
+    return names
+
+
+def _snake(name: str) -> str:
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+def _places(layer: Described) -> list[str]:
+    """Where inside its folder a layer's variables lie."""
+    kind, config = layer["class_name"], layer["config"]
+    if kind in OVER_TIME:
+        return ["cell/"]
+    if kind == "Bidirectional":
+        inner = _places(config["layer"])
+        return [f"{way}_layer/{place}" for way in ("forward", "backward") for place in inner]
+    if kind == "TimeDistributed":
+        return [f"layer/{place}" for place in _places(config["layer"])]
+    if kind == "RNN":
+        cells = _cells(config["cell"])
+        if cells is None:
+            return ["cell/"]
+        return [f"cell/cells/{name}/" for name in _container([cell["class_name"] for cell in cells])]
+    return [""]
+
+
+def _cells(cell: Any) -> Sequence[Described] | None:
+    """The cells on top of each other, None for a single one."""
+    if isinstance(cell, Mapping) and cell["class_name"] == "StackedRNNCells":
+        return cell["config"]["cells"]
+    return cell if isinstance(cell, list) else None
+
+
+def _variables(weights: Mapping[str, np.ndarray], folder: str) -> list[np.ndarray]:
+    found = {name: array for name, array in weights.items() if name.startswith(f"{folder}vars/")}
+    return [found[name] for name in sorted(found, key=lambda name: int(name.rpartition("/")[2]))]
+
+
+def read_keras(path: str | os.PathLike[str]) -> KerasFile:
+    """A .keras, .weights.h5 or .h5 file that Keras wrote. Needs h5py.
+
+    Raises:
+        ImportError: h5py is not installed.
+        FileNotFoundError: there is no such file.
+        ValueError: it is truncated or damaged, or its model is no Sequential.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(
+            checks.sentence(f"file {path}", "a file of Keras", "nothing", "check the path")
+        )
+    h5py = need("h5py", "keras", "a file of Keras")
+    try:
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                said = json.loads(archive.read("config.json"))
+                weights = io.BytesIO(archive.read("model.weights.h5"))
+            _check_kind(path, said)
+            with h5py.File(weights, "r") as opened:
+                return KerasFile(said["config"], _shape(said), _arrays(opened))
+        with h5py.File(file, "r") as opened:
+            return _read_h5(path, opened)
+    except _DAMAGE as error:
+        if isinstance(error, _NotSequential):
+            raise
+        received = f"a truncated, damaged or foreign file ({str(error).splitlines()[0].rstrip('.')})"
+        way_out = "copy it again, or save it again in Keras"
+        raise checks.wrong(f"file {path}", "a whole file of Keras", received, way_out) from error
+
+
+class _NotSequential(ValueError):
+    """The file is whole, but holds another kind of model."""
+
+
+def _check_kind(path: Any, said: Mapping[str, Any]) -> None:
+    if said["class_name"] != "Sequential":
+        received, way_out = (
+            f"a {said['class_name']} model",
+            "save its weights, and load them into a Sequential",
+        )
+        raise _NotSequential(checks.sentence(f"file {path}", "a Sequential", received, way_out))
+
+
+def _read_h5(path: Any, opened: Any) -> KerasFile:
+    """Keras 3's weights, or the older layout that names every layer and weight in order."""
+    if "layers" in opened:
+        return KerasFile(None, None, _arrays(opened))
+    group = opened.get("model_weights", opened)
+    weights = [
+        np.asarray(group[_text(layer)][_text(name)])
+        for layer in group.attrs["layer_names"]
+        for name in group[_text(layer)].attrs["weight_names"]
+    ]
+    if "model_config" not in opened.attrs:
+        return KerasFile(None, None, weights)
+    said = json.loads(_text(opened.attrs["model_config"]))
+    _check_kind(path, said)
+    config = said["config"] if isinstance(said["config"], dict) else {"name": None, "layers": said["config"]}
+    return KerasFile(config, _shape({"config": config}), weights)
+
+
+def _text(word: Any) -> str:
+    return word.decode() if isinstance(word, bytes) else str(word)
+
+
+def _arrays(opened: Any) -> dict[str, np.ndarray]:
+    """Every array of an HDF5 file by its path."""
+    h5py = need("h5py", "keras", "a file of Keras")
+    found: dict[str, np.ndarray] = {}
+
+    def keep(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = np.asarray(item)
+
+    opened.visititems(keep)
+    return found
+
+
+def _shape(said: Mapping[str, Any]) -> tuple[int | None, ...] | None:
+    """The input's shape as the build config or the first layer says."""
+    if "input_shape" in said.get("build_config", {}):
+        return tuple(said["build_config"]["input_shape"])
+    first = said["config"]["layers"][0]["config"]
+    shape = first.get("batch_shape") or first.get("batch_input_shape")
+    return tuple(shape) if shape else None
+
+
+def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
+    """Write a built Sequential as a file that Keras loads. Needs h5py.
+
+    Args:
+        model: a Sequential whose layers Keras has too.
+        path: ending in ".keras" for the whole model (keras.models.load_model), or in ".weights.h5" for the
+            weights of a Keras model with the same layers (load_weights).
+
+    Raises:
+        ImportError: h5py is not installed.
+        ValueError: the suffix is another, the model is not built, or Keras has no such layer.
+    """
+    h5py, file = need("h5py", "keras", "a file of Keras"), Path(path)
+    if not model.built:
+        raise checks.wrong("model", "one that is built", "one without weights", "call build or fit first")
+    if not file.name.endswith((".keras", ".weights.h5")):
+        way_out = "'model.keras' holds all of it"
+        raise checks.wrong("path", "a name that ends in .keras or .weights.h5", file.name, way_out)
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as opened:
+        _write_weights(opened, model)
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        if file.name.endswith(".keras"):
+            with zipfile.ZipFile(beside, "w") as archive:
+                archive.writestr("metadata.json", json.dumps({"keras_version": "3.0.0", "date_saved": ""}))
+                archive.writestr("config.json", json.dumps(_said(model)))
+                archive.writestr("model.weights.h5", weights.getvalue())
+        else:
+            beside.write_bytes(weights.getvalue())
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_weights(opened: Any, model: ModelLike) -> None:
+    described = described_layers(model)
+    for kind, layer in zip(described, model.layers, strict=True):
+        _check_known(kind)
+        places, arrays = folders_of(described, kind), layer.get_weights()
+        share = len(arrays) // len(places)
+        for i, folder in enumerate(places):
+            group = opened.create_group(f"{folder}vars")
+            own = arrays[i * share : (i + 1) * share]
+            for number, array in enumerate(own):
+                group.create_dataset(str(number), data=array)
+
+
+def folders_of(layers: Sequence[Described], one: Described) -> list[str]:
+    """The folders of one of the layers."""
+    names = _container([layer["class_name"] for layer in layers])
+    place = next(i for i, layer in enumerate(layers) if layer is one)
+    return [f"layers/{names[place]}/{inside}" for inside in _places(one)]
+
+
+def _check_known(layer: Described) -> None:
+    cell = layer["config"].get("cell")
+    own = isinstance(cell, str) or (isinstance(cell, Mapping) and cell["class_name"] == "Cell")
+    if own:
+        name = layer["config"]["name"]
+        way_out = "export to ONNX instead"
+        raise checks.wrong(f"layer {name}", "a cell that Keras has", f"the cell {cell!r}", way_out)
+
+
+def _said(model: ModelLike) -> dict[str, Any]:
+    """The model in the words of Keras' config.json."""
+    kind = "int32" if model.reads_codes() else "float32"
+    config = {"batch_shape": list(model.input_shape), "dtype": kind, "name": "input_layer"}
+    layers = [
+        {"module": "keras.layers", "class_name": "InputLayer", "config": config, "registered_name": None}
+    ]
+    layers += [_wrapped(layer) for layer in described_layers(model)]
+    return {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": {"name": model.name, "trainable": True, "layers": layers},
+        "registered_name": None,
+        "build_config": {"input_shape": list(model.input_shape)},
+    }
+
+
+# What only this library's layers are told, or what Keras 3 no longer takes.
+_OURS = {"input_dim", "input_length", "weights", "input_shape", "batch_input_shape", "batch_shape"}
+
+
+def _wrapped(described: Described) -> dict[str, Any]:
+    kind, config = described["class_name"], dict(described["config"])
+    ours = _OURS - ({"input_dim"} if kind == "Embedding" else set())
+    if kind == "RNN":
+        ours = ours | {"units"}
+        cells = _cells(config["cell"])
+        if cells is not None:
+            config["cell"] = {"class_name": "StackedRNNCells", "config": {"cells": cells}}
+    kept = {key: _module(value) for key, value in config.items() if key not in ours}
+    return {"module": _home(kind), "class_name": kind, "config": kept, "registered_name": None}
+
+
+def _module(value: Any) -> Any:
+    if isinstance(value, Mapping) and "class_name" in value:
+        return _wrapped(value)
+    return [_module(one) for one in value] if isinstance(value, list) else value
+
+
+def _home(kind: str) -> str:
+    if kind in ("L1L2", "L1", "L2"):
+        return "keras.regularizers"
+    starts = ("Zeros", "Ones", "Constant", "Random", "Truncated", "VarianceScaling", "Orthogonal", "Identity")
+    return "keras.initializers" if kind.startswith(starts) else "keras.layers"

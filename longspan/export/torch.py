@@ -1,0 +1,105 @@
+"""Knows how layers and the modules of torch.nn exchange weights, by torch's names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from longspan import checks
+
+from .contract import LayerLike
+
+
+def to_torch(layer: LayerLike) -> dict[str, Tensor]:
+    """The state_dict of the torch.nn module of the same kind and sizes, detached from the layer.
+
+    LSTM, GRU, SimpleRNN and Bidirectional of them give that of torch.nn.LSTM, GRU and RNN (bidirectional),
+    Dense of Linear, Embedding, Conv1D, Conv2D, LayerNormalization and BatchNormalization of theirs.
+
+    >>> import torch
+    >>> from longspan.layers import LSTM
+    >>> layer = LSTM(4)
+    >>> _ = layer(torch.zeros(1, 5, 3))
+    >>> torch.nn.LSTM(3, 4).load_state_dict(to_torch(layer))
+    <All keys matched successfully>
+    """
+    return {name.removeprefix("core."): value.detach().clone() for name, value in layer.state_dict().items()}
+
+
+def from_torch(layers: LayerLike | Sequence[LayerLike], state: Mapping[str, Tensor]) -> None:
+    """Take the weights of a torch.nn module.
+
+    Where Keras has one bias and torch two (LSTM, RNN), the bias becomes their sum, which gives the same
+    numbers.
+
+    Args:
+        layers: a built layer; or a list with one for each layer of a stacked torch.nn.LSTM, GRU or RNN.
+        state: the module's state_dict.
+
+    Raises:
+        ValueError: a weight is missing, left over, or of another shape.
+
+    >>> import torch
+    >>> from longspan.layers import GRU
+    >>> theirs, ours = torch.nn.GRU(3, 4, batch_first=True), GRU(4, return_sequences=True)
+    >>> x = torch.randn(2, 5, 3)
+    >>> _ = ours(x)
+    >>> from_torch(ours, theirs.state_dict())
+    >>> torch.allclose(ours(x), theirs(x)[0], atol=1e-6)
+    True
+    """
+    many = list(layers) if isinstance(layers, Sequence) else [layers]
+    parts = _by_layer(state)
+    if len(parts) != len(many):
+        way_out = "pass one of ours for each layer of the stack"
+        raise checks.wrong("state", f"the weights of {len(many)} layers", f"those of {len(parts)}", way_out)
+    for layer, part in zip(many, parts, strict=True):
+        _take(layer, part)
+
+
+def _by_layer(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The weights of each layer of a stack under the names of a lone one."""
+    places = sorted({int(found[1]) for name in state if (found := re.search(r"_l(\d+)", name))})
+    if not places:
+        return [{name: value for name, value in state.items() if name != "num_batches_tracked"}]
+    mark = re.compile(r"_l(\d+)")
+    return [
+        {mark.sub("_l0", name): value for name, value in state.items() if f"_l{place}" == _mark(name)}
+        for place in places
+    ]
+
+
+def _mark(name: str) -> str:
+    found = re.search(r"_l\d+", name)
+    return found[0] if found else ""
+
+
+def _take(layer: LayerLike, part: dict[str, Tensor]) -> None:
+    own = layer.state_dict()
+    prefix = "core." if any(name.startswith("core.") for name in own) else ""
+    given: dict[str, Any] = {f"{prefix}{name}": value for name, value in part.items()}
+    _join_biases(layer, given)
+    if own.keys() != given.keys():
+        odd = ", ".join(sorted(own.keys() ^ given.keys())).replace("core.", "")
+        way_out = "build the layer first, with the module's options"
+        expected = "the weights of a module of its kind"
+        raise checks.wrong(f"state for {layer.name}", expected, f"a difference in {odd}", way_out)
+    for name, value in given.items():
+        if value.shape != own[name].shape:
+            argument = f"{name.removeprefix('core.')} for {layer.name}"
+            expected = f"shape {tuple(own[name].shape)}"
+            raise checks.wrong(argument, expected, tuple(value.shape), "match units and inputs")
+    layer.load_state_dict(given)
+
+
+def _join_biases(layer: LayerLike, given: dict[str, Any]) -> None:
+    """One bias out of torch's two where Keras has one."""
+    single = [slot.name for slot in layer.all_slots() if slot.name == "bias" and len(slot.shape) == 1]
+    for name in [name for name in given if ".bias_hh" in name]:
+        first = name.replace("bias_hh", "bias_ih")
+        if single and first in given:
+            given[first] = given[first] + given[name]
+            given[name] = given[name].new_zeros(given[name].shape)

@@ -1,0 +1,80 @@
+"""Knows the layers by Keras' names: the same options, defaults, weights and numbers, sized on first use."""
+
+from .activations import ACTIVATIONS
+from .attention import AdditiveAttention, Attention
+from .base import Layer
+from .convolution import (
+    AveragePooling1D,
+    AveragePooling2D,
+    Conv1D,
+    Conv2D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    MaxPooling1D,
+    MaxPooling2D,
+)
+from .core import (
+    Activation,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    Input,
+    InputLayer,
+    LeakyReLU,
+    Masking,
+    Permute,
+    ReLU,
+    RepeatVector,
+    Reshape,
+    SpatialDropout1D,
+)
+from .frames import ConvLSTM2D
+from .normalization import BatchNormalization, LayerNormalization
+from .recurrent import GRU, LSTM, SimpleRNN
+from .wrappers import RNN, Bidirectional, GRUCell, LSTMCell, SimpleRNNCell, TimeDistributed
+
+__all__ = [
+    "ACTIVATIONS",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Activation",
+    "AdditiveAttention",
+    "Attention",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "BatchNormalization",
+    "Bidirectional",
+    "Conv1D",
+    "Conv2D",
+    "ConvLSTM2D",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GRUCell",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "Input",
+    "InputLayer",
+    "LSTMCell",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "Masking",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "Permute",
+    "ReLU",
+    "RepeatVector",
+    "Reshape",
+    "SimpleRNN",
+    "SimpleRNNCell",
+    "SpatialDropout1D",
+    "TimeDistributed",
+]

@@ -1,0 +1,145 @@
+"""Knows Keras' attention layers: a memory read by queries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from longspan import checks
+from longspan.nn import attention
+
+from .base import Layer, Shape, Shared, Slot, known, tensor_of
+
+
+class _Reader(Layer):
+    """A layer called on [query, value] or [query, value, key], (B, Q, D) and (B, V, D). Abstract.
+
+    A lone tensor is its own query and value, so that the layer can stand in a Sequential.
+    """
+
+    def __init__(self, dropout: float, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.dropout = checks.rate("dropout", dropout, below_one=True)
+
+    def scores(self, query: Tensor, key: Tensor) -> Tensor:
+        """(B, Q, V)."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        x: Any,
+        mask: Any = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> Any:
+        """Read the memory.
+
+        Args:
+            x: [query, value] or [query, value, key]: (B, Q, D), (B, V, D), (B, V, D); or one tensor for all.
+            mask: [query's (B, Q), value's (B, V)] bool or None each; or one for both.
+            return_attention_scores: also return the weights (B, Q, V).
+            use_causal_mask: a query sees no value after its own place.
+
+        Returns:
+            (B, Q, D), 0 where the query's mask hides it.
+        """
+        query, value, key = _three(self.name, x)
+        of_query, of_value = (mask, mask) if mask is None or isinstance(mask, Tensor) else (mask[0], mask[1])
+        if not self.built:
+            self.build(tuple(query.shape))
+        scores = self.scores(query, key)
+        seen = of_value
+        if use_causal_mask:
+            before = attention.causal(scores)
+            seen = before if of_value is None else before & of_value.unsqueeze(1)
+        out, weights = attention.attend(scores, value, seen, self.dropout if self.training else 0.0)
+        if of_query is not None:
+            out = out.masked_fill(~of_query.unsqueeze(-1), 0.0)
+        return (out, weights) if return_attention_scores else out
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Any:
+        return self(x, mask)
+
+    def compute_mask(self, x: Any, mask: Any) -> Tensor | None:
+        return mask if mask is None or isinstance(mask, Tensor) else mask[0]
+
+
+def _three(name: str, x: Any) -> tuple[Tensor, Tensor, Tensor]:
+    if isinstance(x, (list, tuple)):
+        if len(x) not in (2, 3):
+            expected = "[query, value] or [query, value, key]"
+            raise checks.wrong(f"input of {name}", expected, f"{len(x)} tensors", "leave the others out")
+        query, value, *key = (tensor_of(one) for one in x)
+        return query, value, key[0] if key else value
+    x = tensor_of(x)
+    return x, x, x
+
+
+class Attention(_Reader):
+    """Luong's attention: keras.layers.Attention.
+
+    Args:
+        use_scale: multiply the scores by a weight, scale ().
+        score_mode: "dot" for query . key; "concat" for w * sum(tanh(query + key)) with a weight w.
+        dropout: rate of dropout on the attention weights in training.
+        seed: taken and without effect.
+
+    >>> Attention()([torch.zeros(2, 3, 4), torch.zeros(2, 5, 4)]).shape
+    torch.Size([2, 3, 4])
+    """
+
+    def __init__(
+        self,
+        use_scale: bool = False,
+        score_mode: str = "dot",
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(dropout, **shared)
+        self.use_scale = checks.flag("use_scale", use_scale)
+        self.score_mode = checks.one_of("score_mode", score_mode, ("dot", "concat"))
+
+    def make(self, shape: Shape) -> None:
+        for name, wanted in (("scale", self.use_scale), ("concat_score_weight", self.score_mode == "concat")):
+            if wanted:
+                self.slots.append(Slot(name, (), "ones", [self.parameter(name, ())]))
+
+    scale: Tensor
+    concat_score_weight: Tensor
+
+    def scores(self, query: Tensor, key: Tensor) -> Tensor:
+        if self.score_mode == "dot":
+            scores = attention.dot_scores(query, key)
+            return scores * self.scale if self.use_scale else scores
+        return self.concat_score_weight * attention.sum_scores(
+            query, key, self.scale if self.use_scale else 1.0
+        )
+
+
+class AdditiveAttention(_Reader):
+    """Bahdanau's attention: keras.layers.AdditiveAttention, scores sum(scale * tanh(query + key)).
+
+    Args:
+        use_scale: whether there is the weight scale (D,).
+        dropout: rate of dropout on the attention weights in training.
+
+    >>> AdditiveAttention()([torch.zeros(2, 3, 4), torch.zeros(2, 5, 4)]).shape
+    torch.Size([2, 3, 4])
+    """
+
+    def __init__(self, use_scale: bool = True, dropout: float = 0.0, **shared: Unpack[Shared]) -> None:
+        super().__init__(dropout, **shared)
+        self.use_scale = checks.flag("use_scale", use_scale)
+
+    scale: Tensor
+
+    def make(self, shape: Shape) -> None:
+        if self.use_scale:
+            size = (known(self, shape[-1], "the features"),)
+            self.slots.append(Slot("scale", size, "glorot_uniform", [self.parameter("scale", size)]))
+
+    def scores(self, query: Tensor, key: Tensor) -> Tensor:
+        return attention.sum_scores(query, key, self.scale if self.use_scale else 1.0)

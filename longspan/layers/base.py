@@ -1,0 +1,360 @@
+"""Knows what every layer has: a name, its options, sizes found on first use, weights in Keras' order."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
+from typing import Any, TypedDict, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+from typing_extensions import Unpack, get_type_hints
+
+from longspan import checks
+
+from . import initializers, regularizers
+from .initializers import Initializer
+from .regularizers import Regularizer
+
+# A shape with None where any size will do: (B, …).
+Shape = tuple[int | None, ...]
+
+
+class Shared(TypedDict, total=False):
+    """The options that every layer takes.
+
+    name: None makes one of the class's name. trainable: whether fitting changes the weights. input_shape: the
+    shape of one row, batch_input_shape and batch_shape with the batch before it: for the first layer of a
+    model, which then has its weights at once. dtype: "float32", which is what layers compute in.
+    """
+
+    name: str | None
+    trainable: bool
+    input_shape: Sequence[int | None]
+    batch_input_shape: Sequence[int | None]
+    batch_shape: Sequence[int | None]
+    dtype: str | None
+
+
+def snake(name: str) -> str:
+    """The class's name as Keras writes it into layers' names.
+
+    >>> snake("SimpleRNN"), snake("Conv2D"), snake("LSTM")
+    ('simple_rnn', 'conv2d', 'lstm')
+    """
+    words = re.sub(r"\W+", "", name)
+    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", words)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+
+
+_COUNTS: Counter[str] = Counter()
+
+
+def fresh_name(stem: str) -> str:
+    """`stem`, then `stem_1`, `stem_2`: no two in one process."""
+    _COUNTS[stem] += 1
+    return stem if _COUNTS[stem] == 1 else f"{stem}_{_COUNTS[stem] - 1}"
+
+
+class Slot:
+    """One weight as Keras has it, wherever and however PyTorch's side of the layer keeps it.
+
+    Attributes:
+        name: Keras' name, such as "kernel".
+        shape: Keras' shape.
+        trainable: whether gradients reach it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Sequence[int],
+        initializer: Initializer,
+        places: Sequence[tuple[nn.Module, str]],
+        read: Callable[..., Tensor] = lambda tensor: tensor,
+        write: Callable[[Tensor], Sequence[Tensor]] = lambda value: (value,),
+        *,
+        trainable: bool = True,
+        regularizer: Regularizer = None,
+    ) -> None:
+        """`read` makes Keras' layout of the tensors at `places`; `write` gives their values back from it."""
+        self.name, self.shape, self.trainable = name, tuple(shape), trainable
+        self._initializer, self._places = initializers.get(initializer), places
+        self._read, self._write = read, write
+        self._regularizer = regularizers.get(regularizer)
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that hold it."""
+        return [getattr(module, name) for module, name in self._places]
+
+    def get(self) -> Tensor:
+        """In Keras' layout; gradients flow through."""
+        return self._read(*self.tensors())
+
+    @torch.no_grad()
+    def set(self, value: Tensor) -> None:
+        """From Keras' layout."""
+        for tensor, part in zip(self.tensors(), self._write(value), strict=True):
+            tensor.copy_(part)
+
+    def draw(self) -> None:
+        """Start it as its initializer says."""
+        self.set(self._initializer(self.shape))
+
+    def penalty(self) -> Tensor | None:
+        """What it adds to the loss, None for nothing."""
+        return None if self._regularizer is None else self._regularizer(self.get())
+
+    def require_grad(self, wanted: bool) -> None:
+        """Whether fitting changes it; one that is never fitted stays as it is."""
+        if self.trainable:
+            for tensor in self.tensors():
+                tensor.requires_grad_(wanted)
+
+
+class Layer(nn.Module):
+    """A layer in Keras' shape over PyTorch. Abstract.
+
+    Its weights are made at the first call, or by `build`, when the sizes of the input are known. A layer is
+    called as `layer(x, mask)`: x (B, …), mask (B, T) bool or None, False where a step is to be skipped.
+    """
+
+    def __init_subclass__(cls) -> None:
+        if "__init__" in cls.__dict__:
+            cls.__init__ = _remembering(cls.__init__)
+
+    def __init__(self, **shared: Unpack[Shared]) -> None:
+        super().__init__()
+        self.name = shared.get("name") or fresh_name(snake(type(self).__name__))
+        self.slots: list[Slot] = []
+        self.built = False
+        self.input_shape: Shape | None = None
+        self.output_shape: Any = None
+        self._trainable = shared.get("trainable", True)
+        self.given_shape = _given_shape(shared)
+        dtype = shared.get("dtype")
+        if dtype not in (None, "float32", "float64"):
+            way_out = "give precision to compile for half precision"
+            raise checks.wrong("dtype", "'float32' or 'float64'", repr(dtype), way_out)
+
+    # What a final class says about itself.
+
+    @abstractmethod
+    def call(self, x: Tensor, mask: Tensor | None) -> Any:
+        """The layer's answer, once its weights are there."""
+        raise NotImplementedError
+
+    def make(self, shape: Shape) -> None:
+        """Make the weights for inputs of this shape; nothing for a layer without weights."""
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        """The shape of the answer to an input of this shape, None where any size will do."""
+        return tuple(input_shape)
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        """The mask of the answer: the same one unless the layer says otherwise."""
+        return mask
+
+    # What every layer then has.
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Make and start the weights for inputs of this shape, (B, …) with None for B.
+
+        Raises:
+            ValueError: the shape does not suit the layer.
+        """
+        if self.built:
+            return
+        shape = (None, *input_shape[1:])
+        self.output_shape = self.compute_output_shape(shape)
+        self.make(shape)
+        for slot in self.slots:
+            slot.draw()
+        self.input_shape, self.built = shape, True
+        self.trainable = self._trainable
+        self.train(self.training)  # what `make` added starts in the layer's own mode
+
+    def forward(self, x: Any, mask: Tensor | None = None) -> Any:
+        """The layer's answer; see the class for shapes."""
+        x = tensor_of(x)
+        if not self.built:
+            self.build(tuple(x.shape))
+        return self.call(x, mask)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether fitting changes the weights."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, wanted: bool) -> None:
+        self._trainable = checks.flag("trainable", wanted)
+        for slot in self.all_slots():
+            slot.require_grad(wanted)
+
+    def all_slots(self) -> list[Slot]:
+        """The weights, those of wrapped layers included, in Keras' order: trainable ones first."""
+        return sorted(self.slots, key=lambda slot: not slot.trainable)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The weights in Keras' order and layout."""
+        return [slot.get() for slot in self.all_slots()]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of the weights in Keras' order, layout and gate order."""
+        return [slot.get().detach().cpu().numpy().copy() for slot in self.all_slots()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take weights as `get_weights`, here or in Keras, gives them.
+
+        Raises:
+            ValueError: their number or a shape is another; nothing is changed then.
+        """
+        assign(self.name, self.all_slots(), weights)
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold."""
+        return sum(int(np.prod(slot.shape)) for slot in self.all_slots())
+
+    def penalty(self) -> Tensor | None:
+        """What the regularizers of the weights add to the loss, None for nothing."""
+        terms = [term for slot in self.all_slots() if (term := slot.penalty()) is not None]
+        return torch.stack(terms).sum() if terms else None
+
+    def get_config(self) -> dict[str, Any]:
+        """The options that make this layer again, every default written out."""
+        return {"name": self.name, "trainable": self._trainable, **self._options}
+
+    def reset_states(self) -> None:
+        """Forget carried states; nothing in a layer that carries none."""
+
+    def reset_state(self) -> None:
+        """The same by Keras' other name."""
+        self.reset_states()
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}={value!r}" for key, value in self._options.items() if key != "layer")
+
+    _options: dict[str, Any]
+
+    def parameter(self, name: str, shape: Sequence[int]) -> tuple[nn.Module, str]:
+        """Register a parameter, not yet drawn, and say where it is."""
+        self.register_parameter(name, Parameter(torch.empty(tuple(shape))))
+        return self, name
+
+
+def assign(name: str, slots: Sequence[Slot], weights: Sequence[Any]) -> None:
+    """Set every slot of the layer or model `name`, or none where a shape is wrong."""
+    if len(weights) != len(slots):
+        expected = f"{len(slots)} arrays ({', '.join(slot.name for slot in slots)})"
+        way_out = "build the layer first" if not slots else "pass what get_weights() gives"
+        raise checks.wrong(f"weights of {name}", expected, len(weights), way_out)
+    values = [torch.as_tensor(np.asarray(value)) for value in weights]
+    for slot, value in zip(slots, values, strict=True):
+        if tuple(value.shape) != slot.shape:
+            argument, way_out = f"weight {slot.name} of {name}", "pass weights of a layer of these sizes"
+            raise checks.wrong(argument, f"shape {slot.shape}", tuple(value.shape), way_out)
+    for slot, value in zip(slots, values, strict=True):
+        slot.set(value)
+
+
+def tensor_of(x: Any) -> Any:
+    """NumPy arrays as float32 or int64 tensors; anything else as it is."""
+    if not isinstance(x, np.ndarray):
+        return x
+    whole = np.issubdtype(x.dtype, np.integer)
+    return torch.as_tensor(x.astype(np.int64 if whole else np.float32))
+
+
+def check_rank(layer: Layer, shape: Sequence[int | None], letters: str, way_out: str) -> None:
+    """An error unless `shape` has as many dimensions as `letters`, such as "(B, T, I)"."""
+    if len(shape) != letters.count(",") + 1:
+        received = "(" + ", ".join("B" if size is None else str(size) for size in shape) + ")"
+        raise checks.wrong(f"input of {layer.name}", f"shape {letters}", received, way_out)
+
+
+def check_format(data_format: str | None) -> None:
+    """Features come last, as they do in Keras unless it is told otherwise."""
+    if data_format not in (None, "channels_last"):
+        way_out = "move the channels to the last dimension"
+        raise checks.wrong("data_format", "'channels_last'", repr(data_format), way_out)
+
+
+def known(layer: Layer, size: int | None, what: str) -> int:
+    """`size` itself, or an error where a shape leaves open what the weights need to know."""
+    if size is None:
+        way_out = "give it in input_shape or call the layer on data"
+        raise checks.wrong(f"input_shape of {layer.name}", f"a number for {what}", None, way_out)
+    return size
+
+
+def _given_shape(shared: Shared) -> Shape | None:
+    """(B, …) as the first layer of a model was told, or None."""
+    whole = shared.get("batch_input_shape") or shared.get("batch_shape")
+    if whole is not None:
+        return tuple(whole)
+    row = shared.get("input_shape")
+    if row is None:
+        return None
+    return (None, row) if isinstance(row, int) else (None, *row)
+
+
+def _remembering(init: Callable[..., None]) -> Callable[..., None]:
+    """`init`, which also keeps the options it was given, so that no layer has to list them a second time."""
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def remembered(self: Layer, *args: Any, **kwargs: Any) -> None:
+        if "_options" not in self.__dict__:
+            name = type(self).__name__
+            self.__dict__["_options"] = _bound(name, init, signature, args, kwargs)
+        init(self, *args, **kwargs)
+
+    return remembered
+
+
+def _bound(
+    name: str,
+    init: Callable[..., None],
+    signature: inspect.Signature,
+    args: Sequence[Any],
+    kwargs: dict[str, Any],
+) -> dict[str, Any]:
+    """Every option of the constructor by name, defaults included; those of `Shared` only where given."""
+    own = {key for key, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD} - {"self"}
+    shared = keywords(init)
+    for key in kwargs:
+        if key not in own | shared:
+            raise TypeError(
+                checks.sentence(name, "one of its options", repr(key), checks.guess(key, own | shared))
+            )
+    try:
+        bound = signature.bind(None, *args, **{key: value for key, value in kwargs.items() if key in own})
+    except TypeError as error:
+        raise TypeError(checks.sentence(name, "its arguments", error, f"help({name}) names them")) from None
+    bound.apply_defaults()
+    kept = {key: value for key, value in bound.arguments.items() if key in own}
+    return kept | {key: value for key, value in kwargs.items() if key in shared - {"name", "trainable"}}
+
+
+@cache
+def keywords(init: Callable[..., None]) -> set[str]:
+    """The keywords of `**options: Unpack[Some]`."""
+    hints = get_type_hints(init)
+    last = list(inspect.signature(init).parameters.values())[-1]
+    return set(get_args(hints[last.name])[0].__annotations__) if last.kind is last.VAR_KEYWORD else set()
+
+
+def drop_mask(layer: Layer, mask: Tensor | None) -> None:
+    """Warn that a mask ends at this layer, as Keras does."""
+    if mask is not None:
+        message = f"{layer.name}: it does not pass masks on, so the layers after it see every step."
+        warnings.warn(message, stacklevel=2)

@@ -1,0 +1,165 @@
+"""Knows how a layer becomes plain JSON values in Keras' words and is made again from them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from longspan import checks
+from longspan.cells import CELLS, Cell
+
+from . import (
+    attention,
+    convolution,
+    core,
+    frames,
+    initializers,
+    normalization,
+    recurrent,
+    regularizers,
+    wrappers,
+)
+from .activations import ACTIVATIONS
+from .base import Layer, keywords
+
+_ABSTRACT = (recurrent.Recurrence, convolution.Convolution, convolution.Pooling, convolution.GlobalPooling)
+
+# Class name -> the layer.
+LAYERS: dict[str, type[Layer]] = {
+    name: kind
+    for module in (core, recurrent, wrappers, convolution, normalization, frames, attention)
+    for name, kind in vars(module).items()
+    if isinstance(kind, type)
+    and issubclass(kind, Layer)
+    and kind.__module__ == module.__name__
+    and kind not in _ABSTRACT
+    and not name.startswith("_")
+}
+_CELLS = {"LSTMCell": wrappers.LSTMCell, "GRUCell": wrappers.GRUCell, "SimpleRNNCell": wrappers.SimpleRNNCell}
+_NAMES = {id(function): name for name, function in reversed(ACTIVATIONS.items())}
+
+# Keras' class names of what a weight may start from or be held down by.
+_PARTS: dict[str, Callable[..., Any]] = {
+    "L1": lambda l1=0.01: regularizers.L1L2(l1=l1),
+    "L2": lambda l2=0.01: regularizers.L1L2(l2=l2),
+    "L1L2": regularizers.L1L2,
+    "Identity": initializers.Identity,
+    "IdentityInitializer": initializers.Identity,
+    "OrthogonalInitializer": initializers.Orthogonal,
+} | {
+    "".join(word.capitalize() for word in name.split("_")): make
+    for name, make in initializers.INITIALIZERS.items()
+    if name not in ("uniform", "normal", "identity")
+}
+
+Custom = Mapping[str, Any]
+
+
+def to_config(layer: Layer) -> dict[str, Any]:
+    """{"class_name": …, "config": …}, JSON values only.
+
+    Raises:
+        TypeError: an option is a function of your own, which a file cannot hold.
+    """
+    options = {key: _plain(layer.name, key, value) for key, value in layer.get_config().items()}
+    return {"class_name": type(layer).__name__, "config": options}
+
+
+def _plain(name: str, key: str, value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Layer):
+        return to_config(value)
+    if isinstance(value, wrappers.Recipe):
+        options = {k: _plain(name, k, v) for k, v in value.options.items()}
+        return {"class_name": f"{value.layer.__name__}Cell", "config": options}
+    if isinstance(value, Cell):
+        return {"class_name": "Cell", "config": {"name": value.name}}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"class_name": type(value).__name__, "config": asdict(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(name, key, one) for one in value]
+    if id(value) in _NAMES:
+        return _NAMES[id(value)]
+    way_out = "give it by name, or save the weights alone with save_weights"
+    raise TypeError(checks.sentence(f"{key} of {name}", "a value that a file can hold", repr(value), way_out))
+
+
+def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> Layer:
+    """The layer that `to_config`, or Keras, described.
+
+    Args:
+        described: {"class_name": …, "config": …}.
+        custom: name -> what the file means by a name that this library does not know: a cell or a function.
+
+    Raises:
+        ValueError: the class or an option that matters is unknown here; the sentence names it.
+    """
+    custom = custom or {}
+    name = described["class_name"]
+    kind = custom[name] if name in custom else LAYERS[checks.one_of("layer", name, LAYERS)]
+    given = {key: _value(value, custom) for key, value in described["config"].items()}
+    return kind(**_known(kind, given))
+
+
+def _known(kind: type[Layer], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what Keras writes down and nobody uses; an option that matters and is not there is an error."""
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    own = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
+    known = (own | keywords(kind.__init__)) - {"self", "dtype"}
+    for key, value in given.items():
+        if key not in known | _UNUSED and value not in (None, False, "auto", [], {}):
+            expected = f"no option but {', '.join(sorted(known))}"
+            raise checks.wrong(kind.__name__, expected, f"{key}={value!r}", "leave it out of the saved model")
+    return {key: _sizes(value) for key, value in given.items() if key in known}
+
+
+# What Keras writes down and what changes no number here.
+_UNUSED = {"dtype", "trainable", "sparse", "ragged", "optional"}
+_UNUSED |= {"time_major", "implementation", "renorm_momentum"}
+
+
+def _sizes(value: Any) -> Any:
+    """Tuples, which JSON does not have."""
+    return tuple(value) if isinstance(value, list) and all(isinstance(one, int) for one in value) else value
+
+
+def _value(value: Any, custom: Custom) -> Any:
+    if isinstance(value, list):
+        return [_value(one, custom) for one in value]
+    if isinstance(value, str) and value in custom:
+        return custom[value]
+    if not isinstance(value, Mapping) or "class_name" not in value:
+        return value
+    name, options = value["class_name"], value["config"]
+    if name in LAYERS:
+        return from_config(value, custom)
+    if name == "StackedRNNCells":
+        return [_value(cell, custom) for cell in options["cells"]]
+    if name in _CELLS:
+        return _CELLS[name](**_cell_options(_CELLS[name], options, custom))
+    if name == "Cell":
+        return _cell(options["name"], custom)
+    if name in _PARTS:
+        return _PARTS[name](**{key: one for key, one in options.items() if one is not None})
+    return None if "dtype" in name.lower() else _unknown(name)
+
+
+def _cell_options(make: Callable[..., Any], options: Mapping[str, Any], custom: Custom) -> dict[str, Any]:
+    known = inspect.signature(make).parameters
+    return {key: _value(value, custom) for key, value in options.items() if key in known}
+
+
+def _cell(name: str, custom: Custom) -> Cell:
+    found = custom.get(name, CELLS.get(name))
+    if not isinstance(found, Cell):
+        way_out = f"pass custom_objects={{{name!r}: your_cell}}"
+        raise checks.wrong("cell", "a cell of longspan or one in custom_objects", repr(name), way_out)
+    return found
+
+
+def _unknown(name: str) -> Any:
+    expected = f"one of {', '.join(sorted(_PARTS))}"
+    raise checks.wrong("saved option", expected, repr(name), checks.guess(name, list(_PARTS)))

@@ -1,0 +1,438 @@
+"""Knows the layers without time: sizes at the door, dense products, dropout, lookups, masks and shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import Unpack
+
+from longspan import checks
+from longspan.nn import masks
+
+from . import activations
+from .activations import ActivationLike
+from .base import Layer, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
+from .initializers import Initializer
+from .regularizers import Regularizer
+
+
+class InputLayer(Layer):
+    """The shape of what a model receives; it does nothing. Made by `Input`."""
+
+    def __init__(
+        self,
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        name: str | None = None,
+        batch_shape: Sequence[int | None] | None = None,
+    ) -> None:
+        if (shape is None) == (batch_shape is None):
+            expected = "one of shape and batch_shape"
+            raise checks.wrong(
+                "Input", expected, "both" if shape else "neither", "shape=(10, 1), for example"
+            )
+        whole = (batch_size, *shape) if shape is not None else tuple(batch_shape or ())
+        super().__init__(name=name)
+        self.given_shape, self.input_dtype = whole, dtype
+
+    def get_config(self) -> dict[str, Any]:
+        return self._options | {"name": self.name}
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Any:
+        return x
+
+
+def Input(
+    shape: Sequence[int | None] | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    name: str | None = None,
+    batch_shape: Sequence[int | None] | None = None,
+) -> InputLayer:
+    """The shape of one row of what a model receives, (T, I) for sequences, None where any size will do.
+
+    >>> Input(shape=(10, 1)).given_shape
+    (None, 10, 1)
+    """
+    return InputLayer(shape, batch_size, dtype, name, batch_shape)
+
+
+class Dense(Layer):
+    """activation(x W + b) on the last dimension: keras.layers.Dense, weights kernel (I, U) and bias (U,).
+
+    Args:
+        units: U.
+        activation: a name from layers.ACTIVATIONS, a function of a tensor, or None.
+        use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as for `LSTM`.
+        input_dim: I, another way to say input_shape=(I,).
+
+    >>> Dense(4, activation="relu")(torch.zeros(2, 3)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationLike = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        input_dim: int | None = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(**shared)
+        self.units = checks.whole("units", units, 1, "give the number of units")
+        self.activation, self._act = activation, activations.get(activation)
+        self.use_bias = checks.flag("use_bias", use_bias)
+        self._starts = (kernel_initializer, bias_initializer)
+        self._regularizers = (kernel_regularizer, bias_regularizer)
+        if input_dim is not None:
+            self.given_shape = (None, input_dim)
+        self.bias: Tensor | None = None
+
+    weight: Tensor
+
+    def make(self, shape: Shape) -> None:
+        inputs = known(self, shape[-1], "the features")
+        place = self.parameter("weight", (self.units, inputs))
+        kernel, bias = self._starts
+        self.slots.append(
+            Slot(
+                "kernel",
+                (inputs, self.units),
+                kernel,
+                [place],
+                lambda w: w.T,
+                lambda k: (k.T,),
+                regularizer=self._regularizers[0],
+            )
+        )
+        if self.use_bias:
+            del self.bias
+            place = self.parameter("bias", (self.units,))
+            self.slots.append(Slot("bias", (self.units,), bias, [place], regularizer=self._regularizers[1]))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        if len(input_shape) < 2:
+            way_out = "give every row at least one feature"
+            raise checks.wrong(f"input of {self.name}", "shape (B, …, I)", tuple(input_shape), way_out)
+        return (*input_shape[:-1], self.units)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if x.shape[-1] != self.weight.shape[1] or x.dim() < 2:
+            way_out = "the last dimension holds the features the layer was built for"
+            expected = f"shape (B, …, {self.weight.shape[1]})"
+            raise checks.wrong(f"input of {self.name}", expected, tuple(x.shape), way_out)
+        return self._act(F.linear(x, self.weight, self.bias))
+
+
+class Embedding(Layer):
+    """Codes (B, …) to vectors (B, …, D): keras.layers.Embedding, weight embeddings (V, D).
+
+    Args:
+        input_dim: V, the number of codes, 0 included.
+        output_dim: D.
+        embeddings_initializer, embeddings_regularizer: as for other layers.
+        mask_zero: code 0 is padding: the mask hides it from later layers.
+        weights: the table to start with, (V, D) or a list of it.
+        input_length: T, taken and without effect.
+
+    Raises:
+        ValueError: a code lies outside 0 to V - 1.
+
+    >>> Embedding(10, 4, mask_zero=True)(torch.tensor([[1, 2, 0]])).shape
+    torch.Size([1, 3, 4])
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Initializer = "uniform",
+        embeddings_regularizer: Regularizer = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        input_length: int | None = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(**shared)
+        self.input_dim = checks.whole("input_dim", input_dim, 1, "give the number of codes")
+        self.output_dim = checks.whole("output_dim", output_dim, 1, "give the length of a vector")
+        self.mask_zero = checks.flag("mask_zero", mask_zero)
+        self._start, self._regularizer = embeddings_initializer, embeddings_regularizer
+        self._given_weights = weights
+        self._options["weights"] = None  # which are saved as weights, not as an option
+        if input_length is not None and self.given_shape is None:
+            self.given_shape = (None, input_length)
+
+    weight: Tensor
+
+    def make(self, shape: Shape) -> None:
+        size, regularizer = (self.input_dim, self.output_dim), self._regularizer
+        place = self.parameter("weight", size)
+        start: Initializer = self._start
+        if self._given_weights is not None:
+            table = _table(self._given_weights, size)
+            start = lambda _: table  # noqa: E731
+        self.slots.append(Slot("embeddings", size, start, [place], regularizer=regularizer))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        return (*input_shape, self.output_dim)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        codes = x if x.dtype in (torch.int64, torch.int32) else x.long()
+        try:
+            return F.embedding(codes, self.weight)
+        except IndexError:
+            found = f"{int(codes.min())} to {int(codes.max())}"
+            expected, way_out = (
+                f"codes from 0 to {self.input_dim - 1}",
+                "raise input_dim or cut the vocabulary",
+            )
+            raise checks.wrong(f"input of {self.name}", expected, found, way_out) from None
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        return x.ne(0) if self.mask_zero else None
+
+
+def _table(weights: Any, size: tuple[int, int]) -> Tensor:
+    one = weights[0] if isinstance(weights, (list, tuple)) and len(weights) == 1 else weights
+    table = torch.as_tensor(np.asarray(one))
+    if tuple(table.shape) != size:
+        raise checks.wrong("weights of Embedding", f"a table {size}", tuple(table.shape), "match the options")
+    return table
+
+
+class Masking(Layer):
+    """Hide every step whose values all equal mask_value from later layers: keras.layers.Masking.
+
+    >>> Masking()(torch.ones(1, 2, 3)).shape
+    torch.Size([1, 2, 3])
+    """
+
+    def __init__(self, mask_value: float = 0.0, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.mask_value = mask_value
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x if self.mask_value == 0 else x.masked_fill(~self._seen(x).unsqueeze(-1), 0.0)
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        seen = self._seen(x)
+        return seen if mask is None else seen & mask
+
+    def _seen(self, x: Tensor) -> Tensor:
+        return x.ne(self.mask_value).any(-1)
+
+
+class Dropout(Layer):
+    """Zero a share of the values in training and scale the rest up: keras.layers.Dropout.
+
+    Args:
+        rate: the share.
+        noise_shape: None for a draw a value; else the shape drawn, 1 or None where it is shared or as wide
+            as the input.
+        seed: taken and without effect; PyTorch's generator draws.
+
+    >>> Dropout(0.5).eval()(torch.ones(2, 3))
+    tensor([[1., 1., 1.],
+            [1., 1., 1.]])
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(**shared)
+        self.rate, self.noise_shape = checks.rate("rate", rate), noise_shape
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if not (self.training and self.rate):
+            return x
+        if self.noise_shape is None:
+            return torch.dropout(x, self.rate, True)
+        shape = tuple(size or wide for size, wide in zip(self.noise_shape, x.shape, strict=True))
+        return x * masks.scaled(shape, self.rate, x)
+
+
+class SpatialDropout1D(Layer):
+    """Zero whole features, the same at every step, in training: keras.layers.SpatialDropout1D.
+
+    >>> SpatialDropout1D(0.5)(torch.ones(2, 5, 3)).shape
+    torch.Size([2, 5, 3])
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.rate = checks.rate("rate", rate, below_one=True)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        check_rank(self, x.shape, "(B, T, I)", "give it sequences")
+        if not (self.training and self.rate):
+            return x
+        return x * masks.scaled((x.shape[0], 1, x.shape[2]), self.rate, x)
+
+
+class Activation(Layer):
+    """An activation by itself: keras.layers.Activation.
+
+    >>> Activation("relu")(torch.tensor([[-1.0, 2.0]]))
+    tensor([[0., 2.]])
+    """
+
+    def __init__(self, activation: ActivationLike, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.activation, self._act = activation, activations.get(activation)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self._act(x)
+
+
+class ReLU(Layer):
+    """max(x, 0), at most max_value, sloped below 0 by negative_slope: keras.layers.ReLU.
+
+    >>> ReLU(max_value=1.0)(torch.tensor([[-1.0, 2.0]]))
+    tensor([[-0., 1.]])
+    """
+
+    def __init__(
+        self,
+        max_value: float | None = None,
+        negative_slope: float = 0.0,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(**shared)
+        self.max_value, self.negative_slope = max_value, negative_slope
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = F.leaky_relu(x, self.negative_slope)
+        return x if self.max_value is None else x.clamp(max=self.max_value)
+
+
+class LeakyReLU(Layer):
+    """x above 0 and negative_slope * x below: keras.layers.LeakyReLU.
+
+    >>> LeakyReLU(0.5)(torch.tensor([[-1.0, 2.0]]))
+    tensor([[-0.5000,  2.0000]])
+    """
+
+    def __init__(self, negative_slope: float = 0.3, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.negative_slope = negative_slope
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+
+class Flatten(Layer):
+    """(B, …) to (B, all the rest): keras.layers.Flatten.
+
+    >>> Flatten()(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 15])
+    """
+
+    def __init__(self, data_format: str | None = None, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        check_format(data_format)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x.reshape(x.shape[0], -1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        return (input_shape[0], _product(input_shape[1:]))
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+        drop_mask(self, mask)
+
+
+class Reshape(Layer):
+    """Every row in another shape, -1 where the size follows: keras.layers.Reshape.
+
+    >>> Reshape((3, -1))(torch.zeros(2, 6)).shape
+    torch.Size([2, 3, 2])
+    """
+
+    def __init__(self, target_shape: Sequence[int], **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.target_shape = tuple(target_shape)
+        if self.target_shape.count(-1) > 1 or any(size < -1 or size == 0 for size in self.target_shape):
+            way_out = "leave at most one -1 in it"
+            raise checks.wrong("target_shape", "sizes above 0", self.target_shape, way_out)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        self.compute_output_shape(tuple(x.shape))
+        return x.reshape(x.shape[0], *self.target_shape)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        total, fixed = _product(input_shape[1:]), math.prod(size for size in self.target_shape if size > 0)
+        if total is None:
+            return (input_shape[0], *(None if size == -1 else size for size in self.target_shape))
+        if total % fixed or (-1 not in self.target_shape and total != fixed):
+            expected = f"{fixed} values a row for {self.target_shape}"
+            raise checks.wrong(f"input of {self.name}", expected, total, "change target_shape")
+        return (input_shape[0], *(total // fixed if size == -1 else size for size in self.target_shape))
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+        drop_mask(self, mask)
+
+
+class Permute(Layer):
+    """The dimensions of every row in another order, counted from 1: keras.layers.Permute.
+
+    >>> Permute((2, 1))(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 3, 5])
+    """
+
+    def __init__(self, dims: Sequence[int], **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.dims = tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise checks.wrong("dims", "every dimension from 1 on once", self.dims, "such as (2, 1)")
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x.permute(0, *self.dims)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        return (input_shape[0], *(input_shape[d] for d in self.dims))
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+        drop_mask(self, mask)
+
+
+class RepeatVector(Layer):
+    """(B, I) to (B, n, I), the row at every step: keras.layers.RepeatVector.
+
+    >>> RepeatVector(4)(torch.zeros(2, 3)).shape
+    torch.Size([2, 4, 3])
+    """
+
+    def __init__(self, n: int, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        self.n = checks.whole("n", n, 1, "give the number of steps")
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        check_rank(self, x.shape, "(B, I)", "leave return_sequences out of the layer before")
+        return x.unsqueeze(1).expand(-1, self.n, -1)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        check_rank(self, input_shape, "(B, I)", "leave return_sequences out of the layer before")
+        return (input_shape[0], self.n, input_shape[1])
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+        drop_mask(self, mask)
+
+
+def _product(sizes: Sequence[int | None]) -> int | None:
+    return None if any(size is None for size in sizes) else math.prod(size or 0 for size in sizes)

@@ -1,0 +1,59 @@
+"""Knows which cell a Keras layer's activations ask for: one of the library's, or one written on the spot."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from longspan.cells import CELLS, Cell, States, cell
+
+from .activations import STEPS
+
+
+@cache
+def lstm(activation: str, recurrent_activation: str) -> Cell:
+    """The LSTM with these activations in place of tanh and sigmoid; names from STEPS."""
+    if (activation, recurrent_activation) == ("tanh", "sigmoid"):
+        return CELLS["lstm"]
+    act, gate = STEPS[activation], STEPS[recurrent_activation]
+
+    def step(x: Any, r: Any, s: Any, p: Any) -> States:
+        """i, f, o = gate(x + r), g = act(x_g + r_g); c' = f c + i g; h' = o act(c')."""
+        i, f, o = gate(x.i + r.i), gate(x.f + r.f), gate(x.o + r.o)
+        c = f * s.c + i * act(x.g + r.g)
+        return o * act(c), c
+
+    step.__name__ = f"lstm_{activation}_{recurrent_activation}"
+    return cell(gates="ifgo", states="hc")(step)
+
+
+@cache
+def gru(activation: str, recurrent_activation: str) -> Cell:
+    """The GRU, reset gate after the product, with these activations in place of tanh and sigmoid."""
+    if (activation, recurrent_activation) == ("tanh", "sigmoid"):
+        return CELLS["gru"]
+    act, gate = STEPS[activation], STEPS[recurrent_activation]
+
+    def step(x: Any, r: Any, s: Any, p: Any) -> States:
+        """k = gate(x_r + r_r), z = gate(x_z + r_z), n = act(x_n + k r_n); h' = (1 - z) n + z h."""
+        k, z = gate(x.r + r.r), gate(x.z + r.z)
+        n = act(x.n + k * r.n)
+        return (n + z * (s.h - n),)
+
+    step.__name__ = f"gru_{activation}_{recurrent_activation}"
+    return cell(gates="rzn", states="h")(step)
+
+
+@cache
+def rnn(activation: str) -> Cell:
+    """The Elman cell with this activation in place of tanh."""
+    if activation in ("tanh", "relu"):
+        return CELLS[{"tanh": "rnn", "relu": "rnn_relu"}[activation]]
+    act = STEPS[activation]
+
+    def step(x: Any, r: Any, s: Any, p: Any) -> States:
+        """h' = act(x_n + r_n)."""
+        return (act(x.n + r.n),)
+
+    step.__name__ = f"rnn_{activation}"
+    return cell(gates="n", states="h")(step)

@@ -1,0 +1,477 @@
+"""Knows Keras' recurrent layers: their options, and how they stand on longspan.nn's layers and kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+import longspan.nn as fast
+from longspan import checks
+from longspan.cells import Cell
+from longspan.nn import masks, options
+from longspan.nn.recurrent import explain
+
+from . import equations, initializers
+from .activations import ActivationLike, step_name
+from .base import Layer, Shape, Shared, Slot, check_rank, known, tensor_of
+from .initializers import Initializer
+from .regularizers import Regularizer
+from .reset_before import ResetBefore
+
+
+class Sequences(Shared, total=False):
+    """The options of every recurrent layer.
+
+    return_sequences: the output of every step (B, T, H) instead of the last (B, H). return_state: also the
+    last state, each (B, H). go_backwards: read from the last step to the first; outputs come in that order.
+    stateful: start each batch where the last one ended, row by row, until `reset_states`.
+    zero_output_for_mask: 0 at masked steps instead of the output before. unroll, seed, use_cudnn,
+    implementation: taken and without effect.
+    """
+
+    return_sequences: bool
+    return_state: bool
+    go_backwards: bool
+    stateful: bool
+    zero_output_for_mask: bool
+    unroll: bool
+    seed: int | None
+    use_cudnn: bool | str
+    implementation: int
+
+
+@dataclass(frozen=True)
+class Starts:
+    """How the three weights of a cell start and what they add to the loss."""
+
+    kernel: Initializer = "glorot_uniform"
+    recurrent: Initializer = "orthogonal"
+    bias: Initializer = "zeros"
+    kernel_regularizer: Regularizer = None
+    recurrent_regularizer: Regularizer = None
+    bias_regularizer: Regularizer = None
+
+
+class Core(Protocol):
+    """What runs a sequence: a layer of longspan.nn, or ResetBefore."""
+
+    def __call__(self, x: Tensor, state: Any = None, *, mask: Tensor | None = None) -> tuple[Any, ...]: ...
+
+
+class Recurrence(Layer):
+    """Any recurrent layer over (B, T, I). Abstract; see LSTM.
+
+    Attributes:
+        cell: the equations.
+        core: the layer of longspan.nn that runs, once built.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        cell: Cell,
+        order: str,
+        starts: Starts,
+        *,
+        use_bias: bool,
+        bias_pair: bool,
+        dropout: float,
+        recurrent_dropout: float,
+        **sequences: Unpack[Sequences],
+    ) -> None:
+        """`order`: the cell's gate letters in Keras' order; `bias_pair`: R h has a bias of its own."""
+        super().__init__(**_shared(sequences))
+        self.units = checks.whole("units", units, 1, "give the number of units")
+        self.cell, self._order, self._starts = cell, order, starts
+        self.use_bias, self._bias_pair = checks.flag("use_bias", use_bias), bias_pair
+        self.dropout = checks.rate("dropout", dropout, below_one=True)
+        self.recurrent_dropout = options.recurrent_rate("recurrent_dropout", recurrent_dropout, cell)
+        self.return_sequences = checks.flag("return_sequences", sequences.get("return_sequences", False))
+        self.return_state = checks.flag("return_state", sequences.get("return_state", False))
+        self.go_backwards = checks.flag("go_backwards", sequences.get("go_backwards", False))
+        self.stateful = checks.flag("stateful", sequences.get("stateful", False))
+        self.zero_output_for_mask = sequences.get("zero_output_for_mask", False)
+        self.states: tuple[Tensor, ...] | None = None
+
+    # Weights.
+
+    def make(self, shape: Shape) -> None:
+        check_rank(
+            self, shape, "(B, T, I)", "a sequence has one row of values a step; reshape it to (B, T, 1)"
+        )
+        self.core = self.new_core(known(self, shape[2], "the values of a step"))
+        self.attach(self.core, "")
+
+    def new_core(self, inputs: int, bidirectional: bool = False) -> nn.Module:
+        """The layer underneath; with `bidirectional`, for a twin of this layer as well."""
+        return fast.Recurrent(
+            self.cell,
+            inputs,
+            self.units,
+            bias=self.use_bias,
+            batch_first=True,
+            bidirectional=bidirectional,
+            recurrent_dropout=self.recurrent_dropout,
+        )
+
+    def attach(self, core: nn.Module, suffix: str) -> None:
+        """Let the weights be the parameters of `core` whose names end in `suffix`."""
+        self.slots = _slots(self, core, suffix)
+        if (
+            self.use_bias
+            and not self._bias_pair
+            and self.cell.recurrent
+            and not isinstance(core, ResetBefore)
+        ):
+            # Keras has one bias where torch.nn has two: the second stays 0.
+            second = getattr(core, f"bias_hh_l0{suffix}")
+            second.requires_grad_(False).zero_()
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        rows = input_shape[0]
+        out = (rows, input_shape[1], self.units) if self.return_sequences else (rows, self.units)
+        return (out, *[(rows, self.units)] * len(self.cell.states)) if self.return_state else out
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        return mask if self.return_sequences else None
+
+    # Running.
+
+    def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
+        """Run whole sequences.
+
+        Args:
+            x: (B, T, I).
+            mask: (B, T) bool, False where a step is skipped.
+            initial_state: a list with (B, H) for each state, h first; None: zeros, or with stateful where the
+                last batch ended.
+
+        Returns:
+            (B, H), or (B, T, H) with return_sequences; with return_state a tuple of it and each state (B, H).
+        """
+        x = tensor_of(x)
+        if not self.built:
+            self.build(tuple(x.shape))
+        return self.call(x, mask, initial_state)
+
+    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+        check_rank(self, x.shape, "(B, T, I)", "add the missing dimension, such as x[..., None]")
+        if self.dropout and self.training:
+            x = x * masks.scaled((x.shape[0], 1, x.shape[2]), self.dropout, x)
+        mask = None if mask is None else mask.bool()
+        if self.go_backwards:
+            x, mask = x.flip(1), None if mask is None else mask.flip(1)
+        start = self._start(x, initial_state)
+        out, state = self.core(x, None if start is None else _stacked(start), mask=mask)
+        last = tuple([one[0] for one in (state if isinstance(state, tuple) else (state,))])
+        if self.stateful:
+            self.states = tuple([one.detach() for one in last])
+        answer = self._answer(out, last, mask, start is not None)
+        return (answer, *last) if self.return_state else answer
+
+    def _start(self, x: Tensor, initial_state: Any) -> tuple[Tensor, ...] | None:
+        if initial_state is not None:
+            return tuple(initial_state) if isinstance(initial_state, (tuple, list)) else (initial_state,)
+        if self.states is not None and self.states[0].shape[0] != x.shape[0]:
+            way_out = (
+                "a stateful layer carries one state a row: keep the batch size, or call reset_states() first"
+            )
+            raise checks.wrong(
+                f"input of {self.name}", f"{self.states[0].shape[0]} rows", x.shape[0], way_out
+            )
+        return self.states
+
+    def _answer(self, out: Tensor, last: tuple[Tensor, ...], mask: Tensor | None, started: bool) -> Tensor:
+        """The output as Keras gives it at masked steps, of every step or of the last."""
+        if mask is None:
+            return out if self.return_sequences else last[0]
+        if self.zero_output_for_mask:
+            out = out.masked_fill(~mask.unsqueeze(2), 0.0)
+            return out if self.return_sequences else out[:, -1]
+        if started:  # until the first step that counts there is no output before, so Keras gives 0
+            out = out.masked_fill(mask.cumsum(1).eq(0).unsqueeze(2), 0.0)
+            return out if self.return_sequences else out[:, -1]
+        return out if self.return_sequences else last[0]
+
+    def reset_states(self) -> None:
+        """Start the next batch from zeros."""
+        self.states = None
+
+    def explain(self, x: Any, mask: Tensor | None = None) -> str:
+        """Which kernel runs the layer on x (B, T, I), and why the others do not, in words."""
+        x = tensor_of(x)
+        if not self.built:
+            self.build(tuple(x.shape))
+        if isinstance(self.core, ResetBefore):
+            return f"{self.name}: {self.core.explain(x)}"
+        return f"{self.name}: {explain(self.core, x, mask=mask)}"  # pyright: ignore[reportArgumentType]
+
+
+def _shared(options: Any) -> Shared:
+    """Of all keywords those that every layer takes."""
+    return {key: options[key] for key in Shared.__annotations__ if key in options}  # pyright: ignore
+
+
+def _stacked(states: Sequence[Tensor]) -> Any:
+    """Each state (1, B, H), as longspan.nn takes them: bare where there is one."""
+    wide = tuple([state.unsqueeze(0) for state in states])
+    return wide[0] if len(wide) == 1 else wide
+
+
+def _slots(layer: Recurrence, core: nn.Module, suffix: str) -> list[Slot]:
+    """Keras' kernel (I, G*H), recurrent_kernel (H, G*H) and bias over torch's parameters of `core`."""
+    cell, starts = layer.cell, layer._starts
+    to, back = _orders(cell.gates, layer._order)
+    wide = len(cell.gates) * layer.units
+
+    def slot(
+        name: str, shape: Sequence[int], start: Initializer, field: str, regularizer: Regularizer
+    ) -> Slot:
+        return Slot(
+            name,
+            shape,
+            start,
+            [(core, f"{field}_l0{suffix}")],
+            lambda w: _blocks(w, to).T,
+            lambda k: (_blocks(k.T, back),),
+            regularizer=regularizer,
+        )
+
+    inputs = getattr(core, f"weight_ih_l0{suffix}").shape[1]
+    made = [slot("kernel", (inputs, wide), starts.kernel, "weight_ih", starts.kernel_regularizer)]
+    if cell.recurrent:
+        shape = (layer.units, wide)
+        made.append(
+            slot("recurrent_kernel", shape, starts.recurrent, "weight_hh", starts.recurrent_regularizer)
+        )
+    if layer.use_bias:
+        made.append(_bias_slot(layer, core, suffix, to, back))
+    if cell.params:
+        shape = (len(cell.params), layer.units)
+        made.append(Slot("extras", shape, "uniform", [(core, f"weight_p_l0{suffix}")]))
+    return made
+
+
+def _bias_slot(layer: Recurrence, core: nn.Module, suffix: str, to: list[int], back: list[int]) -> Slot:
+    wide, starts = len(to) * layer.units, layer._starts
+    places = [(core, f"bias_ih_l0{suffix}")]
+    if not layer._bias_pair:
+        return Slot(
+            "bias",
+            (wide,),
+            starts.bias,
+            places,
+            lambda b: _blocks(b, to),
+            lambda k: (_blocks(k, back),),
+            regularizer=starts.bias_regularizer,
+        )
+    return Slot(
+        "bias",
+        (2, wide),
+        starts.bias,
+        [*places, (core, f"bias_hh_l0{suffix}")],
+        lambda b, second: torch.stack([_blocks(b, to), _blocks(second, to)]),
+        lambda k: [_blocks(row, back) for row in k],
+        regularizer=starts.bias_regularizer,
+    )
+
+
+def _orders(ours: str, keras: str) -> tuple[list[int], list[int]]:
+    """Where in our order Keras' gates are, and where in Keras' order ours are."""
+    return [ours.index(gate) for gate in keras], [keras.index(gate) for gate in ours]
+
+
+def _blocks(tensor: Tensor, order: Sequence[int]) -> Tensor:
+    """The gates' blocks of rows in another order."""
+    if list(order) == sorted(order):
+        return tensor
+    blocks = tensor.chunk(len(order))
+    return torch.cat([blocks[i] for i in order])
+
+
+class LSTM(Recurrence):
+    """Long short-term memory over (B, T, I): keras.layers.LSTM's options, defaults, weights and numbers.
+
+    Weights in Keras' order: kernel (I, 4*H), recurrent_kernel (H, 4*H), bias (4*H,), gates i, f, c, o.
+
+    Args:
+        units: H.
+        activation, recurrent_activation: names from layers.ACTIVATIONS; other than tanh and sigmoid they make
+            a cell of their own, which runs as plain operations until `longspan.compile_cell(layer.cell)`.
+        use_bias: whether the gates have a bias.
+        kernel_initializer, recurrent_initializer, bias_initializer: how the weights start.
+        unit_forget_bias: start the forget gate's bias at 1.
+        kernel_regularizer, recurrent_regularizer, bias_regularizer: added to the loss in fitting.
+        dropout: rate of dropout on the input in training, one mask a sequence.
+        recurrent_dropout: rate of dropout on h_{t-1} in training, one mask a sequence for all gates (Keras
+            draws one for each gate).
+        **sequences: see `Sequences` and `Shared`.
+
+    Raises:
+        ValueError, TypeError: an option is unknown or out of range; the sentence names it.
+
+    >>> LSTM(4, return_sequences=True)(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        **sequences: Unpack[Sequences],
+    ) -> None:
+        names = step_name("activation", activation), step_name("recurrent_activation", recurrent_activation)
+        super().__init__(
+            units,
+            equations.lstm(*names),
+            "ifgo",
+            Starts(
+                kernel_initializer,
+                recurrent_initializer,
+                forgetting(units, bias_initializer) if unit_forget_bias else bias_initializer,
+                kernel_regularizer,
+                recurrent_regularizer,
+                bias_regularizer,
+            ),
+            use_bias=use_bias,
+            bias_pair=False,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            **sequences,
+        )
+
+
+def forgetting(units: int, others: Initializer) -> Initializer:
+    """A bias (4*H,) with 1 at the forget gate, the second of i, f, c, o (Jozefowicz et al. 2015)."""
+    start = initializers.get(others)
+
+    def make(shape: tuple[int, ...]) -> Tensor:
+        bias = start(shape)
+        bias[units : 2 * units] = 1.0
+        return bias
+
+    return make
+
+
+class GRU(Recurrence):
+    """Gated recurrent unit over (B, T, I): keras.layers.GRU's options, defaults, weights and numbers.
+
+    Weights in Keras' order: kernel (I, 3*H), recurrent_kernel (H, 3*H), bias (2, 3*H), the second row beside
+    R h, or (3*H,) with reset_after=False; gates z, r, h. Options are those of `LSTM` but for
+    unit_forget_bias.
+
+    Args:
+        reset_after: the reset gate acts after the product with R (cuDNN's and torch's form, with a kernel),
+            else before it (Cho et al. 2014, as plain operations).
+
+    >>> GRU(4)(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        reset_after: bool = True,
+        **sequences: Unpack[Sequences],
+    ) -> None:
+        self._names = (
+            step_name("activation", activation),
+            step_name("recurrent_activation", recurrent_activation),
+        )
+        super().__init__(
+            units,
+            equations.gru(*self._names),
+            "zrn",
+            Starts(
+                kernel_initializer,
+                recurrent_initializer,
+                bias_initializer,
+                kernel_regularizer,
+                recurrent_regularizer,
+                bias_regularizer,
+            ),
+            use_bias=use_bias,
+            bias_pair=checks.flag("reset_after", reset_after),
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            **sequences,
+        )
+        self.reset_after = reset_after
+
+    def new_core(self, inputs: int, bidirectional: bool = False) -> nn.Module:
+        if self.reset_after:
+            return super().new_core(inputs, bidirectional)
+        activation, gate = self._names
+        return ResetBefore(inputs, self.units, self.use_bias, activation, gate, self.recurrent_dropout)
+
+
+class SimpleRNN(Recurrence):
+    """Elman's network over (B, T, I): keras.layers.SimpleRNN's options, defaults, weights and numbers.
+
+    Weights in Keras' order: kernel (I, H), recurrent_kernel (H, H), bias (H,). Options are those of `LSTM`
+    but for recurrent_activation and unit_forget_bias; tanh and relu have kernels.
+
+    >>> SimpleRNN(4)(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: ActivationLike = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        **sequences: Unpack[Sequences],
+    ) -> None:
+        super().__init__(
+            units,
+            equations.rnn(step_name("activation", activation)),
+            "n",
+            Starts(
+                kernel_initializer,
+                recurrent_initializer,
+                bias_initializer,
+                kernel_regularizer,
+                recurrent_regularizer,
+                bias_regularizer,
+            ),
+            use_bias=use_bias,
+            bias_pair=False,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            **sequences,
+        )

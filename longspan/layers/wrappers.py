@@ -1,0 +1,474 @@
+"""Knows the layers made of other layers: two directions, cells over time, one layer at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Unpack
+
+from longspan import checks
+from longspan.cells import Cell
+from longspan.kernels.program import program
+from longspan.nn import options as nn_options
+from longspan.nn.recurrent import explain
+
+from .activations import ActivationLike
+from .base import Layer, Shape, Shared, Slot, check_rank, known, tensor_of
+from .initializers import Initializer
+from .normalization import BatchNormalization
+from .recurrent import GRU, LSTM, Recurrence, Sequences, SimpleRNN, Starts
+from .regularizers import Regularizer
+
+MERGES = ("concat", "sum", "mul", "ave")
+
+
+def remade(layer: Layer, **changes: Any) -> Any:
+    """A fresh layer of the same class with the same options but for `changes`."""
+    return type(layer)(**{**layer._options, "name": layer.name, "trainable": layer.trainable, **changes})
+
+
+class Bidirectional(Layer):
+    """A recurrent layer and its twin that reads from the end, merged: keras.layers.Bidirectional.
+
+    Weights in Keras' order: the forward layer's, then the backward layer's. A plain pair runs as one call of
+    the kernels. With return_state the states follow the output, the forward layer's first. With
+    return_sequences outputs at masked steps are 0, as in Keras.
+
+    Args:
+        layer: a recurrent layer; it is made anew from its options, once for each direction.
+        merge_mode: "concat", "sum", "mul", "ave", or None for a pair of outputs.
+        weights: weights to start with, as `get_weights` gives them.
+        backward_layer: another layer for the second direction, with the other go_backwards.
+
+    Raises:
+        ValueError, TypeError: the layers do not go together; the sentence says in what.
+
+    >>> Bidirectional(LSTM(4, return_sequences=True))(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        layer: Recurrence,
+        merge_mode: str | None = "concat",
+        weights: Sequence[Any] | None = None,
+        backward_layer: Recurrence | None = None,
+        **shared: Unpack[Shared],
+    ) -> None:
+        super().__init__(**shared)
+        for argument, given in (("layer", layer), ("backward_layer", backward_layer)):
+            if not isinstance(given, Recurrence) and given is not None:
+                raise checks.wrong_type(argument, "a recurrent layer, such as LSTM(32)", given, "wrap one")
+        if merge_mode is not None:
+            checks.one_of("merge_mode", merge_mode, MERGES)
+        self.merge_mode, self._given_weights = merge_mode, weights
+        stem = layer.name.removeprefix("forward_")
+        self.forward_layer: Recurrence = remade(layer, name=f"forward_{stem}")
+        twin: Recurrence = remade(layer, name=f"backward_{stem}", go_backwards=True)
+        self.backward_layer = twin if backward_layer is None else backward_layer
+        self._twins = backward_layer is None or (not backward_layer.built and _alike(twin, backward_layer))
+        self._verify()
+
+    def _verify(self) -> None:
+        ahead, back = self.forward_layer, self.backward_layer
+        if ahead.go_backwards == back.go_backwards:
+            expected, received = "the other go_backwards than the forward layer's", back.go_backwards
+            raise checks.wrong("backward_layer", expected, received, "change one of them")
+        for option in ("stateful", "return_sequences", "return_state"):
+            if getattr(ahead, option) != getattr(back, option):
+                expected = f"the forward layer's {option}={getattr(ahead, option)}"
+                raise checks.wrong("backward_layer", expected, getattr(back, option), "give both the same")
+        ahead.zero_output_for_mask = back.zero_output_for_mask = ahead.return_sequences
+
+    @property
+    def return_sequences(self) -> bool:
+        """Whether every step's output is given."""
+        return self.forward_layer.return_sequences
+
+    @property
+    def return_state(self) -> bool:
+        """Whether the states follow the output."""
+        return self.forward_layer.return_state
+
+    @property
+    def stateful(self) -> bool:
+        """Whether the state is carried from batch to batch."""
+        return self.forward_layer.stateful
+
+    def all_slots(self) -> list[Slot]:
+        return self.forward_layer.all_slots() + self.backward_layer.all_slots()
+
+    def make(self, shape: Shape) -> None:
+        check_rank(
+            self, shape, "(B, T, I)", "a sequence has one row of values a step; reshape it to (B, T, 1)"
+        )
+        ahead, back = self.forward_layer, self.backward_layer
+        if self._one_call():
+            self.core = ahead.new_core(known(self, shape[2], "the values of a step"), bidirectional=True)
+            ahead.attach(self.core, "")
+            back.attach(self.core, "_reverse")
+            for slot in self.all_slots():
+                slot.draw()
+        else:
+            ahead.build(shape)
+            back.build(shape)
+        if self._given_weights is not None:
+            self.set_weights(self._given_weights)
+
+    def _one_call(self) -> bool:
+        """Whether one job of two directions is the same: not where each direction drops inputs of its own."""
+        before = isinstance(self.forward_layer, GRU) and not self.forward_layer.reset_after
+        return self._twins and not self.forward_layer.dropout and not before
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        shape = self.forward_layer.compute_output_shape(input_shape)
+        shape, states = (shape[0], shape[1:]) if self.return_state else (shape, ())
+        merged: Any = (*shape[:-1], 2 * shape[-1]) if self.merge_mode == "concat" else shape
+        outputs = (merged, merged) if self.merge_mode is None else (merged,)
+        return (*outputs, *states, *states) if len(outputs) + len(states) > 1 else merged
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        return mask if self.return_sequences else None
+
+    def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
+        """As the wrapped layer's; initial_state: the forward layer's states, then the backward layer's."""
+        x = tensor_of(x)
+        if not self.built:
+            self.build(tuple(x.shape))
+        return self.call(x, mask, initial_state)
+
+    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+        run = self._joint if self._one_call() else self._apart
+        y, back, states = run(x, None if mask is None else mask.bool(), initial_state)
+        merged = _merged(y, back, self.merge_mode)
+        outputs = merged if isinstance(merged, tuple) else (merged,)
+        if self.return_state:
+            return (*outputs, *states)
+        return merged
+
+    def _joint(
+        self, x: Tensor, mask: Tensor | None, initial_state: Any
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Both directions in one call."""
+        check_rank(self, x.shape, "(B, T, I)", "add the missing dimension, such as x[..., None]")
+        starts = [
+            layer._start(x, part) for layer, part in zip(self._pair(), _halves(initial_state), strict=True)
+        ]
+        state = None if starts[0] is None else _side_by_side(starts)
+        out, last = self.core(x, state, mask=mask)
+        last = last if isinstance(last, tuple) else (last,)
+        ends = [tuple([one[d] for one in last]) for d in (0, 1)]
+        if self.stateful:
+            for layer, end in zip(self._pair(), ends, strict=True):
+                layer.states = tuple([one.detach() for one in end])
+        if not self.return_sequences:
+            return ends[0][0], ends[1][0], (*ends[0], *ends[1])
+        if mask is not None:
+            out = out.masked_fill(~mask.unsqueeze(2), 0.0)
+        y, back = out.chunk(2, -1)
+        return y, back, (*ends[0], *ends[1])
+
+    def _apart(
+        self, x: Tensor, mask: Tensor | None, initial_state: Any
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """One layer after the other; the second gives its outputs in the order it read."""
+        answers = [
+            layer(x, mask, initial_state=part)
+            for layer, part in zip(self._pair(), _halves(initial_state), strict=True)
+        ]
+        (y, *ahead), (back, *behind) = answers if self.return_state else [(answer,) for answer in answers]
+        return y, back.flip(1) if self.return_sequences else back, (*ahead, *behind)
+
+    def _pair(self) -> tuple[Recurrence, Recurrence]:
+        return self.forward_layer, self.backward_layer
+
+    def reset_states(self) -> None:
+        for layer in self._pair():
+            layer.reset_states()
+
+    def explain(self, x: Any, mask: Tensor | None = None) -> str:
+        """Which kernel runs the layer on x (B, T, I), and why the others do not, in words."""
+        x = tensor_of(x)
+        if not self.built:
+            self.build(tuple(x.shape))
+        if self._one_call():
+            return f"{self.name}: {explain(self.core, x, mask=mask)}"  # pyright: ignore[reportArgumentType]
+        return "\n".join(layer.explain(x, mask) for layer in self._pair())
+
+
+def _alike(one: Recurrence, other: Recurrence) -> bool:
+    """Whether two layers were made with the same options, whatever they do at masked steps."""
+    aside = ("name", "zero_output_for_mask")
+    told = [{k: v for k, v in layer.get_config().items() if k not in aside} for layer in (one, other)]
+    return type(one) is type(other) and told[0] == told[1]
+
+
+def _halves(states: Any) -> tuple[Any, Any]:
+    if states is None:
+        return None, None
+    half = len(states) // 2
+    return tuple(states[:half]), tuple(states[half:])
+
+
+def _side_by_side(starts: Sequence[Any]) -> Any:
+    """Each state of both directions as (2, B, H), bare where there is one."""
+    stacked = tuple([torch.stack(pair) for pair in zip(*starts, strict=True)])
+    return stacked[0] if len(stacked) == 1 else stacked
+
+
+def _merged(y: Tensor, back: Tensor, mode: str | None) -> Tensor | tuple[Tensor, Tensor]:
+    if mode is None:
+        return y, back
+    if mode == "concat":
+        return torch.cat((y, back), -1)
+    if mode == "mul":
+        return y * back
+    return y + back if mode == "sum" else (y + back) / 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A cell as `RNN` takes it: the layer that runs it and its options."""
+
+    layer: type[Recurrence]
+    options: dict[str, Any]
+
+    def over_time(self, **sequences: Any) -> Recurrence:
+        """The layer that runs the cell over a sequence."""
+        return self.layer(**self.options, **sequences)
+
+
+def LSTMCell(
+    units: int,
+    activation: ActivationLike = "tanh",
+    recurrent_activation: ActivationLike = "sigmoid",
+    use_bias: bool = True,
+    kernel_initializer: Initializer = "glorot_uniform",
+    recurrent_initializer: Initializer = "orthogonal",
+    bias_initializer: Initializer = "zeros",
+    unit_forget_bias: bool = True,
+    kernel_regularizer: Regularizer = None,
+    recurrent_regularizer: Regularizer = None,
+    bias_regularizer: Regularizer = None,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+) -> Recipe:
+    """The cell of `LSTM`, for `RNN`; options as there.
+
+    >>> RNN(LSTMCell(4))(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 4])
+    """
+    return Recipe(LSTM, dict(locals()))
+
+
+def GRUCell(
+    units: int,
+    activation: ActivationLike = "tanh",
+    recurrent_activation: ActivationLike = "sigmoid",
+    use_bias: bool = True,
+    kernel_initializer: Initializer = "glorot_uniform",
+    recurrent_initializer: Initializer = "orthogonal",
+    bias_initializer: Initializer = "zeros",
+    kernel_regularizer: Regularizer = None,
+    recurrent_regularizer: Regularizer = None,
+    bias_regularizer: Regularizer = None,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    reset_after: bool = True,
+) -> Recipe:
+    """The cell of `GRU`, for `RNN`; options as there."""
+    return Recipe(GRU, dict(locals()))
+
+
+def SimpleRNNCell(
+    units: int,
+    activation: ActivationLike = "tanh",
+    use_bias: bool = True,
+    kernel_initializer: Initializer = "glorot_uniform",
+    recurrent_initializer: Initializer = "orthogonal",
+    bias_initializer: Initializer = "zeros",
+    kernel_regularizer: Regularizer = None,
+    recurrent_regularizer: Regularizer = None,
+    bias_regularizer: Regularizer = None,
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+) -> Recipe:
+    """The cell of `SimpleRNN`, for `RNN`; options as there."""
+    return Recipe(SimpleRNN, dict(locals()))
+
+
+class OwnCell(Recurrence):
+    """Any cell of longspan over (B, T, I): what `RNN` makes of a name in longspan.cells.CELLS or of your own.
+
+    Weights: kernel (I, G*H), recurrent_kernel (H, G*H) where the cell has R, bias (G*H,) or (2, G*H) where
+    R h has a bias that counts on its own, extras (P, H); gates in the order of the cell's letters.
+    """
+
+    def __init__(self, units: int, cell: Cell | str, **sequences: Unpack[Sequences]) -> None:
+        found = nn_options.cell_of(cell)
+        pair = found.recurrent and not program(found).shared
+        super().__init__(
+            units,
+            found,
+            found.gates,
+            Starts(),
+            use_bias=True,
+            bias_pair=pair,
+            dropout=0.0,
+            recurrent_dropout=0.0,
+            **sequences,
+        )
+
+
+class RNN(Layer):
+    """A cell, or several on top of each other, over (B, T, I): keras.layers.RNN, and any cell of longspan.
+
+    Args:
+        cell: LSTMCell, GRUCell or SimpleRNNCell of this module, a list of them (each reads the outputs of
+            the one before), or with `units` the name of a cell in longspan.cells.CELLS or a cell of your own.
+        units: H, for a cell of longspan.
+        **sequences: as for `LSTM`.
+
+    Raises:
+        ValueError, TypeError: there is no such cell, or units are missing.
+
+    >>> RNN([LSTMCell(4), GRUCell(6)], return_sequences=True)(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 6])
+    >>> RNN("peephole", units=4)(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(self, cell: Any, units: int | None = None, **sequences: Unpack[Sequences]) -> None:
+        super().__init__(**{key: value for key, value in sequences.items() if key in Shared.__annotations__})  # pyright: ignore
+        kept: Any = {key: value for key, value in sequences.items() if key not in Shared.__annotations__}
+        self.go_backwards = kept.pop("go_backwards", False)
+        self.stateful = kept.get("stateful", False)
+        self.return_sequences, self.return_state = (
+            kept.pop("return_sequences", False),
+            kept.pop("return_state", False),
+        )
+        recipes = [_recipe(one, units) for one in (cell if isinstance(cell, (list, tuple)) else [cell])]
+        if not recipes:
+            raise checks.wrong("cell", "at least one cell", "an empty list", "give LSTMCell(32), for example")
+        *below, top = recipes
+        parts = [one.over_time(**kept, return_sequences=True, return_state=True) for one in below]
+        parts.append(top.over_time(**kept, return_sequences=self.return_sequences, return_state=True))
+        self.parts = nn.ModuleList(parts)
+
+    def _layers(self) -> list[Recurrence]:
+        return list(self.parts)  # pyright: ignore[reportReturnType]
+
+    def all_slots(self) -> list[Slot]:
+        return [slot for layer in self._layers() for slot in layer.all_slots()]
+
+    def make(self, shape: Shape) -> None:
+        for layer in self._layers():
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)[0]
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        states: list[Any] = []
+        shape: Any = tuple(input_shape)
+        for layer in self._layers():
+            shape, *own = layer.compute_output_shape(shape)
+            states += own
+        return (shape, *states) if self.return_state else shape
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        return mask if self.return_sequences else None
+
+    def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
+        """As `LSTM`'s; initial_state: the states of the first cell, then of the next."""
+        x = tensor_of(x)
+        if not self.built:
+            self.build(tuple(x.shape))
+        return self.call(x, mask, initial_state)
+
+    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+        if self.go_backwards:
+            x, mask = x.flip(1), None if mask is None else mask.flip(1)
+        left = None if initial_state is None else list(initial_state)
+        states: list[Tensor] = []
+        for layer in self._layers():
+            count = len(layer.cell.states)
+            own = None if left is None else left[:count]
+            left = None if left is None else left[count:]
+            x, *new = layer(x, mask, initial_state=own)
+            states += new
+        return (x, *states) if self.return_state else x
+
+    def reset_states(self) -> None:
+        for layer in self._layers():
+            layer.reset_states()
+
+    def explain(self, x: Any, mask: Tensor | None = None) -> str:
+        """Which kernel runs each cell on x (B, T, I), and why the others do not, in words."""
+        x = tensor_of(x)
+        lines = []
+        for layer in self._layers():
+            lines.append(layer.explain(x, mask))
+            x = x.new_zeros(x.shape[0], x.shape[1], layer.units)
+        return "\n".join(lines)
+
+
+def _recipe(cell: object, units: int | None) -> Recipe:
+    if isinstance(cell, Recipe):
+        return cell
+    if isinstance(cell, (Cell, str)):
+        if units is None:
+            way_out = "give the number of units, such as RNN('peephole', units=32)"
+            raise checks.wrong("units", "a whole number beside a cell of longspan", None, way_out)
+        return Recipe(OwnCell, {"units": units, "cell": cell})
+    way_out = "give LSTMCell(32), or write the cell with @longspan.cell and give units"
+    raise checks.wrong_type("cell", "a cell", cell, way_out)
+
+
+class TimeDistributed(Layer):
+    """A layer applied to every step alike, (B, T, …) -> (B, T, …): keras.layers.TimeDistributed.
+
+    Args:
+        layer: any layer for what one step holds.
+
+    >>> from longspan.layers import Dense
+    >>> TimeDistributed(Dense(4))(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    def __init__(self, layer: Layer, **shared: Unpack[Shared]) -> None:
+        super().__init__(**shared)
+        if not isinstance(layer, Layer):
+            raise checks.wrong_type("layer", "a layer, such as Dense(4)", layer, "wrap one")
+        self.layer = layer
+
+    def all_slots(self) -> list[Slot]:
+        return self.layer.all_slots()
+
+    def make(self, shape: Shape) -> None:
+        self._check(shape)
+        self.layer.build((None, *shape[2:]))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        self._check(input_shape)
+        inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
+        return (inner[0], input_shape[1], *inner[1:])
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Any:
+        self._check(x.shape)
+        if isinstance(self.layer, BatchNormalization):  # whose averages move once a step
+            return torch.stack([self.layer(step) for step in x.unbind(1)], 1)
+        rows, steps = x.shape[0], x.shape[1]
+        inner = mask.flatten(0, 1) if mask is not None and mask.dim() > 2 else None
+        out = self.layer(x.reshape(rows * steps, *x.shape[2:]), inner)
+        return out.reshape(rows, steps, *out.shape[1:])
+
+    def _check(self, shape: Sequence[int | None]) -> None:
+        if len(shape) < 3:
+            way_out = "give every step at least one value"
+            raise checks.wrong(f"input of {self.name}", "shape (B, T, …)", tuple(shape), way_out)
+
+    def reset_states(self) -> None:
+        self.layer.reset_states()

@@ -1,0 +1,115 @@
+"""Knows how a Sequential looks to the training loop: a network of batches, losses under its own mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from longspan import checks, losses, metrics
+from longspan.data.batches import Batch
+from longspan.layers.frames import ConvLSTM2D
+from longspan.layers.recurrent import Recurrence
+from longspan.training import objective
+
+from .contract import Model
+
+
+class Learner(nn.Module):
+    """A Sequential as the training loop calls it: (batch, state) -> (output, state).
+
+    Attributes:
+        mask: of the last output, (B, T) bool or None, which the loss and the metrics heed.
+        carries: hand states from a batch to the next where the batch says so; else only stateful layers do.
+    """
+
+    def __init__(self, model: Model, *, carries: bool = False) -> None:
+        super().__init__()
+        self.model, self.carries = model, carries
+        self.mask: Tensor | None = None
+        self._recurrent = [
+            part
+            for part in model.modules()
+            if isinstance(part, (Recurrence, ConvLSTM2D)) and (carries or part.stateful)
+        ]
+
+    def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:
+        x = self.model.suited(batch.x)
+        if not self._recurrent:
+            answer, self.mask = self.model.run(x, mask_of(batch))
+            return answer, None
+        usual = [layer.stateful for layer in self._recurrent]
+        for place, layer in enumerate(self._recurrent):
+            if state is not None:
+                layer.states = state[place]
+            elif self.carries and not batch.carry and not layer.stateful:
+                layer.states = None
+            layer.stateful = True
+        try:
+            answer, self.mask = self.model.run(x, mask_of(batch))
+        finally:
+            for layer, stateful in zip(self._recurrent, usual, strict=True):
+                layer.stateful = stateful
+        return answer, [layer.states for layer in self._recurrent]
+
+    def shown(self, batch: Batch) -> Batch:
+        """The batch under the mask that its output has, which the layers may have dropped or made."""
+        if self.mask is None and batch.mask is None and batch.lengths is None:
+            return batch
+        return Batch(batch.x, batch.y, None, self.mask, batch.weight)
+
+
+def mask_of(batch: Batch) -> Tensor | None:
+    """(B, T) bool, False at padding and at hidden steps; None where every step counts."""
+    if batch.lengths is None:
+        return batch.mask
+    steps = torch.arange(batch.x.shape[1], device=batch.x.device)
+    real = steps < batch.lengths.to(batch.x.device).unsqueeze(1)
+    return real if batch.mask is None else real & batch.mask
+
+
+class Objective:
+    """The loss as the training loop calls it: under the output's own mask, with what regularizers add."""
+
+    def __init__(self, learner: Learner, loss: losses.Loss) -> None:
+        self._learner, self._loss = learner, objective.Objective(loss)
+        self._regular = learner.model.penalty() is not None
+
+    def __call__(self, output: Tensor, batch: Batch) -> Tensor:
+        if batch.y is None:
+            raise checks.wrong("y", "an answer for every row", None, "pass y, or batches (x, y)")
+        value = self._loss(output, self._learner.shown(batch))
+        return value + self._learner.model.penalty() if self._regular else value
+
+    def count(self, output: Tensor, batch: Batch) -> Tensor:
+        """What the mean divides by, so that the parts of a batch can be put together again."""
+        return self._loss.count(output, self._learner.shown(batch))
+
+
+class Watched:
+    """A metric as the training loop calls it: under the output's own mask."""
+
+    def __init__(self, learner: Learner, metric: metrics.Metric, *, weighted: bool) -> None:
+        self._learner, self._measured = learner, objective.Measured(metric, weighted)
+        self.name, self.direction = metric.name, metric.direction
+
+    def update(self, output: Tensor, batch: Batch) -> None:
+        """Add a batch."""
+        self._measured.update(output, self._learner.shown(batch))
+
+    def result(self) -> Tensor:
+        """The number so far."""
+        return self._measured.result()
+
+    def reset(self) -> None:
+        """Start afresh."""
+        self._measured.reset()
+
+    def state(self) -> Any:
+        """What a checkpoint keeps."""
+        return self._measured.state()
+
+    def restore(self, state: Any) -> None:
+        """Go on from there."""
+        self._measured.restore(state)

@@ -1,0 +1,46 @@
+"""Knows how a Sequential comes out of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from longspan import artifact, checks, export
+
+from . import saving
+from .sequential import Sequential
+
+
+def load_model(
+    path: saving.Path_, custom_objects: Mapping[str, Any] | None = None, compile: bool = True
+) -> Sequential:
+    """A model out of a file that Sequential.save, or Keras (.keras, or .h5 of a whole model), wrote.
+
+    Args:
+        path: the file.
+        custom_objects: name -> the cell, layer or function that the file means by it.
+        compile: also take what `compile` said and the optimizer's state; of a Keras file the loss, the
+            optimizer and the metrics by name where this library has them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is truncated or damaged, or holds what this library does not have.
+    """
+    if saving.is_keras(path):
+        read = export.read_keras(path)
+        model = Sequential.from_config(read.config, custom_objects)
+        model.build(read.shape)
+        model.set_weights(read.ordered(export.described_layers(model)))
+        return model
+    kept = artifact.load(path)
+    if kept.config.get("kind") != "Sequential":
+        received = f"a file of {kept.config.get('kind')}"
+        way_out = "build the model and call load_weights, or longspan.load for a task"
+        raise checks.wrong(f"file {path}", "a saved Sequential", received, way_out)
+    model = Sequential.from_config(kept.config["model"], custom_objects)
+    if kept.config["shape"] is not None:
+        model.build(kept.config["shape"])
+        saving.take(model, kept.tensors)
+    if compile and "compiled" in kept.config:
+        saving.compile_as(model, kept)
+    return model

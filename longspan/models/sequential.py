@@ -1,0 +1,600 @@
+"""Knows Sequential: layers in a row with Keras' verbs over the library's training loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from longspan import checks, losses, metrics
+from longspan.data.batches import Batch
+from longspan.layers import RNN, Bidirectional, Embedding, InputLayer, Layer
+from longspan.layers.base import Shape, Slot, assign, fresh_name, tensor_of
+from longspan.layers.config import from_config, to_config
+from longspan.layers.recurrent import Recurrence
+from longspan.training import optimizers
+from longspan.training.callbacks import Callback
+from longspan.training.history import History
+from longspan.training.loop import evaluate, train
+
+from . import preparing, saving
+from .learner import Learner, Objective, Watched
+from .summary import summary
+
+# The layers that can say which kernel runs them.
+EXPLAINED = (Recurrence, Bidirectional, RNN)
+
+
+class Sequential(nn.Module):
+    """Layers in a row: keras.Sequential's verbs, on PyTorch; also an nn.Module that can be iterated.
+
+    Args:
+        layers: layers of longspan.layers, an `Input` first or not at all.
+        trainable: whether fitting changes the weights.
+        name: None makes one.
+
+    Attributes:
+        layers: a list, without the `Input`.
+        optimizer: the running optimizer once there are weights, else what `compile` was given.
+        history: what the last `fit` returned.
+
+    Raises:
+        TypeError, ValueError: something is no layer, or shapes do not fit; the sentence names the layer.
+
+    >>> from longspan.layers import LSTM, Dense
+    >>> model = Sequential([LSTM(8), Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> history = model.fit(np.zeros((4, 5, 1)), np.zeros(4), epochs=2, verbose=0)
+    >>> model.predict(np.zeros((3, 5, 1)), verbose=0).shape
+    (3, 1)
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer] | None = None, trainable: bool = True, name: str | None = None
+    ) -> None:
+        super().__init__()
+        self.name = name or fresh_name("sequential")
+        self.input_layer: InputLayer | None = None
+        self.built = False
+        self.loss: losses.Loss | None = None
+        self.history: History | None = None
+        self.stop_training = False
+        self.recipe: optimizers.Recipe | None = None
+        self._stepper: Optimizer | None = None
+        self.watched: list[tuple[metrics.Metric, bool]] = []
+        self._row: list[Layer] = []
+        self.eval()
+        for layer in layers or ():
+            self.add(layer)
+        if not trainable:
+            self.trainable = False
+
+    # Building.
+
+    def add(self, layer: Layer) -> None:
+        """Put one more layer at the end."""
+        if not isinstance(layer, Layer):
+            way_out = "take one from longspan.layers"
+            raise checks.wrong_type("layer", "a layer", layer, way_out)
+        if isinstance(layer, InputLayer):
+            if self._row or self.input_layer is not None:
+                way_out = "make it the first, or leave it out"
+                raise checks.wrong("Input", "the first place in the model", "a later one", way_out)
+            self.input_layer = layer
+            return
+        if any(layer is one or layer.name == one.name for one in self._row):
+            raise checks.wrong(
+                "layer", "a name no other layer has", repr(layer.name), "give it a name of its own"
+            )
+        self.add_module(str(len(self._row)), layer)
+        self._row.append(layer)
+        layer.train(self.training)
+        self.built = False
+        shape = self.told_shape
+        if shape is not None and all(size is not None for size in shape[2:]):
+            self.build(shape)
+
+    def pop(self) -> Layer:
+        """Take the last layer away."""
+        if not self._row:
+            raise checks.wrong("pop", "a model with layers", "an empty one", "add layers first")
+        layer = self._row.pop()
+        del self._modules[str(len(self._row))]
+        return layer
+
+    @property
+    def told_shape(self) -> Shape | None:
+        """The (B, …) shape that an Input or the first layer's input_shape says, None where none does."""
+        if self.input_layer is not None:
+            return self.input_layer.given_shape
+        return self._row[0].given_shape if self._row else None
+
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None:
+        """Make the weights for inputs of this shape, (B, …)."""
+        shape: Any = tuple(input_shape) if input_shape is not None else self.told_shape
+        if shape is None:
+            way_out = "give the first layer an input_shape, or call the model on data"
+            raise checks.wrong("build", "the shape of the input", None, way_out)
+        for layer in self._row:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        self.built = bool(self._row)
+
+    def build_for(self, x: Tensor, *, ragged: bool = False) -> None:
+        """Make the weights, if they are not there, for rows like those of `x`."""
+        if not self.built:
+            told = self.told_shape
+            found = (None, None, *x.shape[2:]) if ragged else (None, *x.shape[1:])
+            if told is not None and len(told) == len(found):
+                found = tuple(a if a is not None else b for a, b in zip(told, found, strict=True))
+            self.build(found)
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers in order."""
+        return list(self._row)
+
+    @property
+    def input_shape(self) -> Shape:
+        """(None, …) once built."""
+        return self._shape_of(self._row[0].input_shape if self._row else None)
+
+    @property
+    def output_shape(self) -> Any:
+        """(None, …) once built."""
+        return self._shape_of(self._row[-1].output_shape if self._row else None)
+
+    def _shape_of(self, shape: Any) -> Any:
+        if shape is None:
+            raise checks.wrong(self.name, "a model that is built", "one without shapes", "call build(shape)")
+        return shape
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of this name or at this place."""
+        if index is not None:
+            return self._row[index]
+        names = [layer.name for layer in self._row]
+        return self._row[names.index(checks.one_of("layer", name, names))]
+
+    # Running.
+
+    def reads_codes(self) -> bool:
+        """Whether the first layer looks codes up."""
+        return bool(self._row) and isinstance(self._row[0], Embedding)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are computed in."""
+        return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+
+    def suited(self, x: Tensor) -> Tensor:
+        """`x` in the dtype that the first layer takes."""
+        if self.reads_codes():
+            return x if x.dtype == torch.int64 else x.long()
+        return x if x.dtype == self.dtype else x.to(self.dtype)
+
+    def run(self, x: Tensor, mask: Tensor | None = None) -> tuple[Any, Tensor | None]:
+        """The answer to x (B, …) and its mask; modes and dtypes as they are."""
+        for layer in self._row:
+            before = x
+            x = layer(before, mask)
+            mask = layer.compute_mask(before, mask)
+        return x, mask
+
+    def forward(self, x: Any, mask: Tensor | None = None, training: bool | None = None) -> Any:
+        """The answer of the last layer.
+
+        Args:
+            x: (B, …) tensor or array.
+            mask: (B, T) bool, False where a step is skipped.
+            training: whether dropout acts and averages move; None: as the module's mode says, which is off
+                until `train()`.
+        """
+        x = tensor_of(x)
+        self.build_for(x)
+        x = self.suited(x)
+        if training is None or training == self.training:
+            return self.run(x, mask)[0]
+        before = self.training
+        self.train(training)
+        try:
+            return self.run(x, mask)[0]
+        finally:
+            self.train(before)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._row)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def __getitem__(self, place: int) -> Layer:
+        return self._row[place]
+
+    # Weights.
+
+    def slots(self) -> list[Slot]:
+        """Every weight, layer by layer in Keras' order."""
+        return [slot for layer in self._row for slot in layer.all_slots()]
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The weights in Keras' order and layout."""
+        return [slot.get() for slot in self.slots()]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of the weights in Keras' order and layout."""
+        return [array for layer in self._row for array in layer.get_weights()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take weights as `get_weights`, here or in Keras, gives them.
+
+        Raises:
+            ValueError: their number or a shape is another; nothing is changed then.
+        """
+        assign(self.name, self.slots(), weights)
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold."""
+        return sum(layer.count_params() for layer in self._row)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether fitting changes any layer; setting it sets every layer's."""
+        return any(layer.trainable for layer in self._row)
+
+    @trainable.setter
+    def trainable(self, wanted: bool) -> None:
+        for layer in self._row:
+            layer.trainable = wanted
+
+    def penalty(self) -> Tensor | None:
+        """What the weights' regularizers add to the loss, None for nothing."""
+        terms = [term for layer in self._row if (term := layer.penalty()) is not None]
+        return torch.stack(terms).sum() if terms else None
+
+    def reset_states(self) -> None:
+        """Forget the states that stateful layers carry."""
+        for layer in self._row:
+            layer.reset_states()
+
+    def reset_state(self) -> None:
+        """The same by Keras' other name."""
+        self.reset_states()
+
+    # Learning.
+
+    def compile(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        optimizer: str | optimizers.Recipe | Optimizer = "rmsprop",
+        loss: Any = None,
+        metrics: Sequence[Any] | None = None,
+        weighted_metrics: Sequence[Any] | None = None,
+        run_eagerly: bool = False,
+        jit_compile: bool | str = "auto",
+        steps_per_execution: int = 1,
+    ) -> None:
+        """Say how the model learns.
+
+        Args:
+            optimizer: a name ("adam", "adamw", "sgd", "rmsprop"), one of longspan.optimizers, or a running
+                torch.optim optimizer over the model's parameters.
+            loss: a name ("mse", "categorical_crossentropy", …), one of longspan.losses, or a function
+                (y_true, y_pred) -> one value a row.
+            metrics: names ("accuracy", "mae", "auc", …), metrics, or functions.
+            weighted_metrics: the same, but heeding sample and class weights.
+            run_eagerly, jit_compile, steps_per_execution: taken and without effect.
+
+        Raises:
+            ValueError: a name is unknown; the nearest is given.
+        """
+        self.recipe = None if isinstance(optimizer, Optimizer) else optimizers.get(optimizer)
+        self._stepper = optimizer if isinstance(optimizer, Optimizer) else None
+        self.loss = None if loss is None else losses.get(loss)
+        self.watched = [(_metric(one), False) for one in _flat(metrics)]
+        self.watched += [(_metric(one), True) for one in _flat(weighted_metrics)]
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer of the weights, made when they are there."""
+        if self._stepper is None and self.recipe is not None and self.built:
+            learned = [p for p in self.parameters() if p.requires_grad]
+            if not learned:
+                way_out = "set trainable=True on a layer"
+                raise checks.wrong(self.name, "a weight that may change", "none", way_out)
+            self._stepper = self.recipe.build(learned)
+        return self._stepper or self.recipe
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """ "loss", then the metrics."""
+        return ["loss", *(metric.name for metric, _ in self.watched)]
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Sequence[Any] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int = 1,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Any = None,
+        resume: Any = None,
+        precision: str | None = None,
+        processes: int | None = None,
+    ) -> History:
+        """Fit the weights.
+
+        Args:
+            x: (N, …) numbers as an array, tensor, frame or list; a ragged list of sequences, padded and
+                masked by itself; or a DataLoader, longspan.data.Batches or Spans, or any iterable of (x, y).
+            y: (N, …) answers; None where x deals them out.
+            batch_size: rows a step, 32 where None.
+            epochs: epochs in all; initial_epoch: the one to start from.
+            verbose: 0 silent, 1 or "auto" a progress bar, 2 a line an epoch.
+            callbacks: objects of longspan.callbacks or with their methods.
+            validation_split: the share of rows, the last ones, to validate on instead of learning from.
+            validation_data: (x, y) or (x, y, sample_weight), or batches.
+            shuffle: a new order every epoch.
+            class_weight: class number -> how much its rows count.
+            sample_weight: (N,) or (N, T), how much rows or steps count.
+            steps_per_epoch, validation_steps: batches to take of an iterable.
+            validation_freq: validate every so many epochs.
+            clip_norm, clip_value, schedule, resume, precision, processes: see longspan.training.train.
+
+        Returns:
+            The History: `.history` has a list a name, "loss", metrics, and the same with "val_".
+
+        Raises:
+            ValueError, TypeError: data are empty, not finite or of the wrong shape, a label is out of range,
+                or the model is not compiled; the sentence says which.
+        """
+        loss = self._ready()
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = preparing.split(validation_split, x, y, sample_weight)
+        batches = self._batches(x, y, batch_size, shuffle, sample_weight, class_weight, steps_per_epoch)
+        learner = Learner(self, carries=isinstance(batches, preparing.Spans))
+        check = None
+        if validation_data is not None:
+            size = validation_batch_size or batch_size
+            check = self._validation(validation_data, size, validation_steps)
+        for callback in callbacks or ():
+            if isinstance(callback, Callback):
+                callback.set_model(self)
+        try:
+            self.history = train(
+                learner,
+                batches,
+                Objective(learner, loss),
+                self.optimizer,
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                validate=check,
+                metrics=self._watched(learner),
+                callbacks=list(callbacks or ()),
+                clip_norm=clip_norm,
+                clip_value=clip_value,
+                schedule=schedule,
+                verbose=1 if verbose == "auto" else int(verbose),
+                resume=resume,
+                precision=precision,
+                processes=processes,
+            )
+        finally:
+            self.eval()
+        return self.history
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """The loss and the metrics on x and y.
+
+        Args: as for `fit`.
+
+        Returns:
+            The loss; a list [loss, metrics…] where there are metrics; a dict by name with return_dict.
+        """
+        loss = self._ready()
+        batches = self._batches(x, y, batch_size, False, sample_weight, None, steps)
+        learner = Learner(self)
+        logs = evaluate(learner, batches, Objective(learner, loss), self._watched(learner))
+        if verbose not in (0, "auto"):
+            print("  ".join(f"{name}: {value:.4f}" for name, value in logs.items()))
+        if return_dict:
+            return logs
+        values = list(logs.values())
+        return values if len(values) > 1 else values[0]
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: int | str = "auto", steps: int | None = None
+    ) -> Any:
+        """The answers to x as a NumPy array (N, …), a list of arrays where the last layer gives several.
+
+        Args:
+            x, batch_size, steps: as for `fit`; verbose: taken and without effect.
+        """
+        if not self._row:
+            raise checks.wrong(self.name, "a model with layers", "an empty one", "add layers first")
+        batches = self._batches(x, None, batch_size, False, None, None, steps)
+        learner, state, found = Learner(self), None, []
+        with torch.no_grad():
+            for batch in batches:
+                answer, state = learner(batch, state)
+                found.append(answer if isinstance(answer, tuple) else (answer,))
+        joined = [torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True)]
+        return joined if len(joined) > 1 else joined[0]
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One step on one batch; the loss before it, with the metrics as `evaluate` gives them."""
+        loss = self._ready()
+        batch = self._one_batch(x, y, sample_weight, class_weight)
+        learner = Learner(self)
+        measures = self._watched(learner)
+        self.train()
+        try:
+            output, _ = learner(batch)
+            value = Objective(learner, loss)(output, batch)
+            self.optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            self.optimizer.step()
+        finally:
+            self.eval()
+        logs = {"loss": value.item()}
+        for measure in measures:
+            measure.reset()
+            measure.update(output, batch)
+            logs[measure.name] = float(measure.result())
+        if return_dict:
+            return logs
+        return list(logs.values()) if len(logs) > 1 else logs["loss"]
+
+    def test_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """`evaluate` of one batch."""
+        rows = len(x)
+        return self.evaluate(x, y, rows, 0, sample_weight, return_dict=return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """`predict` of one batch."""
+        return self.predict(x, batch_size=len(x))
+
+    def _ready(self) -> losses.Loss:
+        if not self._row:
+            raise checks.wrong(self.name, "a model with layers", "an empty one", "add layers first")
+        if self.loss is None or (self.recipe is None and self._stepper is None):
+            way_out = "call compile(optimizer, loss) first"
+            raise checks.wrong(self.name, "a model compiled with a loss", "one without", way_out)
+        return self.loss
+
+    def _batches(
+        self,
+        x: Any,
+        y: Any,
+        batch_size: int | None,
+        shuffle: bool,
+        sample_weight: Any,
+        class_weight: Mapping[int, float] | None,
+        steps: int | None,
+    ) -> Any:
+        if x is None:
+            raise checks.wrong("x", "data", None, "pass x and y, or batches as x")
+        return preparing.batches_of(
+            self,
+            x,
+            y,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            steps=steps,
+        )
+
+    def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Any:
+        """validation_data as batches."""
+        if preparing.is_stream(data):
+            return self._batches(data, None, None, False, None, None, steps)
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            way_out = "pass both in a tuple"
+            raise checks.wrong_type("validation_data", "(x, y) or (x, y, sample_weight)", data, way_out)
+        x, y, weight = (*data, None)[:3]
+        return self._batches(x, y, batch_size, False, weight, None, None)
+
+    def _one_batch(self, x: Any, y: Any, weight: Any, classes: Mapping[int, float] | None) -> Batch:
+        rows = len(x)
+        batches = self._batches(x, y, rows, False, weight, classes, None)
+        return next(iter(batches))
+
+    def _watched(self, learner: Learner) -> list[Watched]:
+        return [Watched(learner, metric, weighted=weighted) for metric, weighted in self.watched]
+
+    # Looking and keeping.
+
+    def summary(self, line_length: int | None = None, print_fn: Callable[[str], Any] | None = None) -> None:
+        """Print the layers, the shapes between them and how many numbers they learn."""
+        (print_fn or print)(summary(self.name, self._row))
+
+    def explain(self, x: Any) -> str:
+        """Which kernel runs each recurrent layer on x (B, …), and why the others do not, in words."""
+        x = tensor_of(x)
+        self.build_for(x)
+        x, mask, lines = self.suited(x), None, []
+        with torch.no_grad():
+            for layer in self._row:
+                before = x
+                if isinstance(layer, EXPLAINED):
+                    lines.append(layer.explain(before, mask))
+                x, mask = layer(before, mask), layer.compute_mask(before, mask)
+        return "\n".join(lines) or "no recurrent layer: every layer is plain PyTorch."
+
+    def get_config(self) -> dict[str, Any]:
+        """The model without its weights, JSON values only."""
+        first = [] if self.input_layer is None else [self.input_layer]
+        return {"name": self.name, "layers": [to_config(layer) for layer in [*first, *self._row]]}
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
+    ) -> Sequential:
+        """The model that `get_config`, here or in Keras, described."""
+        return cls([from_config(layer, custom_objects) for layer in config["layers"]], name=config["name"])
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Write layers, weights, what `compile` said and the optimizer's state to one file.
+
+        The file is longspan's own whatever its suffix; longspan.export.to_keras writes Keras'.
+        """
+        saving.save(self, path, overwrite=overwrite)
+
+    def save_weights(self, path: str | os.PathLike[str], overwrite: bool = True) -> None:
+        """Write the weights alone."""
+        saving.save_weights(self, path, overwrite=overwrite)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Take the weights of a file of `save`, `save_weights`, or Keras' .h5 or .keras, layer by layer."""
+        saving.load_weights(self, path)
+
+
+def _flat(metrics: Any) -> list[Any]:
+    """A lone metric, a list, or Keras' list of lists."""
+    if metrics is None:
+        return []
+    if not isinstance(metrics, (list, tuple)):
+        return [metrics]
+    return [one for part in metrics for one in (part if isinstance(part, (list, tuple)) else [part])]
+
+
+def _metric(given: Any) -> metrics.Metric:
+    return metrics.get(given)

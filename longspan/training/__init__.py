@@ -1,0 +1,34 @@
+"""Knows the public names of training."""
+
+from .callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    TensorBoard,
+    TerminateOnNaN,
+)
+from .checkpoint import Resume
+from .history import History
+from .loop import evaluate, train
+from .objective import Measured
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "Measured",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "Resume",
+    "TensorBoard",
+    "TerminateOnNaN",
+    "evaluate",
+    "train",
+]

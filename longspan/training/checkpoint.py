@@ -1,0 +1,121 @@
+"""Knows what must be kept so that training which was killed goes on to the very same weights."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from longspan import artifact, checks
+
+KIND = "training"
+
+
+@dataclass
+class Resume:
+    """Where training keeps what it needs to go on after it was killed, and how often.
+
+    If the file is there, training goes on from it to the same weights, bit by bit, as if it had never stopped
+    (on the same machine, with the same data, network and callbacks); if not, it starts afresh. What is
+    written is whole at any time. Callbacks of your own are kept by their `state` and `restore`.
+
+    path: the file; steps: write after so many steps; seconds: write when so much time has passed, looked at
+    after every step. Either may be None; the end of training is always written.
+    """
+
+    path: str | os.PathLike[str]
+    steps: int | None = None
+    seconds: float | None = 30.0
+    _last: float = field(default_factory=monotonic, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            checks.whole("steps", self.steps, 1, "give the number of steps between two checkpoints")
+        if self.seconds is not None and not self.seconds > 0:
+            raise checks.wrong("seconds", "a number above 0", self.seconds, "or None for steps only")
+
+    def due(self, steps: int) -> bool:
+        """Whether to write now, after so many steps."""
+        if self.steps is not None and steps % self.steps == 0:
+            return True
+        return self.seconds is not None and monotonic() - self._last >= self.seconds
+
+    def write(self, snapshot: dict[str, Any]) -> None:
+        """Put a snapshot of training into the file."""
+        write(self.path, snapshot)
+        self._last = monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """The snapshot in the file, None if there is no file."""
+        return read(self.path) if Path(self.path).exists() else None
+
+
+def resume_of(given: Any) -> Resume | None:
+    """A Resume out of what the user gave: one, a path, or None."""
+    if given is None or isinstance(given, Resume):
+        return given
+    if isinstance(given, (str, os.PathLike)):
+        return Resume(given)
+    way_out = "pass the file to go on from and to write to"
+    raise checks.wrong_type("resume", "a path or a longspan.training.Resume", given, way_out)
+
+
+def write(path: str | os.PathLike[str], snapshot: dict[str, Any]) -> None:
+    """A snapshot (nested dicts, lists, tuples, tensors) as one file."""
+    tree, tensors = artifact.flatten(snapshot)
+    artifact.save(path, {"kind": KIND, "snapshot": tree}, tensors)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The snapshot that `write` wrote.
+
+    Raises:
+        ValueError: the file is damaged or holds something else.
+    """
+    config, tensors = artifact.load(path)
+    if config.get("kind") != KIND:
+        received = f"a file of kind {config.get('kind')!r}"
+        raise checks.wrong(f"file {path}", "a training checkpoint", received, "name another file")
+    return artifact.unflatten(config["snapshot"], tensors)
+
+
+def chance() -> dict[str, Any]:
+    """The state of every random generator that training may draw from."""
+    kind, keys, place, has_gauss, gauss = cast("tuple[Any, ...]", np.random.get_state(legacy=True))
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": list(cuda),
+        "python": random.getstate(),
+        "numpy": (str(kind), torch.from_numpy(keys.astype(np.int64)), place, has_gauss, gauss),
+    }
+
+
+def set_chance(state: dict[str, Any]) -> None:
+    """Go back to where `chance` was taken."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    version, keys, gauss = state["python"]
+    random.setstate((version, tuple(keys), gauss))
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+
+
+def check_fits(network: nn.Module, weights: dict[str, Any], path: object) -> None:
+    """Refuse a checkpoint of another network."""
+    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    kept = {name: tuple(value.shape) for name, value in weights.items()}
+    if own == kept:
+        return
+    odd = next(name for name in {**own, **kept} if own.get(name) != kept.get(name))
+    expected = f"the weights of this network, {odd} {own.get(odd, 'not among them')}"
+    received = f"{odd} {kept.get(odd, 'missing')}"
+    raise checks.wrong(f"checkpoint {path}", expected, received, "name another file or delete this one")

@@ -1,0 +1,149 @@
+"""Knows how losses and metrics of truths and answers read a batch: its weights, its mask, its padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from longspan import checks, losses, metrics
+from longspan.data.batches import Batch, rows_of
+
+LossOfBatch = Callable[[Any, Batch], Tensor]
+
+
+class Objective:
+    """A loss of truths and answers as a loss of a batch: (output, batch) -> one number.
+
+    Weights count as the loss says. Where the output has a time dimension, (B, T, ...), steps that the batch's
+    mask or lengths leave out do not count.
+    """
+
+    def __init__(self, loss: losses.Loss) -> None:
+        self.loss = loss
+
+    def __call__(self, output: Tensor, batch: Batch) -> Tensor:
+        return self.loss(batch.y, output, batch.weight, step_mask(output, batch))
+
+    def count(self, output: Tensor, batch: Batch) -> Tensor:
+        """What the mean divides by, so that the parts of a batch can be put together again."""
+        mask = self.loss.counted(batch.y, step_mask(output, batch))
+        if self.loss.reduction == "sum":
+            return torch.ones(())
+        if self.loss.reduction == "mean_with_sample_weight" and batch.weight is not None:
+            return (batch.weight if mask is None else _merged(batch.weight, mask)).sum()
+        return torch.tensor(float(rows_of(batch))) if mask is None else mask.sum()
+
+
+def objective(loss: str | losses.Loss | LossOfBatch) -> LossOfBatch:
+    """A loss by name or as an object of longspan.losses, or already a function (output, batch) -> number."""
+    if isinstance(loss, (str, losses.Loss)):
+        return Objective(losses.get(loss))
+    if callable(loss):
+        return loss
+    way_out = 'pass a name such as "mse", or a function'
+    raise checks.wrong_type("loss", "a name, a loss, or a function (output, batch) -> number", loss, way_out)
+
+
+def step_mask(output: Tensor, batch: Batch) -> Tensor | None:
+    """(B, T) bool, False where a step does not count; None where all do or the output has no time."""
+    if (batch.mask is None and batch.lengths is None) or output.dim() < 3:
+        return None
+    mask = batch.mask
+    if batch.lengths is not None:
+        steps = torch.arange(output.shape[1], device=output.device)
+        real = steps < batch.lengths.to(output.device).unsqueeze(1)
+        mask = real if mask is None else real & mask
+    if mask is not None and mask.shape != output.shape[:2]:
+        expected = f"shape {tuple(output.shape[:2])}, (B, T) of the network's output"
+        way_out = "mask the loss yourself where the network changes the number of steps"
+        raise checks.wrong("mask", expected, tuple(mask.shape), way_out)
+    return mask
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A loss of a batch that says what its mean divides by; others divide by the number of rows."""
+
+    def count(self, output: Any, batch: Batch) -> Tensor:
+        """A number."""
+        ...
+
+
+@runtime_checkable
+class Measure(Protocol):
+    """What the loop asks of a metric."""
+
+    name: str
+    direction: str | None
+
+    def update(self, output: Any, batch: Batch) -> None:
+        """Add a batch."""
+
+    def result(self) -> float | Tensor:
+        """The number so far."""
+        ...
+
+    def reset(self) -> None:
+        """Start afresh."""
+
+    def state(self) -> Any:
+        """What a checkpoint keeps: sums by name, which are added up where several processes share a batch."""
+
+    def restore(self, state: Any) -> None:
+        """Go on from there."""
+
+
+class Measured:
+    """A metric of truths and answers as a metric of batches.
+
+    Args:
+        weighted: whether the batch's weights count, as in Keras' weighted_metrics; the mask always does.
+    """
+
+    def __init__(self, metric: metrics.Metric, weighted: bool = False) -> None:
+        self.metric, self.weighted = metric, weighted
+        self.name, self.direction = metric.name, metric.direction
+
+    def update(self, output: Tensor, batch: Batch) -> None:
+        weight = batch.weight if self.weighted else None
+        mask = step_mask(output, batch)
+        if mask is not None:
+            weight = mask.to(output.dtype) if weight is None else _merged(weight, mask)
+        self.metric.update_state(batch.y, output.detach(), weight)
+
+    def result(self) -> Tensor:
+        return self.metric.result()
+
+    def reset(self) -> None:
+        self.metric.reset_state()
+
+    def state(self) -> Any:
+        return dict(self.metric.sums)
+
+    def restore(self, state: Any) -> None:
+        self.metric.sums = dict(state)
+
+
+def _merged(weight: Tensor, mask: Tensor) -> Tensor:
+    """(B,) or (B, T) weights and a (B, T) mask as (B, T) weights."""
+    return (weight if weight.dim() == mask.dim() else weight.unsqueeze(-1)) * mask
+
+
+def measures(given: Iterable[Any]) -> list[Measure]:
+    """Metrics by name, as objects of longspan.metrics, or already of batches."""
+    found: list[Measure] = []
+    for one in given:
+        if isinstance(one, (str, metrics.Metric)):
+            found.append(Measured(metrics.get(one)))
+        elif isinstance(one, Measure):
+            found.append(one)
+        else:
+            raise checks.wrong_type("metrics", "names or metrics", one, 'pass such as ["mae"]')
+    names = [one.name for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise checks.wrong("metrics", "different names", f"{name!r} twice", "give one of them a name")
+    return found

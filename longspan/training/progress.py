@@ -1,0 +1,134 @@
+"""Knows how training looks while it goes on: nothing, a bar, or a line an epoch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+from longspan import checks
+
+_PAUSE = 0.25  # seconds between two pictures of the bar, which takes a millisecond to draw
+
+Logs = Mapping[str, float]
+
+
+class Silent:
+    """Shows nothing; the others are like it."""
+
+    def begin(self, epochs: int, done: int, steps: int | None) -> None:
+        """Training starts: `done` of `epochs` are behind it, an epoch has `steps`."""
+
+    def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
+        """A step is done, counted from 1; `logs` is only asked when they are shown."""
+
+    def end_epoch(self, epoch: int, steps: int, logs: Logs, seconds: float) -> None:
+        """An epoch is done, counted from 0."""
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        print(text)
+
+    def close(self) -> None:
+        """Training is over, well or badly."""
+
+
+class Lines(Silent):
+    """One line an epoch."""
+
+    def begin(self, epochs: int, done: int, steps: int | None) -> None:
+        self._epochs = epochs
+
+    def end_epoch(self, epoch: int, steps: int, logs: Logs, seconds: float) -> None:
+        print(line(epoch, self._epochs, steps, logs, seconds), flush=True)
+
+
+class Bar(Silent):
+    """A bar over all epochs with loss, metrics and the time left, and a line an epoch above it."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[numbers]}"),
+            TimeRemainingColumn(compact=True),
+            console=Console(highlight=False),
+            auto_refresh=False,  # a thread that draws would take turns with the training
+            transient=True,
+        )
+        self._lines: list[str] = []
+        self._next = 0.0
+
+    def begin(self, epochs: int, done: int, steps: int | None) -> None:
+        self._epochs, self._steps = epochs, steps
+        total = None if steps is None else epochs * steps
+        at = done * (steps or 0)
+        self._task = self._progress.add_task("", total=total, completed=at, numbers="")
+        self._progress.start()
+
+    def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
+        if perf_counter() >= self._next:
+            self._draw(epoch, step, logs())
+
+    def _draw(self, epoch: int, step: int, logs: Logs) -> None:
+        of = "" if self._steps is None else f"/{self._steps}"
+        done = step if self._steps is None else epoch * self._steps + step
+        self._print_lines()
+        self._progress.update(
+            self._task,
+            completed=done,
+            description=f"epoch {epoch + 1}/{self._epochs}, step {step}{of}",
+            numbers=numbers(logs),
+            refresh=True,
+        )
+        self._next = perf_counter() + _PAUSE
+
+    def _print_lines(self) -> None:
+        """All lines since the last picture at once: an epoch may take less time than its line."""
+        if self._lines:
+            self._progress.console.print("\n".join(self._lines), markup=False)
+            self._lines = []
+
+    def end_epoch(self, epoch: int, steps: int, logs: Logs, seconds: float) -> None:
+        self._steps = steps
+        self._lines.append(line(epoch, self._epochs, steps, logs, seconds))
+        if perf_counter() >= self._next:
+            self._progress.update(self._task, total=self._epochs * steps)
+            self._draw(epoch, steps, logs)
+
+    def say(self, text: str) -> None:
+        self._lines.append(text)
+
+    def close(self) -> None:
+        self._print_lines()
+        self._progress.stop()
+
+
+def numbers(logs: Logs) -> str:
+    """`loss 0.1234  val_loss 0.2345`"""
+    return "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
+
+
+def line(epoch: int, epochs: int, steps: int, logs: Logs, seconds: float) -> str:
+    """An epoch in one line."""
+    return f"Epoch {epoch + 1}/{epochs} - {steps} steps - {seconds:.2f} s - {numbers(logs)}"
+
+
+def shown(verbose: Any) -> Silent:
+    """What shows the progress.
+
+    Args:
+        verbose: 0 for nothing, 1 or "auto" for a bar where there is a terminal or a notebook and nothing
+            elsewhere, 2 for a line an epoch.
+    """
+    if verbose not in (0, 1, 2, "auto"):
+        raise checks.wrong("verbose", '0, 1, 2 or "auto"', repr(verbose), "1 shows a bar, 2 a line an epoch")
+    if verbose == 2:
+        return Lines()
+    if verbose == 0 or not (sys.stdout.isatty() or "ipykernel" in sys.modules):
+        return Silent()
+    return Bar()
