@@ -72,17 +72,34 @@ def test_importing_the_package_does_no_work():
 
 def test_public_names():
     assert set(dir(longspan)) == {
+        "Input",
+        "Sequential",
         "__version__",
+        "activations",
+        "callbacks",
         "cell",
         "cells",
+        "compare",
         "compile_cell",
+        "data",
         "explain",
+        "export",
+        "initializers",
+        "layers",
+        "losses",
+        "metrics",
+        "models",
         "nn",
+        "optimizers",
+        "preprocessing",
+        "regularizers",
+        "training",
         "use_backend",
+        "utils",
     }
     assert longspan.cells.CELLS["lstm"] is longspan.cells.lstm
     assert longspan.cell is longspan.cells.cell
     with pytest.raises(
-        AttributeError, match="'longspan' has no attribute 'LSTM'; it has cell, cells, compile_cell"
+        AttributeError, match="'longspan' has no attribute 'LSTM'; it has "
     ):
         _ = longspan.LSTM  # pyright: ignore[reportAttributeAccessIssue]

@@ -207,5 +207,5 @@ def test_torch_says_what_does_not_fit() -> None:
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
-    with pytest.raises(ImportError, match=r"pip install h5py"):
+    with pytest.raises(ImportError, match=r"pip install 'longspan\[keras\]'"):
         export.to_keras(build(layers.Dense(1), x=X[:, 0], free=False), tmp_path / "model.keras")
