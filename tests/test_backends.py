@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -169,3 +173,49 @@ def test_every_listed_backend_gives_the_same_numbers(backend: str):
     found = layer(x, lengths=[5, 0, 2])[0]
     with use_backend("reference"):
         torch.testing.assert_close(found, layer(x, lengths=[5, 0, 2])[0], rtol=1e-5, atol=1e-6)
+
+
+class TestCpu:
+    """What the CPU kernels refuse, said by the one who forced them; and how explain describes them."""
+
+    def refused(self, words: str, layer: Any, x: Any) -> None:
+        with use_backend("cpu"), pytest.raises(RuntimeError, match=f"'cpu' was forced .*{words}.*\\.$"):
+            layer(x)
+
+    def test_other_devices(self):
+        layer = nn.LSTM(I, H, device="meta")
+        self.refused("the tensors are on meta, not on the CPU", layer, torch.empty(T, B, I, device="meta"))
+
+    def test_transforms(self):
+        layer, x = nn.LSTM(I, H), torch.randn(2, T, B, I)
+        self.refused("under torch.func", lambda x: torch.func.vmap(lambda y: layer(y)[0])(x), x)
+
+    def test_cells_that_nobody_compiled(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("LONGSPAN_CACHE", str(tmp_path))
+
+        @longspan.cell(gates="n", states="h")
+        def fresh(x: Any, r: Any, s: Any, p: Any) -> Any:
+            return ((x.n + r.n).tanh(),)
+
+        self.refused("'fresh' is your own", nn.Recurrent(fresh, I, H), torch.zeros(T, B, I))
+
+    def test_instruction_sets_that_this_machine_lacks(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(kernels.cpu, "INSTRUCTION_SETS", ("baseline",))
+        with (
+            use_backend("cpu:avx512"),
+            pytest.raises(RuntimeError, match=r"this machine does not run avx512 \(it runs baseline\)"),
+        ):
+            run()
+
+    @pytest.mark.parametrize(
+        ("name", "words"), [("baseline", "cpu uses baseline;"), ("sse9", "this machine does not run sse9")]
+    )
+    def test_the_environment_may_name_one(self, name: str, words: str):
+        script = "import torch, longspan as ls; print(ls.explain(ls.nn.LSTM(3, 4), torch.zeros(5, 2, 3)))"
+        path = os.pathsep.join([str(Path(longspan.__file__).parents[1]), *sys.path])
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"LONGSPAN_ISA": name, "PYTHONPATH": path},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert words in done.stdout

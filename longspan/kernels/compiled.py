@@ -22,7 +22,8 @@ from .emit import norm_struct_source, struct_source
 
 HEADERS = Path(_core.__file__).parent / "csrc"
 ABI: int = _core.ABI
-WIDEST: str = os.environ.get("LONGSPAN_ISA") or _core.instruction_sets()[0]
+INSTRUCTION_SETS: tuple[str, ...] = tuple(_core.instruction_sets())  # that this machine runs, widest first
+WIDEST: str = os.environ.get("LONGSPAN_ISA") or INSTRUCTION_SETS[0]
 # What one kernel can hold, as csrc/call.h says.
 LIMITS = {"gates": 12, "states": 8, "params": 12}
 
@@ -61,7 +62,7 @@ def compile_cell(cell: Cell, isa: str | None = None) -> Path:
         >>> path = ls.compile_cell(minimal)  # doctest: +SKIP
     """
     _check(cell)
-    isa = WIDEST if isa is None else checks.one_of("isa", isa, _core.instruction_sets())
+    isa = checks.one_of("isa", WIDEST if isa is None else isa, INSTRUCTION_SETS)
     path = _path(cell, isa)
     if not os.path.exists(path) or _load(path).problem:
         _build(cell, isa, path)
@@ -135,10 +136,10 @@ class _Loaded(NamedTuple):
 
 @lru_cache(maxsize=256)
 def _found(cell: Cell, isa: str) -> _Loaded:
+    if isa not in INSTRUCTION_SETS or _too_big(cell):
+        return _Loaded(0)
     if CELLS.get(cell.name) is cell:
         return _Loaded(_core.cell(isa, cell.name))
-    if _too_big(cell):
-        return _Loaded(0)
     path = _path(cell, isa)
     return _load(path) if os.path.exists(path) else _Loaded(0)  # nor where nobody may look
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from longspan import _core
 from longspan.cells import Cell
 
 from . import choice, compiled, operator
@@ -17,7 +16,7 @@ from .program import program
 
 NAME = "cpu"
 DTYPES = (torch.float32, torch.float64)
-INSTRUCTION_SETS: tuple[str, ...] = tuple(_core.instruction_sets())
+INSTRUCTION_SETS = compiled.INSTRUCTION_SETS
 
 # Before PyTorch 2.7 nobody can tell an export from a compilation, which is the same but for where it runs.
 is_exporting = torch.compiler.__dict__.get("is_exporting", bool)

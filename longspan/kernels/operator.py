@@ -207,6 +207,12 @@ def _recur_backward(*args: Any) -> list[Tensor]:
 def _checked(args: Sequence[Any]) -> tuple[Spec, Given]:
     """What the layer has checked for a plain call, but may not see while a program is traced."""
     spec, given = _understood(args)
+    if spec.isa not in compiled.INSTRUCTION_SETS:
+        here = ", ".join(compiled.INSTRUCTION_SETS)
+        raise RuntimeError(
+            f"longspan::recur: expected an instruction set that this machine runs ({here}), received "
+            f"{spec.isa!r}; make the program again, outside of use_backend."
+        )
     steps = given.x.shape[0]
     if given.lengths is not None and given.lengths.numel():
         least, most = (int(v) for v in given.lengths.aminmax())

@@ -387,9 +387,13 @@ class TestRefusals:
         with pytest.raises(RuntimeError, match=r"^compile_cell: .*cxx cannot be run: .*; correct \$CXX\.$"):
             ls.compile_cell(two)
 
-    def test_compiler_with_arguments(self, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("CXX", "env g++")
-        assert compiled.compile_cell(two, "baseline").exists()
+    def test_compiler_with_arguments(
+        self, empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tool = program(tmp_path / "cxx", '#!/bin/sh\necho "error: $1" >&2\nexit 1\n')
+        monkeypatch.setenv("CXX", f"{tool} --first")
+        with pytest.raises(RuntimeError, match=r"could not compile 'two': error: --first$"):
+            ls.compile_cell(two)
 
     def test_cache_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").touch()
@@ -400,7 +404,7 @@ class TestRefusals:
             ls.compile_cell(two)
         nn.Recurrent(two, I, H)(torch.randn(T, B, I))
 
-    def test_made_for_other_kernels(self, empty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_made_for_other_kernels(self, monkeypatch: pytest.MonkeyPatch) -> None:
         path = ls.compile_cell(two)
         monkeypatch.setattr(compiled, "ABI", _core.ABI + 1)
         forget()

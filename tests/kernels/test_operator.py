@@ -252,7 +252,7 @@ class Marked(torch.nn.Module):
 
 def arguments(layer: Any, steps: int, rows: int) -> tuple[Any, ...]:
     many = layer.num_layers * (2 if layer.bidirectional else 1)
-    state = tuple(torch.randn(many, rows, H) for _ in layer.cell.states)
+    state: Any = tuple(torch.randn(many, rows, H) for _ in layer.cell.states)
     x = torch.randn(*((rows, steps) if layer.batch_first else (steps, rows)), I)
     lengths, mask, reset = marks("lengths mask reset", steps, rows).values()
     if layer.batch_first:
@@ -281,7 +281,7 @@ class TestExport:
         layer = EXPORTED[name]().eval()
         steps, rows = Dim("steps"), Dim("rows")
         by_time = {1: steps, 0: rows} if layer.batch_first else {0: steps, 1: rows}
-        state = tuple({1: rows} for _ in layer.cell.states)
+        state: Any = tuple({1: rows} for _ in layer.cell.states)
         shapes = (by_time, state if len(state) > 1 else state[0], {0: rows}, by_time, by_time)
         module = Marked(layer)
         program = torch.export.export(module, arguments(layer, T, B), strict=strict, dynamic_shapes=shapes)
@@ -566,6 +566,11 @@ class TestOperators:
         _, *rest = operands("lstm", full=False, requires_grad=False)
         with pytest.raises(RuntimeError, match=r"^longspan::recur: expected a cell that this process knows"):
             RECUR("mine:0123", *rest)
+
+    def test_an_instruction_set_of_another_machine(self) -> None:
+        cell, _, *rest = operands("lstm", full=False, requires_grad=False)
+        with pytest.raises(RuntimeError, match=r"^longspan::recur: .* that this machine runs .*'sse9'; make"):
+            RECUR(cell, "sse9", *rest)
 
     def test_fake_strides_are_the_real_ones(self) -> None:
         for cell, full in (("lstm", False), ("lstm", True), ("gru", True)):

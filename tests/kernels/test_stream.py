@@ -52,7 +52,7 @@ def flat(value: Any) -> list[Tensor]:
 
 def state_of(layer: Any, rows: int | None, dtype: torch.dtype = torch.float32) -> Any:
     shape = (layer.num_layers, H) if rows is None else (layer.num_layers, rows, H)
-    made = tuple(torch.randn(shape, dtype=dtype) for _ in layer.cell.states)
+    made: Any = tuple(torch.randn(shape, dtype=dtype) for _ in layer.cell.states)
     if layer.cell.name == "slstm":
         made = (*made[:2], made[2].abs() + 1, made[3])
     return made if len(made) > 1 else made[0]
@@ -117,7 +117,8 @@ def test_results_are_memory_of_their_own(taken: list[bool]) -> None:
     kept = [t.clone() for t in state]
     out, (h, c) = layer.step(x, state)
     held = [t.clone() for t in (out, h, c)]
-    h.zero_(), c.zero_()
+    h.zero_()
+    c.zero_()
     again = layer.step(x, state)
     assert torch.equal(out, held[0]) and all(map(torch.equal, flat(again), held))
     assert all(map(torch.equal, state, kept)) and all(taken)
