@@ -1,4 +1,4 @@
-"""Knows one run of one rival in a process of its own: fit as a script would, then two epochs from given weights.
+"""Knows one run of one rival in its own process: fit as a script would, then two epochs from given weights.
 
 Run by benchmarks.sequential, with nothing imported but what the rival itself needs:
 
@@ -170,8 +170,9 @@ def with_torch(name: str, workload: Workload, data: Any, epochs: int) -> None:
         return losses
 
     net = Net(data["x"].shape[-1], 0.2 if name == "b" else 0.0)
+    optimizer = torch.optim.Adam(net.parameters())
     began = perf_counter()
-    fit(net, torch.optim.Adam(net.parameters()), epochs, True, workload.validated)
+    fit(net, optimizer, epochs, True, workload.validated)
     say(event="fitted", seconds=perf_counter() - began)
     net = Net(data["x"].shape[-1], 0.0)
     learned = _take(net, weights_of(data), name)

@@ -99,7 +99,5 @@ def test_public_names():
     }
     assert longspan.cells.CELLS["lstm"] is longspan.cells.lstm
     assert longspan.cell is longspan.cells.cell
-    with pytest.raises(
-        AttributeError, match="'longspan' has no attribute 'LSTM'; it has "
-    ):
+    with pytest.raises(AttributeError, match="'longspan' has no attribute 'LSTM'; it has "):
         _ = longspan.LSTM  # pyright: ignore[reportAttributeAccessIssue]

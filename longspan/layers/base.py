@@ -8,6 +8,7 @@ import warnings
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache, wraps
 from typing import Any, TypedDict, get_args
 
@@ -63,6 +64,44 @@ def fresh_name(stem: str) -> str:
     return stem if _COUNTS[stem] == 1 else f"{stem}_{_COUNTS[stem] - 1}"
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How Keras lays a weight out, seen from PyTorch's tensor of it.
+
+    Args:
+        gates: where in PyTorch's blocks of rows those of Keras are; empty where there are no gates.
+        dims: the dimensions of PyTorch's tensor in Keras' order; empty where they are the same.
+    """
+
+    gates: tuple[int, ...] = ()
+    dims: tuple[int, ...] = ()
+
+    def keras(self, tensor: Tensor) -> Tensor:
+        """PyTorch's tensor as Keras has it."""
+        ordered = _blocks(tensor, self.gates)
+        return ordered.permute(self.dims) if self.dims else ordered
+
+    def torch(self, value: Tensor) -> Tensor:
+        """Keras' weight as PyTorch has it."""
+        value = value.permute(_inverse(self.dims)) if self.dims else value
+        return _blocks(value, _inverse(self.gates))
+
+
+def _inverse(order: Sequence[int]) -> tuple[int, ...]:
+    return tuple(order.index(i) for i in range(len(order)))
+
+
+def _blocks(tensor: Tensor, order: Sequence[int]) -> Tensor:
+    """The gates' blocks of rows in another order."""
+    if list(order) == sorted(order):
+        return tensor
+    blocks = tensor.chunk(len(order))
+    return torch.cat([blocks[i] for i in order])
+
+
+PLAIN = Layout()
+
+
 class Slot:
     """One weight as Keras has it, wherever and however PyTorch's side of the layer keeps it.
 
@@ -78,16 +117,15 @@ class Slot:
         shape: Sequence[int],
         initializer: Initializer,
         places: Sequence[tuple[nn.Module, str]],
-        read: Callable[..., Tensor] = lambda tensor: tensor,
-        write: Callable[[Tensor], Sequence[Tensor]] = lambda value: (value,),
+        layout: Layout = PLAIN,
         *,
         trainable: bool = True,
         regularizer: Regularizer = None,
     ) -> None:
-        """`read` makes Keras' layout of the tensors at `places`; `write` gives their values back from it."""
+        """`places`: the tensors that hold it, as (module, attribute); several are Keras' rows one by one."""
         self.name, self.shape, self.trainable = name, tuple(shape), trainable
         self._initializer, self._places = initializers.get(initializer), places
-        self._read, self._write = read, write
+        self._layout = layout
         self._regularizer = regularizers.get(regularizer)
 
     def tensors(self) -> list[Tensor]:
@@ -96,13 +134,15 @@ class Slot:
 
     def get(self) -> Tensor:
         """In Keras' layout; gradients flow through."""
-        return self._read(*self.tensors())
+        parts = [self._layout.keras(tensor) for tensor in self.tensors()]
+        return parts[0] if len(parts) == 1 else torch.stack(parts)
 
     @torch.no_grad()
     def set(self, value: Tensor) -> None:
         """From Keras' layout."""
-        for tensor, part in zip(self.tensors(), self._write(value), strict=True):
-            tensor.copy_(part)
+        parts = [value] if len(self._places) == 1 else value.unbind(0)
+        for tensor, part in zip(self.tensors(), parts, strict=True):
+            tensor.copy_(self._layout.torch(part))
 
     def draw(self) -> None:
         """Start it as its initializer says."""

@@ -15,7 +15,7 @@ from longspan.nn.conv import covered, padded
 
 from . import activations
 from .activations import ActivationLike
-from .base import Layer, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
+from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
 from .initializers import Initializer
 from .regularizers import Regularizer
 
@@ -74,16 +74,13 @@ class Convolution(Layer):
             expected = f"a divisor of {inputs} channels and {self.filters} filters"
             raise checks.wrong(f"groups of {self.name}", expected, self.groups, "choose another")
         place = self.parameter("weight", (self.filters, inputs // self.groups, *self.kernel_size))
-        last, ahead = self.rank + 1, range(2, self.rank + 2)
-        to, back = (*ahead, 1, 0), (last, last - 1, *range(self.rank))
         self.slots.append(
             Slot(
                 "kernel",
                 (*self.kernel_size, inputs // self.groups, self.filters),
                 self._starts[0],
                 [place],
-                lambda w: w.permute(to),
-                lambda k: (k.permute(back),),
+                Layout(dims=(*range(2, self.rank + 2), 1, 0)),
                 regularizer=self._regularizers[0],
             )
         )

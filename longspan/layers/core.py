@@ -17,8 +17,8 @@ from longspan.nn import masks
 
 from . import activations
 from .activations import ActivationLike
-from .base import Layer, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
-from .initializers import Initializer
+from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
+from .initializers import Given, Initializer
 from .regularizers import Regularizer
 
 
@@ -111,8 +111,7 @@ class Dense(Layer):
                 (inputs, self.units),
                 kernel,
                 [place],
-                lambda w: w.T,
-                lambda k: (k.T,),
+                Layout(dims=(1, 0)),
                 regularizer=self._regularizers[0],
             )
         )
@@ -181,8 +180,7 @@ class Embedding(Layer):
         place = self.parameter("weight", size)
         start: Initializer = self._start
         if self._given_weights is not None:
-            table = _table(self._given_weights, size)
-            start = lambda _: table  # noqa: E731
+            start = _table(self._given_weights, size)
         self.slots.append(Slot("embeddings", size, start, [place], regularizer=regularizer))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
@@ -204,12 +202,12 @@ class Embedding(Layer):
         return x.ne(0) if self.mask_zero else None
 
 
-def _table(weights: Any, size: tuple[int, int]) -> Tensor:
+def _table(weights: Any, size: tuple[int, int]) -> Given:
     one = weights[0] if isinstance(weights, (list, tuple)) and len(weights) == 1 else weights
     table = torch.as_tensor(np.asarray(one))
     if tuple(table.shape) != size:
         raise checks.wrong("weights of Embedding", f"a table {size}", tuple(table.shape), "match the options")
-    return table
+    return Given(table)
 
 
 class Masking(Layer):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from longspan.cells import CELLS, Cell, States, cell
+from longspan.cells import CELLS, Cell, States, Step, cell
 
 from .activations import STEPS
 
@@ -23,8 +24,7 @@ def lstm(activation: str, recurrent_activation: str) -> Cell:
         c = f * s.c + i * act(x.g + r.g)
         return o * act(c), c
 
-    step.__name__ = f"lstm_{activation}_{recurrent_activation}"
-    return cell(gates="ifgo", states="hc")(step)
+    return cell(gates="ifgo", states="hc")(_named(step, "lstm", activation, recurrent_activation))
 
 
 @cache
@@ -40,8 +40,7 @@ def gru(activation: str, recurrent_activation: str) -> Cell:
         n = act(x.n + k * r.n)
         return (n + z * (s.h - n),)
 
-    step.__name__ = f"gru_{activation}_{recurrent_activation}"
-    return cell(gates="rzn", states="h")(step)
+    return cell(gates="rzn", states="h")(_named(step, "gru", activation, recurrent_activation))
 
 
 @cache
@@ -55,5 +54,25 @@ def rnn(activation: str) -> Cell:
         """h' = act(x_n + r_n)."""
         return (act(x.n + r.n),)
 
-    step.__name__ = f"rnn_{activation}"
-    return cell(gates="n", states="h")(step)
+    return cell(gates="n", states="h")(_named(step, "rnn", activation))
+
+
+def _named(step: Step, kind: str, *activations: str) -> Step:
+    """The step under a name by which its cell is found again, since cells are pickled by place."""
+    step.__name__ = "__".join((kind, *activations))
+    step.__qualname__ = f"WRITTEN.{step.__name__}"
+    return step
+
+
+class _Written:
+    """The cells above by name, such as WRITTEN.lstm__relu__sigmoid."""
+
+    def __getattr__(self, name: str) -> Cell:
+        kind, *activations = name.split("__")
+        makers: dict[str, Callable[..., Cell]] = {"lstm": lstm, "gru": gru, "rnn": rnn}
+        if kind not in makers or not set(activations) <= STEPS.keys():
+            raise AttributeError(name)
+        return makers[kind](*activations)
+
+
+WRITTEN = _Written()

@@ -14,10 +14,10 @@ from longspan.nn.conv import ConvLSTM, covered
 
 from . import equations
 from .activations import ActivationLike, step_name
-from .base import Layer, Shape, Shared, Slot, check_format, check_rank, known, tensor_of
+from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, known, tensor_of
 from .convolution import Sizes, sizes_of
-from .initializers import Initializer
-from .recurrent import Sequences, forgetting
+from .initializers import Forgetting, Initializer
+from .recurrent import Sequences
 from .regularizers import Regularizer
 
 _LETTERS = "(B, T, Y, X, C)"
@@ -74,7 +74,7 @@ class ConvLSTM2D(Layer):
         self.padding = checks.one_of("padding", padding, ("valid", "same"))
         names = step_name("activation", activation), step_name("recurrent_activation", recurrent_activation)
         self.cell, self.use_bias = equations.lstm(*names), checks.flag("use_bias", use_bias)
-        bias = forgetting(filters, bias_initializer) if unit_forget_bias else bias_initializer
+        bias = Forgetting(filters, bias_initializer) if unit_forget_bias else bias_initializer
         self._starts = (kernel_initializer, recurrent_initializer, bias)
         self._regularizers = (kernel_regularizer, recurrent_regularizer, bias_regularizer)
         self.dropout = checks.rate("dropout", dropout, below_one=True)
@@ -108,8 +108,7 @@ class ConvLSTM2D(Layer):
                     (*self.kernel_size, inputs, wide),
                     self._starts[place],
                     [(self.core, field)],
-                    lambda w: w.permute(2, 3, 1, 0),
-                    lambda k: (k.permute(3, 2, 0, 1),),
+                    Layout(dims=(2, 3, 1, 0)),
                     regularizer=self._regularizers[place],
                 )
             )

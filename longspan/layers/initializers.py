@@ -161,6 +161,34 @@ class Identity:
         return torch.eye(*shape) * self.gain
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A tensor that is there already."""
+
+    value: Tensor
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """A bias (4*H,) with 1 at the forget gate, the second of i, f, c, o (Jozefowicz et al. 2015).
+
+    Args:
+        units: H.
+        others: how the other gates' biases start.
+    """
+
+    units: int
+    others: Initializer
+
+    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+        bias = get(self.others)(shape)
+        bias[self.units : 2 * self.units] = 1.0
+        return bias
+
+
 def _scaling(scale: float, mode: str, distribution: str) -> Callable[[int | None], VarianceScaling]:
     def make(seed: int | None = None) -> VarianceScaling:
         return VarianceScaling(scale, mode, distribution, seed)

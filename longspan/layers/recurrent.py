@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
@@ -16,10 +15,10 @@ from longspan.cells import Cell
 from longspan.nn import masks, options
 from longspan.nn.recurrent import explain
 
-from . import equations, initializers
+from . import equations
 from .activations import ActivationLike, step_name
-from .base import Layer, Shape, Shared, Slot, check_rank, known, tensor_of
-from .initializers import Initializer
+from .base import PLAIN, Layer, Layout, Shape, Shared, Slot, check_rank, known, tensor_of
+from .initializers import Forgetting, Initializer
 from .regularizers import Regularizer
 from .reset_before import ResetBefore
 
@@ -47,14 +46,16 @@ class Sequences(Shared, total=False):
 
 @dataclass(frozen=True)
 class Starts:
-    """How the three weights of a cell start and what they add to the loss."""
+    """How the three weights of a cell start, and by name what they add to the loss."""
 
     kernel: Initializer = "glorot_uniform"
     recurrent: Initializer = "orthogonal"
     bias: Initializer = "zeros"
-    kernel_regularizer: Regularizer = None
-    recurrent_regularizer: Regularizer = None
-    bias_regularizer: Regularizer = None
+    regularizers: Mapping[str, Regularizer] = field(default_factory=dict[str, Regularizer])
+
+
+def _held_down(kernel: Regularizer, recurrent: Regularizer, bias: Regularizer) -> dict[str, Regularizer]:
+    return {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}
 
 
 class Core(Protocol):
@@ -225,73 +226,24 @@ def _stacked(states: Sequence[Tensor]) -> Any:
 
 def _slots(layer: Recurrence, core: nn.Module, suffix: str) -> list[Slot]:
     """Keras' kernel (I, G*H), recurrent_kernel (H, G*H) and bias over torch's parameters of `core`."""
-    cell, starts = layer.cell, layer._starts
-    to, back = _orders(cell.gates, layer._order)
-    wide = len(cell.gates) * layer.units
+    cell, starts, units = layer.cell, layer._starts, layer.units
+    gates = tuple(cell.gates.index(gate) for gate in layer._order)
+    wide, turned = len(gates) * units, Layout(gates, (1, 0))
 
-    def slot(
-        name: str, shape: Sequence[int], start: Initializer, field: str, regularizer: Regularizer
-    ) -> Slot:
-        return Slot(
-            name,
-            shape,
-            start,
-            [(core, f"{field}_l0{suffix}")],
-            lambda w: _blocks(w, to).T,
-            lambda k: (_blocks(k.T, back),),
-            regularizer=regularizer,
-        )
+    def slot(name: str, shape: Sequence[int], start: Initializer, layout: Layout, *fields: str) -> Slot:
+        places = [(core, f"{field}_l0{suffix}") for field in fields]
+        return Slot(name, shape, start, places, layout, regularizer=starts.regularizers.get(name))
 
     inputs = getattr(core, f"weight_ih_l0{suffix}").shape[1]
-    made = [slot("kernel", (inputs, wide), starts.kernel, "weight_ih", starts.kernel_regularizer)]
+    made = [slot("kernel", (inputs, wide), starts.kernel, turned, "weight_ih")]
     if cell.recurrent:
-        shape = (layer.units, wide)
-        made.append(
-            slot("recurrent_kernel", shape, starts.recurrent, "weight_hh", starts.recurrent_regularizer)
-        )
+        made.append(slot("recurrent_kernel", (units, wide), starts.recurrent, turned, "weight_hh"))
     if layer.use_bias:
-        made.append(_bias_slot(layer, core, suffix, to, back))
+        shape, fields = ((2, wide), ("bias_ih", "bias_hh")) if layer._bias_pair else ((wide,), ("bias_ih",))
+        made.append(slot("bias", shape, starts.bias, Layout(gates), *fields))
     if cell.params:
-        shape = (len(cell.params), layer.units)
-        made.append(Slot("extras", shape, "uniform", [(core, f"weight_p_l0{suffix}")]))
+        made.append(slot("extras", (len(cell.params), units), "uniform", PLAIN, "weight_p"))
     return made
-
-
-def _bias_slot(layer: Recurrence, core: nn.Module, suffix: str, to: list[int], back: list[int]) -> Slot:
-    wide, starts = len(to) * layer.units, layer._starts
-    places = [(core, f"bias_ih_l0{suffix}")]
-    if not layer._bias_pair:
-        return Slot(
-            "bias",
-            (wide,),
-            starts.bias,
-            places,
-            lambda b: _blocks(b, to),
-            lambda k: (_blocks(k, back),),
-            regularizer=starts.bias_regularizer,
-        )
-    return Slot(
-        "bias",
-        (2, wide),
-        starts.bias,
-        [*places, (core, f"bias_hh_l0{suffix}")],
-        lambda b, second: torch.stack([_blocks(b, to), _blocks(second, to)]),
-        lambda k: [_blocks(row, back) for row in k],
-        regularizer=starts.bias_regularizer,
-    )
-
-
-def _orders(ours: str, keras: str) -> tuple[list[int], list[int]]:
-    """Where in our order Keras' gates are, and where in Keras' order ours are."""
-    return [ours.index(gate) for gate in keras], [keras.index(gate) for gate in ours]
-
-
-def _blocks(tensor: Tensor, order: Sequence[int]) -> Tensor:
-    """The gates' blocks of rows in another order."""
-    if list(order) == sorted(order):
-        return tensor
-    blocks = tensor.chunk(len(order))
-    return torch.cat([blocks[i] for i in order])
 
 
 class LSTM(Recurrence):
@@ -344,10 +296,8 @@ class LSTM(Recurrence):
             Starts(
                 kernel_initializer,
                 recurrent_initializer,
-                forgetting(units, bias_initializer) if unit_forget_bias else bias_initializer,
-                kernel_regularizer,
-                recurrent_regularizer,
-                bias_regularizer,
+                Forgetting(units, bias_initializer) if unit_forget_bias else bias_initializer,
+                _held_down(kernel_regularizer, recurrent_regularizer, bias_regularizer),
             ),
             use_bias=use_bias,
             bias_pair=False,
@@ -355,18 +305,6 @@ class LSTM(Recurrence):
             recurrent_dropout=recurrent_dropout,
             **sequences,
         )
-
-
-def forgetting(units: int, others: Initializer) -> Initializer:
-    """A bias (4*H,) with 1 at the forget gate, the second of i, f, c, o (Jozefowicz et al. 2015)."""
-    start = initializers.get(others)
-
-    def make(shape: tuple[int, ...]) -> Tensor:
-        bias = start(shape)
-        bias[units : 2 * units] = 1.0
-        return bias
-
-    return make
 
 
 class GRU(Recurrence):
@@ -413,9 +351,7 @@ class GRU(Recurrence):
                 kernel_initializer,
                 recurrent_initializer,
                 bias_initializer,
-                kernel_regularizer,
-                recurrent_regularizer,
-                bias_regularizer,
+                _held_down(kernel_regularizer, recurrent_regularizer, bias_regularizer),
             ),
             use_bias=use_bias,
             bias_pair=checks.flag("reset_after", reset_after),
@@ -465,9 +401,7 @@ class SimpleRNN(Recurrence):
                 kernel_initializer,
                 recurrent_initializer,
                 bias_initializer,
-                kernel_regularizer,
-                recurrent_regularizer,
-                bias_regularizer,
+                _held_down(kernel_regularizer, recurrent_regularizer, bias_regularizer),
             ),
             use_bias=use_bias,
             bias_pair=False,

@@ -16,18 +16,30 @@ from longspan.training import objective
 from .contract import Model
 
 
+class _Seen:
+    """The mask of the last output, kept where setting it costs nothing (a Module's own attributes do)."""
+
+    __slots__ = ("mask",)
+
+    def __init__(self) -> None:
+        self.mask: Tensor | None = None
+
+
 class Learner(nn.Module):
     """A Sequential as the training loop calls it: (batch, state) -> (output, state).
 
-    Attributes:
-        mask: of the last output, (B, T) bool or None, which the loss and the metrics heed.
+    Args:
+        model: the Sequential, built.
         carries: hand states from a batch to the next where the batch says so; else only stateful layers do.
+
+    Attributes:
+        seen: the mask of the last output, (B, T) bool or None, which the loss and the metrics heed.
     """
 
     def __init__(self, model: Model, *, carries: bool = False) -> None:
         super().__init__()
-        self.model, self.carries = model, carries
-        self.mask: Tensor | None = None
+        self.model, self.carries, self.seen = model, carries, _Seen()
+        self._wanted = torch.int64 if model.reads_codes() else model.dtype
         self._recurrent = [
             part
             for part in model.modules()
@@ -35,10 +47,13 @@ class Learner(nn.Module):
         ]
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:
-        x = self.model.suited(batch.x)
+        x = batch.x if batch.x.dtype == self._wanted else self.model.suited(batch.x)
         if not self._recurrent:
-            answer, self.mask = self.model.run(x, mask_of(batch))
+            answer, self.seen.mask = self.model.run(x, mask_of(batch))
             return answer, None
+        return self._carried(x, batch, state)
+
+    def _carried(self, x: Tensor, batch: Batch, state: Any) -> tuple[Any, Any]:
         usual = [layer.stateful for layer in self._recurrent]
         for place, layer in enumerate(self._recurrent):
             if state is not None:
@@ -47,7 +62,7 @@ class Learner(nn.Module):
                 layer.states = None
             layer.stateful = True
         try:
-            answer, self.mask = self.model.run(x, mask_of(batch))
+            answer, self.seen.mask = self.model.run(x, mask_of(batch))
         finally:
             for layer, stateful in zip(self._recurrent, usual, strict=True):
                 layer.stateful = stateful
@@ -55,9 +70,9 @@ class Learner(nn.Module):
 
     def shown(self, batch: Batch) -> Batch:
         """The batch under the mask that its output has, which the layers may have dropped or made."""
-        if self.mask is None and batch.mask is None and batch.lengths is None:
+        if self.seen.mask is None and batch.mask is None and batch.lengths is None:
             return batch
-        return Batch(batch.x, batch.y, None, self.mask, batch.weight)
+        return Batch(batch.x, batch.y, None, self.seen.mask, batch.weight)
 
 
 def mask_of(batch: Batch) -> Tensor | None:

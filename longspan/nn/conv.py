@@ -152,7 +152,7 @@ class ConvLSTM(nn.Module):
         return wide.unflatten(0, x.shape[:2])
 
     def _step(self, x: Tensor, read: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        r = F.conv2d(read, self.weight_hh, None, 1, "same")
+        r = F.conv2d(padded(read, self.kernel_size, (1, 1), "same"), self.weight_hh)
         gates = self.cell.gates
         by_gate = [
             Values(role, dict(zip(gates, wide.chunk(len(gates), 1), strict=True)))

@@ -84,6 +84,13 @@ class Stepper(Optimizer):
         super().__init__(list(parameters), defaults)
         self._clip = clipper(recipe.global_clipnorm, recipe.clipvalue, recipe.clipnorm)
 
+    # torch.optim wraps these so that torch.compile leaves them alone, and to do so loads torch._dynamo at the
+    # first call: a second of waiting before the first step of a model that nobody compiles.
+    add_param_group = inspect.unwrap(Optimizer.add_param_group)
+    state_dict = inspect.unwrap(Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(Optimizer.load_state_dict)
+    zero_grad = inspect.unwrap(Optimizer.zero_grad)
+
     @property
     def learning_rate(self) -> float:
         """The learning rate of the first group."""
@@ -129,14 +136,14 @@ class Stepper(Optimizer):
         """Change the parameters in place; group["steps"] is the number of steps before this one."""
         raise NotImplementedError
 
-    def slots(self, params: list[Tensor], name: str) -> list[Tensor]:
-        """One tensor of state a parameter, zeros at first."""
+    def slots(self, params: list[Tensor], name: str, start: float = 0.0) -> list[Tensor]:
+        """One tensor of state a parameter, full of `start` at first."""
         state = self.state
         try:
             return [state[param][name] for param in params]
         except KeyError:
             for param in params:
-                state[param].setdefault(name, torch.zeros_like(param))
+                state[param].setdefault(name, torch.full_like(param, start, requires_grad=False))
             return [state[param][name] for param in params]
 
 
@@ -228,8 +235,35 @@ class _SGDStepper(Stepper):
 
 class _RMSpropStepper(Stepper):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        rate, rho, momentum = group["lr"], group["rho"], group["momentum"]
         _decay(group, params)
+        if group["momentum"] or group["centered"] or params[0].device.type != "cpu":
+            self._update_by_parts(group, params, grads)
+        else:
+            self._update_at_once(group, params, grads)
+
+    def _update_at_once(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        """By Adagrad's fused kernel, s += g^2, w -= rate * g / sqrt(s), where s = (v + epsilon) / (1 - rho).
+
+        Keras' v = rho * v + (1 - rho) * g^2 makes that s = rho * s + epsilon + g^2.
+        """
+        rho, epsilon = group["rho"], group["epsilon"]
+        sums = self.slots(params, "sum", epsilon / (1.0 - rho))
+        _torch._foreach_mul_(sums, rho)
+        _torch._foreach_add_(sums, epsilon)
+        _torch._fused_adagrad_(
+            params,
+            grads,
+            sums,
+            [torch.ones(())] * len(params),
+            lr=group["lr"] / math.sqrt(1.0 - rho),
+            lr_decay=0.0,
+            weight_decay=0.0,
+            eps=0.0,
+            maximize=False,
+        )
+
+    def _update_by_parts(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        rate, rho, momentum = group["lr"], group["rho"], group["momentum"]
         velocity = self.slots(params, "velocity")
         _torch._foreach_mul_(velocity, rho)
         _torch._foreach_addcmul_(velocity, grads, grads, 1.0 - rho)
@@ -370,7 +404,8 @@ class RMSprop(Recipe):
         name: str = "rmsprop",
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
-        self.rho, self.momentum = checks.rate("rho", rho), checks.rate("momentum", momentum)
+        self.rho = checks.rate("rho", rho, below_one=True)
+        self.momentum = checks.rate("momentum", momentum)
         self.epsilon, self.centered = epsilon, centered
 
     def build(self, parameters: Iterable[Tensor]) -> Stepper:
