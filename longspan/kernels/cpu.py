@@ -8,7 +8,7 @@ from torch.nn import Parameter
 
 from longspan.cells import Cell
 
-from . import choice, compiled, operator
+from . import choice, compiled, register
 from .driver import Given, Spec, in_time_order
 from .follow import modes, transformed
 from .job import Job, Result, Weights, impossible
@@ -77,10 +77,10 @@ def run(job: Job) -> Result:
         # A program that is saved may run on another machine, which then chooses for itself.
         isa = choice.variant(NAME) or "" if is_exporting() else instruction_set()
         spec = Spec(job.cell, isa, rates, job.gates, _longer_in_time(job.x))
-        out, last, gates = operator.dispatched(spec, given)
+        out, last, gates = register.dispatched(spec, given)
     else:
         spec = Spec(job.cell, instruction_set(), rates, job.gates, in_time_order(job.x))
-        out, last, gates = operator.straight(spec, given)
+        out, last, gates = register.straight(spec, given)
     return Result(out, last, None if gates is None else _named_gates(job.cell, out, gates, len(weights)))
 
 

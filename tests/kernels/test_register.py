@@ -24,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 import longspan as ls
 from longspan import nn
-from longspan.kernels import compiled, cpu, operator
+from longspan.kernels import compiled, cpu, register
 from longspan.kernels.driver import Given, Spec
 
 T, B, I, H = 5, 3, 4, 6
@@ -535,7 +535,7 @@ def operands(cell: str, *, full: bool, requires_grad: bool) -> tuple[Any, ...]:
         weights,
     )
     rates = (0.3,) * S if full else ()
-    args = (*operator._said(Spec(layer.cell, "", rates, full, not full)), *operator._listed(given))
+    args = (*register._said(Spec(layer.cell, "", rates, full, not full)), *register._listed(given))
     return _pytree.tree_map_only(Tensor, lambda t: again(t, requires_grad), args)
 
 
@@ -557,7 +557,7 @@ class TestOperators:
         out, _, c, *_, saved = torch.ops.longspan.recur_saving(*args)
         wanted = [
             t is not None and t.is_floating_point() and i not in (4,)
-            for i, t in enumerate(operator._understood(args)[1].flat())
+            for i, t in enumerate(register._understood(args)[1].flat())
         ]
         args = (*args, out, saved, [torch.ones_like(out), None, torch.ones_like(c)], wanted)
         torch.library.opcheck(torch.ops.longspan.recur_backward.default, args, test_utils=UTILS)
@@ -576,7 +576,7 @@ class TestOperators:
         for cell, full in (("lstm", False), ("lstm", True), ("gru", True)):
             args = operands(cell, full=full, requires_grad=False)
             real = torch.ops.longspan.recur_saving(*args)
-            for a, b in zip(operator._fake_saving(*args), real, strict=True):
+            for a, b in zip(register._fake_saving(*args), real, strict=True):
                 assert (a.shape, a.stride(), a.dtype) == (b.shape, b.stride(), b.dtype)
 
 
