@@ -1,7 +1,6 @@
 // What Python sees of the kernels: plans, sizes, a forward and a backward call over plain addresses.
 //
-// No tensor type crosses the border, only addresses and sizes that kernels/cpu.py has checked: one build serves every
-// PyTorch.
+// Tensors cross the border as DLPack shows them, sizes as kernels/cpu.py has checked them: one build serves every PyTorch.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
@@ -36,6 +35,7 @@ using longspan::CellTable;
 using longspan::Driver;
 using longspan::Plan;
 using longspan::PlanStore;
+using longspan::Tensors;
 using longspan::ZoneRate;
 
 namespace {
@@ -79,20 +79,6 @@ PlanStore* make_plan(int64_t T, int64_t B, uintptr_t lengths, uintptr_t mask, in
                        {reinterpret_cast<const uint8_t*>(reset), reset_t, reset_b}, backwards, time_major);
 }
 
-// Takes addresses from a Python sequence one after the other, in the order in which kernels/cpu.py lists them.
-struct Addresses {
-  const std::vector<uintptr_t>& all;
-  size_t at = 0;
-  template <class P>
-  void operator()(P*& to) {
-    to = reinterpret_cast<P*>(all.at(at++));
-  }
-  template <class P>
-  void operator()(P* (&to)[longspan::MAX_STATES], int n) {
-    for (int i = 0; i < n; i++) (*this)(to[i]);
-  }
-};
-
 template <class T>
 const CellTable<T>* table_of(uintptr_t entry);
 template <>
@@ -104,30 +90,39 @@ const CellTable<double>* table_of(uintptr_t entry) {
   return reinterpret_cast<const CellEntry*>(entry)->f64;
 }
 
-// sizes: I, H, R, out_step, gate_rows, threads, dx_add.
+struct Sizes {
+  int64_t I, H, R, rows;  // rows: T * B
+  int threads, directions;
+};
+
+// Direction d of a call over tensors that come in the order in which kernels/driver.py lists them.
 template <class T>
-Call<T> make_call(uintptr_t entry, const Plan& plan, const std::vector<int64_t>& sizes,
-                  const std::vector<uintptr_t>& addresses, const std::vector<double>& rates, ZoneRate* zone) {
+Call<T> make_call(uintptr_t entry, const Plan& plan, const Sizes& n, Tensors& next, int d, const std::vector<double>& rates,
+                  ZoneRate* zone) {
   Call<T> c = {};
+  const int D = n.directions, weights = 10;
   c.cell = table_of<T>(entry), c.plan = &plan;
-  c.I = sizes.at(0), c.H = sizes.at(1), c.R = sizes.at(2), c.out_step = sizes.at(3), c.gate_rows = sizes.at(4);
-  c.threads = int(sizes.at(5)), c.dx_add = sizes.at(6) != 0;
+  c.I = n.I, c.H = n.H, c.R = n.R, c.out_step = D * n.R, c.gate_rows = n.rows, c.threads = n.threads, c.dx_add = d > 0;
   const int S = c.cell->S;
-  Addresses next{addresses};
-  next(c.x), next(c.w), next(c.r), next(c.bx), next(c.br), next(c.p), next(c.proj);
-  next(c.norm_x), next(c.norm_r), next(c.norm_c), next(c.norm_c_bias), next(c.drop);
-  next(c.out), next(c.gates), next(c.saved);
-  next(c.state, S), next(c.last, S);
+  next(c.x), next(c.out), next(c.drop, d, D), next(c.gates, d, D), next(c.saved, d, D);
+  next(c.state, S, d, D), next(c.last, S, d, D);
   for (int i = 0; i < S; i++) {
-    next(zone[i].mask);
+    next(zone[i].mask, d, D);
     if (rates.empty()) continue;
     zone[i].on = rates.at(size_t(i)) >= 0, zone[i].rate = rates[size_t(i)], zone[i].width = int(i == 0 ? c.R : c.H);
   }
   c.zone = rates.empty() ? nullptr : zone;
-  if (next.at == addresses.size()) return c;
-  next(c.dout), next(c.dx), next(c.dw), next(c.dr), next(c.dbx), next(c.dbr), next(c.dp), next(c.dproj);
+  next.pass(d * weights);
+  next(c.w), next(c.r), next(c.bx), next(c.br), next(c.p), next(c.proj);
+  next(c.norm_x), next(c.norm_r), next(c.norm_c), next(c.norm_c_bias);
+  next.pass((D - 1 - d) * weights);
+  if (c.out) c.out += d * n.R;
+  if (!next.more()) return c;
+  next(c.dout), next(c.dx), next(c.dlast, S, d, D), next(c.dstate, S, d, D);
+  next.pass(d * weights);
+  next(c.dw), next(c.dr), next(c.dbx), next(c.dbr), next(c.dp), next(c.dproj);
   next(c.dnorm_x), next(c.dnorm_r), next(c.dnorm_c), next(c.dnorm_c_bias);
-  next(c.dlast, S), next(c.dstate, S);
+  if (c.dout) c.dout += d * n.R;
   return c;
 }
 
@@ -144,42 +139,58 @@ nb::object buffer(int64_t n, bool f64) {
 enum Verb { FORWARD, BACKWARD };
 
 template <class T>
-void run(const Driver& d, Verb verb, uintptr_t entry, const PlanStore& plan, const std::vector<int64_t>& sizes,
-         const std::vector<uintptr_t>& addresses, const std::vector<double>& rates) {
-  ZoneRate zone[longspan::MAX_STATES];
-  const Call<T> c = make_call<T>(entry, plan.plan, sizes, addresses, rates, zone);
+void run(const Driver& driver, Verb verb, const Call<T>& c) {
   nb::gil_scoped_release free;
   if constexpr (sizeof(T) == 4)
-    (verb == FORWARD ? d.forward32 : d.backward32)(c);
+    (verb == FORWARD ? driver.forward32 : driver.backward32)(c);
   else
-    (verb == FORWARD ? d.forward64 : d.backward64)(c);
+    (verb == FORWARD ? driver.forward64 : driver.backward64)(c);
 }
 
-template <Verb VERB>
-void call(const std::string& isa, bool f64, uintptr_t entry, const PlanStore& plan, const std::vector<int64_t>& sizes,
-          const std::vector<uintptr_t>& addresses, const std::vector<double>& rates) {
-  if (f64)
-    run<double>(driver(isa), VERB, entry, plan, sizes, addresses, rates);
-  else
-    run<float>(driver(isa), VERB, entry, plan, sizes, addresses, rates);
-}
+// One cell's kernels for one instruction set and one number type.
+class Kernels {
+ public:
+  Kernels(nb::object exchange, const std::string& isa, bool f64, uintptr_t entry)
+      : api_(longspan::exchange_of(exchange)), driver_(driver(isa)), f64_(f64), entry_(entry) {}
 
-// How many numbers a training call saves for its backward pass, for each packed row.
-int64_t saved_per_row(const std::string& isa, bool f64, uintptr_t entry, int64_t I, int64_t H, int64_t R, bool norm,
-                      bool proj, bool zoned) {
-  static const ZoneRate some_zone[longspan::MAX_STATES];
-  static const Plan no_plan = {};
-  auto sized = [&](auto c) {
-    typedef typename std::decay<decltype(*c.x)>::type T;
-    static T present = 0;
-    c.cell = table_of<T>(entry), c.plan = &no_plan, c.I = I, c.H = H, c.R = R, c.saved = &present;
-    if (norm) c.norm_x = &present;
-    if (proj) c.proj = &present;
-    if (zoned) c.zone = some_zone;
-    return c;
-  };
-  return f64 ? driver(isa).saved64(sized(Call<double>{})) : driver(isa).saved32(sized(Call<float>{}));
-}
+  // plans: one a direction.
+  template <Verb VERB>
+  void call(nb::tuple plans, nb::tuple tensors, int64_t I, int64_t H, int64_t R, int64_t rows, int threads,
+            const std::vector<double>& rates) const {
+    const Sizes sizes = {I, H, R, rows, threads, int(nb::len(plans))};
+    for (int d = 0; d < sizes.directions; d++) {
+      ZoneRate zone[longspan::MAX_STATES];
+      const Plan& plan = nb::cast<const PlanStore&>(plans[size_t(d)]).plan;
+      Tensors all(api_, tensors);
+      if (f64_)
+        run(driver_, VERB, make_call<double>(entry_, plan, sizes, all, d, rates, zone));
+      else
+        run(driver_, VERB, make_call<float>(entry_, plan, sizes, all, d, rates, zone));
+    }
+  }
+
+  // How many numbers a training call saves for its backward pass, for each packed row.
+  int64_t saved_per_row(int64_t I, int64_t H, int64_t R, bool norm, bool proj, bool zoned) const {
+    static const ZoneRate some_zone[longspan::MAX_STATES];
+    static const Plan no_plan = {};
+    auto sized = [&](auto c) {
+      typedef typename std::decay<decltype(*c.x)>::type T;
+      static T present = 0;
+      c.cell = table_of<T>(entry_), c.plan = &no_plan, c.I = I, c.H = H, c.R = R, c.saved = &present;
+      if (norm) c.norm_x = &present;
+      if (proj) c.proj = &present;
+      if (zoned) c.zone = some_zone;
+      return c;
+    };
+    return f64_ ? driver_.saved64(sized(Call<double>{})) : driver_.saved32(sized(Call<float>{}));
+  }
+
+ private:
+  const longspan::Exchange* api_;
+  const Driver& driver_;
+  bool f64_;
+  uintptr_t entry_;
+};
 
 struct Peak {
   const Driver* driver;
@@ -218,18 +229,21 @@ NB_MODULE(_core, m) {
                                   H, std::move(sizes), std::move(fields), out);
            })
       .def("run", &longspan::Stream::run, nb::arg("x").none(), nb::arg("state").none(), nb::arg("parameters"));
+  nb::class_<Kernels>(m, "Kernels")
+      .def(nb::init<nb::object, const std::string&, bool, uintptr_t>(), nb::arg("exchange").none(), nb::arg("isa"),
+           nb::arg("f64"), nb::arg("entry"))
+      .def("forward", &Kernels::call<FORWARD>)
+      .def("backward", &Kernels::call<BACKWARD>)
+      .def("saved_per_row", &Kernels::saved_per_row);
   m.def("plan", make_plan, nb::rv_policy::take_ownership);
   m.def("instruction_sets", instruction_sets);
   m.def("cell", cell);
   m.def("flags", [](const std::string& isa) { return std::string(driver(isa).flags); });
-  m.def("saved_per_row", saved_per_row);
   m.def("draw", [](uintptr_t to, int64_t n, double rate, uint64_t seed) {
     nb::gil_scoped_release free;
     driver(instruction_sets().at(0)).draw(reinterpret_cast<uint8_t*>(to), n, rate, seed);
   });
   m.def("buffer", buffer);
-  m.def("forward", call<FORWARD>);
-  m.def("backward", call<BACKWARD>);
   m.def("peak_gflops", peak_gflops, nb::arg("threads") = 1, nb::arg("isa") = "");
   m.attr("ABI") = longspan::ABI;
   m.attr("STEP_ROWS") = longspan::STEP_ROWS;

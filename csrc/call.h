@@ -8,7 +8,7 @@
 
 namespace longspan {
 
-constexpr int ABI = 1;  // a compiled cell of another number is refused
+constexpr int ABI = 2;  // a compiled cell of another number is refused
 constexpr int MAX_STATES = 8, MAX_GATES = 12, MAX_PARAMS = 12;
 
 // Row m of a strided table lies at p + m * step.
@@ -57,6 +57,8 @@ struct PointForward {
 template <class T>
 struct PointBackward {
   int rows, unit0, units, H, Hp;
+  const T* h;  // where the states go without h: this step's at h + row * h_step
+  ptrdiff_t h_step;
   Strided<const T> acc;  // dr R of the following step; vector u at (u - acc_unit0) * L
   int acc_unit0, live;   // rows 0 .. live - 1 have one
   const uint8_t* fresh;  // [rows] 1: the following step started afresh, so nothing comes from it; or null
@@ -83,7 +85,7 @@ template <class T>
 struct CellTable {
   const char* name;
   int G, S, P, K, C;                         // C: index of the state c, or -1
-  bool shared, reads_h, keeps_h, recurrent;  // whether the step, and its gradient, read h other than through R
+  bool shared, reads_h, keeps_h, recurrent;  // whether the step, and its gradient, read the previous h other than through R
   double initial[MAX_STATES];
   void (*forward)(const PointForward<T>&);
   void (*backward)(const PointBackward<T>&);

@@ -73,14 +73,17 @@ class PlanStore {
   void place(Flags mask, Flags reset) {
     row_.resize(size_t(offset_.back()));
     if (reset.p) reset_.assign(row_.size(), 0), last_.assign(size_t(B_), 0);
-    if (!mask.p && !reset.p && !lengths_) return place_all();
+    if (!mask.p && !reset.p) return place_all();
     for (int64_t j = 0; j < B_; j++) place_row(j, mask, reset);
   }
 
+  // Every step up to the rows' lengths.
   void place_all() {
-    int64_t* to = row_.data();
-    for (int64_t i = 0; i < T_; i++)
-      for (int64_t b = 0; b < B_; b++) *to++ = user_row(time(b, i), b);
+    for (size_t k = 0; k + 1 < offset_.size(); k++)
+      for (int64_t p = offset_[k]; p < offset_[k + 1]; p++) {
+        const int64_t b = order_[size_t(p - offset_[k])];
+        row_[size_t(p)] = user_row(time(b, int64_t(k)), b);
+      }
   }
 
   void place_row(int64_t j, Flags mask, Flags reset) {

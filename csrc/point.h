@@ -99,7 +99,10 @@ LS_INLINE void backward_unit(const PointBackward<T>& q, int m, int u, int valid)
   for (int i = 0; i < S; i++) {
     // only what the equations read: a row of states may go without h
     if (C::uses_s >> i & 1) s[i] = W::load(q.s[m] + slot(i, S) * q.Hp + j);
-    if (C::uses_n >> i & 1) n[i] = q.zone ? W::load(yy + (q.K + i) * L) : W::load(q.n[m] + slot(i, S) * q.Hp + j);
+    if (C::uses_n >> i & 1)
+      n[i] = q.zone      ? W::load(yy + (q.K + i) * L)
+             : !i && q.h ? W::load(q.h + q.row[m] * q.h_step + j, valid)
+                         : W::load(q.n[m] + slot(i, S) * q.Hp + j);
     d[i] = W::load(carry + i * q.Hp);
   }
   if (m < q.live && !(q.fresh && q.fresh[m])) {
@@ -180,13 +183,13 @@ template <class C, class N, class T>
 CellTable<T> cell_table() {
   CellTable<T> t = {};
   t.name = C::name, t.G = C::G, t.S = C::S, t.P = C::P, t.K = C::K, t.C = C::C;
-  t.keeps_h = (C::uses_s | C::uses_n) & 1;
+  t.keeps_h = C::uses_s & 1;
   t.shared = C::shared, t.reads_h = C::reads_h, t.recurrent = C::recurrent;
   for (int i = 0; i < C::S; i++) t.initial[i] = C::initial(i);
   t.forward = forward_tile<C, WHOLE, T>;
   t.backward = backward_tile<C, WHOLE, T>;
   if constexpr (!__is_same(N, NoNorm)) {
-    t.norm_K = N::K, t.keeps_h = t.keeps_h || ((N::uses_s | N::uses_n) & 1);
+    t.norm_K = N::K, t.keeps_h = t.keeps_h || (N::uses_s & 1);
     t.forward_c = forward_tile<N, HALF_C, T>;
     t.forward_h = forward_tile<N, HALF_H, T>;
     t.backward_h = backward_tile<N, HALF_H, T>;

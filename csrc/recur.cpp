@@ -1017,6 +1017,7 @@ struct BackwardRun {
     q.y = {c.saved + z.values + p * z.Ky * z.Hp, sh.step * z.Ky * z.Hp};
     q.n = {c.saved + z.states + p * z.states_row, sh.step * z.states_row};
     q.s = my.s, q.p = in.p, q.row = my.row;
+    if (!z.has_h) q.h = c.out, q.h_step = c.out_step;
     q.dout = dout, q.dout_step = dout_step;
     q.dx = k.dx + at * GL, q.dx_unit = chunk_rows * GL, q.dx_row = sh.step * GL;
     q.dr = two ? k.dr + at * GL : nullptr, q.dr_unit = q.dx_unit, q.dr_row = q.dx_row;

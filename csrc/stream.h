@@ -1,38 +1,11 @@
 // One step of a stream from PyTorch's tensors to PyTorch's tensors, in one call: what Python would spend on looking at ten
 // tensors and on making three is more than the arithmetic.
 //
-// Tensors are looked at and made through the table of C functions that DLPack's exchange protocol defines (PyTorch 2.10 and
-// later give it as torch.Tensor.__dlpack_c_exchange_api__), so that no header of PyTorch is needed.
+// Only where DLPack's exchange protocol is there (tensors.h).
 #pragma once
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-
-#include "call.h"
+#include "tensors.h"
 
 namespace longspan {
-namespace nb = nanobind;
-using nb::dlpack::dltensor;
-
-// The protocol's table, version 1.
-struct Made;
-struct Exchange {
-  uint32_t major, minor;
-  void* older;
-  int (*make)(dltensor* like, Made** out, void* context, void (*error)(void*, const char*, const char*));
-  int (*own)(void* object, void** out);
-  int (*give)(Made* made, void** object);
-  int (*look)(void* object, dltensor* out);
-  int (*stream)(int32_t, int32_t, void**);
-};
-
-// A tensor on its way to Python.
-struct Made {
-  uint32_t major, minor;
-  void* context;
-  void (*deleter)(Made*);
-  uint64_t flags;
-  dltensor tensor;
-};
 
 // A stack of plain layers of one cell, one direction and one size of hidden state; several threads may call it at once.
 class Stream {
@@ -50,9 +23,7 @@ class Stream {
         sizes_(std::move(sizes)),
         fields_(std::move(fields)),
         out_(out) {
-    api_ = static_cast<const Exchange*>(PyCapsule_GetPointer(exchange.ptr(), "dlpack_exchange_api"));
-    if (!api_) throw nb::python_error();
-    if (api_->major != 1 || !api_->look) api_ = nullptr;
+    api_ = exchange_of(exchange);
     const CellTable<float>& cell = *entry->f32;
     S_ = cell.S, G_ = cell.G, P_ = cell.P;
     for (int64_t I : sizes_) work_ += double(H) * G_ * double(I + H);
@@ -89,12 +60,9 @@ class Stream {
     if (d.device.device_type != nb::device::cpu::value || d.dtype.code != uint8_t(nb::dlpack::dtype_code::Float) ||
         d.dtype.bits != (f64_ ? 64 : 32) || d.dtype.lanes != 1)
       return false;
-    int64_t step = 1;
-    for (int i = d.ndim - 1; i >= 0; i--) {
-      if (d.shape[i] != 1 && d.strides && d.strides[i] != step) return false;
-      step *= d.shape[i];
-    }
-    return step > 0;
+    for (int i = 0; i < d.ndim; i++)
+      if (d.shape[i] == 0) return false;
+    return contiguous(d);
   }
 
   static bool shaped(const dltensor& d, std::initializer_list<int64_t> shape) {
@@ -110,7 +78,7 @@ class Stream {
 
   template <class T>
   static T* data(const dltensor& d) {
-    return reinterpret_cast<T*>(static_cast<char*>(d.data) + d.byte_offset);
+    return reinterpret_cast<T*>(numbers(d));
   }
 
   // A tensor like `like`, without values, and where its numbers go.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -21,7 +21,8 @@ NORM_X, PROJ = WEIGHTS.index("norm_x"), WEIGHTS.index("proj")
 
 Maybe = Tensor | None
 LARGE = 1 << 16  # numbers
-OUT = 1 + len(WEIGHTS) + 1  # the place of out among the addresses: after x, the weights and drop
+# How DLPack's protocol lets others look at tensors and make them; None before PyTorch 2.10.
+EXCHANGE: object = Tensor.__dict__.get("__dlpack_c_exchange_api__")
 
 
 class Spec(NamedTuple):
@@ -59,13 +60,14 @@ class Found(NamedTuple):
     """What a forward call gives, in the order of its rows: (T, B, ...), or (B, T, ...) unless time_major.
 
     out: (T, B, D*R); last: the final states (D, B, W); gates: (D, G+S-1, T, B, H) where wanted, h left out;
-    saved: (D, n) numbers for the backward call where wanted.
+    saved: (D, n) numbers for the backward call where wanted; plans: for it too, where the caller can keep them.
     """
 
     out: Tensor
     last: tuple[Tensor, ...]
     gates: Maybe
     saved: Maybe
+    plans: tuple[Any, ...] | None = None
 
 
 def first_weight(spec: Spec) -> int:
@@ -139,101 +141,97 @@ class Layout(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """One call's contiguous tensors; they must outlive the addresses taken of them."""
+    """What the two calls of one layer have in common."""
 
-    spec: Spec
-    given: Given
+    kernels: Any
     layout: Layout
-    x: Tensor
-    drop: Maybe
-    state: Sequence[Tensor]
+    plans: tuple[Any, ...]
+    sizes: tuple[int, ...]  # I, H, R, T * B
     zone: Sequence[Maybe]
-    weights: Sequence[Sequence[Maybe]]
-    entry: int
-    H: int
-    R: int
 
-    def plan(self, backwards: bool) -> Any:
-        """Which steps each row takes."""
-        g, (T, B, time_major) = self.given, self.layout
-        if g.lengths is None and g.mask is None and g.reset is None:
-            return _whole_plan(T, B, backwards, time_major)
-        lengths = None if g.lengths is None else g.lengths.contiguous()
-        flags = [
-            a for f in (g.mask, g.reset) for a in ((0, 0, 0) if f is None else (f.data_ptr(), *f.stride()))
-        ]
-        return _core.plan(T, B, 0 if lengths is None else lengths.data_ptr(), *flags, backwards, time_major)
+    @property
+    def D(self) -> int:
+        return len(self.plans)
 
-    def run(self, verb: Any, d: int, addresses: list[int]) -> None:
-        """Run direction d of the forward or the backward call."""
-        D, x = len(self.weights), self.x
-        sizes = [x.shape[2], self.H, self.R, D * self.R, self.layout.T * self.layout.B]
-        sizes += [torch.get_num_threads(), int(d > 0)]
-        spec = self.spec
-        verb(spec.isa, x.dtype is torch.float64, self.entry, self.plan(d == 1), sizes, addresses, spec.rates)
-
-    def addresses(self, d: int, out: Tensor, gates: Maybe, saved: Maybe, last: Sequence[Maybe]) -> list[int]:
-        """Of what both calls read and of what the forward call writes, in the drivers' order."""
-        zone = self.zone or (None,) * len(self.state)
-        by_direction = self.drop, gates, saved, *self.state, *last, *zone
-        found = [*_at(0, (self.x, *self.weights[d])), *_at(d, by_direction)]
-        found.insert(OUT, out.data_ptr() + d * self.R * out.element_size())
+    def tensors(
+        self, given: Given, out: Tensor, gates: Maybe, saved: Maybe, last: Sequence[Maybe]
+    ) -> list[Maybe]:
+        """What both calls read and what the forward call writes, in the order of csrc/bind.cpp."""
+        x = self.layout.rows(given.x)
+        found = [x, out, given.drop, gates, saved, *given.state, *last, *self.zone]
+        for one in given.weights:
+            found += one
         return found
+
+    def run(self, verb: Any, tensors: Sequence[Maybe], rates: tuple[float, ...]) -> None:
+        verb(self.plans, tuple(tensors), *self.sizes, torch.get_num_threads(), rates)
+
+
+@lru_cache(maxsize=256)
+def _kernels(isa: str, f64: bool, entry: int) -> Any:
+    return _core.Kernels(EXCHANGE, isa, f64, entry)
+
+
+def _plans(g: Given, layout: Layout) -> tuple[Any, ...]:
+    """Which steps each row takes, for each direction."""
+    T, B, time_major = layout
+    D = len(g.weights)
+    if g.lengths is None and g.mask is None and g.reset is None:
+        return _whole_plans(T, B, D, time_major)
+    lengths = None if g.lengths is None else g.lengths.contiguous()
+    flags = [a for f in (g.mask, g.reset) for a in ((0, 0, 0) if f is None else (f.data_ptr(), *f.stride()))]
+    at = 0 if lengths is None else lengths.data_ptr()
+    return tuple([_core.plan(T, B, at, *flags, d > 0, time_major) for d in range(D)])
 
 
 @lru_cache(maxsize=32)
-def _whole_plan(T: int, B: int, backwards: bool, time_major: bool) -> Any:
-    return _core.plan(T, B, 0, 0, 0, 0, 0, 0, 0, backwards, time_major)
+def _whole_plans(T: int, B: int, D: int, time_major: bool) -> tuple[Any, ...]:
+    return tuple([_core.plan(T, B, 0, 0, 0, 0, 0, 0, 0, d > 0, time_major) for d in range(D)])
 
 
-def _at(d: int, tensors: Iterable[Maybe]) -> list[int]:
-    """The addresses of contiguous tensors' parts d along their first dimension."""
-    if d == 0:
-        return [0 if t is None else t.data_ptr() for t in tensors]
-    return [0 if t is None else t.data_ptr() + d * t.stride(0) * t.element_size() for t in tensors]
-
-
-def _whole(tensors: Iterable[Maybe]) -> list[Any]:
-    return [t if t is None or t.is_contiguous() else t.contiguous() for t in tensors]
-
-
-def _call(spec: Spec, g: Given) -> _Call:
-    x, weights = g.x, [_whole(one) for one in g.weights]
-    layout = Layout(x.shape[0], x.shape[1], spec.time_major)
-    by_row = [z if z is None or spec.time_major else z.transpose(1, 2) for z in g.zone]
-    H = weights[0][0].shape[0] // len(spec.cell.gates)
-    drop, *state = _whole((g.drop, *g.state))
-    entry, R = compiled.entry(spec.cell, spec.isa), state[0].shape[2]
-    return _Call(spec, g, layout, layout.rows(x), drop, state, _whole(by_row), weights, entry, H, R)
+def _call(spec: Spec, g: Given, plans: tuple[Any, ...] | None = None) -> _Call:
+    x, zone = g.x, g.zone
+    T, B, I = x.shape
+    layout = Layout(T, B, spec.time_major)
+    if not spec.time_major:
+        zone = [z if z is None else z.transpose(1, 2) for z in zone]
+    wide = g.weights[0][0]
+    assert wide is not None
+    H, R = wide.shape[0] // len(spec.cell.gates), g.state[0].shape[2]
+    kernels = _kernels(spec.isa, x.dtype is torch.float64, compiled.entry(spec.cell, spec.isa))
+    return _Call(
+        kernels, layout, plans or _plans(g, layout), (I, H, R, T * B), zone or (None,) * len(g.state)
+    )
 
 
 def saved_per_row(spec: Spec, given: Given, H: int) -> int:
     """How many numbers one direction keeps for its backward call, for each of T*B rows at most."""
     w, x, R = given.weights[0], given.x, given.state[0].shape[2]
     norm, proj, zoned = w[NORM_X] is not None, w[PROJ] is not None, bool(spec.rates)
-    entry, f64 = compiled.entry(spec.cell, spec.isa), x.dtype is torch.float64
-    return _core.saved_per_row(spec.isa, f64, entry, int(x.shape[2]), int(H), int(R), norm, proj, zoned)
+    kernels = _kernels(spec.isa, x.dtype is torch.float64, compiled.entry(spec.cell, spec.isa))
+    return kernels.saved_per_row(int(x.shape[2]), int(H), int(R), norm, proj, zoned)
 
 
 def forward(spec: Spec, given: Given, save: bool) -> Found:
     """Run the layer over its sequences."""
-    c = _call(spec, given)
-    layout, D, ragged = c.layout, len(c.weights), given.lengths is not None
-    out = layout.new(c.x, D * c.R, zero=ragged)
-    last = [torch.empty_like(s) for s in c.state]
+    c, x = _call(spec, given), given.x
+    layout, (_, H, R, rows), ragged = c.layout, c.sizes, given.lengths is not None
+    out = layout.new(x, c.D * R, zero=ragged)
+    last = [_empty(s) for s in given.state]
     saved = gates = None
     if save:
-        n = layout.T * layout.B * saved_per_row(spec, given, c.H)
-        saved = _core.buffer(D * n, c.x.dtype is torch.float64).view(D, n)
+        n = rows * saved_per_row(spec, given, H)
+        saved = new(x, (c.D, n), zero=False)
     if spec.gates:
-        gates = _new_gates(c, zero=ragged or given.mask is not None)
-    for d in range(D):
-        c.run(_core.forward, d, c.addresses(d, out, gates, saved, last))
-    return Found(out, tuple(last), gates, saved)
+        shape = (c.D, shown(spec.cell), *_first_two(layout), H)
+        gates = new(x, shape, zero=ragged or given.mask is not None)
+    c.run(c.kernels.forward, c.tensors(given, out, gates, saved, last), spec.rates)
+    return Found(out, tuple(last), gates, saved, c.plans)
 
 
-def _new_gates(c: _Call, *, zero: bool) -> Tensor:
-    return new(c.x, (len(c.weights), shown(c.spec.cell), *c.x.shape[:2], c.H), zero=zero)
+def _first_two(layout: Layout) -> tuple[int, int]:
+    T, B, time_major = layout
+    return (T, B) if time_major else (B, T)
 
 
 def shown(cell: Cell) -> int:
@@ -249,25 +247,26 @@ def backward(
     dout: Maybe,
     dlast: Sequence[Maybe],
     wanted: Sequence[bool],
+    plans: tuple[Any, ...] | None = None,
 ) -> list[Maybe]:
     """The gradients of Given.flat(), in its order; None where not wanted or where there is no tensor.
 
-    out and dout are in the order of the rows, as in Found.
+    out and dout are in the order of the rows, as in Found; plans: as Found has them.
     """
-    c = _call(spec, given)
-    layout, D, S, n, z = c.layout, len(c.weights), len(c.state), len(WEIGHTS), first_weight(spec)
+    c, x, state = _call(spec, given, plans), given.x, given.state
+    S, z = len(state), first_weight(spec)
     holes = given.lengths is not None or given.mask is not None
-    dx = layout.new(c.x, c.x.shape[2], zero=holes) if wanted[0] else None
-    dstate = [torch.empty_like(s) if w else None for s, w in zip(c.state, wanted[5 : 5 + S], strict=True)]
-    flat = [w for one in c.weights for w in one]
-    dweights = [None if w is None or not wanted[z + i] else torch.empty_like(w) for i, w in enumerate(flat)]
-    out, dout, *dlast = _whole((out, dout, *dlast))
-    for d in range(D):
-        column = 0 if dout is None else dout.data_ptr() + d * c.R * c.x.element_size()
-        addresses = c.addresses(d, out, None, saved, (None,) * S)
-        addresses += [column, *_at(0, (dx, *dweights[d * n : (d + 1) * n])), *_at(d, (*dlast, *dstate))]
-        c.run(_core.backward, d, addresses)
+    dx = c.layout.new(x, x.shape[2], zero=holes) if wanted[0] else None
+    dstate = [_empty(s) if w else None for s, w in zip(state, wanted[5 : 5 + S], strict=True)]
+    flat = [w for one in given.weights for w in one]
+    dweights = [None if w is None or not wanted[z + i] else _empty(w) for i, w in enumerate(flat)]
+    tensors = c.tensors(given, out, None, saved, (None,) * S)
+    c.run(c.kernels.backward, [*tensors, dout, dx, *dlast, *dstate, *dweights], spec.rates)
     grads: list[Maybe] = [None] * z + dweights
-    grads[0] = None if dx is None else layout.back(dx)
+    grads[0] = None if dx is None else c.layout.back(dx)
     grads[5 : 5 + S] = dstate
     return grads
+
+
+def _empty(like: Tensor) -> Tensor:
+    return torch.empty_like(like, memory_format=torch.contiguous_format)

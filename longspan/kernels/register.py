@@ -32,13 +32,21 @@ class Way(Protocol):
 
     def backward(
         self, spec: Spec, given: Given, out: Tensor, saved: Tensor, dout: Maybe, dlast: Sequence[Maybe],
-        wanted: Sequence[bool], /,
+        wanted: Sequence[bool], plans: Any, /,
     ) -> list[Maybe]: ...  # fmt: skip
+
+
+# The drivers by the backend that a spec's isa names ("gpu:triton"); an instruction set is a CPU's.
+WAYS: dict[str, Any] = {}
+
+
+def _way(spec: Spec) -> Any:
+    return WAYS.get(spec.isa.partition(":")[0], driver)
 
 
 def straight(spec: Spec, given: Given) -> Result:
     """Run a call on plain tensors, differentiable where a gradient may be asked for."""
-    return _by_time(spec, *_run(driver, spec, given))  # pyright: ignore[reportArgumentType]  a module is a Way too
+    return _by_time(spec, *_run(_way(spec), spec, given))
 
 
 def dispatched(spec: Spec, given: Given) -> Result:
@@ -63,19 +71,19 @@ def needs_gradient(given: Given) -> bool:
 def _run(way: Way, spec: Spec, given: Given) -> tuple[Tensor, tuple[Tensor, ...], Maybe]:
     """Out, the final states and the gates, in the order of the rows."""
     if needs_gradient(given):
-        out, *rest = _Recur.apply(way, spec, *given.flat())
+        out, *rest = _applied(way, spec, given, *given.flat())
         gates = rest.pop() if spec.gates else None
         return out, tuple(rest), gates
     return way.forward(spec, given, False)[:3]
 
 
 class _Recur(torch.autograd.Function):
-    """(way, spec, *Given.flat()) -> out, the final states, and gates where wanted."""
+    """(way, spec, given, *Given.flat()) -> out, the final states, and gates where wanted."""
 
     @staticmethod
-    def forward(ctx: Any, way: Way, spec: Spec, *flat: Any) -> Any:
-        found = way.forward(spec, driver.apart(spec, flat), True)
-        ctx.way, ctx.spec, ctx.many = way, spec, len(flat)
+    def forward(ctx: Any, way: Way, spec: Spec, given: Given, *flat: Any) -> Any:
+        found = way.forward(spec, given, True)
+        ctx.way, ctx.spec, ctx.many, ctx.plans = way, spec, len(flat), found.plans
         ctx.places = [i for i, t in enumerate(flat) if t is not None]
         ctx.save_for_backward(*[flat[i] for i in ctx.places], found.out, found.saved)
         ctx.set_materialize_grads(False)
@@ -87,15 +95,21 @@ class _Recur(torch.autograd.Function):
         flat: list[Any] = [None] * ctx.many
         for i, t in zip(ctx.places, tensors, strict=True):
             flat[i] = t
-        given, wanted = driver.apart(ctx.spec, flat), ctx.needs_input_grad[2:]
+        given, wanted = driver.apart(ctx.spec, flat), ctx.needs_input_grad[3:]
         if all(g is None for g in grads):
             found: Sequence[Maybe] = [None] * ctx.many
         elif torch.is_grad_enabled() or (ctx.spec.gates and grads[-1] is not None):
             found = _by_reference(ctx.spec, given, grads, wanted)
         else:
             S = len(ctx.spec.cell.states)
-            found = ctx.way.backward(ctx.spec, given, out, saved, grads[0], grads[1 : 1 + S], wanted)
-        return None, None, *found
+            found = ctx.way.backward(
+                ctx.spec, given, out, saved, grads[0], grads[1 : 1 + S], wanted, ctx.plans
+            )
+        return None, None, None, *found
+
+
+# Function.apply without its search for torch.func's wrappers: kernels.cpu sends those elsewhere.
+_applied: Any = super(torch.autograd.Function, _Recur).apply  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _by_reference(spec: Spec, given: Given, grads: Sequence[Maybe], wanted: Sequence[bool]) -> list[Maybe]:
@@ -174,7 +188,7 @@ class _Dispatched:
     @staticmethod
     def backward(
         spec: Spec, given: Given, out: Tensor, saved: Tensor, dout: Maybe, dlast: Sequence[Maybe],
-        wanted: Sequence[bool],
+        wanted: Sequence[bool], plans: Any,
     ) -> list[Maybe]:  # fmt: skip
         found = iter(
             torch.ops.longspan.recur_backward.default(
@@ -187,12 +201,14 @@ class _Dispatched:
 
 
 def _recur(*args: Any) -> list[Tensor]:
-    found = driver.forward(*_checked(args), False)
+    spec, given = _checked(args)
+    found = _way(spec).forward(spec, given, False)
     return [found.out, *found.last, *([] if found.gates is None else [found.gates])]
 
 
 def _recur_saving(*args: Any) -> list[Tensor]:
-    found = driver.forward(*_checked(args), True)
+    spec, given = _checked(args)
+    found = _way(spec).forward(spec, given, True)
     assert found.saved is not None
     return [found.out, *found.last, *([] if found.gates is None else [found.gates]), found.saved]
 
@@ -200,14 +216,14 @@ def _recur_saving(*args: Any) -> list[Tensor]:
 def _recur_backward(*args: Any) -> list[Tensor]:
     spec, given = _checked(args)
     out, saved, grads, wanted = args[13:]
-    found = driver.backward(spec, given, out, saved, grads[0], grads[1:], wanted)
+    found = _way(spec).backward(spec, given, out, saved, grads[0], grads[1:], wanted)
     return [g for g in found if g is not None]
 
 
 def _checked(args: Sequence[Any]) -> tuple[Spec, Given]:
     """What the layer has checked for a plain call, but may not see while a program is traced."""
     spec, given = _understood(args)
-    if spec.isa not in compiled.INSTRUCTION_SETS:
+    if _way(spec) is driver and spec.isa not in compiled.INSTRUCTION_SETS:
         here = ", ".join(compiled.INSTRUCTION_SETS)
         raise RuntimeError(
             f"longspan::recur: expected an instruction set that this machine runs ({here}), received "
@@ -237,6 +253,8 @@ def _fake(*args: Any) -> list[Tensor]:
 
 def _fake_saving(*args: Any) -> list[Tensor]:
     spec, given = _understood(args)
+    if (way := _way(spec)) is not driver:
+        return [*_fake(*args), given.x.new_empty((way.saved_size(spec, given),), dtype=torch.uint8)]
     each = driver.saved_per_row(spec, given, _hidden(spec, given))
     rows = given.x.shape[0] * given.x.shape[1]
     return [*_fake(*args), given.x.new_empty((len(given.weights), rows * each))]
@@ -273,9 +291,10 @@ def _autograd(keys: torch.DispatchKeySet, *args: Any) -> list[Tensor]:
         return torch.ops.longspan.recur.default.redispatch(below, *args)
 
 
-_LIBRARY.impl("recur", _recur, "CPU")
-_LIBRARY.impl("recur_saving", _recur_saving, "CPU")
-_LIBRARY.impl("recur_backward", _recur_backward, "CPU")
+for device in ("CPU", "CUDA"):
+    _LIBRARY.impl("recur", _recur, device)
+    _LIBRARY.impl("recur_saving", _recur_saving, device)
+    _LIBRARY.impl("recur_backward", _recur_backward, device)
 _LIBRARY.impl("recur", _autograd, "Autograd", with_keyset=True)
 torch.library.register_fake("longspan::recur", _fake, lib=_LIBRARY)
 torch.library.register_fake("longspan::recur_saving", _fake_saving, lib=_LIBRARY)

@@ -15,12 +15,11 @@ from longspan.cells import Cell
 
 from . import compiled
 from .choice import FORCED
+from .driver import EXCHANGE
 from .follow import interpreters, modes, tracing
 
 FIELDS = ("x", "r", "bx", "br", "p")
 
-# How DLPack's protocol lets others look at tensors and make them; None before PyTorch 2.10.
-EXCHANGE: object = Tensor.__dict__.get("__dlpack_c_exchange_api__")
 _TYPES = frozenset((torch.float32, torch.float64))
 _OURS = (None, "cpu")  # the backends that may be forced
 _grad = torch.is_grad_enabled

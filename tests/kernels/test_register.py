@@ -523,7 +523,7 @@ def operands(cell: str, *, full: bool, requires_grad: bool) -> tuple[Any, ...]:
     layer = nn.Recurrent(cell, I, H, bidirectional=True, layer_norm=full)
     x = torch.randn(B, T, I).transpose(0, 1) if full else torch.randn(T, B, I)
     S = len(layer.cell.states)
-    weights = tuple(cpu._row(w) for w in layer._weights.weights(layer)[0])
+    weights = tuple(cpu.row(w) for w in layer._weights.weights(layer)[0])
     given = Given(
         x,
         torch.tensor([5, 0, 2]) if full else None,
