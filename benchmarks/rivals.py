@@ -211,7 +211,7 @@ def main(rival: str, name: str, path: str, epochs: str) -> None:
     if rival.startswith("keras-"):
         os.environ["KERAS_BACKEND"] = rival.removeprefix("keras-")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import keras
+        import keras  # pyright: ignore[reportMissingImports]
 
         keras_shaped(workload, data, int(epochs), keras)
     elif rival == "longspan":

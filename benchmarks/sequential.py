@@ -108,7 +108,7 @@ def _among(known: Sequence[str]) -> Any:
 def _raced(name: str, folder: Path, given: argparse.Namespace, console: Console) -> dict[str, list[Outcome]]:
     """Every rival on one workload, in turning order; one that cannot run is left out, and why is said."""
     workload, path = WORKLOADS[name], folder / f"{name}.npz"
-    np.savez(path, **data_of(name, workload))
+    np.savez(path, **data_of(name, workload))  # pyright: ignore[reportArgumentType]  arrays, not options
     epochs = max(1, workload.epochs // 10) if given.quick else workload.epochs
     found: dict[str, list[Outcome]] = {rival: [] for rival in given.rivals}
     order = list(given.rivals)

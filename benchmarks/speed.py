@@ -1,7 +1,7 @@
 """Knows the speed of whole sequences: RNN, LSTM and GRU beside torch.nn, inference and training.
 
-"train" is the step of a layer that reads data; "inner" that of a layer above another, which owes that one the gradient
-of its input too.
+"train" is the step of a layer that reads data; "inner" that of a layer above another, which owes that one the
+gradient of its input too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def outputs(layer: Module, **marks: Tensor) -> Callable[[Tensor], list[Tensor]]:
 def training(
     forward: Callable[[Tensor], Tensor], module: Module, x: Tensor, *, inner: bool = False
 ) -> Callable[[], None]:
-    """One training step without the optimiser: forward, and backward to every parameter and, if inner, to x."""
+    """A training step without the optimiser: forward, and backward to every parameter and, if inner, x."""
     x = x.clone().requires_grad_(inner)
     gradient = torch.randn_like(forward(x))
 

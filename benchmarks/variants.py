@@ -93,13 +93,14 @@ def _reference(layer: Module) -> Callable[[Tensor], Tensor]:
 
 def tables(options: Options) -> Iterator[Table]:
     """What each variant's training step costs, then what the gates cost."""
-    with threads(1):
-        table = Table(f"Variants of the LSTM, {SIZE}, training, 1 thread", COLUMNS)
-        table.rows += _variants(sequences(SIZE), options.seconds)
-        yield table
-        table = Table(f"Gates and states on request, LSTM {SIZE}, 1 thread", GATE_COLUMNS)
-        table.rows += _gates(sequences(SIZE), options.seconds)
-        yield table
+    for count in options.threads:
+        with threads(count):
+            table = Table(f"Variants of the LSTM, {SIZE}, training, {count} thread(s)", COLUMNS)
+            table.rows += _variants(sequences(SIZE), options.seconds)
+            yield table
+            table = Table(f"Gates and states on request, LSTM {SIZE}, {count} thread(s)", GATE_COLUMNS)
+            table.rows += _gates(sequences(SIZE), options.seconds)
+            yield table
 
 
 def _variants(x: Tensor, seconds: float) -> Iterator[dict[str, float | str]]:

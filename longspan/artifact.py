@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from torch import Tensor
 
@@ -43,15 +44,28 @@ def save(path: str | os.PathLike[str], config: Mapping[str, Any], tensors: Mappi
     >>> load(file)
     Artifact(config={'units': 3}, tensors={'w': tensor([1., 1.])})
     """
-    target = Path(path)
     head = _json({"format": "longspan", "version": VERSION, "config": config})
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(_CONFIG, head)
+        archive.writestr(_TENSORS, _packed(tensors))
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file written beside `path` that takes its place when the block ends well, and leaves no trace if not.
+
+    Args:
+        path: where to; its folder is made where it is missing.
+
+    Raises:
+        OSError: it cannot be written; the old file, if there is one, is as it was.
+    """
+    target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with beside.open("wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                archive.writestr(_CONFIG, head)
-                archive.writestr(_TENSORS, _packed(tensors))
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(target)

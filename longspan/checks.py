@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from numbers import Integral, Real
 
@@ -68,3 +71,29 @@ def one_of(argument: str, value: object, options: Collection[str]) -> str:
     if value not in options:
         raise wrong(argument, f"one of {names}", repr(value), guess(value, options))
     return value
+
+
+class Note(UserWarning):
+    """Something that went well but is worth knowing, such as times that had to be sorted."""
+
+
+_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+
+
+def note(text: str) -> None:
+    """Tell the user, as a warning of the kind `Note`, and whoever collects notes."""
+    held = _collected.get()
+    if held is not None and text not in held:
+        held.append(text)
+    warnings.warn(text, Note, stacklevel=3)
+
+
+@contextmanager
+def notes() -> Iterator[list[str]]:
+    """Collects the notes that come while it is open, in order, each once."""
+    held: list[str] = []
+    token = _collected.set(held)
+    try:
+        yield held
+    finally:
+        _collected.reset(token)

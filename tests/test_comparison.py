@@ -73,7 +73,7 @@ def test_held_out_rows_are_the_last_or_ones_own() -> None:
             assert np.array_equal(x, X[48:]) or len(x) == 5
             return plain(x, y, **options)
 
-        model.evaluate = evaluate
+        model.evaluate = evaluate  # pyright: ignore[reportAttributeAccessIssue]
         return model
 
     ls.compare(watched, ["RNN"], (X, Y), epochs=1, seeds=1)

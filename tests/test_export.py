@@ -1,4 +1,4 @@
-"""Knows that weights go to torch.nn and back, and that ONNX graphs give the models' numbers in onnxruntime."""
+"""Knows that weights go to torch.nn and back, and that ONNX graphs give the same numbers in onnxruntime."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import torch
 
 import longspan as ls
 from longspan import checks, layers
-from longspan.layers import regularizers
+from longspan.layers import initializers, regularizers
 from longspan.layers.base import Layer
 from longspan.layers.config import from_config, to_config
 
@@ -176,7 +176,7 @@ def test_own_cells_run() -> None:
     assert layer(torch.as_tensor(X)).shape == (B, T, H)
     assert [w.shape for w in layer.get_weights()] == [(I, 4 * H), (H, 4 * H), (4 * H,), (3, H)]
     whole = ls.nn.Recurrent("peephole", I, H, batch_first=True)
-    whole.load_state_dict(layer.parts[0].core.state_dict())
+    whole.load_state_dict(layer.parts[0].core.state_dict())  # pyright: ignore[reportAttributeAccessIssue]
     torch.testing.assert_close(layer(torch.as_tensor(X)), whole(torch.as_tensor(X))[0])
 
 
@@ -203,7 +203,7 @@ ALL: dict[str, tuple[Callable[[], Layer], tuple[int, ...]]] = {
     "BatchNormalization": (lambda: layers.BatchNormalization(momentum=0.9), (T, I)),
     "LayerNormalization": (lambda: layers.LayerNormalization(center=False), (T, I)),
     "Attention": (lambda: layers.Attention(use_scale=True), (T, I)),
-    "Dense": (lambda: layers.Dense(3, kernel_initializer=layers.initializers.RandomNormal(stddev=0.1)), (I,)),
+    "Dense": (lambda: layers.Dense(3, kernel_initializer=initializers.RandomNormal(stddev=0.1)), (I,)),
 }
 
 

@@ -293,7 +293,7 @@ def test_own_cells_are_saved_by_name(tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     loaded = models.load_model(tmp_path / "model", custom_objects={"minimal": minimal})
     np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
-    with pytest.raises(ValueError, match="custom_objects=.'minimal': your_cell."):
+    with pytest.raises(ValueError, match=r"custom_objects=.'minimal': your_cell."):
         models.load_model(tmp_path / "model")
 
 
@@ -313,7 +313,7 @@ def test_truncated_files_are_refused_and_never_left(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a file of weights; build the model and call load_weights"):
         models.load_model(file)
     model.layers[1].__dict__["_options"]["activation"] = lambda v: v
-    with pytest.raises(TypeError, match="activation of dense.*save_weights"):
+    with pytest.raises(TypeError, match=r"activation of dense.*save_weights"):
         model.save(file)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
@@ -332,7 +332,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
     "optimizer": (lambda: made(optimizer="adamm"), "optimizer: .*received 'adamm'; the nearest is 'adam'"),
     "loss": (lambda: made(loss="mean_square"), "loss: .*'mean_square'; the nearest"),
     "metric": (lambda: made(metrics=["acuracy"]), "metric: .*'acuracy'; the nearest is 'accuracy'"),
-    "no data": (lambda: fit(made(), X[:0], Y[:0]), "x: expected at least one row"),
+    "no data": (lambda: fit(made(), X[:0], Y[:0]), "x: expected at least one value"),
     "no x": (lambda: fit(made(), None, None), "x: expected data"),
     "no y": (lambda: fit(made(), X, None), "y: expected an answer for every row"),
     "nan": (lambda: fit(made(), np.where(X > 1, np.nan, X), Y), "x: expected finite numbers"),

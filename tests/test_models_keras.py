@@ -1,4 +1,4 @@
-"""Knows that Sequential learns as Keras does, step by step, and that models cross over; skipped without Keras."""
+"""Knows that Sequential learns as Keras does, step by step, and that models cross over; needs Keras."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ def run(name: str, *arguments: str) -> str:
 
 
 def last_number(text: str, before: str) -> float:
-    found = re.search(rf"{before} (-?\d+\.\d+)", text)
+    found = re.findall(rf"{before} (-?\d+\.\d+)", text)
     assert found, text
-    return float(found[1])
+    return float(found[-1])
 
 
 def test_next_number() -> None:

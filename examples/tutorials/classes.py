@@ -1,7 +1,7 @@
 """Knows the LSTM that tells classes apart. A Keras script but for three imports.
 
-The rows are 1,797 handwritten digits which scikit-learn ships (UCI, Alpaydin and Kaynak 1998), 8 by 8 pixels: a
-sequence of eight rows with eight numbers each. Needs scikit-learn.
+The rows are 1,797 handwritten digits which scikit-learn ships (UCI, Alpaydin and Kaynak 1998), 8 by 8 pixels:
+a sequence of eight rows with eight numbers each. Needs scikit-learn.
 
     python examples/tutorials/classes.py
 """
@@ -18,8 +18,8 @@ from longspan.utils import to_categorical
 
 def main(epochs: int) -> float:
     """Fit and give the share of digits held out that are recognised."""
-    digits = load_digits()
-    x, y = digits.images / 16.0, to_categorical(digits.target)
+    pixels, digits = load_digits(return_X_y=True)
+    x, y = pixels.reshape(-1, 8, 8) / 16.0, to_categorical(digits)
     x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.2, random_state=42)
 
     model = Sequential()

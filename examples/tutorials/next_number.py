@@ -1,4 +1,4 @@
-"""Knows the first LSTM that everyone writes: three numbers in, the next one out. A Keras script but for two imports.
+"""Knows the first LSTM of all: three numbers in, the next one out. A Keras script but for two imports.
 
 python examples/tutorials/next_number.py                # 100 epochs
 python examples/tutorials/next_number.py --epochs 400   # lands within 0.3 of 11

@@ -1,7 +1,7 @@
 """Knows the stacked LSTM over a CSV with a target column. A Keras script but for two imports.
 
-The table is that of 442 diabetes patients which scikit-learn ships (Efron et al. 2004): ten measurements and how
-far the disease went in a year. Needs pandas and scikit-learn.
+The table is that of 442 diabetes patients which scikit-learn ships (Efron et al. 2004): ten measurements and
+how far the disease went in a year. Needs pandas and scikit-learn.
 
     python examples/tutorials/table_regression.py
     python examples/tutorials/table_regression.py --epochs 5
@@ -11,6 +11,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from sklearn.datasets import load_diabetes
 from sklearn.model_selection import train_test_split
@@ -23,7 +24,8 @@ from longspan.models import Sequential
 def written(folder: str) -> Path:
     """The table as a CSV file."""
     path = Path(folder) / "diabetes.csv"
-    load_diabetes(as_frame=True, scaled=False).frame.to_csv(path, index=False)
+    measured, progress = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    pd.concat([measured, progress], axis=1).to_csv(path, index=False)
     return path
 
 
@@ -47,7 +49,7 @@ def main(epochs: int) -> float:
     model.fit(x_train, y_train, epochs=epochs, batch_size=32, validation_data=(x_test, y_test), verbose=2)
 
     loss = model.evaluate(x_test, y_test, verbose=0)
-    mean = float(((y_test - y_train.mean()) ** 2).mean())
+    mean = float(((y_test - np.mean(y_train)) ** 2).mean())
     print(f"test loss {loss:.4f}; always answering the training rows' mean gives {mean:.4f}")
     return loss
 

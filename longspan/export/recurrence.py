@@ -131,8 +131,8 @@ def _weights(direction: Direction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     kernel, recurrent = direction.weights[:2]
     wide = len(order) * units
     bias = direction.weights[2] if len(direction.weights) > 2 else np.zeros(wide, np.float32)
-    both = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
-    return ordered(kernel.T), ordered(recurrent.T), np.concatenate([ordered(row) for row in both])
+    first, second = (bias[0], bias[1]) if bias.ndim == 2 else (bias, np.zeros_like(bias))
+    return ordered(kernel.T), ordered(recurrent.T), np.concatenate([ordered(first), ordered(second)])
 
 
 def _activations(directions: Sequence[Direction]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,9 @@ MERGES = ("concat", "sum", "mul", "ave")
 
 def remade(layer: Layer, **changes: Any) -> Any:
     """A fresh layer of the same class with the same options but for `changes`."""
-    return type(layer)(**{**layer._options, "name": layer.name, "trainable": layer.trainable, **changes})
+    kind: Callable[..., Any] = type(layer)
+    told: dict[str, Any] = {**layer._options, "name": layer.name, "trainable": layer.trainable}
+    return kind(**(told | changes))
 
 
 class Bidirectional(Layer):

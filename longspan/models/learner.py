@@ -95,7 +95,8 @@ class Objective:
         if batch.y is None:
             raise checks.wrong("y", "an answer for every row", None, "pass y, or batches (x, y)")
         value = self._loss(output, self._learner.shown(batch))
-        return value + self._learner.model.penalty() if self._regular else value
+        added = self._learner.model.penalty() if self._regular else None
+        return value if added is None else value + added
 
     def count(self, output: Tensor, batch: Batch) -> Tensor:
         """What the mean divides by, so that the parts of a batch can be put together again."""

@@ -28,6 +28,9 @@ def load_model(
     """
     if saving.is_keras(path):
         read = export.read_keras(path)
+        if read.config is None:
+            way_out = "build the model and call load_weights"
+            raise checks.wrong(f"file {path}", "a whole model of Keras", "weights alone", way_out)
         model = Sequential.from_config(read.config, custom_objects)
         model.build(read.shape)
         model.set_weights(read.ordered(export.described_layers(model)))

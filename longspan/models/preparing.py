@@ -167,7 +167,7 @@ def _stream(model: Model, x: Any, steps: int | None) -> Any:
     known = isinstance(x, (Batches, Spans)) or (isinstance(x, DataLoader) and steps is None)
     batches = x if known else Stream(x, steps)
     if not model.built:
-        first = batches.first() if isinstance(batches, Stream) else next(iter(batches), None)
+        first = batches.first() if isinstance(batches, Stream) else _glimpse(batches)
         if first is None:
             raise checks.wrong("x", "at least one batch", "none", "check that there are data")
         values = as_tensors(as_batch(first).x)
@@ -175,11 +175,22 @@ def _stream(model: Model, x: Any, steps: int | None) -> Any:
     return batches
 
 
+def _glimpse(batches: Any) -> Any:
+    """The first batch or None; chance stands afterwards where it stood, so that looking changes no run."""
+    generator = getattr(batches, "generator", None)
+    before = None if generator is None else generator.get_state()
+    with torch.random.fork_rng(devices=[]):
+        first = next(iter(batches), None)
+    if generator is not None:
+        generator.set_state(before)
+    return first
+
+
 def split(share: float, *columns: Any) -> tuple[list[Any], list[Any]]:
     """The rows before the last `share` of each column, and those in it; None stays None."""
     checks.rate("validation_split", share, below_one=True)
     parts = [None if one is None else _rows(one) for one in columns]
-    rows = len(parts[0])
+    rows = 0 if parts[0] is None else len(parts[0])
     at = int(rows * (1.0 - share))
     if not 0 < at < rows:
         raise checks.wrong(

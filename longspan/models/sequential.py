@@ -18,7 +18,6 @@ from longspan.layers.base import Shape, Slot, assign, fresh_name, tensor_of
 from longspan.layers.config import from_config, to_config
 from longspan.layers.recurrent import Recurrence
 from longspan.training import optimizers
-from longspan.training.callbacks import Callback
 from longspan.training.history import History
 from longspan.training.loop import evaluate, train
 
@@ -376,9 +375,6 @@ class Sequential(nn.Module):
         if validation_data is not None:
             size = validation_batch_size or batch_size
             check = self._validation(validation_data, size, validation_steps)
-        for callback in callbacks or ():
-            if isinstance(callback, Callback):
-                callback.set_model(self)
         try:
             self.history = train(
                 learner,
@@ -397,6 +393,7 @@ class Sequential(nn.Module):
                 resume=resume,
                 precision=precision,
                 processes=processes,
+                model=self,
             )
         finally:
             self.eval()

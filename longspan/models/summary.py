@@ -52,7 +52,7 @@ def _totals(layers: Sequence[Layer]) -> list[str]:
     return [f" {label}: {count:,} ({_memory(4 * count)})" for label, count in labels]
 
 
-def _memory(size: int) -> str:
+def _memory(size: float) -> str:
     for unit in ("B", "KB", "MB"):
         if size < 1024:
             return f"{size:.2f} {unit}"

@@ -154,9 +154,9 @@ class ConvLSTM(nn.Module):
     def _step(self, x: Tensor, read: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         r = F.conv2d(padded(read, self.kernel_size, (1, 1), "same"), self.weight_hh)
         gates = self.cell.gates
-        by_gate = [
-            Values(role, dict(zip(gates, wide.chunk(len(gates), 1), strict=True)))
+        by_gate = {
+            role: Values(role, dict(zip(gates, wide.chunk(len(gates), 1), strict=True)))
             for role, wide in (("x", x), ("r", r))
-        ]
-        h, c = self.cell(*by_gate, Values("s", {"h": h, "c": c}), Values("p", {}))
+        }
+        h, c = self.cell(by_gate["x"], by_gate["r"], Values("s", {"h": h, "c": c}), Values("p", {}))
         return h, c

@@ -190,7 +190,7 @@ def _evaluated(
         metric.reset()
     total, count, was_training = 0.0, 0, network.training
     network.eval()
-    place = _mover(network)
+    place = mover(network)
     try:
         with torch.no_grad():
             for batch in map(place, map(as_batch, batches)):
@@ -207,7 +207,7 @@ def _evaluated(
     return {"loss": float(total) / count, **{metric.name: float(metric.result()) for metric in metrics}}
 
 
-def _mover(network: nn.Module) -> Callable[[Batch], Batch]:
+def mover(network: nn.Module) -> Callable[[Batch], Batch]:
     """What brings a batch to the network's device; lengths stay on the CPU."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     if device.type == "cpu":
@@ -350,7 +350,7 @@ class Training:
             found = map(as_batch, found)
         if self.engine.world > 1:
             found = map(self.engine.deal, found)
-        move = _mover(self.network)
+        move = mover(self.network)
         return found if move is _same else map(move, found)
 
     def _dealt_from_the_middle(self) -> Iterator[Any]:
