@@ -12,7 +12,7 @@ test: $(ENV)/.built
 	$(BIN)/python -m pytest
 
 demo: $(ENV)/.built
-	$(BIN)/python examples/adding_problem.py --quick
+	$(BIN)/longspan demo forecast
 
 bench: $(ENV)/.built
 	$(BIN)/python -m benchmarks.cells

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from longspan import activations as activations
+    from longspan import backend as backend
     from longspan import callbacks as callbacks
     from longspan import cells as cells
     from longspan import data as data
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
     from longspan import losses as losses
     from longspan import metrics as metrics
     from longspan import models as models
+    from longspan import nets as nets
     from longspan import nn as nn
     from longspan import optimizers as optimizers
     from longspan import preprocessing as preprocessing
     from longspan import regularizers as regularizers
+    from longspan import saving as saving
+    from longspan import tasks as tasks
     from longspan import training as training
     from longspan import utils as utils
     from longspan.cells import cell as cell
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
     from longspan.layers import Input as Input
     from longspan.models import Sequential as Sequential
     from longspan.nn.recurrent import explain as explain
+    from longspan.tasks import load as load
+    from longspan.tasks.anomaly import AnomalyDetector as AnomalyDetector
+    from longspan.tasks.classify import Classifier as Classifier
+    from longspan.tasks.forecast import Forecaster as Forecaster
 
 
 __version__ = "0.1.0"
@@ -36,6 +44,7 @@ __version__ = "0.1.0"
 # public name -> the module that has it; a name that stands for the module itself has no attribute
 _HOMES = {
     "activations": ("longspan.activations", ""),
+    "backend": ("longspan.backend", ""),
     "callbacks": ("longspan.callbacks", ""),
     "cell": ("longspan.cells", "cell"),
     "cells": ("longspan.cells", ""),
@@ -44,27 +53,38 @@ _HOMES = {
     "data": ("longspan.data", ""),
     "explain": ("longspan.nn.recurrent", "explain"),
     "export": ("longspan.export", ""),
+    "AnomalyDetector": ("longspan.tasks.anomaly", "AnomalyDetector"),
+    "Classifier": ("longspan.tasks.classify", "Classifier"),
+    "Forecaster": ("longspan.tasks.forecast", "Forecaster"),
     "initializers": ("longspan.initializers", ""),
     "Input": ("longspan.layers", "Input"),
     "layers": ("longspan.layers", ""),
+    "load": ("longspan.tasks", "load"),
     "losses": ("longspan.losses", ""),
     "metrics": ("longspan.metrics", ""),
     "models": ("longspan.models", ""),
+    "nets": ("longspan.nets", ""),
     "nn": ("longspan.nn", ""),
     "optimizers": ("longspan.optimizers", ""),
     "preprocessing": ("longspan.preprocessing", ""),
     "regularizers": ("longspan.regularizers", ""),
     "Sequential": ("longspan.models", "Sequential"),
+    "saving": ("longspan.saving", ""),
+    "tasks": ("longspan.tasks", ""),
     "training": ("longspan.training", ""),
     "use_backend": ("longspan.kernels", "use_backend"),
     "utils": ("longspan.utils", ""),
 }
 
 __all__ = [
+    "AnomalyDetector",
+    "Classifier",
+    "Forecaster",
     "Input",
     "Sequential",
     "__version__",
     "activations",
+    "backend",
     "callbacks",
     "cell",
     "cells",
@@ -75,13 +95,17 @@ __all__ = [
     "export",
     "initializers",
     "layers",
+    "load",
     "losses",
     "metrics",
     "models",
+    "nets",
     "nn",
     "optimizers",
     "preprocessing",
     "regularizers",
+    "saving",
+    "tasks",
     "training",
     "use_backend",
     "utils",

@@ -1,4 +1,4 @@
-"""Knows Keras' small helpers: one-hot rows, padded lists, seeds."""
+"""Knows Keras' small helpers: one-hot rows, padded lists, windows of a series, seeds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,25 @@ import numpy as np
 import torch
 
 from longspan import checks
+from longspan.data import Batches
+from longspan.layers.base import forget_names
+
+__all__ = [
+    "clear_session",
+    "pad_sequences",
+    "set_random_seed",
+    "timeseries_dataset_from_array",
+    "to_categorical",
+]
+
+
+def clear_session(free_memory: bool = True) -> None:
+    """Count the names of layers from the start again; nothing else is kept between models.
+
+    Args:
+        free_memory: taken and without effect.
+    """
+    forget_names()
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
@@ -75,3 +94,47 @@ def set_random_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+
+
+def timeseries_dataset_from_array(
+    data: Any,
+    targets: Any,
+    sequence_length: int,
+    sequence_stride: int = 1,
+    sampling_rate: int = 1,
+    batch_size: int = 128,
+    shuffle: bool = False,
+    seed: int | None = None,
+    start_index: int | None = None,
+    end_index: int | None = None,
+) -> Batches:
+    """Windows of a series, each with the target that has its start's number, as batches for `fit`.
+
+    Args:
+        data: (T, …) numbers.
+        targets: (T', …), the answer to the window that starts at step t stands at t; None for windows alone.
+        sequence_length: steps a window takes.
+        sequence_stride: steps from a window's start to the next one's.
+        sampling_rate: steps between two that a window takes.
+        batch_size, shuffle, seed: see `longspan.data.Batches`.
+        start_index, end_index: use the steps from the first to before the second.
+
+    Raises:
+        ValueError: there is no room for a window.
+
+    >>> data = np.arange(6.0)
+    >>> (batch,) = timeseries_dataset_from_array(data[:-3], data[3:], sequence_length=2)
+    >>> batch.x.tolist(), batch.y.tolist()
+    ([[0.0, 1.0], [1.0, 2.0]], [3.0, 4.0])
+    """
+    part = slice(start_index, end_index)
+    values, answers = np.asarray(data)[part], None if targets is None else np.asarray(targets)[part]
+    count = len(values) - (sequence_length - 1) * sampling_rate
+    count = count if answers is None else min(count, len(answers))
+    if count < 1:
+        expected = f"at least {(sequence_length - 1) * sampling_rate + 1} steps, and a target"
+        raise checks.wrong("data", expected, len(values), "shorten sequence_length")
+    starts = np.arange(0, count, sequence_stride)
+    x = values[starts[:, None] + sampling_rate * np.arange(sequence_length)]
+    y = None if answers is None else answers[starts]
+    return Batches(x, y, batch_size=batch_size, shuffle=shuffle, seed=seed)

@@ -15,21 +15,23 @@ PACKAGE = "longspan"
 FLOORS = [
     {"__version__"},
     {"checks"},
-    {"cells", "losses", "search", "artifact", "data", "utils"},
+    {"cells", "losses", "search", "artifact", "data"},
     {"metrics"},  # some are losses, read as numbers
     {"_core"},  # the compiled csrc/
     {"kernels"},
     {"nn"},
     {"nets", "layers", "training", "export"},
+    {"branches"},  # of the networks that classify
     {"models", "tasks", "comparison"}
     # Keras' places for what has its home below
-    | {"activations", "callbacks", "initializers", "optimizers", "preprocessing", "regularizers"},
-    {"report", "serve"},
+    | {"activations", "backend", "callbacks", "initializers", "optimizers", "regularizers", "utils"},
+    {"report", "serve", "preprocessing", "saving"},
+    {"demos"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
-STANDARD_LIBRARY_ONLY = ["cells.py", "kernels/program.py", "kernels/emit.py"]
+STANDARD_LIBRARY_ONLY = ["cells.py", "kernels/program.py", "kernels/emit.py", "kernels/emit_triton.py"]
 
 
 def module(path: Path, root: Path) -> str:

@@ -347,7 +347,7 @@ def test_masked_conv_lstm() -> None:
     ],
 )
 def test_initializers(name: str, shape: tuple[int, ...]) -> None:
-    """Another generator, so the spread and the ends of the distribution are compared."""
+    """Another generator, so the spread and the tail of the distribution are compared, cut off or not."""
     from longspan.layers import initializers
 
     mine = torch.cat([initializers.get(name)(shape).flatten() for _ in range(8)]).numpy()
@@ -356,7 +356,8 @@ def test_initializers(name: str, shape: tuple[int, ...]) -> None:
         make = keras.initializers.get(name)
         theirs = np.concatenate([keras.ops.convert_to_numpy(make(shape)).ravel() for _ in range(8)])
     assert mine.std() == pytest.approx(theirs.std(), rel=0.05)
-    assert np.abs(mine).max() == pytest.approx(np.abs(theirs).max(), rel=0.25)
+    tails = [float(np.quantile(np.abs(values), 0.99)) for values in (mine, theirs)]
+    assert tails[0] == pytest.approx(tails[1], rel=0.15)
 
 
 def test_where_weights_start() -> None:

@@ -150,7 +150,8 @@ def test_same_seed_same_weights() -> None:
         np.testing.assert_array_equal(a, b)
 
 
-def test_resumed_where_it_was_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stateful", [False, True])
+def test_resumed_where_it_was_killed(stateful: bool, tmp_path: Path) -> None:
     class Dies(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             if self.run.steps == 7:
@@ -158,7 +159,8 @@ def test_resumed_where_it_was_killed(tmp_path: Path) -> None:
 
     def run(**options: Any) -> list[np.ndarray]:
         torch.manual_seed(1)
-        model = made(layers.LSTM(5, recurrent_dropout=0.3), layers.Dense(1))
+        row = [layers.LSTM(5, recurrent_dropout=0.3, stateful=stateful, return_sequences=True), layers.GRU(3)]
+        model = made(*row, layers.Dense(1))
         model.fit(X, Y, epochs=3, batch_size=6, verbose=0, **options)
         return model.get_weights()
 

@@ -10,7 +10,7 @@ import torch
 
 from longspan import cells, checks
 
-from . import cpu, reference
+from . import cpu, gpu, reference
 from .choice import FORCED, forced
 from .compiled import compile_cell
 from .job import Job, Result, Weights
@@ -27,23 +27,18 @@ class Backend(Protocol):
 
 
 # Asked in this order; the first that does not refuse runs the job.
-BACKENDS: list[tuple[str, Backend]] = [("cpu", cpu), ("reference", reference)]
+BACKENDS: list[tuple[str, Backend]] = [("cpu", cpu), ("gpu", gpu), ("reference", reference)]
 
 # What explain adds, in one clause, about how a backend would run a job.
-DETAILS: dict[str, Callable[[Job], str]] = {"cpu": cpu.detail}
+DETAILS: dict[str, Callable[[Job], str]] = {"cpu": cpu.detail, "gpu": gpu.detail}
 
-# Known by name but not in this build, each with the reason.
-ABSENT: dict[str, str] = {
-    "gpu": "there are no GPU kernels in this build; on a GPU the reference runs, as plain PyTorch operations",
-}
-
-# The instruction sets that may be forced by name, widest first.
-VARIANTS: dict[str, tuple[str, ...]] = {"cpu": ("avx512", "avx2", "neon", "baseline")}
+# What may be forced by name: the instruction sets, widest first; the libraries.
+VARIANTS: dict[str, tuple[str, ...]] = {"cpu": ("avx512", "avx2", "neon", "baseline"), "gpu": gpu.VARIANTS}
 
 
 def names() -> tuple[str, ...]:
     """Every name that `use_backend` takes, without None."""
-    known = dict.fromkeys([name for name, _ in BACKENDS] + sorted(ABSENT))
+    known = [name for name, _ in BACKENDS]
     return tuple(full for name in known for full in (name, *(f"{name}:{v}" for v in VARIANTS.get(name, ()))))
 
 
@@ -52,8 +47,9 @@ def use_backend(name: str | None) -> AbstractContextManager[None]:
 
     Args:
         name: "cpu", "gpu" or "reference"; "cpu:avx512", "cpu:avx2", "cpu:neon" or "cpu:baseline" for one
-            instruction set; None gives the choice back to the library. Blocks nest; the innermost counts, in
-            this thread or task only. A layer under torch.compile keeps the choice it was compiled with.
+            instruction set, "gpu:cudnn" or "gpu:triton" for one way; None gives the choice back to longspan.
+            Blocks nest; the innermost counts, in this thread or task only. A layer under torch.compile keeps
+            the choice it was compiled with.
 
     Raises:
         ValueError: the name is unknown.
@@ -78,11 +74,8 @@ def _forcing(name: str | None) -> Iterator[None]:
 
 def why_not(name: str, job: Job) -> str | None:
     """Why the backend `name` (as for `use_backend`) would not run `job`, or None if it would."""
-    backend = name.partition(":")[0]
-    if backend in ABSENT:
-        return ABSENT[backend]
     with use_backend(name):
-        return dict(BACKENDS)[backend].refuses(job)
+        return dict(BACKENDS)[name.partition(":")[0]].refuses(job)
 
 
 def choose(job: Job) -> tuple[str, Backend]:
@@ -103,13 +96,10 @@ def choose(job: Job) -> tuple[str, Backend]:
 
 def _refusing_none(name: str, job: Job) -> Backend:
     """The forced backend, or an error with its reason when it refuses."""
-    family = name.partition(":")[0]
-    reason = ABSENT.get(family)
+    backend = dict(BACKENDS)[name.partition(":")[0]]
+    reason = backend.refuses(job)
     if reason is None:
-        backend = dict(BACKENDS)[family]
-        reason = backend.refuses(job)
-        if reason is None:
-            return backend
+        return backend
     raise RuntimeError(f"backend: {name!r} was forced by use_backend, but it refuses: {reason}.")
 
 
@@ -122,7 +112,7 @@ def explain(job: Job) -> str:
     """Which backend would run `job`, and why the others would not, one sentence a line."""
     what = _described(job)
     name = forced()
-    asked = [name] if name else [*dict(BACKENDS), *ABSENT]
+    asked = [name] if name else list(dict(BACKENDS))
     reasons = {one: why_not(one, job) for one in asked}
     chosen = next((one for one, reason in reasons.items() if reason is None), "no backend")
     by = " (forced by use_backend)" if name else ""

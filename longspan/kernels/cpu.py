@@ -71,9 +71,9 @@ def run(job: Job) -> Result:
     if zone and any(zone):
         rates = tuple([-1.0 if z is None else z.rate for z in zone])
         masks = tuple([None if z is None else z.mask for z in zone])
-    weights = tuple([_row(w) for w in job.weights])
+    weights = tuple([row(w) for w in job.weights])
     given = Given(job.x, job.lengths, job.mask, job.reset, job.drop, job.state, masks, weights)
-    if torch.compiler.is_compiling() or not _plain(given):
+    if torch.compiler.is_compiling() or not plain(given):
         # A program that is saved may run on another machine, which then chooses for itself.
         isa = choice.variant(NAME) or "" if is_exporting() else instruction_set()
         spec = Spec(job.cell, isa, rates, job.gates, _longer_in_time(job.x))
@@ -81,15 +81,15 @@ def run(job: Job) -> Result:
     else:
         spec = Spec(job.cell, instruction_set(), rates, job.gates, in_time_order(job.x))
         out, last, gates = register.straight(spec, given)
-    return Result(out, last, None if gates is None else _named_gates(job.cell, out, gates, len(weights)))
+    return Result(out, last, None if gates is None else named_gates(job.cell, out, gates, len(weights)))
 
 
-def _row(w: Weights) -> tuple[Tensor | None, ...]:
+def row(w: Weights) -> tuple[Tensor | None, ...]:
     """The weights of one direction in the order of driver.WEIGHTS."""
     return w.x, w.r, w.bx, w.br, w.p, w.proj, w.norm_x, w.norm_r, w.norm_c, w.norm_c_bias
 
 
-def _plain(given: Given) -> bool:
+def plain(given: Given) -> bool:
     """Whether every tensor is nothing but numbers, and nobody is following what is done to them."""
     return not modes() and _PLAIN.issuperset(map(type, given.flat()))
 
@@ -99,7 +99,7 @@ def _longer_in_time(x: Tensor) -> bool:
     return x.stride(0) >= x.stride(1)
 
 
-def _named_gates(cell: Cell, out: Tensor, gates: Tensor, D: int) -> dict[str, Tensor]:
+def named_gates(cell: Cell, out: Tensor, gates: Tensor, D: int) -> dict[str, Tensor]:
     named = {letter: gates[:, i] for i, letter in enumerate(cell.gates)}
     h = out.unflatten(-1, (D, -1)).movedim(-2, 0)
     return named | {"h": h} | {s: gates[:, len(cell.gates) + i] for i, s in enumerate(cell.states[1:])}

@@ -60,7 +60,7 @@ class Found(NamedTuple):
     """What a forward call gives, in the order of its rows: (T, B, ...), or (B, T, ...) unless time_major.
 
     out: (T, B, D*R); last: the final states (D, B, W); gates: (D, G+S-1, T, B, H) where wanted, h left out;
-    saved: (D, n) numbers for the backward call where wanted; plans: for it too, where the caller can keep them.
+    saved: (D, n) numbers for the backward call where wanted; plans: for it too, where the caller keeps them.
     """
 
     out: Tensor

@@ -46,6 +46,8 @@ __all__ = [
     "Attention",
     "AveragePooling1D",
     "AveragePooling2D",
+    "AvgPool1D",
+    "AvgPool2D",
     "BatchNormalization",
     "Bidirectional",
     "Conv1D",
@@ -58,6 +60,8 @@ __all__ = [
     "GRUCell",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
+    "GlobalAvgPool1D",
+    "GlobalMaxPool1D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "Input",
@@ -67,6 +71,8 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "Masking",
+    "MaxPool1D",
+    "MaxPool2D",
     "MaxPooling1D",
     "MaxPooling2D",
     "Permute",
@@ -78,3 +84,8 @@ __all__ = [
     "SpatialDropout1D",
     "TimeDistributed",
 ]
+
+# The shorter names that Keras has for some.
+AvgPool1D, AvgPool2D = AveragePooling1D, AveragePooling2D
+GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D
+MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D

@@ -64,6 +64,11 @@ def fresh_name(stem: str) -> str:
     return stem if _COUNTS[stem] == 1 else f"{stem}_{_COUNTS[stem] - 1}"
 
 
+def forget_names() -> None:
+    """Count names from the start again."""
+    _COUNTS.clear()
+
+
 @dataclass(frozen=True)
 class Layout:
     """How Keras lays a weight out, seen from PyTorch's tensor of it.

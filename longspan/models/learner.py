@@ -53,6 +53,12 @@ class Learner(nn.Module):
             return answer, None
         return self._carried(x, batch, state)
 
+    def carry(self, state: Any) -> None:
+        """Give the stateful layers the states they had, as `forward` gave them; None for nothing."""
+        for place, layer in enumerate(self._recurrent):
+            if layer.stateful and state is not None:
+                layer.states = state[place]
+
     def _carried(self, x: Tensor, batch: Batch, state: Any) -> tuple[Any, Any]:
         usual = [layer.stateful for layer in self._recurrent]
         for place, layer in enumerate(self._recurrent):

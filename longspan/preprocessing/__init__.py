@@ -1,5 +1,7 @@
 """Knows preparation by the place that Keras has for it."""
 
-from . import sequence
+from longspan.utils import timeseries_dataset_from_array
 
-__all__ = ["sequence"]
+from . import sequence, text
+
+__all__ = ["sequence", "text", "timeseries_dataset_from_array"]

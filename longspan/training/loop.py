@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,14 @@ Logs = dict[str, float]
 Validation = Iterable[Batch] | Callable[[], Mapping[str, float]]
 
 Forward = Callable[[Batch, Any], tuple[Any, Any]]
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A network that also keeps states by itself, whatever a batch says; a resumed training gives them back."""
+
+    def carry(self, state: Any) -> None:
+        """Start the next batch from what the network gave as its state; None for nothing."""
 
 
 def train(
@@ -524,6 +532,8 @@ class Training:
 
     def _adopt_own(self, own: dict[str, Any]) -> None:
         self._order, self.state = own["order"], own["state"]
+        if isinstance(self.network, Stateful):
+            self.network.carry(self.state)
         if isinstance(self.batches, Batches):
             self.batches.restore(own["batches"])
         for metric, state in zip(self.metrics, own["metrics"], strict=False):

@@ -1,0 +1,142 @@
+"""Knows how well anomalies are found: NAB and SMAP, with the library's defaults, beside published rows."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from longspan.data.peaks import intervals
+from longspan.tasks.anomaly import AnomalyDetector
+
+from . import nab, telemanom
+
+NEW = 100  # a score counts as a new alarm if it is above all of so many readings before
+PUBLISHED = [("ARTime", 74.9), ("Numenta HTM", 70.1), ("Skyline", 58.2), ("Random Cut Forest", 51.7)]
+
+
+def new_alarms(scores: np.ndarray, quiet: int = NEW) -> np.ndarray:
+    """Scores (T,) that are above all of the `quiet` readings before, 0 elsewhere: where an alarm would begin.
+
+    >>> new_alarms(np.array([1.0, 2.0, 2.0, 1.0]), quiet=2).tolist()
+    [1.0, 2.0, 0.0, 0.0]
+    """
+    past = np.concatenate([np.full(quiet, -np.inf), scores])
+    most = np.lib.stride_tricks.sliding_window_view(past, quiet)[: len(scores)].max(1)
+    return np.where(scores > most, scores, 0.0)
+
+
+def stream_scores(stream: nab.Stream, seed: int) -> np.ndarray:
+    """Fit on the probation, then one reading at a time; the probation itself is not scored."""
+    start = stream.probation
+    detector = AnomalyDetector(seed=seed, device="cpu").fit(stream.values[:start, None], verbose=0)
+    scores = [detector.update(value)[0] for value in stream.values[start:].tolist()]
+    return np.concatenate([np.zeros(start), scores])
+
+
+def run_nab(folder: Path, seeds: Sequence[int]) -> Table:
+    """The NAB scores, with the null and the perfect detector through the same scorer."""
+    streams = nab.corpus(folder)
+    table = Table(
+        "detector", *nab.PROFILES, "threshold", "hits of 116", "false alarms", title="NAB, normalised score"
+    )
+    null = {one.name: np.zeros(len(one.values)) for one in streams}
+    perfect = {
+        one.name: np.isin(np.arange(len(one.values)), one.windows[:, 0]).astype(float) for one in streams
+    }
+    _line(table, "null", streams, null, threshold=0.5)
+    _line(table, "perfect", streams, perfect)
+    standard = []
+    for seed in seeds:
+        scores = {one.name: new_alarms(stream_scores(one, seed)) for one in streams}
+        standard.append(_line(table, f"longspan, seed {seed}", streams, scores))
+    table.add_row("longspan, mean", f"{statistics.mean(standard):.1f}", "", "", "", "", "")
+    for name, value in PUBLISHED:
+        table.add_row(f"{name} (published)", f"{value:.1f}", "", "", "", "", "")
+    return table
+
+
+def _line(
+    table: Table,
+    name: str,
+    streams: Sequence[nab.Stream],
+    scores: dict[str, np.ndarray],
+    threshold: float | None = None,
+) -> float:
+    found = {key: nab.score(streams, scores, profile, threshold) for key, profile in nab.PROFILES.items()}
+    best = found["standard"]
+    shown = [f"{one.score:.1f}" for one in found.values()]
+    table.add_row(name, *shown, f"{best.threshold:.3f}", str(best.hits), str(best.false_alarms))
+    return best.score
+
+
+def run_smap(folder: Path, seeds: Sequence[int]) -> Table:
+    """Precision and recall of sequences."""
+    table = Table("detector", "precision", "recall", "found of 69", "false", title="SMAP, sequences")
+    channels = telemanom.channels(folder)
+    for seed in seeds:
+        hits = [telemanom.judge(channel_alarms(one, seed), one.anomalies) for one in channels]
+        total = telemanom.Hits(*(sum(column) for column in zip(*hits, strict=True)))
+        shares = [f"{total.precision:.1%}", f"{total.recall:.1%}"]
+        table.add_row(f"longspan, seed {seed}", *shares, str(total.found), str(total.false))
+    table.add_row("telemanom (published)", "85.5%", "85.5%", "", "")
+    return table
+
+
+def channel_alarms(channel: telemanom.Channel, seed: int) -> list[tuple[int, int]]:
+    """Fit on a channel's training part, then one reading of the test part at a time."""
+    detector = AnomalyDetector(target=("channel 0",), seed=seed, device="cpu").fit(channel.train, verbose=0)
+    over = [detector.update(row)[1] for row in channel.test.tolist()]
+    return intervals(over, detector.quiet)
+
+
+def run_speed() -> Table:
+    """Readings a second of a one-channel model, one core."""
+    detector = AnomalyDetector(device="cpu").fit(np.sin(np.arange(1000) / 7), verbose=0)
+    values = np.sin(np.arange(20_000) / 7).tolist()
+    start = perf_counter()
+    for value in values:
+        detector.update(value)
+    table = Table("one channel", "readings a second", title="Streaming, 1 thread")
+    table.add_row("AnomalyDetector.update", f"{len(values) / (perf_counter() - start):,.0f}")
+    return table
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Print the tables that were asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.anomaly", description=__doc__)
+    parser.add_argument(
+        "--data", default=os.environ.get("LONGSPAN_DATA"), help="folder of the data sets (or LONGSPAN_DATA)"
+    )
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--only", choices=("nab", "smap", "speed"))
+    asked = parser.parse_args(words)
+    if asked.only != "speed" and (asked.data is None or not Path(asked.data, "anomaly").is_dir()):
+        print(
+            "data: expected a folder with anomaly/nab and anomaly/smap, received "
+            f"{asked.data}; set LONGSPAN_DATA or pass --data.",
+            file=sys.stderr,
+        )
+        return 2
+    torch.set_num_threads(1)
+    seeds, console = [int(seed) for seed in asked.seeds.split(",")], Console()
+    if asked.only in (None, "speed"):
+        console.print(run_speed())
+    if asked.only in (None, "nab"):
+        console.print(run_nab(Path(asked.data, "anomaly", "nab"), seeds))
+    if asked.only in (None, "smap"):
+        console.print(run_smap(Path(asked.data, "anomaly", "smap"), seeds))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

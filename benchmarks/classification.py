@@ -1,0 +1,273 @@
+"""Knows how well the Classifier does, as it comes, on public sets with their own splits; and how quickly.
+
+    python -m benchmarks.classification --data FOLDER [--sections trec6,rt_polarity,...] [--seeds 0,1,2]
+
+Every set's test part is touched once, by the fitted classifier. FOLDER is that of the data sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from longspan import checks
+from longspan.data.ts import read_ts
+from longspan.tasks.classify import Classifier
+from longspan.training import Callback
+
+FOLDS = 10
+RIVALS = ("tensorflow", "jax", "torch")
+Part = tuple[Any, Any]  # x and y
+Split = tuple[Part, Part | None, Part]  # training, validation where it is official, test
+
+
+@dataclass(frozen=True)
+class Set:
+    """A data set: how it is split for a seed, the accuracy it must reach, and what others published."""
+
+    splits: Callable[[Path, int], Iterator[Split]]
+    goal: float | None
+    published: str
+
+
+def _lines(path: Path, encoding: str) -> list[str]:
+    return [line for line in path.read_text(encoding).split("\n") if line.strip()]
+
+
+def trec6(data: Path, seed: int) -> Iterator[Split]:
+    """Questions by their coarse kind, the label of a line before its first colon."""
+
+    def part(name: str) -> Part:
+        cut = [line.split(" ", 1) for line in _lines(data / "text_classification/trec6" / name, "latin-1")]
+        return [text for _, text in cut], [label.split(":")[0] for label, _ in cut]
+
+    yield part("TREC.train"), None, part("TREC.test")
+
+
+def sst2(data: Path, seed: int) -> Iterator[Split]:
+    """Sentences alone, no phrases; the official development part decides when training stops."""
+
+    def part(name: str) -> Part:
+        path = data / "text_classification/sst2" / f"{name}.tsv"
+        cut = [line.rsplit("\t", 1) for line in _lines(path, "utf-8")]
+        return [text for text, _ in cut], [label for _, label in cut]
+
+    yield part("train"), part("dev"), part("test")
+
+
+def rt_polarity(data: Path, seed: int) -> Iterator[Split]:
+    """Ten folds, drawn by the seed."""
+    folder = data / "text_classification/rt_polarity"
+    texts, labels = [], []
+    for label in ("neg", "pos"):
+        found = _lines(folder / f"rt-polarity.{label}", "latin-1")
+        texts += found
+        labels += [label] * len(found)
+    place = np.random.default_rng(seed).permutation(len(texts))
+    for fold in range(FOLDS):
+        yield _cut(texts, labels, place, set(place[fold::FOLDS].tolist()))
+
+
+def surnames(data: Path, seed: int) -> Iterator[Split]:
+    """A fifth held back, drawn by the seed."""
+    texts, labels = [], []
+    for path in sorted((data / "text_classification/surnames18").glob("*.txt")):
+        found = [line.strip() for line in _lines(path, "utf-8")]
+        texts += found
+        labels += [path.stem] * len(found)
+    place = np.random.default_rng(seed).permutation(len(texts))
+    yield _cut(texts, labels, place, set(place[: len(place) // 5].tolist()))
+
+
+def _cut(x: list[Any], y: list[Any], place: np.ndarray, out: set[int]) -> Split:
+    train = [one for one in place.tolist() if one not in out]
+    return (
+        ([x[i] for i in train], [y[i] for i in train]),
+        None,
+        ([x[i] for i in sorted(out)], [y[i] for i in sorted(out)]),
+    )
+
+
+def archive(name: str) -> Callable[[Path, int], Iterator[Split]]:
+    """A set of the UCR and UEA archives, as .ts files or as a table with the label first."""
+
+    def splits(data: Path, seed: int) -> Iterator[Split]:
+        folder = data / "sequence_classification" / name
+
+        def part(which: str) -> Part:
+            path = folder / f"{name}_{which}.ts"
+            if path.exists():
+                return read_ts(path)
+            table = np.loadtxt(folder / f"{name}_{which}.txt")
+            return table[:, 1:], table[:, 0].astype(int).tolist()
+
+        yield part("TRAIN"), None, part("TEST")
+
+    return splits
+
+
+def activity(data: Path, seed: int) -> Iterator[Split]:
+    """Windows of a phone's sensors, a subset of UCI HAR."""
+    found = np.load(data / "sequence_classification/uci_har_subset/uci_har_subset.npz")
+    yield (found["X_train"], found["y_train"]), None, (found["X_test"], found["y_test"])
+
+
+SETS = {
+    "trec6": Set(trec6, 0.92, "LSTM about 0.93, LSTM-CNN 0.961"),
+    "sst2": Set(sst2, 0.80, "LSTM 0.849 with phrases and vectors (Tai 2015)"),
+    "rt_polarity": Set(rt_polarity, 0.76, "LSTM 0.751, Bi-LSTM 0.777 (TextGCN's table)"),
+    "surnames": Set(surnames, None, "none"),
+    "GunPoint": Set(archive("GunPoint"), 0.98, "LSTM-FCN 1.000"),
+    "ItalyPowerDemand": Set(archive("ItalyPowerDemand"), 0.96, "LSTM-FCN 0.963"),
+    "Coffee": Set(archive("Coffee"), 1.0, "LSTM-FCN 1.000"),
+    "BasicMotions": Set(archive("BasicMotions"), 0.97, "MLSTM-FCN 0.95"),
+    "JapaneseVowels": Set(archive("JapaneseVowels"), 0.98, "LSTM-FCN 0.99, MLSTM-FCN 1.00"),
+    "PickupGestureWiimoteZ": Set(archive("PickupGestureWiimoteZ"), 0.70, "none"),
+    "uci_har": Set(activity, 0.91, "stacked LSTM 0.917, LSTM-FCN 0.960 (full set)"),
+}
+
+
+def scores(one: Set, data: Path, seed: int) -> dict[str, float]:
+    """The mean of the metrics over the splits, and the seconds that fitting took."""
+    found: list[dict[str, float]] = []
+    for train, validation, test in one.splits(data, seed):
+        task, began = Classifier(seed=seed), perf_counter()
+        if validation is None:
+            task.fit(*train, verbose=0)
+        else:
+            frame = pl.DataFrame({"text": validation[0], "label": validation[1]})
+            task.fit(*train, validation=frame, verbose=0)
+        found.append({"seconds": perf_counter() - began, **task.evaluate(*test)})
+    return {name: float(np.mean([part[name] for part in found])) for name in found[0]}
+
+
+def accuracies(names: Sequence[str], data: Path, seeds: Sequence[int], console: Console) -> None:
+    table = Table(title="Accuracy on the test part, options as they come")
+    for heading in (
+        "set",
+        *(f"seed {seed}" for seed in seeds),
+        "mean",
+        "goal",
+        "F1",
+        "calibration",
+        "s",
+        "published",
+    ):
+        table.add_column(heading)
+    for name in names:
+        one = SETS[name]
+        rows = [scores(one, data, seed) for seed in seeds]
+        mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        cells = [*(f"{row['accuracy']:.4f}" for row in rows), f"{mean['accuracy']:.4f}"]
+        cells += ["" if one.goal is None else f"{one.goal:.2f}", f"{mean['f1']:.4f}"]
+        cells += [f"{mean['calibration_error']:.4f}", f"{mean['seconds']:.0f}", one.published]
+        table.add_row(name, *cells)
+        console.print(f"{name}: {' '.join(cells)}")
+    console.print(table)
+
+
+# ---- speed
+
+
+class Clock(Callback):
+    """The seconds of every epoch."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.began = perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.seconds.append(perf_counter() - self.began)
+
+
+def own_epoch(texts: list[str], labels: list[str], epochs: int) -> tuple[float, Classifier]:
+    """The quickest epoch of one reader without n-grams, and the classifier."""
+    clock = Clock()
+    task = Classifier(members=1, subwords=0, validation=0.0, epochs=epochs)
+    task.fit(texts, labels, callbacks=[clock], verbose=0)
+    return min(clock.seconds), task
+
+
+def rival_epoch(backend: str, path: Path, epochs: int, interpreter: str) -> float | None:
+    """The quickest epoch of Keras on a backend in a process of its own; None where it is not installed."""
+    script = Path(__file__).with_name("classification_keras.py")
+    words = [interpreter, str(script), str(path), str(epochs)]
+    done = subprocess.run(
+        words, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        print(f"keras on {backend}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        return None
+    return float(done.stdout.split()[-1])
+
+
+def speed(data: Path, interpreter: str, epochs: int, console: Console) -> None:
+    """An epoch on padded text: one embedding, one bidirectional LSTM of 64, batches of 32, the same rows."""
+    ((texts, labels), _, _), *_ = rt_polarity(data, 0)
+    own, task = own_epoch(texts, labels, epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "text.npz"
+        codec: Any = task.codec_
+        rows = [codec.words.encode(text) for text in texts]
+        x = np.zeros((len(rows), max(map(len, rows))), np.int32)
+        for place, row in enumerate(rows):
+            x[place, : len(row)] = row
+        np.savez(path, x=x, y=codec.truth(task.read(texts, labels)), vocabulary=codec.words.size)
+        found = {backend: rival_epoch(backend, path, epochs, interpreter) for backend in RIVALS}
+    known = {name: seconds for name, seconds in found.items() if seconds is not None}
+    shown = ", ".join(f"keras on {name} {seconds:.2f} s" for name, seconds in known.items())
+    console.print(f"An epoch of {len(texts)} padded texts: longspan {own:.2f} s, {shown or 'no Keras'}")
+    if known:
+        best = min(known, key=lambda name: known[name])
+        console.print(f"{known[best] / own:.1f} times as quick as the fastest, {best} (goal 4)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", default=os.environ.get("LONGSPAN_DATA"), help="folder of the data sets")
+    parser.add_argument("--sections", default=",".join([*SETS, "speed"]), help="names with commas between")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--keras", default=sys.executable, help="the Python that has Keras")
+    parser.add_argument("--epochs", type=int, default=3, help="of the speed section")
+    asked = parser.parse_args(argv)
+    if asked.data is None or not Path(asked.data, "text_classification").is_dir():
+        expected = "the folder of the data sets, with text_classification and sequence_classification in it"
+        print(
+            checks.sentence("--data", expected, asked.data, "set LONGSPAN_DATA or pass --data"),
+            file=sys.stderr,
+        )
+        return 2
+    names = [checks.one_of("--sections", name, [*SETS, "speed"]) for name in asked.sections.split(",")]
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    console = Console(width=160)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", checks.Note)
+        chosen = [name for name in names if name != "speed"]
+        if chosen:
+            accuracies(chosen, Path(asked.data), [int(seed) for seed in asked.seeds.split(",")], console)
+        if "speed" in names:
+            speed(Path(asked.data), asked.keras, asked.epochs, console)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

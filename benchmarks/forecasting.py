@@ -1,0 +1,260 @@
+"""Knows how good forecasts are on public data with the library's defaults, and how long they take.
+
+    LONGSPAN_DATA=/path/to/data python -m benchmarks.forecasting
+    python -m benchmarks.forecasting --data /path/to/data --sets etth1_ot m4_hourly --neuralforecast-python /venv/bin/python
+
+Each set is fitted with seeds 0 to 2 on what stands before its test part, which is forecast once. The means
+are printed beside repeating the last value, repeating the last season, and what others have published. With
+--development the test rows are dropped and the part before them is forecast instead: defaults are chosen on
+that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import longspan as ls
+from longspan import checks
+from longspan.data.table import read_table
+from longspan.tasks import forecast_score
+from longspan.tasks.forecast_codec import Forecasts
+
+SEEDS = (0, 1, 2)
+MONTH = 30 * 24  # rows of ETTh1, as its papers count
+CHANNELS = ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line of the table.
+
+    read: the folder -> a frame; parts: rows -> where the held-out part, the test part and the end are; what:
+    the metric that counts; options: of the Forecaster, which say what the question is and nothing else;
+    standard: whether errors are in units of the training part's deviation, as in the published tables.
+    """
+
+    name: str
+    read: Callable[[Path], pl.DataFrame]
+    parts: Callable[[int], tuple[int, int, int]]
+    what: str
+    options: dict[str, Any]
+    standard: bool = True
+    published: str = ""
+    goal: str = ""
+
+
+def _csv(path: str) -> Callable[[Path], pl.DataFrame]:
+    return lambda folder: read_table(folder / "forecasting" / path)
+
+
+def _shares(held: float, test: float) -> Callable[[int], tuple[int, int, int]]:
+    return lambda rows: (round(rows * held), round(rows * test), rows)
+
+
+def _etth1(rows: int) -> tuple[int, int, int]:
+    return 12 * MONTH, 16 * MONTH, 20 * MONTH
+
+
+def m4_hourly(folder: Path) -> pl.DataFrame:
+    """The 414 hourly series of M4, training and test rows one after another: id, time, value, test."""
+    parts = []
+    frames = [read_table(folder / f"forecasting/M4_hourly/Hourly-{part}.csv.gz") for part in ("train", "test")]
+    rows = [dict(zip(f[f.columns[0]], f.select(f.columns[1:]).to_numpy(), strict=True)) for f in frames]
+    for name, row in rows[0].items():
+        known = row[~np.isnan(row)]
+        values = np.concatenate([known, rows[1][name]])
+        test = np.arange(len(values)) >= len(known)
+        parts.append(pl.DataFrame({"id": [name] * len(values), "time": np.arange(len(values)), "value": values, "test": test}))
+    return pl.concat(parts)
+
+
+WEATHER = ("DEWP", "TEMP", "PRES", "cbwd", "Iws", "Is", "Ir")
+TASKS = (
+    Task(
+        "etth1_ot", _csv("ETTh1/ETTh1.csv"), _etth1, "mse", {"horizon": 24, "target": "OT"},
+        published="LSTMa 0.114", goal="<= 0.028",
+    ),
+    Task(
+        "etth1_24", _csv("ETTh1/ETTh1.csv"), _etth1, "mse", {"horizon": 24, "target": CHANNELS},
+        published="LSTMa 0.650", goal="<= 0.32",
+    ),
+    Task(
+        "etth1_96", _csv("ETTh1/ETTh1.csv"), _etth1, "mse", {"horizon": 96, "target": CHANNELS},
+        goal="<= 0.39",
+    ),
+    Task(
+        "exchange_96", _csv("exchange_rate/exchange_rate.csv"), _shares(0.7, 0.8), "mse",
+        {"horizon": 96, "target": (*"0123456", "OT")}, published="LSTM 1.453", goal="<= 1.05 naive",
+    ),
+    Task(
+        "m4_hourly", m4_hourly, lambda rows: (0, 0, 0), "smape",
+        {"horizon": 48, "target": "value", "id": "id", "time": "time"}, standard=False,
+        published="RNN 14.70, ES-RNN 9.33", goal="< 12",
+    ),
+    Task(
+        "pollution", _csv("pollution/pollution.csv"), _shares(0.68, 0.8), "rmse",
+        {"horizon": 1, "target": "pm2.5", "time": ("year", "month", "day", "hour"), "past": WEATHER},
+        standard=False, goal="< naive",
+    ),
+    Task(
+        "temperatures", _csv("daily-min-temperatures/daily-min-temperatures.csv"), _shares(0.68, 0.8), "mae",
+        {"horizon": 7, "target": "Temp"}, standard=False, goal="< seasonal naive",
+    ),
+    Task(
+        "sunspots", _csv("monthly-sunspots/monthly-sunspots.csv"), _shares(0.68, 0.8), "mae",
+        {"horizon": 12, "target": "Sunspots"}, standard=False, goal="< seasonal naive",
+    ),
+    Task(
+        "airline", _csv("airline-passengers/airline-passengers.csv"), _shares(0.68, 0.8), "mae",
+        {"horizon": 12, "target": "Passengers"}, standard=False, goal="< seasonal naive",
+    ),
+)  # fmt: skip
+
+
+def run(task: Task, folder: Path, seed: int, development: bool) -> dict[str, Any]:
+    """One fit and one forecast of the test part: the scores and the seconds."""
+    frame = task.read(folder)
+    began = perf_counter()
+    if task.name == "m4_hourly":
+        forecaster, found = _m4(task, frame, seed, development)
+        scale = 1.0
+    else:
+        forecaster, found, scale = _one(task, frame, seed, development)
+    seconds = perf_counter() - began
+    score = {
+        "mse": lambda a: forecast_score.mse(a / scale, found.actual / scale),
+        "mae": lambda a: forecast_score.mae(a, found.actual),
+        "rmse": lambda a: forecast_score.rmse(a, found.actual),
+        "smape": lambda a: forecast_score.smape(a, found.actual),
+    }[task.what]
+    codec = forecaster.codec_
+    return {
+        "set": task.name,
+        "seed": seed,
+        "model": score(found.point),
+        "naive": score(found.naive),
+        "seasonal": score(found.seasonal),
+        "mae": forecast_score.mae(found.point / scale, found.actual / scale),
+        "coverage": forecast_score.covered(found, found.actual, 0, len(found.levels) - 1),
+        "seconds": seconds,
+        "found": f"context {codec.context}, season {codec.season}, {codec.center}, {codec.scaling}, "
+        f"{len(forecaster.history_.epoch)} epochs",
+    }
+
+
+def _one(task: Task, frame: pl.DataFrame, seed: int, development: bool) -> tuple[Any, Forecasts, Any]:
+    held, test, end = task.parts(frame.height)
+    if development:
+        held, test, end = round(held * 0.85), held, test
+    forecaster = ls.Forecaster(**task.options, validation=1 - held / test, seed=seed).fit(frame[:test], verbose=0)
+    panel = forecaster.panel(frame[:end], forecaster.codec_.like)
+    found = forecaster.forecasts(forecaster.codec_, forecaster.network_, forecaster.rolling(panel, test))
+    deviation = np.nanstd(panel.values[:held], 0) if task.standard else 1.0
+    return forecaster, found, deviation
+
+
+def _m4(task: Task, frame: pl.DataFrame, seed: int, development: bool) -> tuple[Any, Forecasts]:
+    train = frame.filter(~pl.col("test"))
+    if development:  # the last horizon before the test part
+        last = pl.col("time") >= pl.col("time").max().over("id") + 1 - task.options["horizon"]
+        frame = train.with_columns(last.alias("test"))
+        train = frame.filter(~pl.col("test"))
+    forecaster = ls.Forecaster(**task.options, seed=seed).fit(train, verbose=0)
+    panel = forecaster.panel(frame, forecaster.codec_.like)
+    origins = forecaster.rolling(panel, -task.options["horizon"])
+    return forecaster, forecaster.forecasts(forecaster.codec_, forecaster.network_, origins)
+
+
+def data_folder(given: str | None) -> Path:
+    """The folder of the data, or one sentence on what is missing."""
+    named = given or os.environ.get("LONGSPAN_DATA")
+    if named is None or not (Path(named) / "forecasting").is_dir():
+        received = "nothing" if named is None else f"{named}, which has no folder forecasting"
+        way_out = "pass --data or set LONGSPAN_DATA"
+        raise SystemExit(checks.sentence("data", "the folder with the public data sets", received, way_out))
+    return Path(named)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+    """The means over seeds, a line a set."""
+    heads = ("set", "metric", "longspan", "spread", "naive", "seasonal naive", "published", "goal", "90 % covers", "s", "found")
+    shown = Table(*heads, title="Forecasts with the library's defaults, mean over seeds")
+    for task in TASKS:
+        own = [row for row in rows if row["set"] == task.name]
+        if not own:
+            continue
+        mean = {name: float(np.mean([row[name] for row in own])) for name in ("model", "naive", "seasonal", "coverage", "seconds")}
+        spread = float(np.ptp([row["model"] for row in own]))
+        cells = (f"{mean[name]:.4g}" for name in ("naive", "seasonal"))
+        shown.add_row(
+            task.name, task.what, f"{mean['model']:.4g}", f"{spread:.2g}", *cells, task.published, task.goal,
+            f"{mean['coverage']:.1%}", f"{mean['seconds']:.1f}", own[0]["found"],
+        )  # fmt: skip
+    return shown
+
+
+def rival_seconds(folder: Path, python: str, threads: int) -> dict[str, float]:
+    """NeuralForecast's LSTM on ETTh1 OT in a process of its own: 500 steps, its defaults, input 96."""
+    script = Path(__file__).with_name("neuralforecast_rival.py")
+    words = [python, str(script), str(folder / "forecasting/ETTh1/ETTh1.csv"), str(threads)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        raise SystemExit(checks.sentence("neuralforecast", "a run that ends well", last, "install it there"))
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sets asked for and print the table."""
+    parser = argparse.ArgumentParser(description="Forecasts on public data with the library's defaults.")
+    parser.add_argument("--data", help="the folder of the data sets; LONGSPAN_DATA without it")
+    parser.add_argument("--sets", nargs="*", choices=[task.name for task in TASKS], help="all without it")
+    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--development", action="store_true", help="leave the test parts alone")
+    parser.add_argument("--neuralforecast-python", help="a Python that has NeuralForecast, to time it")
+    parser.add_argument("--json", help="where to write every run")
+    given = parser.parse_args(argv)
+    folder = data_folder(given.data)
+    torch.set_num_threads(given.threads)
+    console, rows = Console(width=200), []
+    for task in TASKS:
+        if given.sets and task.name not in given.sets:
+            continue
+        for seed in given.seeds:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", checks.Note)
+                rows.append(run(task, folder, seed, given.development))
+            console.print(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in rows[-1].items()))
+    console.print(table(rows))
+    if given.neuralforecast_python:
+        rival = rival_seconds(folder, given.neuralforecast_python, given.threads)
+        own = float(np.mean([row["seconds"] for row in rows if row["set"] == "etth1_ot"]))
+        console.print(
+            f"ETTh1 OT, fit and back-test: longspan {own:.1f} s; NeuralForecast LSTM {rival['seconds']:.1f} s, "
+            f"MSE {rival['mse']:.4f}; {rival['seconds'] / own:.1f} times as long"
+        )
+        rows.append({"set": "neuralforecast", **rival})
+    if given.json:
+        Path(given.json).write_text(json.dumps(rows, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

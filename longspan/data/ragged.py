@@ -1,0 +1,70 @@
+"""Knows sequences of unequal length held end to end, and how some of them are laid side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+_POOL = 50  # batches whose rows are sorted by length together
+
+
+class Ragged:
+    """Rows of unequal length, all their steps in one tensor.
+
+    Args:
+        rows: (T_i, ...) each, of one dtype and width; a row may be empty.
+
+    >>> rows = Ragged([torch.tensor([1, 2, 3]), torch.tensor([4])])
+    >>> rows.padded(torch.tensor([1, 0]))
+    (tensor([[4, 0, 0],
+            [1, 2, 3]]), tensor([1, 3]))
+    """
+
+    def __init__(self, rows: Sequence[Tensor]) -> None:
+        self.lengths = torch.tensor([len(row) for row in rows])
+        self.values = torch.cat(list(rows))
+        self.starts = self.lengths.cumsum(0) - self.lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def padded(self, places: Tensor, value: float = 0, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        """Some rows side by side: (B, T, ...) filled up with `value`; and their lengths (B,).
+
+        T is the longest's length, where lengths differ brought up to a multiple of `multiple`; at least 1.
+        """
+        lengths = self.lengths[places]
+        longest = max(1, int(lengths.max()))
+        if int(lengths.min()) < longest:
+            longest = -(-longest // multiple) * multiple
+        steps = torch.arange(longest)
+        real = steps < lengths.unsqueeze(1)
+        where = (self.starts[places].unsqueeze(1) + steps).masked_fill_(~real, 0)
+        if not len(self.values):
+            return self.values.new_full((*real.shape, *self.values.shape[1:]), value), lengths
+        out = self.values[where]
+        out[~real] = value
+        return out, lengths
+
+    def joined(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Some rows end to end: the values, and where each row starts in them."""
+        lengths = self.lengths[places]
+        starts = lengths.cumsum(0) - lengths
+        inside = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
+        return self.values[self.starts[places].repeat_interleave(lengths) + inside], starts
+
+
+def by_length(lengths: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Places of rows in batches of about one length, drawn anew from torch's global generator.
+
+    Rows are shuffled, sorted by length within stretches of many batches, and the batches shuffled, so that
+    little padding is run and the order is still a random one.
+    """
+    shuffled = torch.randperm(len(lengths))
+    pools = shuffled.split(batch_size * _POOL)
+    ordered = torch.cat([pool[lengths[pool].argsort(stable=True)] for pool in pools])
+    batches = ordered.split(batch_size)
+    for place in torch.randperm(len(batches)).tolist():
+        yield batches[place]

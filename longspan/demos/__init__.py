@@ -1,0 +1,21 @@
+"""Knows the demonstrations: each shows on real data what longspan does, from the data to the report."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from longspan import checks
+
+# name -> the module whose `run(folder)` is the demonstration
+DEMOS = {"forecast": "longspan.demos.forecast"}
+
+
+def run(name: str, folder: Path) -> None:
+    """Run one demonstration; what it writes goes into the folder.
+
+    Raises:
+        ValueError: there is no such demonstration; the sentence has the nearest.
+        ImportError: the package that its data come with is missing; the sentence names the command.
+    """
+    import_module(DEMOS[checks.one_of("demo", name, DEMOS)]).run(folder)

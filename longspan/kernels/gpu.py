@@ -1,0 +1,108 @@
+"""The GPU kernels as a backend: which jobs they refuse, and whether cuDNN or Triton runs one (route.py)."""
+
+from __future__ import annotations
+
+import torch
+
+from . import choice, cudnn, register, route, triton_driver
+from .choice import constant
+from .cpu import named_gates, plain, row
+from .driver import Given, Spec
+from .emit_triton import Variant
+from .follow import transformed
+from .job import Job, Result, impossible
+from .triton_source import interpreted, missing
+
+NAME = "gpu"
+VARIANTS = ("cudnn", "triton")
+DTYPES = (torch.float32, torch.bfloat16)
+CAPABILITY = (8, 0)  # bfloat16 products begin here
+
+register.WAYS[NAME] = triton_driver
+
+
+def refuses(job: Job) -> str | None:
+    """Why neither cuDNN nor Triton would run `job`, or None."""
+    return _nowhere(job) or impossible(job) or _decided(job)[1]
+
+
+def run(job: Job) -> Result:
+    """Run `job`; differentiable, on Triton twice too (the second time through the reference)."""
+    if _decided(job)[0].form == "cudnn":
+        return cudnn.run(job)
+    zone = job.zone if job.zone and any(job.zone) else ()
+    rates = tuple([-1.0 if z is None else z.rate for z in zone])
+    masks = tuple([None if z is None else z.mask for z in zone])
+    weights = tuple([row(w) for w in job.weights])
+    given = Given(job.x, job.lengths, job.mask, job.reset, job.drop, job.state, masks, weights)
+    spec = Spec(job.cell, f"{NAME}:triton", rates, job.gates, True)
+    straight = not torch.compiler.is_compiling() and plain(given)
+    out, last, gates = (register.straight if straight else register.dispatched)(spec, given)
+    return Result(out, last, None if gates is None else named_gates(job.cell, out, gates, len(weights)))
+
+
+def detail(job: Job) -> str:
+    """How these kernels would run `job`, for explain."""
+    entry = _decided(job)[0]
+    how = {
+        "cudnn": "it runs on cuDNN",
+        "whole": "it runs on Triton, one launch for the sequence with R on chip",
+        "steps": "it runs on Triton, a product and a pointwise kernel a step, replayed as a CUDA graph",
+    }
+    return f"{how[entry.form]}, by the entry {entry.name!r} of its table ({entry.basis})"
+
+
+def _nowhere(job: Job) -> str | None:
+    """Why the job's tensors or the call are nothing for a GPU."""
+    x = job.x
+    if x.device.type != "cuda":
+        if x.device.type == "cpu" and interpreted() and choice.variant(NAME) == "triton":
+            return None
+        none = "" if _there() else ", and no GPU is to be had (torch.cuda.is_available() is False)"
+        return f"the tensors are on {x.device}, not on an NVIDIA GPU{none}"
+    if torch.version.cuda is None:
+        return "its kernels are for NVIDIA GPUs, and this build of PyTorch is for others"
+    if transformed():
+        return "under torch.func, in forward-mode differentiation and in torch.jit.trace plain operations run"
+    return None
+
+
+@constant
+def _there() -> bool:
+    return torch.cuda.is_available()
+
+
+def _decided(job: Job) -> tuple[route.Entry, str | None]:
+    """The table's entry for a job, and why it cannot be followed."""
+    wanted = choice.variant(NAME)
+    no_cudnn, no_triton = cudnn.refuses(job), _not_triton(job)
+    if job.x.device.type != "cuda":
+        no_cudnn = no_cudnn or "cuDNN runs on GPUs only"
+    plain = no_cudnn is None and wanted != "triton"
+    H = job.weights[0].x.shape[0] // len(job.cell.gates)
+    variant = Variant(
+        half=job.x.dtype is torch.bfloat16, marks=False, drop=False, zone=(), gates=False, save=False,
+        norm_r=job.weights[0].norm_r is not None, norm_c=job.weights[0].norm_c is not None,
+        proj=job.weights[0].proj is not None,
+    )  # fmt: skip
+    entry = route.entry(job.cell, variant, H, job.state[0].shape[2], plain=plain)
+    if entry.form == "cudnn":
+        return entry, None
+    return entry, no_cudnn if wanted == "cudnn" else no_triton
+
+
+def _not_triton(job: Job) -> str | None:
+    x = job.x
+    if x.dtype not in DTYPES:
+        dtype = str(x.dtype).removeprefix("torch.")
+        return f"its Triton kernels compute in float32 and bfloat16, not in {dtype}"
+    if reason := missing():
+        return reason
+    if x.device.type == "cuda" and (found := _capability(x.device)) < CAPABILITY:
+        return f"its Triton kernels want compute capability 8.0, and {x.device} has {found[0]}.{found[1]}"
+    return None
+
+
+@constant
+def _capability(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device)

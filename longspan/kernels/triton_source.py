@@ -1,0 +1,73 @@
+"""Knows how printed Triton becomes functions: a file in the cache, imported once; and if Triton is there."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+from functools import lru_cache
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+from longspan.cells import Cell
+
+from .choice import constant
+from .emit_triton import Variant, source
+
+INSTALL = "pip install 'longspan[gpu]'"
+
+
+@constant
+def missing() -> str | None:
+    """Why there is no Triton, as a clause that names the command; None when there is."""
+    if importlib.util.find_spec("triton") is None:
+        return f"Triton is not installed ({INSTALL} installs it)"
+    return None
+
+
+@constant
+def interpreted() -> bool:
+    """Whether Triton interprets its kernels, on the CPU too: TRITON_INTERPRET=1 when it is imported."""
+    return missing() is None and os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@lru_cache(maxsize=256)
+def kernels(cell: Cell, variant: Variant) -> ModuleType:
+    """The kernels of a cell and variant: printed, kept under `$LONGSPAN_CACHE`, else `~/.cache/longspan`.
+
+    Raises:
+        RuntimeError: Triton is not installed, or the folder cannot be written.
+    """
+    if reason := missing():
+        raise RuntimeError(f"gpu: {reason}.")
+    path = _path(cell, text := source(cell, variant))
+    if not path.exists():
+        _write(path, text)
+    spec = importlib.util.spec_from_file_location(f"longspan_printed_{path.stem.replace('-', '_')}", path)
+    assert isinstance(spec, ModuleSpec) and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _path(cell: Cell, text: str) -> Path:
+    root = os.environ.get("LONGSPAN_CACHE")
+    folder = Path(root).absolute() if root else Path.home() / ".cache" / "longspan"
+    return folder / f"{cell.name}-triton-{hashlib.sha256(text.encode()).hexdigest()[:16]}.py"
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside `path` and rename, so that nobody ever finds half a file there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            made.write_text(text, encoding="utf-8")
+            made.replace(path)
+    except OSError as error:
+        raise RuntimeError(
+            f"gpu: expected a folder to keep printed kernels in, received {path.parent} ({error.strerror}); "
+            "name another in $LONGSPAN_CACHE."
+        ) from error

@@ -1,0 +1,48 @@
+"""Knows which tasks there are, and which of them a saved model is of."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from longspan import artifact, checks
+
+if TYPE_CHECKING:
+    from .estimator import Estimator
+
+# the name on the command line -> the module and the class
+TASKS = {
+    "forecast": ("longspan.tasks.forecast", "Forecaster"),
+    "classify": ("longspan.tasks.classify", "Classifier"),
+    "anomaly": ("longspan.tasks.anomaly", "AnomalyDetector"),
+}
+
+
+def task(name: str) -> type[Estimator]:
+    """The class of a task by its name on the command line.
+
+    Raises:
+        ValueError: there is no such task; the sentence has the nearest.
+
+    >>> task("forecast").__name__
+    'Forecaster'
+    """
+    module, kind = TASKS[checks.one_of("task", name, TASKS)]
+    return getattr(import_module(module), kind)
+
+
+def load(path: str | os.PathLike[str]) -> Estimator:
+    """The fitted task that `save` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, from a newer longspan, or no saved task.
+    """
+    saved = artifact.load(path)
+    if saved.config.get("kind") != "task":
+        received = f"a file of kind {saved.config.get('kind')!r}"
+        way_out = "a Sequential is read by longspan.models.load_model"
+        raise checks.wrong(f"file {path}", "a saved task", received, way_out)
+    kind = task(saved.config["task"])
+    return kind(**artifact.unflatten(saved.config["options"], {})).restore(saved)

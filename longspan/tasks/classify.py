@@ -1,0 +1,327 @@
+"""Knows how texts and series are classified: the options, the network, the answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from longspan import checks
+from longspan.branches import POOLS, Reader, Readers, Tokens
+from longspan.data.batches import Batch
+from longspan.data.examples import KINDS, Example, Layout, read_examples
+from longspan.data.vectors import read_vectors
+
+from . import classify_score, classify_show
+from .classify_codec import IGNORED, UNITS, Coding, Dealt
+from .estimator import Estimator, Metrics
+from .exhibits import Section
+from .options import option
+
+_SHOWN = 8  # records of which a report tells what mattered
+_SPARE = 500  # records from which on some are held out
+_WARM = 0.1  # share of the steps in which the learning rate rises
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Classifier(Estimator):
+    """Classes of texts or series: one a record, any number of them, or one a step (tagging).
+
+    Texts: words, byte pairs or characters (see `units`) as vectors trained here, or read from a file, each
+    word with the vectors of its character n-grams (arXiv 1607.04606); a bidirectional recurrent network with
+    dropout of words, of vectors and on h (arXiv 1512.05287); pooling over time. Series: every channel scaled,
+    a convolutional branch beside the recurrent one (LSTM-FCN, arXiv 1709.05206). Several readers of the same
+    records are trained side by side and their probabilities averaged.
+
+    What is found from the data where an option is None:
+        units: see `longspan.tasks.classify_codec.Coding`.
+        pool: "max" for texts (Conneau et al. 2017), "mean" for series.
+        convolution: for series, not for texts.
+        members: 2 for texts, 3 for series of fewer than 500 records, else 1.
+        held-out part: `validation` of the records, by class, where there are 500 or more; with fewer all are
+            trained on, to the last epoch, and probabilities are not calibrated.
+    The learning rate rises over a tenth of the steps and then falls along half a cosine to zero.
+
+    `fit(x, y)` or `fit(source)`: see `longspan.data.examples.read_examples` for what may come in. Raises
+    ValueError or TypeError in one sentence: one class only, a label missing, a class that training has not
+    seen, a byte that is no text (with file and line), a channel of NaN alone. An empty text is answered.
+
+    >>> x = [[[0.0], [0.1], [0.0]], [[1.0], [0.9], [1.0]]] * 8
+    >>> y = ["low", "high"] * 8
+    >>> c = Classifier(epochs=2, hidden_size=4, channels=(4,), kernels=(3,)).fit(x, y, verbose=0)
+    >>> c.predict_proba(x).shape, list(c.classes_)
+    ((16, 2), ['high', 'low'])
+    """
+
+    text: str | None = option(None, "column or field with the text", group="data")
+    series: str | tuple[str, ...] | None = option(
+        None, "columns with readings, or field with a series", group="data"
+    )
+    label: str = option("label", "column or field with the label", group="data")
+    id: str | None = option(None, "column that says which series a row belongs to", group="data")
+    time: str | None = option(None, "column by which the rows of a series are put in order", group="data")
+    labels: str | None = option(
+        None,
+        "one label a record, many, or one of each of its steps; none for found",
+        choices=KINDS,
+        group="data",
+    )
+    separator: str = option("|", "between the labels of one cell, where there are many", group="data")
+    encoding: str = option("utf-8", "of text files", group="data")
+    units: str | None = option(None, "what a text is cut into; none for found", choices=UNITS, group="data")
+    vocabulary: int | None = option(None, "different units at most; none for all, 8000 for bpe", group="data")
+    lower: bool = option(True, "whether the case of words is dropped", group="data")
+    length: int | None = option(
+        None, "steps read of a record at most; none for the longest in training", group="data"
+    )
+    balanced: bool = option(False, "whether classes weigh alike in training, however few rows they have")
+
+    vectors: str | None = option(None, "file of word vectors to start from", group="network")
+    embedding_size: int = option(64, "values of a word's vector, where no file gives them", group="network")
+    subwords: int = option(10000, "vectors that the n-grams of words share, 0 for none", group="network")
+    hidden_size: int = option(64, "units of every recurrent layer", group="network")
+    bidirectional: bool = option(True, "whether it is read from both ends", group="network")
+    pool: str | None = option(
+        None, "how steps become one answer; none for found", choices=POOLS, group="network"
+    )
+    convolution: bool | None = option(
+        None, "whether convolutions stand beside; none for found", group="network"
+    )
+    channels: tuple[int, ...] = option((64, 128, 64), "of the convolutions", group="network")
+    kernels: tuple[int, ...] = option((7, 5, 3), "steps that each convolution sees", group="network")
+    members: int | None = option(None, "readers that are averaged; none for found", group="network")
+    dropout: float = option(0.5, "share of pooled values dropped in training", group="network")
+    word_dropout: float = option(0.3, "share of words hidden in training", group="network")
+    embedding_dropout: float = option(
+        0.5, "share of vector values dropped, the same at all steps", group="network"
+    )
+    recurrent_dropout: float = option(0.0, "share of h dropped, the same at all steps", group="network")
+    batch_size: int = option(32, "rows a step at most", group="training")
+    learning_rate: float = option(2e-3, "of Adam, at its highest", group="training")
+    patience: int | None = option(
+        3, "epochs without improvement on the held-out part before training stops", group="training"
+    )
+    validation: float = option(0.1, "share of the training data held out", group="training")
+
+    name: ClassVar[str] = "classify"
+
+    # ---- parts
+
+    def check(self) -> None:
+        super().check()
+        for name in ("word_dropout", "embedding_dropout", "recurrent_dropout"):
+            checks.rate(name, getattr(self, name), below_one=True)
+        for name, least in (("embedding_size", 1), ("subwords", 0)):
+            checks.whole(name, getattr(self, name), least, "look at its help")
+        for name, least in (("vocabulary", 5), ("length", 1), ("members", 1)):
+            if getattr(self, name) is not None:
+                checks.whole(name, getattr(self, name), least, "look at its help")
+        if len(self.channels) != len(self.kernels) or not self.channels:
+            received = f"{len(self.kernels)} for {len(self.channels)} channels"
+            raise checks.wrong("kernels", "one a convolution", received, "give as many kernels as channels")
+
+    def read(self, source: Any, y: Any = None, *, use: str = "fit") -> list[Example]:
+        layout = Layout(
+            self.text, self.series, self.label, self.id, self.time, self.labels, self.separator, self.encoding
+        )
+        return read_examples(source, y, layout=layout, labelled=use != "predict")
+
+    def split(self, records: list[Example]) -> tuple[list[Example], list[Example] | None]:
+        """By class, in a random order that the seed decides; every class stays in training."""
+        if len(records) < _SPARE or not self.validation:
+            if self.validation:
+                checks.note(f"{len(records)} records are too few to hold some out: all are trained on")
+            return records, None
+        drawn = np.random.default_rng(self.seed).permutation(len(records))
+        by_class: dict[str, list[int]] = {}
+        for place in drawn.tolist():
+            label = records[place].label
+            by_class.setdefault("" if isinstance(label, list) else repr(label), []).append(place)
+        held = {
+            place for places in by_class.values() for place in places[: round(len(places) * self.validation)]
+        }
+        train = [record for place, record in enumerate(records) if place not in held]
+        return train, [records[place] for place in sorted(held)] or None
+
+    def codec(self) -> Coding:
+        return Coding(
+            self.units,
+            self.vocabulary,
+            lower=self.lower,
+            subwords=self.subwords,
+            length=self.length,
+            known=self.vectors is not None,
+        )
+
+    def select(self, codec: Any, train: Any, held: Any) -> None:
+        low, high = min(codec.counts), max(codec.counts)
+        if high > 10 * low and not self.balanced:
+            checks.note(
+                f"the largest class has {high} labels, the smallest {low}; balanced=True weighs them alike"
+            )
+        codec.records = len(train)
+        if self.vectors is not None and codec.units == "words":
+            found = read_vectors(self.vectors, codec.words.tokens)
+            codec.embedding = len(next(iter(found.values())))
+            checks.note(f"{len(found)} of {codec.words.size - 4} words have a vector in {self.vectors}")
+
+    def batches(self, codec: Any, records: Any, *, train: bool) -> Dealt:
+        size = self.batch_size if train else 4 * self.batch_size
+        return Dealt(codec, records, size, train=train, balanced=self.balanced)
+
+    def network(self, sizes: Mapping[str, Any]) -> nn.Module:
+        series = bool(sizes["inputs"])
+        tokens, width = None, sizes["inputs"]
+        if not series:
+            width = sizes["embedding"] or self.embedding_size
+            tokens = Tokens(
+                sizes["vocabulary"],
+                width,
+                buckets=sizes["subwords"],
+                word_dropout=self.word_dropout,
+                dropout=self.embedding_dropout,
+            )
+        convolution = series if self.convolution is None else self.convolution
+        recurrent = {
+            "hidden_size": self.hidden_size,
+            "cell": self.cell,
+            "num_layers": self.num_layers,
+            "bidirectional": self.bidirectional,
+            "dropout": self.dropout if self.num_layers > 1 else 0.0,
+            "recurrent_dropout": self.recurrent_dropout,
+        }
+        readers = [
+            Reader(
+                width,
+                sizes["classes"],
+                recurrent=recurrent,
+                pool=self.pool or ("mean" if series else "max"),
+                channels=self.channels if convolution else (),
+                kernels=self.kernels if convolution else (),
+                dropout=self.dropout,
+                steps=sizes["steps"],
+            )
+            for _ in range(self.members or _members(series, sizes["records"]))
+        ]
+        return Readers(readers, tokens, many=sizes["many"])
+
+    def prepare(self, codec: Any, network: nn.Module) -> None:
+        """Word vectors from the file into the network, at the scale of those without one."""
+        if self.vectors is None or not isinstance(network, Readers) or network.tokens is None:
+            return
+        found = read_vectors(self.vectors, codec.words.tokens)
+        spread = float(np.std(np.stack(list(found.values())))) or 1.0
+        with torch.no_grad():
+            for number, word in enumerate(codec.words.tokens):
+                if word in found:
+                    network.tokens.own.weight[number] = torch.from_numpy(found[word]) * (0.1 / spread)
+
+    def schedule(self, steps: int) -> Callable[[int], float]:
+        warm = max(1, round(_WARM * steps))
+
+        def rate(step: int) -> float:
+            if step < warm:
+                return self.learning_rate * (step + 1) / warm
+            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+        return rate
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """The mean over the members of cross entropy, binary for many labels."""
+        members = output.shape[1]
+        y = batch.y.unsqueeze(1).expand(-1, members, *batch.y.shape[1:])
+        if batch.y.is_floating_point():
+            return F.binary_cross_entropy_with_logits(output, y)
+        each = F.cross_entropy(output.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="none")
+        if batch.weight is not None:
+            return (each.view(len(y), -1).mean(1) * batch.weight).mean()
+        return each.sum() / (y != IGNORED).sum().clamp_min(1)
+
+    def answer(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Scores (B, C), or (B, T, C) step by step, of all members together."""
+        assert isinstance(network, Readers)
+        return network.together(network(batch, None)[0])
+
+    def metrics(self) -> Metrics:
+        return {
+            "accuracy": classify_score.accuracy,
+            "f1": classify_score.f1,
+            "auc": classify_score.auc,
+            "log_loss": classify_score.log_loss,
+            "calibration_error": classify_score.calibration_error,
+        }
+
+    def calibrate(self, codec: Any, network: nn.Module, held: Any) -> None:
+        codec.learn_temperature(self.coded(codec, network, held), held)
+
+    # ---- verbs of its own
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The classes, in the order of the columns of `predict_proba`."""
+        classes = self.codec_of().classes
+        return np.array(classes, dtype=None if len({type(one) for one in classes}) == 1 else object)
+
+    def predict_proba(self, source: Any) -> Any:
+        """Calibrated probabilities (N, C), columns as `classes_`; a list of (T_i, C) for labels a step."""
+        return super().predict(source)
+
+    def predict(self, source: Any) -> Any:
+        """The likeliest class of each record (N,); a list of tuples for many labels, of lists for steps."""
+        found, classes, codec = self.predict_proba(source), self.classes_, self.codec_of()
+        if codec.kind == "steps":
+            return [classes[row.argmax(-1)].tolist() for row in found]
+        if codec.kind == "many":
+            return [tuple(classes[row >= 0.5].tolist()) for row in found]
+        return classes[found.argmax(-1)]
+
+    def explain(self, source: Any) -> list[list[tuple[Any, float]]]:
+        """Which words or steps mattered: for each record its units (steps: their number) and weights.
+
+        A weight is the gradient of the answer's score times the input, 1 for the strongest of the record;
+        below 0 it spoke against the answer. Not for labels a step.
+        """
+        codec, network = self.codec_of(), self.network_
+        if codec.kind == "steps":
+            raise checks.wrong(
+                "labels", "one answer a record", "one a step", "look at its answers themselves"
+            )
+        records = self.read(source, use="predict")
+        assert isinstance(network, Readers)
+        found: list[list[tuple[Any, float]]] = []
+        for batch in self.batches(codec, records, train=False):
+            classes = self.answer(network, batch).detach().argmax(-1)
+            weights = network.matter(batch, classes)
+            assert batch.lengths is not None
+            for row, length in zip(weights, batch.lengths.tolist(), strict=True):
+                record = records[len(found)].input
+                units = range(length) if isinstance(record, np.ndarray) else codec.pieces(record)
+                scaled = row[:length] / row[:length].abs().max().clamp_min(1e-12) if length else row[:0]
+                found.append(list(zip(units, scaled.tolist(), strict=True)))
+        return found
+
+    def exhibits(self, source: Any = None) -> list[Section]:
+        """Scores, confusion, calibration where the source has labels; what mattered in its first records."""
+        codec = self.codec_of()
+        shown = classify_show.learned(codec)
+        if source is not None:
+            records = self.read(source, use="predict")
+            answers = codec.decode(self.coded(codec, self.network_, records), records)
+            if all(record.label is not None for record in records):
+                truths = codec.truth(records)
+                scores = {name: metric(answers, truths) for name, metric in self.metrics().items()}
+                shown = [*classify_show.found(codec, answers, truths, scores), *shown[1:]]
+            if codec.kind != "steps":
+                weights = self.explain([record.input for record in records[:_SHOWN]])
+                shown.append(classify_show.mattered(codec, answers, weights))
+        return [*shown, *super().exhibits(source)]
+
+
+def _members(series: bool, records: int) -> int:
+    return 2 if not series else 3 if records < _SPARE else 1

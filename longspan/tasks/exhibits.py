@@ -1,0 +1,168 @@
+"""Knows what a report can show, as plain data: numbers, tables, curves, heat maps; and not how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Values = Sequence[Any] | np.ndarray  # numbers; for x also times (datetime) or text
+
+
+@dataclass(frozen=True)
+class Number:
+    """A headline: name, value as shown, a short remark, and the mood: "good", "bad" or "" for neither.
+
+    >>> Number("MAE", "1.42 °F", "38 % below repeating the last day", "good").value
+    '1.42 °F'
+    """
+
+    name: str
+    value: str
+    remark: str = ""
+    mood: str = ""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The few numbers that matter most, in a row."""
+
+    title: str
+    numbers: Sequence[Number]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under headings; note: a sentence to read below it; cells are text, numbers or None.
+
+    best: headings of columns in which the "low" or the "high" number wins and is marked;
+    emphasis: the row the reader looks for, counted from 0, such as the model's among its rivals.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+    best: Mapping[str, str] = field(default_factory=dict)
+    emphasis: int | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve: y over x, both of one length; NaN or None leaves a gap. style: "line", "dash" or "points".
+
+    A line called "actual" is the truth and is drawn in the colour of the text.
+    """
+
+    name: str
+    x: Values
+    y: Values
+    style: str = "line"
+
+
+@dataclass(frozen=True)
+class Band:
+    """A filled stretch between two curves over x, such as an interval."""
+
+    name: str
+    x: Values
+    low: Values
+    high: Values
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves and bands in one picture.
+
+    spans: (start, end, name) stretches of x to shade, such as alarms; marks: (place on x, name), such as
+    where a forecast begins; levels: (value of y, name), such as a threshold; log: a logarithmic y axis.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    lines: Sequence[Line]
+    bands: Sequence[Band] = ()
+    note: str = ""
+    spans: Sequence[tuple[Any, Any, str]] = ()
+    marks: Sequence[tuple[Any, str]] = ()
+    levels: Sequence[tuple[float, str]] = ()
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Groups of bars: for each name in `values` one bar over each label."""
+
+    title: str
+    labels: Sequence[str]
+    values: dict[str, Values]
+    y_label: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """A matrix in colours, such as what a gate did: values (rows, columns), x names the columns, y the rows.
+
+    low, high: the values of the two end colours, None for those found (low below and high above zero: two
+    colours that meet at zero); figures: write the number into each cell, as in a confusion matrix.
+    """
+
+    title: str
+    x_label: str
+    y_label: str
+    x: Values
+    values: Any
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+    y: Values = ()
+    figures: bool = False
+
+
+@dataclass(frozen=True)
+class Words:
+    """A paragraph, or lines to be read as they are (code=True: commands, code)."""
+
+    title: str
+    text: str
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Texts whose words carry weights from -1 (spoke against the answer) to 1 (spoke for it).
+
+    texts: for each its heading and its (word, weight) pairs.
+    """
+
+    title: str
+    texts: Sequence[tuple[str, Sequence[tuple[str, float]]]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Exhibits of which the reader looks at one at a time, by name, such as a series or a layer each."""
+
+    title: str
+    options: Mapping[
+        str, Curves | Bars | HeatMap | Table | Marked | Sequence[Curves | Bars | HeatMap | Table]
+    ]
+    note: str = ""
+
+
+Exhibit = Numbers | Table | Curves | Bars | HeatMap | Words | Marked | Choice
+
+
+@dataclass(frozen=True)
+class Section:
+    """Exhibits that belong together under one heading; note: what it says, in a sentence or two."""
+
+    title: str
+    exhibits: Sequence[Exhibit] = field(default_factory=tuple)
+    note: str = ""

@@ -1,0 +1,381 @@
+"""Knows how windows of many series become what a network reads, and its answers numbers in the user's units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from typing_extensions import Self
+
+from longspan import checks
+from longspan.data import gather
+from longspan.data.batches import Batch
+from longspan.data.frequency import calendar_codes, calendar_names, calendar_waves
+from longspan.data.intervals import Widths
+from longspan.data.panel import Covariates, Origins, Panel
+from longspan.data.gather import Places
+
+from .estimator import Codec
+
+CENTERS = ("last", "mean", "season", "none")
+SCALES = ("series", "window")
+_LEAST_SCALE = 1e-9
+
+
+class Forecasts(NamedTuple):
+    """n origins, H steps, C channels, Q quantile levels, in the user's units.
+
+    point (n, H, C); quantiles (n, H, C, Q); actual, naive, seasonal (n, H, C), the two plain forecasts NaN
+    where nothing had been seen, actual NaN where it is not known; scale (n, C): what one unit of the network
+    was; origins: where they begin; levels (Q,).
+    """
+
+    point: np.ndarray
+    quantiles: np.ndarray
+    actual: np.ndarray
+    naive: np.ndarray
+    seasonal: np.ndarray
+    scale: np.ndarray
+    origins: Origins
+    levels: tuple[float, ...]
+
+
+class Scaled(NamedTuple):
+    """Windows on the network's scale.
+
+    values (B, T) float64, seen (B, T) bool, since (B, T) steps since a value was seen; center (B, H): what the
+    answers are counted from; scale (B, 1).
+    """
+
+    values: np.ndarray
+    seen: np.ndarray
+    since: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+
+
+class ForecastCodec(Codec):
+    """Windows to tensors and back. What is chosen by validation (see forecast_choice) is set from outside.
+
+    Args:
+        horizon: H; levels: the quantiles answered, 0.5 among them; calendar: whether the calendar is read;
+        season: steps after which the data repeat, None to find it.
+    """
+
+    def __init__(
+        self, horizon: int, levels: tuple[float, ...], *, calendar: bool = True, season: int | None = None
+    ) -> None:
+        self.horizon, self.levels, self.calendar, self.asked = horizon, levels, calendar, season
+        self.context, self.season = 0, 1
+        self.center, self.scaling = "last", "series"
+        self.skip: np.ndarray | None = None  # (T, H): the linear answer that the network starts from
+        self.residuals: np.ndarray | None = None  # (H, K): where its quantiles start
+        self.widths: Widths | None = None
+        self.beaten: dict[str, float] = {}
+
+    # ---- learning
+
+    def fit(self, records: Origins) -> Self:
+        panel, rows = records
+        self.like = panel.tail(0)
+        self.gaps = bool(np.isnan(panel.values).any())
+        ends = panel.first + np.diff(panel.starts)
+        self.ends = dict(zip(panel.ids, ends.tolist(), strict=True))  # the step after the last row of fit
+        limits = _limits(panel, rows)
+        steps = int((limits - panel.starts[:-1]).max())
+        self.names = calendar_names(panel.frequency, steps) if self.calendar else ()
+        self._fit_scale(panel, limits)
+        learnt = np.concatenate([np.arange(a, b) for a, b in zip(panel.starts[:-1], limits, strict=True)])
+        self.season = gather.find_season(panel, learnt, steps // 2) if self.asked is None else self.asked
+        self.unit = self._units(panel, limits)
+        self.vocabularies = {
+            name: {word: place + 1 for place, word in enumerate(sorted({*values.tolist()} - {""}))}
+            for part in (panel.past, panel.future, panel.static)
+            for name, values in part.labels.items()
+        }
+        parts = (panel.past.numbers[learnt], panel.future.numbers[learnt], panel.static.numbers)
+        self.moments = [_center_and_scale(part.astype(np.float64)) for part in parts]
+        return self
+
+    def _fit_scale(self, panel: Panel, limits: np.ndarray) -> None:
+        """Mean and standard deviation of every series and channel before its last training window ends."""
+        shape = (len(panel.ids), panel.values.shape[1])
+        mean, scale = np.zeros(shape), np.ones(shape)
+        for s in range(len(panel.ids)):
+            mean[s], scale[s] = _center_and_scale(
+                panel.values[panel.starts[s] : max(limits[s], panel.starts[s] + 1)]
+            )
+        self.mean, self.scale = mean, scale
+        self.index = {name: place for place, name in enumerate(panel.ids)}
+
+    def _units(self, panel: Panel, limits: np.ndarray) -> np.ndarray:
+        """(S, C): the mean error of the seasonal naive forecast of one step in training, by series."""
+        spans = zip(panel.starts[:-1], np.maximum(limits, panel.starts[:-1] + 1), strict=True)
+        found = np.stack([gather.differences(panel, np.arange(a, b), self.season) for a, b in spans])
+        return np.where(found > 0, found, np.nan)
+
+    def units(self, panel: Panel) -> np.ndarray:
+        """(S, C): what errors are counted in for MASE; for a new series from its own values."""
+        new = [name for name in panel.ids if name not in self.index]
+        own = self._units(panel, panel.starts[1:]) if new else None
+        rows = [self.unit[self.index[n]] if own is None or n in self.index else own[s] for s, n in enumerate(panel.ids)]
+        return np.stack(rows)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        past, future, static = self.like.past, self.like.future, self.like.static
+        words = [len(self.vocabularies[n]) + 1 for n in past.labels]
+        ahead = [len(self.vocabularies[n]) + 1 for n in future.labels]
+        return {
+            "context": self.context,
+            "horizon": self.horizon,
+            "levels": len(self.levels),
+            "values": 1 + 2 * self.gaps,
+            "past": past.numbers.shape[1],
+            "ahead": future.numbers.shape[1] + 2 * len(self.names),
+            "static": static.numbers.shape[1],
+            "past_words": words,
+            "ahead_words": ahead,
+            "static_words": [len(self.vocabularies[n]) + 1 for n in static.labels],
+        }
+
+    # ---- encoding
+
+    def known(self, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scale (S, C) of the panel's series; of a new one by its own values."""
+        mean = np.empty((len(panel.ids), panel.values.shape[1]))
+        scale = np.empty_like(mean)
+        for s, name in enumerate(panel.ids):
+            place = self.index.get(name)
+            if place is not None:
+                mean[s], scale[s] = self.mean[place], self.scale[place]
+            else:
+                mean[s], scale[s] = _center_and_scale(panel.values[panel.starts[s] : panel.starts[s + 1]])
+        return mean, scale
+
+    def scaled(self, panel: Panel, at: Places, known: tuple[np.ndarray, np.ndarray]) -> Scaled:
+        """The windows before the places on the network's scale."""
+        mean, scale = (part[at.series, at.channel][:, None] for part in known)
+        lag = self.season if self.center == "season" else 0
+        raw = gather.past(panel, at, self.context + lag)
+        missing = np.isnan(raw)
+        if missing.any():
+            filled, since = gather.carried(raw)
+            filled = np.where(np.isnan(filled), mean, filled)
+        else:
+            filled, since = raw, np.zeros(raw.shape, np.int64)
+        window = filled[:, lag:]
+        if self.scaling == "window":
+            own = window.std(1, keepdims=True)
+            scale = np.where(own > 1e-3 * scale, own, scale)
+        if self.center == "season":
+            steps = len(raw[0]) - lag + np.arange(self.horizon) % lag
+            center, values = filled[:, steps], (window - filled[:, :-lag]) / scale
+        else:
+            middle = {"last": window[:, -1:], "mean": window.mean(1, keepdims=True), "none": mean}[
+                self.center
+            ]
+            center, values = np.repeat(middle, self.horizon, 1), (window - middle) / scale
+        return Scaled(values, ~missing[:, lag:], since[:, lag:], center, scale)
+
+    def encode(self, panel: Panel, at: Places, known: tuple[np.ndarray, np.ndarray], answers: bool) -> Batch:
+        """A batch: x = (values, past, ahead, static, words of the three, center, scale); y on the same scale."""
+        found = self.scaled(panel, at, known)
+        rows, inside = gather.rows_around(panel, at, np.arange(-self.context, self.horizon))
+        values = [found.values[..., None]]
+        if self.gaps:
+            values += [found.seen[..., None], np.log1p(found.since)[..., None]]
+        ahead, ahead_words = self._ahead(panel, at, rows, inside)
+        before, within = rows[:, : self.context], inside[:, : self.context]
+        x = (
+            _tensor(np.concatenate(values, 2)),
+            _tensor(_standard(panel.past.numbers[before], self.moments[0], within)),
+            _tensor(ahead),
+            _tensor(_standard(panel.static.numbers[at.series], self.moments[2], None)),
+            torch.from_numpy(self._words(panel.past, before, within)),
+            torch.from_numpy(ahead_words),
+            torch.from_numpy(self._words(panel.static, at.series, None)),
+            torch.from_numpy(found.center),
+            torch.from_numpy(found.scale),
+        )
+        y = (
+            _tensor((gather.ahead(panel, at, self.horizon) - found.center) / found.scale)
+            if answers
+            else None
+        )
+        return Batch(x, y, mask=torch.from_numpy(within) if not within.all() else None)
+
+    def _ahead(
+        self, panel: Panel, at: Places, rows: np.ndarray, inside: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What is known beforehand, over context and horizon: (B, T+H, F) numbers and (B, T+H, K) words."""
+        numbers = _standard(panel.future.numbers[rows], self.moments[1], inside)
+        if self.names:
+            steps = panel.first[at.series, None] + at.row[:, None] - panel.starts[at.series, None]
+            steps = steps + np.arange(-self.context, self.horizon)
+            numbers = np.concatenate([numbers, self._waves(panel, steps)], 2)
+        return numbers, self._words(panel.future, rows, inside)
+
+    def _waves(self, panel: Panel, steps: np.ndarray) -> np.ndarray:
+        """The calendar at whole steps, (B, L, 2*K), looked up in a table of every step between the ends."""
+        low, high = int(steps.min()), int(steps.max())
+        span = getattr(self, "_span", None)
+        if span is None or low < span[0] or high > span[1]:
+            if high - low > 4_000_000:  # a table of all steps would be larger than the batch
+                return self._drawn(panel, steps.ravel()).reshape(*steps.shape, -1)
+            ends = panel.first + np.diff(panel.starts)
+            low = min(low, int(panel.first.min()) - self.context)
+            high = max(high, int(ends.max()) + self.horizon)
+            codes = calendar_codes(panel.frequency.times(np.arange(low, high + 1)), self.names)
+            self._span = (low, high, codes)
+            span = self._span
+        codes = span[2][steps - span[0]]
+        return self._looked_up(codes)
+
+    def _drawn(self, panel: Panel, steps: np.ndarray) -> np.ndarray:
+        return self._looked_up(calendar_codes(panel.frequency.times(steps), self.names))
+
+    def _looked_up(self, codes: np.ndarray) -> np.ndarray:
+        waves = calendar_waves(self.names)
+        return waves[np.arange(len(self.names)), codes].reshape(*codes.shape[:-1], -1)
+
+    def _words(self, part: Covariates, rows: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
+        found = np.zeros((*rows.shape, len(part.labels)), np.int64)
+        for place, (name, labels) in enumerate(part.labels.items()):
+            vocabulary = self.vocabularies[name]
+            codes = np.vectorize(lambda word, known=vocabulary: known.get(word, 0), otypes=[np.int64])
+            found[..., place] = codes(labels[rows])
+        if inside is not None:
+            found[~inside] = 0
+        return found
+
+    # ---- back
+
+    def decode(self, coded: list[Any], records: Origins) -> Forecasts:
+        panel, rows = records
+        n, c = len(rows), panel.values.shape[1]
+        values = np.concatenate([part.cpu().numpy() for part, _ in coded]).reshape(n, c, self.horizon, -1)
+        scale = np.concatenate([part.cpu().numpy() for _, part in coded]).reshape(n, c)
+        if self.widths is not None:
+            values = self.widths.apply(values, scale)
+        values = values.transpose(0, 2, 1, 3)
+        at = gather.places(records)
+        plain = [self._shaped(gather.naive(panel, at, self.horizon, m), n, c) for m in (1, self.season)]
+        actual = self._shaped(gather.ahead(panel, at, self.horizon), n, c)
+        middle = self.levels.index(0.5)
+        return Forecasts(values[..., middle], values, actual, *plain, scale, records, self.levels)
+
+    def _shaped(self, flat: np.ndarray, n: int, c: int) -> np.ndarray:
+        return flat.reshape(n, c, self.horizon).transpose(0, 2, 1)
+
+    def truth(self, records: Origins) -> np.ndarray:
+        n, c = len(records.rows), records.panel.values.shape[1]
+        return self._shaped(gather.ahead(records.panel, gather.places(records), self.horizon), n, c)
+
+    # ---- kept
+
+    def state(self) -> dict[str, Any]:
+        chosen = ("context", "season", "center", "scaling", "gaps", "names", "vocabularies", "beaten", "ends")
+        return {
+            **{name: getattr(self, name) for name in chosen},
+            "like": self.like.state(),
+            "mean": torch.from_numpy(self.mean.copy()),
+            "unit": torch.from_numpy(self.unit.copy()),
+            "deviation": torch.from_numpy(self.scale.copy()),
+            "moments": [tuple(torch.from_numpy(part.copy()) for part in pair) for pair in self.moments],
+            "widths": None if self.widths is None else self.widths.state(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> Self:
+        for name in ("context", "season", "center", "scaling", "gaps", "names", "vocabularies", "beaten", "ends"):
+            setattr(self, name, state[name])
+        self.like = Panel.from_state(state["like"])
+        self.mean, self.scale = state["mean"].numpy(), state["deviation"].numpy()
+        self.unit = state["unit"].numpy()
+        self.index = {name: place for place, name in enumerate(self.like.ids)}
+        self.moments = [(pair[0].numpy(), pair[1].numpy()) for pair in state["moments"]]
+        self.widths = None if state["widths"] is None else Widths.from_state(state["widths"])
+        return self
+
+
+class Windows:
+    """Batches of windows, gathered as they are dealt.
+
+    Args:
+        codec: fitted; origins: where windows end and forecasts begin; batch_size: B; shuffle: a new order every
+            time; most: windows an epoch at most, drawn anew every time.
+    """
+
+    def __init__(
+        self, codec: ForecastCodec, origins: Origins, batch_size: int, *, shuffle: bool, most: int
+    ) -> None:
+        self.codec, self.origins, self.batch_size, self.shuffle = codec, origins, batch_size, shuffle
+        self.count = len(origins.rows) * origins.panel.values.shape[1]
+        self.most = min(most, self.count) if shuffle else self.count
+
+    def __len__(self) -> int:
+        return -(-self.most // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        known = self.codec.known(self.origins.panel)
+        order = self._order()
+        for start in range(0, self.most, self.batch_size):
+            take = order[start : start + self.batch_size]
+            yield self.codec.encode(self.origins.panel, gather.places(self.origins, take), known, True)
+
+    def _order(self) -> np.ndarray:
+        if not self.shuffle:
+            return np.arange(self.count)
+        if self.most < self.count:
+            return torch.randint(self.count, (self.most,)).numpy()
+        return torch.randperm(self.count).numpy()
+
+
+def _limits(panel: Panel, rows: np.ndarray) -> np.ndarray:
+    """For each series the row after its last training origin; its end where it has none."""
+    limits = panel.starts[1:].copy()
+    series = gather.places(Origins(panel, rows), np.arange(len(rows)) * panel.values.shape[1]).series
+    found = np.full(len(limits), -1)
+    np.maximum.at(found, series, rows + 1)
+    return np.where(found >= 0, found, limits)
+
+
+def _center_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every column; 0 and 1 where there is nothing, 1 where nothing changes."""
+    seen = ~np.isnan(values)
+    count = np.maximum(seen.sum(0), 1)
+    mean = np.where(seen, values, 0.0).sum(0) / count
+    spread = np.sqrt((np.where(seen, values - mean, 0.0) ** 2).sum(0) / count)
+    return mean, np.where(spread > _LEAST_SCALE * np.maximum(np.abs(mean), 1e-30), spread, 1.0)
+
+
+def _standard(
+    numbers: np.ndarray, moments: tuple[np.ndarray, np.ndarray], inside: np.ndarray | None
+) -> np.ndarray:
+    """Covariates with mean 0 and deviation 1, 0 where missing."""
+    if numbers.shape[-1] == 0:
+        return numbers
+    found = np.nan_to_num((numbers - moments[0]) / moments[1])
+    return found if inside is None else np.where(inside[..., None], found, 0.0)
+
+
+def _tensor(values: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def check_future(panel: Panel, at: Places, horizon: int) -> None:
+    """Refuse origins whose covariates known beforehand end too soon."""
+    if not panel.columns.future or not len(at.row):
+        return
+    left = panel.starts[at.series + 1] - at.row
+    if left.min() < horizon:
+        short = int(left.argmin())
+        name = panel.ids[at.series[short]]
+        where = f" of series {name!r}" if name else ""
+        expected = f"{', '.join(panel.columns.future)} for the {horizon} steps to foretell{where}"
+        received = f"{max(int(left[short]), 0)} steps"
+        raise checks.wrong(
+            "future", expected, received, "append rows with these columns, the target left empty"
+        )

@@ -1,0 +1,80 @@
+"""Knows how options are searched: by trials or minutes, with optuna."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from longspan import checks
+from longspan.data.extras import need
+
+Found = tuple[float, dict[str, Any]]  # a score, less is better, and the options that gave it
+
+
+def search(
+    score: Callable[[Mapping[str, Any]], float],
+    space: Mapping[str, Any],
+    *,
+    first: Mapping[str, Any] | None = None,
+    trials: int | None = 20,
+    minutes: float | None = None,
+    seed: int = 0,
+    verbose: int | str = 0,
+) -> list[Found]:
+    """The options tried and their scores, best first.
+
+    Args:
+        score: options -> a number, less is better.
+        space: option -> a list of values to choose from, or (low, high): whole numbers for whole ends, real
+            ones for real ends, drawn by their logarithm where high is ten times low or more.
+        first: the options tried first, so that the search never ends worse than these.
+        trials, minutes: stop after so many trials or so much time; one of them at least.
+        seed: of the search.
+        verbose: 0 for nothing, else a line a trial.
+
+    Raises:
+        ValueError: the space is empty or nothing says when to stop; one sentence.
+        ImportError: optuna is missing; the sentence names the command.
+
+    >>> search(lambda o: (o["x"] - 2) ** 2, {"x": [1, 2, 3]}, trials=8)[0]  # doctest: +SKIP
+    (0.0, {'x': 2})
+    """
+    if trials is None and minutes is None:
+        raise checks.wrong("trials", "a number of trials or of minutes", None, "such as trials=20")
+    if trials is not None:
+        checks.whole("trials", trials, 1, "give the number of trials")
+    if minutes is not None and not minutes > 0:
+        raise checks.wrong("minutes", "a number above 0", minutes, "or None for trials only")
+    if not space:
+        raise checks.wrong("space", "at least one option", "none", 'such as {"hidden_size": [32, 64]}')
+    optuna = need("optuna", "tune", "tune")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    if first is not None and all(_lies_in(first[name], span) for name, span in space.items()):
+        study.enqueue_trial(dict(first))
+
+    def run(trial: Any) -> float:
+        found = {name: _drawn(trial, name, span) for name, span in space.items()}
+        value = float(score(found))
+        if verbose not in (0, "auto"):
+            print(f"trial {trial.number + 1}: {value:.6g} with {found}", flush=True)
+        return value
+
+    study.optimize(run, n_trials=trials, timeout=None if minutes is None else 60.0 * minutes)
+    done = [trial for trial in study.trials if trial.value is not None]
+    return [(trial.value, dict(trial.params)) for trial in sorted(done, key=lambda trial: trial.value)]
+
+
+def _drawn(trial: Any, name: str, span: Any) -> Any:
+    if isinstance(span, list):
+        return trial.suggest_categorical(name, span)
+    low, high = span
+    if isinstance(low, int) and isinstance(high, int):
+        return trial.suggest_int(name, low, high)
+    return trial.suggest_float(name, low, high, log=low > 0 and high >= 10 * low)
+
+
+def _lies_in(value: Any, span: Any) -> bool:
+    if isinstance(span, list):
+        return value in span
+    return value is not None and span[0] <= value <= span[1]

@@ -1,0 +1,56 @@
+"""Knows how a report looks in a real browser: pictures are painted, light and dark, and nothing overflows."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from longspan.report import page
+from longspan.tasks.exhibits import Choice, Curves, Line, Section, Table
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((found for found in map(shutil.which, NAMES) if found), None)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
+)
+# what the browser made of the page, written into its own title
+ASK = """<script>addEventListener("load", () => {
+  const seen = one => getComputedStyle(one).display !== "none" && one.getBoundingClientRect().width > 0;
+  const pictures = [...document.querySelectorAll("figure svg")].filter(seen);
+  const ink = getComputedStyle(document.body).color;
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  const kinds = new Set(pictures.map(one => one.getAttribute("class")));
+  document.body.setAttribute("data-told", [pictures.length, [...kinds].join("+"), ink, wide].join("|"));
+});</script>"""
+
+
+def told(folder: Path, width: int, *flags: str) -> list[str]:
+    """How many pictures are to be seen, of which kind, the text's colour, whether the page is too wide."""
+    x = np.arange(60)
+    curves = {
+        name: Curves(name, "", "", [Line("one", x, np.sin(x / place))]) for place, name in enumerate("abc", 2)
+    }
+    table = Table("Wide", [f"a long heading {i}" for i in range(12)], [[1.0] * 12])
+    html = page("Waves", [Section("One", [Choice("Which", curves), table]), Section("Two", [curves["a"]])])
+    file = folder / "page.html"
+    file.write_text(html.replace("</body>", ASK + "</body>"))
+    command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]
+    command += [f"--user-data-dir={folder / 'profile'}", *flags, "--dump-dom", file.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    found = re.search(r'data-told="([^"]*)"', done.stdout)
+    assert found, done.stderr[-2000:]
+    return found[1].split("|")
+
+
+def test_a_wide_light_page(tmp_path: Path):
+    assert told(tmp_path, 1200) == ["2", "wide", "rgb(20, 24, 31)", "false"]
+
+
+def test_a_phone_in_the_dark(tmp_path: Path):
+    dark = "--blink-settings=preferredColorScheme=0"
+    assert told(tmp_path, 500, dark) == ["2", "narrow", "rgb(232, 235, 240)", "false"]

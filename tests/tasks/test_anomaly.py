@@ -1,0 +1,156 @@
+"""The detector finds what is planted, streams what it would predict, and refuses in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import longspan as ls
+from longspan import checks
+
+SMALL: dict[str, Any] = {"hidden_size": 8, "epochs": 10, "context": 40}
+
+
+def wave(rows: int, seed: int = 0) -> np.ndarray:
+    return np.sin(np.arange(rows) / 5) + 0.05 * np.random.default_rng(seed).normal(size=rows)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> ls.AnomalyDetector:
+    return ls.AnomalyDetector(**SMALL).fit(wave(800), verbose=0)
+
+
+def test_a_planted_stop_is_one_alarm(fitted: ls.AnomalyDetector) -> None:
+    series = wave(500, 1)
+    series[300:320] = 2.5
+    found = fitted.predict(series)
+    assert found.columns == ["time", "score", "alarm", "cause"] and len(found) == 500
+    assert not found["alarm"][:300].any() and found["alarm"][300]
+    alarms = fitted.alarms(series)
+    first = alarms.row(0, named=True)
+    assert first["start"] == 300 and first["end"] >= 301 and first["cause"] == "channel 0"
+    assert first["severity"] == pytest.approx(found["score"].max())
+
+
+def test_a_value_within_the_range_is_found_by_its_context(fitted: ls.AnomalyDetector) -> None:
+    series = wave(500, 1)
+    series[300:340] = series[300]
+    assert (np.abs(series[300:340]) < 1.0).all()
+    alarms = fitted.alarms(series)
+    assert alarms["start"].is_between(300, 345).any()
+
+
+@pytest.mark.parametrize("method", ["forecast", "reconstruct"])
+def test_one_by_one_gives_what_predict_gives(method: str) -> None:
+    task = ls.AnomalyDetector(**{**SMALL, "id": "name", "context": 20}, method=method)
+    parts = [pl.DataFrame({"name": n, "y": wave(300, s)}) for s, n in enumerate("ab")]
+    task.fit(pl.concat(parts), verbose=0)
+    new = parts[0].head(120).with_columns(name=pl.lit("new"), y=pl.Series([None, *wave(119, 5).tolist()]))
+    one_by_one = [task.update(row)[0] for row in new.to_dicts()]
+    assert np.allclose(one_by_one, task.predict(new)["score"].to_numpy(), atol=1e-4)
+
+
+def loaded(path: Path) -> ls.AnomalyDetector:
+    task = ls.load(path)
+    assert isinstance(task, ls.AnomalyDetector)
+    return task
+
+
+def test_the_stream_goes_on_after_loading(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "start")
+    task = loaded(tmp_path / "start")
+    whole, again = wave(900)[800:].tolist(), []
+    expected = [loaded(tmp_path / "start").update(value) for value in whole[:1]]
+    for place, value in enumerate(whole):
+        if place == 50:
+            task.save(tmp_path / "middle")
+            task = loaded(tmp_path / "middle")
+        again.append(task.update(value))
+    straight = loaded(tmp_path / "start")
+    assert again == [straight.update(value) for value in whole] and again[:1] == expected
+    assert not any(alarm for _, alarm in again)
+
+
+def test_a_drift_becomes_usual() -> None:
+    task = ls.AnomalyDetector(**SMALL, window=200).fit(wave(600), verbose=0)
+    alarms = [task.update(value)[1] for value in (wave(800, 2) + 4.0).tolist()]
+    assert any(alarms[:10]) and sum(alarms[500:]) < 15
+
+
+def test_the_budget_is_kept_on_held_out_readings() -> None:
+    series = np.random.default_rng(0).normal(size=4000)
+    rates = []
+    for budget in (0.0, 0.05):
+        task = ls.AnomalyDetector(**{**SMALL, "epochs": 1}, false_alarms=budget, validation=0.5)
+        task.fit(series, verbose=0)
+        rates.append(task.codec_of().threshold)
+    assert rates[0] >= rates[1] >= 1.02
+
+
+def events(rows: int, odd: int | None) -> pl.DataFrame:
+    draw = np.random.default_rng(rows)
+    place = ["home" if at % 2 else "work" for at in range(rows)]
+    amount = draw.normal(20, 2, rows)
+    if odd is not None:
+        place[odd] = "abroad"
+    return pl.DataFrame({"timestamp": list(range(rows)), "place": place, "amount": amount})
+
+
+def test_an_unheard_of_category_is_named_as_the_cause() -> None:
+    task = ls.AnomalyDetector(**{**SMALL, "epochs": 20}, target=("place",)).fit(events(600, None), verbose=0)
+    found = task.predict(events(300, 200))
+    assert found["alarm"][200] and found["cause"][200] == "place"
+    assert found["time"].to_list() == list(range(300))
+
+
+def test_ten_thousand_readings_a_second(fitted: ls.AnomalyDetector) -> None:
+    task = ls.AnomalyDetector(epochs=1).fit(wave(600), verbose=0)
+    values = wave(2000).tolist()
+    best = np.inf
+    for _ in range(5):
+        start = perf_counter()
+        for value in values[:1000]:
+            task.update(value)
+        best = min(best, perf_counter() - start)
+    assert best < 0.3, "a third of what is promised, for busy machines"
+
+
+def test_bad_input_is_one_sentence(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
+    make = ls.AnomalyDetector
+    dead = np.column_stack([wave(200), np.full(200, np.nan)])
+    with pytest.raises(
+        ValueError, match=r"column channel 1: expected at least one number, received NaN only"
+    ):
+        make(**SMALL).fit(dead, verbose=0)
+    with pytest.raises(ValueError, match=r"target: expected of the columns"):
+        make(**SMALL, target=("nothing",)).fit(wave(100), verbose=0)
+    with pytest.raises(ValueError, match=r"at least 5 readings"):
+        make(**SMALL).fit(wave(3), verbose=0)
+    with pytest.raises(ValueError, match=r"finite numbers"):
+        make(**SMALL).fit([1.0, np.inf, 2.0, 3.0, 4.0, 5.0], verbose=0)
+    with pytest.raises(ValueError, match=r"flag: expected the column with the known anomalies"):
+        fitted.evaluate(wave(100))
+    with pytest.raises(ValueError, match=r"reading: expected 1 values, received 2"):
+        fitted.update([1.0, 2.0])
+    with pytest.raises(FileNotFoundError, match=r"expected a table"):
+        make().fit(str(tmp_path / "none.csv"))
+    task = make(**SMALL).fit(events(200, None), verbose=0)
+    task.update({"timestamp": 500, "place": "home", "amount": 20.0})
+    with pytest.raises(
+        ValueError, match=r"time: expected one not before the last reading's \(500\), received 499"
+    ):
+        task.update({"timestamp": 499, "place": "work", "amount": 20.0})
+    with pytest.raises(ValueError, match=r"none called amount"):
+        task.update({"timestamp": 501, "place": "work"})
+
+
+def test_unsorted_times_are_sorted_with_a_note() -> None:
+    frame = events(200, None)
+    with pytest.warns(checks.Note, match="order of timestamp"):
+        task = ls.AnomalyDetector(**SMALL).fit(frame.reverse(), verbose=0)
+    assert task.notes_ == ["The rows were not in the order of timestamp and have been sorted."]

@@ -1,0 +1,183 @@
+"""What the Classifier alone promises: three forms of labels, choices from the data, calibration, errors."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import longspan as ls
+from longspan import checks
+from longspan.tasks import classify_score as score
+from longspan.tasks.classify_codec import Coding, Dealt
+
+pytestmark = pytest.mark.filterwarnings("ignore::longspan.checks.Note")
+SMALL = {
+    "hidden_size": 6,
+    "embedding_size": 6,
+    "subwords": 20,
+    "members": 1,
+    "channels": (6,),
+    "kernels": (3,),
+}
+
+
+def waves(count: int = 40, seed: int = 0) -> tuple[list[np.ndarray], list[str]]:
+    """Series of unequal length, fast or slow, of two channels."""
+    draw = np.random.default_rng(seed)
+    x, y = [], []
+    for row in range(count):
+        time = np.arange(draw.integers(12, 30)) + draw.uniform(0, 9)
+        speed = (0.4, 1.2)[row % 2]
+        x.append(np.stack([np.sin(speed * time), draw.normal(size=len(time))], 1))
+        y.append(("slow", "fast")[row % 2])
+    return x, y
+
+
+@cache
+def of_series() -> Any:
+    return ls.Classifier(**SMALL, epochs=4, learning_rate=0.01).fit(*waves(), verbose=0)
+
+
+def test_series_of_unequal_length():
+    x, y = waves(30, 1)
+    assert of_series().evaluate(x, y)["accuracy"] > 0.9
+    assert list(of_series().classes_) == ["fast", "slow"]
+    assert of_series().predict_proba(x).sum(1) == pytest.approx(1.0)
+
+
+def test_steps_that_matter_are_as_many_as_steps():
+    x, _ = waves(3)
+    found = of_series().explain(x)
+    assert [len(one) for one in found] == [len(one) for one in x]
+    assert all(max(abs(weight) for _, weight in one) == pytest.approx(1.0) for one in found)
+
+
+def test_many_labels_and_what_is_saved(tmp_path: Path):
+    x = np.random.default_rng(0).normal(size=(60, 6, 2)).cumsum(1)
+    y = [tuple(n for n, up in (("a", row[-1, 0] > 0), ("b", row[-1, 1] > 0)) if up) for row in x]
+    task = ls.Classifier(**SMALL, epochs=6, learning_rate=0.01).fit(x, y, verbose=0)
+    assert task.evaluate(x, y)["accuracy"] > 0.6
+    assert isinstance(task.predict(x[:1])[0], tuple)
+    assert (task.predict_proba(x) > 0.5).sum(1).max() == 2, "they are not exclusive"
+    task.save(tmp_path / "m")
+    loaded: Any = ls.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
+
+
+def test_labels_of_steps():
+    x = np.random.default_rng(0).normal(size=(40, 9, 1))
+    y = [["up" if one > 0 else "down" for one in row[:, 0]] for row in x]
+    task = ls.Classifier(**SMALL, labels="steps", epochs=5, learning_rate=0.02).fit(x, y, verbose=0)
+    assert task.evaluate(x, y)["accuracy"] > 0.9
+    assert [len(one) for one in task.predict([x[0][:4], x[1]])] == [4, 9]
+
+
+TEXTS = {
+    "words": ["the cat sat on the mat", "the dog ran to the cat"] * 8,
+    "characters": ["Smith", "van Dyk", "Kowalski", "Li"] * 4,
+    "bpe": ["这部电影非常好看我非常喜欢它因为演员表演得很出色音乐也很动听所以我推荐给所有的朋友们都去看看"]
+    * 8,
+}
+
+
+@pytest.mark.parametrize("units", TEXTS)
+def test_units_come_from_the_texts(units: str):
+    if units == "bpe":
+        pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    records = [ls.Classifier().read([text], [place % 2])[0] for place, text in enumerate(TEXTS[units])]
+    codec = Coding(subwords=10).fit(records)
+    assert codec.units == units
+    assert Coding().restore(codec.state()).rows(records[:1])[0].equal(codec.rows(records[:1])[0])
+    assert codec.sizes["subwords"] == (10 if units == "words" else 0)
+
+
+def test_vectors_from_a_file(tmp_path: Path):
+    (tmp_path / "v.txt").write_text("cat 1 0 0\ndog 0 1 0\nother 0 0 1\n")
+    task: Any = ls.Classifier(**{**SMALL, "vectors": str(tmp_path / "v.txt")}, epochs=1, learning_rate=1e-9)
+    task.fit(TEXTS["words"], ["a", "b"] * 8, verbose=0)
+    own, codec = task.network_.tokens.own.weight, task.codec_
+    cat, dog = (own[codec.words.encode(word)[0]] for word in ("cat", "dog"))
+    assert own.shape[1] == 3 and cat.argmax() == 0 and dog.argmax() == 1
+    assert any("2 of" in note for note in task.notes_)
+
+
+def test_temperature_makes_sure_scores_honest():
+    torch.manual_seed(0)
+    truth = torch.randint(3, (2000,))
+    scores = 2.0 * torch.nn.functional.one_hot(truth, 3) + torch.randn(2000, 3)
+    records = ls.Classifier().read(["x"] * 2000, truth.tolist())
+    codec = Coding("words").fit(records)
+    codec.learn_temperature([5.0 * scores], records)
+    assert codec.temperature == pytest.approx(5.0 / 2.0, rel=0.15)
+    assert codec.calibration["after"] < 0.03 < 0.05 < codec.calibration["before"]
+
+
+def test_scores():
+    answers = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
+    truths = np.array([0, 0, 1, 0])
+    assert score.accuracy(answers, truths) == 0.75 and score.auc(answers, truths) == 1.0
+    assert score.log_loss(answers, truths) == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
+    assert np.isnan(score.auc(answers, np.zeros(4, int)))
+    assert score.calibration_error(np.array([[1.0, 0.0]] * 4), np.array([0, 0, 1, 1])) == 0.5
+    assert score.accuracy(answers, np.array([[1, 0], [1, 0], [0, 1], [1, 0]])) == 0.75
+
+
+def test_few_records_are_all_trained_on_and_classes_stay_in_training():
+    task = ls.Classifier()
+    few = task.read(["x"] * 20, [0, 1] * 10)
+    assert task.split(few) == (few, None)
+    many = task.read(["x"] * 600, ["a"] * 400 + ["b"] * 199 + ["rare"])
+    train, held = task.split(many)
+    assert held is not None and len(train) + len(held) == 600
+    assert [sum(one.label == name for one in held) for name in ("a", "b", "rare")] == [40, 20, 0]
+
+
+def test_balanced_rows_weigh_by_class():
+    records = ls.Classifier().read(["x"] * 10, ["a"] * 8 + ["b"] * 2)
+    codec = Coding("words").fit(records)
+    batch = next(iter(Dealt(codec, records, 64, train=False, balanced=True)))
+    assert batch.weight is None, "only training is balanced"
+    batches = Dealt(codec, records, 10, train=True, balanced=True)
+    weights: set[tuple[int, float]] = set()
+    for one in batches:
+        assert one.weight is not None
+        weights |= set(zip(one.y.tolist(), one.weight.tolist(), strict=True))
+    assert weights == {(0, 0.625), (1, 2.5)}
+
+
+def bad(**options: Any) -> Any:
+    return ls.Classifier(**{**SMALL, "epochs": 1, **options})
+
+
+def test_one_sentence_for_what_cannot_be():
+    texts = ["a b c", "c d e"] * 4
+    cases = [
+        (lambda: bad().fit(texts, ["x"] * 8), "at least two classes, received 'x' alone"),
+        (lambda: bad().fit(texts), "labels to learn from"),
+        (lambda: bad().fit([np.zeros((3, 2)), *texts], [0, 1] * 4 + [0]), "texts or series, received both"),
+        (lambda: bad().fit([[[np.nan, 1.0]] * 3] * 4, [0, 1] * 2), "NaN only in column 0"),
+        (lambda: of_series().evaluate(waves(2)[0], ["slow", "new"]), "a class of training .* 'new' in row 1"),
+        (lambda: of_series().predict([np.zeros((4, 3))]), "2 channels in every series, received 3 in row 0"),
+        (lambda: of_series().predict(["text"]), "series as in training, received a text"),
+        (lambda: bad(kernels=(3, 3)).fit(texts, [0, 1] * 4), "one a convolution"),
+    ]
+    for act, said in cases:
+        with pytest.raises((ValueError, TypeError), match=said) as caught:
+            act()
+        assert str(caught.value).count(";") == 1
+
+
+def test_an_empty_text_is_answered():
+    task = ls.Classifier(**SMALL, epochs=1).fit(["", "a b", "b c", "   "] * 4, [0, 1] * 8, verbose=0)
+    assert task.predict(["", "a b"]).shape == (2,)
+    assert task.predict([""]).shape == (1,) and task.explain([""]) == [[]]
+
+
+def test_notes_say_what_was_decided():
+    with pytest.warns(checks.Note, match="largest class has 22 labels, the smallest 2"):
+        ls.Classifier(**SMALL, epochs=1).fit(["a b c d"] * 24, ["x"] * 22 + ["y"] * 2, verbose=0)

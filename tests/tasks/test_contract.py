@@ -1,0 +1,200 @@
+"""Knows the law that every task keeps; a task in TASKS is under it, with a toy of its own."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import longspan as ls
+from longspan import artifact, tasks
+from longspan.tasks.options import options_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::longspan.checks.Note")
+
+HERE = Path(__file__).parent
+KILLED = runpy.run_path(str(HERE / "killed.py"), run_name="killed")
+TOYS = KILLED["TOYS"]
+NAMES = list(tasks.TASKS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def toy(name: str) -> Any:
+    return TOYS[name]()
+
+
+@cache
+def fitted(name: str) -> Any:
+    """One fit a task, which no test changes."""
+    return KILLED["fit"](name, None)
+
+
+def answers(name: str, task: Any) -> np.ndarray:
+    return toy(name).numbers(task.predict(toy(name).asked))
+
+
+def agree(one: np.ndarray, other: np.ndarray) -> bool:
+    if one.dtype.kind in "fc":
+        return one.shape == other.shape and np.allclose(one, other, rtol=1e-5, atol=1e-5, equal_nan=True)
+    return bool(np.array_equal(one, other))
+
+
+def weights(task: Any) -> dict[str, Any]:
+    return task.network_.state_dict()
+
+
+def same_weights(one: Any, other: Any) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_every_task_has_a_toy():
+    assert set(TOYS) == set(tasks.TASKS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_constructor_only_stores(name: str):
+    given = {one: object() for one in options_of(tasks.task(name))}
+    task = tasks.task(name)(**given)
+    assert vars(task) == given and task.get_params() == given
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_speak_for_themselves(name: str):
+    kind = tasks.task(name)
+    assert kind.name == name and kind.__doc__
+    for one, field in zip(options_of(kind).values(), fields(kind), strict=True):  # pyright: ignore[reportArgumentType]
+        assert one.help and not one.help.endswith("."), field.name
+        one.check(one.default)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_option_fails_at_once(name: str):
+    kind = tasks.task(name)
+    with pytest.raises(TypeError, match="option: expected one of the options of .*hidden_size"):
+        kind(hiden_size=3)
+    with pytest.raises(TypeError, match="hidden_size"):
+        kind().set_params(hiden_size=3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_wrong_option_fails_in_fit(name: str):
+    task = tasks.task(name)(**{**toy(name).options, "hidden_size": 0})
+    with pytest.raises(ValueError, match="hidden_size: expected a whole number of at least 1, received 0"):
+        task.fit(toy(name).source, toy(name).y)
+    with pytest.raises(TypeError, match="epochs"):
+        task.set_params(hidden_size=4, epochs="many").fit(toy(name).source, toy(name).y)
+    assert not hasattr(task, "codec_")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_before_fit(name: str):
+    with pytest.raises(ValueError, match="call fit"):
+        tasks.task(name)().predict(toy(name).asked)
+    with pytest.raises(ValueError, match="call fit"):
+        tasks.task(name)().save("nowhere")
+    assert not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_params_clone_repr(name: str):
+    sklearn = pytest.importorskip("sklearn.base", reason="scikit-learn is not installed")
+    task = fitted(name)
+    for copy in (task.clone(), sklearn.clone(task)):
+        assert copy.get_params() == task.get_params() and not hasattr(copy, "codec_")
+    assert repr(task).startswith(f"{type(task).__name__}(")
+    assert eval(repr(task), {type(task).__name__: type(task)}).get_params() == task.get_params()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fit_returns_self_and_a_second_one_forgets(name: str):
+    task = tasks.task(name)(**toy(name).options)
+    short = {"epochs": 1, "seed": 7}
+    before = torch.get_rng_state()
+    assert task.set_params(**short).fit(toy(name).source, toy(name).y, verbose=0) is task
+    assert torch.equal(before, torch.get_rng_state()), "fit drew from the user's generator"
+    assert not same_weights(task, fitted(name))
+    task.set_params(**{one: fitted(name).get_params()[one] for one in short})
+    torch.rand(3)
+    task.fit(toy(name).source, toy(name).y, verbose=0)
+    assert same_weights(task, fitted(name)) and task.history_.history == fitted(name).history_.history
+    assert np.array_equal(answers(name, task), answers(name, fitted(name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_by_one_equals_batch(name: str):
+    task = fitted(name)
+    alone = [toy(name).numbers(task.predict(one)) for one in toy(name).singles]
+    assert len(alone) > 1
+    assert agree(np.concatenate(alone), answers(name, task))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loaded_it_answers_the_same(name: str, tmp_path: Path):
+    task, path = fitted(name), tmp_path / "model"
+    task.save(path)
+    loaded = ls.load(path)
+    assert type(loaded) is type(task) and loaded.get_params() == task.get_params()
+    assert np.array_equal(answers(name, loaded), answers(name, task))
+    assert loaded.evaluate(toy(name).test, toy(name).test_y) == task.evaluate(toy(name).test, toy(name).test_y)
+    loaded.save(tmp_path / "again")
+    first, again = artifact.load(path), artifact.load(tmp_path / "again")
+    assert again.config == first.config and again.tensors.keys() == first.tensors.keys()
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ValueError, match="expected a whole saved model"):
+        ls.load(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluate_gives_the_metrics_and_beats_the_naive_answer(name: str):
+    found = fitted(name).evaluate(toy(name).test, toy(name).test_y)
+    assert list(found) == list(fitted(name).metrics())
+    assert all(isinstance(value, float) for value in found.values())
+    value, naive = found[toy(name).metric], toy(name).naive
+    assert value < naive if toy(name).better == "less" else value > naive, (value, naive)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_killed_and_resumed_it_ends_the_same(name: str, tmp_path: Path):
+    checkpoint = tmp_path / "checkpoint"
+    start = f"import runpy; runpy.run_path({str(HERE / 'killed.py')!r}, run_name='__main__')"
+    words = [sys.executable, "-c", start, name, str(checkpoint)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        for _ in range(5):
+            assert child.stdout.readline().startswith(b"step")
+        child.send_signal(signal.SIGKILL)
+        assert child.wait() == -signal.SIGKILL
+    assert checkpoint.exists()
+    resumed = KILLED["fit"](name, checkpoint)
+    assert same_weights(resumed, fitted(name))
+    assert resumed.history_.history == fitted(name).history_.history
+    assert np.array_equal(answers(name, resumed), answers(name, fitted(name)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_report_shows_is_plain(name: str):
+    sections = fitted(name).exhibits(toy(name).test)
+    assert {"Training", "How to reproduce"} <= {section.title for section in sections}
+    for section in sections:
+        for one in section.exhibits:
+            assert re.fullmatch(r"longspan\.tasks\.exhibits", type(one).__module__) and one.title

@@ -1,0 +1,284 @@
+"""Knows what a Forecaster takes, gives and refuses."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import longspan as ls
+from longspan import checks
+from longspan.tasks.forecast import Forecaster
+
+quiet = pytest.mark.filterwarnings("ignore::longspan.checks.Note")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small(**options: Any) -> Forecaster:
+    usual: dict[str, Any] = {"horizon": 3, "context": 12, "hidden_size": 4, "epochs": 1}
+    return Forecaster(**{**usual, **options})
+
+
+def wave(rows: int = 120, begin: int = 0) -> np.ndarray:
+    steps = np.arange(begin, begin + rows)
+    return 5 + np.sin(2 * np.pi * steps / 8) + 0.02 * np.random.default_rng(begin).standard_normal(rows)
+
+
+def times(rows: int = 120, begin: int = 0) -> list[datetime]:
+    return [datetime(2024, 1, 1) + timedelta(hours=begin + step) for step in range(rows)]
+
+
+def table(rows: int = 120, begin: int = 0) -> pl.DataFrame:
+    return pl.DataFrame({"time": times(rows, begin), "y": wave(rows, begin)})
+
+
+@quiet
+def test_every_form_of_one_table_gives_one_answer(tmp_path: Path):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = table()
+    frame.write_csv(tmp_path / "a.csv")
+    frame.write_csv(tmp_path / "a.tsv", separator="\t")
+    frame.write_csv(tmp_path / "b.csv", separator=";")
+    frame.write_parquet(tmp_path / "a.parquet")
+    other = pandas.DataFrame({"time": pandas.to_datetime(times()), "y": wave()})
+    found = [
+        small().fit(source, verbose=0).predict()
+        for source in (frame, other, *(tmp_path / name for name in ("a.csv", "a.tsv", "b.csv", "a.parquet")))
+    ]
+    assert all(one.equals(found[0]) for one in found[1:])
+    assert found[0].columns == ["time", "target", "point", "q0.05", "q0.25", "q0.75", "q0.95"]
+    assert found[0]["time"].to_list() == times(3, 120) and found[0]["target"].to_list() == ["y"] * 3
+    array = small(calendar=False, season=1).fit(wave(), verbose=0).predict()
+    listed = small(calendar=False, season=1).fit([float(v) for v in wave()], verbose=0).predict()
+    assert array.equals(listed) and array["time"].to_list() == [120, 121, 122]
+
+
+@quiet
+def test_long_and_wide_foretell_the_same():
+    a, b = wave(), 3 * wave(begin=4)
+    wide = pl.DataFrame({"time": times(), "a": a, "b": b})
+    long = wide.unpivot(index="time", variable_name="name", value_name="y")
+    one = small(target=("a", "b"), seed=1).fit(wide, verbose=0).predict()
+    two = small(target="y", id="name", seed=1).fit(long, verbose=0).predict()
+    assert two.columns[:4] == ["name", "time", "target", "point"] and one.height == two.height == 6
+    assert one["target"].to_list() == two["name"].to_list() == ["a"] * 3 + ["b"] * 3
+    assert np.allclose(one["point"], two["point"], rtol=0.1)
+    both = small().fit(np.stack([a, b], 1), verbose=0).predict()
+    assert both["target"].to_list() == ["0"] * 3 + ["1"] * 3
+
+
+@quiet
+def test_covariates_of_every_kind_are_read():
+    random = np.random.default_rng(0)
+    rows = 400
+    push = random.integers(0, 2, rows).astype(float)
+    word = np.where(random.integers(0, 2, rows) == 1, "up", "down")
+    y = 4 * push + np.where(word == "up", 2.0, -2.0)
+    frame = pl.DataFrame(
+        {
+            "name": ["a"] * 200 + ["b"] * 200,
+            "time": times(200) * 2,
+            "y": y + 0.05 * random.standard_normal(rows),
+            "push": push,
+            "word": word,
+            "other": random.standard_normal(rows),
+            "kind": ["x"] * 200 + ["z"] * 200,
+            "size": [1.0] * 200 + [2.0] * 200,
+        }
+    )
+    parts: dict[str, Any] = {"future": ("push", "word"), "past": ("other",), "static": ("kind", "size")}
+    f = small(target="y", id="name", epochs=40, patience=None, learning_rate=0.01, batch_size=32, **parts)
+    f.fit(frame, verbose=0)
+    ahead = frame.with_columns(pl.when(pl.col("time") >= times()[100]).then(None).otherwise("y").alias("y"))
+    cut = ahead.filter(pl.col("time") < times()[103])
+    found = f.predict(cut)
+    truth = frame.filter((pl.col("time") >= times()[100]) & (pl.col("time") < times()[103]))["y"].to_numpy()
+    assert np.abs(found["point"].to_numpy() - truth).mean() < 0.6 < np.abs(truth - truth.mean()).mean()
+    with pytest.raises(ValueError, match="future: expected push, word for the 3 steps to foretell of series 'a', received 2 steps"):
+        f.predict(ahead.filter(pl.col("time") < times()[102]))
+
+
+@quiet
+@pytest.mark.parametrize("cell", ["GRU", "RNN", "peephole", "slstm"])
+def test_any_cell_by_one_option(cell: str):
+    assert small(cell=cell).fit(table(), verbose=0).predict().height == 3
+
+
+@quiet
+@pytest.mark.parametrize("output", ["normal", "laplace", "logistic"])
+def test_distributions(output: str):
+    f = small(output=output, quantiles=(0.1, 0.9), epochs=6).fit(table(400), verbose=0)
+    found = f.predict()
+    assert (found["q0.1"] < found["point"]).all() and (found["point"] < found["q0.9"]).all()
+    assert f.evaluate(table(60, 400))["mase"] < 1
+
+
+@quiet
+def test_gaps_are_unknown_not_filled():
+    frame = table(300)
+    holes = frame.with_row_index().filter(pl.col("index") % 7 != 3).drop("index")
+    with pytest.warns(checks.Note, match="rows are missing in the 1 h grid"):
+        f = small(epochs=3).fit(holes, verbose=0)
+    assert f.codec_.gaps and f.codec_.sizes["values"] == 3
+    values = frame.with_columns(pl.when(pl.int_range(pl.len()) % 7 == 3).then(None).otherwise("y").alias("y"))
+    assert small(epochs=3).fit(values, verbose=0).predict().equals(f.predict())
+    batch = next(iter(f.batches(f.codec_, f.read(holes), train=False)))
+    filled, seen, since = batch.x[0].unbind(-1)
+    assert 0 < (seen == 0).float().mean() < 0.3
+    assert torch.equal(since[seen == 1], torch.zeros_like(since[seen == 1])) and (since[seen == 0] > 0).all()
+
+
+@quiet
+def test_streaming_update_goes_on_without_training():
+    f = small().fit(table(120), verbose=0)
+    weights = {name: value.clone() for name, value in f.network_.state_dict().items()}
+    for step in range(5):
+        f.update(table(1, 120 + step))
+    assert all(torch.equal(weights[name], value) for name, value in f.network_.state_dict().items())
+    found = f.predict()
+    assert found["time"].to_list() == times(3, 125)
+    whole = f.predict(pl.concat([table(120), *(table(1, 120 + step) for step in range(5))]))
+    assert np.allclose(found["point"], whole["point"], rtol=1e-5)
+    with pytest.raises(ValueError, match="source: expected rows after the last ones"):
+        f.update(table(2, 120))
+
+
+@quiet
+def test_the_stream_is_saved(tmp_path: Path):
+    f = small().fit(table(120), verbose=0).update(table(2, 120))
+    f.save(tmp_path / "model")
+    loaded = ls.load(tmp_path / "model")
+    assert isinstance(loaded, Forecaster)
+    assert loaded.predict().equals(f.predict())
+    assert loaded.update(table(1, 122)).predict().equals(f.update(table(1, 122)).predict())
+
+
+@quiet
+def test_backtest_is_rolling_and_refits_nothing():
+    f = small(horizon=3).fit(table(120), verbose=0)
+    data = table(160)
+    found = f.backtest(data, start="2024-01-06 00:00", stride=2)
+    assert found.columns[:4] == ["origin", "time", "target", "point"] and found.columns[-1] == "actual"
+    assert found["time"][0] == datetime(2024, 1, 6) and found["origin"][0] == datetime(2024, 1, 5, 23)
+    assert found["time"][3] - found["time"][0] == timedelta(hours=2)
+    assert found["actual"].to_list()[:3] == data["y"].to_list()[120:123]
+    assert f.backtest(data, start=120, stride=2).equals(found) and f.backtest(data, start=-40, stride=2).equals(found)
+    one = f.predict(data[:120])
+    assert np.allclose(one["point"], found["point"][:3], rtol=1e-5)
+    with pytest.raises(ValueError, match="start: expected a row or time with 3 rows from it on, received 159"):
+        f.backtest(data, start=159)
+
+
+@quiet
+def test_what_comes_later_changes_no_forecast():
+    f = small().fit(table(120), verbose=0)
+    data = table(160)
+    changed = data.with_columns(pl.when(pl.int_range(pl.len()) >= 140).then(99.0).otherwise("y").alias("y"))
+    one, other = (f.backtest(d, start=120).filter(pl.col("origin") < data["time"][140]) for d in (data, changed))
+    assert one.drop("actual").equals(other.drop("actual")) and one.height > 50
+
+
+@quiet
+def test_intervals_cover_what_they_promise():
+    noise = np.random.default_rng(3).standard_normal(3000)
+    series = np.convolve(noise, [1, 0.7, 0.3], "valid")
+    f = small(context=16, epochs=4).fit(series[:2000], verbose=0)
+    found = f.evaluate(series[2000:])
+    assert 0.86 < found["coverage_90"] < 0.94 and 0.44 < found["coverage_50"] < 0.56
+    assert 0.85 < f.codec_.beaten["coverage_90"] < 0.95
+
+
+def test_a_model_that_does_not_beat_the_last_value_says_so():
+    walk = np.cumsum(np.random.default_rng(0).standard_normal(200))
+    words = "does not beat repeating the last value on the held-out part"
+    with pytest.warns(checks.Note, match=words):
+        f = small(learning_rate=0.5, patience=None, epochs=2).fit(walk, verbose=0)
+    assert any(words in note for note in f.notes_)
+
+
+def test_a_constant_is_answered_with_itself():
+    with pytest.warns(checks.Note, match="value is always 7; it is answered with that"):
+        f = small().fit(np.full(100, 7.0), verbose=0)
+    found = f.predict()
+    assert np.allclose(found["point"], 7.0) and np.allclose(found["q0.95"], 7.0)
+
+
+def test_unsorted_times_are_sorted():
+    frame = table()
+    with pytest.warns(checks.Note, match="not in order"):
+        found = small().fit(frame.sample(fraction=1.0, shuffle=True, seed=1), verbose=0).predict()
+    assert small().fit(frame, verbose=0).predict().equals(found)
+
+
+@quiet
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "file .*: expected a table with a header, received an empty file"),
+        ("time,y\n", "file .*: expected at least one row, received a header only"),
+        ("time,y\n2024-01-01,1\n2024-01-02,x\n2024-01-03,2\n", "target y: expected numbers, received 'x' in row 2"),
+        ("time,y\n2024-01-01,1\n2024-01-01,2\n", "time time: expected each time once, received 2024-01-01.* twice"),
+        ("time,y\n2024-01-01,\n2024-01-02,\n", "target y: expected at least one number, received NaN"),
+        ("time,y\n2024-01-01,1\n2024-01-02,inf\n", "target y: expected finite numbers, received inf in row 2"),
+        ("time,y\n2024-01-01,1\n2024-02-30,2\n2024-03-01,2\n", "time time: expected times in one form, received '2024-02-30' in row 2"),
+        ("time,y\n2024-01-01 00:00:00,1\n2024-01-01 00:00:01,2\n2024-06-01 00:00:00,3\n", "time: expected times on a regular step"),
+    ],
+)  # fmt: skip
+def test_bad_files(text: str, words: str, tmp_path: Path):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words) as error:
+        small(target="y", time="time").fit(path, verbose=0)
+    assert "\n" not in str(error.value) and str(error.value).endswith(".")
+
+
+@quiet
+def test_other_bad_sources(tmp_path: Path):
+    table().write_csv(tmp_path / "data.csv")
+    with pytest.raises(FileNotFoundError, match="expected a table, received nothing there; the nearest is 'data.csv'"):
+        small().fit(tmp_path / "date.csv")
+    with pytest.raises(ValueError, match="target: expected a column of source .*received 'Y'; the nearest is 'y'"):
+        small(target="Y").fit(table())
+    with pytest.raises(ValueError, match="expected at least 41 rows for a horizon of 20, received 30; the largest horizon that works is 14"):
+        small(horizon=20, context=None).fit(wave(30))
+    with pytest.raises(ValueError, match="and a context of 20, received 30; the largest horizon that works is 9"):
+        small(horizon=10, context=20).fit(wave(30))
+    with pytest.raises(ValueError, match=re.escape("source: expected finite numbers, received inf at [5, 0]")):
+        small().fit(np.where(np.arange(50) == 5, np.inf, 1.0))
+    with pytest.raises(ValueError, match="name the column of the series with id"):
+        small(target="y").fit(pl.concat([table(), table()]))
+    with pytest.raises(TypeError, match="source: expected a path to a CSV"):
+        small().fit(7)
+    with pytest.raises(ValueError, match="target: expected one column of numbers"):
+        small().fit(table().with_columns(z=pl.col("y")))
+    with pytest.raises(ValueError, match="y: expected none"):
+        small().fit(table(), wave())
+
+
+@quiet
+def test_a_thousand_windows_are_no_copies():
+    series = np.random.default_rng(0).standard_normal(50_000)
+    f = small(context=100, horizon=24)
+    batches = f.batches(_fitted_codec(f, series), f.read(series), train=True)
+    assert len(batches) == -(-20_000 // 128)
+    sizes = sum(part.nbytes for part in next(iter(batches)).x)
+    assert sizes < 128 * 130 * 8 * 4
+
+
+def _fitted_codec(f: Forecaster, series: np.ndarray) -> Any:
+    codec = f.codec().fit(f.read(series))
+    codec.context = 100
+    return codec

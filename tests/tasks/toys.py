@@ -1,0 +1,143 @@
+"""Knows one small generated data set a task, what to beat on it and how its answers are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Toy:
+    """What the contract needs of a task.
+
+    options: the constructor's, small enough for a fit of a second; source and y: to learn from; test and
+    test_y: others of the same kind, with right answers; singles: sources of one record each that together ask
+    what `asked` asks; numbers: what predict gives as an array (rows in order, numbers or text); metric,
+    naive and better: evaluate(test)[metric] must be "less" or "more" than naive.
+    """
+
+    options: Mapping[str, Any]
+    source: Any
+    test: Any
+    asked: Any
+    singles: Sequence[Any]
+    numbers: Callable[[Any], np.ndarray]
+    metric: str
+    naive: float
+    better: str = "less"
+    y: Any = None
+    test_y: Any = None
+    other: Mapping[str, Any] = field(default_factory=dict)  # an option that changes the answer
+
+
+TOYS: dict[str, Callable[[], Toy]] = {}
+
+
+def _waves(rows: int, begin: int, count: int) -> pl.DataFrame:
+    """Long: series of one hourly shape, each at its own height, with noise."""
+    random = np.random.default_rng(begin)
+    steps = np.arange(begin, begin + rows)
+    parts = []
+    for place in range(count):
+        wave = np.sin(2 * np.pi * steps / 12 + place) + 0.5 * np.sin(2 * np.pi * steps / 5)
+        values = 10.0 * place + wave + 0.05 * random.standard_normal(rows)
+        time = np.datetime64("2024-01-01", "us") + steps * np.timedelta64(1, "h")
+        parts.append(pl.DataFrame({"name": [f"s{place}"] * rows, "time": time, "y": values}))
+    return pl.concat(parts)
+
+
+def forecast() -> Toy:
+    """Two waves that repeating the last season foretells badly, since two periods are in them."""
+    data = _waves(400, 0, 2)
+    later = _waves(160, 400, 2)
+    alone = [later.filter(pl.col("name") == name) for name in ("s0", "s1")]
+    return Toy(
+        options={
+            "horizon": 6,
+            "id": "name",
+            "target": "y",
+            "hidden_size": 8,
+            "context": 24,
+            "epochs": 2,
+            "calendar": False,
+        },
+        source=data,
+        test=later,
+        asked=later,
+        singles=alone,
+        numbers=lambda found: found.drop("name", "time", "target").to_numpy(),
+        metric="mase",
+        naive=0.7,
+    )
+
+
+TOYS["forecast"] = forecast
+
+
+def classify() -> Toy:
+    """Sentences whose class turns on the order of their words, and one without a word."""
+    draw = np.random.default_rng(0)
+    fillers = ["the", "film", "was", "a", "plot", "with", "actors"]
+
+    def sentence() -> tuple[str, str]:
+        words = [str(word) for word in draw.choice(fillers, draw.integers(1, 6))]
+        label, pair = (("bad", ["not", "fine"]), ("good", ["fine", "not"]))[int(draw.integers(2))]
+        place = int(draw.integers(len(words) + 1))
+        return " ".join([*words[:place], *pair, *words[place:]]), label
+
+    texts, labels = zip(*(sentence() for _ in range(560)), strict=True)
+    asked = ["", *texts[520:530], "unheard-of"]
+    return Toy(
+        options={"hidden_size": 8, "embedding_size": 8, "subwords": 50, "epochs": 4, "learning_rate": 0.01},
+        source=list(texts[:520]),
+        y=list(labels[:520]),
+        test=list(texts[520:]),
+        test_y=list(labels[520:]),
+        asked=asked,
+        singles=[[text] for text in asked],
+        numbers=np.asarray,
+        metric="accuracy",
+        naive=0.8,
+        better="more",
+    )
+
+
+TOYS["classify"] = classify
+
+
+def _machines(rows: int, start: int) -> pl.DataFrame:
+    """Two machines with a rhythm, a mode that follows it, and stretches in which one of them stands still."""
+    parts = []
+    for place in range(2):
+        time = np.arange(start, start + rows)
+        draw = np.random.default_rng([start, place])
+        load = np.sin(time / (4.0 + place)) + 0.05 * draw.normal(size=rows)
+        flag = np.zeros(rows, dtype=int)
+        for begin in range(150, rows - 40, 160):
+            load[begin : begin + 20], flag[begin : begin + 20] = 1.6, 1
+        mode = np.where(np.sin(time / (4.0 + place)) > 0, "up", "down")
+        parts.append(pl.DataFrame({"unit": f"m{place}", "time": time, "load": load, "mode": mode, "known": flag}))
+    return pl.concat(parts)
+
+
+def anomaly() -> Toy:
+    """Machines that stand still now and then; always raising the alarm finds all and is hardly ever right."""
+    later = _machines(400, 1000)
+    return Toy(
+        options={"id": "unit", "flag": "known", "hidden_size": 8, "context": 20, "epochs": 3, "quiet": 20},
+        source=_machines(400, 0),
+        test=later,
+        asked=later,
+        singles=[later.filter(pl.col("unit") == name) for name in ("m0", "m1")],
+        numbers=lambda found: found.select("score", "alarm").cast(pl.Float64).to_numpy(),
+        metric="f1",
+        naive=0.5,
+        better="more",
+    )
+
+
+TOYS["anomaly"] = anomaly
