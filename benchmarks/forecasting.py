@@ -74,13 +74,19 @@ def _etth1(rows: int) -> tuple[int, int, int]:
 def m4_hourly(folder: Path) -> pl.DataFrame:
     """The 414 hourly series of M4, training and test rows one after another: id, time, value, test."""
     parts = []
-    frames = [read_table(folder / f"forecasting/M4_hourly/Hourly-{part}.csv.gz") for part in ("train", "test")]
+    frames = [
+        read_table(folder / f"forecasting/M4_hourly/Hourly-{part}.csv.gz") for part in ("train", "test")
+    ]
     rows = [dict(zip(f[f.columns[0]], f.select(f.columns[1:]).to_numpy(), strict=True)) for f in frames]
     for name, row in rows[0].items():
         known = row[~np.isnan(row)]
         values = np.concatenate([known, rows[1][name]])
         test = np.arange(len(values)) >= len(known)
-        parts.append(pl.DataFrame({"id": [name] * len(values), "time": np.arange(len(values)), "value": values, "test": test}))
+        parts.append(
+            pl.DataFrame(
+                {"id": [name] * len(values), "time": np.arange(len(values)), "value": values, "test": test}
+            )
+        )
     return pl.concat(parts)
 
 
@@ -162,7 +168,9 @@ def _one(task: Task, frame: pl.DataFrame, seed: int, development: bool) -> tuple
     held, test, end = task.parts(frame.height)
     if development:
         held, test, end = round(held * 0.85), held, test
-    forecaster = ls.Forecaster(**task.options, validation=1 - held / test, seed=seed).fit(frame[:test], verbose=0)
+    forecaster = ls.Forecaster(**task.options, validation=1 - held / test, seed=seed).fit(
+        frame[:test], verbose=0
+    )
     panel = forecaster.panel(frame[:end], forecaster.codec_.like)
     found = forecaster.forecasts(forecaster.codec_, forecaster.network_, forecaster.rolling(panel, test))
     deviation = np.nanstd(panel.values[:held], 0) if task.standard else 1.0
@@ -193,13 +201,28 @@ def data_folder(given: str | None) -> Path:
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
     """The means over seeds, a line a set."""
-    heads = ("set", "metric", "longspan", "spread", "naive", "seasonal naive", "published", "goal", "90 % covers", "s", "found")
+    heads = (
+        "set",
+        "metric",
+        "longspan",
+        "spread",
+        "naive",
+        "seasonal naive",
+        "published",
+        "goal",
+        "90 % covers",
+        "s",
+        "found",
+    )
     shown = Table(*heads, title="Forecasts with the library's defaults, mean over seeds")
     for task in TASKS:
         own = [row for row in rows if row["set"] == task.name]
         if not own:
             continue
-        mean = {name: float(np.mean([row[name] for row in own])) for name in ("model", "naive", "seasonal", "coverage", "seconds")}
+        mean = {
+            name: float(np.mean([row[name] for row in own]))
+            for name in ("model", "naive", "seasonal", "coverage", "seconds")
+        }
         spread = float(np.ptp([row["model"] for row in own]))
         cells = (f"{mean[name]:.4g}" for name in ("naive", "seasonal"))
         shown.add_row(
@@ -241,7 +264,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", checks.Note)
                 rows.append(run(task, folder, seed, given.development))
-            console.print(" ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in rows[-1].items()))
+            console.print(
+                " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in rows[-1].items())
+            )
     console.print(table(rows))
     if given.neuralforecast_python:
         rival = rival_seconds(folder, given.neuralforecast_python, given.threads)

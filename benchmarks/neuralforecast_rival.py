@@ -27,7 +27,12 @@ def main(path: str, threads: str) -> None:
     frame["ds"], frame["unique_id"] = pandas.to_datetime(frame["ds"]), "OT"
     known = frame["y"][: 12 * MONTH]
     frame["y"] = (frame["y"] - known.mean()) / known.std(ddof=0)
-    options = {"enable_progress_bar": False, "logger": False, "enable_checkpointing": False, "accelerator": "cpu"}
+    options = {
+        "enable_progress_bar": False,
+        "logger": False,
+        "enable_checkpointing": False,
+        "accelerator": "cpu",
+    }
     model = LSTM(h=HORIZON, input_size=96, max_steps=500, **options)
     began = perf_counter()
     task = NeuralForecast(models=[model], freq="h")

@@ -111,7 +111,9 @@ def test_contract_names_are_known():
 def test_gpu_refuses_in_words():
     with (
         use_backend("gpu"),
-        pytest.raises(RuntimeError, match=r"'gpu' was forced .* the tensors are on cpu, not on an NVIDIA GPU"),
+        pytest.raises(
+            RuntimeError, match=r"'gpu' was forced .* the tensors are on cpu, not on an NVIDIA GPU"
+        ),
     ):
         run()
 

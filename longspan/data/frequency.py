@@ -19,6 +19,7 @@ _FORMATS = (
     "%m/%d/%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%b %d %Y", "%B %d %Y",
     "%d %b %Y", "%Y%m%d", "%d-%b-%Y", "%d-%m-%Y",
 )  # fmt: skip
+_CHUNK = 1 << 16  # steps that are worked on at once
 _MOST_EMPTY = 20  # rows of a regular grid for one that is there, beyond which it is no frequency
 _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _WORD = {
@@ -214,13 +215,25 @@ def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool) -> Freque
     Frequency(kind='step', size=60000000, phase=0, end=False, shift=0)
     """
     gaps = np.diff(times)
+    alike = gaps == gaps[0] if len(gaps) else np.empty(0, bool)
+    alike[starts[1:-1] - 1] = True
+    first = times[starts[:-1]]
+    if len(alike) and alike.all() and (starts[1] > 1 or len(starts) == 2):
+        size = int(gaps[0])
+        weekdays = dated and size == _DAY and _business(times[:_CHUNK])
+        if (
+            size > 0
+            and not weekdays
+            and not (dated and size >= 28 * _DAY)
+            and len(np.unique(first % size)) == 1
+        ):
+            return Frequency("step" if dated else "number", size, int(first[0] % size))
     inside = np.ones(len(gaps), bool)
     inside[starts[1:-1] - 1] = False
     gaps = gaps[inside]
     if len(gaps) == 0:
-        return (
-            Frequency("step", _DAY, int(times[0] % _DAY)) if dated else Frequency("number", 1, int(times[0]))
-        )
+        size, phase = (_DAY, int(times[0] % _DAY)) if dated else (1, 0)
+        return Frequency("step" if dated else "number", size, phase)
     sizes, counts = np.unique(gaps, return_counts=True)
     usual = int(sizes[counts.argmax()])
     monthly = _monthly(times, gaps) if dated else None
@@ -295,15 +308,19 @@ def calendar_names(frequency: Frequency, steps: int) -> tuple[str, ...]:
         return ("month",) if frequency.size < 12 and steps * frequency.size >= 24 else ()
     size = _DAY * 7 // 5 if frequency.kind == "business" else frequency.size
     return tuple(
-        name for name, (_, longest, least) in CALENDAR.items() if size <= longest * 7 // 5 and steps * size >= least
+        name
+        for name, (_, longest, least) in CALENDAR.items()
+        if size <= longest * 7 // 5 and steps * size >= least
     )
 
 
-def calendar_codes(times: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """The features of times as codes from 0, (N, K) uint8."""
-    codes = np.empty((len(times), len(names)), np.uint8)
-    for place, name in enumerate(names):
-        codes[:, place] = _code(times, name)
+def calendar_codes(frequency: Frequency, low: int, high: int, names: tuple[str, ...]) -> np.ndarray:
+    """The features of the whole steps from low up to high as codes from 0, (N, K) uint8."""
+    codes = np.empty((high - low, len(names)), np.uint8)
+    for at in range(0, len(codes), _CHUNK):
+        times = frequency.times(np.arange(low + at, min(low + at + _CHUNK, high)))
+        for place, name in enumerate(names):
+            codes[at : at + _CHUNK, place] = _code(times, name)
     return codes
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from .panel import Origins, Panel
 
+_LONGEST_PEAK = 5_000  # steps of a season that no calendar speaks of
+
 
 class Places(NamedTuple):
     """Windows by where they are: row, the first one foretold, series and channel, each (B,) int64."""
@@ -73,12 +75,14 @@ def carried(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return filled, np.where(last < 0, values.shape[1], steps - last)
 
 
-def every_origin(panel: Panel, before: int, after: int) -> np.ndarray:
-    """Rows with at least `before` rows before them in their series and `after` rows from them on."""
-    spans = [
-        np.arange(start + before, end - after + 1)
-        for start, end in zip(panel.starts[:-1], panel.starts[1:], strict=True)
-    ]
+def every_origin(panel: Panel, before: int, after: int, most: int = 200_000) -> np.ndarray:
+    """Rows with at least `before` rows before them in their series and `after` rows from them on.
+
+    Where there are more than `most`, every second, third and so on.
+    """
+    begins, ends = panel.starts[:-1] + before, panel.starts[1:] - after + 1
+    stride = max(1, -(-int(np.maximum(ends - begins, 0).sum()) // most))
+    spans = [np.arange(begin, end, stride) for begin, end in zip(begins, ends, strict=True)]
     return np.concatenate(spans).astype(np.int64)
 
 
@@ -99,9 +103,9 @@ def naive(panel: Panel, at: Places, horizon: int, season: int) -> np.ndarray:
     return window[:, span - season + np.arange(horizon) % season]
 
 
-def differences(panel: Panel, rows: np.ndarray, lag: int, most: int = 50_000) -> np.ndarray:
+def differences(panel: Panel, rows: np.ndarray, lag: int, most: int = 100_000) -> np.ndarray:
     """(C,): the mean of |y_t - y_{t-lag}| over the rows; NaN for a channel without a pair."""
-    rows = thinned(rows, most)
+    rows = thinned(rows, max(1, most // panel.values.shape[1]))
     series = _series(panel, rows)
     back = rows - lag
     inside = back >= panel.starts[series]
@@ -118,7 +122,7 @@ def find_season(panel: Panel, rows: np.ndarray, longest: int) -> int:
     show clearly.
     """
     tried = [lag for lag in panel.frequency.seasons() if 2 <= lag <= longest]
-    tried += [lag for lag in _peaks(panel, rows, longest) if lag not in tried]
+    tried += [lag for lag in _peaks(panel, rows, min(longest, _LONGEST_PEAK)) if lag not in tried]
     if not tried:
         return 1
     spread = np.array([_spread(panel, rows, lag) for lag in tried])

@@ -62,7 +62,11 @@ class Widths:
         """What `from_state` makes the same widths from."""
         import torch
 
-        return {"levels": self.levels, "moved": torch.from_numpy(self.moved.copy()), "stretch": self.stretch.tolist()}
+        return {
+            "levels": self.levels,
+            "moved": torch.from_numpy(self.moved.copy()),
+            "stretch": self.stretch.tolist(),
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Widths:

@@ -16,6 +16,8 @@ from .table import check_columns, is_number, is_path, numbers, read_table, words
 
 TIME_NAMES = ("time", "date", "datetime", "timestamp", "ds", "day", "month", "week", "year", "hour")
 
+_CHUNK = 1 << 16  # rows that are looked at at once
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -408,8 +410,7 @@ def _from_table(frame: pl.DataFrame, columns: Columns, known: Panel | None, need
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     _check_twice(times, codes, ids, columns, dated)
     frequency = _frequency(times, starts, dated, columns, known)
-    steps = frequency.steps(times)
-    first, ends = steps[starts[:-1]], steps[starts[1:] - 1]
+    first, ends = frequency.steps(times[starts[:-1]]), frequency.steps(times[starts[1:] - 1])
     values = numbers(frame, columns.target, "target")
     if need_target:
         _check_target(values, columns.target)
@@ -417,11 +418,11 @@ def _from_table(frame: pl.DataFrame, columns: Columns, known: Panel | None, need
     future = _covariates(frame, columns.future, known.future if known else None, "future")
     static = _static(frame, columns, starts, known)
     grid = np.concatenate([[0], np.cumsum(ends - first + 1)]).astype(np.int64)
-    place = grid[:-1][codes] + steps - first[codes]
     if grid[-1] > len(values):
         checks.note(
             f"{grid[-1] - len(values):,} rows are missing in the {frequency} grid of the data; they are treated as unknown."
         )
+        place = grid[:-1][codes] + frequency.steps(times) - first[codes]
         values, past, future = _scattered(values, past, future, place, int(grid[-1]))
     return Panel(columns, frequency, values, grid, first, ids, past, future, static)
 
@@ -432,11 +433,17 @@ def _frequency(
     if known is None:
         return find_frequency(times, starts, dated) if columns.time else ROWS
     frequency = known.frequency
-    if columns.time and not np.array_equal(frequency.times(frequency.steps(times)), times):
+    if columns.time and not _fits(frequency, times):
         expected = f"times {frequency} apart, on the grid of the data in fit"
         odd = times[np.argmax(frequency.times(frequency.steps(times)) != times)]
         raise checks.wrong("time", expected, frequency.shown(np.array([odd]))[0], "bring them onto it")
     return frequency
+
+
+def _fits(frequency: Frequency, times: np.ndarray) -> bool:
+    """Whether all times are on the frequency's grid."""
+    parts = (times[at : at + _CHUNK] for at in range(0, len(times), _CHUNK))
+    return all(np.array_equal(frequency.times(frequency.steps(part)), part) for part in parts)
 
 
 def _times(frame: pl.DataFrame, columns: Columns) -> tuple[np.ndarray, bool]:
@@ -456,19 +463,18 @@ def _times(frame: pl.DataFrame, columns: Columns) -> tuple[np.ndarray, bool]:
 
 def _ids(frame: pl.DataFrame, columns: Columns) -> tuple[np.ndarray, tuple[str, ...]]:
     if columns.id is None:
-        return np.zeros(frame.height, np.int64), ("",)
+        return np.zeros(frame.height, np.int32), ("",)
     names = frame[columns.id].cast(pl.String).fill_null("")
     found = names.unique(maintain_order=True)
     order = {name: place for place, name in enumerate(found.to_list())}
-    codes = names.replace_strict(order, return_dtype=pl.Int64).to_numpy()
+    codes = names.replace_strict(order, return_dtype=pl.Int32).to_numpy()
     return codes, tuple(found.to_list())
 
 
 def _sorted(
     frame: pl.DataFrame, times: np.ndarray, codes: np.ndarray
 ) -> tuple[pl.DataFrame, np.ndarray, np.ndarray]:
-    same = codes[1:] == codes[:-1]
-    if (np.diff(codes) >= 0).all() and (np.diff(times)[same] >= 0).all():
+    if bool(((codes[1:] > codes[:-1]) | ((codes[1:] == codes[:-1]) & (times[1:] >= times[:-1]))).all()):
         return frame, times, codes
     order = np.lexsort((times, codes))
     by_series = np.argsort(codes, kind="stable")
@@ -480,7 +486,7 @@ def _sorted(
 def _check_twice(
     times: np.ndarray, codes: np.ndarray, ids: tuple[str, ...], columns: Columns, dated: bool
 ) -> None:
-    twice = np.flatnonzero((np.diff(times) == 0) & (np.diff(codes) == 0))
+    twice = np.flatnonzero((times[1:] == times[:-1]) & (codes[1:] == codes[:-1]))
     if not len(twice):
         return
     at = Frequency("step" if dated else "number", 1).shown(times[twice[:1]])[0]

@@ -153,7 +153,8 @@ def _float(series: pl.Series, name: str) -> np.ndarray:
         series = cast
     elif not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
         raise checks.wrong(name, "numbers", f"a column of {series.dtype}", "name another column")
-    values = series.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    series = series.cast(pl.Float64)
+    values = (series.fill_null(float("nan")) if series.null_count() else series).to_numpy()
     infinite = np.flatnonzero(np.isinf(values))
     if len(infinite):
         received = f"{values[infinite[0]]} in row {infinite[0] + 1}"

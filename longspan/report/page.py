@@ -117,8 +117,8 @@ def _winner(table: Table, name: str, which: str) -> float | None:
 def shown(value: Any) -> str:
     """A cell's value in text: numbers to four digits that say something.
 
-    >>> [shown(value) for value in (None, 12345.678, 0.012345, 7, "x", float("nan"))]
-    ['–', '12,346', '0.01234', '7', 'x', '–']
+    >>> [shown(value) for value in (None, 12345.678, 0.01236, 7, "x", float("nan"))]
+    ['–', '12,346', '0.01236', '7', 'x', '–']
     """
     if value is None or (_numeric(value) and math.isnan(value)):
         return "–"

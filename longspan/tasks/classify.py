@@ -52,11 +52,11 @@ class Classifier(Estimator):
     ValueError or TypeError in one sentence: one class only, a label missing, a class that training has not
     seen, a byte that is no text (with file and line), a channel of NaN alone. An empty text is answered.
 
-    >>> x = [[[0.0], [0.1], [0.0]], [[1.0], [0.9], [1.0]]] * 8
-    >>> y = ["low", "high"] * 8
-    >>> c = Classifier(epochs=2, hidden_size=4, channels=(4,), kernels=(3,)).fit(x, y, verbose=0)
+    >>> x = [[[0.0], [0.1], [0.0]], [[1.0], [0.9], [1.0]]] * 20
+    >>> y = ["low", "high"] * 20
+    >>> c = Classifier(epochs=2, hidden_size=4, channels=(4,), kernels=(3,), validation=0.0).fit(x, y, verbose=0)
     >>> c.predict_proba(x).shape, list(c.classes_)
-    ((16, 2), ['high', 'low'])
+    ((40, 2), ['high', 'low'])
     """
 
     text: str | None = option(None, "column or field with the text", group="data")

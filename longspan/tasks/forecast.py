@@ -51,7 +51,9 @@ class Forecaster(Estimator):
     """
 
     horizon: int = option(24, "steps to foretell")
-    target: str | tuple[str, ...] = option((), "columns to foretell; none named: the only one of numbers", group="data")
+    target: str | tuple[str, ...] = option(
+        (), "columns to foretell; none named: the only one of numbers", group="data"
+    )
     time: str | tuple[str, ...] | None = option(
         None, "column of the times, or those of year, month, day, hour; none to find it", group="data"
     )
@@ -59,17 +61,29 @@ class Forecaster(Estimator):
     past: str | tuple[str, ...] = option((), "covariates known up to now", group="data")
     future: str | tuple[str, ...] = option((), "covariates known beforehand", group="data")
     static: str | tuple[str, ...] = option((), "covariates with one value a series", group="data")
-    quantiles: tuple[float, ...] = option((0.05, 0.25, 0.75, 0.95), "levels that are answered beside the median")
-    output: str = option(
-        "quantiles", "what the network gives: each quantile, or a distribution", choices=forecast_net.OUTPUTS, group="network"
+    quantiles: tuple[float, ...] = option(
+        (0.05, 0.25, 0.75, 0.95), "levels that are answered beside the median"
     )
-    context: int | None = option(None, "steps that a forecast looks back on; none to choose it", group="network")
-    season: int | None = option(None, "steps after which the data repeat, 1 for never; none to find it", group="data")
+    output: str = option(
+        "quantiles",
+        "what the network gives: each quantile, or a distribution",
+        choices=forecast_net.OUTPUTS,
+        group="network",
+    )
+    context: int | None = option(
+        None, "steps that a forecast looks back on; none to choose it", group="network"
+    )
+    season: int | None = option(
+        None, "steps after which the data repeat, 1 for never; none to find it", group="data"
+    )
     center: str | None = option(
         None, "what every window is counted from; none to choose it", choices=CENTERS, group="network"
     )
     scaling: str | None = option(
-        None, "whether windows are scaled by their series or by themselves; none to choose it", choices=SCALES, group="network"
+        None,
+        "whether windows are scaled by their series or by themselves; none to choose it",
+        choices=SCALES,
+        group="network",
     )
     calendar: bool = option(True, "whether hour, weekday, month and the like are read", group="data")
     batch_size: int = option(128, "rows a step", group="training")
@@ -146,7 +160,9 @@ class Forecaster(Estimator):
         steps = panel.steps(rows, series)
         fresh = rows[steps >= seen[series]]
         if not len(fresh):
-            checks.note("All rows were there in fit, so these scores flatter the model; evaluate on later rows.")
+            checks.note(
+                "All rows were there in fit, so these scores flatter the model; evaluate on later rows."
+            )
             return rows
         return fresh
 
@@ -161,7 +177,9 @@ class Forecaster(Estimator):
         if longest >= needed:
             short = int((np.diff(panel.starts) < self.horizon + 2).sum())
             if short:
-                checks.note(f"{short} series are too short to learn a horizon of {self.horizon} from; they are left out.")
+                checks.note(
+                    f"{short} series are too short to learn a horizon of {self.horizon} from; they are left out."
+                )
             return
         works = (longest - 1) // 2 if self.context is None else longest - self.context - 1
         expected = f"at least {needed} rows for a horizon of {self.horizon}"
@@ -182,7 +200,9 @@ class Forecaster(Estimator):
         train = rows[rows + self.horizon <= border[series]]
         if self.validation == 0 or len(train) < max(4, self.horizon) or not len(held):
             return records, None
-        return Origins(panel, train), Origins(panel, gather.thinned(held, max(1, _HELD // panel.values.shape[1])))
+        return Origins(panel, train), Origins(
+            panel, gather.thinned(held, max(1, _HELD // panel.values.shape[1]))
+        )
 
     def codec(self) -> ForecastCodec:
         levels = tuple(sorted({*self.quantiles, 0.5}))
@@ -222,7 +242,9 @@ class Forecaster(Estimator):
             if self.output != "quantiles":
                 wide = np.maximum(spread[:, -1] - spread[:, 0], 1e-3)
                 spread = np.stack([0 * wide, np.log(wide / 3)], 1)
-            network.start(*(torch.from_numpy(one).float() for one in (codec.skip[:-1].T, codec.skip[-1], spread)))
+            network.start(
+                *(torch.from_numpy(one).float() for one in (codec.skip[:-1].T, codec.skip[-1], spread))
+            )
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         if self.output != "quantiles":
@@ -433,7 +455,9 @@ def forecast_metrics(codec: ForecastCodec) -> Metrics:
         found[name] = lambda f, t, field=field: forecast_score.mase(getattr(f, field), t, _units(codec, f))
     found["crps"] = forecast_score.crps
     for percent, low, high in forecast_score.pairs(codec.levels):
-        found[f"coverage_{percent}"] = lambda f, t, low=low, high=high: forecast_score.covered(f, t, low, high)
+        found[f"coverage_{percent}"] = lambda f, t, low=low, high=high: forecast_score.covered(
+            f, t, low, high
+        )
     return found
 
 
@@ -446,16 +470,24 @@ def _units(codec: ForecastCodec, found: Forecasts) -> np.ndarray:
 
 def _first_rows(panel: Panel, start: Any) -> np.ndarray:
     """(S,): the first row of every series to be foretold."""
-    if isinstance(start, (int, np.integer)) and not isinstance(start, bool) and panel.frequency.kind == "number":
+    if (
+        isinstance(start, (int, np.integer))
+        and not isinstance(start, bool)
+        and panel.frequency.kind == "number"
+    ):
         pass
     if isinstance(start, (int, np.integer)) and not isinstance(start, bool):
         return (panel.starts[:-1] if start >= 0 else panel.starts[1:]) + int(start)
     if not panel.frequency.dated:
         raise checks.wrong_type("start", "a row number, since the data have no dates", start, "pass one")
     try:
-        moment = np.datetime64(start if isinstance(start, (str, date, datetime, np.datetime64)) else str(start), "us")
+        moment = np.datetime64(
+            start if isinstance(start, (str, date, datetime, np.datetime64)) else str(start), "us"
+        )
     except ValueError as error:
-        raise checks.wrong("start", "a row number or a time", repr(start), "such as '2024-01-31 18:00'") from error
+        raise checks.wrong(
+            "start", "a row number or a time", repr(start), "such as '2024-01-31 18:00'"
+        ) from error
     steps = panel.frequency.steps(np.array([moment.astype(np.int64)]))
     exact = panel.frequency.times(steps)[0] == moment.astype(np.int64)
     return panel.starts[:-1] + steps[0] + (0 if exact else 1) - panel.first

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +14,10 @@ from .forecast_codec import ForecastCodec
 
 _MOST_WINDOWS = 12_000  # that a linear forecast is fitted on
 _FEW_WINDOWS = 5_000  # when ways are compared
-_MOST_HELD = 3_000
+_MOST_HELD = 2_000
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of the inputs, times the number of windows
+_CHUNK = 1_000  # windows at once
+_LEAST_WINDOWS = 8
 _LONGEST = 512
 _PLAINER = 0.97  # what another center or scaling must bring: the last value follows a level that drifts
 _SHORTER = 0.995  # what a longer context must bring
@@ -80,40 +83,53 @@ def _least(codec: ForecastCodec, train: Origins, held: Origins, ways: list[Way],
 
 def fit_linear(codec: ForecastCodec, train: Origins, held: Origins, most: int) -> Linear:
     """Ridge regression from windows to what follows them, its strength chosen on the held-out ones."""
-    x, y, _ = _pairs(codec, train, most)
-    xh, yh, unit = _pairs(codec, held, _MOST_HELD)
-    known = ~np.isnan(y).any(1)
-    x, y = x[known], y[known]
-    if len(x) < 8:
-        zero = np.zeros((codec.context, codec.horizon))
-        return Linear(zero, zero[0], _error(xh, yh, unit, zero, zero[0]), yh - 0.0)
-    mx, my = x.mean(0), y.mean(0)
-    xc, yc = x - mx, y - my
-    values, vectors = np.linalg.eigh(xc.T @ xc)
-    right = vectors.T @ (xc.T @ yc)
-    unit_of = max(values.mean(), 1e-12)
+    size, horizon = codec.context, codec.horizon
+    count, sx, sy = 0, np.zeros(size), np.zeros(horizon)
+    square, right = np.zeros((size, size)), np.zeros((size, horizon))
+    for x, y, _ in _pairs(codec, train, most):
+        known = ~np.isnan(y).any(1)
+        x, y = x[known], y[known]
+        count, sx, sy = count + len(x), sx + x.sum(0), sy + y.sum(0)
+        square += x.T @ x
+        right += x.T @ y
+    candidates = [(np.zeros((size, horizon)), sy / max(count, 1))]
+    if count >= _LEAST_WINDOWS:
+        mx, my = sx / count, sy / count
+        values, vectors = np.linalg.eigh(square - count * np.outer(mx, mx))
+        turned, unit = vectors.T @ (right - count * np.outer(mx, my)), max(values.mean(), 1e-12)
+        weights = [vectors @ (turned / (np.maximum(values, 0) + r * unit)[:, None]) for r in _RIDGES]
+        candidates += [(weight, my - mx @ weight) for weight in weights]
+    return _best_of(candidates, list(_pairs(codec, held, _MOST_HELD)))
+
+
+Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _best_of(candidates: list[tuple[np.ndarray, np.ndarray]], held: list[Part]) -> Linear:
+    """The candidate that errs least on held-out windows, with its errors there."""
     best: Linear | None = None
-    for ridge in (*_RIDGES, np.inf):
-        weight = vectors @ (right / (np.maximum(values, 0) + ridge * unit_of)[:, None])
-        bias = my - mx @ weight
-        error = _error(xh, yh, unit, weight, bias)
+    for weight, bias in candidates:
+        errors = [y - (x @ weight + bias) for x, y, _ in held]
+        gaps = np.concatenate([np.abs(e) * unit for e, (_, _, unit) in zip(errors, held, strict=True)])
+        error = float(np.nanmean(gaps)) if not np.isnan(gaps).all() else np.inf
         if best is None or error < best.error:
-            best = Linear(weight, bias, error, yh - (xh @ weight + bias))
+            best = Linear(weight, bias, error, np.concatenate(errors))
     assert best is not None
     return best
 
 
-def _error(x: np.ndarray, y: np.ndarray, unit: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> float:
-    gaps = np.abs(y - (x @ weight + bias)) * unit
-    return float(np.nanmean(gaps)) if not np.isnan(gaps).all() else np.inf
-
-
-def _pairs(codec: ForecastCodec, origins: Origins, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows (n, T), what follows (n, H), and what one unit is in the series' own deviations (n, 1)."""
+def _pairs(codec: ForecastCodec, origins: Origins, most: int) -> Iterator[Part]:
+    """Windows (n, T), what follows (n, H), and a unit in the series' own deviations (n, 1), part by part."""
     count = len(origins.rows) * origins.panel.values.shape[1]
-    take = gather.thinned(np.arange(count), most)
-    at, known = gather.places(origins, take), codec.known(origins.panel)
-    found = codec.scaled(origins.panel, at, known)
-    y = (gather.ahead(origins.panel, at, codec.horizon) - found.center) / found.scale
-    unit = found.scale / known[1][at.series, at.channel][:, None]
-    return found.values, y, unit
+    take = gather.thinned(np.arange(count), most) if count <= 4 * most else _spread(count, most)
+    known = codec.known(origins.panel)
+    for begin in range(0, len(take), _CHUNK):
+        at = gather.places(origins, take[begin : begin + _CHUNK])
+        found = codec.scaled(origins.panel, at, known)
+        y = (gather.ahead(origins.panel, at, codec.horizon) - found.center) / found.scale
+        yield found.values, y, found.scale / known[1][at.series, at.channel][:, None]
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """`most` numbers below `count`, evenly spread."""
+    return np.linspace(0, count - 1, most).round().astype(np.int64)

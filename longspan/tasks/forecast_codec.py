@@ -13,15 +13,17 @@ from longspan import checks
 from longspan.data import gather
 from longspan.data.batches import Batch
 from longspan.data.frequency import calendar_codes, calendar_names, calendar_waves
+from longspan.data.gather import Places
 from longspan.data.intervals import Widths
 from longspan.data.panel import Covariates, Origins, Panel
-from longspan.data.gather import Places
 
 from .estimator import Codec
 
 CENTERS = ("last", "mean", "season", "none")
 SCALES = ("series", "window")
 _LEAST_SCALE = 1e-9
+_LOOKED_AT = 200_000  # rows from which seasons and the scale of covariates are learnt
+_CHUNK = 1 << 16  # rows that are summed up at once
 
 
 class Forecasts(NamedTuple):
@@ -74,6 +76,7 @@ class ForecastCodec(Codec):
         self.residuals: np.ndarray | None = None  # (H, K): where its quantiles start
         self.widths: Widths | None = None
         self.beaten: dict[str, float] = {}
+        self._table = (0, 0, np.empty((0, 0), np.uint8))  # the calendar from one step to another
 
     # ---- learning
 
@@ -87,7 +90,9 @@ class ForecastCodec(Codec):
         steps = int((limits - panel.starts[:-1]).max())
         self.names = calendar_names(panel.frequency, steps) if self.calendar else ()
         self._fit_scale(panel, limits)
-        learnt = np.concatenate([np.arange(a, b) for a, b in zip(panel.starts[:-1], limits, strict=True)])
+        spans = list(zip(panel.starts[:-1].tolist(), limits.tolist(), strict=True))
+        stride = max(1, len(panel.values) // _LOOKED_AT)
+        learnt = np.concatenate([np.arange(a, b, stride) for a, b in spans])
         self.season = gather.find_season(panel, learnt, steps // 2) if self.asked is None else self.asked
         self.unit = self._units(panel, limits)
         self.vocabularies = {
@@ -120,7 +125,10 @@ class ForecastCodec(Codec):
         """(S, C): what errors are counted in for MASE; for a new series from its own values."""
         new = [name for name in panel.ids if name not in self.index]
         own = self._units(panel, panel.starts[1:]) if new else None
-        rows = [self.unit[self.index[n]] if own is None or n in self.index else own[s] for s, n in enumerate(panel.ids)]
+        rows = [
+            self.unit[self.index[n]] if own is None or n in self.index else own[s]
+            for s, n in enumerate(panel.ids)
+        ]
         return np.stack(rows)
 
     @property
@@ -200,11 +208,7 @@ class ForecastCodec(Codec):
             torch.from_numpy(found.center),
             torch.from_numpy(found.scale),
         )
-        y = (
-            _tensor((gather.ahead(panel, at, self.horizon) - found.center) / found.scale)
-            if answers
-            else None
-        )
+        y = _tensor((gather.ahead(panel, at, self.horizon) - found.center) / found.scale) if answers else None
         return Batch(x, y, mask=torch.from_numpy(within) if not within.all() else None)
 
     def _ahead(
@@ -220,22 +224,15 @@ class ForecastCodec(Codec):
 
     def _waves(self, panel: Panel, steps: np.ndarray) -> np.ndarray:
         """The calendar at whole steps, (B, L, 2*K), looked up in a table of every step between the ends."""
-        low, high = int(steps.min()), int(steps.max())
-        span = getattr(self, "_span", None)
-        if span is None or low < span[0] or high > span[1]:
-            if high - low > 4_000_000:  # a table of all steps would be larger than the batch
-                return self._drawn(panel, steps.ravel()).reshape(*steps.shape, -1)
+        low, high = int(steps.min()), int(steps.max()) + 1
+        begin, end, codes = self._table
+        if low < begin or high > end:
             ends = panel.first + np.diff(panel.starts)
-            low = min(low, int(panel.first.min()) - self.context)
-            high = max(high, int(ends.max()) + self.horizon)
-            codes = calendar_codes(panel.frequency.times(np.arange(low, high + 1)), self.names)
-            self._span = (low, high, codes)
-            span = self._span
-        codes = span[2][steps - span[0]]
-        return self._looked_up(codes)
-
-    def _drawn(self, panel: Panel, steps: np.ndarray) -> np.ndarray:
-        return self._looked_up(calendar_codes(panel.frequency.times(steps), self.names))
+            begin = min(low, int(panel.first.min()) - self.context)
+            end = max(high, int(ends.max()) + self.horizon)
+            codes = calendar_codes(panel.frequency, begin, end, self.names)
+            self._table = (begin, end, codes)
+        return self._looked_up(codes[steps - begin])
 
     def _looked_up(self, codes: np.ndarray) -> np.ndarray:
         waves = calendar_waves(self.names)
@@ -289,7 +286,17 @@ class ForecastCodec(Codec):
         }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
-        for name in ("context", "season", "center", "scaling", "gaps", "names", "vocabularies", "beaten", "ends"):
+        for name in (
+            "context",
+            "season",
+            "center",
+            "scaling",
+            "gaps",
+            "names",
+            "vocabularies",
+            "beaten",
+            "ends",
+        ):
             setattr(self, name, state[name])
         self.like = Panel.from_state(state["like"])
         self.mean, self.scale = state["mean"].numpy(), state["deviation"].numpy()
@@ -344,10 +351,13 @@ def _limits(panel: Panel, rows: np.ndarray) -> np.ndarray:
 
 def _center_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every column; 0 and 1 where there is nothing, 1 where nothing changes."""
-    seen = ~np.isnan(values)
-    count = np.maximum(seen.sum(0), 1)
-    mean = np.where(seen, values, 0.0).sum(0) / count
-    spread = np.sqrt((np.where(seen, values - mean, 0.0) ** 2).sum(0) / count)
+    chunk = max(1, _CHUNK // max(1, values.shape[1]))
+    parts = [values[at : at + chunk] for at in range(0, len(values), chunk)]
+    count = sum((np.count_nonzero(~np.isnan(part), 0) for part in parts), np.zeros(values.shape[1], np.int64))
+    count = np.maximum(count, 1)
+    mean = sum((np.nansum(part, 0) for part in parts), np.zeros(values.shape[1])) / count
+    square = sum((np.nansum((part - mean) ** 2, 0) for part in parts), np.zeros(values.shape[1]))
+    spread = np.sqrt(square / count)
     return mean, np.where(spread > _LEAST_SCALE * np.maximum(np.abs(mean), 1e-30), spread, 1.0)
 
 

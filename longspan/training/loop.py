@@ -30,7 +30,7 @@ Forward = Callable[[Batch, Any], tuple[Any, Any]]
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A network that also keeps states by itself, whatever a batch says; a resumed training gives them back."""
+    """A network that also keeps states by itself, whatever a batch says; resuming gives them back."""
 
     def carry(self, state: Any) -> None:
         """Start the next batch from what the network gave as its state; None for nothing."""

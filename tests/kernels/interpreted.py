@@ -1,7 +1,7 @@
 """Runs the Triton kernels in Triton's interpreter beside the reference, and prints what was found as JSON.
 
-For tests/kernels/test_triton.py, in a process of its own: TRITON_INTERPRET=1 counts when Triton is imported, and
-must not reach other tests.
+For tests/kernels/test_triton.py, in a process of its own: TRITON_INTERPRET=1 counts when Triton is imported,
+and must not reach other tests.
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ def parity() -> Iterator[tuple[str, Check]]:
 
 def no_real_step(form: str) -> Check:
     def check() -> None:
-        job = dataclasses.replace(job_of(Case("lstm", 7, lengths=True, D=2, dtype=torch.float32)), lengths=torch.zeros(3).long())
+        job = dataclasses.replace(
+            job_of(Case("lstm", 7, lengths=True, D=2, dtype=torch.float32)), lengths=torch.zeros(3).long()
+        )
         compare(on_gpu(job, form), answers(reference.run, job), 1e-6, form)
 
     return check
@@ -94,7 +96,11 @@ def no_real_step(form: str) -> Check:
 def halves() -> Iterator[tuple[str, Check]]:
     """bfloat16 against the reference in float32 on the same numbers: sums are float32, what is kept is not."""
     every = {"lengths": True, "mask": True, "reset": True, "drop": True, "zone": "mask", "D": 2}
-    cases = [Case("lstm", 20, T=4), Case("slstm", 20, T=4, **every), Case("gru", 20, T=4, norm=True, gates=True)]
+    cases = [
+        Case("lstm", 20, T=4),
+        Case("slstm", 20, T=4, **every),
+        Case("gru", 20, T=4, norm=True, gates=True),
+    ]
     cases.append(Case("lstm", 20, T=4, proj=9, norm=True))
     for case in cases:
         for form in FORMS:

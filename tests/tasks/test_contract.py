@@ -155,7 +155,9 @@ def test_loaded_it_answers_the_same(name: str, tmp_path: Path):
     loaded = ls.load(path)
     assert type(loaded) is type(task) and loaded.get_params() == task.get_params()
     assert np.array_equal(answers(name, loaded), answers(name, task))
-    assert loaded.evaluate(toy(name).test, toy(name).test_y) == task.evaluate(toy(name).test, toy(name).test_y)
+    assert loaded.evaluate(toy(name).test, toy(name).test_y) == task.evaluate(
+        toy(name).test, toy(name).test_y
+    )
     loaded.save(tmp_path / "again")
     first, again = artifact.load(path), artifact.load(tmp_path / "again")
     assert again.config == first.config and again.tensors.keys() == first.tensors.keys()

@@ -107,7 +107,10 @@ def test_covariates_of_every_kind_are_read():
     found = f.predict(cut)
     truth = frame.filter((pl.col("time") >= times()[100]) & (pl.col("time") < times()[103]))["y"].to_numpy()
     assert np.abs(found["point"].to_numpy() - truth).mean() < 0.6 < np.abs(truth - truth.mean()).mean()
-    with pytest.raises(ValueError, match="future: expected push, word for the 3 steps to foretell of series 'a', received 2 steps"):
+    with pytest.raises(
+        ValueError,
+        match="future: expected push, word for the 3 steps to foretell of series 'a', received 2 steps",
+    ):
         f.predict(ahead.filter(pl.col("time") < times()[102]))
 
 
@@ -175,10 +178,14 @@ def test_backtest_is_rolling_and_refits_nothing():
     assert found["time"][0] == datetime(2024, 1, 6) and found["origin"][0] == datetime(2024, 1, 5, 23)
     assert found["time"][3] - found["time"][0] == timedelta(hours=2)
     assert found["actual"].to_list()[:3] == data["y"].to_list()[120:123]
-    assert f.backtest(data, start=120, stride=2).equals(found) and f.backtest(data, start=-40, stride=2).equals(found)
+    assert f.backtest(data, start=120, stride=2).equals(found) and f.backtest(
+        data, start=-40, stride=2
+    ).equals(found)
     one = f.predict(data[:120])
     assert np.allclose(one["point"], found["point"][:3], rtol=1e-5)
-    with pytest.raises(ValueError, match="start: expected a row or time with 3 rows from it on, received 159"):
+    with pytest.raises(
+        ValueError, match="start: expected a row or time with 3 rows from it on, received 159"
+    ):
         f.backtest(data, start=159)
 
 
@@ -187,7 +194,9 @@ def test_what_comes_later_changes_no_forecast():
     f = small().fit(table(120), verbose=0)
     data = table(160)
     changed = data.with_columns(pl.when(pl.int_range(pl.len()) >= 140).then(99.0).otherwise("y").alias("y"))
-    one, other = (f.backtest(d, start=120).filter(pl.col("origin") < data["time"][140]) for d in (data, changed))
+    one, other = (
+        f.backtest(d, start=120).filter(pl.col("origin") < data["time"][140]) for d in (data, changed)
+    )
     assert one.drop("actual").equals(other.drop("actual")) and one.height > 50
 
 
@@ -248,15 +257,26 @@ def test_bad_files(text: str, words: str, tmp_path: Path):
 @quiet
 def test_other_bad_sources(tmp_path: Path):
     table().write_csv(tmp_path / "data.csv")
-    with pytest.raises(FileNotFoundError, match="expected a table, received nothing there; the nearest is 'data.csv'"):
+    with pytest.raises(
+        FileNotFoundError, match="expected a table, received nothing there; the nearest is 'data.csv'"
+    ):
         small().fit(tmp_path / "date.csv")
-    with pytest.raises(ValueError, match="target: expected a column of source .*received 'Y'; the nearest is 'y'"):
+    with pytest.raises(
+        ValueError, match="target: expected a column of source .*received 'Y'; the nearest is 'y'"
+    ):
         small(target="Y").fit(table())
-    with pytest.raises(ValueError, match="expected at least 41 rows for a horizon of 20, received 30; the largest horizon that works is 14"):
+    with pytest.raises(
+        ValueError,
+        match="expected at least 41 rows for a horizon of 20, received 30; the largest horizon that works is 14",
+    ):
         small(horizon=20, context=None).fit(wave(30))
-    with pytest.raises(ValueError, match="and a context of 20, received 30; the largest horizon that works is 9"):
+    with pytest.raises(
+        ValueError, match="and a context of 20, received 30; the largest horizon that works is 9"
+    ):
         small(horizon=10, context=20).fit(wave(30))
-    with pytest.raises(ValueError, match=re.escape("source: expected finite numbers, received inf at [5, 0]")):
+    with pytest.raises(
+        ValueError, match=re.escape("source: expected finite numbers, received inf at [5, 0]")
+    ):
         small().fit(np.where(np.arange(50) == 5, np.inf, 1.0))
     with pytest.raises(ValueError, match="name the column of the series with id"):
         small(target="y").fit(pl.concat([table(), table()]))

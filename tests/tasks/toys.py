@@ -120,7 +120,9 @@ def _machines(rows: int, start: int) -> pl.DataFrame:
         for begin in range(150, rows - 40, 160):
             load[begin : begin + 20], flag[begin : begin + 20] = 1.6, 1
         mode = np.where(np.sin(time / (4.0 + place)) > 0, "up", "down")
-        parts.append(pl.DataFrame({"unit": f"m{place}", "time": time, "load": load, "mode": mode, "known": flag}))
+        parts.append(
+            pl.DataFrame({"unit": f"m{place}", "time": time, "load": load, "mode": mode, "known": flag})
+        )
     return pl.concat(parts)
 
 
