@@ -55,7 +55,7 @@ class Classifier(Estimator):
     >>> x = [[[0.0], [0.1], [0.0]], [[1.0], [0.9], [1.0]]] * 20
     >>> y = ["low", "high"] * 20
     >>> c = Classifier(epochs=2, hidden_size=4, channels=(4,), kernels=(3,), validation=0.0).fit(x, y, verbose=0)
-    >>> c.predict_proba(x).shape, list(c.classes_)
+    >>> c.predict_proba(x).shape, c.classes_.tolist()
     ((40, 2), ['high', 'low'])
     """
 

@@ -94,7 +94,7 @@ def no_real_step(form: str) -> Check:
 
 
 def halves() -> Iterator[tuple[str, Check]]:
-    """bfloat16 against the reference in float32 on the same numbers: sums are float32, what is kept is not."""
+    """bfloat16 against the reference in float32 on the same numbers: sums are wide, what is kept is not."""
     every = {"lengths": True, "mask": True, "reset": True, "drop": True, "zone": "mask", "D": 2}
     cases = [
         Case("lstm", 20, T=4),

@@ -21,7 +21,7 @@ import torch
 
 from longspan import nn, use_backend
 from longspan.cells import CELLS, Cell
-from longspan.kernels import cudnn, emit_triton, route, triton_source, trial
+from longspan.kernels import cudnn, emit_triton, route, trial, triton_source
 from longspan.kernels.emit_triton import Variant, source
 from longspan.kernels.job import Job, Zone
 from longspan.kernels.program import program
@@ -49,10 +49,11 @@ def variants(cell: Cell) -> list[Variant]:
     zones = [(), ("mask",) * len(cell.states), ("rate",) * len(cell.states)]
     norm_c, proj = "c" in cell.states, cell.recurrent and not program(cell).reads_h
     switches = itertools.product([False, True], [False, True], zones, [False, True])
+    r = cell.recurrent
     return [
-        Variant(half, marks, cell.recurrent and marks, zone, cell.recurrent and norm, norm_c and norm, proj and norm, marks, norm)
+        Variant(half, marks, r and marks, zone, r and norm, norm_c and norm, proj and norm, marks, norm)
         for half, marks, zone, norm in switches
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=lambda c: c.name)
