@@ -2,6 +2,7 @@
 
 python -m benchmarks.cells
 python -m benchmarks.cells --quick --cells LSTM --sections speed,ragged --json lstm.json
+python -m benchmarks.cells --device cuda --table cells-on-this-gpu.md
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from rich.console import Console
 
 import longspan as ls
 
-from . import ragged, speed, streaming, variants
+from . import cuda, ragged, speed, streaming, variants
 from .measure import Options, Size, Table, environment
 from .parity import Check, failures
 from .processes import Imports, Memory
@@ -57,8 +58,10 @@ Item = TypeVar("Item")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check, then measure; 1 if a check failed."""
+    """Check, then measure; 1 if a check failed, 2 where there is no GPU to measure."""
     given = _parser().parse_args(arguments)
+    if given.device == "cuda":
+        return cuda.main(given.sizes, given.quick, given.table, Console(soft_wrap=True).print)
     sizes = given.sizes or (QUICK if given.quick else SIZES)
     options = Options(given.cells, sizes, given.threads, 0.2 if given.quick else 1.0)
     console, facts = Console(), environment()
@@ -102,6 +105,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME,...",
         help=f"of {', '.join(SECTIONS)}",
     )
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="cuda: the cells on a GPU, with a grid of its own (--sizes, --quick and --table count there)",
+    )
+    parser.add_argument("--table", type=Path, metavar="FILE", help="with --device cuda: write it as markdown")
     parser.add_argument("--backend", default="cpu", help="which of longspan's backends, such as cpu:avx2")
     parser.add_argument(
         "--quick", action="store_true", help="three small sizes, a fifth of the time for each"

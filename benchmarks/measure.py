@@ -86,6 +86,12 @@ class Table:
             picture.add_row(*(_shown(row.get(column.key, ""), column.unit) for column in self.columns))
         return picture
 
+    def markdown(self) -> str:
+        """For a file, with a blank line at its end."""
+        rows = [[c.heading for c in self.columns], ["--:" if c.unit else "---" for c in self.columns]]
+        rows += [[_shown(row.get(c.key, ""), c.unit) for c in self.columns] for row in self.rows]
+        return "\n".join([f"## {self.title}", "", *(f"| {' | '.join(row)} |" for row in rows), ""])
+
 
 def _shown(value: float | str, unit: str) -> str:
     return value if isinstance(value, str) else UNITS[unit](value)

@@ -147,8 +147,8 @@ class Reader(nn.Module):
     over time or step by step, goes through dropout into one linear layer.
 
     Args:
-        recurrent: keywords of `longspan.nets.Encoder` but pool; pool: of the recurrent branch; the
-            convolutional branch takes "max" beside "max", else "mean".
+        recurrent: keywords of `longspan.nets.Encoder` but pool; pool: of the recurrent branch; the other's
+            steps are averaged, as in the paper.
         channels, kernels: of `Convolutions`; none for no such branch.
         dropout: rate before the linear layer.
         steps: whether every step is scored.
@@ -172,8 +172,7 @@ class Reader(nn.Module):
         self.convolutions, size = None, self.encoder.output_size
         if channels:
             self.convolutions = Convolutions(input_size, channels, kernels)
-            kind = "max" if pool == "max" else "mean"
-            self.average = None if steps else Pool(kind, self.convolutions.output_size)
+            self.average = None if steps else Pool("mean", self.convolutions.output_size)
             size += self.convolutions.output_size
         self.drop, self.head = nn.Dropout(dropout), nn.Linear(size, classes)
 

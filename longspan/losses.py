@@ -49,6 +49,8 @@ def _paired(y_true: Tensor, y_pred: Tensor) -> tuple[Tensor, Tensor]:
 
 def _unlike(y_true: Tensor, y_pred: Tensor) -> ValueError:
     way_out = "give the last layer as many units as y has values a row"
+    if y_pred.dim() > y_true.dim() or (y_pred.dim() == y_true.dim() and y_true.shape[-1] == 1):
+        way_out += ", and set return_sequences only where y has an answer for every step"
     return checks.wrong(
         "y", f"shape {tuple(y_pred.shape)} like the network's output", f"shape {tuple(y_true.shape)}", way_out
     )

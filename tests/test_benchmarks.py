@@ -77,3 +77,12 @@ def test_wrong_options(
         benchmarks["cells"].main(wrong)
     assert stop.value.code == 2
     assert "received" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, and measuring it takes long")
+def test_without_a_gpu_one_sentence(
+    benchmarks: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmarks["cells"].main(["--device", "cuda"]) == 2
+    shown = capsys.readouterr().out
+    assert shown.startswith("--device cuda: expected an NVIDIA GPU, received none") and shown.count("\n") == 1

@@ -354,6 +354,22 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: fit(made(layers.GRU(3), layers.Dense(K), loss="categorical_crossentropy"), X, LABELS),
         "y: expected one-hot rows",
     ),
+    "labels of two classes": (
+        lambda: fit(made(layers.GRU(3), layers.Dense(1), loss="binary_crossentropy"), X, LABELS),
+        "y: expected labels from 0 to 1, received 0 to 3; for more than two classes",
+    ),
+    "an answer for every step": (
+        lambda: fit(made(layers.GRU(3, return_sequences=True), layers.Dense(1))),
+        "set return_sequences only where y has an answer for every step",
+    ),
+    "widths": (
+        lambda: fit(made(), [X[0], X[1][:, :2]] * 12, Y),
+        r"x: expected rows of one shape, received \(6, 3\) in row 0 and \(6, 2\) in row 1",
+    ),
+    "widths in a row": (
+        lambda: fit(made(), [[[1.0], [2.0, 3.0]], [[1.0], [2.0]]], Y[:2]),
+        "x: expected rows of one shape, received .*row",
+    ),
     "hidden": (
         lambda: fit(made(layers.Masking(), layers.LSTM(3), layers.Dense(1)), X * 0, Y),
         "x: expected a step that masking.* shows, received a mask that hides everything",

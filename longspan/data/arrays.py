@@ -99,7 +99,9 @@ def _from_list(rows: Sequence[Any], name: str) -> Tensors:
     try:
         array = np.asarray(rows)
     except ValueError as error:
-        raise checks.wrong(name, "rows of one shape", str(error), "make every step as wide") from error
+        _check_alike([_shape_of(row) for row in rows], name)
+        received = "steps of different width inside a row"
+        raise checks.wrong(name, "rows of one shape", received, "make every step as wide") from error
     return Tensors(_from_array(array, name, rows))
 
 
@@ -108,6 +110,14 @@ def _check_alike(shapes: list[tuple[int, ...]], name: str) -> None:
         if shape != shapes[0]:
             received = f"{shapes[0]} in row 0 and {shape} in row {row}"
             raise checks.wrong(name, "rows of one shape", received, "only their lengths may differ")
+
+
+def _shape_of(row: Any) -> tuple[int, ...]:
+    """The shape of one row; of one whose steps differ, its steps alone."""
+    try:
+        return tuple(np.shape(row))
+    except ValueError:
+        return (len(row),)
 
 
 def pad_rows(

@@ -102,7 +102,16 @@ def answers_of(model: Model, y: Any, rows: int) -> Tensor:
     if isinstance(model.loss, losses.SparseCategoricalCrossentropy):
         return values if values.dtype == torch.int64 else values.long()
     values = values.to(model.dtype)
+    if isinstance(model.loss, (losses.BinaryCrossentropy, losses.BinaryFocalCrossentropy)):
+        _check_chances(values)
     return values.unsqueeze(-1) if values.dim() == 1 else values
+
+
+def _check_chances(values: Tensor) -> None:
+    least, most = (end.item() for end in values.aminmax())
+    if least < 0.0 or most > 1.0:
+        way_out = "for more than two classes use sparse_categorical_crossentropy"
+        raise checks.wrong("y", "labels from 0 to 1", f"{least:g} to {most:g}", way_out)
 
 
 def weights_of(

@@ -41,7 +41,6 @@ class Classifier(Estimator):
 
     What is found from the data where an option is None:
         units: see `longspan.tasks.classify_codec.Coding`.
-        pool: "max" for texts (Conneau et al. 2017), "mean" for series.
         convolution: for series, not for texts.
         members: 2 for texts, 3 for series of fewer than 500 records, else 1.
         held-out part: `validation` of the records, by class, where there are 500 or more; with fewer all are
@@ -54,7 +53,8 @@ class Classifier(Estimator):
 
     >>> x = [[[0.0], [0.1], [0.0]], [[1.0], [0.9], [1.0]]] * 20
     >>> y = ["low", "high"] * 20
-    >>> c = Classifier(epochs=2, hidden_size=4, channels=(4,), kernels=(3,), validation=0.0).fit(x, y, verbose=0)
+    >>> c = Classifier(epochs=2, hidden_size=4, channels=(4,), kernels=(3,), validation=0.0)
+    >>> c = c.fit(x, y, verbose=0)
     >>> c.predict_proba(x).shape, c.classes_.tolist()
     ((40, 2), ['high', 'low'])
     """
@@ -87,9 +87,7 @@ class Classifier(Estimator):
     subwords: int = option(10000, "vectors that the n-grams of words share, 0 for none", group="network")
     hidden_size: int = option(64, "units of every recurrent layer", group="network")
     bidirectional: bool = option(True, "whether it is read from both ends", group="network")
-    pool: str | None = option(
-        None, "how steps become one answer; none for found", choices=POOLS, group="network"
-    )
+    pool: str = option("max", "how steps become one answer", choices=POOLS, group="network")
     convolution: bool | None = option(
         None, "whether convolutions stand beside; none for found", group="network"
     )
@@ -201,7 +199,7 @@ class Classifier(Estimator):
                 width,
                 sizes["classes"],
                 recurrent=recurrent,
-                pool=self.pool or ("mean" if series else "max"),
+                pool=self.pool,
                 channels=self.channels if convolution else (),
                 kernels=self.kernels if convolution else (),
                 dropout=self.dropout,

@@ -338,7 +338,7 @@ class Dealt:
     """Examples in batches, see `Estimator.batches`.
 
     In training rows of about one length come together, few records are gone through several times an epoch,
-    and few make small batches: an eighth of them, at least 8.
+    and few make small batches: an eighth of them, at least 16 (batch normalisation needs as many).
 
     Args:
         balanced: whether a row counts the more, the fewer its class has.
@@ -354,7 +354,7 @@ class Dealt:
         balanced: bool = False,
     ) -> None:
         self.codec, self.train = codec, train
-        self.batch_size = min(batch_size, max(8, len(records) // 8)) if train else batch_size
+        self.batch_size = min(batch_size, max(16, len(records) // 8)) if train else batch_size
         self.rows = Ragged(codec.rows(records))
         labelled = all(record.label is not None for record in records)
         targets = codec.targets(records) if labelled else None

@@ -70,7 +70,9 @@ def equal(case: Case, form: str) -> Check:
 def parity() -> Iterator[tuple[str, Check]]:
     """Every cell with every option, the forms in turn: every option meets both."""
     for i, cell in enumerate(CELLS):
-        projected = [o | {"proj": max(1, int(7 * o["proj"]))} for o in PROJECTED if cell in PROJECTABLE]
+        projected: list[dict[str, Any]] = [
+            o | {"proj": max(1, int(7 * o["proj"]))} for o in PROJECTED if cell in PROJECTABLE
+        ]
         for j, options in enumerate([*OPTIONS, *projected]):
             case = Case(cell, 7, T=3, **options)
             form = FORMS[(i + j) % 2]

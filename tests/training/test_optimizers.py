@@ -118,7 +118,7 @@ def test_keras_itself(name: str, options: dict[str, Any]):
     for step in grads:
         theirs.apply([keras.ops.convert_to_tensor(g.astype("float32")) for g in step], weights)
     for found, wanted in zip(ours(optimizers.CLASSES[name](**options), torch.float32), weights, strict=True):
-        theirs_now = keras.ops.convert_to_numpy(wanted)
+        theirs_now = keras.ops.convert_to_numpy(wanted.value)
         np.testing.assert_allclose(found.detach().numpy(), theirs_now, rtol=2e-5, atol=2e-6)
 
 
