@@ -28,19 +28,30 @@ LS_INLINE V<T> kept(const ZoneRate& z, int64_t row, int j, int valid) {
 
 constexpr int some(int n) { return n > 0 ? n : 1; }
 
-template <class C, Part PART, class T>
+// Rows taken together where there are registers enough for it.
+#if LS_BYTES == 64 || defined(__aarch64__)
+constexpr int TOGETHER = 2;
+#else
+constexpr int TOGETHER = 1;
+#endif
+
+// Rows m .. m + N - 1; several together go without the rarer options.
+template <class C, Part PART, int N, class T>
 LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
-  typedef V<T> W;
-  constexpr int G = C::G, S = C::S, P = C::P, K = C::K, L = W::lanes;
-  const int j = u * L;
+  typedef V<T> One;
+  typedef Abreast<T, N> W;
+  constexpr int G = C::G, S = C::S, P = C::P, K = C::K, L = One::lanes;
+  const ZoneRate* const zone = N == 1 ? q.zone : nullptr;
+  T* const gates = N == 1 && q.gates ? q.gates + q.row[m] * q.H + u * L : nullptr;
+  const int j = u * L, saved = u * q.Ky * L;
   W x[G], r[G], s[S], p[some(P)], n[S], y[some(K)], g[G];
-  T* ny = q.n[m] + j;
-  T* yy = q.y ? q.y[m] + (ptrdiff_t)u * q.Ky * L : nullptr;
-  for (int i = 0; i < G; i++) x[i] = W::load(q.x[m] + (u * G + i) * L);
-  if (C::recurrent)
-    for (int i = 0; i < G; i++) r[i] = W::load(q.r[m] + ((u - q.r_unit0) * G + i) * L);
-  for (int i = 0; i < S; i++) s[i] = i > 0 || q.has_h ? W::load(q.s[m] + slot(i, S) * q.Hp + j) : W(0.0);
-  for (int i = 0; i < P; i++) p[i] = W::load(q.p + i * q.Hp + j);
+  for (int k = 0; k < N; k++) {
+    for (int i = 0; i < G; i++) x[i].v[k] = One::load(q.x[m + k] + (u * G + i) * L);
+    if (C::recurrent)
+      for (int i = 0; i < G; i++) r[i].v[k] = One::load(q.r[m + k] + ((u - q.r_unit0) * G + i) * L);
+    for (int i = 0; i < S; i++) s[i].v[k] = i > 0 || q.has_h ? One::load(q.s[m + k] + slot(i, S) * q.Hp + j) : One(0.0);
+    for (int i = 0; i < P; i++) p[i].v[k] = One::load(q.p + i * q.Hp + j);
+  }
   if constexpr (PART == WHOLE) C::forward(x, r, s, p, n, y, g);
   if constexpr (PART == HALF_C) {
     // each half sets its own; the rest passes through
@@ -50,37 +61,44 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
   }
   if constexpr (PART == HALF_H) {
     // what the first half made: the raw states (before zoneout), the saved values and the gates
-    for (int i = 1; i < S; i++) n[i] = W::load(ny + slot(i, S) * q.Hp);
-    for (int i = 0; i < K; i++) y[i] = W::load(yy + i * L);
-    for (int i = 0; i < G; i++) g[i] = q.gates ? W::load(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid) : W(0.0);
-    C::forward_h(x, r, s, p, W::load(q.nc[m] + j), n, y, g);
-  }
-  if (yy)
-    for (int i = 0; i < K; i++) {
-      y[i].store(yy + i * L);
-      __builtin_prefetch(yy + q.y.step + i * L, 1);
+    W nc;
+    for (int k = 0; k < N; k++) {
+      nc.v[k] = One::load(q.nc[m + k] + j);
+      for (int i = 1; i < S; i++) n[i].v[k] = One::load(q.n[m + k] + slot(i, S) * q.Hp + j);
+      for (int i = 0; i < K; i++) y[i].v[k] = One::load(q.y[m + k] + saved + i * L);
+      for (int i = 0; i < G; i++) g[i].v[k] = gates ? One::load(gates + i * q.gates_step, valid) : One(0.0);
     }
-  if (q.gates)
-    for (int i = 0; i < G; i++) g[i].store(q.gates + i * q.gates_step + q.row[m] * q.H + j, valid);
-  if (PART == HALF_C) {
-    for (int i = 1; i < S; i++) n[i].store(ny + slot(i, S) * q.Hp);
-    return;
+    C::forward_h(x, r, s, p, nc, n, y, g);
   }
-  if (q.zone) {
-    if (yy)
-      for (int i = 0; i < S; i++) n[i].store(yy + (q.Ky - S + i) * L);
+  if (gates)
+    for (int i = 0; i < G; i++) g[i].v[0].store(gates + i * q.gates_step, valid);
+  for (int k = 0; k < N; k++) {
+    T* const to = q.n[m + k] + j;
+    if (q.y) {
+      T* const yy = q.y[m + k] + saved;
+      for (int i = 0; i < K; i++) {
+        y[i].v[k].store(yy + i * L);
+        __builtin_prefetch(yy + N * q.y.step + i * L, 1);
+      }
+      if (zone && PART != HALF_C)
+        for (int i = 0; i < S; i++) n[i].v[k].store(yy + (q.Ky - S + i) * L);
+    }
+    if (zone && PART != HALF_C)
+      for (int i = 0; i < S; i++)
+        if (zone[i].on && (i > 0 || q.out))
+          n[i].v[k] = n[i].v[k] + kept<T>(zone[i], q.row[m], j, valid) * (s[i].v[k] - n[i].v[k]);
     for (int i = 0; i < S; i++)
-      if (q.zone[i].on && (i > 0 || q.out)) n[i] = n[i] + kept<T>(q.zone[i], q.row[m], j, valid) * (s[i] - n[i]);
+      if (i > 0 || (q.has_h && PART != HALF_C)) n[i].v[k].store(to + slot(i, S) * q.Hp);
+    if (PART == HALF_C) continue;
+    if (q.out) n[0].v[k].store(q.out + q.row[m + k] * q.out_step + j, valid);
+    if (!q.a) continue;
+    One h = n[0].v[k];
+    if (N == 1 && q.resets && q.resets[m]) h = One(C::initial(0));
+    if (N == 1 && q.drop) h = h * One::load(q.drop[m] + j);
+    h.store(q.a[m + k] + j);
   }
-  for (int i = 0; i < S; i++)
-    if (i > 0 || q.has_h) n[i].store(ny + slot(i, S) * q.Hp);
-  if (q.gates)
-    for (int i = 1; i < S; i++) n[i].store(q.gates + (G + i - 1) * q.gates_step + q.row[m] * q.H + j, valid);
-  if (q.out) n[0].store(q.out + q.row[m] * q.out_step + j, valid);
-  if (q.a) {
-    W h = q.resets && q.resets[m] ? W(C::initial(0)) : n[0];
-    (q.drop ? h * W::load(q.drop[m] + j) : h).store(q.a[m] + j);
-  }
+  if (gates && PART != HALF_C)
+    for (int i = 1; i < S; i++) n[i].v[0].store(gates + (G + i - 1) * q.gates_step, valid);
 }
 
 template <class C, Part PART, class T>
@@ -153,15 +171,23 @@ LS_INLINE void backward_unit(const PointBackward<T>& q, int m, int u, int valid)
 
 template <class C, Part PART, class T>
 void forward_tile(const PointForward<T>& q) {
-  constexpr int L = V<T>::lanes;
-  for (int m = 0; m < q.rows; m++)
+  constexpr int L = V<T>::lanes, N = TOGETHER;
+  const bool plain = !q.zone && !q.gates && !q.drop && !q.resets;
+  for (int m = 0, rows; m < q.rows; m += rows) {
+    rows = plain && m + N <= q.rows ? N : 1;
     for (int u = q.unit0; u < q.unit0 + q.units; u++) {
       const int valid = q.H - u * L < L ? q.H - u * L : L;
-      if (valid == L)
-        forward_unit<C, PART>(q, m, u, L);
-      else
-        forward_unit<C, PART>(q, m, u, valid);
+      if (N > 1 && rows == N && valid == L) {
+        forward_unit<C, PART, N>(q, m, u, L);
+        continue;
+      }
+      for (int i = m; i < m + rows; i++)
+        if (valid == L)
+          forward_unit<C, PART, 1>(q, i, u, L);
+        else
+          forward_unit<C, PART, 1>(q, i, u, valid);
     }
+  }
 }
 
 template <class C, Part PART, class T>

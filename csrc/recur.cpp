@@ -850,7 +850,7 @@ struct BackwardRun {
     in.lay_out(m, c, z, false);
     const int64_t B = plan.B;
     // enough rows to make up for loading and storing the sums, few enough for the nearer caches
-    const int64_t fit = (1 << 20) / (z.NL * (int64_t)sizeof(T));
+    const int64_t fit = (2 << 20) / (z.NL * (int64_t)sizeof(T));
     chunk_rows = most(B, least<int64_t>(plan.total, least<int64_t>(256, most<int64_t>(96, fit))));
     for (Chunk& k : chunks) {
       k.dx = m.take<T>(chunk_rows * z.NL), k.dr = two ? m.take<T>(chunk_rows * z.NL) : k.dx;

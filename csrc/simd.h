@@ -124,12 +124,74 @@ template <class T> LS_INLINE V<T> clamp(V<T> x, double lo, double hi) {
 #endif
 }
 
-// a / b for b between 2^-125 and 2^125, to the last bit but one: a table and one step of Newton's where that is quicker.
-template <class T> LS_INLINE V<T> quotient(V<T> a, V<T> b) {
+// N vectors, every operation done on each: the chains of operations of N rows side by side, where one alone would leave the
+// machine waiting for its own results.
+template <class T, int N>
+struct Abreast {
+  typedef T Scalar;
+  V<T> v[N];
+  Abreast() = default;
+  LS_INLINE explicit Abreast(double c) {
+    for (int k = 0; k < N; k++) v[k] = V<T>(c);
+  }
+};
+#define LS_EACH_OF_TWO(head, value)                                                          \
+  template <class T, int N> LS_INLINE Abreast<T, N> head(Abreast<T, N> a, Abreast<T, N> b) { \
+    Abreast<T, N> y;                                                                         \
+    for (int k = 0; k < N; k++) y.v[k] = value;                                              \
+    return y;                                                                                \
+  }
+#define LS_EACH(head, value)                                                \
+  template <class T, int N> LS_INLINE Abreast<T, N> head(Abreast<T, N> a) { \
+    Abreast<T, N> y;                                                        \
+    for (int k = 0; k < N; k++) y.v[k] = value;                             \
+    return y;                                                               \
+  }
+LS_EACH_OF_TWO(operator+, a.v[k] + b.v[k])
+LS_EACH_OF_TWO(operator-, a.v[k] - b.v[k])
+LS_EACH_OF_TWO(operator*, a.v[k] * b.v[k])
+LS_EACH_OF_TWO(operator/, a.v[k] / b.v[k])
+LS_EACH_OF_TWO(maximum, maximum(a.v[k], b.v[k]))
+LS_EACH_OF_TWO(gt, gt(a.v[k], b.v[k]))
+LS_EACH_OF_TWO(minimum, minimum(a.v[k], b.v[k]))
+LS_EACH(operator-, -a.v[k])
+LS_EACH(relu, relu(a.v[k]))
+LS_EACH(abs, abs(a.v[k]))
+template <class T, int N> LS_INLINE Abreast<T, N> clamp(Abreast<T, N> x, double lo, double hi) {
+  for (int k = 0; k < N; k++) x.v[k] = clamp(x.v[k], lo, hi);
+  return x;
+}
+
 #if defined(__AVX512F__) && LS_BYTES == 64
-  if constexpr (sizeof(T) == 4) {
-    const V<T> r = F32(_mm512_rcp14_ps(__m512(b.v)));
-    return a * (r + r * (V<T>(1.0) - b * r));
+#define LS_POWERS_OF_TWO 1  // scaling by 2^n, rounding and what it leaves are instructions of their own
+
+LS_INLINE V<float> scaled(V<float> x, V<float> n) {
+  return F32(_mm512_scalef_ps(__m512(x.v), __m512(n.v)));
+}  // x 2^floor(n)
+LS_INLINE V<float> rounded(V<float> x) {
+  return F32(_mm512_roundscale_ps(__m512(x.v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+LS_INLINE V<float> above_floor(V<float> x) {  // x - floor(x)
+  return F32(_mm512_reduce_ps(__m512(x.v), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
+}
+LS_INLINE V<float> at_most(V<float> x, double hi) { return F32(_mm512_min_ps(__m512(V<float>(hi).v), __m512(x.v))); }
+LS_INLINE V<float> about_inverse(V<float> x) { return F32(_mm512_rcp14_ps(__m512(x.v))); }
+LS_EACH_OF_TWO(scaled, scaled(a.v[k], b.v[k]))
+LS_EACH(rounded, rounded(a.v[k]))
+LS_EACH(above_floor, above_floor(a.v[k]))
+LS_EACH(about_inverse, about_inverse(a.v[k]))
+template <int N> LS_INLINE Abreast<float, N> at_most(Abreast<float, N> x, double hi) {
+  for (int k = 0; k < N; k++) x.v[k] = at_most(x.v[k], hi);
+  return x;
+}
+#endif
+
+// a / b for b between 2^-125 and 2^125, to the last bit but one: a table and one step of Newton's where that is quicker.
+template <class W> LS_INLINE W quotient(W a, W b) {
+#ifdef LS_POWERS_OF_TWO
+  if constexpr (sizeof(typename W::Scalar) == 4) {
+    const W r = about_inverse(b);
+    return a * (r + r * (W(1.0) - b * r));
   }
 #endif
   return a / b;
@@ -245,35 +307,30 @@ template <class T> LS_INLINE V<T> exp(V<T> x) {
   return pick<T>(x.v > V<T>(exp_highest<T>()).v, V<T>(__builtin_inf()), y);
 }
 
-#if defined(__AVX512F__) && LS_BYTES == 64
-#define LS_POWERS_OF_TWO 1  // scaling by 2^n, rounding and what it leaves are instructions of their own
-
+#ifdef LS_POWERS_OF_TWO
 // 1 / (1 + 2^t), t = -x log2 e: 2^t = 2^floor(t) 2^f with a minimax polynomial for 2^f on [0, 1), error 7.5e-8. Rounding t
 // costs a relative t 2^-24 of 2^t, which the flat ends of the curve make good.
-LS_INLINE V<float> sigmoid_of_powers(V<float> x) {
-  const V<float> t = x * V<float>(-1.44269504088896341);
-  const V<float> f = F32(_mm512_reduce_ps(__m512(t.v), _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC));
-  V<float> p = f * V<float>(0.001877576628734584) + V<float>(0.008989340202935903);
-  p = p * f + V<float>(0.05582631795892615);
-  p = p * f + V<float>(0.24015361707625987);
-  p = p * f + V<float>(0.6931530731964785);
-  p = p * f + V<float>(0.9999999250635913);
-  const V<float> d = V<float>(1.0) + V<float>(F32(_mm512_scalef_ps(__m512(p.v), __m512(t.v))));
-  return quotient(V<float>(1.0), V<float>(F32(_mm512_min_ps(__m512(V<float>(4e37).v), __m512(d.v)))));
+template <class W> LS_INLINE W sigmoid_of_powers(W x) {
+  const W t = x * W(-1.44269504088896341), f = above_floor(t);
+  W p = f * W(0.001877576628734584) + W(0.008989340202935903);
+  p = p * f + W(0.05582631795892615);
+  p = p * f + W(0.24015361707625987);
+  p = p * f + W(0.6931530731964785);
+  p = p * f + W(0.9999999250635913);
+  return quotient(W(1.0), at_most(W(1.0) + scaled(p, t), 4e37));
 }
 
 // (2^t - 1) / (2^t + 1), t = 2 x log2 e, through (2^f - 1) so that small x keep their relative accuracy.
-LS_INLINE V<float> tanh_of_powers(V<float> x) {
-  const V<float> t = clamp(x * V<float>(2.88539008177792681), -30.0, 30.0);
-  const V<float> k = F32(_mm512_roundscale_ps(__m512(t.v), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)), f = t - k;
-  V<float> p = f * V<float>(0.000154763084367209) + V<float>(0.0013400262000678592);
-  p = p * f + V<float>(0.009618003878573166);
-  p = p * f + V<float>(0.05550327842648059);
-  p = p * f + V<float>(0.24022651345781817);
-  p = p * f + V<float>(0.6931472061902068);
-  const V<float> scale = F32(_mm512_scalef_ps(__m512(V<float>(1.0).v), __m512(k.v)));
-  const V<float> m = scale * (p * f) + (scale - V<float>(1.0));
-  return quotient(m, m + V<float>(2.0));
+template <class W> LS_INLINE W tanh_of_powers(W x) {
+  const W t = clamp(x * W(2.88539008177792681), -30.0, 30.0), k = rounded(t), f = t - k;
+  W p = f * W(0.000154763084367209) + W(0.0013400262000678592);
+  p = p * f + W(0.009618003878573166);
+  p = p * f + W(0.05550327842648059);
+  p = p * f + W(0.24022651345781817);
+  p = p * f + W(0.6931472061902068);
+  const W scale = scaled(W(1.0), k);
+  const W m = scale * (p * f) + (scale - W(1.0));
+  return quotient(m, m + W(2.0));
 }
 #endif
 
@@ -319,6 +376,20 @@ template <class T> LS_INLINE V<T> log(V<T> x) {
 
 // log(1 + e^x)
 template <class T> LS_INLINE V<T> softplus(V<T> x) { return relu(x) + log(V<T>(1.0) + exp(-abs(x))); }
+
+// The same of several vectors.
+#ifdef LS_POWERS_OF_TWO
+template <int N> LS_INLINE Abreast<float, N> sigmoid(Abreast<float, N> x) { return sigmoid_of_powers(x); }
+template <int N> LS_INLINE Abreast<float, N> tanh(Abreast<float, N> x) { return tanh_of_powers(x); }
+#endif
+LS_EACH(sigmoid, sigmoid(a.v[k]))
+LS_EACH(tanh, tanh(a.v[k]))
+LS_EACH(exp, exp(a.v[k]))
+LS_EACH(log, log(a.v[k]))
+LS_EACH(sqrt, sqrt(a.v[k]))
+LS_EACH(softplus, softplus(a.v[k]))
+#undef LS_EACH
+#undef LS_EACH_OF_TWO
 
 }  // namespace
 }  // namespace LS_ISA
