@@ -35,14 +35,12 @@ constexpr int TOGETHER = 2;
 constexpr int TOGETHER = 1;
 #endif
 
-// Rows m .. m + N - 1; several together go without the rarer options.
-template <class C, Part PART, int N, class T>
+// Rows m .. m + N - 1. PLAIN: without zoneout, gates to be shown, dropout and resets; knowing so spares registers.
+template <class C, Part PART, bool PLAIN, int N, class T>
 LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
   typedef V<T> One;
   typedef Abreast<T, N> W;
   constexpr int G = C::G, S = C::S, P = C::P, K = C::K, L = One::lanes;
-  const ZoneRate* const zone = N == 1 ? q.zone : nullptr;
-  T* const gates = N == 1 && q.gates ? q.gates + q.row[m] * q.H + u * L : nullptr;
   const int j = u * L, saved = u * q.Ky * L;
   W x[G], r[G], s[S], p[some(P)], n[S], y[some(K)], g[G];
   for (int k = 0; k < N; k++) {
@@ -66,12 +64,11 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
       nc.v[k] = One::load(q.nc[m + k] + j);
       for (int i = 1; i < S; i++) n[i].v[k] = One::load(q.n[m + k] + slot(i, S) * q.Hp + j);
       for (int i = 0; i < K; i++) y[i].v[k] = One::load(q.y[m + k] + saved + i * L);
-      for (int i = 0; i < G; i++) g[i].v[k] = gates ? One::load(gates + i * q.gates_step, valid) : One(0.0);
+      const T* const gates = q.gates + q.row[m + k] * q.H + j;
+      for (int i = 0; i < G; i++) g[i].v[k] = !PLAIN && q.gates ? One::load(gates + i * q.gates_step, valid) : One(0.0);
     }
     C::forward_h(x, r, s, p, nc, n, y, g);
   }
-  if (gates)
-    for (int i = 0; i < G; i++) g[i].v[0].store(gates + i * q.gates_step, valid);
   for (int k = 0; k < N; k++) {
     T* const to = q.n[m + k] + j;
     if (q.y) {
@@ -80,25 +77,30 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
         y[i].v[k].store(yy + i * L);
         __builtin_prefetch(yy + N * q.y.step + i * L, 1);
       }
-      if (zone && PART != HALF_C)
+      if (!PLAIN && q.zone && PART != HALF_C)
         for (int i = 0; i < S; i++) n[i].v[k].store(yy + (q.Ky - S + i) * L);
     }
-    if (zone && PART != HALF_C)
+    if (!PLAIN && q.zone && PART != HALF_C)
       for (int i = 0; i < S; i++)
-        if (zone[i].on && (i > 0 || q.out))
-          n[i].v[k] = n[i].v[k] + kept<T>(zone[i], q.row[m], j, valid) * (s[i].v[k] - n[i].v[k]);
+        if (q.zone[i].on && (i > 0 || q.out))
+          n[i].v[k] = n[i].v[k] + kept<T>(q.zone[i], q.row[m + k], j, valid) * (s[i].v[k] - n[i].v[k]);
+    if (!PLAIN && q.gates) {
+      T* const to = q.gates + q.row[m + k] * q.H + j;
+      for (int i = 0; i < G; i++) g[i].v[k].store(to + i * q.gates_step, valid);
+      for (int i = 1; i < S && PART != HALF_C; i++) n[i].v[k].store(to + (G + i - 1) * q.gates_step, valid);
+      if (j + L < q.H)  // the next unit's
+        for (int i = 0; i < G + S - 1; i++) __builtin_prefetch(to + i * q.gates_step + L, 1);
+    }
     for (int i = 0; i < S; i++)
       if (i > 0 || (q.has_h && PART != HALF_C)) n[i].v[k].store(to + slot(i, S) * q.Hp);
     if (PART == HALF_C) continue;
     if (q.out) n[0].v[k].store(q.out + q.row[m + k] * q.out_step + j, valid);
     if (!q.a) continue;
     One h = n[0].v[k];
-    if (N == 1 && q.resets && q.resets[m]) h = One(C::initial(0));
-    if (N == 1 && q.drop) h = h * One::load(q.drop[m] + j);
+    if (!PLAIN && q.resets && q.resets[m + k]) h = One(C::initial(0));
+    if (!PLAIN && q.drop) h = h * One::load(q.drop[m + k] + j);
     h.store(q.a[m + k] + j);
   }
-  if (gates && PART != HALF_C)
-    for (int i = 1; i < S; i++) n[i].v[0].store(gates + (G + i - 1) * q.gates_step, valid);
 }
 
 template <class C, Part PART, class T>
@@ -169,25 +171,32 @@ LS_INLINE void backward_unit(const PointBackward<T>& q, int m, int u, int valid)
   }
 }
 
-template <class C, Part PART, class T>
-void forward_tile(const PointForward<T>& q) {
+template <class C, Part PART, bool PLAIN, class T>
+void forward_rows(const PointForward<T>& q) {
   constexpr int L = V<T>::lanes, N = TOGETHER;
-  const bool plain = !q.zone && !q.gates && !q.drop && !q.resets;
   for (int m = 0, rows; m < q.rows; m += rows) {
-    rows = plain && m + N <= q.rows ? N : 1;
+    rows = m + N <= q.rows ? N : 1;
     for (int u = q.unit0; u < q.unit0 + q.units; u++) {
       const int valid = q.H - u * L < L ? q.H - u * L : L;
       if (N > 1 && rows == N && valid == L) {
-        forward_unit<C, PART, N>(q, m, u, L);
+        forward_unit<C, PART, PLAIN, N>(q, m, u, L);
         continue;
       }
       for (int i = m; i < m + rows; i++)
         if (valid == L)
-          forward_unit<C, PART, 1>(q, i, u, L);
+          forward_unit<C, PART, PLAIN, 1>(q, i, u, L);
         else
-          forward_unit<C, PART, 1>(q, i, u, valid);
+          forward_unit<C, PART, PLAIN, 1>(q, i, u, valid);
     }
   }
+}
+
+template <class C, Part PART, class T>
+void forward_tile(const PointForward<T>& q) {
+  if (q.zone || q.gates || q.drop || q.resets)
+    forward_rows<C, PART, false>(q);
+  else
+    forward_rows<C, PART, true>(q);
 }
 
 template <class C, Part PART, class T>

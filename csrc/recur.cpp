@@ -270,9 +270,9 @@ LS_INLINE V<T> masked(V<T> x, const T* mask, int v) {
 }
 
 // hat = (in - mean) / sqrt(variance + 1e-5) over `count` numbers in n vectors, out = hat * scale + bias; mask is 1 on those
-// numbers, 0 on the padding. hat may be null, out may be in.
+// numbers, 0 on the padding. hat may be null, out may be in. next: from hat to that of the row that will follow.
 template <class T>
-T normalise(const T* in, T* hat, int n, const T* mask, int count, const T* scale, const T* bias, T* out) {
+T normalise(const T* in, T* hat, ptrdiff_t next, int n, const T* mask, int count, const T* scale, const T* bias, T* out) {
   constexpr int L = V<T>::lanes;
   const V<T> share(1.0 / count);
   auto number = [&](int v) { return V<T>::load(in + v * L); };
@@ -286,7 +286,7 @@ T normalise(const T* in, T* hat, int n, const T* mask, int count, const T* scale
   const V<T> r = V<T>::all(rstd);
   for (int v = 0; v < n; v++) {
     const V<T> h = masked(number(v) - mean, mask, v) * r;
-    if (hat) h.store(hat + v * L);
+    if (hat) h.store(hat + v * L), __builtin_prefetch(hat + next + v * L, 1);
     (h * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(out + v * L);
   }
   return rstd;
@@ -624,7 +624,7 @@ struct ForwardRun {
     for (int64_t t = t0; t < t1; t++)
       for (int64_t p = plan.offset[t] + sh.first; p < plan.offset[t + 1]; p += sh.step, gates += z.NL) {
         T* hat = c.saved ? c.saved + z.x_hat + p * z.NL : nullptr;
-        const T rstd = normalise(gates, hat, z.N, in.mask, z.G * z.H, in.norm_x, in.bias_x, gates);
+        const T rstd = normalise(gates, hat, sh.step * z.NL, z.N, in.mask, z.G * z.H, in.norm_x, in.bias_x, gates);
         if (c.saved) c.saved[z.x_rstd + p] = rstd;
       }
   }
@@ -710,7 +710,7 @@ struct ForwardRun {
       c.cell->forward_c(q);
       for (int m = 0; m < R; m++) {
         const T* raw = q.n[m] + slot(c.cell->C, z.S) * z.Hp;
-        normalise<T>(raw, nullptr, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
+        normalise<T>(raw, nullptr, 0, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
       }
       q.nc = {my.nc, z.Hp};
       c.cell->forward_h(q);
@@ -726,7 +726,7 @@ struct ForwardRun {
       T* r = my.r + (int64_t)m * z.NL;
       const int64_t p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
       T* hat = c.saved ? c.saved + z.r_hat + p * z.NL : nullptr;
-      const T rstd = normalise(r, hat, z.N, in.mask, z.G * z.H, in.norm_r, in.bias_r, r);
+      const T rstd = normalise(r, hat, sh.step * z.NL, z.N, in.mask, z.G * z.H, in.norm_r, in.bias_r, r);
       if (c.saved) c.saved[z.r_rstd + p] = rstd;
     }
   }
@@ -850,7 +850,7 @@ struct BackwardRun {
     in.lay_out(m, c, z, false);
     const int64_t B = plan.B;
     // enough rows to make up for loading and storing the sums, few enough for the nearer caches
-    const int64_t fit = (2 << 20) / (z.NL * (int64_t)sizeof(T));
+    const int64_t fit = (2 << 20) / (z.NL * (z.norm ? 8 : 1) * (int64_t)sizeof(T));
     chunk_rows = most(B, least<int64_t>(plan.total, least<int64_t>(256, most<int64_t>(96, fit))));
     for (Chunk& k : chunks) {
       k.dx = m.take<T>(chunk_rows * z.NL), k.dr = two ? m.take<T>(chunk_rows * z.NL) : k.dx;
@@ -1116,7 +1116,7 @@ struct BackwardRun {
         for (int u = 0; u < z.U; u++) V<T>::load(q.y[m] + ((ptrdiff_t)u * z.Ky + z.K + C) * L).store(my.norm + u * L);
         raw = my.norm;
       }
-      rstd[m] = normalise(raw, hat, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
+      rstd[m] = normalise(raw, hat, 0, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
     }
     q.nc = {my.nc, z.Hp}, q.dnc = {k.dnc + at * z.Hp, sh.step * z.Hp}, q.dc = {my.dc, z.Hp};
     c.cell->backward_h(q);
@@ -1192,29 +1192,35 @@ struct BackwardRun {
                z.Rp / L, z.Rp / L, 0, sum_proj, tid, c.threads);
   }
 
-  // Scales and bias of normalisations that share a dy: sums of dy * hat, for one hat or two, and of dy.
+  // Scales and bias of normalisations that share a dy: sums of dy * hat, for one hat or two, and of dy; WIDTH vectors from v.
+  template <int HATS, int WIDTH>
+  static void add_up_columns(int K, const T* dy, const T* const* hats, ptrdiff_t row, T* const* scales, T* bias) {
+    V<T> sum[HATS + 1][WIDTH];
+    for (int i = 0; i < WIDTH; i++) {
+      for (int h = 0; h < HATS; h++) sum[h][i] = V<T>::load(scales[h] + i * L);
+      sum[HATS][i] = V<T>::load(bias + i * L);
+    }
+    for (ptrdiff_t q = 0; q < K; q++)
+      for (int i = 0; i < WIDTH; i++) {
+        const V<T> g = V<T>::load(dy + q * row + i * L);
+        for (int h = 0; h < HATS; h++) sum[h][i] += g * V<T>::load(hats[h] + q * row + i * L);
+        sum[HATS][i] += g;
+      }
+    for (int i = 0; i < WIDTH; i++) {
+      for (int h = 0; h < HATS; h++) sum[h][i].store(scales[h] + i * L);
+      sum[HATS][i].store(bias + i * L);
+    }
+  }
   template <int HATS>
   void add_up_norm(int tid, int K, const T* dy, const T* const* hats, int vectors, T* const* scales, T* bias) {
-    constexpr int RUN = 4;
     const ptrdiff_t row = (ptrdiff_t)vectors * L;
     const int v1 = int((int64_t)vectors * (tid + 1) / c.threads);
-    for (int v = int((int64_t)vectors * tid / c.threads); v < v1; v += RUN) {
-      const int n = least(RUN, v1 - v);
-      V<T> sum[HATS + 1][RUN];
-      for (int i = 0; i < n; i++) {
-        for (int h = 0; h < HATS; h++) sum[h][i] = V<T>::load(scales[h] + (v + i) * L);
-        sum[HATS][i] = V<T>::load(bias + (v + i) * L);
-      }
-      for (ptrdiff_t q = 0; q < K; q++)
-        for (int i = 0; i < n; i++) {
-          const V<T> g = V<T>::load(dy + q * row + (v + i) * L);
-          for (int h = 0; h < HATS; h++) sum[h][i] += g * V<T>::load(hats[h] + q * row + (v + i) * L);
-          sum[HATS][i] += g;
-        }
-      for (int i = 0; i < n; i++) {
-        for (int h = 0; h < HATS; h++) sum[h][i].store(scales[h] + (v + i) * L);
-        sum[HATS][i].store(bias + (v + i) * L);
-      }
+    for (int v = int((int64_t)vectors * tid / c.threads), width; v < v1; v += width) {
+      width = v1 - v < 4 ? 1 : 4;
+      const T* hats_v[HATS];
+      T* scales_v[HATS];
+      for (int h = 0; h < HATS; h++) hats_v[h] = hats[h] + v * L, scales_v[h] = scales[h] + v * L;
+      (width == 4 ? add_up_columns<HATS, 4> : add_up_columns<HATS, 1>)(K, dy + v * L, hats_v, row, scales_v, bias + v * L);
     }
   }
 
