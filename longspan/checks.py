@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from difflib import get_close_matches
@@ -89,7 +89,7 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def notes() -> Iterator[list[str]]:
+def notes() -> Generator[list[str], None, None]:
     """Collects the notes that come while it is open, in order, each once."""
     held: list[str] = []
     token = _collected.set(held)

@@ -25,7 +25,7 @@ def written(folder: str) -> Path:
     """The table as a CSV file."""
     path = Path(folder) / "diabetes.csv"
     measured, progress = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
-    pd.concat([measured, progress], axis=1).to_csv(path, index=False)
+    pd.DataFrame(measured).assign(target=progress).to_csv(path, index=False)
     return path
 
 
@@ -49,7 +49,7 @@ def main(epochs: int) -> float:
     model.fit(x_train, y_train, epochs=epochs, batch_size=32, validation_data=(x_test, y_test), verbose=2)
 
     loss = model.evaluate(x_test, y_test, verbose=0)
-    mean = float(((y_test - np.mean(y_train)) ** 2).mean())
+    mean = float(np.mean(np.square(np.subtract(y_test, np.mean(y_train)))))
     print(f"test loss {loss:.4f}; always answering the training rows' mean gives {mean:.4f}")
     return loss
 
