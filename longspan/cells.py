@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ class Cell:
             letter, `s` the previous states, `p` the per-unit extras, each of shape (..., H).
         params: one letter a per-unit vector (H,), such as a peephole.
         recurrent: whether the cell has a matrix R; without it `r` has no letters.
-        initial: the constants in which states start, 0 where not given.
+        initial: the finite constants in which states start, 0 where not given.
         doc: the equations and their source.
 
     Raises:
@@ -111,6 +112,8 @@ def _check(cell: Cell) -> None:
     if unknown := [c for c in cell.initial if c not in cell.states]:
         expected = f"constants for states of {cell.states!r}"
         raise checks.wrong("initial", expected, repr(unknown[0]), "name declared states only")
+    if endless := [f"{c}={v!r}" for c, v in cell.initial.items() if not math.isfinite(v)]:
+        raise checks.wrong("initial", "finite constants", endless[0], "-1e30 is as good as least")
 
 
 def cell(

@@ -79,6 +79,7 @@ def test_a_cell_is_copied_and_pickled_by_reference(known: Cell) -> None:
         ({"states": "hz"}, "gates: expected letters that no state of 'hz' has, received 'fz'; rename 'z'"),
         ({"params": "uu"}, "params: expected distinct single letters, received 'uu'"),
         ({"initial": {"m": 1.0}}, "initial: expected constants for states of 'h', received 'm'"),
+        ({"initial": {"h": float("-inf")}}, "initial: expected finite constants, received h=-inf; -1e30"),
         ({"step": lambda x, r, s, p: (x.f,)}, "name: expected an identifier, received '<lambda>'"),
     ],
 )
