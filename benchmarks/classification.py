@@ -1,20 +1,25 @@
 """Knows how well the Classifier does, as it comes, on public sets with their own splits; and how quickly.
 
     python -m benchmarks.classification --data FOLDER [--sections trec6,rt_polarity,...] [--seeds 0,1,2]
+        [--results FILE]
 
-Every set's test part is touched once, by the fitted classifier. FOLDER is that of the data sets.
+Every set's test part is touched once, by the fitted classifier. FOLDER is that of the data sets. With a FILE
+every fit's figures are written there as a line of JSON when they are known; those that it has already, with
+the same options of the library, are not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -143,21 +148,55 @@ SETS = {
 }
 
 
-def scores(one: Set, data: Path, seed: int) -> dict[str, float]:
-    """The mean of the metrics over the splits, and the seconds that fitting took."""
-    found: list[dict[str, float]] = []
-    for train, validation, test in one.splits(data, seed):
-        task, began = Classifier(seed=seed), perf_counter()
-        if validation is None:
-            task.fit(*train, verbose=0)
-        else:
-            frame = pl.DataFrame({"text": validation[0], "label": validation[1]})
-            task.fit(*train, validation=frame, verbose=0)
-        found.append({"seconds": perf_counter() - began, **task.evaluate(*test)})
-    return {name: float(np.mean([part[name] for part in found])) for name in found[0]}
+class Results:
+    """Figures by set, seed and split, kept in a file as they come; None for no file."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self.known = {self._key(one): one["figures"] for one in map(json.loads, lines)}
+
+    @staticmethod
+    def _key(one: Mapping[str, Any]) -> tuple[Any, ...]:
+        return one["set"], one["seed"], one["split"], json.dumps(one["options"], sort_keys=True)
+
+    def of(
+        self, name: str, seed: int, split: int, measure: Callable[[], dict[str, float]]
+    ) -> dict[str, float]:
+        """The figures of one fit, measured only where they are not known."""
+        options = Classifier(seed=seed).get_params()
+        line: dict[str, Any] = {"set": name, "seed": seed, "split": split, "options": options}
+        key = self._key(line)
+        if key not in self.known:
+            self.known[key] = line["figures"] = measure()
+            if self.path is not None:
+                with self.path.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+        return self.known[key]
 
 
-def accuracies(names: Sequence[str], data: Path, seeds: Sequence[int], console: Console) -> None:
+def measured(split: Split, seed: int) -> dict[str, float]:
+    """What a classifier with the library's options reaches on one split, and the seconds its fit took."""
+    train, validation, test = split
+    task, began = Classifier(seed=seed), perf_counter()
+    held = None if validation is None else pl.DataFrame({"text": validation[0], "label": validation[1]})
+    task.fit(*train, validation=held, verbose=0)
+    return {"seconds": perf_counter() - began, **task.evaluate(*test)}
+
+
+def scores(name: str, data: Path, seed: int, results: Results) -> dict[str, float]:
+    """The mean of the metrics over the splits of a set; of the seconds their sum."""
+    found = [
+        results.of(name, seed, number, partial(measured, split, seed))
+        for number, split in enumerate(SETS[name].splits(data, seed))
+    ]
+    mean = {key: float(np.mean([part[key] for part in found])) for key in found[0]}
+    return {**mean, "seconds": sum(part["seconds"] for part in found)}
+
+
+def accuracies(
+    names: Sequence[str], data: Path, seeds: Sequence[int], results: Results, console: Console
+) -> None:
     table = Table(title="Accuracy on the test part, options as they come")
     for heading in (
         "set",
@@ -172,7 +211,7 @@ def accuracies(names: Sequence[str], data: Path, seeds: Sequence[int], console: 
         table.add_column(heading)
     for name in names:
         one = SETS[name]
-        rows = [scores(one, data, seed) for seed in seeds]
+        rows = [scores(name, data, seed, results) for seed in seeds]
         mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         cells = [*(f"{row['accuracy']:.4f}" for row in rows), f"{mean['accuracy']:.4f}"]
         cells += ["" if one.goal is None else f"{one.goal:.2f}", f"{mean['f1']:.4f}"]
@@ -209,7 +248,7 @@ def own_epoch(texts: list[str], labels: list[str], epochs: int) -> tuple[float, 
 def rival_epoch(backend: str, path: Path, epochs: int, interpreter: str) -> float | None:
     """The quickest epoch of Keras on a backend in a process of its own; None where it is not installed."""
     script = Path(__file__).with_name("classification_keras.py")
-    words = [interpreter, str(script), str(path), str(epochs)]
+    words = [interpreter, "-P", str(script), str(path), str(epochs)]  # -P: this folder shadows no module
     done = subprocess.run(
         words, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True, check=False
     )
@@ -233,6 +272,7 @@ def speed(data: Path, interpreter: str, epochs: int, console: Console) -> None:
             x[place, : len(row)] = row
         np.savez(path, x=x, y=codec.truth(task.read(texts, labels)), vocabulary=codec.words.size)
         found = {backend: rival_epoch(backend, path, epochs, interpreter) for backend in RIVALS}
+    own = min(own, own_epoch(texts, labels, epochs)[0])  # before and after, as the machine may be busy
     known = {name: seconds for name, seconds in found.items() if seconds is not None}
     shown = ", ".join(f"keras on {name} {seconds:.2f} s" for name, seconds in known.items())
     console.print(f"An epoch of {len(texts)} padded texts: longspan {own:.2f} s, {shown or 'no Keras'}")
@@ -246,6 +286,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", default=os.environ.get("LONGSPAN_DATA"), help="folder of the data sets")
     parser.add_argument("--sections", default=",".join([*SETS, "speed"]), help="names with commas between")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--results", type=Path, default=None, help="file that keeps every fit's figures")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--keras", default=sys.executable, help="the Python that has Keras")
     parser.add_argument("--epochs", type=int, default=3, help="of the speed section")
@@ -265,7 +306,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore", checks.Note)
         chosen = [name for name in names if name != "speed"]
         if chosen:
-            accuracies(chosen, Path(asked.data), [int(seed) for seed in asked.seeds.split(",")], console)
+            seeds = [int(seed) for seed in asked.seeds.split(",")]
+            accuracies(chosen, Path(asked.data), seeds, Results(asked.results), console)
         if "speed" in names:
             speed(Path(asked.data), asked.keras, asked.epochs, console)
     return 0

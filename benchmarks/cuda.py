@@ -1,16 +1,16 @@
 """Knows the benchmark of the cells on a GPU: parity there first, then ratios of medians of a training step.
 
 A step is forward and backward to every weight and the input. Beside longspan's choice stand torch.nn (cuDNN:
-the same cell where it has it, else its plain LSTM), an eager loop of PyTorch operations (the reference backend),
-and a loop whose step torch.compile made; one compiled as a whole is unrolled, which at 512 steps takes longer
-than all the rest. cuDNN multiplies float32 in TF32 only where the other sides do.
+the same cell where it has it, else its plain LSTM), an eager loop of PyTorch operations (the reference
+backend), and a loop whose step torch.compile made; one compiled as a whole is unrolled, which at 512 steps
+takes longer than all the rest. cuDNN multiplies float32 in TF32 only where the other sides do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,13 +23,14 @@ from longspan import kernels, use_backend
 from longspan.cells import CELLS
 from longspan.kernels import reference
 from longspan.kernels.job import Job, Weights
+from longspan.kernels.launch import loose
 
 from .measure import Column, Size, Table, interleaved
 
 GRID = (1, 16, 64, 256), (64, 512), (64, 128, 256, 512, 1024)
 SIZES = tuple(Size(B, T, H, H) for B, T, H in product(*GRID))
 QUICK = (Size(16, 64, 64, 64), Size(64, 64, 256, 256))
-# Over more steps a layer-normalised network with random weights is chaotic: rounding alone would part the sides.
+# Over more steps a layer-normalised network with random weights is chaotic: rounding would part the sides.
 PARITY = (Size(3, 20, 24, 24), Size(17, 20, 64, 64), Size(16, 20, 48, 300))
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LIMITS = {"float32": 1e-4, "bfloat16": 5e-2}  # of the largest number compared
@@ -37,24 +38,30 @@ LOOP_STEPS = 64  # the loops are timed over so many steps at most, and reckoned 
 
 
 class Variant(NamedTuple):
-    """A cell with one option; layer: torch.nn's that it is measured against."""
+    """A cell with one option; layer: torch.nn's that it is measured against.
+
+    most: how many times its time is to be reached, up to H = 256 and beyond; None where nothing is asked.
+    """
 
     cell: str
     option: str = ""
     layer: str = "LSTM"
+    most: tuple[float, float] | None = (1.5, 2.5)
 
 
 VARIANTS = {
-    "RNN": Variant("rnn", layer="RNN"),
-    "LSTM": Variant("lstm"),
-    "GRU": Variant("gru", layer="GRU"),
+    "RNN": Variant("rnn", layer="RNN", most=(1.0, 1.0)),
+    "LSTM": Variant("lstm", most=(1.0, 1.0)),
+    "GRU": Variant("gru", layer="GRU", most=(1.0, 1.0)),
     "layer norm LSTM": Variant("lstm", "norm"),
     "peephole LSTM": Variant("peephole"),
     "recurrent dropout LSTM": Variant("lstm", "drop"),
     "sLSTM": Variant("slstm"),
-    "ragged LSTM": Variant("lstm", "lengths"),
-    "padded LSTM, by the same kernels": Variant("lstm", "whole lengths"),
+    "ragged LSTM": Variant("lstm", "lengths", most=None),
 }
+PADDED = Variant("lstm", "whole lengths")
+AT_LEAST = 10.0  # times as quick as an eager loop
+NOISE = 1.05  # what counts as the same
 COLUMNS = (
     Column("size", "BxTxIxH"),
     Column("by", "runs on"),
@@ -63,6 +70,13 @@ COLUMNS = (
     Column("cost", "of torch.nn", "times"),
     Column("compiled", "compiled loop / longspan", "times"),
     Column("eager", "eager loop / longspan", "times"),
+)
+RAGGED = (
+    Column("size", "BxTxIxH"),
+    Column("by", "runs on"),
+    Column("ragged", "ragged ms", "ms"),
+    Column("same", "of padded by the same kernels", "times"),
+    Column("plain", "of padded without lengths", "times"),
 )
 
 
@@ -146,8 +160,45 @@ def tables(sizes: Sequence[Size], seconds: float, device: str = "cuda") -> Itera
         against = f"torch.nn.{variant.layer}"
         table = Table(f"{name}, {dtype}, against {against}", COLUMNS)
         table.rows += [_row(variant, size, DTYPES[dtype], seconds, device) for size in sizes]
+        table.title += reached(variant, table.rows, sizes)
         table.add_means()
         yield table
+    for dtype in DTYPES:
+        table = Table(f"ragged beside padded LSTM, {dtype}", RAGGED)
+        table.rows += [_ragged(size, DTYPES[dtype], seconds, device) for size in sizes]
+        table.add_means()
+        yield table
+
+
+def reached(variant: Variant, rows: Sequence[Mapping[str, float | str]], sizes: Sequence[Size]) -> str:
+    """At how many of the sizes a variant is as quick as it should be, for the title of its table."""
+    if variant.most is None:
+        return ""
+    near, far = variant.most
+    limits = [near if size.H <= 256 else far for size in sizes]
+    costs = [float(row["cost"]) <= NOISE * most for row, most in zip(rows, limits, strict=True)]
+    eager = [float(row["eager"]) >= AT_LEAST for row in rows]
+    words = f"{near:g}x" if near == far else f"{near:g}x to H = 256, {far:g}x beyond,"
+    return (
+        f"; at most {words} at {sum(costs)} of {len(costs)} sizes, "
+        f"at least {AT_LEAST:g}x an eager loop at {sum(eager)}"
+    )
+
+
+def _ragged(size: Size, dtype: torch.dtype, seconds: float, device: str) -> dict[str, float | str]:
+    """A batch of random lengths beside the same one padded: with all its lengths said, and with none."""
+    jobs = {"ragged": VARIANTS["ragged LSTM"], "same": PADDED, "plain": VARIANTS["LSTM"]}
+    made = {name: job(variant, size, dtype, device) for name, variant in jobs.items()}
+    top = torch.randn_like(made["ragged"].x[..., :1].expand(-1, -1, size.H))
+    calls = {name: partial(_train, one, top) for name, one in made.items()}
+    timing = interleaved({name: _finished(call, device) for name, call in calls.items()}, seconds)
+    ragged = timing.median("ragged")
+    ratios = {name: ragged / timing.median(name) for name in ("same", "plain")}
+    return {"size": str(size), "by": _by(made["ragged"]), "ragged": ragged, **ratios}
+
+
+def _train(one: Job, top: Tensor) -> None:
+    torch.autograd.grad(kernels.run(one).out, leaves(one), top)
 
 
 def _row(
@@ -164,7 +215,7 @@ def _row(
         torch.autograd.grad(layer(x)[0], [x, *layer.parameters()], top)
 
     calls = {
-        "longspan": lambda: torch.autograd.grad(kernels.run(one).out, leaves(one), top),
+        "longspan": partial(_train, one, top),
         "cudnn": by_torch,
         "eager": lambda: torch.autograd.grad(reference.run(short).out, leaves(short), low),
         "compiled": lambda: torch.autograd.grad(loop(short, compiled), leaves(short), low),
@@ -258,7 +309,7 @@ def main(sizes: Sequence[Size] | None, quick: bool, file: Path | None, show: Cal
     if reason := without():
         show(reason)
         return 2
-    torch.backends.cudnn.allow_tf32 = torch.get_float32_matmul_precision() != "highest"
+    torch.backends.cudnn.allow_tf32 = loose()
     name = torch.cuda.get_device_name()
     show(f"{name}, CUDA {torch.version.cuda}, torch {torch.__version__}")
     with use_backend("gpu"):

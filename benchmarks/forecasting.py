@@ -1,7 +1,8 @@
 """Knows how good forecasts are on public data with the library's defaults, and how long they take.
 
     LONGSPAN_DATA=/path/to/data python -m benchmarks.forecasting
-    python -m benchmarks.forecasting --data /path/to/data --sets etth1_ot m4_hourly --neuralforecast-python /venv/bin/python
+    python -m benchmarks.forecasting --data /path/to/data --sets etth1_ot m4_hourly
+    python -m benchmarks.forecasting --sets etth1_ot --neuralforecast-python /venv/bin/python
 
 Each set is fitted with seeds 0 to 2 on what stands before its test part, which is forecast once. The means
 are printed beside repeating the last value, repeating the last season, and what others have published. With
@@ -235,7 +236,8 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
 def rival_seconds(folder: Path, python: str, threads: int) -> dict[str, float]:
     """NeuralForecast's LSTM on ETTh1 OT in a process of its own: 500 steps, its defaults, input 96."""
     script = Path(__file__).with_name("neuralforecast_rival.py")
-    words = [python, str(script), str(folder / "forecasting/ETTh1/ETTh1.csv"), str(threads)]
+    # -I: the files beside the script are no modules of its own
+    words = [python, "-I", str(script), str(folder / "forecasting/ETTh1/ETTh1.csv"), str(threads)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no words"])[-1]
@@ -272,8 +274,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         rival = rival_seconds(folder, given.neuralforecast_python, given.threads)
         own = float(np.mean([row["seconds"] for row in rows if row["set"] == "etth1_ot"]))
         console.print(
-            f"ETTh1 OT, fit and back-test: longspan {own:.1f} s; NeuralForecast LSTM {rival['seconds']:.1f} s, "
-            f"MSE {rival['mse']:.4f}; {rival['seconds'] / own:.1f} times as long"
+            f"ETTh1 OT, fit and back-test: longspan {own:.1f} s; "
+            f"NeuralForecast LSTM {rival['seconds']:.1f} s, MSE {rival['mse']:.4f}; "
+            f"{rival['seconds'] / own:.1f} times as long"
         )
         rows.append({"set": "neuralforecast", **rival})
     if given.json:

@@ -23,8 +23,8 @@ def main(path: str, threads: str) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     torch.set_num_threads(int(threads))
-    frame = pandas.read_csv(path)[["date", "OT"]][: 20 * MONTH].rename(columns={"date": "ds", "OT": "y"})
-    frame["ds"], frame["unique_id"] = pandas.to_datetime(frame["ds"]), "OT"
+    table = pandas.read_csv(path)[: 20 * MONTH]
+    frame = pandas.DataFrame({"unique_id": "OT", "ds": pandas.to_datetime(table["date"]), "y": table["OT"]})
     known = frame["y"][: 12 * MONTH]
     frame["y"] = (frame["y"] - known.mean()) / known.std(ddof=0)
     options = {

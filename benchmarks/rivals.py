@@ -2,7 +2,7 @@
 
 Run by benchmarks.sequential, with nothing imported but what the rival itself needs:
 
-    python benchmarks/rivals.py RIVAL WORKLOAD DATA.npz EPOCHS
+    python -m benchmarks.rivals RIVAL WORKLOAD DATA.npz EPOCHS
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,18 @@ def say(**facts: Any) -> None:
     print(json.dumps(facts), flush=True)
 
 
+class Stopwatch:
+    """From now on: the seconds on the clock and those of the processor, in all threads."""
+
+    def __init__(self) -> None:
+        self.clock, self.processor = perf_counter(), process_time()
+
+    def say_fitted(self) -> None:
+        """Tell the parent how long fit took, and the processor's seconds since the process began."""
+        clock, now = perf_counter() - self.clock, process_time()
+        say(event="fitted", clock=clock, processor=now - self.processor, since_start=now)
+
+
 def weights_of(data: Any) -> list[np.ndarray]:
     """The weights to start the parity run from, in Keras' order."""
     return [data[f"w{i}"] for i in range(sum(name.startswith("w") for name in data))]
@@ -94,9 +106,9 @@ def keras_shaped(workload: Workload, data: Any, epochs: int, library: Any) -> No
 
     held_out = {"validation_data": (data["vx"], data["vy"])} if workload.validated else {}
     model = made(0.2, "adam")
-    began = perf_counter()
+    watch = Stopwatch()
     model.fit(x, y, epochs=epochs, batch_size=workload.batch_size, verbose=0, **held_out)
-    say(event="fitted", seconds=perf_counter() - began)
+    watch.say_fitted()
     model = made(0.0, library.optimizers.SGD(RATE))
     model.set_weights(weights_of(data))
     history = model.fit(x, y, epochs=PARITY_EPOCHS, batch_size=workload.batch_size, verbose=0, shuffle=False)
@@ -171,9 +183,9 @@ def with_torch(name: str, workload: Workload, data: Any, epochs: int) -> None:
 
     net = Net(data["x"].shape[-1], 0.2 if name == "b" else 0.0)
     optimizer = torch.optim.Adam(net.parameters())
-    began = perf_counter()
+    watch = Stopwatch()
     fit(net, optimizer, epochs, True, workload.validated)
-    say(event="fitted", seconds=perf_counter() - began)
+    watch.say_fitted()
     net = Net(data["x"].shape[-1], 0.0)
     learned = _take(net, weights_of(data), name)
     losses = fit(net, torch.optim.SGD(learned, lr=RATE), PARITY_EPOCHS, False, False)
@@ -206,7 +218,7 @@ def _take(net: Any, weights: list[np.ndarray], name: str) -> list[Any]:
 
 def main(rival: str, name: str, path: str, epochs: str) -> None:
     """Run one rival on one workload; what it says goes to the parent."""
-    began, workload = perf_counter(), WORKLOADS[name]
+    workload = WORKLOADS[name]
     data = np.load(path)
     if rival.startswith("keras-"):
         os.environ["KERAS_BACKEND"] = rival.removeprefix("keras-")
@@ -220,7 +232,6 @@ def main(rival: str, name: str, path: str, epochs: str) -> None:
         keras_shaped(workload, data, int(epochs), longspan)
     else:
         with_torch(name, workload, data, int(epochs))
-    say(event="done", seconds=perf_counter() - began)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Knows the SMAP telemetry and how its sequences are judged.
 
 The protocol is that of Hundman et al., "Detecting Spacecraft Anomalies Using LSTMs and Nonparametric Dynamic
-Thresholding" (arXiv 1802.04431): the first of 25 columns is watched, a labelled sequence is found if an alarm
-overlaps it, an alarm that overlaps none is false. Labels: https://github.com/khundman/telemanom.
+Thresholding" (arXiv 1802.04431), and of the code and labels at https://github.com/khundman/telemanom: the
+first of 25 columns is watched, an alarm finds the first labelled sequence that it overlaps, and is false if
+there is none. A line of labels is judged by itself; one channel has two.
 """
 
 from __future__ import annotations
@@ -16,15 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
-
-class Channel(NamedTuple):
-    """One channel: train (T, 25) and test (T', 25) float64, first and last test row of anomalies."""
-
-    name: str
-    train: np.ndarray
-    test: np.ndarray
-    anomalies: list[tuple[int, int]]
 
 
 class Hits(NamedTuple):
@@ -45,14 +37,27 @@ class Hits(NamedTuple):
         return self.found / max(self.found + self.missed, 1)
 
 
+class Channel(NamedTuple):
+    """One channel: train (T, 25) and test (T', 25) float64; lines of labels, first and last rows."""
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    lines: list[list[tuple[int, int]]]
+
+    def judge(self, alarms: Sequence[tuple[int, int]]) -> Hits:
+        """Alarms against all lines."""
+        return total([judge(alarms, line) for line in self.lines])
+
+
 def channels(folder: Path) -> list[Channel]:
-    """The 54 channels of SMAP with their 69 labelled sequences; one has two lines of labels, both count."""
-    labels: dict[str, list[tuple[int, int]]] = {}
+    """The 54 channels of SMAP with their 55 lines of labels, 69 sequences."""
+    labels: dict[str, list[list[tuple[int, int]]]] = {}
     with (folder / "labeled_anomalies.csv").open() as file:
         for row in csv.DictReader(file):
             if row["spacecraft"] == "SMAP":
                 pairs = [(int(a), int(b)) for a, b in ast.literal_eval(row["anomaly_sequences"])]
-                labels.setdefault(row["chan_id"], []).extend(pairs)
+                labels.setdefault(row["chan_id"], []).append(pairs)
     with zipfile.ZipFile(folder / "smap.zip") as archive:
         return [
             Channel(name, _array(archive, f"train/{name}"), _array(archive, f"test/{name}"), labels[name])
@@ -70,6 +75,13 @@ def judge(alarms: Sequence[tuple[int, int]], anomalies: Sequence[tuple[int, int]
     >>> judge([(3, 9), (40, 50)], [(5, 20), (90, 99)])
     Hits(found=1, missed=1, false=1)
     """
-    found = sum(any(a <= end and start <= b for a, b in alarms) for start, end in anomalies)
-    false = sum(not any(a <= end and start <= b for start, end in anomalies) for a, b in alarms)
-    return Hits(found, len(anomalies) - found, false)
+    touched = [
+        [place for place, (start, end) in enumerate(anomalies) if a <= end and start <= b] for a, b in alarms
+    ]
+    found = len({places[0] for places in touched if places})
+    return Hits(found, len(anomalies) - found, touched.count([]))
+
+
+def total(hits: Sequence[Hits]) -> Hits:
+    """All of them together."""
+    return Hits(*(sum(column) for column in zip(*hits, strict=True)))

@@ -14,6 +14,7 @@ from longspan import checks
 from longspan.data.batches import Batch
 from longspan.nets import Encoder, real_steps
 
+_SPREAD = 0.02  # of vectors at the start: words hardly seen stay near zero
 POOLS = ("attention", "max", "mean", "last")
 
 
@@ -40,7 +41,7 @@ class Tokens(nn.Module):
         self.word_dropout, self.dropout = word_dropout, dropout
         for table in (self.own, self.parts):
             if table is not None:
-                nn.init.normal_(table.weight, std=0.1)
+                nn.init.normal_(table.weight, std=_SPREAD)
 
     def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor:
         """Vectors (B, T, E).

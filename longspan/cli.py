@@ -409,7 +409,7 @@ def _frame(answers: Any) -> Any:
 def _writer(output: str) -> Callable[[Any], bytes]:
     """What turns a frame into a file's content, by the file's suffix."""
     writers: dict[str, Callable[[Any], bytes]] = {
-        ".csv": lambda frame: frame.write_csv().encode(),
+        ".csv": lambda frame: _without_lists(frame).write_csv().encode(),
         ".parquet": _parquet,
         ".jsonl": lambda frame: frame.write_ndjson().encode(),
     }
@@ -418,6 +418,13 @@ def _writer(output: str) -> Callable[[Any], bytes]:
         expected = f"a file that ends in {', '.join(writers)}"
         raise checks.wrong("-o", expected, repr(output), "change its ending")
     return writers[suffix]
+
+
+def _without_lists(frame: Any) -> Any:
+    """Cells that hold several values as one text, `|` between: a CSV file has no lists."""
+    from polars import List, String, col
+
+    return frame.with_columns(col(List).cast(List(String)).list.join("|"))
 
 
 def _parquet(frame: Any) -> bytes:

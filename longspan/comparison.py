@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from longspan import checks
+from longspan import checks, metrics
 from longspan.training.callbacks import Callback
 
 
@@ -33,7 +33,7 @@ class Entry:
 
     Args:
         name: as it was given to `build`.
-        errors: on the rows held out, one a seed.
+        errors: the metric on the rows held out, one a seed.
         seconds: of fitting, the mean over seeds.
         parameters: numbers that are learned.
     """
@@ -70,7 +70,7 @@ class Comparison:
 
     @property
     def best(self) -> str:
-        """The name of the network with the lowest mean error."""
+        """The name of the network whose metric is best on average."""
         return self.entries[0].name
 
     def __str__(self) -> str:
@@ -120,7 +120,8 @@ def compare(
         seconds: stop each fit after the epoch in which so much time is used up; None for no limit.
         batch_size: rows a step.
         seeds: their number (0, 1, …) or the seeds themselves; they decide the first weights and the order.
-        metric: what is compared, "loss" or a metric that `build` compiled; lower is better.
+        metric: what is compared, "loss" or a metric that `build` compiled; lower is better, but for those
+            like "accuracy" of which longspan.metrics says that they rise.
         verbose: 1 prints a line a fit.
 
     Returns:
@@ -157,9 +158,18 @@ def compare(
             Entry(name, tuple(r[0] for r in runs), statistics.fmean(r[1] for r in runs), runs[0][2])
             for name, runs in found.items()
         ),
-        key=lambda one: (math.isnan(one.error), one.error),
+        key=lambda one: (math.isnan(one.error), -one.error if rises(metric) else one.error),
     )
     return Comparison(metric, tuple(entries), _verdict(entries, metric))
+
+
+def rises(metric: str) -> bool:
+    """Whether more of a metric is better.
+
+    >>> rises("accuracy"), rises("loss")
+    (True, False)
+    """
+    return metric in metrics.NAMES and metrics.get(metric).direction == "up"
 
 
 def _parted(data: tuple[Any, Any], validation: Any, share: float) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -236,20 +246,23 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 def _verdict(entries: Sequence[Entry], metric: str) -> str:
     best, *others = entries
-    said = f"{best.name} has the lowest mean {metric}, {best.error:.4g}."
+    said = f"{best.name} has the {'highest' if rises(metric) else 'lowest'} mean {metric}, {best.error:.4g}."
     if not others:
         return said
     if len(best.errors) < 2:
         return f"{said} One seed cannot say how sure that is: give several."
-    sentences = [_against(best, other) for other in others]
+    sentences = [_against(best, other, rises(metric)) for other in others]
     return " ".join([said, *sentences, "The intervals tell of seeds, not of other data."])
 
 
-def _against(best: Entry, other: Entry) -> str:
+def _against(best: Entry, other: Entry, rising: bool) -> str:
     """The difference to one of the others, seed by seed, and whether it may be chance."""
-    pairs = [theirs - ours for ours, theirs in zip(best.errors, other.errors, strict=True)]
+    sign, word = (-1.0, "less") if rising else (1.0, "more")
+    pairs = [sign * (theirs - ours) for ours, theirs in zip(best.errors, other.errors, strict=True)]
     low, high = interval(pairs)
-    share = f"{statistics.fmean(pairs):.3g} more (95 % interval {low:.3g} to {high:.3g}, {len(pairs)} seeds)"
+    share = (
+        f"{statistics.fmean(pairs):.3g} {word} (95 % interval {low:.3g} to {high:.3g}, {len(pairs)} seeds)"
+    )
     if low > 0:
         return f"{other.name} has {share}: a real difference."
     cheaper = best.name if best.seconds <= other.seconds else other.name

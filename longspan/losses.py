@@ -663,6 +663,7 @@ _SHORT = {
     "cce": "CategoricalCrossentropy",
     "kld": "KLDivergence",
     "kl_divergence": "KLDivergence",
+    "kullback_leibler_divergence": "KLDivergence",
     "logcosh": "LogCosh",
 }
 # every name a loss goes by: its class's, its function's, the short one in either case

@@ -18,10 +18,10 @@ def benchmarks() -> dict[str, ModuleType]:
     """The modules of the benchmark, which is no installed package."""
     sys.path.insert(0, str(ROOT))
     try:
-        from benchmarks import cells, measure, parity
+        from benchmarks import cells, cuda, measure, parity
     finally:
         sys.path.remove(str(ROOT))
-    return {"cells": cells, "measure": measure, "parity": parity}
+    return {"cells": cells, "cuda": cuda, "measure": measure, "parity": parity}
 
 
 SMALL = ["--sizes", "2x6x3x5", "--threads", "1", "--quick", "--cells", "GRU", "--sections", "speed,ragged"]
@@ -86,3 +86,53 @@ def test_without_a_gpu_one_sentence(
     assert benchmarks["cells"].main(["--device", "cuda"]) == 2
     shown = capsys.readouterr().out
     assert shown.startswith("--device cuda: expected an NVIDIA GPU, received none") and shown.count("\n") == 1
+
+
+def test_the_grid_of_a_gpu(benchmarks: dict[str, ModuleType]) -> None:
+    sizes = benchmarks["cuda"].SIZES
+    assert len(set(sizes)) == 4 * 2 * 5 and all(size.I == size.H for size in sizes)
+    assert {size.B for size in sizes} == {1, 16, 64, 256} and {size.T for size in sizes} == {64, 512}
+    assert {size.H for size in sizes} == {64, 128, 256, 512, 1024}
+
+
+def test_the_tables_of_a_gpu_are_whole(
+    benchmarks: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every rival runs and every column is filled, tried on the CPU."""
+    cuda, size = benchmarks["cuda"], benchmarks["measure"].Size(2, 6, 4, 5)
+    monkeypatch.setattr(cuda, "compiled", cuda.one_step)  # compiling takes longer than all the rest
+    monkeypatch.setattr(cuda, "DTYPES", {"float32": torch.float32})
+    made = list(cuda.tables([size], 1e-4, "cpu"))
+    assert [table.title.partition(",")[0] for table in made] == [*cuda.VARIANTS, "ragged beside padded LSTM"]
+    for table in made:
+        first, means = table.rows
+        assert list(first) == [column.key for column in table.columns]
+        ratios = [column.key for column in table.columns if column.unit == "times"]
+        assert all(first[key] > 0 and means[key] == pytest.approx(first[key]) for key in ratios)
+        lines = table.markdown().splitlines()
+        assert lines[0] == f"## {table.title}" and len({line.count("|") for line in lines[2:]}) == 1
+
+
+def test_what_was_reached_is_counted(benchmarks: dict[str, ModuleType]) -> None:
+    cuda, size = benchmarks["cuda"], benchmarks["measure"].Size(1, 64, 64, 64)
+    sizes = [size, size._replace(H=512), size._replace(H=512)]
+    rows = [{"cost": 2.4, "eager": 9.0}, {"cost": 2.4, "eager": 10.0}, {"cost": float("nan"), "eager": 30.0}]
+    words = cuda.reached(cuda.VARIANTS["sLSTM"], rows, sizes)
+    assert words.endswith("2.5x beyond, at 1 of 3 sizes, at least 10x an eager loop at 2")
+    assert cuda.reached(cuda.VARIANTS["ragged LSTM"], rows, sizes) == ""
+
+
+def test_the_loops_compute_what_the_kernels_do(
+    benchmarks: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, size = benchmarks["cuda"], benchmarks["measure"].Size(2, 5, 4, 6)
+    for variant in cuda.VARIANTS.values():
+        if variant.option != "lengths":  # a plain loop computes padding along
+            one = cuda.job(variant, size, torch.float32, "cpu")
+            torch.testing.assert_close(cuda.loop(one, cuda.one_step), cuda.kernels.run(one).out)
+    assert list(cuda.parity("cpu", [size])) == []
+    right, ours = cuda.gradients, cuda.kernels.run
+    monkeypatch.setattr(cuda, "gradients", lambda run, one: [t + (run is ours) for t in right(run, one)])
+    wrong = list(cuda.parity("cpu", [size]))
+    assert len(wrong) == 2 * len(cuda.VARIANTS)
+    assert "expected a difference of at most 1e-04, received" in wrong[0]

@@ -1,4 +1,4 @@
-"""Knows what the command line says to files that no forecast can be learnt from."""
+"""Knows the command line of forecasts: files that nothing can be learnt from, the search, resuming."""
 
 from __future__ import annotations
 
@@ -72,3 +72,93 @@ def test_the_horizon_that_works_does(
     assert cli.main([*words, "9"]) == 0, capsys.readouterr().err
     assert cli.main(["predict", "model", "-o", "out.csv"]) == 0
     assert len(Path("out.csv").read_text().splitlines()) == 10
+
+
+SMALL = ["--horizon", "3", "--context", "12", "--hidden-size", "4", "--epochs", "2", "--calendar", "false"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with 200 hours in a file."""
+    monkeypatch.chdir(tmp_path)
+    Path("data.csv").write_text(table(TIMES))
+    return tmp_path
+
+
+def rows_with(push: int, y: int) -> str:
+    """A table whose covariate is known for the first `push` rows and whose target for the first `y`."""
+    rows = [f"{t},{i % 24 if i < y else ''},{i % 5}" for i, t in enumerate(TIMES[:push])]
+    return "\n".join(["time,y,push", *rows])
+
+
+@pytest.mark.filterwarnings("ignore::longspan.checks.Note")
+def test_covariates_that_end_too_soon(folder: Path, capsys: pytest.CaptureFixture[str]):
+    Path("data.csv").write_text(rows_with(190, 190))
+    words = ["--target", "y", "--time", "time", "--future", "push", "-o", "model"]
+    assert cli.main(["fit", "forecast", "data.csv", *words, *SMALL]) == 0, capsys.readouterr().err
+    Path("short.csv").write_text(rows_with(192, 190))
+    Path("long.csv").write_text(rows_with(193, 190))
+    capsys.readouterr()
+    assert cli.main(["predict", "model", "short.csv", "-o", "out.csv"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err == (
+        "longspan: future: expected push for the 3 steps to foretell, received 2 steps; "
+        "append rows with these columns, the target left empty.\n"
+    )
+    assert not Path("out.csv").exists()
+    assert cli.main(["predict", "model", "long.csv", "-o", "out.csv"]) == 0
+    assert len(Path("out.csv").read_text().splitlines()) == 4
+
+
+def test_a_model_cut_short_or_from_a_newer_version(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    words = ["fit", "forecast", "data.csv", "--target", "y", *SMALL, "-o"]
+    assert cli.main([*words, "model"]) == 0
+    whole = Path("model").read_bytes()
+    Path("short").write_bytes(whole[: len(whole) // 2])
+    with monkeypatch.context() as newer:
+        newer.setattr("longspan.artifact.VERSION", 99)
+        assert cli.main([*words, "newer"]) == 0
+    capsys.readouterr()
+    for name, sentence in {"short": "received a truncated", "newer": "received format 99"}.items():
+        assert cli.main(["predict", name, "data.csv", "-o", "out.csv"]) == 2
+        told = capsys.readouterr()
+        assert sentence in told.err and told.err.count("\n") == 1 and told.out == ""
+    assert not Path("out.csv").exists()
+
+
+def test_unsorted_times_and_a_constant_are_answered_with_a_note(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    lines = "\n".join(f"{t},7" for t in [*TIMES[100:], *TIMES[:100]])
+    Path("data.csv").write_text(f"time,y\n{lines}")
+    assert cli.main(["fit", "forecast", "data.csv", "--target", "y", *SMALL, "-o", "model"]) == 0
+    told = capsys.readouterr().err
+    assert "longspan: note: The times were not in order; the rows have been sorted." in told
+    assert "longspan: note: y is always 7; it is answered with that." in told
+    assert cli.main(["predict", "model", "-o", "out.csv"]) == 0
+    rows = [line.split(",") for line in Path("out.csv").read_text().splitlines()[1:]]
+    assert [row[0][:19] for row in rows] == [(TIMES[-1] + timedelta(hours=h)).isoformat() for h in (1, 2, 3)]
+    assert all(float(number) == pytest.approx(7.0) for row in rows for number in row[2:])
+
+
+def test_options_found_by_the_search_are_saved(folder: Path, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    words = ["fit", "forecast", "data.csv", "--target", "y", *SMALL, "--tune", "2", "-o", "model"]
+    assert cli.main(words) == 0, capsys.readouterr().err
+    assert "Saved to model." in capsys.readouterr().out
+    assert cli.main(["evaluate", "model", "data.csv"]) == 0
+
+
+def test_a_fit_goes_on_where_it_stopped(folder: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["fit", "forecast", "data.csv", "--target", "y", *SMALL]
+    assert cli.main([*words, "-o", "whole"]) == 0
+    assert cli.main([*words, "--resume", "kept", "-o", "first"]) == 0
+    assert Path("kept").exists()
+    began = capsys.readouterr()
+    assert cli.main([*words, "--resume", "kept", "-o", "again"]) == 0, began.err
+    capsys.readouterr()
+    for name in ("whole", "first", "again"):
+        assert cli.main(["predict", name, "-o", f"{name}.csv"]) == 0
+    assert Path("whole.csv").read_text() == Path("first.csv").read_text() == Path("again.csv").read_text()

@@ -89,6 +89,21 @@ def test_verdicts() -> None:
     assert "give several" in _verdict([Entry("A", (1.0,), 1.0, 1), Entry("B", (2.0,), 1.0, 1)], "loss")
 
 
+def test_what_rises_is_better_high() -> None:
+    def sorting(kind: str) -> models.Sequential:
+        model = models.Sequential([KINDS[kind](6), layers.Dense(1, activation="sigmoid")])
+        model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+        return model
+
+    labels = (Y > 0).astype(np.float32)
+    found = ls.compare(sorting, ["LSTM", "RNN"], (X, labels), epochs=3, seeds=2, metric="accuracy")
+    assert found.entries[0].error >= found.entries[1].error
+    assert f"{found.best} has the highest mean accuracy" in found.verdict
+    clear = [Entry("A", (0.9, 0.91, 0.9), 2.0, 10), Entry("B", (0.7, 0.71, 0.69), 1.0, 5)]
+    assert "B has 0.203 less" in _verdict(clear, "accuracy")
+    assert "a real difference" in _verdict(clear, "accuracy")
+
+
 def test_the_interval_is_students() -> None:
     """The published quantile: half the width is t * s / sqrt(n), with t = 2.776 for five values."""
     values = [1.0, 2.0, 4.0, 8.0, 16.0]

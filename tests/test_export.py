@@ -21,6 +21,7 @@ PADDED[1, :2] = 0.0
 PADDED[2, [1, 3, 4]] = 0.0
 PADDED[3] = 0.0
 CODES = RNG.integers(0, 9, size=(B, T))
+VIDEO = RNG.normal(size=(2, 4, 6, 5, 2)).astype(np.float32)
 FRAMES = RNG.normal(size=(3, 8, 6, 2)).astype(np.float32)
 
 
@@ -92,6 +93,19 @@ MODELS: dict[str, tuple[Callable[[Any], list[Any]], np.ndarray]] = {
     "pictures": (
         lambda m: [m.Conv2D(4, (3, 2), activation="relu"), m.MaxPooling2D(), m.Flatten(), m.Dense(3)],
         FRAMES,
+    ),
+    "frames": (
+        lambda m: [
+            m.ConvLSTM2D(4, (3, 2), padding="same", strides=2, return_sequences=True),
+            m.ConvLSTM2D(3, 2, activation="relu", use_bias=False, go_backwards=True),
+        ],
+        VIDEO,
+    ),
+    "frames, all": (
+        lambda m: [
+            m.ConvLSTM2D(4, 3, padding="same", dilation_rate=2, go_backwards=True, return_sequences=True)
+        ],
+        VIDEO,
     ),
     "each step": (
         lambda m: [

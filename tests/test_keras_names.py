@@ -21,7 +21,7 @@ from tensorflow.keras.initializers import GlorotUniform, Orthogonal
 from tensorflow.keras.layers import GRU, LSTM, Bidirectional, Dense, Dropout, Input, MaxPool1D
 from tensorflow.keras.losses import MeanSquaredError
 from tensorflow.keras.metrics import RootMeanSquaredError
-from tensorflow.keras.models import Sequential, load_model
+from tensorflow.keras.models import Sequential, clone_model, load_model, model_from_json
 from tensorflow.keras.optimizers import Adam
 from tensorflow.keras.optimizers.schedules import ExponentialDecay
 from tensorflow.keras.preprocessing.sequence import TimeseriesGenerator, pad_sequences
@@ -54,6 +54,12 @@ assert set(history.history) >= {"loss", "rmse", "mae", "val_loss", "val_rmse", "
 loss, rmse, mae = model.evaluate(pairs, verbose=0)
 assert model.predict(pairs, verbose=0).shape == (55, 1)
 model.summary()
+copy = model_from_json(model.to_json())
+copy.set_weights(model.get_weights())
+assert (copy.predict(pairs, verbose=0) == model.predict(pairs, verbose=0)).all()
+assert clone_model(model).output_shape == (None, 1)
+stack = keras.layers.RNN(keras.layers.StackedRNNCells([keras.layers.LSTMCell(4), keras.layers.GRUCell(3)]))
+assert Sequential([keras.layers.InputLayer(input_shape=(5, 1)), stack]).output_shape == (None, 3)
 """
 
 

@@ -112,7 +112,7 @@ def test_recurrent(name: str, options: dict[str, Any]) -> None:
 def test_initial_state(name: str) -> None:
     mine, theirs = pair(lambda m: getattr(m, name)(5, return_sequences=True, return_state=True))
     states = [RNG.normal(size=(B, 5)).astype(np.float32) for _ in range(2 if name == "LSTM" else 1)]
-    # Before the first step that counts Keras gives 0 on TensorFlow and PyTorch, the state it started from on JAX.
+    # Before the first step that counts Keras gives 0 on TensorFlow and PyTorch, on JAX the first state.
     for mask in (None, MASK) if keras.backend.backend() != "jax" else (None,):
         equal(
             mine(X, None if mask is None else torch.as_tensor(mask), [torch.as_tensor(s) for s in states]),

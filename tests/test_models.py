@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import longspan as ls
-from longspan import callbacks, data, layers, models, optimizers, regularizers, utils
+from longspan import callbacks, checks, data, layers, models, optimizers, regularizers, utils
 
 RNG = np.random.default_rng(0)
 N, T, D, K = 24, 6, 3, 4
@@ -204,6 +204,18 @@ def test_training_is_off_until_asked_for() -> None:
     assert not model.training
 
 
+def test_answers_come_without_dropout() -> None:
+    model = made(layers.Dense(4), layers.Dropout(0.5), layers.Dense(1))
+    fit(model, X[:, 0], validation_split=0.25)
+    first = model.predict(X[:, 0])
+    assert model.evaluate(X[:, 0], Y) == model.evaluate(X[:, 0], Y)
+    np.testing.assert_array_equal(model.predict(X[:, 0]), first)
+    model.train()
+    np.testing.assert_array_equal(model.predict(X[:, 0]), first)
+    assert model.training
+    assert model.layers[1].training
+
+
 def test_it_is_a_module(tmp_path: Path) -> None:
     model = made()
     model.build((None, T, D))
@@ -299,6 +311,16 @@ def test_own_cells_are_saved_by_name(tmp_path: Path) -> None:
         models.load_model(tmp_path / "model")
 
 
+def test_functions_of_ones_own_are_left_out_of_files(tmp_path: Path) -> None:
+    model = made(loss=lambda y, answer: (y - answer).abs().mean(-1))
+    fit(model)
+    with pytest.warns(checks.Note, match=r"saved without what compile said.*pass it again after loading"):
+        model.save(tmp_path / "model")
+    loaded = models.load_model(tmp_path / "model")
+    assert loaded.loss is None
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
 def test_truncated_files_are_refused_and_never_left(tmp_path: Path) -> None:
     model = made()
     fit(model)
@@ -375,6 +397,10 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
         "x: expected a step that masking.* shows, received a mask that hides everything",
     ),
     "split": (lambda: fit(made(), validation_split=1.0), r"validation_split: expected a number in \[0, 1\)"),
+    "weights of a loader": (
+        lambda: fit(made(), data.Batches(X, Y), None, class_weight={0: 1.0}),
+        "class_weight: expected None beside an x that deals out batches",
+    ),
     "validation": (lambda: fit(made(), validation_data=3), "validation_data: expected .x, y."),
     "class weight": (
         lambda: fit(softmax_model(), X, LABELS, class_weight={0: 1.0}),

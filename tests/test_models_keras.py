@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 keras: Any = pytest.importorskip("keras", reason="the package keras is not installed")
 
-from longspan import export, layers, models  # noqa: E402
+from longspan import checks, export, layers, models  # noqa: E402
 from longspan.training import optimizers as our_optimizers  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Keras itself
@@ -204,7 +204,7 @@ def test_from_keras(name: str, suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".h5"])
 def test_to_keras(name: str, suffix: str, tmp_path: Path) -> None:
     pytest.importorskip("h5py", reason="the package h5py is not installed")
     mine, theirs, x, _ = pair(name)
@@ -224,7 +224,7 @@ def test_cells_cross_over(tmp_path: Path) -> None:
     def make(m: Any) -> list[Any]:
         return [
             m.Input((T, D)),
-            m.RNN([m.LSTMCell(4), m.GRUCell(5), m.LSTMCell(3)], return_sequences=True),
+            m.RNN([m.LSTMCell(4), m.GRUCell(5, use_bias=False), m.LSTMCell(3)], return_sequences=True),
             m.TimeDistributed(m.Dense(2)),
             m.RNN(m.SimpleRNNCell(3), go_backwards=True),
         ]
@@ -237,3 +237,20 @@ def test_cells_cross_over(tmp_path: Path) -> None:
     np.testing.assert_allclose(models.load_model(tmp_path / "theirs.keras").predict(X), expected, atol=1e-5)
     back = keras.models.load_model(tmp_path / "mine.keras")
     np.testing.assert_allclose(back.predict(X, verbose=0), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_compiled_as_in_keras(suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip("h5py", reason="the package h5py is not installed")
+    _, theirs, x, y = pair("lstm")
+    mae, rmse = keras.losses.MeanAbsoluteError(), keras.metrics.RootMeanSquaredError(name="off")
+    sgd = keras.optimizers.SGD(0.05, momentum=0.5, clipnorm=1.0)
+    theirs.compile(sgd, mae, metrics=["mse", rmse])
+    theirs.save(tmp_path / f"model{suffix}")
+    mine = models.load_model(tmp_path / f"model{suffix}")
+    options = {"batch_size": 8, "epochs": 3, "shuffle": False, "verbose": 0}
+    close(mine.fit(x, y, **options).history, theirs.fit(x, y, **options).history)
+    theirs.compile("nadam", "mse")
+    theirs.save(tmp_path / f"model{suffix}")
+    with pytest.warns(checks.Note, match="without what compile said in Keras: optimizer: expected one of"):
+        assert models.load_model(tmp_path / f"model{suffix}").loss is None

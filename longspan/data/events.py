@@ -14,16 +14,21 @@ from longspan import checks
 from .table import check_columns, is_number, is_path, numbers, read_table, words
 
 TIMES = ("time", "timestamp", "datetime", "date", "ds")  # a column of one of these names is the time
+FLAG = "known anomaly"  # the column of flags that came apart from a table
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns are what; time None is the first one called so, columns of text are categories too."""
+    """Which columns are what; time None is the first one called so, columns of text are categories too.
+
+    `flagged` says whether the column of flags has to be there.
+    """
 
     time: str | None = None
     id: str | None = None
     flag: str | None = None
     categories: tuple[str, ...] = ()
+    flagged: bool = True
 
 
 @dataclass(frozen=True)
@@ -54,23 +59,47 @@ class Series:
         return Series(self.name, times, self.names, *plain, flags)
 
 
-def read_series(source: Any, columns: Columns) -> list[Series]:
+def read_series(source: Any, columns: Columns, flags: Any = None) -> list[Series]:
     """Series out of a table, an array (T,) or (T, C), or a list of such arrays.
+
+    Args:
+        source: those; columns: of the table.
+        flags: (T,), above 0 where a reading is a known anomaly, for each of a list of arrays.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: it is not there or cannot be used; one sentence.
     """
-    if isinstance(source, (np.ndarray, list, tuple)):
-        return _from_arrays(source)
     if hasattr(source, "detach"):
-        return _from_arrays(source.detach().cpu().numpy())
+        source = source.detach().cpu().numpy()
+    if isinstance(source, (np.ndarray, list, tuple)):
+        found = _from_arrays(source)
+        return found if flags is None else _with_flags(found, flags)
     frame = read_table(source, f"file {source}" if is_path(source) else "source")
+    if flags is not None:
+        frame, columns = _flagged(frame, flags), replace(columns, flag=FLAG)
+    elif columns.flag not in frame.columns and not columns.flagged:
+        columns = replace(columns, flag=None)
     if columns.time is None:
         columns = replace(columns, time=next((one for one in frame.columns if one.lower() in TIMES), None))
     named = [name for name in (columns.time, columns.id, columns.flag) if name is not None]
     check_columns(frame, [*named, *columns.categories], "column")
     parts = [((None,), frame)] if columns.id is None else frame.partition_by(columns.id, as_dict=True).items()
     return [_from_frame(part, key[0], columns) for key, part in parts]
+
+
+def _with_flags(series: Sequence[Series], flags: Any) -> list[Series]:
+    """The series with flags that came apart: (T,), or a list of these, one a series."""
+    if len(series) == 1:
+        flags = [flags]
+    given = [np.asarray(one).reshape(-1) > 0 for one in flags]
+    expected, received = [len(one) for one in series], [len(one) for one in given]
+    if expected != received:
+        raise _uneven(" and ".join(map(str, expected)), " and ".join(map(str, received)))
+    return [replace(one, flags=known) for one, known in zip(series, given, strict=True)]
+
+
+def _uneven(expected: Any, received: Any) -> ValueError:
+    return checks.wrong("y", f"{expected} flags", received, "give one a reading")
 
 
 def _from_arrays(source: Any) -> list[Series]:
@@ -94,12 +123,21 @@ def _from_arrays(source: Any) -> list[Series]:
     return found
 
 
+def _flagged(frame: pl.DataFrame, flags: Any) -> pl.DataFrame:
+    known = np.asarray(flags).reshape(-1) > 0
+    if len(known) != frame.height:
+        raise _uneven(frame.height, len(known))
+    return frame.with_columns(pl.Series(FLAG, known.astype(np.int8)))
+
+
 def _from_frame(frame: pl.DataFrame, name: Any, columns: Columns) -> Series:
     times = None
     if columns.time is not None:
         frame, times = _in_order(frame, columns.time)
     known = {columns.time, columns.id, columns.flag}
     rest = [one for one in frame.columns if one not in known]
+    empty = [one for one in rest if frame[one].null_count() == frame.height and frame[one].dtype == pl.String]
+    frame = frame.with_columns(pl.col(empty).cast(pl.Float64))  # as a CSV file's column with nothing in it
     text = [one for one in rest if one in columns.categories or not is_number(frame[one])]
     plain = [one for one in rest if one not in text]
     flags = None if columns.flag is None else numbers(frame, [columns.flag], "flag")[:, 0] > 0

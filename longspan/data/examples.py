@@ -66,7 +66,7 @@ def read_examples(
             alone. Or a pandas or polars frame, as a table. Or a list of texts, or of lists of words; an array
             (N, T) or (N, T, D), or a list of series (T_i,) or (T_i, D).
         y: the labels where they come apart: one a record; a list or tuple of labels a record, or an array
-            (N, C) of 0 and 1, for "many"; a list a record for "steps".
+            (N, C) of 0 and 1, for "many"; a list a record, or a text with blanks between, for "steps".
         layout: where what is; None for what is found.
         labelled: whether a record without a label is refused.
 
@@ -235,12 +235,22 @@ def _from_table(frame: pl.DataFrame, layout: Layout, labelled: bool) -> Found:
     has_label = layout.label in frame.columns
     if labelled and not has_label:
         check_columns(frame, [layout.label], "label")
+    frame = _empty_as_numbers(frame, layout)
     column = _text_column(frame, layout)
     if column is not None:
         check_columns(frame, [column], "text")
         texts = frame[column].cast(pl.String).fill_null("").to_list()
         return texts, frame[layout.label].to_list() if has_label else None
     return _long(frame, layout, has_label)
+
+
+def _empty_as_numbers(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Columns without a single value are channels, not texts, unless their name says so."""
+    known = {layout.text, layout.label, layout.id, layout.time}
+    empty = [n for n in frame.columns if n not in known and n.lower() not in _TEXT_NAMES + _ID_NAMES]
+    return frame.with_columns(
+        frame[name].cast(pl.Float64) for name in empty if frame[name].null_count() == len(frame)
+    )
 
 
 def _text_column(frame: pl.DataFrame, layout: Layout) -> str | None:
@@ -309,6 +319,7 @@ def _label(value: Any, row: int, layout: Layout, labelled: bool) -> Any:
             raise checks.wrong("label", "a label in every row", f"none in row {row}", way_out)
         return None
     if layout.labels == "steps":
+        plain = plain.split() if isinstance(plain, str) else plain
         if not isinstance(plain, list):
             raise checks.wrong("label", "a list with one label a step", repr(plain), "give as many as steps")
         return plain

@@ -1,8 +1,8 @@
-"""Knows how time columns become whole steps: the frequency found, steps to times and back, calendar features."""
+"""Knows how time columns become whole steps: frequency, steps to times and back, calendar features."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,7 @@ def _months(times: np.ndarray) -> np.ndarray:
     return times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
 
 
-def parse_times(frame: pl.DataFrame, columns: tuple[str, ...]) -> tuple[np.ndarray, bool] | None:
+def parse_times(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, bool] | None:
     """Times of a frame as int64, and whether they are dates (microseconds since 1970); None if they are none.
 
     Args:
@@ -138,9 +138,8 @@ def parse_times(frame: pl.DataFrame, columns: tuple[str, ...]) -> tuple[np.ndarr
     """
     if len(columns) > 1:
         parts = {part: frame[column].cast(pl.Int32) for part, column in zip(_PARTS, columns, strict=False)}
-        joined = pl.DataFrame(parts).select(
-            pl.datetime(**{"day": pl.lit(1), **{part: pl.col(part) for part in parts}})
-        )
+        fields: dict[str, Any] = {"day": pl.lit(1), **{part: pl.col(part) for part in parts}}
+        joined = pl.DataFrame(parts).select(pl.datetime(**fields))
         return joined.to_series().cast(pl.Datetime("us")).to_physical().to_numpy(), True
     series = frame[columns[0]]
     if series.null_count():
@@ -288,7 +287,8 @@ def _business(times: np.ndarray) -> bool:
 
 
 _YEAR = 365 * _DAY
-CALENDAR = {  # feature -> (values it takes, the longest step it speaks of, the data from which it can be learnt)
+# feature -> (values it takes, the longest step it speaks of, the data from which it can be learnt)
+CALENDAR = {
     "minute": (60, 30 * 60 * _SECOND, 12 * 3600 * _SECOND),
     "hour": (24, 12 * 3600 * _SECOND, 7 * _DAY),
     "weekday": (7, _DAY, 56 * _DAY),

@@ -96,7 +96,7 @@ def thinned(rows: np.ndarray, most: int) -> np.ndarray:
 def naive(panel: Panel, at: Places, horizon: int, season: int) -> np.ndarray:
     """The last season seen, over and over, (B, horizon); the last value with season 1.
 
-    A value that is missing is taken from the last one seen before it in the last two seasons; NaN if none was.
+    A missing value is taken from the last one seen before it in the last two seasons; NaN if none was.
     """
     span = max(2 * season, 8)
     window, _ = carried(past(panel, at, span))

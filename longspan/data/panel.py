@@ -1,4 +1,4 @@
-"""Knows many series side by side on one regular grid of time: read from tables and arrays, cut, and joined."""
+"""Knows many series side by side on one regular grid of time: read from tables and arrays, cut, joined."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Panel:
     """S series of C channels on regular grids, one after another in N rows.
 
     columns: what was read as what; frequency: of all series; values: (N, C) float64, NaN where missing;
-    starts: (S+1,) int64, where series start, and N; first: (S,) int64, the whole step (see `Frequency`) of each
-    series' first row; ids: the series' names; past, future: by row; static: by series.
+    starts: (S+1,) int64, where series start, and N; first: (S,) int64, the whole step (see `Frequency`) of
+    each series' first row; ids: the series' names; past, future: by row; static: by series.
     """
 
     columns: Columns
@@ -92,6 +92,22 @@ class Panel:
             first=self.first + begins - self.starts[:-1],
             past=_taken(self.past, take),
             future=_taken(self.future, take),
+        )
+
+    def only(self, names: tuple[str, ...]) -> Panel:
+        """The series of these names, in this order, as copies."""
+        places = np.array([self.ids.index(name) for name in names], np.int64)
+        spans = [np.arange(int(self.starts[s]), int(self.starts[s + 1])) for s in places.tolist()]
+        take = np.concatenate(spans)
+        return replace(
+            self,
+            values=self.values[take],
+            starts=np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64),
+            first=self.first[places],
+            ids=names,
+            past=_taken(self.past, take),
+            future=_taken(self.future, take),
+            static=_taken(self.static, places),
         )
 
     def joined(self, new: Panel) -> Panel:
@@ -294,8 +310,6 @@ def _from_arrays(source: Any, columns: Columns, known: Panel | None) -> Panel:
     _check_target(values[:, names[1]], tuple(names[0].target))
     lengths = [len(one) for one in rows]
     ids = ("",) if len(rows) == 1 else tuple(str(place) for place in range(len(rows)))
-    width = {"past": len(names[0].past), "future": len(names[0].future)}
-    del width
     empty = Covariates(np.empty((len(values), 0), np.float32), {})
     lone = Covariates(np.empty((len(rows), 0), np.float32), {})
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -363,7 +377,7 @@ def _split(frame: pl.DataFrame, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _find_time(frame: pl.DataFrame, columns: Columns) -> tuple[str, ...]:
-    """The column of dates: one of such a type, or one of a usual name or of text that can be read as dates."""
+    """The column of dates: by its type, by a usual name, or by text that can be read as dates."""
     taken = {*columns.target, columns.id, *columns.past, *columns.future, *columns.static}
     free = [column for column in frame.columns if column not in taken]
     for column in free:
@@ -419,9 +433,9 @@ def _from_table(frame: pl.DataFrame, columns: Columns, known: Panel | None, need
     static = _static(frame, columns, starts, known)
     grid = np.concatenate([[0], np.cumsum(ends - first + 1)]).astype(np.int64)
     if grid[-1] > len(values):
-        checks.note(
-            f"{grid[-1] - len(values):,} rows are missing in the {frequency} grid of the data; they are treated as unknown."
-        )
+        count = int(grid[-1]) - len(values)
+        missing, they = ("1 row is", "it is") if count == 1 else (f"{count:,} rows are", "they are")
+        checks.note(f"{missing} missing in the {frequency} grid of the data; {they} treated as unknown.")
         place = grid[:-1][codes] + frequency.steps(times) - first[codes]
         values, past, future = _scattered(values, past, future, place, int(grid[-1]))
     return Panel(columns, frequency, values, grid, first, ids, past, future, static)
@@ -527,7 +541,7 @@ def _static(frame: pl.DataFrame, columns: Columns, starts: np.ndarray, known: Pa
     series = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     for name, values in [*found.labels.items(), *zip(columns.static, found.numbers.T, strict=False)]:
         odd = np.flatnonzero(values != values[starts[:-1]][series])
-        odd = odd[[not (values[o] != values[o]) for o in odd]] if len(odd) else odd
+        odd = odd[[values[o] == values[o] for o in odd]] if len(odd) else odd
         if len(odd):
             raise checks.wrong(
                 f"static {name}",

@@ -64,12 +64,15 @@ class Watch:
         """Another series begins: what is usual stays, the running means do not."""
         self.means, self.fresh = [0.0] * len(self.speeds), 0
 
-    def add(self, value: float | None, error: float | None) -> float:
-        """The score of a reading, 0 while nothing is known; None for a missing value or prediction."""
+    def add(self, value: float | None, error: float | None, learn: bool = True) -> float:
+        """The score of a reading, 0 while nothing is known; None for a missing value or prediction.
+
+        With `learn` False it is no part of the past for those that come: a known anomaly.
+        """
         now = self.count = self.count + 1
         score = 0.0
         if value is not None and self.spread is not None:
-            score = self._outside(now, value)
+            score = self._outside(now, value, learn)
         if error is not None:
             fresh = self.fresh = self.fresh + 1
             for place, speed in enumerate(self.speeds):
@@ -81,18 +84,20 @@ class Watch:
                     ratio = size / max(peak.items[0][1], LEAST)
                     if ratio > score:
                         score = ratio
-                peak.add(now, size)
+                if learn:
+                    peak.add(now, size)
         return score if now > START else 0.0
 
-    def _outside(self, now: int, value: float) -> float:
+    def _outside(self, now: int, value: float, learn: bool) -> float:
         score = 0.0
         if self.high.items:
             top, bottom = self.high.items[0][1], -self.low.items[0][1]
             beyond = max(value - top, bottom - value)
             assert self.spread is not None
             score = 1.0 + beyond / max(top - bottom, LEAST * self.spread)
-        self.high.add(now, value)
-        self.low.add(now, -value)
+        if learn:
+            self.high.add(now, value)
+            self.low.add(now, -value)
         return max(score, 0.0)
 
     def state(self) -> dict[str, Any]:

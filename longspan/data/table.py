@@ -1,4 +1,4 @@
-"""Knows how tables come in (CSV, Parquet, pandas, polars, NumPy) and what is said of columns that do not fit."""
+"""Knows how tables come in (CSV, Parquet, pandas, polars, NumPy) and what is said of columns that fit ill."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,40 @@ class Graph:
         names = [self.name(op.lower()) for _ in range(outputs)]
         self._nodes.append(self._onnx.helper.make_node(op, list(inputs), names, **attributes))
         return names[0] if outputs == 1 else names
+
+    def scan(
+        self,
+        step: Callable[..., list[str]],
+        starts: Sequence[str],
+        scanned: str,
+        *,
+        backwards: bool = False,
+    ) -> list[str]:
+        """A loop over the first dimension of what is scanned, all float32.
+
+        Args:
+            step: (*states, slice) -> the new states, then what is kept of the step; it adds the body's nodes.
+            starts: the first states.
+            scanned: what is read slice by slice.
+            backwards: read from the last slice to the first.
+
+        Returns:
+            The last states, then what was kept of every step, stacked in the order of reading.
+        """
+        inputs = [self.name("slice") for _ in (*starts, scanned)]
+        outer, self._nodes = self._nodes, []
+        outputs = step(*inputs)
+        nodes, self._nodes = self._nodes, outer
+        given, made = (
+            [
+                self._onnx.helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, None)
+                for name in names
+            ]
+            for names in (inputs, outputs)
+        )
+        body = self._onnx.helper.make_graph(nodes, self.name("body"), given, made)
+        options = {"num_scan_inputs": 1, "scan_input_directions": [int(backwards)]}
+        return self.add("Scan", *starts, scanned, outputs=len(outputs), body=body, **options)
 
     def floats(self, values: Any) -> str:
         """A float32 constant."""

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from longspan import checks
+from longspan import artifact, checks
 from longspan.data.extras import need
 
 from .contract import Described, ModelLike, described_layers
@@ -32,11 +32,13 @@ class KerasFile:
         config: the Sequential's config, None in a file of weights alone.
         shape: (None, …) of the input, None where the file does not say.
         weights: in Keras' order where the file says it, else by path inside the file.
+        compiled: what Keras' `compile` was told, None where the file does not say.
     """
 
     config: dict[str, Any] | None
     shape: tuple[int | None, ...] | None
     weights: list[np.ndarray] | dict[str, np.ndarray]
+    compiled: dict[str, Any] | None = None
 
     def ordered(self, layers: Sequence[Described]) -> list[np.ndarray]:
         """The weights in Keras' order for a model of these layers.
@@ -127,7 +129,7 @@ def read_keras(path: str | os.PathLike[str]) -> KerasFile:
                 weights = io.BytesIO(archive.read("model.weights.h5"))
             _check_kind(path, said)
             with h5py.File(weights, "r") as opened:
-                return KerasFile(said["config"], _shape(said), _arrays(opened))
+                return KerasFile(said["config"], _shape(said), _arrays(opened), said.get("compile_config"))
         with h5py.File(file, "r") as opened:
             return _read_h5(path, opened)
     except _DAMAGE as error:
@@ -166,7 +168,10 @@ def _read_h5(path: Any, opened: Any) -> KerasFile:
     said = json.loads(_text(opened.attrs["model_config"]))
     _check_kind(path, said)
     config = said["config"] if isinstance(said["config"], dict) else {"name": None, "layers": said["config"]}
-    return KerasFile(config, _shape({"config": config}), weights)
+    compiled = (
+        json.loads(_text(opened.attrs["training_config"])) if "training_config" in opened.attrs else None
+    )
+    return KerasFile(config, _shape({"config": config}), weights, compiled)
 
 
 def _text(word: Any) -> str:
@@ -200,8 +205,9 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
 
     Args:
         model: a Sequential whose layers Keras has too.
-        path: ending in ".keras" for the whole model (keras.models.load_model), or in ".weights.h5" for the
-            weights of a Keras model with the same layers (load_weights).
+        path: ending in ".keras" for the whole model (keras.models.load_model), in ".weights.h5" for the
+            weights of a Keras model with the same layers (load_weights), or in ".h5" for the whole model in
+            the older layout.
 
     Raises:
         ImportError: h5py is not installed.
@@ -210,37 +216,59 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
     h5py, file = need("h5py", "keras", "a file of Keras"), Path(path)
     if not model.built:
         raise checks.wrong("model", "one that is built", "one without weights", "call build or fit first")
-    if not file.name.endswith((".keras", ".weights.h5")):
+    if not file.name.endswith((".keras", ".h5")):
         way_out = "'model.keras' holds all of it"
-        raise checks.wrong("path", "a name that ends in .keras or .weights.h5", file.name, way_out)
-    weights = io.BytesIO()
-    with h5py.File(weights, "w") as opened:
-        _write_weights(opened, model)
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        if file.name.endswith(".keras"):
-            with zipfile.ZipFile(beside, "w") as archive:
-                archive.writestr("metadata.json", json.dumps({"keras_version": "3.0.0", "date_saved": ""}))
-                archive.writestr("config.json", json.dumps(_said(model)))
-                archive.writestr("model.weights.h5", weights.getvalue())
-        else:
-            beside.write_bytes(weights.getvalue())
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+        raise checks.wrong("path", "a name that ends in .keras, .weights.h5 or .h5", file.name, way_out)
+    for layer in described_layers(model):
+        _check_known(layer)
+    packed, older = io.BytesIO(), not file.name.endswith((".keras", ".weights.h5"))
+    with h5py.File(packed, "w") as opened:
+        (_write_older if older else _write_weights)(opened, model)
+    with artifact.replacing(file) as target:
+        if not file.name.endswith(".keras"):
+            target.write(packed.getvalue())
+            return
+        with zipfile.ZipFile(target, "w") as archive:
+            archive.writestr("metadata.json", json.dumps({"keras_version": "3.0.0", "date_saved": ""}))
+            archive.writestr("config.json", json.dumps(_said(model)))
+            archive.writestr("model.weights.h5", packed.getvalue())
 
 
 def _write_weights(opened: Any, model: ModelLike) -> None:
     described = described_layers(model)
     for kind, layer in zip(described, model.layers, strict=True):
-        _check_known(kind)
-        places, arrays = folders_of(described, kind), layer.get_weights()
-        share = len(arrays) // len(places)
-        for i, folder in enumerate(places):
+        left = layer.get_weights()
+        for folder, count in zip(folders_of(described, kind), _counts(kind, len(left)), strict=True):
             group = opened.create_group(f"{folder}vars")
-            own = arrays[i * share : (i + 1) * share]
-            for number, array in enumerate(own):
-                group.create_dataset(str(number), data=array)
+            for number in range(count):
+                group.create_dataset(str(number), data=left.pop(0))
+
+
+def _counts(layer: Described, weights: int) -> list[int]:
+    """How many of a layer's weights lie at each of its places."""
+    cells = _cells(layer["config"]["cell"]) if layer["class_name"] == "RNN" else None
+    if cells is None:
+        places = len(_places(layer))
+        return [weights // places] * places
+    return [3 if cell["config"].get("use_bias", True) else 2 for cell in cells]
+
+
+def _write_older(opened: Any, model: ModelLike) -> None:
+    """The layout that names every layer and weight in order, with the model beside it."""
+    said = _said(model)["config"]
+    layers = [{"class_name": layer["class_name"], "config": layer["config"]} for layer in said["layers"]]
+    opened.attrs["model_config"] = json.dumps(
+        {"class_name": "Sequential", "config": said | {"layers": layers}}
+    )
+    opened.attrs["backend"], opened.attrs["keras_version"] = "torch", "3.0.0"
+    group = opened.create_group("model_weights")
+    group.attrs["layer_names"] = [layer.name for layer in model.layers]
+    for layer in model.layers:
+        own, names = group.create_group(layer.name), []
+        for number, array in enumerate(layer.get_weights()):
+            names.append(f"{layer.name}/{number}")
+            own.create_dataset(names[-1], data=array)
+        own.attrs["weight_names"] = names
 
 
 def folders_of(layers: Sequence[Described], one: Described) -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from longspan import checks
+from longspan import artifact, checks
 
-from . import recurrence
+from . import frames, recurrence
+from .activations import activated
 from .contract import Described, ModelLike, described_layers
 from .graph import Graph
 
@@ -43,8 +43,7 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
     inside the graph. Dropout is left out.
 
     Args:
-        model: a Sequential of layers that ONNX has operators for (every one but ConvLSTM2D and cells of your
-            own).
+        model: a Sequential of any layers but those with cells of your own.
         path: where to write it; None to write nothing.
         states: let every LSTM, GRU and SimpleRNN start from the inputs "{layer}.h" (and "{layer}.c"), (B, H),
             and give its last states as "{layer}.h_out" (and "{layer}.c_out"), so that a stream can be served
@@ -78,17 +77,9 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
         graph.output(name, value, ("batch", units))
     made = graph.model(model.name).SerializeToString()
     if path is not None:
-        _write(Path(path), made)
+        with artifact.replacing(path) as file:
+            file.write(made)
     return made
-
-
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def convert(graph: Graph, flow: Flow, described: Described, weights: Sequence[np.ndarray]) -> None:
@@ -99,53 +90,6 @@ def convert(graph: Graph, flow: Flow, described: Described, weights: Sequence[np
         raise checks.wrong(f"layer {config['name']}", expected, kind, "leave it out of the exported model")
     _LAYERS[kind](graph, flow, config, list(weights))
 
-
-def activated(graph: Graph, value: str, name: Any) -> str:
-    """The value under the activation of this name."""
-    if name in (None, "linear"):
-        return value
-    if name not in _ACTIVATIONS:
-        expected = f"one of {', '.join(_ACTIVATIONS)}"
-        raise checks.wrong("activation", expected, repr(name), "choose one that ONNX has")
-    return _ACTIVATIONS[name](graph, value)
-
-
-def _times(graph: Graph, value: str, other: str) -> str:
-    return graph.add("Mul", value, other)
-
-
-def _gelu(graph: Graph, value: str) -> str:
-    inner = graph.add("Erf", graph.add("Mul", value, graph.floats(0.5**0.5)))
-    return graph.add(
-        "Mul", graph.add("Mul", value, graph.floats(0.5)), graph.add("Add", inner, graph.floats(1.0))
-    )
-
-
-def _hard_sigmoid(graph: Graph, value: str) -> str:
-    return graph.add("HardSigmoid", value, alpha=1.0 / 6.0, beta=0.5)
-
-
-_ACTIVATIONS: Mapping[str, Callable[[Graph, str], str]] = {
-    "relu": lambda g, v: g.add("Relu", v),
-    "relu6": lambda g, v: g.add("Clip", v, g.floats(0.0), g.floats(6.0)),
-    "leaky_relu": lambda g, v: g.add("LeakyRelu", v, alpha=0.2),
-    "sigmoid": lambda g, v: g.add("Sigmoid", v),
-    "tanh": lambda g, v: g.add("Tanh", v),
-    "softmax": lambda g, v: g.add("Softmax", v, axis=-1),
-    "log_softmax": lambda g, v: g.add("LogSoftmax", v, axis=-1),
-    "softplus": lambda g, v: g.add("Softplus", v),
-    "softsign": lambda g, v: g.add("Softsign", v),
-    "elu": lambda g, v: g.add("Elu", v),
-    "selu": lambda g, v: g.add("Selu", v),
-    "gelu": _gelu,
-    "silu": lambda g, v: _times(g, v, g.add("Sigmoid", v)),
-    "swish": lambda g, v: _times(g, v, g.add("Sigmoid", v)),
-    "hard_sigmoid": _hard_sigmoid,
-    "hard_silu": lambda g, v: _times(g, v, _hard_sigmoid(g, v)),
-    "hard_swish": lambda g, v: _times(g, v, _hard_sigmoid(g, v)),
-    "exponential": lambda g, v: g.add("Exp", v),
-    "mish": lambda g, v: _times(g, v, g.add("Tanh", g.add("Softplus", v))),
-}
 
 Config = Mapping[str, Any]
 Weights = list[np.ndarray]
@@ -333,12 +277,16 @@ def _recurrent(kind: str) -> Callable[[Graph, Flow, Config, Weights], None]:
     return add
 
 
-def _run_over_time(
-    graph: Graph, flow: Flow, directions: list[recurrence.Direction], config: Config, merge: str | None = None
-) -> None:
+def _check_one_answer(config: Config) -> None:
     if config.get("return_state"):
         way_out = "export with states=True instead"
         raise checks.wrong(f"layer {config['name']}", "return_state=False", True, way_out)
+
+
+def _run_over_time(
+    graph: Graph, flow: Flow, directions: list[recurrence.Direction], config: Config, merge: str | None = None
+) -> None:
+    _check_one_answer(config)
     starts: list[str] = []
     states = "hc" if directions[0].kind == "LSTM" else "h"
     if flow.states and len(directions) == 1:
@@ -393,6 +341,13 @@ def _rnn(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
         left = left[count:]
 
 
+def _frames(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
+    _check_one_answer(config)
+    flow.value = frames.run(graph, flow.value, config, weights)
+    if not config.get("return_sequences", False):
+        flow.rank, flow.mask = 4, None
+
+
 _LAYERS: Mapping[str, Callable[[Graph, Flow, Config, Weights], None]] = {
     **dict.fromkeys(("Dropout", "SpatialDropout1D"), _same),
     "Dense": _dense,
@@ -424,4 +379,5 @@ _LAYERS: Mapping[str, Callable[[Graph, Flow, Config, Weights], None]] = {
     "SimpleRNN": _recurrent("SimpleRNN"),
     "Bidirectional": _bidirectional,
     "RNN": _rnn,
+    "ConvLSTM2D": _frames,
 }

@@ -1,17 +1,24 @@
-"""Knows how a plain job runs on cuDNN, through PyTorch: differentiable once, as torch.nn's layers are."""
+"""Knows how a plain job runs on cuDNN, through PyTorch: differentiable once, as torch.nn's layers are.
+
+`run` is PyTorch's own operator. It cannot be traced for training, as nobody says what its backward call
+gives; `forward` and `backward` are the two calls behind this library's operator, which can.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from longspan.cells import CELLS
 
+from .choice import constant
+from .driver import Found, Given, Maybe, Spec, apart, job_of
 from .job import Job, Result, Weights
 
 # cuDNN's numbers for its cells.
 MODES = {"rnn_relu": 0, "rnn": 1, "lstm": 2, "gru": 3}
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def refuses(job: Job) -> str | None:
@@ -33,11 +40,16 @@ def refuses(job: Job) -> str | None:
         return "cuDNN does not show its gates"
     if w.proj is not None and cell.name != "lstm":
         return "cuDNN projects the LSTM only"
-    if not torch.backends.cudnn.enabled or not torch.backends.cudnn.is_available():
+    if not _available():
         return "cuDNN is switched off or not in this build of PyTorch (torch.backends.cudnn)"
     if not (job.x.shape[0] and job.x.shape[1]):
         return "cuDNN takes no empty batch"
     return None
+
+
+@constant
+def _available() -> bool:
+    return torch.backends.cudnn.enabled and torch.backends.cudnn.is_available()
 
 
 def run(job: Job) -> Result:
@@ -62,3 +74,39 @@ def _row(w: Weights) -> list[Tensor]:
     if w.bx is not None or w.br is not None:
         biases = [w.x.new_zeros(w.x.shape[0]) if b is None else b for b in biases]
     return [t for t in (w.x, w.r, *biases, w.proj) if t is not None]
+
+
+# ---- behind the dispatcher, as register.Way has it ----
+
+
+def saved_size(spec: Spec, given: Given) -> int:
+    """Nothing is kept: how much it would be only cuDNN knows."""
+    return 0
+
+
+def forward(spec: Spec, given: Given, save: bool) -> Found:
+    """Run a call that is not refused."""
+    with torch.no_grad():
+        found = run(job_of(spec, given))
+    return Found(found.out, found.state, None, given.x.new_empty(0, dtype=torch.uint8) if save else None)
+
+
+def backward(
+    spec: Spec, given: Given, out: Tensor, saved: Tensor, dout: Maybe, dlast: Sequence[Maybe],
+    wanted: Sequence[bool], plans: None = None,
+) -> list[Maybe]:  # fmt: skip
+    """The gradients of Given.flat(), in its order; the forward pass is taken once more."""
+    flat: list[Maybe] = [
+        t.detach().requires_grad_() if w and t is not None else t
+        for w, t in zip(wanted, given.flat(), strict=True)
+    ]
+    places = [i for i, w in enumerate(wanted) if w and flat[i] is not None]
+    with torch.enable_grad():
+        found = run(job_of(spec, apart(spec, flat)))
+    pairs = [(o, g) for o, g in zip((found.out, *found.state), (dout, *dlast), strict=True) if g is not None]
+    leaves = [t for i in places if (t := flat[i]) is not None]
+    values = torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs])
+    grads: list[Maybe] = [None] * len(flat)
+    for i, value in zip(places, values, strict=True):
+        grads[i] = value.contiguous()
+    return grads

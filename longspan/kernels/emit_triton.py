@@ -272,7 +272,7 @@ class _Printer:
     def _places(self, whole: bool) -> list[str]:
         """Which rows and columns this program owns."""
         lines = [
-            f"d = tl.program_id({1 if whole else 2})",
+            f"d = tl.program_id({1 if whole else 2}).to(tl.int64)",  # and so is all that it multiplies
             "row = (tl.program_id(0) * BB + tl.arange(0, BB)[:, None]).to(tl.int64)",
             f"col = tl.program_id({2 if whole else 1}) * HP + tl.arange(0, HP)[None, :]",
             "rows = row < B",

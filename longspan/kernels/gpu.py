@@ -11,6 +11,7 @@ from .driver import Given, Spec
 from .emit_triton import Variant
 from .follow import transformed
 from .job import Job, Result, impossible
+from .launch import chip
 from .triton_source import interpreted, missing
 
 NAME = "gpu"
@@ -18,7 +19,7 @@ VARIANTS = ("cudnn", "triton")
 DTYPES = (torch.float32, torch.bfloat16)
 CAPABILITY = (8, 0)  # bfloat16 products begin here
 
-register.WAYS[NAME] = triton_driver
+register.WAYS |= {f"{NAME}:cudnn": cudnn, f"{NAME}:triton": triton_driver}
 
 
 def refuses(job: Job) -> str | None:
@@ -28,17 +29,25 @@ def refuses(job: Job) -> str | None:
 
 def run(job: Job) -> Result:
     """Run `job`; differentiable, on Triton twice too (the second time through the reference)."""
-    if _decided(job)[0].form == "cudnn":
-        return cudnn.run(job)
+    way = "cudnn" if _decided(job)[0].form == "cudnn" else "triton"
     zone = job.zone if job.zone and any(job.zone) else ()
     rates = tuple([-1.0 if z is None else z.rate for z in zone])
     masks = tuple([None if z is None else z.mask for z in zone])
     weights = tuple([row(w) for w in job.weights])
     given = Given(job.x, job.lengths, job.mask, job.reset, job.drop, job.state, masks, weights)
-    spec = Spec(job.cell, f"{NAME}:triton", rates, job.gates, True)
+    spec = Spec(job.cell, f"{NAME}:{way}", rates, job.gates, True)
     straight = not torch.compiler.is_compiling() and plain(given)
+    if straight and way == "cudnn":
+        return cudnn.run(job)
     out, last, gates = (register.straight if straight else register.dispatched)(spec, given)
     return Result(out, last, None if gates is None else named_gates(job.cell, out, gates, len(weights)))
+
+
+def keeps(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether calls in this dtype, smaller than float32, need not be widened: the kernels sum in float32."""
+    here = device.type == "cuda" if torch.version.cuda else _interpreting(device)
+    asked = (choice.forced() or NAME).partition(":")[0] == NAME
+    return dtype is torch.bfloat16 and here and asked and not transformed() and _no_triton(device) is None
 
 
 def detail(job: Job) -> str:
@@ -56,7 +65,7 @@ def _nowhere(job: Job) -> str | None:
     """Why the job's tensors or the call are nothing for a GPU."""
     x = job.x
     if x.device.type != "cuda":
-        if x.device.type == "cpu" and interpreted() and choice.variant(NAME) == "triton":
+        if _interpreting(x.device):
             return None
         none = "" if _there() else ", and no GPU is to be had (torch.cuda.is_available() is False)"
         return f"the tensors are on {x.device}, not on an NVIDIA GPU{none}"
@@ -67,6 +76,11 @@ def _nowhere(job: Job) -> str | None:
     return None
 
 
+def _interpreting(device: torch.device) -> bool:
+    """Whether Triton interprets its kernels on this device, and is asked to."""
+    return device.type == "cpu" and interpreted() and choice.variant(NAME) == "triton"
+
+
 @constant
 def _there() -> bool:
     return torch.cuda.is_available()
@@ -75,7 +89,7 @@ def _there() -> bool:
 def _decided(job: Job) -> tuple[route.Entry, str | None]:
     """The table's entry for a job, and why it cannot be followed."""
     wanted = choice.variant(NAME)
-    no_cudnn, no_triton = cudnn.refuses(job), _not_triton(job)
+    no_cudnn = cudnn.refuses(job)
     if job.x.device.type != "cuda":
         no_cudnn = no_cudnn or "cuDNN runs on GPUs only"
     plain = no_cudnn is None and wanted != "triton"
@@ -85,10 +99,10 @@ def _decided(job: Job) -> tuple[route.Entry, str | None]:
         norm_r=job.weights[0].norm_r is not None, norm_c=job.weights[0].norm_c is not None,
         proj=job.weights[0].proj is not None,
     )  # fmt: skip
-    entry = route.entry(job.cell, variant, H, job.state[0].shape[2], plain=plain)
+    entry = route.entry(job.cell, variant, H, job.state[0].shape[2], plain=plain, chip=chip(job.x.device))
     if entry.form == "cudnn":
         return entry, None
-    return entry, no_cudnn if wanted == "cudnn" else no_triton
+    return entry, no_cudnn if wanted == "cudnn" else _not_triton(job)
 
 
 def _not_triton(job: Job) -> str | None:
@@ -96,10 +110,15 @@ def _not_triton(job: Job) -> str | None:
     if x.dtype not in DTYPES:
         dtype = str(x.dtype).removeprefix("torch.")
         return f"its Triton kernels compute in float32 and bfloat16, not in {dtype}"
+    return _no_triton(x.device)
+
+
+def _no_triton(device: torch.device) -> str | None:
+    """Why no Triton kernel at all runs on a device."""
     if reason := missing():
         return reason
-    if x.device.type == "cuda" and (found := _capability(x.device)) < CAPABILITY:
-        return f"its Triton kernels want compute capability 8.0, and {x.device} has {found[0]}.{found[1]}"
+    if device.type == "cuda" and (found := _capability(device)) < CAPABILITY:
+        return f"its Triton kernels want compute capability 8.0, and {device} has {found[0]}.{found[1]}"
     return None
 
 

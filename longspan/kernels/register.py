@@ -36,12 +36,12 @@ class Way(Protocol):
     ) -> list[Maybe]: ...  # fmt: skip
 
 
-# The drivers by the backend that a spec's isa names ("gpu:triton"); an instruction set is a CPU's.
+# The drivers by a spec's isa, such as "gpu:triton"; an instruction set is a CPU's.
 WAYS: dict[str, Any] = {}
 
 
 def _way(spec: Spec) -> Any:
-    return WAYS.get(spec.isa.partition(":")[0], driver)
+    return WAYS.get(spec.isa, driver)
 
 
 def straight(spec: Spec, given: Given) -> Result:
@@ -147,12 +147,16 @@ _GIVEN = (
     "Tensor[] state, Tensor?[] zone, Tensor?[] weights"
 )
 _LIBRARY = torch.library.Library("longspan", "DEF")
+# On a GPU a call may capture a graph of its own and keep its memory, which a graph around it must not own.
+_TAGS = [tag for name, tag in vars(torch.Tag).items() if name == "cudagraph_unsafe"]  # from PyTorch 2.8 on
 # out, the final states, and gates where wanted; the second also what the third needs.
-_LIBRARY.define(f"recur({_SAID}, {_GIVEN}) -> Tensor[]")
-_LIBRARY.define(f"recur_saving({_SAID}, {_GIVEN}) -> Tensor[]")
+_LIBRARY.define(f"recur({_SAID}, {_GIVEN}) -> Tensor[]", tags=_TAGS)
+_LIBRARY.define(f"recur_saving({_SAID}, {_GIVEN}) -> Tensor[]", tags=_TAGS)
 # The wanted gradients, where there is a tensor, in the order of Given.flat().
 _LIBRARY.define(
-    f"recur_backward({_SAID}, {_GIVEN}, Tensor out, Tensor saved, Tensor?[] grads, bool[] wanted) -> Tensor[]"
+    f"recur_backward({_SAID}, {_GIVEN}, Tensor out, Tensor saved, Tensor?[] grads, bool[] wanted) "
+    "-> Tensor[]",
+    tags=_TAGS,
 )
 
 

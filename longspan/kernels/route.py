@@ -2,8 +2,9 @@
 
 None of its entries has been timed yet. Each names what it is derived from instead, and `longspan.explain`
 says so: cuDNN takes plain cells because its kernels are made for each GPU and size; what keeps R on chip is
-bounded by what a program of an H100 or H200 holds (see launch.py), of which the step's own tiles need a part.
-`python -m benchmarks.cells --device cuda` prints the figures that should replace this.
+bounded by what a program of an H100 or H200 holds (see launch.py), of which the step's own tiles need a part,
+and on smaller GPUs by what theirs hold. `python -m benchmarks.cells --device cuda` prints the figures that
+should replace this.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from longspan.cells import Cell
 
 from .choice import constant
 from .emit_triton import Variant
-from .launch import padded
+from .launch import CHIP, TILE, padded
 from .program import program
 
 KB = 1024
@@ -38,41 +39,16 @@ class Entry(NamedTuple):
     basis: str
 
 
-UNMEASURED = "not measured"
+MADE = "not measured: cuDNN's kernels are made for these cells"
+ALONE = "not measured: without R h there is no product to take"
+FITS = "not measured: R stays on chip beside its tiles"
+LARGE = "not measured: R does not fit on chip, cuBLAS multiplies it"
 TABLE = (
-    Entry(
-        "plain", "cudnn", "plain", None, None, None, f"{UNMEASURED}: cuDNN's kernels are made for these cells"
-    ),
-    Entry(
-        "alone", "whole", "alone", None, None, None, f"{UNMEASURED}: without R h there is no product to take"
-    ),
-    Entry(
-        "small, float32",
-        "whole",
-        "any",
-        False,
-        64,
-        80 * KB,
-        f"{UNMEASURED}: R stays on chip beside its tiles",
-    ),
-    Entry(
-        "small, bfloat16",
-        "whole",
-        "any",
-        True,
-        128,
-        160 * KB,
-        f"{UNMEASURED}: R stays on chip beside its tiles",
-    ),
-    Entry(
-        "large",
-        "steps",
-        "any",
-        None,
-        None,
-        None,
-        f"{UNMEASURED}: R does not fit on chip, cuBLAS multiplies it",
-    ),
+    Entry("plain", "cudnn", "plain", None, None, None, MADE),
+    Entry("alone", "whole", "alone", None, None, None, ALONE),
+    Entry("small, float32", "whole", "any", False, 64, 80 * KB, FITS),
+    Entry("small, bfloat16", "whole", "any", True, 128, 160 * KB, FITS),
+    Entry("large", "steps", "any", None, None, None, LARGE),
 )
 
 
@@ -93,9 +69,10 @@ def room(cell: Cell, variant: Variant, H: int, R: int) -> int:
     return matrices * padded(H) * padded(R) * (2 if variant.half else 4)
 
 
-def entry(cell: Cell, variant: Variant, H: int, R: int, *, plain: bool) -> Entry:
-    """The first entry that fits; plain: whether cuDNN may run the job."""
+def entry(cell: Cell, variant: Variant, H: int, R: int, *, plain: bool, chip: int = CHIP) -> Entry:
+    """The first entry that fits; plain: whether cuDNN may run the job; chip: the bytes a program may hold."""
     columns, needed = max(padded(H), padded(R)), room(cell, variant, H, R)
+    beside = TILE * columns * 4  # the tile of h that is multiplied
     kinds = {"any"} | ({"plain"} if plain else set()) | ({"alone"} if columns_alone(cell, variant) else set())
     return next(
         e
@@ -103,10 +80,10 @@ def entry(cell: Cell, variant: Variant, H: int, R: int, *, plain: bool) -> Entry
         if e.kind in kinds
         and e.half in (None, variant.half)
         and (e.columns is None or columns <= e.columns)
-        and (e.room is None or needed <= e.room)
+        and (e.room is None or (needed <= e.room and needed + beside <= chip))
     )
 
 
-def form(cell: Cell, variant: Variant, H: int, R: int) -> str:
+def form(cell: Cell, variant: Variant, H: int, R: int, chip: int) -> str:
     """Which Triton kernels run: "whole" or "steps"."""
-    return entry(cell, variant, H, R, plain=False).form
+    return entry(cell, variant, H, R, plain=False, chip=chip).form

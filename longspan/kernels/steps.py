@@ -21,7 +21,7 @@ from torch import Tensor
 from longspan.cells import Cell
 
 from .emit_triton import Variant, tables
-from .launch import POINT, Launch, cdiv, padded
+from .launch import POINT, Launch, cdiv, loose, padded
 
 CHUNK = 16  # steps a graph: few wasted behind the last, and replays that the GPU does not wait for
 KEPT = 16  # graphs, each with memory for R and a few (B, H)
@@ -188,8 +188,7 @@ def _static(
 
     if (stream := _stream(like)) is None or sizes.T < CHUNK // 2:
         return fresh(graph=False)
-    loose = torch.get_float32_matmul_precision()
-    key = (verb, module, sizes[1:], like.dtype, stream, tuple(rates.items()), loose)
+    key = (verb, module, sizes[1:], like.dtype, stream, tuple(rates.items()), loose())
     if key not in _graphs:
         _graphs[key] = fresh(graph=True)
         while len(_graphs) > KEPT:

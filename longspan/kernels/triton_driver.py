@@ -17,7 +17,7 @@ from torch import Tensor
 from . import route, steps
 from .driver import WEIGHTS, Found, Given, Maybe, Spec, first_weight, shown
 from .emit_triton import Kept, Variant, kept
-from .launch import TILE, Launch, cdiv, padded, precision, warps
+from .launch import TILE, Launch, cdiv, chip, padded, precision, warps
 from .reference import EPS
 from .triton_source import kernels
 
@@ -181,14 +181,23 @@ def _forward(c: _Call, save: bool) -> Found:
 def _mark(c: _Call, have: Tensors) -> None:
     """marks: bit 0 the step is the row's, 1 it changes the state, 2 it begins afresh, 3 it is the last."""
     g, (T, B) = c.given, c.sizes[:2]
-    lengths = torch.full((B,), T) if g.lengths is None else g.lengths
-    lengths = _kept(have, "lengths", lengths.to(g.x.device, non_blocking=True))
+    lengths = _kept(have, "lengths", _lengths(g.lengths, T, B, g.x.device))
     step = torch.arange(T, device=g.x.device)[:, None]
     live = step < lengths
     active = live if g.mask is None else live & g.mask
     fresh = torch.zeros_like(live) if g.reset is None else live & g.reset
     code = live.to(torch.uint8) + active * 2 + fresh * 4 + (step == lengths - 1) * 8
-    _kept(have, "marks", code)
+    _kept(have, "marks", code.to(torch.uint8))
+
+
+def _lengths(lengths: Maybe, T: int, B: int, device: torch.device) -> Tensor:
+    """On the device; a graph that the caller captures keeps them as they are now."""
+    if lengths is None:
+        return torch.full((B,), T, device=device)
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        # copies from the host cannot be captured, numbers of kernels can
+        return torch.stack([torch.full((), n, device=device) for n in lengths.tolist()])
+    return lengths.to(device, non_blocking=True)
 
 
 def _kept(have: Tensors, name: str, value: Tensor) -> Tensor:
@@ -227,7 +236,7 @@ def _joined(found: Sequence[Maybe]) -> Maybe:
 
 
 def _whole(c: _Call) -> bool:
-    return route.form(c.spec.cell, c.variant, c.sizes.H, c.sizes.R) == "whole"
+    return route.form(c.spec.cell, c.variant, c.sizes.H, c.sizes.R, chip(c.given.x.device)) == "whole"
 
 
 def _inputs(c: _Call) -> dict[str, Any]:

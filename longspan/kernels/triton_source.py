@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import sys
 import tempfile
 from functools import lru_cache
 from importlib.machinery import ModuleSpec
@@ -22,7 +23,7 @@ INSTALL = "pip install 'longspan[gpu]'"
 @constant
 def missing() -> str | None:
     """Why there is no Triton, as a clause that names the command; None when there is."""
-    if importlib.util.find_spec("triton") is None:
+    if "triton" not in sys.modules and importlib.util.find_spec("triton") is None:
         return f"Triton is not installed ({INSTALL} installs it)"
     return None
 

@@ -34,7 +34,15 @@ from .core import (
 from .frames import ConvLSTM2D
 from .normalization import BatchNormalization, LayerNormalization
 from .recurrent import GRU, LSTM, SimpleRNN
-from .wrappers import RNN, Bidirectional, GRUCell, LSTMCell, SimpleRNNCell, TimeDistributed
+from .wrappers import (
+    RNN,
+    Bidirectional,
+    GRUCell,
+    LSTMCell,
+    SimpleRNNCell,
+    StackedRNNCells,
+    TimeDistributed,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -82,6 +90,7 @@ __all__ = [
     "SimpleRNN",
     "SimpleRNNCell",
     "SpatialDropout1D",
+    "StackedRNNCells",
     "TimeDistributed",
 ]
 

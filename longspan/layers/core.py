@@ -32,7 +32,9 @@ class InputLayer(Layer):
         dtype: str | None = None,
         name: str | None = None,
         batch_shape: Sequence[int | None] | None = None,
+        input_shape: Sequence[int | None] | None = None,
     ) -> None:
+        shape = input_shape if shape is None else shape
         if (shape is None) == (batch_shape is None):
             expected = "one of shape and batch_shape"
             raise checks.wrong(

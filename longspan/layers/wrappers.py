@@ -417,6 +417,15 @@ class RNN(Layer):
         return "\n".join(lines)
 
 
+def StackedRNNCells(cells: Sequence[Recipe]) -> list[Recipe]:
+    """Cells on top of each other, for `RNN`, which takes a list of them just as well.
+
+    >>> RNN(StackedRNNCells([LSTMCell(4), GRUCell(6)]))(torch.zeros(2, 5, 3)).shape
+    torch.Size([2, 6])
+    """
+    return list(cells)
+
+
 def _recipe(cell: object, units: int | None) -> Recipe:
     if isinstance(cell, Recipe):
         return cell

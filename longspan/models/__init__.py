@@ -2,7 +2,7 @@
 
 from longspan.layers import Input
 
-from .loading import load_model
+from .loading import clone_model, load_model, model_from_json
 from .sequential import Sequential
 
-__all__ = ["Input", "Sequential", "load_model"]
+__all__ = ["Input", "Sequential", "clone_model", "load_model", "model_from_json"]

@@ -20,6 +20,7 @@ class Model(Protocol):
 
     name: str
     built: bool
+    training: bool
     loss: Loss | None
     recipe: Recipe | None
     watched: list[tuple[Metric, bool]]

@@ -39,6 +39,7 @@ class Learner(nn.Module):
     def __init__(self, model: Model, *, carries: bool = False) -> None:
         super().__init__()
         self.model, self.carries, self.seen = model, carries, _Seen()
+        self.training = model.training
         self._wanted = torch.int64 if model.reads_codes() else model.dtype
         self._recurrent = [
             part

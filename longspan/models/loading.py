@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from longspan import artifact, checks, export
 
 from . import saving
+from .keras_compile import compile_as_keras
 from .sequential import Sequential
 
 
@@ -20,7 +22,8 @@ def load_model(
         path: the file.
         custom_objects: name -> the cell, layer or function that the file means by it.
         compile: also take what `compile` said and the optimizer's state; of a Keras file the loss, the
-            optimizer and the metrics by name where this library has them.
+            optimizer and the metrics where this library has them, without the optimizer's state; a note
+            says what it lacks.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -34,6 +37,8 @@ def load_model(
         model = Sequential.from_config(read.config, custom_objects)
         model.build(read.shape)
         model.set_weights(read.ordered(export.described_layers(model)))
+        if compile and read.compiled is not None:
+            compile_as_keras(model, read.compiled)
         return model
     kept = artifact.load(path)
     if kept.config.get("kind") != "Sequential":
@@ -47,3 +52,29 @@ def load_model(
     if compile and "compiled" in kept.config:
         saving.compile_as(model, kept)
     return model
+
+
+def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Sequential:
+    """The model, its weights drawn afresh, that `to_json`, here or in Keras, described.
+
+    >>> from longspan.layers import LSTM
+    >>> model_from_json(Sequential([LSTM(4, input_shape=(5, 3))]).to_json()).output_shape
+    (None, 4)
+
+    Raises:
+        ValueError: it is no JSON of a Sequential.
+    """
+    try:
+        said = json.loads(json_string)
+        kind, config = said["class_name"], said["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        way_out = "pass what to_json() gives"
+        raise checks.wrong("json_string", "JSON of a Sequential", str(error), way_out) from error
+    if kind != "Sequential":
+        raise checks.wrong("json_string", "a Sequential", f"a {kind} model", "build it as a Sequential")
+    return Sequential.from_config(config, custom_objects)
+
+
+def clone_model(model: Sequential) -> Sequential:
+    """A model of the same layers with weights drawn afresh, built where `model` is told its sizes."""
+    return Sequential.from_config(model.get_config())

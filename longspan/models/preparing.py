@@ -158,6 +158,10 @@ def batches_of(
         if y is not None:
             way_out = "let it give (x, y)"
             raise checks.wrong("y", "None beside an x that deals out batches", "a value", way_out)
+        for name, given in (("sample_weight", sample_weight), ("class_weight", class_weight)):
+            if given is not None:
+                way_out = "let it give (x, y, weight)"
+                raise checks.wrong(name, "None beside an x that deals out batches", "a value", way_out)
         return _stream(model, x, steps)
     inputs = inputs_of(model, x)
     answers = None if y is None else answers_of(model, y, inputs.values.shape[0])

@@ -60,14 +60,18 @@ def _weights(model: Model) -> dict[str, Tensor]:
 
 
 def _compiled(model: Model) -> dict[str, Any] | None:
-    """What `compile` said; None where it was not called or with what a file cannot hold."""
+    """What `compile` said; None where it was not called, or, with a note, where a file cannot hold it."""
     if model.loss is None or model.recipe is None:
         return None
-    return {
-        "optimizer": optimizers.serialize(model.recipe),
-        "loss": losses.serialize(model.loss),
-        "metrics": [[metrics.serialize(one), one.name, weighted] for one, weighted in model.watched],
-    }
+    try:
+        return {
+            "optimizer": optimizers.serialize(model.recipe),
+            "loss": losses.serialize(model.loss),
+            "metrics": [[metrics.serialize(one), one.name, weighted] for one, weighted in model.watched],
+        }
+    except ValueError as error:
+        checks.note(f"the model is saved without what compile said: {str(error).rstrip('.')}")
+        return None
 
 
 def _running(model: Model) -> Any:

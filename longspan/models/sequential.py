@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -438,11 +439,15 @@ class Sequential(nn.Module):
         if not self._row:
             raise checks.wrong(self.name, "a model with layers", "an empty one", "add layers first")
         batches = self._batches(x, None, batch_size, False, None, None, steps)
-        learner, state, found = Learner(self), None, []
-        with torch.no_grad():
-            for batch in batches:
-                answer, state = learner(batch, state)
-                found.append(answer if isinstance(answer, tuple) else (answer,))
+        learner, state, found, was_training = Learner(self), None, [], self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                for batch in batches:
+                    answer, state = learner(batch, state)
+                    found.append(answer if isinstance(answer, tuple) else (answer,))
+        finally:
+            self.train(was_training)
         joined = [torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True)]
         return joined if len(joined) > 1 else joined[0]
 
@@ -561,6 +566,10 @@ class Sequential(nn.Module):
         first = [] if self.input_layer is None else [self.input_layer]
         return {"name": self.name, "layers": [to_config(layer) for layer in [*first, *self._row]]}
 
+    def to_json(self) -> str:
+        """`get_config` as text, for longspan.models.model_from_json."""
+        return json.dumps({"class_name": "Sequential", "config": self.get_config()})
+
     @classmethod
     def from_config(
         cls, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
@@ -571,7 +580,8 @@ class Sequential(nn.Module):
     def save(self, path: str | os.PathLike[str], overwrite: bool = True) -> None:
         """Write layers, weights, what `compile` said and the optimizer's state to one file.
 
-        The file is longspan's own whatever its suffix; longspan.export.to_keras writes Keras'.
+        With a loss, metric or schedule of your own the last two are left out, which a note says. The file is
+        longspan's own whatever its suffix; longspan.export.to_keras writes Keras'.
         """
         saving.save(self, path, overwrite=overwrite)
 

@@ -102,12 +102,12 @@ class _OneStep(Module):
     def _run_widened(
         self, x: Tensor, states: tuple[Tensor, ...], weights: precision.Layers, half: torch.dtype | None
     ) -> Sequence[Tensor]:
-        """Compute in float32 without autocast; give back the dtype that torch.nn would."""
+        """Compute without autocast (see precision.computed); give back the dtype that torch.nn would."""
         dtype = (
             x.dtype if half is None else self._autocast_dtype(half, precision.promoted(half, [x, *states]))
         )
         with torch.autocast(x.device.type, enabled=False):
-            x, (states,), (wide,) = precision.widened(x, [states], weights)
+            x, (states,), (wide,) = precision.widened(x, [states], weights, half)
             new = kernels.run(Job(self.cell, x, states, wide)).state
         return [tensor.to(dtype) for tensor in new]
 

@@ -9,6 +9,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from longspan.kernels import gpu
 from longspan.kernels.job import Weights
 
 HALVES = frozenset((torch.float16, torch.bfloat16))
@@ -30,12 +31,23 @@ def promoted(half: torch.dtype, tensors: Iterable[Tensor]) -> torch.dtype:
     return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), half)
 
 
-def widened(x: Tensor, states: States, weights: Layers) -> tuple[Tensor, States, Layers]:
-    """All of a call in the dtype it is computed in: float64 stays, everything smaller becomes float32.
+def computed(x: Tensor, half: torch.dtype | None) -> torch.dtype:
+    """The dtype a call on `x` is computed in; `half` is autocast's where it is on.
 
-    Sums over hundreds of steps need float32; gradients flow back to the originals.
+    Sums over hundreds of steps need float32: float64 stays, everything smaller becomes float32, but for
+    bfloat16 on a GPU, whose kernels read and write it and sum in float32 themselves.
     """
-    dtype = x.dtype if x.dtype is torch.float64 else torch.float32
+    if x.dtype is torch.float64:
+        return x.dtype
+    narrow = half or x.dtype
+    return narrow if gpu.keeps(narrow, x.device) else torch.float32
+
+
+def widened(
+    x: Tensor, states: States, weights: Layers, half: torch.dtype | None
+) -> tuple[Tensor, States, Layers]:
+    """All of a call in the dtype it is computed in; gradients flow back to the originals."""
+    dtype = computed(x, half)
     wide_states = [tuple(tensor.to(dtype) for tensor in layer) for layer in states]
     wide_weights = [tuple(_in(one, dtype) for one in layer) for layer in weights]
     return x.to(dtype), wide_states, wide_weights

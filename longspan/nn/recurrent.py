@@ -316,7 +316,7 @@ class _Stack(Module):
         return (out, state, values) if gates else (out, state)
 
     def _run_widened(self, call: _Call, gates: bool) -> _Found:
-        """Compute in float32 without autocast; give back the dtypes that torch.nn would."""
+        """Compute without autocast (see precision.computed); give back the dtypes that torch.nn would."""
         first, rest = self._dtypes(call)
         with torch.autocast(call.x.device.type, enabled=False):
             out, states, values = self._run(_widened(call), gates)
@@ -367,7 +367,7 @@ def _dropped(weights: Weights, rate: float) -> Weights:
 
 
 def _widened(call: _Call) -> _Call:
-    x, states, weights = precision.widened(call.x, call.states, call.weights)
+    x, states, weights = precision.widened(call.x, call.states, call.weights, call.half)
     return call._replace(x=x, states=states, weights=weights)
 
 

@@ -15,10 +15,12 @@ from longspan import checks
 from longspan.data.batches import Batches
 from longspan.data.events import Series
 from longspan.data.peaks import Watch
+from longspan.data.threshold import GLIMPSE, Dynamic, smoothed
 
 from .estimator import Codec
 
 SKIPPED = 5  # steps at a window's beginning that are not learnt from, for lack of a past
+AFTER = 30  # readings after a known anomaly that still feel it
 MOST_WINDOWS = 4096  # an epoch
 MOST = 50  # categories of a column that are told apart; the rarer ones are one
 
@@ -30,14 +32,18 @@ class Detection(Codec):
         target: the columns that are watched, () for all.
         window: readings that count as the recent past.
         context: readings of a window that is trained on, None for a third of the longest series, 100 at most.
+        dynamic: whether alarms come from thresholds that find themselves (`longspan.data.threshold`).
 
-    Inputs of a reading (I): for every number its scaled value, the change since the reading before and
-    whether it is missing; for every category one of its values. Targets (W): the scaled numbers, then the
-    places of the categories, of the watched columns; NaN where missing.
+    Inputs of a reading (I): for every number its scaled value, the change since the reading before where it
+    is watched, and whether it is missing; for every category one of its values. Targets (W): the scaled
+    numbers, then the places of the categories, of the watched columns; NaN where missing.
     """
 
-    def __init__(self, target: Sequence[str], window: int, context: int | None) -> None:
+    def __init__(
+        self, target: Sequence[str], window: int, context: int | None, dynamic: bool = False
+    ) -> None:
         self.target, self.window, self.context = tuple(target), window, context or 0
+        self.dynamic = dynamic
         self.names: tuple[str, ...] = ()
         self.categories: tuple[str, ...] = ()
         self.center: list[float] = []
@@ -45,6 +51,7 @@ class Detection(Codec):
         self.values: list[list[str]] = []  # of each category, place 0 stands for all others
         self.watches: list[Watch] = []
         self.threshold = 1.0
+        self.least: list[float] = []  # of every watched column, an error at most that high is usual
 
     def fit(self, records: Sequence[Series]) -> Self:
         self.names, self.categories = records[0].names, records[0].categories
@@ -73,6 +80,7 @@ class Detection(Codec):
         watched = self.target or (*self.names, *self.categories)
         self.numeric = [place for place, name in enumerate(self.names) if name in watched]
         self.textual = [place for place, name in enumerate(self.categories) if name in watched]
+        self.watched = frozenset(self.numeric)
         self.places = [{value: at + 1 for at, value in enumerate(values)} for values in self.values]
         self.causes = [self.names[at] for at in self.numeric] + [self.categories[at] for at in self.textual]
 
@@ -91,7 +99,7 @@ class Detection(Codec):
         many = [len(values) + 1 for values in self.values]
         watched = [many[place] for place in self.textual]
         return {
-            "inputs": 3 * len(self.names) + sum(many),
+            "inputs": 2 * len(self.names) + len(self.numeric) + sum(many),
             "numbers": len(self.numeric),
             "categories": watched,
             "context": self.context,
@@ -102,11 +110,31 @@ class Detection(Codec):
         spreads = [*(self.scale[place] for place in self.numeric), *(None for _ in self.textual)]
         return [Watch(self.window, spread) for spread in spreads]
 
+    def allow(
+        self, records: Sequence[Series], errors: Sequence[np.ndarray], share: float, budget: float
+    ) -> None:
+        """Learn how high the running mean of errors may be: what the budget says of held-out readings.
+
+        Args:
+            errors: of every series (T, W), NaN for none.
+            share: of the last readings, held out; budget: of these, how many may be above.
+        """
+        seen = np.concatenate([self.encode(one)[1] for one in records])
+        self.least = []
+        for place in range(seen.shape[1]):
+            levels = [smoothed(one[:, place])[len(one) - round(len(one) * share) :] for one in errors]
+            usual = float(np.quantile(np.concatenate(levels), 1.0 - budget))
+            span = np.nanmax(seen[:, place]) - np.nanmin(seen[:, place]) if place < len(self.numeric) else 0.0
+            self.least.append(max(usual, GLIMPSE * float(span or 2.0)))
+
+    def limits(self) -> list[Dynamic]:
+        """The dynamic threshold of every watched column, at the beginning of a series."""
+        return [Dynamic(least) for least in self.least]
+
     def learnt(self) -> list[Watch]:
         """Watches that know what was usual in training, at the beginning of another series."""
         copies = [Watch.from_state(one.state()) for one in self.watches]
-        for one in copies:
-            one.restart()
+        _restart(copies)
         return copies
 
     def row(
@@ -118,15 +146,19 @@ class Detection(Codec):
         for place, value in enumerate(numbers):
             last = before[place]
             missing = value != value
-            now = (
-                (0.0 if last != last else last)
-                if missing
-                else math.asinh((value - self.center[place]) / self.scale[place])
-            )
-            row += (now, 0.0 if last != last else now - last, 1.0 if missing else 0.0)
+            if not missing:
+                now = math.asinh((value - self.center[place]) / self.scale[place])
+            else:
+                now = last if last == last else 0.0
             seen.append(math.nan if missing else now)
+            if place in self.watched:
+                row += (now, now - last if last == last else 0.0, 1.0 if missing else 0.0)
+            else:
+                row += (now, 1.0 if missing else 0.0)
             before[place] = now
         targets = [seen[place] for place in self.numeric]
+        if not self.places:
+            return row, targets
         found = [places.get(word, 0) for places, word in zip(self.places, words, strict=True)]
         for places, at in zip(self.places, found, strict=True):
             row += [1.0 if at == other else 0.0 for other in range(len(places) + 1)]
@@ -147,30 +179,44 @@ class Detection(Codec):
             self.row(numbers, words, before)
         return before
 
+    def errors(self, targets: Sequence[float], expected: Sequence[float] | None) -> list[float | None]:
+        """How far each watched column was from what the network gave, None where either is missing.
+
+        Args:
+            targets: (W,) as `row` gave them.
+            expected: (O,) what the network gave for them, None where it gave nothing yet.
+        """
+        if expected is None:
+            return [None] * len(targets)
+        at = len(self.numeric)
+        found: list[float | None] = [
+            truth - other if truth == truth else None
+            for truth, other in zip(targets[:at], expected, strict=False)
+        ]
+        for place, truth in zip(self.textual, targets[at:], strict=True):
+            many = len(self.values[place]) + 1
+            found.append(_surprise(expected[at : at + many], int(truth)))
+            at += many
+        return found
+
     def score(
-        self, watches: list[Watch], numbers: Sequence[float], targets: Sequence[float], expected: Any
+        self,
+        watches: list[Watch],
+        numbers: Sequence[float],
+        errors: Sequence[float | None],
+        learn: bool = True,
     ) -> tuple[float, int]:
         """The score of one reading and the place of the column that causes it.
 
         Args:
             watches: of the series, kept up.
-            numbers: (N,) as read; targets: (W,) as `row` gave them.
-            expected: what the network gave for them as a list, None where it gave nothing yet.
+            numbers: (N,) as read; errors: (W,) as `errors` gave them.
+            learn: False for a known anomaly, which is no part of what is usual.
         """
-        best, cause, count, at = -1.0, 0, len(self.numeric), 0
+        best, cause, count = -1.0, 0, len(self.numeric)
         for place, watch in enumerate(watches):
-            truth, value, error = targets[place], None, None
-            if place < count:
-                if truth == truth:
-                    value = numbers[self.numeric[place]]
-                    error = None if expected is None else truth - expected[place]
-            else:
-                many = len(self.values[self.textual[place - count]]) + 1
-                start = count + at
-                at += many
-                if expected is not None:
-                    error = _surprise(expected[start : start + many], int(truth))
-            score = watch.add(value, error)
+            value = numbers[self.numeric[place]] if place < count else None
+            score = watch.add(value if value == value else None, errors[place], learn)
             if score > best:
                 best, cause = score, place
         return best, cause
@@ -179,25 +225,50 @@ class Detection(Codec):
         frames = [self._frame(found, one) for found, one in zip(coded, records, strict=True)]
         return pl.concat(frames, how="vertical_relaxed")
 
-    def _frame(self, found: Any, one: Series) -> pl.DataFrame:
-        scores, causes = self.run(self.learnt(), one, found)
-        return self.frame(one, scores, causes)
+    def _frame(self, found: np.ndarray, one: Series) -> pl.DataFrame:
+        limits = self.limits() if self.dynamic else []
+        scores, causes, _, excess = self.run(self.learnt(), limits, one, found)
+        if not self.dynamic:
+            return self.frame(one, scores, scores >= self.threshold, causes)
+        return self.frame(one, scores, np.any(excess > 0.0, axis=1), excess.argmax(1))
 
-    def run(self, watches: list[Watch], one: Series, expected: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (T,) and causes (T,) of a series, one by one; expected (T, O), NaN where nothing was."""
-        rows = expected.tolist()
+    def run(
+        self,
+        watches: list[Watch],
+        limits: list[Dynamic],
+        one: Series,
+        expected: np.ndarray,
+        *,
+        training: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Score a series one by one; watches and limits are kept up.
+
+        Args:
+            expected: (T, O), NaN where nothing was.
+            training: whether flagged readings are kept out of what is usual.
+
+        Returns:
+            Scores (T,), causes (T,), errors (T, W) with NaN for none, and how far they lie above `limits`
+            (T, W), of which there may be none.
+        """
+        scores, causes, errors = np.empty(len(one)), np.empty(len(one), dtype=np.int64), []
+        known = _disturbed(self.truth([one])[0] & training).tolist()
         targets = self.encode(one)[1].tolist()
-        found = [
-            self.score(watches, numbers, target, None if row[0] != row[0] else row)
-            for numbers, target, row in zip(one.numbers.tolist(), targets, rows, strict=True)
-        ]
-        return np.array([score for score, _ in found]), np.array(
-            [cause for _, cause in found], dtype=np.int64
-        )
+        for at, (numbers, target, row) in enumerate(
+            zip(one.numbers.tolist(), targets, expected.tolist(), strict=True)
+        ):
+            error = self.errors(target, None if row[0] != row[0] else row)
+            if at and known[at - 1] and not known[at]:
+                _restart(watches)
+            scores[at], causes[at] = self.score(watches, numbers, error, not known[at])
+            errors.append(error)
+        columns = zip(limits, zip(*targets, strict=True), zip(*errors, strict=True), strict=False)
+        excess = [_decided(*column) for column in columns]
+        plain = np.array(errors, dtype=np.float64)
+        return scores, causes, plain, np.stack(excess, 1) if excess else np.empty((len(one), 0))
 
-    def frame(self, one: Series, scores: np.ndarray, causes: np.ndarray) -> pl.DataFrame:
+    def frame(self, one: Series, scores: np.ndarray, over: np.ndarray, causes: np.ndarray) -> pl.DataFrame:
         """Time, score, alarm, cause, and the entity's name first where there is one."""
-        over = scores >= self.threshold
         columns: dict[str, Any] = {} if one.name is None else {"id": [one.name] * len(one)}
         columns["time"] = list(range(len(one))) if one.times is None else list(one.times)
         columns["score"], columns["alarm"] = scores, over
@@ -215,6 +286,8 @@ class Detection(Codec):
             "scale": self.scale,
             "values": self.values,
             "threshold": self.threshold,
+            "dynamic": self.dynamic,
+            "least": self.least,
             "context": self.context,
             "watches": [one.state() for one in self.watches],
         }
@@ -223,18 +296,41 @@ class Detection(Codec):
         self.names, self.categories = tuple(state["names"]), tuple(state["categories"])
         self.center, self.scale, self.values = state["center"], state["scale"], state["values"]
         self.threshold, self.context = state["threshold"], state["context"]
+        self.dynamic, self.least = state["dynamic"], state["least"]
         self.watches = [Watch.from_state(one) for one in state["watches"]]
         self._prepare()
         return self
 
 
 def _spread(values: np.ndarray, name: str) -> tuple[float, float]:
-    """The middle of a column and half of what most of its values span."""
+    """The middle of a column and half of what most of its values span, or all where most are equal."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
         raise checks.wrong(f"column {name}", "at least one number", "NaN only", "leave the column out")
     low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
-    return float(middle), float((high - low) / 2 or known.std() or abs(middle) or 1.0)
+    spread = (high - low) / 2 or (known.max() - known.min()) / 2
+    return float(middle), float(spread or abs(middle) or 1.0)
+
+
+def _disturbed(flags: np.ndarray) -> np.ndarray:
+    """Flagged readings (T,) and those after them in which they are still felt."""
+    after = np.cumsum(np.concatenate([np.zeros(AFTER + 1, dtype=np.int64), flags]))
+    return after[AFTER + 1 :] > after[: len(flags)]
+
+
+def _restart(watches: Sequence[Watch]) -> None:
+    """What comes is no longer the course of errors that was."""
+    for one in watches:
+        one.restart()
+
+
+def _decided(limit: Dynamic, values: Sequence[float], errors: Sequence[float | None]) -> np.ndarray:
+    """How far above a limit each of a column's readings (T,) lies, 0 where it is usual."""
+    found = [
+        limit.add(value if value == value else None, error)
+        for value, error in zip(values, errors, strict=True)
+    ]
+    return np.concatenate([*(one for one in found if one is not None), limit.finish()])
 
 
 def _surprise(logits: Sequence[float], place: int) -> float:

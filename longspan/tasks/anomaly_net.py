@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,9 @@ def apart(out: Tensor, parts: Sequence[int]) -> Apart:
 class Foreteller(nn.Module):
     """Foretells every next reading from all before it: outputs (B, T, O) of the reading after each.
 
+    A `Forecaster`'s network reads a window anew for every forecast; this one's state goes on from reading to
+    reading, so that a stream costs one step each.
+
     Args:
         sizes: "inputs" I, "numbers" watched and "categories", the number of values of each watched one.
         options: of `longspan.nets.Encoder`.
@@ -35,6 +39,7 @@ class Foreteller(nn.Module):
         self.encoder = Encoder(sizes["inputs"], hidden_size, pool="steps", forget_bias=1.0, **options)
         self.parts = [sizes["numbers"], *sizes["categories"]]
         self.head = nn.Linear(self.encoder.output_size, sum(self.parts))
+        self._held: Any = None  # what every step needs, looked up once
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Apart, Any]:
         out, state = self.encoder(batch.x, state)
@@ -49,9 +54,14 @@ class Foreteller(nn.Module):
 
     def step(self, row: Sequence[float], state: Any) -> tuple[Any, Any]:
         """Take a reading (I,): what had been expected of it, and the state to go on from."""
+        if self._held is None:
+            numbers = np.empty((1, len(row)), dtype=np.float32)
+            self._held = (numbers, torch.from_numpy(numbers), self.encoder.core, *self.head.parameters())
+        numbers, x, core, weight, bias = self._held
+        numbers[0] = row
         expected, inner = (None, None) if state is None else state
-        out, inner = self.encoder.core.step(torch.tensor([row], device=self.head.weight.device), inner)
-        return expected, (nn.functional.linear(out, self.head.weight, self.head.bias)[0].tolist(), inner)
+        out, inner = core.step(x if weight.is_cpu else x.to(weight.device), inner)
+        return expected, (nn.functional.linear(out, weight, bias)[0].tolist(), inner)
 
 
 class Mirror(nn.Module):

@@ -26,6 +26,7 @@ from .options import option
 
 _SHOWN = 8  # records of which a report tells what mattered
 _SPARE = 500  # records from which on some are held out
+_TEXT_RATE, _SERIES_RATE = 5e-3, 2e-3  # learning rates
 _WARM = 0.1  # share of the steps in which the learning rate rises
 
 
@@ -36,13 +37,15 @@ class Classifier(Estimator):
     Texts: words, byte pairs or characters (see `units`) as vectors trained here, or read from a file, each
     word with the vectors of its character n-grams (arXiv 1607.04606); a bidirectional recurrent network with
     dropout of words, of vectors and on h (arXiv 1512.05287); pooling over time. Series: every channel scaled,
-    a convolutional branch beside the recurrent one (LSTM-FCN, arXiv 1709.05206). Several readers of the same
+    the length as a further channel where lengths differ, a convolutional branch beside the recurrent one
+    (LSTM-FCN, arXiv 1709.05206). Several readers of the same
     records are trained side by side and their probabilities averaged.
 
     What is found from the data where an option is None:
         units: see `longspan.tasks.classify_codec.Coding`.
         convolution: for series, not for texts.
-        members: 2 for texts, 3 for series of fewer than 500 records, else 1.
+        members: 2 for texts and for series of fewer than 500 records, else 1.
+        learning_rate: 0.005 for texts, 0.002 for series.
         held-out part: `validation` of the records, by class, where there are 500 or more; with fewer all are
             trained on, to the last epoch, and probabilities are not calibrated.
     The learning rate rises over a tenth of the steps and then falls along half a cosine to zero.
@@ -100,10 +103,13 @@ class Classifier(Estimator):
         0.5, "share of vector values dropped, the same at all steps", group="network"
     )
     recurrent_dropout: float = option(0.0, "share of h dropped, the same at all steps", group="network")
+    epochs: int = option(10, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "rows a step at most", group="training")
-    learning_rate: float = option(2e-3, "of Adam, at its highest", group="training")
+    learning_rate: float | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
+        None, "of Adam, at its highest; none for found", group="training"
+    )
     patience: int | None = option(
-        3, "epochs without improvement on the held-out part before training stops", group="training"
+        5, "epochs without improvement on the held-out part before training stops", group="training"
     )
     validation: float = option(0.1, "share of the training data held out", group="training")
 
@@ -210,7 +216,7 @@ class Classifier(Estimator):
         return Readers(readers, tokens, many=sizes["many"])
 
     def prepare(self, codec: Any, network: nn.Module) -> None:
-        """Word vectors from the file into the network, at the scale of those without one."""
+        """Word vectors from the file into the network, brought to a deviation of 0.1."""
         if self.vectors is None or not isinstance(network, Readers) or network.tokens is None:
             return
         found = read_vectors(self.vectors, codec.words.tokens)
@@ -220,25 +226,29 @@ class Classifier(Estimator):
                 if word in found:
                     network.tokens.own.weight[number] = torch.from_numpy(found[word]) * (0.1 / spread)
 
-    def schedule(self, steps: int) -> Callable[[int], float]:
+    def rate(self, codec: Any) -> float:
+        return self.learning_rate or (_SERIES_RATE if codec.scaler is not None else _TEXT_RATE)
+
+    def schedule(self, steps: int, rate: float) -> Callable[[int], float]:
         warm = max(1, round(_WARM * steps))
 
-        def rate(step: int) -> float:
+        def at(step: int) -> float:
             if step < warm:
-                return self.learning_rate * (step + 1) / warm
-            return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+                return rate * (step + 1) / warm
+            return rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
-        return rate
+        return at
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The mean over the members of cross entropy, binary for many labels."""
         members = output.shape[1]
         y = batch.y.unsqueeze(1).expand(-1, members, *batch.y.shape[1:])
         if batch.y.is_floating_point():
-            return F.binary_cross_entropy_with_logits(output, y)
-        each = F.cross_entropy(output.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="none")
+            each = F.binary_cross_entropy_with_logits(output, y, reduction="none")
+        else:
+            each = F.cross_entropy(output.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="none")
         if batch.weight is not None:
-            return (each.view(len(y), -1).mean(1) * batch.weight).mean()
+            each = each.view(y.shape) * batch.weight.unsqueeze(1)
         return each.sum() / (y != IGNORED).sum().clamp_min(1)
 
     def answer(self, network: nn.Module, batch: Batch) -> Tensor:
@@ -322,4 +332,4 @@ class Classifier(Estimator):
 
 
 def _members(series: bool, records: int) -> int:
-    return 2 if not series else 3 if records < _SPARE else 1
+    return 2 if not series or records < _SPARE else 1

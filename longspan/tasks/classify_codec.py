@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,7 +41,9 @@ class Coding(Codec):
             words only; length: steps read at most, None for the longest in training.
 
     Attributes after fit: kind ("one", "many" or "steps" labels), classes, counts (records a class, steps for
-    "steps"), words (the tokenizer) or scaler; after calibration: temperature and calibration.
+    "steps"), words (the tokenizer) or scaler, span (mean and deviation of the logarithms of the series'
+    lengths where these differ and each series has one answer: the length is a channel then, as it may tell
+    the class and pooling forgets it); after calibration: temperature and calibration.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Coding(Codec):
         self.subwords, self.known = subwords, known
         self.words: Any = None
         self.scaler: Scaler | None = None
+        self.span: list[float] | None = None
         self.temperature, self.calibration = 1.0, {}
         self.records = self.embedding = 0  # trained on; values of a vector from a file
         self._grams: dict[str, list[int]] = {}
@@ -84,6 +88,9 @@ class Coding(Codec):
         else:
             self._fit_words(inputs)
         self.length = self.length or max(1, max(len(row) for row in self._rows(inputs)))
+        if series == {True} and self.kind != "steps":
+            logs = np.log([min(len(one), self.length) for one in inputs])
+            self.span = [float(logs.mean()), float(logs.std())] if logs.std() > 0.01 else None
         return self
 
     def _fit_labels(self, records: Sequence[Example]) -> None:
@@ -125,7 +132,7 @@ class Coding(Codec):
     def sizes(self) -> dict[str, Any]:
         series = self.scaler is not None and self.scaler.center_ is not None
         return {
-            "inputs": len(self.scaler.center_) if series else 0,  # pyright: ignore
+            "inputs": len(self.scaler.center_) + (self.span is not None) if series else 0,  # pyright: ignore
             "vocabulary": 0 if series else self.words.size,
             "subwords": 0 if series else self.subwords,
             "embedding": self.embedding,
@@ -146,11 +153,17 @@ class Coding(Codec):
             width = len(self.scaler.center_)
             _same_width(inputs, width)
             scaled = [np.nan_to_num(self.scaler.transform(one), nan=0.0) for one in inputs]
-            return [torch.from_numpy(one[: self.length]) for one in scaled]
+            return [self._with_length(torch.from_numpy(one[: self.length])) for one in scaled]
         for row, one in enumerate(inputs):
             if isinstance(one, np.ndarray):
                 raise checks.wrong("source", "texts as in training", f"a series in row {row}", "pass texts")
         return [torch.tensor(self.words.encode(one)[: self.length], dtype=torch.int64) for one in inputs]
+
+    def _with_length(self, row: Tensor) -> Tensor:
+        if self.span is None:
+            return row
+        mean, deviation = self.span
+        return torch.cat([row, row.new_full((len(row), 1), (math.log(len(row)) - mean) / deviation)], 1)
 
     def pieces(self, text: Any) -> list[str]:
         """The units that a text is cut into, those unknown among them."""
@@ -249,6 +262,7 @@ class Coding(Codec):
             "scaler": scaled,
             "subwords": self.subwords,
             "length": self.length,
+            "span": self.span,
             "records": self.records,
             "embedding": self.embedding,
             "temperature": self.temperature,
@@ -337,11 +351,12 @@ def _same_width(inputs: list[Any], width: int) -> None:
 class Dealt:
     """Examples in batches, see `Estimator.batches`.
 
-    In training rows of about one length come together, few records are gone through several times an epoch,
-    and few make small batches: an eighth of them, at least 16 (batch normalisation needs as many).
+    In training texts of about one length come together; series do not, since length may tell the class and
+    batch normalisation needs batches that are like the whole. Few records are gone through several times an
+    epoch, and few make small batches: an eighth of them, at least 16.
 
     Args:
-        balanced: whether a row counts the more, the fewer its class has.
+        balanced: whether a row (a step, each of many labels) counts the more, the fewer its class has.
     """
 
     def __init__(
@@ -360,10 +375,7 @@ class Dealt:
         targets = codec.targets(records) if labelled else None
         self.steps = Ragged(targets) if targets is not None and codec.kind == "steps" else None
         self.y = torch.stack(targets) if targets is not None and codec.kind != "steps" else None
-        self.weight = None
-        if train and balanced and codec.kind == "one" and self.y is not None:
-            counts = torch.tensor(codec.counts, dtype=torch.float32)
-            self.weight = (counts.sum() / (len(counts) * counts))[self.y]
+        self.counts = torch.tensor(codec.counts, dtype=torch.float32) if train and balanced else None
         self._take_words(records)
         self._batches = -(-len(records) // self.batch_size)
         self._passes = -(-_STEPS // self._batches) if train else 1
@@ -391,17 +403,29 @@ class Dealt:
             yield from map(self._batch, torch.arange(len(self.rows)).split(self.batch_size))
             return
         for _ in range(self._passes):
-            yield from map(self._batch, by_length(self.rows.lengths, self.batch_size))
+            yield from map(self._batch, self._order())
+
+    def _order(self) -> Iterator[Tensor]:
+        if self.codec.scaler is None:
+            return by_length(self.rows.lengths, self.batch_size)
+        return iter(torch.randperm(len(self.rows)).split(self.batch_size))
 
     def _batch(self, rows: Tensor) -> Batch:
         x, lengths = self.rows.padded(rows, multiple=_SHAPES if self.codec.scaler else 1)
         y = self.y[rows] if self.y is not None else None
         if self.steps is not None:
             y = self.steps.padded(rows, IGNORED, multiple=_SHAPES if self.codec.scaler else 1)[0]
-        weight = None if self.weight is None else self.weight[rows]
+        weight = None if self.counts is None or y is None else self._weights(y, self.counts)
         if self.places is not None:
             words, inverse = self.places.padded(rows)[0].unique(return_inverse=True)
             x = (x, inverse, *self.grams.joined(words))
         elif x.dtype == torch.float64:
             x = x.float()
         return Batch(x, y, lengths=lengths, weight=weight)
+
+    def _weights(self, y: Tensor, counts: Tensor) -> Tensor:
+        """How much each answer counts, 1 in the mean; for many labels its ones and zeros alike in sum."""
+        if y.is_floating_point():
+            share = counts / len(self.rows)
+            return 0.5 / torch.where(y > 0, share, 1 - share).clamp_min(1e-6)
+        return (counts.sum() / (len(counts) * counts))[y.clamp_min(0)]

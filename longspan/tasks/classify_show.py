@@ -43,11 +43,11 @@ def found(codec: Any, answers: Any, truths: Any, scores: Mapping[str, float]) ->
     ]
     flat, true = classify_score.flat(answers, truths)
     if true.ndim == 1:
-        sections.append(
-            Section(
-                "Confusion", [_confusion(codec.classes, flat, true), _by_class(codec.classes, flat, true)]
-            )
-        )
+        said, there = (np.eye(len(codec.classes), dtype=bool)[one] for one in (flat.argmax(-1), true))
+        shown = [_confusion(codec.classes, flat, true), _by_class(codec.classes, said, there)]
+        sections.append(Section("Confusion", shown))
+    else:
+        sections.append(Section("Per class", [_by_class(codec.classes, flat >= 0.5, true > 0)]))
     sections.append(Section("Calibration of the answers", [_reliability(answers, truths)]))
     return sections
 
@@ -60,12 +60,13 @@ def _confusion(classes: list[Any], answers: np.ndarray, truths: np.ndarray) -> H
 
 
 def _by_class(classes: list[Any], answers: np.ndarray, truths: np.ndarray) -> Table:
-    chosen, rows = answers.argmax(-1), []
+    """answers, truths: (N, C) bool."""
+    rows = []
     for number, name in enumerate(classes):
-        right = int(((chosen == number) & (truths == number)).sum())
-        said, there = int((chosen == number).sum()), int((truths == number).sum())
-        precision, recall = right / said if said else None, right / there if there else None
-        rows.append([name, there, precision, recall, 2 * right / (said + there) if said + there else None])
+        said, there = answers[:, number], truths[:, number]
+        right, both = int((said & there).sum()), int(said.sum() + there.sum())
+        precision, recall = (right / int(one.sum()) if one.any() else None for one in (said, there))
+        rows.append([name, int(there.sum()), precision, recall, 2 * right / both if both else None])
     return Table("Per class", ["class", "records", "precision", "recall", "f1"], rows)
 
 

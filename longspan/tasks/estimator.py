@@ -66,7 +66,7 @@ class Estimator(abc.ABC):
     """A task: its fields are its options and nothing else. Abstract; final classes are the tasks.
 
     Constructors only store. `fit` checks the options, learns, and stores what it learnt under names that end
-    in `_`: codec_, network_, history_ (see `longspan.training.History`) and notes_, the notes given meanwhile.
+    in `_`: codec_, network_, history_ (`longspan.training.History`) and notes_, the notes given meanwhile.
     None of the parts reads these: they get all they need as arguments, so one task may hold another's parts.
     """
 
@@ -141,17 +141,21 @@ class Estimator(abc.ABC):
     def metrics(self) -> Metrics:
         """Name -> function (answers, truths) -> number, in the order in which they are shown."""
 
-    def calibrate(self, codec: Any, network: nn.Module, held: Any) -> None:
+    def calibrate(self, codec: Any, network: nn.Module, held: Any) -> None:  # noqa: B027 a hook
         """What is learnt after training from the held-out part, into the codec; most learn nothing."""
 
-    def select(self, codec: Any, train: Any, held: Any) -> None:
+    def select(self, codec: Any, train: Any, held: Any) -> None:  # noqa: B027 a hook
         """What is chosen on the held-out part before training, into the codec; most choose nothing."""
 
-    def prepare(self, codec: Any, network: nn.Module) -> None:
+    def prepare(self, codec: Any, network: nn.Module) -> None:  # noqa: B027 a hook
         """What is done to a fresh network before training, such as a good start; most do nothing."""
 
-    def schedule(self, steps: int) -> Callable[[int], float] | None:
-        """From the optimizer's step (0 to steps - 1) to the learning rate; None for a constant one."""
+    def rate(self, codec: Any) -> float:
+        """The learning rate to start from: the option, where a task does not find it from the data."""
+        return self.learning_rate
+
+    def schedule(self, steps: int, rate: float) -> Callable[[int], float] | None:
+        """From the optimizer's step (0 to steps - 1) to the learning rate; None for a constant `rate`."""
         return None
 
     def space(self) -> Mapping[str, Any]:
@@ -198,12 +202,13 @@ class Estimator(abc.ABC):
             else:
                 parts = records, self.read(validation, use="evaluate")
             learned = self._learn(*parts, resume=resume, callbacks=callbacks, verbose=verbose)
-            self.codec_, self.network_, self.history_ = learned
+            self.codec_: Any = learned[0]  # each task knows its own codec's class
+            self.network_, self.history_ = learned[1:]
             self.settle(records)
         self.notes_ = notes
         return self
 
-    def settle(self, records: Any) -> None:
+    def settle(self, records: Any) -> None:  # noqa: B027 a hook
         """Called last in `fit`, with all records: what to keep beside codec and network, such as a state."""
 
     def _learn(
@@ -215,17 +220,17 @@ class Estimator(abc.ABC):
         self.prepare(codec, network)
         batches = self.batches(codec, train_part, train=True)
         validate = None if held is None else self.batches(codec, held, train=False)
-        steps = self.epochs * _count(batches)
+        steps, rate = self.epochs * _count(batches), self.rate(codec)
         history = train(
             network,
             batches,
             self.loss,
-            optimizers.Adam(self.learning_rate).build(network.parameters()),
+            optimizers.Adam(rate).build(network.parameters()),
             epochs=self.epochs,
             validate=validate,
             callbacks=[*self._stopping(validate), *callbacks],
             clip_norm=1.0,
-            schedule=self.schedule(steps),
+            schedule=self.schedule(steps, rate),
             verbose=verbose,
             resume=resume,
             model=self,
@@ -360,7 +365,7 @@ class Estimator(abc.ABC):
         """What goes on from reading to reading and is saved with the model; None for nothing."""
         return None
 
-    def resume_stream(self, stream: Tree) -> None:
+    def resume_stream(self, stream: Tree) -> None:  # noqa: B027 a hook
         """Take what `stream` gave; called last in `restore`."""
 
     # ---- options
@@ -377,7 +382,7 @@ class Estimator(abc.ABC):
             checks.whole(name, getattr(self, name), 1, "look at its help")
         checks.rate("dropout", self.dropout, below_one=True)
         checks.rate("validation", self.validation, below_one=True)
-        if not self.learning_rate > 0:
+        if self.learning_rate is not None and not self.learning_rate > 0:
             raise checks.wrong("learning_rate", "a number above 0", self.learning_rate, "0.001 is usual")
         if self.patience is not None:
             checks.whole("patience", self.patience, 1, "give a number of epochs, or None to never stop early")

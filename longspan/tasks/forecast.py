@@ -1,4 +1,4 @@
-"""Knows forecasting: from tables of many series to quantiles of what comes, checked against plain forecasts."""
+"""Knows forecasting: from tables of series to quantiles of what comes, checked against plain forecasts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from typing_extensions import Self
 from longspan import checks
 from longspan.data import gather
 from longspan.data.batches import Batch
-from longspan.data.intervals import Widths
+from longspan.data.bend import TRANSFORMS
+from longspan.data.intervals import Widths, follow
 from longspan.data.panel import Columns, Origins, Panel, read_panel
+from longspan.training.loop import mover
 from longspan.training.schedules import CosineDecay
 
 from . import forecast_choice, forecast_net, forecast_score
@@ -26,9 +28,12 @@ from .exhibits import Section
 from .forecast_codec import CENTERS, SCALES, ForecastCodec, Forecasts, Windows, check_future
 from .options import option
 
-_EPOCH = 20_000  # windows at most
+_MANY = 10  # series that are learnt from together
+_EPOCH = 20_000  # windows at most; twice as many of many series
 _HELD = 4_000  # windows at most that training is watched and intervals are calibrated on
+_FEW, _AT_ONCE = 256, 16_384  # origins whose recent forecasts are apart, and origins and channels in a row
 _EXAM = 20_000  # windows at most in evaluate
+_SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was learnt that are tried
 _READ = 96  # steps at most that the recurrent part reads; the linear part reads all
 
 
@@ -85,8 +90,15 @@ class Forecaster(Estimator):
         choices=SCALES,
         group="network",
     )
+    transform: str | None = option(
+        None,
+        "what is taken of the values before all else; none to choose it",
+        choices=TRANSFORMS,
+        group="network",
+    )
     calendar: bool = option(True, "whether hour, weekday, month and the like are read", group="data")
     batch_size: int = option(128, "rows a step", group="training")
+    learning_rate: float = option(2e-3, "of Adam, at the start", group="training")
     epochs: int = option(12, "times the training part is gone through at most", group="training")
     patience: int | None = option(
         3, "epochs without improvement on the held-out part before training stops", group="training"
@@ -107,7 +119,7 @@ class Forecaster(Estimator):
     # ---- the parts
 
     def panel(self, source: Any, known: Panel | None = None, *, need_target: bool = True) -> Panel:
-        """The series of a source; `known` is the panel of the fitted codec, whose columns are wanted again."""
+        """The series of a source; `known`: the fitted codec's panel, whose columns are wanted again."""
         return read_panel(source, self._columns(), known=known, need_target=need_target)
 
     def _columns(self) -> Columns:
@@ -134,6 +146,13 @@ class Forecaster(Estimator):
         origins = Origins(panel, panel.last_seen())
         check_future(panel, gather.places(origins), self.horizon)
         return origins
+
+    def latest(self, panel: Panel) -> Origins:
+        """As `ends`, but a horizon earlier where covariates known beforehand end too soon."""
+        rows = panel.last_seen()
+        if panel.columns.future and (panel.starts[1:] - rows).min() < self.horizon:
+            rows = np.maximum(rows - self.horizon, panel.starts[:-1] + 1)
+        return Origins(panel, rows)
 
     def origins(self, panel: Panel, begins: np.ndarray | None = None) -> Origins:
         """Every origin with a whole horizon after it, and a whole context before it where there are such."""
@@ -171,6 +190,10 @@ class Forecaster(Estimator):
             return 1
         return self.codec_.context + (self.codec_.season if self.codec_.center == "season" else 0)
 
+    def _kept(self) -> int:
+        """Rows of every series that later forecasts and their intervals look back on."""
+        return self._lookback() + 2 * self.codec_.season + max(12 * self.horizon, 336) + 8
+
     def _check_length(self, panel: Panel) -> None:
         longest = int(np.diff(panel.starts).max())
         needed = self.horizon + (self.horizon if self.context is None else self.context) + 1
@@ -178,7 +201,8 @@ class Forecaster(Estimator):
             short = int((np.diff(panel.starts) < self.horizon + 2).sum())
             if short:
                 checks.note(
-                    f"{short} series are too short to learn a horizon of {self.horizon} from; they are left out."
+                    f"{short} series are too short to learn a horizon of {self.horizon} from; "
+                    "they are left out."
                 )
             return
         works = (longest - 1) // 2 if self.context is None else longest - self.context - 1
@@ -209,8 +233,10 @@ class Forecaster(Estimator):
         return ForecastCodec(self.horizon, levels, calendar=self.calendar, season=self.season)
 
     def select(self, codec: ForecastCodec, train: Origins, held: Origins | None) -> None:
-        longest = int(np.diff(train.panel.starts).max())
-        sizes = forecast_choice.contexts(self.horizon, codec.season, (longest - self.horizon) // 3)
+        lengths = np.diff(train.panel.starts)
+        longest = int(np.median(lengths)) if len(lengths) >= _MANY else int(lengths.max())
+        share = 0.6 if len(lengths) >= _MANY else 1 / 3  # many series make up for few windows of each
+        sizes = forecast_choice.contexts(self.horizon, codec.season, int(share * (longest - self.horizon)))
         forecast_choice.choose(
             codec,
             train,
@@ -218,12 +244,25 @@ class Forecaster(Estimator):
             sizes=sizes if self.context is None else [self.context],
             centers=CENTERS if self.center is None else (self.center,),
             scalings=SCALES if self.scaling is None else (self.scaling,),
+            transforms=self._transforms(codec),
         )
+
+    def _transforms(self, codec: ForecastCodec) -> tuple[str, ...]:
+        allowed = codec.transforms()
+        if self.transform is None:
+            return allowed
+        if self.transform not in allowed:
+            expected = f"one of {', '.join(allowed)} for these values"
+            raise checks.wrong(
+                "transform", expected, repr(self.transform), "a logarithm takes values above 0"
+            )
+        return (self.transform,)
 
     def batches(self, codec: ForecastCodec, records: Origins, *, train: bool) -> Windows:
         if train:
             records = _with_whole_contexts(codec, records)
-        return Windows(codec, records, self.batch_size, shuffle=train, most=_EPOCH)
+        most = _EPOCH * (2 if len(records.panel.ids) >= _MANY else 1)
+        return Windows(codec, records, self.batch_size, shuffle=train, most=most)
 
     def network(self, sizes: Mapping[str, Any]) -> forecast_net.ForecastNet:
         return forecast_net.ForecastNet(
@@ -238,7 +277,7 @@ class Forecaster(Estimator):
 
     def prepare(self, codec: ForecastCodec, network: nn.Module) -> None:
         if codec.skip is not None and isinstance(network, forecast_net.ForecastNet):
-            spread = np.nan_to_num(codec.residuals)
+            spread = np.nan_to_num(np.asarray(codec.residuals))
             if self.output != "quantiles":
                 wide = np.maximum(spread[:, -1] - spread[:, 0], 1e-3)
                 spread = np.stack([0 * wide, np.log(wide / 3)], 1)
@@ -255,31 +294,49 @@ class Forecaster(Estimator):
         return torch.tensor(sorted({*self.quantiles, 0.5}), dtype=like.dtype, device=like.device)
 
     def answer(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Quantiles (B, H, Q) in the user's units and the windows' scales (B,), float64."""
+        """Quantiles (B, H, Q) on the scale of the transform and the windows' scales (B,), float64."""
         output = network(batch, None)[0].double()
         center, scale = batch.x[7], batch.x[8]
         found = forecast_net.quantiles_of(output, self._levels(output), self.output)
         return found * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0]
 
-    def schedule(self, steps: int) -> Callable[[int], float]:
-        return CosineDecay(self.learning_rate, steps, alpha=0.05)
+    def schedule(self, steps: int, rate: float) -> Callable[[int], float]:
+        return CosineDecay(rate, steps, alpha=0.05)
 
     def calibrate(self, codec: ForecastCodec, network: nn.Module, held: Origins) -> None:
+        if isinstance(network, forecast_net.ForecastNet) and network.begun:
+            self._hold_back(codec, network, held)
         coded = self.coded(codec, network, held)
         at = gather.places(held)
         values = np.concatenate([part.cpu().numpy() for part, _ in coded])
         scale = np.concatenate([part.cpu().numpy() for _, part in coded])
-        truths = gather.ahead(held.panel, at, self.horizon)
+        truths = codec.ahead(held.panel, at, codec.known(held.panel))
+        codec.border = _begins(held)
         codec.widths = Widths.learn(codec.levels, values, truths, scale, apart=_apart(held, self.horizon))
         found = codec.decode(coded, held)
         plain = {name: forecast_score.mae(one, found.actual) for name, one in _rivals(found).items()}
         half = len(values) // 2
         codec.beaten = {**plain, **_covered_by_half(codec.levels, values, truths, scale, half)}
 
+    def _hold_back(self, codec: ForecastCodec, network: forecast_net.ForecastNet, held: Origins) -> None:
+        """Go back towards the answer that training began from, as far as the held-out part says."""
+        place = mover(network)
+        losses = torch.zeros(len(_SHARES), dtype=torch.float64)
+        with torch.no_grad():
+            for batch in map(place, self.batches(codec, held, train=False)):
+                first, now = network.both(batch)
+                rows = len(now)
+                losses += torch.stack(
+                    [
+                        self.loss(torch.lerp(first, now, share), batch).double().cpu() * rows
+                        for share in _SHARES
+                    ]
+                )
+        network.go_back(_SHARES[int(losses.argmin())])
+
     def settle(self, records: Origins) -> None:
         codec = self.codec_
-        keep = self._lookback() + 2 * codec.season + 2 * self.horizon + 8
-        self.stream_ = records.panel.tail(keep)
+        self.stream_ = records.panel.tail(self._kept())
         _note_beaten(codec.beaten, "the held-out part")
 
     def metrics(self) -> Metrics:
@@ -293,8 +350,31 @@ class Forecaster(Estimator):
         return found, found.actual
 
     def forecasts(self, codec: ForecastCodec, network: nn.Module, origins: Origins) -> Forecasts:
-        """What is foretold at origins, with quantiles, actual values and the plain forecasts beside it."""
-        return codec.decode(self.coded(codec, network, origins), origins)
+        """What is foretold at origins, with quantiles, actual values and the plain forecasts beside it.
+
+        The intervals follow how well the last forecasts before each origin did.
+        """
+        if codec.widths is None or not len(origins.rows):
+            return codec.decode(self.coded(codec, network, origins), origins)
+        panel, rows = origins
+        at_once = _FEW if len(rows) <= 2 * len(panel.ids) else _AT_ONCE // panel.values.shape[1]
+        parts = [
+            self._followed(codec, network, Origins(panel, rows[at : at + at_once]))
+            for at in range(0, len(rows), max(1, at_once))
+        ]
+        values, scale = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return codec.found(values, scale, origins)
+
+    def _followed(
+        self, codec: ForecastCodec, network: nn.Module, origins: Origins
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles (n, C, H, Q) on the scale of the transform after what came lately, and scales (n, C)."""
+        earlier = codec.earlier(origins)
+        every = Origins(origins.panel, np.unique([*origins.rows, *earlier[earlier >= 0]]))
+        values, scale = codec.calibrated(self.coded(codec, network, every), every)
+        own = np.searchsorted(every.rows, origins.rows)
+        recent = np.where(earlier >= 0, np.searchsorted(every.rows, earlier), -1)
+        return follow(codec.levels, values, codec.bent_truth(every), own, recent), scale[own]
 
     # ---- the verbs of its own
 
@@ -351,15 +431,15 @@ class Forecaster(Estimator):
         """
         self.codec_of()
         panel = self.stream_.joined(self.panel(source, self.codec_.like))
-        keep = self._lookback() + 2 * self.codec_.season + 2 * self.horizon + 8
-        self.stream_ = panel.tail(keep)
+        self.stream_ = panel.tail(self._kept())
         return self
 
     def _continued(self, panel: Panel) -> tuple[Panel, np.ndarray | None]:
         """The panel after the rows that are kept, where it goes right on from them; and where it begins."""
         kept: Panel | None = getattr(self, "stream_", None)
-        if kept is None or not panel.columns.time or kept.ids != panel.ids:
+        if kept is None or not panel.columns.time or not set(panel.ids) <= set(kept.ids):
             return panel, None
+        kept = kept if kept.ids == panel.ids else kept.only(panel.ids)
         if not np.array_equal(kept.first + np.diff(kept.starts), panel.first):
             return panel, None
         joined = kept.joined(panel)
@@ -398,7 +478,7 @@ def _with_whole_contexts(codec: ForecastCodec, records: Origins) -> Origins:
 
 
 def _apart(held: Origins, horizon: int) -> float:
-    """How many held-out windows do not overlap; series and channels beside each other count by their root."""
+    """How many held-out windows do not overlap; many series or channels count as few, being much alike."""
     panel, rows = held
     series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
     low = np.full(len(panel.ids), len(panel.values) + 1)
@@ -407,7 +487,16 @@ def _apart(held: Origins, horizon: int) -> float:
     np.maximum.at(high, series, rows)
     there = high >= 0
     blocks = ((high - low)[there] + horizon) / horizon
-    return float(blocks.mean() * np.sqrt(there.sum() * panel.values.shape[1]))
+    return float(blocks.mean() * (there.sum() * panel.values.shape[1]) ** 0.25)
+
+
+def _begins(held: Origins) -> dict[str, int]:
+    """The step of the first held-out origin of every series."""
+    panel, rows = held
+    series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
+    there, first = np.unique(series, return_index=True)  # rows rise within a series
+    steps = panel.steps(rows[first], there)
+    return {panel.ids[s]: int(step) for s, step in zip(there, steps, strict=True)}
 
 
 def _rivals(found: Forecasts) -> dict[str, np.ndarray]:
@@ -470,20 +559,13 @@ def _units(codec: ForecastCodec, found: Forecasts) -> np.ndarray:
 
 def _first_rows(panel: Panel, start: Any) -> np.ndarray:
     """(S,): the first row of every series to be foretold."""
-    if (
-        isinstance(start, (int, np.integer))
-        and not isinstance(start, bool)
-        and panel.frequency.kind == "number"
-    ):
-        pass
     if isinstance(start, (int, np.integer)) and not isinstance(start, bool):
         return (panel.starts[:-1] if start >= 0 else panel.starts[1:]) + int(start)
     if not panel.frequency.dated:
         raise checks.wrong_type("start", "a row number, since the data have no dates", start, "pass one")
     try:
-        moment = np.datetime64(
-            start if isinstance(start, (str, date, datetime, np.datetime64)) else str(start), "us"
-        )
+        plain = start if isinstance(start, (date, datetime)) else str(start)
+        moment = np.datetime64(plain, "us")
     except ValueError as error:
         raise checks.wrong(
             "start", "a row number or a time", repr(start), "such as '2024-01-31 18:00'"

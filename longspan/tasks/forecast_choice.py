@@ -1,13 +1,15 @@
-"""Knows what a forecast's network needs to be told, chosen by how a linear forecast does on held-out windows."""
+"""Knows what a forecast's network is to be told, by how a linear forecast does on held-out windows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from longspan.data import gather
+from longspan.data.bend import TRANSFORMS, straight
 from longspan.data.panel import Origins
 
 from .forecast_codec import ForecastCodec
@@ -18,13 +20,20 @@ _MOST_HELD = 2_000
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of the inputs, times the number of windows
 _CHUNK = 1_000  # windows at once
 _LEAST_WINDOWS = 8
-_LONGEST = 512
+_SHORTEST, _LONGEST = 12, 512
 _PLAINER = 0.97  # what another center or scaling must bring: the last value follows a level that drifts
 _SHORTER = 0.995  # what a longer context must bring
+_HARM = 1.005  # what one more forecast in a mean may cost
+_ROUNDS = 2
 
 
 class Linear(NamedTuple):
-    """A linear forecast of windows: weight (T, H), bias (H,), its mean absolute error on held-out windows."""
+    """A linear forecast of windows: weight (T, H), bias (H,), and its errors on held-out windows.
+
+    error: the mean absolute error in deviations of each series; where all values are above 0, the geometric
+    mean of that and of the mean relative error (sMAPE's), since either may be what counts. residuals: (N, H),
+    on the network's scale.
+    """
 
     weight: np.ndarray
     bias: np.ndarray
@@ -37,8 +46,8 @@ def contexts(horizon: int, season: int, longest: int) -> list[int]:
     wanted = {2 * horizon, 96, 336}
     if season > 1:
         wanted |= {2 * season, min(7 * season, _LONGEST), season + horizon}
-    most = max(1, min(longest, _LONGEST))
-    return sorted({max(2, min(size, most)) for size in wanted})
+    most = max(2, min(longest, _LONGEST))
+    return sorted({min(max(size, season, _SHORTEST), most) for size in wanted})
 
 
 def choose(
@@ -49,36 +58,86 @@ def choose(
     sizes: list[int],
     centers: tuple[str, ...],
     scalings: tuple[str, ...],
+    transforms: tuple[str, ...],
 ) -> None:
-    """Set the codec's context, center and scaling to those whose linear forecast errs least; keep that one.
+    """Set the codec's context, center, scaling and transform to those whose linear forecast errs least.
 
     Without held-out windows the shortest sizes are compared on the training windows' last fifth.
     """
     if held is None:
         cut = max(1, len(train.rows) * 4 // 5)
         held = Origins(train.panel, train.rows[cut:] if cut < len(train.rows) else train.rows)
-    middle = sizes[len(sizes) // 2]
-    ways = [(middle, c, k) for c in centers for k in scalings if c != "season" or codec.season > 1]
-    _, center, scaling = _least(codec, train, held, ways, _PLAINER)
-    found = _least(codec, train, held, [(size, center, scaling) for size in sizes], _SHORTER)
-    codec.context, codec.center, codec.scaling = found
-    line = fit_linear(codec, train, held, _MOST_WINDOWS)
-    codec.skip = np.concatenate([line.weight, line.bias[None]])
-    codec.residuals = np.nanquantile(line.residuals, codec.levels, axis=0).T
+    way = Way(sizes[len(sizes) // 2], centers[0], scalings[0], transforms[0])
+    centers = tuple(c for c in centers if c != "season" or codec.season > 1 or centers == ("season",))
+    for _ in range(_ROUNDS):  # the way at one context, the context for that way
+        before = way.context
+        ways = [Way(before, *rest) for rest in product(centers, scalings, transforms)]
+        way = _least(codec, train, held, ways, _PLAINER)
+        way = _least(codec, train, held, [way._replace(context=size) for size in sizes], _SHORTER)
+        if way.context == before:
+            break
+    alike = way.center != "mean" and way.scaling == "series"  # whatever the context, windows look the same
+    others = [size for size in sizes if size != way.context] if alike else []
+    _start(codec, _together(codec, train, held, [way, *(way._replace(context=size) for size in others)]))
 
 
-Way = tuple[int, str, str]  # context, center and scaling
+class Way(NamedTuple):
+    """One way to look at windows."""
+
+    context: int
+    center: str
+    scaling: str
+    transform: str
 
 
 def _least(codec: ForecastCodec, train: Origins, held: Origins, ways: list[Way], margin: float) -> Way:
     """The way whose linear forecast errs least; one that comes later must be better by the margin."""
     best, least = ways[0], np.inf
-    for way in ways:
-        codec.context, codec.center, codec.scaling = way
+    for way in sorted(ways, key=lambda way: TRANSFORMS.index(way.transform)):
+        _set(codec, train, way)
         error = fit_linear(codec, train, held, _FEW_WINDOWS).error if len(ways) > 1 else 0.0
         if error < margin * least:
             best, least = way, error
     return best
+
+
+def _set(codec: ForecastCodec, train: Origins, way: Way) -> None:
+    codec.context, codec.center, codec.scaling = way[:3]
+    if way.transform != codec.transform:
+        codec.learn_scale(train, way.transform)
+
+
+def _together(codec: ForecastCodec, train: Origins, held: Origins, ways: list[Way]) -> list[Linear]:
+    """The first way's linear forecast, and those of others that do its mean no harm.
+
+    The mean of forecasts is the safer where what comes is not quite like what was (Bates and Granger 1969).
+    """
+    chosen: list[Linear] = []
+    least = np.inf
+    for way in ways:
+        _set(codec, train, way)
+        tried = [*chosen, fit_linear(codec, train, held, _MOST_WINDOWS)]
+        error = _mean_error(tried)
+        far = way.context > 2 * ways[0].context  # what takes much more time must bring something
+        if not chosen or error < (_SHORTER if far else _HARM) * least:
+            chosen, least = tried, min(error, least)
+    codec.context = max(len(one.weight) for one in chosen)
+    return chosen
+
+
+def _mean_error(lines: list[Linear]) -> float:
+    return _mean(np.abs(np.mean([one.residuals for one in lines], 0)))
+
+
+def _start(codec: ForecastCodec, lines: list[Linear]) -> None:
+    """Keep the mean of linear forecasts; the older weights of a shorter one are 0."""
+    weight = np.mean([np.pad(one.weight, ((codec.context - len(one.weight), 0), (0, 0))) for one in lines], 0)
+    codec.skip = np.concatenate([weight, np.mean([one.bias for one in lines], 0)[None]])
+    errors = np.mean([one.residuals for one in lines], 0)
+    spread = np.nanquantile(errors, codec.levels, axis=0)
+    codec.residuals = (
+        spread - spread[codec.levels.index(0.5)]
+    ).T  # the training part says where the middle is
 
 
 def fit_linear(codec: ForecastCodec, train: Origins, held: Origins, most: int) -> Linear:
@@ -86,9 +145,9 @@ def fit_linear(codec: ForecastCodec, train: Origins, held: Origins, most: int) -
     size, horizon = codec.context, codec.horizon
     count, sx, sy = 0, np.zeros(size), np.zeros(horizon)
     square, right = np.zeros((size, size)), np.zeros((size, horizon))
-    for x, y, _ in _pairs(codec, train, most):
-        known = ~np.isnan(y).any(1)
-        x, y = x[known], y[known]
+    for part in _pairs(codec, train, most):
+        known = ~np.isnan(part.y).any(1)
+        x, y = part.x[known], part.y[known]
         count, sx, sy = count + len(x), sx + x.sum(0), sy + y.sum(0)
         square += x.T @ x
         right += x.T @ y
@@ -99,35 +158,63 @@ def fit_linear(codec: ForecastCodec, train: Origins, held: Origins, most: int) -
         turned, unit = vectors.T @ (right - count * np.outer(mx, my)), max(values.mean(), 1e-12)
         weights = [vectors @ (turned / (np.maximum(values, 0) + r * unit)[:, None]) for r in _RIDGES]
         candidates += [(weight, my - mx @ weight) for weight in weights]
-    return _best_of(candidates, list(_pairs(codec, held, _MOST_HELD)))
+    return _best_of(candidates, list(_pairs(codec, held, _MOST_HELD)), codec)
 
 
-Part = tuple[np.ndarray, np.ndarray, np.ndarray]
+class _Part(NamedTuple):
+    """Windows x (n, T) and what follows y (n, H) on the network's scale; center (n, H), scale (n, 1).
+
+    In the user's units: truth (n, H), and deviation (n, 1), that of the series.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    truth: np.ndarray
+    deviation: np.ndarray
+
+    def gaps(self, answer: np.ndarray, transform: str) -> tuple[np.ndarray, np.ndarray]:
+        """How far answers are from the truths (n, H): in deviations of the series, and relative to both."""
+        found = straight(answer * self.scale + self.center, transform)
+        gap = np.abs(found - self.truth)
+        return gap / self.deviation, gap / np.maximum(np.abs(found) + np.abs(self.truth), 1e-300)
 
 
-def _best_of(candidates: list[tuple[np.ndarray, np.ndarray]], held: list[Part]) -> Linear:
+def _best_of(
+    candidates: list[tuple[np.ndarray, np.ndarray]], held: list[_Part], codec: ForecastCodec
+) -> Linear:
     """The candidate that errs least on held-out windows, with its errors there."""
     best: Linear | None = None
     for weight, bias in candidates:
-        errors = [y - (x @ weight + bias) for x, y, _ in held]
-        gaps = np.concatenate([np.abs(e) * unit for e, (_, _, unit) in zip(errors, held, strict=True)])
-        error = float(np.nanmean(gaps)) if not np.isnan(gaps).all() else np.inf
+        answers = [part.x @ weight + bias for part in held]
+        pairs = list(zip(held, answers, strict=True))
+        found = zip(*(part.gaps(answer, codec.transform) for part, answer in pairs), strict=True)
+        error, relative = (_mean(np.concatenate(gaps)) for gaps in found)
+        if codec.positive:
+            error = float(np.sqrt(error * relative))
         if best is None or error < best.error:
-            best = Linear(weight, bias, error, np.concatenate(errors))
+            best = Linear(weight, bias, error, np.concatenate([part.y - answer for part, answer in pairs]))
     assert best is not None
     return best
 
 
-def _pairs(codec: ForecastCodec, origins: Origins, most: int) -> Iterator[Part]:
-    """Windows (n, T), what follows (n, H), and a unit in the series' own deviations (n, 1), part by part."""
+def _mean(gaps: np.ndarray) -> float:
+    return float(np.nanmean(gaps)) if not np.isnan(gaps).all() else np.inf
+
+
+def _pairs(codec: ForecastCodec, origins: Origins, most: int) -> Iterator[_Part]:
+    """Windows and what follows them, part by part."""
     count = len(origins.rows) * origins.panel.values.shape[1]
     take = gather.thinned(np.arange(count), most) if count <= 4 * most else _spread(count, most)
     known = codec.known(origins.panel)
     for begin in range(0, len(take), _CHUNK):
         at = gather.places(origins, take[begin : begin + _CHUNK])
         found = codec.scaled(origins.panel, at, known)
-        y = (gather.ahead(origins.panel, at, codec.horizon) - found.center) / found.scale
-        yield found.values, y, found.scale / known[1][at.series, at.channel][:, None]
+        y = (codec.ahead(origins.panel, at, known) - found.center) / found.scale
+        truth = gather.ahead(origins.panel, at, codec.horizon)
+        deviation = known.deviation[at.series, at.channel][:, None]
+        yield _Part(found.values, y, found.center, found.scale, truth, deviation)
 
 
 def _spread(count: int, most: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Knows how windows of many series become what a network reads, and its answers numbers in the user's units."""
+"""Knows how windows of series become what a network reads, and its answers numbers in the user's units."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing_extensions import Self
 from longspan import checks
 from longspan.data import gather
 from longspan.data.batches import Batch
+from longspan.data.bend import bent, straight, usable
 from longspan.data.frequency import calendar_codes, calendar_names, calendar_waves
 from longspan.data.gather import Places
-from longspan.data.intervals import Widths
+from longspan.data.intervals import Widths, lately
 from longspan.data.panel import Covariates, Origins, Panel
 
 from .estimator import Codec
@@ -24,6 +25,19 @@ SCALES = ("series", "window")
 _LEAST_SCALE = 1e-9
 _LOOKED_AT = 200_000  # rows from which seasons and the scale of covariates are learnt
 _CHUNK = 1 << 16  # rows that are summed up at once
+_KEPT = (
+    "context",
+    "season",
+    "center",
+    "scaling",
+    "transform",
+    "gaps",
+    "names",
+    "vocabularies",
+    "beaten",
+    "ends",
+    "border",
+)
 
 
 class Forecasts(NamedTuple):
@@ -31,7 +45,7 @@ class Forecasts(NamedTuple):
 
     point (n, H, C); quantiles (n, H, C, Q); actual, naive, seasonal (n, H, C), the two plain forecasts NaN
     where nothing had been seen, actual NaN where it is not known; scale (n, C): what one unit of the network
-    was; origins: where they begin; levels (Q,).
+    was, on the scale of the codec's transform; origins: where they begin; levels (Q,).
     """
 
     point: np.ndarray
@@ -44,11 +58,24 @@ class Forecasts(NamedTuple):
     levels: tuple[float, ...]
 
 
+class Known(NamedTuple):
+    """What is known of S series of C channels, each (S, C).
+
+    mean, scale: mean and deviation on the scale of the transform; floor: the least value that a logarithm is
+    taken of; deviation: in the user's units.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    floor: np.ndarray
+    deviation: np.ndarray
+
+
 class Scaled(NamedTuple):
     """Windows on the network's scale.
 
-    values (B, T) float64, seen (B, T) bool, since (B, T) steps since a value was seen; center (B, H): what the
-    answers are counted from; scale (B, 1).
+    values (B, T) float64, seen (B, T) bool, since (B, T) steps since a value was seen; center (B, H): what
+    the answers are counted from; scale (B, 1).
     """
 
     values: np.ndarray
@@ -71,11 +98,12 @@ class ForecastCodec(Codec):
     ) -> None:
         self.horizon, self.levels, self.calendar, self.asked = horizon, levels, calendar, season
         self.context, self.season = 0, 1
-        self.center, self.scaling = "last", "series"
+        self.center, self.scaling, self.transform = "last", "series", "none"
         self.skip: np.ndarray | None = None  # (T, H): the linear answer that the network starts from
         self.residuals: np.ndarray | None = None  # (H, K): where its quantiles start
         self.widths: Widths | None = None
         self.beaten: dict[str, float] = {}
+        self.border: dict[str, int] = {}  # the step from which on a series was held out
         self._table = (0, 0, np.empty((0, 0), np.uint8))  # the calendar from one step to another
 
     # ---- learning
@@ -89,7 +117,7 @@ class ForecastCodec(Codec):
         limits = _limits(panel, rows)
         steps = int((limits - panel.starts[:-1]).max())
         self.names = calendar_names(panel.frequency, steps) if self.calendar else ()
-        self._fit_scale(panel, limits)
+        self.learn_scale(records, "none")
         spans = list(zip(panel.starts[:-1].tolist(), limits.tolist(), strict=True))
         stride = max(1, len(panel.values) // _LOOKED_AT)
         learnt = np.concatenate([np.arange(a, b, stride) for a, b in spans])
@@ -104,16 +132,23 @@ class ForecastCodec(Codec):
         self.moments = [_center_and_scale(part.astype(np.float64)) for part in parts]
         return self
 
-    def _fit_scale(self, panel: Panel, limits: np.ndarray) -> None:
-        """Mean and standard deviation of every series and channel before its last training window ends."""
-        shape = (len(panel.ids), panel.values.shape[1])
-        mean, scale = np.zeros(shape), np.ones(shape)
-        for s in range(len(panel.ids)):
-            mean[s], scale[s] = _center_and_scale(
-                panel.values[panel.starts[s] : max(limits[s], panel.starts[s] + 1)]
-            )
-        self.mean, self.scale = mean, scale
+    def learn_scale(self, records: Origins, transform: str) -> None:
+        """What is known of every series before its last training window ends, under a transform."""
+        panel, rows = records
+        ends = np.maximum(_limits(panel, rows), panel.starts[:-1] + 1)
+        spans = zip(panel.starts[:-1].tolist(), ends.tolist(), strict=True)
+        parts = [_known(panel.values[a:b], transform) for a, b in spans]
+        self.transform, self.learnt = transform, _together(parts)
         self.index = {name: place for place, name in enumerate(panel.ids)}
+
+    @property
+    def positive(self) -> bool:
+        """Whether the training part has values above 0 only."""
+        return bool(np.nanmin(self.learnt.floor) > 0)
+
+    def transforms(self) -> tuple[str, ...]:
+        """The transforms that the training part allows."""
+        return usable(float(np.nanmin(2 * self.learnt.floor)))
 
     def _units(self, panel: Panel, limits: np.ndarray) -> np.ndarray:
         """(S, C): the mean error of the seasonal naive forecast of one step in training, by series."""
@@ -151,23 +186,27 @@ class ForecastCodec(Codec):
 
     # ---- encoding
 
-    def known(self, panel: Panel) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and scale (S, C) of the panel's series; of a new one by its own values."""
-        mean = np.empty((len(panel.ids), panel.values.shape[1]))
-        scale = np.empty_like(mean)
+    def known(self, panel: Panel) -> Known:
+        """What is known of the panel's series; of a new one by its own values."""
+        rows = []
         for s, name in enumerate(panel.ids):
             place = self.index.get(name)
-            if place is not None:
-                mean[s], scale[s] = self.mean[place], self.scale[place]
+            if place is None:
+                rows.append(_known(panel.values[panel.starts[s] : panel.starts[s + 1]], self.transform))
             else:
-                mean[s], scale[s] = _center_and_scale(panel.values[panel.starts[s] : panel.starts[s + 1]])
-        return mean, scale
+                rows.append(Known(*(part[place] for part in self.learnt)))
+        return _together(rows)
 
-    def scaled(self, panel: Panel, at: Places, known: tuple[np.ndarray, np.ndarray]) -> Scaled:
+    def ahead(self, panel: Panel, at: Places, known: Known) -> np.ndarray:
+        """The values from each place on, on the scale of the transform, (B, H)."""
+        floor = known.floor[at.series, at.channel][:, None]
+        return bent(gather.ahead(panel, at, self.horizon), self.transform, floor)
+
+    def scaled(self, panel: Panel, at: Places, known: Known) -> Scaled:
         """The windows before the places on the network's scale."""
-        mean, scale = (part[at.series, at.channel][:, None] for part in known)
+        mean, scale, floor, _ = (part[at.series, at.channel][:, None] for part in known)
         lag = self.season if self.center == "season" else 0
-        raw = gather.past(panel, at, self.context + lag)
+        raw = bent(gather.past(panel, at, self.context + lag), self.transform, floor)
         missing = np.isnan(raw)
         if missing.any():
             filled, since = gather.carried(raw)
@@ -188,8 +227,8 @@ class ForecastCodec(Codec):
             center, values = np.repeat(middle, self.horizon, 1), (window - middle) / scale
         return Scaled(values, ~missing[:, lag:], since[:, lag:], center, scale)
 
-    def encode(self, panel: Panel, at: Places, known: tuple[np.ndarray, np.ndarray], answers: bool) -> Batch:
-        """A batch: x = (values, past, ahead, static, words of the three, center, scale); y on the same scale."""
+    def encode(self, panel: Panel, at: Places, known: Known, answers: bool) -> Batch:
+        """A batch: x = (values, past, ahead, static, their words, center, scale); y on the same scale."""
         found = self.scaled(panel, at, known)
         rows, inside = gather.rows_around(panel, at, np.arange(-self.context, self.horizon))
         values = [found.values[..., None]]
@@ -208,7 +247,7 @@ class ForecastCodec(Codec):
             torch.from_numpy(found.center),
             torch.from_numpy(found.scale),
         )
-        y = _tensor((gather.ahead(panel, at, self.horizon) - found.center) / found.scale) if answers else None
+        y = _tensor((self.ahead(panel, at, known) - found.center) / found.scale) if answers else None
         return Batch(x, y, mask=torch.from_numpy(within) if not within.all() else None)
 
     def _ahead(
@@ -251,21 +290,44 @@ class ForecastCodec(Codec):
     # ---- back
 
     def decode(self, coded: list[Any], records: Origins) -> Forecasts:
-        panel, rows = records
-        n, c = len(rows), panel.values.shape[1]
+        return self.found(*self.calibrated(coded, records), records)
+
+    def calibrated(self, coded: list[Any], records: Origins) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles (n, C, H, Q) on the scale of the transform, and the windows' scales (n, C)."""
+        n, c = len(records.rows), records.panel.values.shape[1]
         values = np.concatenate([part.cpu().numpy() for part, _ in coded]).reshape(n, c, self.horizon, -1)
         scale = np.concatenate([part.cpu().numpy() for _, part in coded]).reshape(n, c)
-        if self.widths is not None:
-            values = self.widths.apply(values, scale)
-        values = values.transpose(0, 2, 1, 3)
+        return (values if self.widths is None else self.widths.apply(values, scale)), scale
+
+    def earlier(self, origins: Origins) -> np.ndarray:
+        """Origins before these that intervals may follow, (n, K) rows; none that was trained on."""
+        panel, rows = origins
+        series = gather.places(origins, np.arange(len(rows)) * panel.values.shape[1]).series
+        begins = zip(panel.ids, panel.first, strict=True)
+        untrained = np.array([self.border.get(name, int(at)) for name, at in begins])
+        first = panel.starts[:-1] + np.maximum(untrained - panel.first, 1)
+        return lately(rows, first[series], self.horizon)
+
+    def found(self, values: np.ndarray, scale: np.ndarray, records: Origins) -> Forecasts:
+        """Forecasts of quantiles (n, C, H, Q) on the scale of the transform."""
+        panel, rows = records
+        n, c = len(rows), panel.values.shape[1]
+        values = straight(values, self.transform).transpose(0, 2, 1, 3)
         at = gather.places(records)
-        plain = [self._shaped(gather.naive(panel, at, self.horizon, m), n, c) for m in (1, self.season)]
+        naive, seasonal = (
+            self._shaped(gather.naive(panel, at, self.horizon, m), n, c) for m in (1, self.season)
+        )
         actual = self._shaped(gather.ahead(panel, at, self.horizon), n, c)
         middle = self.levels.index(0.5)
-        return Forecasts(values[..., middle], values, actual, *plain, scale, records, self.levels)
+        return Forecasts(values[..., middle], values, actual, naive, seasonal, scale, records, self.levels)
 
     def _shaped(self, flat: np.ndarray, n: int, c: int) -> np.ndarray:
         return flat.reshape(n, c, self.horizon).transpose(0, 2, 1)
+
+    def bent_truth(self, records: Origins) -> np.ndarray:
+        """What came, on the scale of the transform, (n, C, H)."""
+        found = self.ahead(records.panel, gather.places(records), self.known(records.panel))
+        return found.reshape(len(records.rows), -1, self.horizon)
 
     def truth(self, records: Origins) -> np.ndarray:
         n, c = len(records.rows), records.panel.values.shape[1]
@@ -274,32 +336,20 @@ class ForecastCodec(Codec):
     # ---- kept
 
     def state(self) -> dict[str, Any]:
-        chosen = ("context", "season", "center", "scaling", "gaps", "names", "vocabularies", "beaten", "ends")
         return {
-            **{name: getattr(self, name) for name in chosen},
+            **{name: getattr(self, name) for name in _KEPT},
             "like": self.like.state(),
-            "mean": torch.from_numpy(self.mean.copy()),
+            "learnt": [torch.from_numpy(part.copy()) for part in self.learnt],
             "unit": torch.from_numpy(self.unit.copy()),
-            "deviation": torch.from_numpy(self.scale.copy()),
             "moments": [tuple(torch.from_numpy(part.copy()) for part in pair) for pair in self.moments],
             "widths": None if self.widths is None else self.widths.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
-        for name in (
-            "context",
-            "season",
-            "center",
-            "scaling",
-            "gaps",
-            "names",
-            "vocabularies",
-            "beaten",
-            "ends",
-        ):
+        for name in _KEPT:
             setattr(self, name, state[name])
         self.like = Panel.from_state(state["like"])
-        self.mean, self.scale = state["mean"].numpy(), state["deviation"].numpy()
+        self.learnt = Known(*(part.numpy() for part in state["learnt"]))
         self.unit = state["unit"].numpy()
         self.index = {name: place for place, name in enumerate(self.like.ids)}
         self.moments = [(pair[0].numpy(), pair[1].numpy()) for pair in state["moments"]]
@@ -311,8 +361,8 @@ class Windows:
     """Batches of windows, gathered as they are dealt.
 
     Args:
-        codec: fitted; origins: where windows end and forecasts begin; batch_size: B; shuffle: a new order every
-            time; most: windows an epoch at most, drawn anew every time.
+        codec: fitted; origins: where windows end and forecasts begin; batch_size: B; shuffle: a new order
+            every time; most: windows an epoch at most, drawn anew every time.
     """
 
     def __init__(
@@ -349,14 +399,32 @@ def _limits(panel: Panel, rows: np.ndarray) -> np.ndarray:
     return np.where(found >= 0, found, limits)
 
 
-def _center_and_scale(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of every column; 0 and 1 where there is nothing, 1 where nothing changes."""
+def _known(values: np.ndarray, transform: str) -> Known:
+    """What is known of one series (T, C)."""
+    least = np.fmin.reduce(values, 0) if len(values) else np.zeros(values.shape[1])
+    floor = 0.5 * np.nan_to_num(least)
+    return Known(
+        *_center_and_scale(values, transform, floor), floor=floor, deviation=_center_and_scale(values)[1]
+    )
+
+
+def _together(parts: list[Known]) -> Known:
+    return Known(*(np.stack(part) for part in zip(*parts, strict=True)))
+
+
+def _center_and_scale(
+    values: np.ndarray, transform: str = "none", floor: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of columns; 0 and 1 where there is nothing, 1 where nothing changes."""
     chunk = max(1, _CHUNK // max(1, values.shape[1]))
-    parts = [values[at : at + chunk] for at in range(0, len(values), chunk)]
-    count = sum((np.count_nonzero(~np.isnan(part), 0) for part in parts), np.zeros(values.shape[1], np.int64))
-    count = np.maximum(count, 1)
-    mean = sum((np.nansum(part, 0) for part in parts), np.zeros(values.shape[1])) / count
-    square = sum((np.nansum((part - mean) ** 2, 0) for part in parts), np.zeros(values.shape[1]))
+
+    def parts() -> Iterator[np.ndarray]:
+        return (bent(values[at : at + chunk], transform, floor) for at in range(0, len(values), chunk))
+
+    none = np.zeros(values.shape[1])
+    count = np.maximum(sum((np.count_nonzero(~np.isnan(part), 0) for part in parts()), none), 1)
+    mean = sum((np.nansum(part, 0) for part in parts()), none) / count
+    square = sum((np.nansum((part - mean) ** 2, 0) for part in parts()), none)
     spread = np.sqrt(square / count)
     return mean, np.where(spread > _LEAST_SCALE * np.maximum(np.abs(mean), 1e-30), spread, 1.0)
 

@@ -61,13 +61,39 @@ class ForecastNet(nn.Module):
         self.steps = _Steps(state, ahead, self.horizon, self.outputs) if ahead else None
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.begun: list[Tensor] = []  # the last weights as `start` put them
 
     def start(self, skip: Tensor, bias: Tensor, spread: Tensor) -> None:
-        """Start from a linear answer: skip (H, T), bias (H,), and spread (H, K), what its errors look like."""
+        """Start from a linear answer: skip (H, T), bias (H,), and spread (H, K), how its errors lie."""
         with torch.no_grad():
             self.skip.weight.copy_(skip)
             self.skip.bias.copy_(bias)
             self.head.bias.copy_(spread.flatten())
+        self.begun = [one.detach().clone() for one in self._last()]
+
+    def _last(self) -> list[nn.Parameter]:
+        """The weights that the answer is linear in."""
+        layers = [self.skip, self.head, *([] if self.steps is None else [self.steps.out])]
+        return [weight for layer in layers for weight in layer.parameters()]
+
+    def both(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The answers (B, H, K) with the last weights as training began, and as they are."""
+        now = self(batch)[0]
+        kept = [one.detach().clone() for one in self._last()]
+        try:
+            self._put(self.begun)
+            return self(batch)[0], now
+        finally:
+            self._put(kept)
+
+    def go_back(self, share: float) -> None:
+        """Keep so much of what was learnt since the beginning; every answer becomes that mean of the two."""
+        self._put([torch.lerp(b, w, share) for b, w in zip(self.begun, self._last(), strict=True)])
+
+    def _put(self, values: list[Tensor]) -> None:
+        with torch.no_grad():
+            for one, value in zip(self._last(), values, strict=True):
+                one.copy_(value)
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """(B, H, K): quantiles a level, or location and log scale; and None, since windows carry nothing."""
@@ -82,11 +108,11 @@ class ForecastNet(nn.Module):
         return torch.cat([found[..., :1] + line, found[..., 1:]], -1), None
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Encoder's input (B, R, I), what is known over context and horizon, and what is known of the series."""
+        """The encoder's input (B, R, I), what is known over context and horizon, and of the series."""
         values, past, ahead, static, *words = batch.x[:7]
         past, ahead, static = (
-            torch.cat([part, *(one(word[..., place]) for place, one in enumerate(table))], -1)
-            for part, table, word in zip((past, ahead, static), self.words, words, strict=True)  # pyright: ignore[reportArgumentType]
+            torch.cat([part, *(one(word[..., place]) for place, one in enumerate(table.children()))], -1)
+            for part, table, word in zip((past, ahead, static), self.words, words, strict=True)
         )
         read = slice(values.shape[1] - self.read, values.shape[1])
         return torch.cat([values[:, read], past[:, read], ahead[:, read]], -1), ahead, static

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from longspan.data.intervals import coverage
+from longspan.data.intervals import coverage, intervals
 
 from .forecast_codec import Forecasts
 
@@ -53,12 +54,7 @@ def crps(forecasts: Forecasts, truth: np.ndarray) -> float:
 
 def pairs(levels: tuple[float, ...]) -> list[tuple[int, int, int]]:
     """The intervals that levels make: (percent, place of the lower, place of the upper), widest first."""
-    found = []
-    for low, level in enumerate(levels):
-        high = next((h for h, other in enumerate(levels) if abs(other - (1 - level)) < 1e-9), None)
-        if high is not None and low < high:
-            found.append((round(100 * (levels[high] - level)), low, high))
-    return found
+    return [(round(100 * (levels[high] - levels[low])), low, high) for low, high in intervals(levels)]
 
 
 def covered(forecasts: Forecasts, truth: np.ndarray, low: int, high: int) -> float:
@@ -85,7 +81,7 @@ def frame_of(found: Forecasts, shown: tuple[float, ...], *, past: bool) -> pl.Da
     times = (
         panel.frequency.times(steps[:, None] + np.arange(horizon)) if n else np.empty((0, horizon), np.int64)
     )
-    columns: dict[str, object] = {}
+    columns: dict[str, Any] = {}
     if past:
         columns["origin"] = _spread(panel.frequency.shown(panel.frequency.times(steps - 1)), order, 0)
     if panel.columns.id is not None or len(panel.ids) > 1:
@@ -102,8 +98,8 @@ def frame_of(found: Forecasts, shown: tuple[float, ...], *, past: bool) -> pl.Da
     return pl.DataFrame({name: pl.Series(name, _plain(values)) for name, values in columns.items()})
 
 
-def _plain(values: object) -> object:
-    return values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
+def _plain(values: np.ndarray) -> np.ndarray | list[Any]:
+    return values.tolist() if values.dtype == object else values
 
 
 def _spread(values: np.ndarray, order: tuple[int, int, int], axis: int) -> np.ndarray:

@@ -24,7 +24,7 @@ _GATES = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output 
 def sections(task: Any, source: Any) -> list[Section]:
     """Summary, data, back-test, error by horizon, coverage, forecasts, gates; fewer without a source."""
     panel = task.stream_ if source is None else task.panel(source, task.codec_.like)
-    ahead = task.forecasts(task.codec_, task.network_, task.ends(panel))
+    ahead = task.forecasts(task.codec_, task.network_, task.latest(panel))
     if source is None:
         return [*_remembered(task), Section("Forecasts", [_ahead(ahead, panel)]), _gates(task, panel)]
     found, _ = task.exam(source)
@@ -121,6 +121,10 @@ def _facts(task: Any, panel: Panel) -> Table:
         ["context", f"{codec.context} steps"],
         ["windows counted from", codec.center],
         ["windows scaled by", codec.scaling],
+        [
+            "values read",
+            {"none": "as they are", "sqrt": "as square roots", "log": "as logarithms"}[codec.transform],
+        ],
         ["calendar read", ", ".join(codec.names) or "none"],
         [
             "covariates",
@@ -161,7 +165,7 @@ def _coverage(found: Forecasts) -> Exhibit:
     for percent, low, high in score.pairs(found.levels):
         width = float(np.nanmean(found.quantiles[..., high] - found.quantiles[..., low]))
         rows.append([f"{percent} %", f"{100 * score.covered(found, found.actual, low, high):.1f} %", width])
-    note = "Intervals are calibrated on the held-out part of the training data."
+    note = "Intervals are calibrated on the held-out part of the training data and follow the last errors."
     return Table("What the intervals cover", ["interval", "truths inside", "mean width"], rows, note=note)
 
 
@@ -208,7 +212,7 @@ def _ahead(found: Forecasts, panel: Panel) -> Exhibit:
 
 def _gates(task: Any, panel: Panel) -> Section:
     """What each gate did over the last window of the first series."""
-    origins = Origins(panel, task.ends(panel).rows[:1])
+    origins = Origins(panel, task.latest(panel).rows[:1])
     batch = next(iter(Windows(task.codec_, origins, 1, shuffle=False, most=1)))
     network = task.network_
     found = network.gates(batch)

@@ -1,4 +1,4 @@
-"""Knows what a task's options are: dataclass fields with a line of help, and how text becomes their values."""
+"""Knows what a task's options are: dataclass fields with a line of help, and how text becomes values."""
 
 from __future__ import annotations
 

@@ -69,6 +69,8 @@ def test_series_of_every_kind_agree(tmp_path: Path):
     for other in (long, read_examples(ragged, ["a", "b"])):
         for one, two in zip(found, other, strict=True):
             assert np.array_equal(one.input, two.input) and one.label == two.label
+    empty = pl.DataFrame({"id": [1, 1], "u": [1, 2], "v": [None, None], "label": ["x", "x"]})
+    assert read_examples(empty)[0].input.shape == (2, 2), "a channel without a value is a channel"
     assert read_examples(torch.zeros(3, 5), [0, 1, 0])[0].input.shape == (5, 1)
     assert read_examples(np.zeros((3, 5, 2)), [0, 1, 0])[0].input.shape == (5, 2)
 
@@ -90,6 +92,7 @@ def test_labels_of_three_forms():
     assert read_examples(cell, layout=Layout(labels="many"))[0].label == ("x", "y")
     steps = read_examples([["a", "b"]], [["X", "Y"]], layout=Layout(labels="steps"))
     assert steps == [Example(["a", "b"], ["X", "Y"])]
+    assert read_examples(["a b"], ["X Y"], layout=Layout(labels="steps")) == steps
     assert [one.label for one in read_examples(["a"], labelled=False)] == [None]
 
 

@@ -1,11 +1,12 @@
 """Runs the Triton kernels in Triton's interpreter beside the reference, and prints what was found as JSON.
 
 For tests/kernels/test_triton.py, in a process of its own: TRITON_INTERPRET=1 counts when Triton is imported,
-and must not reach other tests.
+and must not reach other tests. --all: every cell and option in both forms; --cuda: on a GPU.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import sys
@@ -13,14 +14,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
 
-from longspan import cells, use_backend
+from longspan import cells, nn, use_backend
+from longspan import explain as explain_layer
 from longspan.cells import CELLS
 from longspan.kernels import choose, explain, gpu, reference, route, steps
-from longspan.kernels.job import Job
+from longspan.kernels.job import Job, Result, Zone
 from tests.kernels.test_parity import (
     OPTIONS,
     PROJECTABLE,
@@ -36,7 +39,10 @@ from tests.kernels.test_parity import (
     with_leaves,
 )
 
+DEVICE = "cuda" if "--cuda" in sys.argv else "cpu"
 FORMS = ("whole", "steps")
+MAIN = ("lstm", "gru", "indrnn")
+EASY = ({"bias"}, {"batch_first"}, {"lengths"}, {"mask"}, {"drop"})  # others have them too
 Check = Callable[[], None]
 
 
@@ -53,36 +59,88 @@ def forced(form: str) -> Iterator[None]:
 
 
 def on_gpu(job: Job, form: str) -> Answers:
+    job = moved(job)
     with forced(form):
         assert (reason := gpu.refuses(job)) is None, reason
-        return answers(gpu.run, job)
+        return {name: t.cpu() for name, t in answers(gpu.run, job).items()}
+
+
+def moved(job: Job) -> Job:
+    """The job where the kernels run; lengths stay on the CPU."""
+    if DEVICE == "cpu":
+        return job
+    job = with_leaves(job, {k: v.detach().to(DEVICE).requires_grad_() for k, v in leaves(job).items()})
+    named = {"mask": job.mask, "reset": job.reset, "drop": job.drop}
+    there = {name: t.to(DEVICE) for name, t in named.items() if t is not None}
+    zone = job.zone and tuple(
+        z if z is None or z.mask is None else Zone(z.rate, z.mask.to(DEVICE)) for z in job.zone
+    )
+    return dataclasses.replace(job, **there, zone=zone)
 
 
 def equal(case: Case, form: str) -> Check:
     def check() -> None:
-        job = job_of(dataclasses.replace(case, dtype=torch.float32))
+        with mock.patch.dict(CELLS, own=own):
+            job = job_of(dataclasses.replace(case, dtype=torch.float32))
         tolerance = 1e-5 * rounding(case)
         compare(on_gpu(job, form), answers(reference.run, job), tolerance, f"{form}: {case}")
+        if case.reset and case.lengths:
+            want = without_gradients(reference.run, job)
+            compare(inferred(job, form), want, tolerance, f"inference, {form}: {case}")
 
     return check
 
 
-def parity() -> Iterator[tuple[str, Check]]:
-    """Every cell with every option, the forms in turn: every option meets both."""
+def inferred(job: Job, form: str) -> Answers:
+    """What the kernels give that keep nothing for a backward pass."""
+    with forced(form):
+        return {name: t.cpu() for name, t in without_gradients(gpu.run, moved(job)).items()}
+
+
+def without_gradients(run: Callable[[Job], Result], job: Job) -> Answers:
+    with torch.no_grad():
+        found = run(job)
+    named = {"out": found.out} | {f"last {i}": s for i, s in enumerate(found.state)}
+    return named | {f"gate {k}": v for k, v in (found.gates or {}).items()}
+
+
+@cells.cell(gates="fzu", states="hcm", params="p", initial={"m": -1.0})
+def own(x: Any, r: Any, s: Any, p: Any) -> tuple[Any, ...]:
+    """A user's cell: every operation and an initial constant; no built-in one is made like it."""
+    f = (x.f + r.f * s.c + p.p).sigmoid()
+    m = cells.maximum(s.m * 0.9, (x.u - r.u).abs().sqrt() - cells.softplus(x.z))
+    c = f * s.c + (1 - f) * cells.minimum((x.z + r.z).relu(), 3.0) / (1 + m.exp())
+    return (c.tanh() + (1 + s.h.abs()).log() * f, c, m)
+
+
+def parity(all_forms: bool = False) -> Iterator[tuple[str, Check]]:
+    """Every cell with every option, the forms in turn, so that every option meets both; or in all of them."""
     for i, cell in enumerate(CELLS):
         projected: list[dict[str, Any]] = [
             o | {"proj": max(1, int(7 * o["proj"]))} for o in PROJECTED if cell in PROJECTABLE
         ]
         for j, options in enumerate([*OPTIONS, *projected]):
-            case = Case(cell, 7, T=3, **options)
-            form = FORMS[(i + j) % 2]
-            yield f"{form}-{cell}-{label(options)}", equal(case, form)
+            if not all_forms and cell not in MAIN and set(options) in EASY:
+                continue  # none reaches the cell's own lines
+            for form in FORMS if all_forms else (FORMS[(i + j) % 2],):
+                case = Case(cell, 7, T=3 if cell in MAIN or all_forms else 2, **options)
+                yield f"{form}-{cell}-{label(options)}", equal(case, form)
     every = {"lengths": True, "mask": True, "reset": True, "D": 2}
     for form in FORMS:
         yield f"{form}-many rows", equal(Case("gru", 20, B=18, T=3, input=5, **every), form)
         yield f"{form}-no rows", equal(Case("lstm", 7, B=0, **every), form)
         yield f"{form}-no real step", no_real_step(form)
     yield "whole-columns apart", equal(Case("indrnn", 200, B=2, T=3, lengths=True), "whole")
+
+
+def users_cell() -> Iterator[tuple[str, Check]]:
+    """The same equations as no built-in cell, with the options that touch a cell's lines."""
+    mixed: dict[str, Any] = {"lengths": True, "mask": True, "reset": True, "D": 2}
+    more: dict[str, Any] = {"drop": True, "zone": "mask", "norm": True}
+    chosen: list[dict[str, Any]] = [{}, mixed | {"gates": True}, mixed | more]
+    for options in chosen:
+        for form in FORMS:
+            yield f"{form}-own-{label(options)}", equal(Case("own", 7, T=3, **options), form)
 
 
 def no_real_step(form: str) -> Check:
@@ -202,10 +260,9 @@ def replayed() -> None:
     steps._captured, steps._stream, steps.CHUNK = emulated, lambda like: ("none",), 4
     options = {"lengths": True, "reset": True, "drop": True, "D": 2, "norm": True, "zone": "mask"}
     try:
-        for case in (Case("peephole", 7, B=2, **options), Case("lstm", 7, B=2, proj=3, **options)):
-            for T in (6, 5, 2):
-                equal(dataclasses.replace(case, T=T), "steps")()
-        assert len(steps._graphs) == 4
+        for T in (6, 2):
+            equal(Case("lstm", 7, B=2, proj=3, T=T, **options), "steps")()
+        assert len(steps._graphs) == 3  # forward for training, forward for inference, backward
     finally:
         steps._captured, steps._stream, steps.CHUNK = before
 
@@ -240,12 +297,44 @@ def told() -> None:
         assert gpu.refuses(small) is not None
 
 
-def everything() -> Iterator[tuple[str, Check]]:
-    yield from parity()
+def layers_in_halves() -> None:
+    """A layer in bfloat16 and one under autocast compute in it, and explain says so; a CPU's are widened."""
+    torch.manual_seed(0)
+    layer, x = nn.LSTM(5, 6, num_layers=2, layer_norm=True), torch.randn(4, 3, 5)
+    want, _ = layer(x)
+    small = copy.deepcopy(layer).bfloat16()
+    assert "float32" in explain_layer(small, x.bfloat16())
+    with forced("whole"):
+        assert "bfloat16" in explain_layer(small, x.bfloat16())
+        out, (_, c) = small(x.bfloat16())
+        out.float().square().sum().backward()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert "bfloat16" in explain_layer(layer, x)
+            cast, _ = layer(x)
+    assert out.dtype is c.dtype is torch.bfloat16 and cast.dtype is torch.bfloat16
+    assert all(p.grad is not None and p.grad.dtype is torch.bfloat16 for p in small.parameters())
+    for found in (out, cast):
+        torch.testing.assert_close(found.float(), want, atol=0.03, rtol=0.03)
+
+
+def long() -> Iterator[tuple[str, Check]]:
+    """More steps than a graph holds, twice with the same graph, and at widths of several programs."""
+    for T in (40, 33, 40):
+        every = {"lengths": True, "mask": True, "reset": True, "drop": True, "D": 2}
+        for form, H in (("whole", 48), ("steps", 48), ("steps", 300)):
+            yield f"{form}-{H}-{T} steps", equal(Case("lstm", H, B=19, T=T, input=9, **every), form)
+
+
+def everything(all_forms: bool) -> Iterator[tuple[str, Check]]:
+    yield from parity(all_forms)
+    yield from users_cell()
     yield from halves()
+    if DEVICE != "cpu":
+        yield from long()
+        return
     for check in (far_out, nan_stays_in_its_row, nan_at_steps_that_do_not_happen, second_derivatives):
         yield check.__name__, check
-    for check in (replayed, compiled, told):
+    for check in (replayed, compiled, told, layers_in_halves):
         yield check.__name__, check
 
 
@@ -254,7 +343,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # NumPy's, of numbers beyond float32 in the interpreter
     torch.use_deterministic_algorithms(True)  # memory without a value is NaN
     found: dict[str, str | None] = {}
-    for name, check in everything():
+    for name, check in everything("--all" in sys.argv):
         try:
             check()
             found[name] = None

@@ -123,8 +123,7 @@ def answers(run: Callable[[Job], Result], job: Job) -> Answers:
     result = run(job)
     given = torch.Generator().manual_seed(7)
     tops = [
-        torch.randn(t.shape, generator=given, dtype=torch.float64).to(t.dtype)
-        for t in (result.out, *result.state)
+        torch.randn(t.shape, generator=given, dtype=torch.float64).to(t) for t in (result.out, *result.state)
     ]
     of = leaves(job)
     grads = torch.autograd.grad((result.out, *result.state), list(of.values()), tops, allow_unused=True)
@@ -164,7 +163,7 @@ def rounding(case: Case) -> float:
 def compare(got: Answers, want: Answers, tolerance: float, what: object) -> None:
     """All answers equal; a gradient that cancels out to little is measured against the others."""
     assert list(got) == list(want)
-    steep = max(greatest(v) for k, v in want.items() if k.startswith("d "))
+    steep = max((greatest(v) for k, v in want.items() if k.startswith("d ")), default=0.0)
     for name, b in want.items():
         a = got[name]
         assert a.shape == b.shape and a.dtype == b.dtype, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -154,3 +155,108 @@ def test_unsorted_times_are_sorted_with_a_note() -> None:
     with pytest.warns(checks.Note, match="order of timestamp"):
         task = ls.AnomalyDetector(**SMALL).fit(frame.reverse(), verbose=0)
     assert task.notes_ == ["The rows were not in the order of timestamp and have been sorted."]
+
+
+def flagged_wave(rows: int, bad: slice, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    series, flags = wave(rows, seed), np.zeros(rows, dtype=bool)
+    series[bad], flags[bad] = 2.5, True
+    return series, flags
+
+
+def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
+    series, flags = flagged_wave(600, slice(300, 310))
+    task = ls.AnomalyDetector(**SMALL).fit(series, flags, verbose=0)
+    assert task.evaluate(series, flags) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    again = flagged_wave(400, slice(200, 205), 3)[0]
+    assert task.alarms(again)["start"].to_list() == [200]
+
+
+def test_flags_that_come_apart_keep_to_their_rows() -> None:
+    parts, known = [], []
+    for place, name in enumerate("ab"):
+        series, flags = flagged_wave(300, slice(100 + 50 * place, 110 + 50 * place), place)
+        parts.append(pl.DataFrame({"time": range(300), "name": name, "y": series}))
+        known.append(flags)
+    frame = pl.concat(parts).with_columns(bad=np.concatenate(known)).sort("time", maintain_order=True)
+    task = ls.AnomalyDetector(**SMALL, id="name")
+    mixed = task.read(frame.drop("bad"), frame["bad"].to_numpy())
+    assert [np.flatnonzero(flags)[0] for flags in task.codec().truth(mixed)] == [100, 150]
+    inside = ls.AnomalyDetector(**SMALL, id="name", flag="bad").read(frame)
+    both = zip(task.codec().truth(mixed), task.codec().truth(inside), strict=True)
+    assert all(np.array_equal(one, other) for one, other in both)
+    with pytest.raises(ValueError, match="y: expected 600 flags, received 3"):
+        task.read(frame.drop("bad"), np.zeros(3))
+    with pytest.raises(ValueError, match="y: expected 300 and 300 flags, received 300 and 2"):
+        task.read([wave(300), wave(300)], [np.zeros(300), np.zeros(2)])
+
+
+@pytest.fixture(scope="module")
+def dynamic() -> ls.AnomalyDetector:
+    return ls.AnomalyDetector(**SMALL, threshold="dynamic", quiet=2).fit(wave(2400), verbose=0)
+
+
+def test_the_dynamic_threshold_finds_a_stop_in_long_telemetry(dynamic: ls.AnomalyDetector) -> None:
+    series = wave(3500, 1)
+    series[2800:2860] = series[2800]
+    alarms = dynamic.alarms(series)
+    assert len(alarms) == 1 and alarms["cause"][0] == "channel 0"
+    assert alarms["start"][0] < 2860 and alarms["end"][0] >= 2800
+    assert len(dynamic.alarms(wave(3500, 2))) == 0
+
+
+def test_the_budget_is_the_dynamic_thresholds_least(dynamic: ls.AnomalyDetector) -> None:
+    loose = ls.AnomalyDetector(**SMALL, threshold="dynamic", false_alarms=0.5).fit(wave(2400), verbose=0)
+    assert 0.0 < loose.codec_of().least[0] < dynamic.codec_of().least[0]
+
+
+def test_dynamic_alarms_go_on_after_loading(dynamic: ls.AnomalyDetector, tmp_path: Path) -> None:
+    dynamic.save(tmp_path / "model")
+    series = wave(2900)[2400:]
+    series[200:260] = 3.0
+    straight, broken = loaded(tmp_path / "model"), loaded(tmp_path / "model")
+    found, again = [], []
+    for place, value in enumerate(series.tolist()):
+        found.append(straight.update(value))
+        if place == 230:
+            broken.save(tmp_path / "middle")
+            broken = loaded(tmp_path / "middle")
+        again.append(broken.update(value))
+    assert found == again
+    over = [alarm for _, alarm in found]
+    assert any(over[200:340]) and not any(over[:200])
+
+
+def test_a_report_shows_scores_and_alarms(fitted: ls.AnomalyDetector, dynamic: ls.AnomalyDetector) -> None:
+    for task in (fitted, dynamic):
+        assert [one.title for one in task.exhibits(wave(300, 1))][:3] == ["Summary", "Scores", "Alarms"]
+        assert task.exhibits()[0].title == "Summary"
+
+
+def test_several_channels_are_named_by_what_they_did() -> None:
+    both = np.column_stack([wave(600), wave(600, 1)])
+    task = ls.AnomalyDetector(**SMALL).fit(both, verbose=0)
+    new = np.column_stack([wave(300, 2), wave(300, 3)])
+    new[150:160, 1] = 4.0
+    assert {cause.split(", ")[0] for cause in task.alarms(new)["cause"]} == {"channel 1"}
+    assert task.update([0.0, 9.0])[1]
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "before"),
+    [
+        (999, 1000.5, 998.5),
+        ("2024-05-01T09:00:00", datetime(2024, 5, 1, 10), "2024-05-01 08:59:00"),
+        (np.datetime64("2024-05-01T09:00"), "2024-05-01T09:00:00.500000", datetime(2024, 5, 1, 9)),
+        ("2024-05-01T09:00:00+02:00", "2024-05-01T08:00:00+00:00", "2024-05-01T09:30:00+02:00"),
+    ],
+)
+def test_times_of_any_kind_have_to_be_in_order(
+    fitted: ls.AnomalyDetector, first: object, later: object, before: object, tmp_path: Path
+) -> None:
+    fitted.save(tmp_path / "model")
+    task = loaded(tmp_path / "model")
+    task.update(0.0, time=first)
+    task.update(0.0, time=later)
+    task.save(tmp_path / "model")
+    with pytest.raises(ValueError, match="sort the readings by time before they are fed"):
+        loaded(tmp_path / "model").update(0.0, time=before)

@@ -12,8 +12,11 @@ import torch
 
 import longspan as ls
 from longspan import checks
+from longspan.data import Batch
 from longspan.tasks import classify_score as score
-from longspan.tasks.classify_codec import Coding, Dealt
+from longspan.tasks.classify_codec import IGNORED, Coding, Dealt
+from longspan.tasks.classify_show import found
+from longspan.tasks.exhibits import HeatMap, Table
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.checks.Note")
 SMALL = {
@@ -67,6 +70,24 @@ def test_many_labels_and_what_is_saved(tmp_path: Path):
     task.save(tmp_path / "m")
     loaded: Any = ls.load(tmp_path / "m")
     assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
+    titles = [section.title for section in task.exhibits(source_of(x, y))]
+    assert "Per class" in titles and "Confusion" not in titles
+
+
+def source_of(x: np.ndarray, y: list[tuple[str, ...]]) -> list[dict[str, Any]]:
+    return [{"values": row.tolist(), "label": list(label)} for row, label in zip(x, y, strict=True)]
+
+
+def test_a_class_has_its_precision_and_recall():
+    codec = Coding()
+    codec.kind, codec.classes = "one", ["a", "b", "c"]
+    answers = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.3, 0.7, 0.0]])
+    sections = found(codec, answers, np.array([0, 1, 1]), {})
+    (section,) = [one for one in sections if one.title == "Confusion"]
+    matrix, table = section.exhibits
+    assert isinstance(matrix, HeatMap) and isinstance(table, Table)
+    assert np.array_equal(np.asarray(matrix.values), [[1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    assert table.rows == [["a", 1, 0.5, 1.0, 2 / 3], ["b", 2, 1.0, 0.5, 2 / 3], ["c", 0, None, None, None]]
 
 
 def test_labels_of_steps():
@@ -148,6 +169,72 @@ def test_balanced_rows_weigh_by_class():
         assert one.weight is not None
         weights |= set(zip(one.y.tolist(), one.weight.tolist(), strict=True))
     assert weights == {(0, 0.625), (1, 2.5)}
+
+
+def test_balanced_steps_and_many_labels_weigh_by_class():
+    steps = ls.Classifier(labels="steps").read(["x x x x", "x x"], [list("aaab"), list("aa")])
+    codec = Coding("words").fit(steps)
+    (batch, *_) = Dealt(codec, steps, 2, train=True, balanced=True)
+    assert batch.weight is not None and batch.weight.shape == batch.y.shape == (2, 4)
+    assert batch.weight[batch.y == 0].unique().tolist() == pytest.approx([6 / 10])
+    assert batch.weight[batch.y == 1].tolist() == [3.0]
+    many = ls.Classifier().read(["x"] * 4, [("a", "b"), ("a",), ("a",), ("b",)])
+    codec = Coding("words").fit(many)
+    (batch, *_) = Dealt(codec, many, 4, train=True, balanced=True)
+    assert batch.weight is not None
+    for column in (0, 1):
+        ones = batch.y[:, column] > 0
+        assert batch.weight[ones, column].sum() == batch.weight[~ones, column].sum() == 2.0
+
+
+@pytest.mark.parametrize("labels", ["one", "many", "steps"])
+def test_the_loss_counts_a_row_by_its_weight(labels: str):
+    torch.manual_seed(0)
+    shape = {"one": (3,), "many": (3, 2), "steps": (3, 4)}[labels]
+    y = torch.randint(2, shape)
+    if labels == "steps":
+        y[1, 2:] = IGNORED
+    output = torch.randn(3, 1, *([4] if labels == "steps" else []), 2)
+    y = y.float() if labels == "many" else y
+    task, weight = ls.Classifier(), torch.rand(shape) + 0.5
+    plain = float(task.loss(output, Batch(None, y)))
+    assert float(task.loss(output, Batch(None, y, weight=torch.ones(shape)))) == pytest.approx(plain)
+    assert float(task.loss(output, Batch(None, y, weight=3 * torch.ones(shape)))) == pytest.approx(3 * plain)
+    assert float(task.loss(output, Batch(None, y, weight=weight))) != pytest.approx(plain)
+
+
+def test_balanced_training_finds_the_rare_class():
+    draw = np.random.default_rng(0)
+    y = (draw.random(300) < 0.06).astype(int)
+    x = (y[:, None] * 0.9 + draw.normal(size=(300, 8)))[:, :, None]
+    recall = []
+    for balanced in (False, True):
+        task = ls.Classifier(**SMALL, convolution=False, epochs=4, learning_rate=0.01, balanced=balanced)
+        found = task.fit(x, y, verbose=0).predict(x)
+        recall.append((found[y == 1] == 1).mean())
+    assert recall[1] > recall[0]
+
+
+def test_the_length_of_a_series_is_seen():
+    draw = np.random.default_rng(0)
+    lengths = draw.permutation(np.repeat([10, 20, 30], 20))
+    x = [draw.normal(size=(length, 1)) for length in lengths]
+    task: Any = ls.Classifier(**SMALL, epochs=6, learning_rate=0.02).fit(x, lengths.tolist(), verbose=0)
+    assert task.evaluate(x, lengths.tolist())["accuracy"] > 0.9
+    assert task.codec_.sizes["inputs"] == 2
+    alone = np.concatenate([task.predict_proba([one]) for one in x[:6]])
+    assert alone == pytest.approx(task.predict_proba(x[:6]), abs=1e-5)
+    same = ls.Classifier().read([np.zeros((5, 1)) + n for n in range(4)], [0, 1] * 2)
+    assert Coding().fit(same).sizes["inputs"] == 1, "nothing to see where all are as long"
+
+
+def test_series_of_one_length_are_not_dealt_together():
+    records = ls.Classifier().read([np.ones((4 + n, 1)) * n for n in range(64)], [n % 2 for n in range(64)])
+    batches = Dealt(Coding().fit(records), records, 16, train=True)
+    spread = [
+        int(batch.lengths.max() - batch.lengths.min()) for batch in batches if batch.lengths is not None
+    ]
+    assert min(spread) > 20
 
 
 def bad(**options: Any) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def test_every_task_has_a_toy():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_constructor_only_stores(name: str):
-    given = {one: object() for one in options_of(tasks.task(name))}
+    given: dict[str, Any] = {one: object() for one in options_of(tasks.task(name))}
     task = tasks.task(name)(**given)
     assert vars(task) == given and task.get_params() == given
 
@@ -89,9 +89,9 @@ def test_options_speak_for_themselves(name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_option_fails_at_once(name: str):
-    kind = tasks.task(name)
-    with pytest.raises(TypeError, match="option: expected one of the options of .*hidden_size"):
-        kind(hiden_size=3)
+    kind, misspelt = tasks.task(name), cast(Any, {"hiden_size": 3})
+    with pytest.raises(TypeError, match=r"option: expected one of the options of .*hidden_size"):
+        kind(**misspelt)
     with pytest.raises(TypeError, match="hidden_size"):
         kind().set_params(hiden_size=3)
 

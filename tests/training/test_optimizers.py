@@ -107,6 +107,7 @@ def test_equations(name: str, options: dict[str, Any]):
 
 
 @pytest.mark.skipif(find_spec("keras") is None, reason="needs keras, which the bench extra installs")
+@pytest.mark.filterwarnings("ignore")  # of Keras itself
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_keras_itself(name: str, options: dict[str, Any]):
     import keras  # pyright: ignore[reportMissingImports]

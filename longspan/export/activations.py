@@ -1,0 +1,58 @@
+"""Knows the activations in ONNX's operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from longspan import checks
+
+from .graph import Graph
+
+
+def activated(graph: Graph, value: str, name: Any) -> str:
+    """The value under the activation of this name."""
+    if name in (None, "linear"):
+        return value
+    if name not in _ACTIVATIONS:
+        expected = f"one of {', '.join(_ACTIVATIONS)}"
+        raise checks.wrong("activation", expected, repr(name), "choose one that ONNX has")
+    return _ACTIVATIONS[name](graph, value)
+
+
+def _times(graph: Graph, value: str, other: str) -> str:
+    return graph.add("Mul", value, other)
+
+
+def _gelu(graph: Graph, value: str) -> str:
+    inner = graph.add("Erf", graph.add("Mul", value, graph.floats(0.5**0.5)))
+    return graph.add(
+        "Mul", graph.add("Mul", value, graph.floats(0.5)), graph.add("Add", inner, graph.floats(1.0))
+    )
+
+
+def _hard_sigmoid(graph: Graph, value: str) -> str:
+    return graph.add("HardSigmoid", value, alpha=1.0 / 6.0, beta=0.5)
+
+
+_ACTIVATIONS: Mapping[str, Callable[[Graph, str], str]] = {
+    "relu": lambda g, v: g.add("Relu", v),
+    "relu6": lambda g, v: g.add("Clip", v, g.floats(0.0), g.floats(6.0)),
+    "leaky_relu": lambda g, v: g.add("LeakyRelu", v, alpha=0.2),
+    "sigmoid": lambda g, v: g.add("Sigmoid", v),
+    "tanh": lambda g, v: g.add("Tanh", v),
+    "softmax": lambda g, v: g.add("Softmax", v, axis=-1),
+    "log_softmax": lambda g, v: g.add("LogSoftmax", v, axis=-1),
+    "softplus": lambda g, v: g.add("Softplus", v),
+    "softsign": lambda g, v: g.add("Softsign", v),
+    "elu": lambda g, v: g.add("Elu", v),
+    "selu": lambda g, v: g.add("Selu", v),
+    "gelu": _gelu,
+    "silu": lambda g, v: _times(g, v, g.add("Sigmoid", v)),
+    "swish": lambda g, v: _times(g, v, g.add("Sigmoid", v)),
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_silu": lambda g, v: _times(g, v, _hard_sigmoid(g, v)),
+    "hard_swish": lambda g, v: _times(g, v, _hard_sigmoid(g, v)),
+    "exponential": lambda g, v: g.add("Exp", v),
+    "mish": lambda g, v: _times(g, v, g.add("Tanh", g.add("Softplus", v))),
+}

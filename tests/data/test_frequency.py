@@ -1,0 +1,155 @@
+"""Knows which steps are found in times, and that steps and times undo each other."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from longspan.data.frequency import (
+    Frequency,
+    calendar_codes,
+    calendar_names,
+    calendar_waves,
+    find_frequency,
+    parse_times,
+)
+
+START = datetime(2024, 1, 31)
+
+
+def micro(times: list[datetime]) -> np.ndarray:
+    return np.array(times, "datetime64[us]").astype(np.int64)
+
+
+def every(step: timedelta, rows: int = 20, start: datetime = START) -> list[datetime]:
+    return [start + place * step for place in range(rows)]
+
+
+def found(times: list[datetime]) -> Frequency:
+    return find_frequency(micro(times), np.array([0, len(times)]), True)
+
+
+MONTHS = [datetime(2023 + place // 12, place % 12 + 1, 1) for place in range(30)]
+ENDS = [one - timedelta(days=1) for one in MONTHS[1:]]
+WEEKDAYS = [one for one in every(timedelta(days=1), 40) if one.weekday() < 5]
+CASES = {
+    "15 min": every(timedelta(minutes=15)),
+    "1 h": every(timedelta(hours=1)),
+    "1 day": every(timedelta(days=1)),
+    "1 week": every(timedelta(days=7)),
+    "1 month": MONTHS,
+    "1 quarter": MONTHS[2::3],
+    "1 year": MONTHS[::12],
+    "1 business day": WEEKDAYS,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_steps_are_found_and_undone(name: str):
+    times = CASES[name]
+    frequency = found(times)
+    assert str(frequency) == name
+    steps = frequency.steps(micro(times))
+    assert (np.diff(steps) == 1).all() and np.array_equal(frequency.times(steps), micro(times))
+    assert Frequency.from_state(frequency.state()) == frequency
+
+
+def test_months_by_their_last_day():
+    frequency = found(ENDS)
+    assert str(frequency) == "1 month" and frequency.end
+    later = frequency.times(frequency.steps(micro(ENDS[-1:])) + 1)
+    assert frequency.shown(later)[0] == np.datetime64("2025-06-30")
+
+
+def test_gaps_are_no_other_step():
+    times = every(timedelta(hours=1), 30)
+    assert str(found(times[:7] + times[9:20] + times[26:])) == "1 h"
+
+
+def test_series_that_start_apart_share_a_grid():
+    one, other = every(timedelta(hours=2), 10), every(timedelta(hours=2), 10, START + timedelta(hours=1))
+    frequency = find_frequency(micro(one + other), np.array([0, 10, 20]), True)
+    assert str(frequency) == "1 h"
+
+
+def test_numbers_are_rows():
+    assert str(find_frequency(np.arange(0, 50, 5), np.array([0, 10]), False)) == "5 rows"
+
+
+def test_no_step_at_all_is_one_sentence():
+    uneven = [START + timedelta(seconds=37 * i * i + i**3) for i in range(50)]
+    with pytest.raises(
+        ValueError, match=r"^time: expected times on a regular step, received .* the most usual"
+    ):
+        found(uneven)
+
+
+TEXTS = {
+    "2024-01-31 18:00": datetime(2024, 1, 31, 18),
+    "2024-01-31T18:00:30": datetime(2024, 1, 31, 18, 0, 30),
+    "2024-01-31": datetime(2024, 1, 31),
+    "31.01.2024 18:00": datetime(2024, 1, 31, 18),
+    "01/31/2024": datetime(2024, 1, 31),
+    "2024-01": datetime(2024, 1, 1),
+    "2024": datetime(2024, 1, 1),
+    "Jan 31 2024": datetime(2024, 1, 31),
+}
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_is_read_in_its_form(text: str):
+    read = parse_times(pl.DataFrame({"t": [text] * 3}), ("t",))
+    assert read is not None
+    times, dated = read
+    assert dated and times.tolist() == micro([TEXTS[text]] * 3).tolist()
+
+
+def test_columns_of_parts_and_zones():
+    frame = pl.DataFrame({"y": [2024, 2024], "m": [2, 3], "d": [29, 1], "h": [23, 0]})
+    read = parse_times(frame, ("y", "m", "d", "h"))
+    assert read is not None
+    assert read[0].tolist() == micro([datetime(2024, 2, 29, 23), datetime(2024, 3, 1)]).tolist()
+    zoned = pl.DataFrame({"t": [datetime(2024, 7, 1, 12)]}).select(
+        pl.col("t").dt.replace_time_zone("Europe/Berlin")
+    )
+    read = parse_times(zoned, ("t",))
+    assert read is not None and read[0].tolist() == micro([datetime(2024, 7, 1, 10)]).tolist()
+    dates = parse_times(pl.DataFrame({"t": [date(2024, 7, 1)]}), ("t",))
+    assert dates is not None and dates[0].tolist() == micro([datetime(2024, 7, 1)]).tolist()
+    assert parse_times(pl.DataFrame({"t": ["one", "two"]}), ("t",)) is None
+    assert parse_times(pl.DataFrame({"t": [0.5, 1.5]}), ("t",)) is None
+
+
+def test_a_row_without_a_time_is_refused():
+    with pytest.raises(ValueError, match="time t: expected a time in every row, received none in row 2"):
+        parse_times(pl.DataFrame({"t": ["2024-01-01", None]}), ("t",))
+
+
+def test_calendar_features_come_with_enough_data():
+    hourly = found(every(timedelta(hours=1)))
+    assert calendar_names(hourly, 24 * 7) == ("hour",)
+    assert calendar_names(hourly, 24 * 366 * 2) == ("hour", "weekday", "day", "month")
+    assert calendar_names(found(MONTHS), 30) == ("month",)
+    assert calendar_names(Frequency("number", 1), 10_000) == ()
+
+
+def test_codes_and_waves():
+    hourly = Frequency("step", 3600 * 10**6)
+    steps = hourly.steps(micro([datetime(2024, 2, 29, 23)]))[0]
+    codes = calendar_codes(hourly, int(steps), int(steps) + 2, ("hour", "weekday", "day", "month"))
+    assert codes.tolist() == [[23, 3, 28, 1], [0, 4, 0, 2]]  # a Thursday, then a Friday
+    waves = calendar_waves(("hour",))
+    assert np.allclose(waves[0, 6], [0, 1], atol=1e-6) and np.allclose(
+        np.linalg.norm(waves[0, :24], axis=1), 1
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "seasons"),
+    [("1 h", (24, 168, 8766)), ("1 day", (7, 365)), ("1 month", (12,)), ("1 quarter", (4,))],
+)
+def test_seasons_by_the_calendar(name: str, seasons: tuple[int, ...]):
+    assert found(CASES[name]).seasons() == seasons

@@ -1,0 +1,109 @@
+"""Knows what the command line does for classes of texts and series: fit, predict, evaluate, report."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from longspan import cli
+
+SMALL = ["--hidden-size", "4", "--embedding-size", "4", "--subwords", "0", "--members", "1"]
+TEXTS = ["a good film", "a bad film", "good", "so bad", ""]
+LABELS = ["pos", "neg", "pos", "neg", "pos"]
+
+
+def fit(source: str, *words: str) -> int:
+    return cli.main(["fit", "classify", source, "-o", "model", *SMALL, *words])
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def table(labels: list[str]) -> str:
+    rows = [f'"{text}","{label}"' for text, label in zip(TEXTS, labels, strict=True)] * 6
+    return "\n".join(["text,label", *rows])
+
+
+def test_fit_predict_evaluate_and_report(capsys: pytest.CaptureFixture[str]):
+    Path("data.csv").write_text(table(LABELS))
+    assert fit("data.csv", "--epochs", "6", "--learning-rate", "0.02") == 0, capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert "classes" in shown.out and "Saved to model" in shown.out
+    assert "note: 30 records are too few to hold some out" in shown.err
+    assert cli.main(["predict", "model", "data.csv", "-o", "out.csv"]) == 0
+    rows = Path("out.csv").read_text().splitlines()
+    assert rows[0] == "row,answer" and len(rows) == 31
+    assert [row.split(",")[1] for row in rows[1:5]] == LABELS[:4]
+    capsys.readouterr()
+    assert cli.main(["evaluate", "model", "data.csv", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["accuracy", "f1", "auc", "log_loss", "calibration_error"]
+    assert found["accuracy"] >= 0.8
+    assert cli.main(["report", "model", "data.csv"]) == 0
+    page = Path("report.html").read_text()
+    for part in ("Confusion matrix", "Per class", "Reliability", "Which words mattered", "f1"):
+        assert part in page, part
+
+
+def test_many_labels_and_labels_of_steps_are_written_into_one_cell():
+    Path("many.csv").write_text(table(["x|y", "y", "x", "y|z", "z"]))
+    assert fit("many.csv", "--labels", "many", "--epochs", "30", "--learning-rate", "0.03") == 0
+    assert cli.main(["predict", "model", "many.csv", "-o", "out.csv"]) == 0
+    assert Path("out.csv").read_text().splitlines()[1] == "0,x|y"
+    Path("steps.csv").write_text("text,label\n" + "a good film,A B C\nbad film,B C\nso,D\n" * 10)
+    assert fit("steps.csv", "--labels", "steps", "--epochs", "30", "--learning-rate", "0.03") == 0
+    assert cli.main(["predict", "model", "steps.csv", "-o", "out.csv"]) == 0
+    assert Path("out.csv").read_text().splitlines()[1] == "0,A|B|C"
+
+
+def test_series_of_a_table_with_a_row_a_reading(capsys: pytest.CaptureFixture[str]):
+    rows = [f"{n},{t},{(t + n) % (2 + n % 2)},{'ab'[n % 2]}" for n in range(12) for t in range(6 + n % 3)]
+    Path("series.csv").write_text("\n".join(["id,time,reading,label", *rows]))
+    words = ["--time", "time", "--channels", "4", "--kernels", "3", "--epochs", "4"]
+    assert fit("series.csv", *words, "--learning-rate", "0.02") == 0, capsys.readouterr().err
+    assert cli.main(["report", "model", "series.csv"]) == 0
+    assert "Which steps mattered" in Path("report.html").read_text()
+
+
+CASES = {
+    "one class": (table(["x"] * 5).encode(), "label: expected at least two classes, received 'x' alone"),
+    "no label column": (b"text\na b\nc d\n", "label: expected"),
+    "a label missing": (
+        b"text,label\na,x\nb,\n",
+        "label: expected a label in every row, received none in row 1",
+    ),
+    "a byte": (
+        b"text,label\na,x\ncaf\xe9,y\n",
+        "encoding: expected a file in utf-8, received the byte 0xe9 in line 3",
+    ),
+    "a channel of NaN": (
+        b"id,u,v,label\n0,1,,x\n0,2,,x\n1,1,,y\n1,3,,y\n",
+        "x: expected a number in every column, received NaN only in column 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_sentence_and_nothing_written(case: str, folder: Path, capsys: pytest.CaptureFixture[str]):
+    content, sentence = CASES[case]
+    Path("data.csv").write_bytes(content)
+    assert fit("data.csv", "--epochs", "1") == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if "note:" not in line]
+    assert len(said) == 1 and said[0].startswith(f"longspan: {sentence}"), said
+    assert os.listdir(folder) == ["data.csv"]
+
+
+def test_a_class_that_training_has_not_seen(capsys: pytest.CaptureFixture[str]):
+    Path("data.csv").write_text(table(LABELS))
+    assert fit("data.csv", "--epochs", "1") == 0
+    Path("new.csv").write_text("text,label\na film,new\n")
+    capsys.readouterr()
+    assert cli.main(["evaluate", "model", "new.csv"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "a class of training ('neg', 'pos'), received 'new' in row 0" in said
