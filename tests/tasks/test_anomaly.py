@@ -260,3 +260,12 @@ def test_times_of_any_kind_have_to_be_in_order(
     task.save(tmp_path / "model")
     with pytest.raises(ValueError, match="sort the readings by time before they are fed"):
         loaded(tmp_path / "model").update(0.0, time=before)
+
+
+def test_columns_that_are_not_watched_are_read_and_never_a_cause() -> None:
+    table = np.column_stack([wave(400), wave(400, 1), (np.arange(400) % 9 == 0).astype(float)])
+    task = ls.AnomalyDetector(**SMALL, target=("channel 0",)).fit(table, verbose=0)
+    assert task.codec_of().sizes["inputs"] == 3 + 2 + 2 and task.codec_of().causes == ["channel 0"]
+    new = table[:200].copy()
+    new[150:160, 0] = 4.0
+    assert set(task.predict(new)["cause"].drop_nulls()) == {"channel 0"}

@@ -369,3 +369,15 @@ def test_intervals_follow_what_came_lately():
     f = small(context=16, epochs=2, calendar=False).fit(frame[:1000], verbose=0)
     found = f.evaluate(frame[1000:])
     assert 0.84 < found["coverage_90"] < 0.95  # as they were learnt they would hold 0.42
+
+
+@quiet
+def test_held_out_rows_from_another_source_and_series_never_seen():
+    f = small().fit(table(100), validation=table(60, 100), verbose=0)
+    assert len(f.history_.history["val_loss"]) == 1 and f.codec_.widths is not None
+    named = [table(120).with_columns(pl.lit(name).alias("id")) for name in ("a", "b")]
+    f = small(id="id", target="y").fit(pl.concat(named), verbose=0)
+    new = table(120).with_columns(pl.lit("c").alias("id"), y=7 * pl.col("y"))
+    found = f.predict(new)
+    assert found["id"].unique().to_list() == ["c"] and (found["point"] - 35).abs().max() < 12  # pyright: ignore
+    assert sorted(f.update(new).predict()["id"].unique()) == ["a", "b", "c"]
