@@ -203,7 +203,10 @@ struct Sum {
     constexpr int L = V<T>::lanes;
     V<T> acc[M][NV];
     for (int m = 0; m < M; m++)
-      for (int v = 0; v < NV; v++) acc[m][v] = V<T>(0.0);
+      for (int v = 0; v < NV; v++) {
+        acc[m][v] = V<T>(0.0);
+        __builtin_prefetch(out + m * out_row + v * L, 1);  // far away, and needed at the end
+      }
     multiply_transposed<M, NV, T>(K, a, a_step, b, b_step, acc);
     for (int m = 0; m < M; m++)
       for (int v = 0; v < NV; v++) {
@@ -854,7 +857,8 @@ struct BackwardRun {
     chunk_rows = most(B, least<int64_t>(plan.total, least<int64_t>(256, most<int64_t>(96, fit))));
     for (Chunk& k : chunks) {
       k.dx = m.take<T>(chunk_rows * z.NL), k.dr = two ? m.take<T>(chunk_rows * z.NL) : k.dx;
-      k.inputs = m.take<T>(chunk_rows * features);
+      // where threads may still be adding up the one, the other is filled
+      k.inputs = &k > chunks && c.threads == 1 ? chunks[0].inputs : m.take<T>(chunk_rows * features);
       k.dp = z.P ? m.take<T>(chunk_rows * z.P * z.Hp) : nullptr;
       k.raw_x = z.norm ? m.take<T>(chunk_rows * z.NL) : nullptr;
       k.raw_r = !z.norm || !two ? nullptr : c.cell->shared ? k.raw_x : m.take<T>(chunk_rows * z.NL);
