@@ -18,7 +18,11 @@
 namespace LS_ISA {
 namespace {
 
+#ifdef __SANITIZE_ADDRESS__  // with its checks, functions inlined throughout take the compiler many minutes
+#define LS_INLINE inline
+#else
 #define LS_INLINE inline __attribute__((always_inline))
+#endif
 
 typedef float F32 __attribute__((vector_size(LS_BYTES)));
 typedef int32_t I32 __attribute__((vector_size(LS_BYTES)));
