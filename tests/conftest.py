@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
 # Before PyTorch loads its pool: threads with nothing to do sleep, as other programs want the cores too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -41,3 +45,18 @@ def uninitialised_memory_is_nan() -> Iterator[None]:
 def seed() -> None:
     """Every test draws the same numbers, alone or among others."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def benchmark_module() -> Callable[[str], ModuleType]:
+    """Imports a module of benchmarks/, which is no installed package, by its name."""
+    root = str(Path(__file__).resolve().parents[1])
+
+    def module(name: str) -> ModuleType:
+        sys.path.insert(0, root)
+        try:
+            return importlib.import_module(f"benchmarks.{name}")
+        finally:
+            sys.path.remove(root)
+
+    return module

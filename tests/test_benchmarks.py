@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
-def benchmarks() -> dict[str, ModuleType]:
-    """The modules of the benchmark, which is no installed package."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        from benchmarks import cells, cuda, measure, parity
-    finally:
-        sys.path.remove(str(ROOT))
-    return {"cells": cells, "cuda": cuda, "measure": measure, "parity": parity}
+def benchmarks(benchmark_module: Callable[[str], ModuleType]) -> dict[str, ModuleType]:
+    return {name: benchmark_module(name) for name in ("cells", "cuda", "measure", "parity")}
 
 
 SMALL = ["--sizes", "2x6x3x5", "--threads", "1", "--quick", "--cells", "GRU", "--sections", "speed,ragged"]

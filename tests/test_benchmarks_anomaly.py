@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
-def bench() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """The modules of the benchmark, which is no installed package."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        from benchmarks import anomaly, nab, telemanom
-    finally:
-        sys.path.remove(str(ROOT))
-    return anomaly, nab, telemanom
+def bench(
+    benchmark_module: Callable[[str], ModuleType],
+) -> tuple[ModuleType, ModuleType, ModuleType]:
+    return benchmark_module("anomaly"), benchmark_module("nab"), benchmark_module("telemanom")
 
 
 def test_null_is_0_and_perfect_is_100_and_late_is_between(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,19 +14,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
 quiet = pytest.mark.filterwarnings("ignore::longspan.checks.Note")
 
 
 @pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    """The module of the benchmark, which is no installed package."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        from benchmarks import forecasting
-    finally:
-        sys.path.remove(str(ROOT))
-    return forecasting
+def bench(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_module("forecasting")
 
 
 @pytest.fixture

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 @pytest.fixture(scope="module")
-def sequential() -> ModuleType:
-    """The module of the benchmark, which is no installed package."""
-    sys.path.insert(0, str(ROOT))
-    try:
-        from benchmarks import sequential
-    finally:
-        sys.path.remove(str(ROOT))
-    return sequential
+def sequential(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
+    return benchmark_module("sequential")
 
 
 def test_beside_the_loop_by_hand(sequential: ModuleType, tmp_path: Path) -> None:
