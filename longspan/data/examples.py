@@ -361,9 +361,9 @@ def _fit_together(value: Any, label: Any, row: int, layout: Layout) -> Example:
 def _input(value: Any, row: int, layout: Layout) -> Any:
     if isinstance(value, str):
         return value.split() if layout.labels == "steps" else value
-    if value is None or value != value if not hasattr(value, "__len__") else False:
-        return ""
     if not hasattr(value, "__len__"):
+        if value is None or value != value:  # a missing text
+            return ""
         received = f"{value!r} in row {row}"
         raise checks.wrong(
             "source", "texts, or series (T,) or (T, D)", received, "put a single record in a list"
