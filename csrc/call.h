@@ -8,7 +8,7 @@
 
 namespace longspan {
 
-constexpr int ABI = 2;  // a compiled cell of another number is refused
+constexpr int ABI = 3;  // a compiled cell of another number is refused
 constexpr int MAX_STATES = 8, MAX_GATES = 12, MAX_PARAMS = 12;
 
 // Row m of a strided table lies at p + m * step.
@@ -49,6 +49,7 @@ struct PointForward {
   const uint8_t* resets;  // [rows] whether the next step starts afresh, or null
   T* gates;               // (G + S - 1, gates_rows, H), or null
   ptrdiff_t gates_step;   // gates_rows * H
+  bool gates_past;        // stored past the caches; every vector of theirs stands at a whole register
   const ZoneRate* zone;   // [S], or null
   Strided<const T> nc;    // normalised new c, (Hp): second half of a layer-normalised step
 };

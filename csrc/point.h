@@ -86,10 +86,13 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
           n[i].v[k] = n[i].v[k] + kept<T>(q.zone[i], q.row[m + k], j, valid) * (s[i].v[k] - n[i].v[k]);
     if (!PLAIN && q.gates) {
       T* const to = q.gates + q.row[m + k] * q.H + j;
-      for (int i = 0; i < G; i++) g[i].v[k].store(to + i * q.gates_step, valid);
-      for (int i = 1; i < S && PART != HALF_C; i++) n[i].v[k].store(to + (G + i - 1) * q.gates_step, valid);
-      if (j + L < q.H)  // the next unit's
-        for (int i = 0; i < G + S - 1; i++) __builtin_prefetch(to + i * q.gates_step + L, 1);
+      if (PART == WHOLE && q.gates_past) {
+        for (int i = 0; i < G; i++) g[i].v[k].store_past(to + i * q.gates_step);
+        for (int i = 1; i < S; i++) n[i].v[k].store_past(to + (G + i - 1) * q.gates_step);
+      } else {
+        for (int i = 0; i < G; i++) g[i].v[k].store(to + i * q.gates_step, valid);
+        for (int i = 1; i < S && PART != HALF_C; i++) n[i].v[k].store(to + (G + i - 1) * q.gates_step, valid);
+      }
     }
     for (int i = 0; i < S; i++)
       if (i > 0 || (q.has_h && PART != HALF_C)) n[i].v[k].store(to + slot(i, S) * q.Hp);

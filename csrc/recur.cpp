@@ -472,9 +472,13 @@ struct ForwardRun {
   char* privates;
   size_t private_size;
   int64_t chunk_rows;
+  bool gates_past;  // the caches are too small for them, and their rows are whole registers
 
   explicit ForwardRun(const Call<T>& call)
-      : c(with_threads(call)), plan(*call.plan), z(call), zone(zones.get(call, z)), barrier{c.threads} {}
+      : c(with_threads(call)), plan(*call.plan), z(call), zone(zones.get(call, z)), barrier{c.threads} {
+    const int64_t size = (z.G + z.S - 1) * c.gate_rows * z.H * (int64_t)sizeof(T);
+    gates_past = size > (2 << 20) && z.H % L == 0 && reinterpret_cast<uintptr_t>(c.gates) % LS_BYTES == 0;
+  }
 
   // One thread's own memory.
   struct Private {
@@ -558,6 +562,7 @@ struct ForwardRun {
         if (sh.by_units) barrier.wait();
       }
     }
+    if (gates_past) settle();
   }
 
   bool resets_at(int64_t t, int64_t j) const {
@@ -655,7 +660,7 @@ struct ForwardRun {
     if (c.r && !z.proj) q.a = {a[(t + 1) & 1] + (int64_t)sh.first * a_row + a_h, (ptrdiff_t)sh.step * a_row};
     if (in.drop) q.drop = {in.drop + (int64_t)sh.first * z.Rp, sh.step * z.Rp};
     q.resets = plan.reset ? my.resets : nullptr;
-    q.gates = c.gates, q.gates_step = c.gate_rows * z.H;
+    q.gates = c.gates, q.gates_step = c.gate_rows * z.H, q.gates_past = gates_past;
     q.zone = zone;
     return q;
   }
@@ -849,23 +854,34 @@ struct BackwardRun {
     features = int(ceil_div(x_column + z.I + 1, line) | 1) * line;
   }
 
+  // The gates' gradients. The first step's are read when the run before it begins with its last step: that one writes to
+  // other rows of the same buffer, since no run is of one step (see chunk_start) where a buffer holds three or more.
+  void lay_out_gates(Arena& m, Chunk& k) {
+    k.dx = m.take<T>(chunk_rows * z.NL), k.dr = two ? m.take<T>(chunk_rows * z.NL) : k.dx;
+  }
+  void lay_out(Arena& m, Chunk& k) {
+    lay_out_gates(m, k);
+    k.inputs = m.take<T>(chunk_rows * features);
+    k.dp = z.P ? m.take<T>(chunk_rows * z.P * z.Hp) : nullptr;
+    k.raw_x = z.norm ? m.take<T>(chunk_rows * z.NL) : nullptr;
+    k.raw_r = !z.norm || !two ? nullptr : c.cell->shared ? k.raw_x : m.take<T>(chunk_rows * z.NL);
+    k.c_hat = z.norm_c ? m.take<T>(chunk_rows * z.Hp) : nullptr;
+    k.dnc = z.norm_c ? m.take<T>(chunk_rows * z.Hp) : nullptr;
+    k.dh = z.proj ? m.take<T>(chunk_rows * z.Rp) : nullptr;
+  }
+
   void lay_out(Arena& m) {
     in.lay_out(m, c, z, false);
     const int64_t B = plan.B;
     // enough rows to make up for loading and storing the sums, few enough for the nearer caches
     const int64_t fit = (2 << 20) / (z.NL * (z.norm ? 8 : 1) * (int64_t)sizeof(T));
     chunk_rows = most(B, least<int64_t>(plan.total, least<int64_t>(256, most<int64_t>(96, fit))));
-    for (Chunk& k : chunks) {
-      k.dx = m.take<T>(chunk_rows * z.NL), k.dr = two ? m.take<T>(chunk_rows * z.NL) : k.dx;
-      // where threads may still be adding up the one, the other is filled
-      k.inputs = &k > chunks && c.threads == 1 ? chunks[0].inputs : m.take<T>(chunk_rows * features);
-      k.dp = z.P ? m.take<T>(chunk_rows * z.P * z.Hp) : nullptr;
-      k.raw_x = z.norm ? m.take<T>(chunk_rows * z.NL) : nullptr;
-      k.raw_r = !z.norm || !two ? nullptr : c.cell->shared ? k.raw_x : m.take<T>(chunk_rows * z.NL);
-      k.c_hat = z.norm_c ? m.take<T>(chunk_rows * z.Hp) : nullptr;
-      k.dnc = z.norm_c ? m.take<T>(chunk_rows * z.Hp) : nullptr;
-      k.dh = z.proj ? m.take<T>(chunk_rows * z.Rp) : nullptr;
-    }
+    lay_out(m, chunks[0]);
+    if (c.threads > 1)
+      lay_out(m, chunks[1]);  // where threads may still be adding up the one, the other is filled
+    else
+      chunks[1] = chunks[0];
+    if (c.threads == 1 && chunk_rows < least(3 * B, plan.total)) lay_out_gates(m, chunks[1]);
     d = m.take<T>(B * z.S * z.Hp), dh = z.proj ? m.take<T>(B * z.Rp) : nullptr;
     const int x_features = z.I + 1 + (two ? 0 : x_column);
     sum_x = m.take<T>((int64_t)x_features * z.NL), sum_r = two ? m.take<T>((int64_t)(z.R + 1) * z.NL) : nullptr;
@@ -955,7 +971,7 @@ struct BackwardRun {
   int64_t chunk_start(int64_t t1) const {
     int64_t t = t1 - 1;
     while (t > 0 && plan.offset[t1] - plan.offset[t - 1] <= chunk_rows) t--;
-    return t;
+    return t == 1 && t1 > 3 ? 2 : t;  // no single step is left for the last
   }
   // The run of steps that begins at t, done just before: its first step's gradients are needed once more.
   Chunk later_chunk(int turn, int64_t t) const {

@@ -83,7 +83,24 @@ struct V {
     store(a);
     for (int i = 0; i < n; i++) p[i] = a[i];
   }
+  // Past the caches, for what nobody reads soon; p stands at a whole register. settle() before others may read it.
+  LS_INLINE void store_past(T* p) const {
+#if defined(__AVX512F__) && LS_BYTES == 64
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), __m512i(v));
+#elif defined(__AVX2__) && LS_BYTES == 32
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), __m256i(v));
+#elif defined(__SSE2__)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), __m128i(v));
+#else
+    store(p);
+#endif
+  }
 };
+LS_INLINE void settle() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
 
 template <class T> LS_INLINE V<T> operator+(V<T> a, V<T> b) { return a.v + b.v; }
 template <class T> LS_INLINE V<T> operator-(V<T> a, V<T> b) { return a.v - b.v; }

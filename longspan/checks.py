@@ -90,10 +90,13 @@ def note(text: str) -> None:
 
 @contextmanager
 def notes() -> Generator[list[str], None, None]:
-    """Collects the notes that come while it is open, in order, each once."""
+    """Collects the notes that come while it is open, in order, each once; so does one around it."""
     held: list[str] = []
+    outer = _collected.get()
     token = _collected.set(held)
     try:
         yield held
     finally:
         _collected.reset(token)
+        if outer is not None:
+            outer += [text for text in held if text not in outer]

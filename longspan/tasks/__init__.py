@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from longspan import artifact, checks
 
@@ -45,4 +45,10 @@ def load(path: str | os.PathLike[str]) -> Estimator:
         way_out = "a Sequential is read by longspan.models.load_model"
         raise checks.wrong(f"file {path}", "a saved task", received, way_out)
     kind = task(saved.config["task"])
-    return kind(**artifact.unflatten(saved.config["options"], {})).restore(saved)
+    options = artifact.unflatten(saved.config["options"], {})
+    return kind(**{name: _held(value) for name, value in options.items()}).restore(saved)
+
+
+def _held(value: Any) -> Any:
+    """An option's value as it was saved, a task made again from its name and options."""
+    return task(value["task"])(**value["options"]) if isinstance(value, dict) else value

@@ -19,10 +19,12 @@ from longspan.data.peaks import START, Watch
 
 from .anomaly_alarms import alarm_frame, best_threshold, f1, hits, sections, summary
 from .anomaly_codec import Detection, windows
+from .anomaly_forecast import Foresight
 from .anomaly_net import Foreteller, Mirror
 from .anomaly_stream import Stream, moment, named, parts
 from .estimator import Estimator, Metrics
 from .exhibits import Number, Section
+from .forecast import Forecaster
 from .options import option
 
 METHODS = ("forecast", "reconstruct")
@@ -64,6 +66,9 @@ class AnomalyDetector(Estimator):
     target: tuple[str, ...] = option((), "columns that are watched; none for all", group="data")
     categories: tuple[str, ...] = option((), "columns of numbers that are categories", group="data")
     method: str = option("forecast", "what the network does with the readings", choices=METHODS)
+    forecaster: Forecaster | str | None = option(
+        None, "one of horizon 1 that foretells the readings; none for a network that also takes categories"
+    )
     false_alarms: float = option(0.001, "share of ordinary readings that may raise an alarm")
     threshold: str = option(
         "learnt",
@@ -91,6 +96,32 @@ class AnomalyDetector(Estimator):
         checks.whole("quiet", self.quiet, 1, "1 makes every reading over the threshold an alarm")
         if self.context is not None:
             checks.whole("context", self.context, 2, "give the readings of a training window")
+        self._check_forecaster()
+
+    def _check_forecaster(self) -> None:
+        foresight = self._foresight()
+        if foresight is None:
+            return
+        if self.method != "forecast":
+            raise checks.wrong("forecaster", "none to reconstruct", "one", "leave it or the method out")
+        inner = foresight.forecaster
+        inner.check()
+        if inner.horizon != 1:
+            raise checks.wrong("forecaster", "one with horizon=1", f"horizon={inner.horizon}", "set it to 1")
+        if inner.static:
+            raise checks.wrong("forecaster", "no static covariates", inner.static, "leave them out")
+        for name in ("time", "id"):
+            if getattr(inner, name) not in (None, (), getattr(self, name)):
+                way_out = f"give the detector {name}={getattr(inner, name)!r}"
+                raise checks.wrong("forecaster", f"the detector's {name}", f"its own {name}", way_out)
+
+    def _foresight(self) -> Foresight | None:
+        """A forecaster of the detector's own, not fitted, with the options of the one that was given."""
+        if self.forecaster is None:
+            return None
+        given = self.forecaster
+        inner = Forecaster.from_words(f"horizon=1 {given}") if isinstance(given, str) else given.clone()
+        return Foresight(inner.set_params(seed=self.seed, device=self.device, validation=self.validation))
 
     # ---- the parts
 
@@ -104,7 +135,11 @@ class AnomalyDetector(Estimator):
         return read_series(source, columns, y)
 
     def split(self, records: list[Series]) -> tuple[Any, Any]:
-        """The last part of every series is held out."""
+        """The last part of every series is held out; a forecaster does that by itself."""
+        parts = self._parts(records)
+        return parts if self.forecaster is None else (records, None)
+
+    def _parts(self, records: list[Series]) -> tuple[list[Series], list[Series] | None]:
         ends = [len(one) - round(len(one) * self.validation) for one in records]
         first = [one.cut(0, end) for one, end in zip(records, ends, strict=True)]
         last = [one.cut(end, len(one)) for one, end in zip(records, ends, strict=True) if len(one) - end > 1]
@@ -114,7 +149,20 @@ class AnomalyDetector(Estimator):
         return first, last or None
 
     def codec(self) -> Detection:
-        return Detection(self.target, self.window, self.context, self.threshold == "dynamic")
+        foresight, target = self._foresight(), self.target
+        if foresight is not None and not target:
+            named = foresight.forecaster.target
+            target = (named,) if isinstance(named, str) else named
+        return Detection(target, self.window, self.context, self.threshold == "dynamic", foresight)
+
+    def _learn(self, train_part: Any, held: Any, **how: Any) -> Any:
+        if self.forecaster is None:
+            return super()._learn(train_part, held, **how)
+        codec = self.codec().fit(train_part if held else self._parts(train_part)[0])
+        assert codec.foresight is not None
+        codec.foresight.fit(train_part, held, **how)
+        inner = codec.foresight.forecaster
+        return codec, inner.network_, inner.history_
 
     def batches(self, codec: Detection, records: list[Series], *, train: bool) -> Any:
         if train:
@@ -134,6 +182,9 @@ class AnomalyDetector(Estimator):
         return self.method == "forecast"
 
     def network(self, sizes: Mapping[str, Any]) -> nn.Module:
+        foresight = self._foresight()
+        if foresight is not None:
+            return foresight.forecaster.network(sizes)
         kind = Foreteller if self._ahead() else Mirror
         options = {"cell": self.cell, "num_layers": self.num_layers, "dropout": self.dropout}
         return kind(sizes, self.hidden_size, options)
@@ -157,6 +208,11 @@ class AnomalyDetector(Estimator):
         assert isinstance(network, (Foreteller, Mirror))
         return network.follow(batch.x[0])[0].double().cpu().numpy()
 
+    def coded(self, codec: Detection, network: nn.Module, records: list[Series]) -> list[Any]:
+        if codec.foresight is None:
+            return super().coded(codec, network, records)
+        return [codec.foresight.follow(one)[0] for one in records]
+
     def metrics(self) -> Metrics:
         """Of alarms and flagged stretches: precision, recall and f1 (an alarm hits by touching a stretch)."""
         return {
@@ -176,13 +232,14 @@ class AnomalyDetector(Estimator):
 
     @torch.no_grad()
     def settle(self, records: list[Series]) -> None:
-        codec, network, found = self.codec_of(), self.network_of(), []
+        codec, found = self.codec_of(), []
         watches, self.stream_ = codec.fresh(), {}
-        for one in records:
+        self._hold()
+        followed = [self._follow(one) for one in records]
+        codec.allow_for([expected for expected, _ in followed])
+        for one, (expected, state) in zip(records, followed, strict=True):
             for watch in watches:
                 watch.restart()
-            expected, state = network.follow(self._inputs(one))
-            expected = expected.double().cpu().numpy()
             found.append((codec.run(watches, [], one, expected, training=True), expected, state))
         codec.watches, share = watches, self.validation or 1.0
         if any(one.any() for one in codec.truth(records)):
@@ -204,13 +261,22 @@ class AnomalyDetector(Estimator):
         time = None if one.times is None else moment(one.times[-1])
         return Stream(state, watches or codec.learnt(), limits, codec.before(one), time)
 
-    def network_of(self) -> Foreteller | Mirror:
-        """The network learnt."""
-        assert isinstance(self.network_, (Foreteller, Mirror))
-        return self.network_
+    def _hold(self) -> None:
+        """Give the forecaster, where there is one, what the detector has learnt or loaded."""
+        foresight = self.codec_of().foresight
+        if foresight is not None:
+            self.forecaster_ = foresight.forecaster
+            self.forecaster_.network_, self.forecaster_.history_ = self.network_, self.history_
 
-    def _inputs(self, one: Series) -> Tensor:
-        return torch.from_numpy(self.codec_of().encode(one)[0]).to(next(self.network_.parameters()).device)
+    def _follow(self, one: Series) -> tuple[np.ndarray, Any]:
+        """What was expected of each reading of a series (T, O), and the state to go on from."""
+        codec, network = self.codec_of(), self.network_
+        if codec.foresight is not None:
+            return codec.foresight.follow(one)
+        assert isinstance(network, (Foreteller, Mirror))
+        inputs = torch.from_numpy(codec.encode(one)[0]).to(next(network.parameters()).device)
+        expected, state = network.follow(inputs)
+        return expected.double().cpu().numpy(), state
 
     def _allowed(self, scores: list[np.ndarray], share: float) -> float:
         """The threshold that lets through what the budget says of the held-out readings."""
@@ -263,17 +329,16 @@ class AnomalyDetector(Estimator):
         codec = self.codec_of()
         values, name, when = named(reading, time, codec, (self.time, self.id))
         numbers, words = parts(values, codec)
-        stream = self.stream_.get(name)
-        if stream is None:
-            stream = self.stream_[name] = Stream.fresh(codec)
-        if when is not None:
-            stream.advance(when)
-        return stream.take(codec, self.network_, numbers, words)
+        stream = self.stream_.get(name) or Stream.fresh(codec)
+        found = stream.take(codec, self.network_, numbers, words, name, when)
+        self.stream_[name] = stream
+        return found
 
     def stream(self) -> Any:
         return [[name, stream.tree()] for name, stream in getattr(self, "stream_", {}).items()]
 
     def resume_stream(self, stream: Any) -> None:
+        self._hold()
         self.stream_ = {name: Stream.from_tree(tree) for name, tree in stream}
 
     # ---- what a report shows

@@ -17,8 +17,10 @@ from longspan.data.events import Series
 from longspan.data.peaks import Watch
 from longspan.data.threshold import GLIMPSE, Dynamic, smoothed
 
+from .anomaly_forecast import Foresight
 from .estimator import Codec
 
+SURE = 10.0  # times at most that an error counts for what it usually does, where a forecaster is that sure
 SKIPPED = 5  # steps at a window's beginning that are not learnt from, for lack of a past
 AFTER = 30  # readings after a known anomaly that still feel it
 MOST_WINDOWS = 4096  # an epoch
@@ -33,6 +35,7 @@ class Detection(Codec):
         window: readings that count as the recent past.
         context: readings of a window that is trained on, None for a third of the longest series, 100 at most.
         dynamic: whether alarms come from thresholds that find themselves (`longspan.data.threshold`).
+        foresight: where a `Forecaster` says what is expected, None for a network of the detector's own.
 
     Inputs of a reading (I): for every number its scaled value, the change since the reading before where it
     is watched, and whether it is missing; for every category one of its values. Targets (W): the scaled
@@ -40,10 +43,16 @@ class Detection(Codec):
     """
 
     def __init__(
-        self, target: Sequence[str], window: int, context: int | None, dynamic: bool = False
+        self,
+        target: Sequence[str],
+        window: int,
+        context: int | None,
+        dynamic: bool = False,
+        foresight: Foresight | None = None,
     ) -> None:
         self.target, self.window, self.context = tuple(target), window, context or 0
-        self.dynamic = dynamic
+        self.dynamic, self.foresight = dynamic, foresight
+        self.usual: list[float] = []  # half widths of a forecaster's intervals, of every watched column
         self.names: tuple[str, ...] = ()
         self.categories: tuple[str, ...] = ()
         self.center: list[float] = []
@@ -65,24 +74,33 @@ class Detection(Codec):
         text = np.concatenate([one.words for one in records])
         for place in range(len(self.categories)):
             self.values.append([value for value, _ in Counter(text[:, place].tolist()).most_common(MOST)])
-        unknown = [one for one in self.target if one not in (*self.names, *self.categories)]
+        unknown = [one for one in self.target if one not in self._watchable()]
         if unknown:
-            known = (*self.names, *self.categories)
+            known = self._watchable()
+            which = "columns" if self.foresight is None else "columns of numbers, with a forecaster,"
             raise checks.wrong(
-                "target", f"of the columns {', '.join(known)}", unknown[0], checks.guess(unknown[0], known)
+                "target", f"of the {which} {', '.join(known)}", unknown[0], checks.guess(unknown[0], known)
             )
         self.context = self.context or max(2, min(100, max(map(len, records)) // 3))
         self._prepare()
         self.watches = self.fresh()
         return self
 
+    def _watchable(self) -> tuple[str, ...]:
+        return self.names if self.foresight is not None else (*self.names, *self.categories)
+
     def _prepare(self) -> None:
-        watched = self.target or (*self.names, *self.categories)
+        watched = self.target or self._watchable()
         self.numeric = [place for place, name in enumerate(self.names) if name in watched]
         self.textual = [place for place, name in enumerate(self.categories) if name in watched]
         self.watched = frozenset(self.numeric)
         self.places = [{value: at + 1 for at, value in enumerate(values)} for values in self.values]
         self.causes = [self.names[at] for at in self.numeric] + [self.categories[at] for at in self.textual]
+        if self.foresight is not None:
+            if not self.numeric:
+                raise checks.wrong("source", "a column of numbers to foretell", "none", "leave forecaster out")
+            columns = self.names, self.categories
+            self.foresight.know(columns, self.numeric, (self.center, self.scale))
 
     def _check(self, one: Series) -> None:
         if (one.names, one.categories) != (self.names, self.categories):
@@ -96,6 +114,8 @@ class Detection(Codec):
 
     @property
     def sizes(self) -> dict[str, Any]:
+        if self.foresight is not None:
+            return self.foresight.forecaster.codec_.sizes
         many = [len(values) + 1 for values in self.values]
         watched = [many[place] for place in self.textual]
         return {
@@ -126,6 +146,12 @@ class Detection(Codec):
             usual = float(np.quantile(np.concatenate(levels), 1.0 - budget))
             span = np.nanmax(seen[:, place]) - np.nanmin(seen[:, place]) if place < len(self.numeric) else 0.0
             self.least.append(max(usual, GLIMPSE * float(span or 2.0)))
+
+    def allow_for(self, expected: Sequence[np.ndarray]) -> None:
+        """Learn how wide a forecaster's intervals usually are, from what it expected of readings (T, 2W)."""
+        if self.foresight is not None:
+            widths = np.concatenate(list(expected))[:, len(self.numeric) :]
+            self.usual = np.nanmedian(widths, axis=0).tolist()
 
     def limits(self) -> list[Dynamic]:
         """The dynamic threshold of every watched column, at the beginning of a series."""
@@ -193,6 +219,11 @@ class Detection(Codec):
             truth - other if truth == truth else None
             for truth, other in zip(targets[:at], expected, strict=False)
         ]
+        if self.usual:
+            return [
+                None if error is None else error * _sureness(usual, width)
+                for error, usual, width in zip(found, self.usual, expected[at:], strict=True)
+            ]
         for place, truth in zip(self.textual, targets[at:], strict=True):
             many = len(self.values[place]) + 1
             found.append(_surprise(expected[at : at + many], int(truth)))
@@ -290,16 +321,25 @@ class Detection(Codec):
             "least": self.least,
             "context": self.context,
             "watches": [one.state() for one in self.watches],
+            "usual": self.usual,
+            "forecaster": None if self.foresight is None else self.foresight.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         self.names, self.categories = tuple(state["names"]), tuple(state["categories"])
         self.center, self.scale, self.values = state["center"], state["scale"], state["values"]
         self.threshold, self.context = state["threshold"], state["context"]
-        self.dynamic, self.least = state["dynamic"], state["least"]
+        self.dynamic, self.least, self.usual = state["dynamic"], state["least"], state["usual"]
         self.watches = [Watch.from_state(one) for one in state["watches"]]
         self._prepare()
+        if self.foresight is not None:
+            self.foresight.restore(state["forecaster"])
         return self
+
+
+def _sureness(usual: float, width: float) -> float:
+    """What an error counts for where the interval is so wide: 1 where as usual, the more the narrower."""
+    return usual / max(width, usual / SURE) if usual > 0.0 else 1.0
 
 
 def _spread(values: np.ndarray, name: str) -> tuple[float, float]:

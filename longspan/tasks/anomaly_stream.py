@@ -12,6 +12,7 @@ import numpy as np
 
 from longspan import checks
 from longspan.data.events import TIMES
+from longspan.data.panel import Panel
 from longspan.data.peaks import Watch
 from longspan.data.threshold import Dynamic
 
@@ -22,9 +23,9 @@ from .anomaly_codec import Detection
 class Stream:
     """Where one stream stands.
 
-    state: the network's; watches: of every watched column; limits: its dynamic thresholds, () for none;
-    before: the scaled numbers last seen; time: `moment` of the last reading; alarm: whether there was one
-    when the dynamic thresholds last decided.
+    state: the network's, or the last readings for a forecaster; watches: of every watched column; limits: its
+    dynamic thresholds, () for none; before: the scaled numbers last seen; time: `moment` of the last reading;
+    alarm: whether there was one when the dynamic thresholds last decided.
     """
 
     state: Any
@@ -40,26 +41,40 @@ class Stream:
         limits = codec.limits() if codec.dynamic else []
         return cls(None, codec.learnt(), limits, [math.nan] * len(codec.names), None)
 
-    def advance(self, when: Any) -> None:
-        """Go on to a reading's time, which may not be before the last one's.
+    def next(self, when: Any) -> Any:
+        """A reading's `moment`, which may not be before the last one's; None where it has no time.
 
         Raises:
             ValueError: it is; one sentence.
         """
         last, now = self.time, moment(when)
-        if last is not None:
+        if last is not None and now is not None:
             alike = isinstance(last, str) == isinstance(now, str)
             if (now < last) if alike else (str(now) < str(last)):
                 way_out = "sort the readings by time before they are fed"
                 raise checks.wrong("time", f"one not before the last reading's ({last})", when, way_out)
-        self.time = now
+        return now
 
     def take(
-        self, codec: Detection, network: Any, numbers: list[float], words: list[str]
+        self, codec: Detection, network: Any, numbers: list[float], words: list[str], name: Any, when: Any
     ) -> tuple[float, bool]:
-        """The score of the next reading and whether it is an alarm; network: with a `step`."""
-        row, targets = codec.row(numbers, words, self.before)
-        expected, self.state = network.step(row, self.state)
+        """The score of the next reading and whether it is an alarm.
+
+        Args:
+            network: with a `step`, where no forecaster says what is expected.
+            numbers, words: of the reading; name, when: its entity and its time, None for none.
+
+        Raises:
+            ValueError: its time cannot be the next; the stream stays where it is.
+        """
+        now = None if when is None else self.next(when)
+        if codec.foresight is None:
+            row, targets = codec.row(numbers, words, self.before)
+            expected, self.state = network.step(row, self.state)
+        else:
+            expected, self.state = codec.foresight.step((numbers, words), name, now, self.state)
+            _, targets = codec.row(numbers, words, self.before)
+        self.time = self.time if now is None else now
         errors = codec.errors(targets, expected)
         score, _ = codec.score(self.watches, numbers, errors)
         if not codec.dynamic:
@@ -76,14 +91,16 @@ class Stream:
         """Plain values and tensors that `from_tree` takes."""
         watches, limits = [one.state() for one in self.watches], [one.state() for one in self.limits]
         plain = {"before": self.before, "time": self.time, "alarm": self.alarm}
-        return {"state": self.state, "watches": watches, "limits": limits, **plain}
+        state = self.state.state() if isinstance(self.state, Panel) else self.state
+        return {"state": state, "watches": watches, "limits": limits, **plain}
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> Stream:
         """The stream that gave this."""
         watches = [Watch.from_state(one) for one in tree["watches"]]
         limits = [Dynamic.from_state(one) for one in tree["limits"]]
-        return cls(tree["state"], watches, limits, list(tree["before"]), tree["time"], tree["alarm"])
+        state = Panel.from_state(tree["state"]) if isinstance(tree["state"], dict) else tree["state"]
+        return cls(state, watches, limits, list(tree["before"]), tree["time"], tree["alarm"])
 
 
 def moment(when: Any) -> int | float | str | None:

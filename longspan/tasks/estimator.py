@@ -331,7 +331,7 @@ class Estimator(abc.ABC):
         """Write the fitted task into one file, beside and renamed; `longspan.load` reads it."""
         learned = {"codec": self.codec_of().state(), "stream": self.stream()}
         tree, tensors = artifact.flatten(learned)
-        options, _ = artifact.flatten(self.get_params())
+        options, _ = artifact.flatten({name: _held(value) for name, value in self.get_params().items()})
         history = self.history_
         config = {
             "kind": KIND,
@@ -406,9 +406,26 @@ class Estimator(abc.ABC):
         return type(self)(**self.get_params())
 
     def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in self._changed().items())})"
+
+    def _changed(self) -> dict[str, Any]:
         usual = options_of(type(self))
-        changed = [f"{n}={v!r}" for n, v in self.get_params().items() if v != usual[n].default]
-        return f"{type(self).__name__}({', '.join(changed)})"
+        return {n: v for n, v in self.get_params().items() if v != usual[n].default}
+
+    def words(self) -> str:
+        """The options that are not the defaults as text, which `from_words` takes: `season=24 past=a,b`."""
+        return shlex.join(f"{name}={_text(value)}" for name, value in self._changed().items())
+
+    @classmethod
+    def from_words(cls, text: str) -> Self:
+        """A task out of its options as text, `name=value` with spaces between.
+
+        Raises:
+            ValueError, TypeError: an option or a value cannot be; one sentence.
+        """
+        parts = [part.partition("=") for part in shlex.split(text)]
+        known = options_of(cls)
+        return cls(**{n: known[n].parse(value) if n in known else value for n, _, value in parts})
 
     # ---- what a report shows
 
@@ -436,8 +453,7 @@ class Estimator(abc.ABC):
             [n, _text(v), one.help]
             for (n, v), one in zip(self.get_params().items(), usual.values(), strict=True)
         ]
-        changed = {n: v for n, v in self.get_params().items() if v != usual[n].default}
-        flags = [f"{usual[n].flag} {shlex.quote(_text(v))}" for n, v in changed.items()]
+        flags = [f"{usual[n].flag} {shlex.quote(_text(v))}" for n, v in self._changed().items()]
         command = " ".join([f"longspan fit {self.name} SOURCE -o MODEL", *flags])
         code = f"import longspan\n\nlongspan.{self!r}.fit(SOURCE)"
         return [
@@ -451,8 +467,15 @@ def _ways(near: str, known: Mapping[str, Any]) -> str:
     return near if "nearest" in near else f"choose one of {', '.join(known)}"
 
 
+def _held(value: Any) -> Any:
+    """An option's value as it is saved: a task held as an option by its name and options."""
+    return {"task": value.name, "options": value.get_params()} if isinstance(value, Estimator) else value
+
+
 def _text(value: Any) -> str:
     """An option's value as the command line takes it."""
+    if isinstance(value, Estimator):
+        return value.words()
     if isinstance(value, (tuple, list)):
         return ",".join(str(part) for part in value)
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -31,7 +31,7 @@ class Option:
 
     name: the field's; kind: int, float, bool or str; many: whether it is a tuple of them; lone: whether one
     of them may stand for a tuple of one; optional: whether None is allowed; default, help, choices, group: as
-    in `option`.
+    in `option`; task: the class of tasks one of which may be given instead of its options as text.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Option:
     help: str
     choices: tuple[str, ...]
     group: str
+    task: type | None = None
 
     @property
     def flag(self) -> str:
@@ -55,6 +56,8 @@ class Option:
         single = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.kind]
         if self.choices:
             single = f"one of {', '.join(self.choices)}"
+        if self.task is not None:
+            single = f"a {self.task.__name__}, or its options as text"
         form = f"{single}, or several with commas between" if self.many else single
         return f"{form}, or none" if self.optional else form
 
@@ -101,6 +104,8 @@ class Option:
             self._check_one(one)
 
     def _check_one(self, value: Any) -> None:
+        if self.task is not None and isinstance(value, self.task):
+            return
         wanted = (int, float) if self.kind is float else self.kind
         is_number = self.kind in (int, float)
         if not isinstance(value, wanted) or (is_number and isinstance(value, bool)):
@@ -120,6 +125,8 @@ def _option(one: Any, hint: Any) -> Option:
     parts = list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
     optional = type(None) in parts
     parts = [part for part in parts if part is not type(None)]
+    task = next((part for part in parts if hasattr(part, "get_params")), None)
+    parts = [part for part in parts if part is not task]
     several = [part for part in parts if get_origin(part) is tuple]
     many, lone = bool(several), bool(several) and len(parts) > 1
     hint = get_args(several[0])[0] if several else parts[0]
@@ -137,4 +144,5 @@ def _option(one: Any, hint: Any) -> Option:
         help=meta["help"],
         choices=meta["choices"],
         group=meta["group"],
+        task=task,
     )
