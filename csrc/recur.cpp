@@ -875,7 +875,8 @@ struct BackwardRun {
     const int64_t B = plan.B;
     // enough rows to make up for loading and storing the sums, few enough for the nearer caches
     const int64_t fit = (2 << 20) / (z.NL * (z.norm ? 8 : 1) * (int64_t)sizeof(T));
-    chunk_rows = most(B, least<int64_t>(plan.total, least<int64_t>(256, most<int64_t>(96, fit))));
+    const int64_t enough = z.G == 1 ? 128 : 256;  // with one gate the inputs are the greater part
+    chunk_rows = most(B, least(plan.total, least(enough, most<int64_t>(96, fit))));
     lay_out(m, chunks[0]);
     if (c.threads > 1)
       lay_out(m, chunks[1]);  // where threads may still be adding up the one, the other is filled

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from typing_extensions import Self
 
 MOST = 200_000  # n-grams kept, the most frequent ones
@@ -86,10 +87,11 @@ class NGrams:
 
     def state(self) -> dict[str, Any]:
         """What `of` makes the same one from."""
-        return {"longest": self.longest, "least": self.least, "keys": self.keys, "idf": self.idf}
+        keys, idf = torch.from_numpy(self.keys), torch.from_numpy(self.idf)
+        return {"longest": self.longest, "least": self.least, "keys": keys, "idf": idf}
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> NGrams:
         made = cls(state["longest"], state["least"])
-        made._take(np.asarray(state["keys"]), np.asarray(state["idf"]))
+        made._take(state["keys"].numpy(), state["idf"].numpy())
         return made

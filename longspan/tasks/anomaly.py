@@ -66,7 +66,7 @@ class AnomalyDetector(Estimator):
     target: tuple[str, ...] = option((), "columns that are watched; none for all", group="data")
     categories: tuple[str, ...] = option((), "columns of numbers that are categories", group="data")
     method: str = option("forecast", "what the network does with the readings", choices=METHODS)
-    forecaster: Forecaster | str | None = option(
+    forecaster: Forecaster | str | None = option(  # noqa: RUF009 it makes a field
         None, "one of horizon 1 that foretells the readings; none for a network that also takes categories"
     )
     false_alarms: float = option(0.001, "share of ordinary readings that may raise an alarm")

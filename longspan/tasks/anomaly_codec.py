@@ -98,7 +98,9 @@ class Detection(Codec):
         self.causes = [self.names[at] for at in self.numeric] + [self.categories[at] for at in self.textual]
         if self.foresight is not None:
             if not self.numeric:
-                raise checks.wrong("source", "a column of numbers to foretell", "none", "leave forecaster out")
+                raise checks.wrong(
+                    "source", "a column of numbers to foretell", "none", "leave forecaster out"
+                )
             columns = self.names, self.categories
             self.foresight.know(columns, self.numeric, (self.center, self.scale))
 

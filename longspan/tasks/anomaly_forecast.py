@@ -1,4 +1,4 @@
-"""Knows a Forecaster in the place of a detector's network: what it expected of readings, all or one by one."""
+"""Knows a Forecaster in the place of a detector's network: what it expected of readings."""
 
 from __future__ import annotations
 
@@ -85,9 +85,10 @@ class Foresight:
         return codec.context + (codec.season if codec.center == "season" else 0)
 
     def follow(self, one: Series) -> tuple[np.ndarray, Panel]:
-        """What was expected of each reading (T, 2W), NaN for the first; and the last readings, to go on from.
+        """What was expected of each reading (T, 2W), and the last readings, to go on from.
 
-        Of the watched numbers first the points, then half of what their intervals span.
+        Of the watched numbers first the points, then half of what their intervals span; NaN for the readings
+        that have no whole context before them.
         """
         like = self.forecaster.codec_.like
         frame = self._table(replace(one, flags=None))
@@ -97,9 +98,10 @@ class Foresight:
             times = parse_times(frame, (TIME,))
             assert times is not None  # the panel could read them
             rows = panel.frequency.steps(times[0]) - panel.first[0]
-        parts = [self._expect(panel, rows[at : at + CHUNK]) for at in range(1, len(rows), CHUNK)]
-        first = np.full((1, 2 * len(self.watched)), np.nan)
-        return np.concatenate([first, *parts]), panel.tail(self.keep)
+        found = np.full((len(one), 2 * len(self.watched)), np.nan)
+        for start in range(int(np.searchsorted(rows, self.keep)), len(rows), CHUNK):
+            found[start : start + CHUNK] = self._expect(panel, rows[start : start + CHUNK])
+        return found, panel.tail(self.keep)
 
     @torch.no_grad()
     def _expect(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
@@ -127,7 +129,7 @@ class Foresight:
     def step(
         self, reading: tuple[Sequence[float], Sequence[str]], name: Any, when: Any, state: Panel | None
     ) -> tuple[list[float] | None, Panel]:
-        """Take a reading: what had been expected of it, None for a first one, and the state to go on from.
+        """Take a reading: what had been expected of it, None before a whole context, and the state after it.
 
         Args:
             reading: its numbers and categories; name: its entity; when: its time, a number or text.
@@ -141,6 +143,8 @@ class Foresight:
         if state is None or step - _end(state) > LONGEST:
             return None, new
         panel = state.joined(new)
+        if len(state.values) < self.keep:
+            return None, panel.tail(self.keep)
         expected = self._expect(panel, np.array([len(panel.values) - 1]))[0].tolist()
         return expected, panel.tail(self.keep)
 
@@ -157,7 +161,7 @@ class Foresight:
             expected = "when the reading was, a time as in fit"
             raise checks.wrong("time", expected, repr(when), "pass it with the reading") from error
         step = int(grid.steps(np.array([time]))[0])
-        if grid.times(np.array([step]))[0] != time or step < after and state is not None:
+        if grid.times(np.array([step]))[0] != time or (state is not None and step < after):
             expected = f"one after the last reading's, on the forecaster's grid of {grid}"
             raise checks.wrong("time", expected, when, "bring the readings onto it, in the order of time")
         return step

@@ -423,9 +423,11 @@ class Estimator(abc.ABC):
         Raises:
             ValueError, TypeError: an option or a value cannot be; one sentence.
         """
-        parts = [part.partition("=") for part in shlex.split(text)]
+        options: dict[str, Any] = {}
         known = options_of(cls)
-        return cls(**{n: known[n].parse(value) if n in known else value for n, _, value in parts})
+        for name, _, value in (part.partition("=") for part in _split(text)):
+            options[name] = known[name].parse(value) if name in known else value
+        return cls(**options)
 
     # ---- what a report shows
 
@@ -465,6 +467,15 @@ class Estimator(abc.ABC):
 
 def _ways(near: str, known: Mapping[str, Any]) -> str:
     return near if "nearest" in near else f"choose one of {', '.join(known)}"
+
+
+def _split(text: str) -> list[str]:
+    """Words, those in quotes as one."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        expected = "options such as 'season=24 past=a,b'"
+        raise checks.wrong("options", expected, repr(text), "close the quotes") from error
 
 
 def _held(value: Any) -> Any:

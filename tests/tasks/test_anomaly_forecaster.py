@@ -80,7 +80,9 @@ def machines(rows: int, begin: int, names: str = "ab") -> pl.DataFrame:
     for seed, name in enumerate(names):
         times = [datetime(2024, 1, 1) + timedelta(hours=begin + at) for at in range(rows)]
         draw = np.random.default_rng([seed, begin])
-        load = np.array([5.0 if 8 <= time.hour < 18 else 1.0 for time in times]) + 0.1 * draw.normal(size=rows)
+        load = np.array([5.0 if 8 <= time.hour < 18 else 1.0 for time in times]) + 0.1 * draw.normal(
+            size=rows
+        )
         load[7] = np.nan
         mode = ["day" if 8 <= time.hour < 18 else "night" for time in times]
         table = pl.DataFrame({"time": times, "unit": name, "load": load, "heat": load + 1.0, "mode": mode})
@@ -145,7 +147,6 @@ def test_what_cannot_be_is_one_sentence(plant: ls.AnomalyDetector) -> None:
     for time in (datetime(2024, 2, 10, 10, 30), None):
         with pytest.raises(ValueError, match="time: expected"):
             plant.update({**row, "unit": "d", "time": time})
-    score = plant.update({**row, "unit": "d", "time": datetime(2024, 2, 10, 10)})
+    plant.update({**row, "unit": "d", "time": datetime(2024, 2, 10, 10)})
     with pytest.raises(ValueError, match=r"time: expected one after the last reading's"):
         plant.update({**row, "unit": "d", "time": datetime(2024, 2, 10, 10)})
-    assert score == (0.0, False) or not score[1]
