@@ -289,7 +289,7 @@ T normalise(const T* in, T* hat, ptrdiff_t next, int n, const T* mask, int count
   const V<T> r = V<T>::all(rstd);
   for (int v = 0; v < n; v++) {
     const V<T> h = masked(number(v) - mean, mask, v) * r;
-    if (hat) h.store(hat + v * L), __builtin_prefetch(hat + next + v * L, 1);
+    if (hat) h.store_past(hat + v * L);
     (h * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(out + v * L);
   }
   return rstd;
@@ -878,11 +878,11 @@ struct BackwardRun {
     const int64_t enough = z.G == 1 ? 128 : 256;  // with one gate the inputs are the greater part
     chunk_rows = most(B, least(plan.total, least(enough, most<int64_t>(96, fit))));
     lay_out(m, chunks[0]);
-    if (c.threads > 1)
+    if (c.threads > 99)
       lay_out(m, chunks[1]);  // where threads may still be adding up the one, the other is filled
     else
       chunks[1] = chunks[0];
-    if (c.threads == 1 && chunk_rows < least(3 * B, plan.total)) lay_out_gates(m, chunks[1]);
+    if (chunk_rows < least(3 * B, plan.total)) lay_out_gates(m, chunks[1]);
     d = m.take<T>(B * z.S * z.Hp), dh = z.proj ? m.take<T>(B * z.Rp) : nullptr;
     const int x_features = z.I + 1 + (two ? 0 : x_column);
     sum_x = m.take<T>((int64_t)x_features * z.NL), sum_r = two ? m.take<T>((int64_t)(z.R + 1) * z.NL) : nullptr;
@@ -963,6 +963,7 @@ struct BackwardRun {
       gather(sh, k);
       barrier.wait();
       add_up(tid, k);
+      barrier.wait();
     }
     first_state(sh, my, later_chunk(turn, 0));
     barrier.wait();

@@ -1,7 +1,9 @@
 // Threads that do not fight PyTorch's, a barrier, and scratch memory that stays for the next call.
 #include <dlfcn.h>
 #include <sched.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -95,7 +97,20 @@ struct Block {
 };
 std::mutex lock;
 std::vector<Block> blocks;
-constexpr size_t KEEP = size_t(256) << 20;  // what is held between calls, at most
+
+// What is held between calls, at most: an eighth of the memory this process may use, for a block of fresh memory costs more
+// than the work in it.
+size_t most_held() {
+  size_t memory = size_t(sysconf(_SC_PHYS_PAGES)) * size_t(sysconf(_SC_PAGESIZE));
+  for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"})
+    if (FILE* file = std::fopen(limit, "r")) {
+      unsigned long long bytes = 0;
+      if (std::fscanf(file, "%llu", &bytes) == 1 && bytes < memory) memory = size_t(bytes);
+      std::fclose(file);
+    }
+  return memory / 8;
+}
+const size_t KEEP = most_held();
 
 const bool fill_with_nan =
     std::getenv("LONGSPAN_NAN_MEMORY") != nullptr;  // for tests: nothing may be read before it is written
