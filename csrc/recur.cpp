@@ -28,7 +28,8 @@ template <class N> LS_INLINE N least(N a, N b) { return a < b ? a : b; }
 template <class N> LS_INLINE N most(N a, N b) { return a > b ? a : b; }
 LS_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-constexpr int BLOCK = 8 * TILE;  // rows whose products wait in the nearest cache for their pointwise part
+constexpr int64_t FAR = 2 << 20;  // bytes that the nearer caches cannot hold until they are read again
+constexpr int BLOCK = 8 * TILE;   // rows whose products wait in the nearest cache for their pointwise part
 
 // ---- sizes ----------------------------------------------------------------------------------------------------------
 
@@ -273,9 +274,9 @@ LS_INLINE V<T> masked(V<T> x, const T* mask, int v) {
 }
 
 // hat = (in - mean) / sqrt(variance + 1e-5) over `count` numbers in n vectors, out = hat * scale + bias; mask is 1 on those
-// numbers, 0 on the padding. hat may be null, out may be in. next: from hat to that of the row that will follow.
+// numbers, 0 on the padding. hat may be null, out may be in. past: hat is stored past the caches.
 template <class T>
-T normalise(const T* in, T* hat, ptrdiff_t next, int n, const T* mask, int count, const T* scale, const T* bias, T* out) {
+T normalise(const T* in, T* hat, bool past, int n, const T* mask, int count, const T* scale, const T* bias, T* out) {
   constexpr int L = V<T>::lanes;
   const V<T> share(1.0 / count);
   auto number = [&](int v) { return V<T>::load(in + v * L); };
@@ -289,7 +290,7 @@ T normalise(const T* in, T* hat, ptrdiff_t next, int n, const T* mask, int count
   const V<T> r = V<T>::all(rstd);
   for (int v = 0; v < n; v++) {
     const V<T> h = masked(number(v) - mean, mask, v) * r;
-    if (hat) h.store_past(hat + v * L);
+    if (hat) past ? h.store_past(hat + v * L) : h.store(hat + v * L);
     (h * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(out + v * L);
   }
   return rstd;
@@ -472,12 +473,15 @@ struct ForwardRun {
   char* privates;
   size_t private_size;
   int64_t chunk_rows;
-  bool gates_past;  // the caches are too small for them, and their rows are whole registers
+  bool gates_past, hats_past;  // the caches are too small for them, and their rows are whole registers
 
   explicit ForwardRun(const Call<T>& call)
       : c(with_threads(call)), plan(*call.plan), z(call), zone(zones.get(call, z)), barrier{c.threads} {
-    const int64_t size = (z.G + z.S - 1) * c.gate_rows * z.H * (int64_t)sizeof(T);
-    gates_past = size > (2 << 20) && z.H % L == 0 && reinterpret_cast<uintptr_t>(c.gates) % LS_BYTES == 0;
+    auto far = [](const T* p, int64_t n) {
+      return n * (int64_t)sizeof(T) > FAR && reinterpret_cast<uintptr_t>(p) % LS_BYTES == 0;
+    };
+    gates_past = z.H % L == 0 && far(c.gates, (z.G + z.S - 1) * c.gate_rows * z.H);
+    hats_past = z.norm && far(c.saved, z.total * z.saved_per_row);
   }
 
   // One thread's own memory.
@@ -562,7 +566,7 @@ struct ForwardRun {
         if (sh.by_units) barrier.wait();
       }
     }
-    if (gates_past) settle();
+    if (gates_past || hats_past) settle();
   }
 
   bool resets_at(int64_t t, int64_t j) const {
@@ -632,7 +636,7 @@ struct ForwardRun {
     for (int64_t t = t0; t < t1; t++)
       for (int64_t p = plan.offset[t] + sh.first; p < plan.offset[t + 1]; p += sh.step, gates += z.NL) {
         T* hat = c.saved ? c.saved + z.x_hat + p * z.NL : nullptr;
-        const T rstd = normalise(gates, hat, sh.step * z.NL, z.N, in.mask, z.G * z.H, in.norm_x, in.bias_x, gates);
+        const T rstd = normalise(gates, hat, hats_past, z.N, in.mask, z.G * z.H, in.norm_x, in.bias_x, gates);
         if (c.saved) c.saved[z.x_rstd + p] = rstd;
       }
   }
@@ -718,7 +722,7 @@ struct ForwardRun {
       c.cell->forward_c(q);
       for (int m = 0; m < R; m++) {
         const T* raw = q.n[m] + slot(c.cell->C, z.S) * z.Hp;
-        normalise<T>(raw, nullptr, 0, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
+        normalise<T>(raw, nullptr, false, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
       }
       q.nc = {my.nc, z.Hp};
       c.cell->forward_h(q);
@@ -734,7 +738,7 @@ struct ForwardRun {
       T* r = my.r + (int64_t)m * z.NL;
       const int64_t p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
       T* hat = c.saved ? c.saved + z.r_hat + p * z.NL : nullptr;
-      const T rstd = normalise(r, hat, sh.step * z.NL, z.N, in.mask, z.G * z.H, in.norm_r, in.bias_r, r);
+      const T rstd = normalise(r, hat, hats_past, z.N, in.mask, z.G * z.H, in.norm_r, in.bias_r, r);
       if (c.saved) c.saved[z.r_rstd + p] = rstd;
     }
   }
@@ -1138,7 +1142,7 @@ struct BackwardRun {
         for (int u = 0; u < z.U; u++) V<T>::load(q.y[m] + ((ptrdiff_t)u * z.Ky + z.K + C) * L).store(my.norm + u * L);
         raw = my.norm;
       }
-      rstd[m] = normalise(raw, hat, 0, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
+      rstd[m] = normalise(raw, hat, false, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
     }
     q.nc = {my.nc, z.Hp}, q.dnc = {k.dnc + at * z.Hp, sh.step * z.Hp}, q.dc = {my.dc, z.Hp};
     c.cell->backward_h(q);
