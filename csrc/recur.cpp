@@ -296,20 +296,36 @@ T normalise(const T* in, T* hat, bool past, int n, const T* mask, int count, con
   return rstd;
 }
 
-// The gradient of `in` from that of hat * scale + bias; vector v of it goes to place(v). next_hat: the row that will follow.
-template <class T, class F>
-LS_INLINE void normalise_backward(const T* dy, const T* hat, const T* next_hat, const T* scale, T rstd, int n, const T* mask,
-                                  int count, F place) {
+// One normalisation on its way back: its row of hats, the one that will follow, its scale, its rstd.
+template <class T>
+struct Normal {
+  const T *hat, *next, *scale;
+  T rstd;
+};
+
+// The gradients of the inputs of N normalisations from that of hat * scale + bias, which they share; vector v of that of
+// normalisation i goes to place(i, v).
+template <int N, class T, class F>
+LS_INLINE void normalise_backward(const T* dy, const Normal<T> (&normal)[N], int n, const T* mask, int count, F place) {
   constexpr int L = V<T>::lanes;
-  const V<T> share(1.0 / count), r = V<T>::all(rstd);
-  auto scaled = [&](int v) { return V<T>::load(dy + v * L) * V<T>::load(scale + v * L); };
-  const Pair<T> sums = row_sum<Pair<T>>(n, [&](int v) {
-    const V<T> d = scaled(v);
-    __builtin_prefetch(next_hat + v * L);  // saved long ago, so far away by now
-    return Pair<T>{d, d * V<T>::load(hat + v * L)};
-  });
-  const V<T> a = total(sums.a) * share, b = total(sums.b) * share;
-  for (int v = 0; v < n; v++) masked((scaled(v) - a - V<T>::load(hat + v * L) * b) * r, mask, v).store(place(v));
+  const V<T> share(1.0 / count);
+  V<T> a[N], b[N];
+  for (int i = 0; i < N; i++) {
+    const Normal<T>& one = normal[i];
+    const Pair<T> sums = row_sum<Pair<T>>(n, [&](int v) {
+      const V<T> d = V<T>::load(dy + v * L) * V<T>::load(one.scale + v * L);
+      __builtin_prefetch(one.next + v * L);  // saved long ago, so far away by now
+      return Pair<T>{d, d * V<T>::load(one.hat + v * L)};
+    });
+    a[i] = total(sums.a) * share, b[i] = total(sums.b) * share;
+  }
+  for (int v = 0; v < n; v++) {
+    const V<T> d = V<T>::load(dy + v * L);
+    for (int i = 0; i < N; i++) {
+      const V<T> scaled = d * V<T>::load(normal[i].scale + v * L), hat = V<T>::load(normal[i].hat + v * L);
+      masked((scaled - a[i] - hat * b[i]) * V<T>::all(normal[i].rstd), mask, v).store(place(i, v));
+    }
+  }
 }
 
 // ---- what both directions of time share -----------------------------------------------------------------------------
@@ -1151,7 +1167,8 @@ struct BackwardRun {
       for (int l = z.H; l < z.Hp; l++) dnc[l] = 0;
       T* dc = my.dc + (int64_t)m * z.Hp;
       const T* hat = k.c_hat + (at + (int64_t)m * sh.step) * z.Hp;
-      normalise_backward(dnc, hat, hat, in.norm_c, rstd[m], z.U, in.mask_h, z.H, [&](int u) { return dc + u * L; });
+      const Normal<T> normal[] = {{hat, hat, in.norm_c, rstd[m]}};
+      normalise_backward(dnc, normal, z.U, in.mask_h, z.H, [&](int, int u) { return dc + u * L; });
     }
     c.cell->backward_c(q);
   }
@@ -1159,16 +1176,27 @@ struct BackwardRun {
   // From the gates' gradients to those of W x and R h before their normalisation, into the blocks.
   void normalised_gates(const Share& sh, const Chunk& k, int64_t t, int64_t at, int R) {
     const int GL = z.G * L;
-    auto through = [&](const T* raw, int64_t hats, int64_t rstds, const T* scale, T* blocks) {
-      for (int m = 0; m < R; m++) {
-        const int64_t q = at + (int64_t)m * sh.step, p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
-        const T* hat = c.saved + hats + p * z.NL;
-        normalise_backward(raw + q * z.NL, hat, hat + sh.step * z.NL, scale, c.saved[rstds + p], z.N, in.mask, z.G * z.H,
-                           [&](int v) { return blocks + ((int64_t)(v / z.G) * chunk_rows + q) * GL + v % z.G * L; });
+    const bool shared = two && c.cell->shared;
+    for (int m = 0; m < R; m++) {
+      const int64_t q = at + (int64_t)m * sh.step, p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
+      const T *x_hat = c.saved + z.x_hat + p * z.NL, *r_hat = c.saved + z.r_hat + p * z.NL;
+      const ptrdiff_t next = sh.step * z.NL;
+      const Normal<T> x = {x_hat, x_hat + next, in.norm_x, c.saved[z.x_rstd + p]};
+      const Normal<T> r = {r_hat, r_hat + next, in.norm_r, c.saved[z.r_rstd + p]};
+      auto place = [&](T* blocks, int v) { return blocks + ((int64_t)(v / z.G) * chunk_rows + q) * GL + v % z.G * L; };
+      auto through = [&](const T* raw, const Normal<T>& normal, T* blocks) {
+        const Normal<T> one[] = {normal};
+        normalise_backward(raw + q * z.NL, one, z.N, in.mask, z.G * z.H, [&](int, int v) { return place(blocks, v); });
+      };
+      if (shared) {
+        const Normal<T> both[] = {x, r};
+        normalise_backward(k.raw_x + q * z.NL, both, z.N, in.mask, z.G * z.H,
+                           [&](int i, int v) { return place(i ? k.dr : k.dx, v); });
+      } else {
+        through(k.raw_x, x, k.dx);
+        if (two) through(k.raw_r, r, k.dr);
       }
-    };
-    through(k.raw_x, z.x_hat, z.x_rstd, in.norm_x, k.dx);
-    if (two) through(k.raw_r, z.r_hat, z.r_rstd, in.norm_r, k.dr);
+    }
   }
 
   // The rows that the weights multiplied: h before the step (as it met R), 1, x, 1.
