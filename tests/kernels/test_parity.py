@@ -237,6 +237,20 @@ def test_any_number_of_rows(cell: str, B: int, dtype: torch.dtype) -> None:
     equal_on_all(Case(cell, 20, B=B, T=3, input=19, lengths=B > 1, mask=True, reset=True, dtype=dtype))
 
 
+@pytest.mark.parametrize("T", range(1, 14))
+@pytest.mark.parametrize("cell", ["rnn", "gru", "peephole"])
+def test_any_number_of_steps(cell: str, T: int) -> None:
+    """The backward pass goes over runs of steps, of which the last may not be of one step alone."""
+    equal_on_all(Case(cell, 9, B=40, T=T, lengths=T % 2 == 0))
+
+
+@pytest.mark.parametrize("options", [{"norm": True}, {"gates": True}], ids=label)
+@pytest.mark.parametrize("D", [1, 2])
+def test_more_than_the_caches_hold(options: dict[str, Any], D: int) -> None:
+    """What is stored past them arrives all the same, and where it does not stand at whole registers too."""
+    equal_on_all(Case("lstm", 64, B=33, T=31, D=D, **options))
+
+
 @every_cell
 def test_saturated_stays_finite(cell: str) -> None:
     for norm in (False, True):
