@@ -18,17 +18,17 @@ def loop(layer: Module, x: Tensor, *, recurrent_dropout: float = 0.0, zoneout: f
     """
     w = {name.removesuffix("_l0"): parameter for name, parameter in layer.named_parameters()}
     hidden = w["weight_hh"].shape[1]
-    given = _normed(F.linear(x, w["weight_ih"]), w.get("norm_x")) + w["bias_ih"]
     peep = w.get("weight_p")
     h = c = x.new_zeros(x.shape[1], hidden)
     drop = F.dropout(torch.ones_like(h), recurrent_dropout, layer.training) if recurrent_dropout else None
     shape = (2, x.shape[0], x.shape[1], hidden)
     zones = torch.rand(shape) < zoneout if layer.training else torch.full(shape[:2], zoneout)
     outs: list[Tensor] = []
-    for t in range(x.shape[0]):
+    for t, x_t in enumerate(x.unbind(0)):
+        given = _normed(F.linear(x_t, w["weight_ih"]), w.get("norm_x")) + w["bias_ih"]
         read = h if drop is None else h * drop
         product = _normed(F.linear(read, w["weight_hh"]), w.get("norm_r")) + w["bias_hh"]
-        i, f, g, o = (given[t] + product).chunk(4, -1)
+        i, f, g, o = (given + product).chunk(4, -1)
         if peep is not None:
             i, f = i + peep[0] * c, f + peep[1] * c
         new_c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)

@@ -29,17 +29,19 @@ class Rates(NamedTuple):
 
 RATES = {"recurrent dropout": Rates(recurrent_dropout=0.25), "zoneout": Rates(zoneout=0.1)}
 COLUMNS = (
-    Column("variant", "LSTM"),
+    Column("size", "BxTxIxH"),
+    Column("plain", "plain LSTM ms", "ms"),
     Column("longspan", "longspan ms", "ms"),
     Column("cost", "of the plain LSTM", "times"),
     Column("loop", "PyTorch loop ms", "ms"),
     Column("speedup", "faster than the loop", "times"),
 )
 GATE_COLUMNS = (
-    Column("kind", "return_gates"),
-    Column("without", "without ms", "ms"),
-    Column("with", "with ms", "ms"),
-    Column("cost", "cost", "share"),
+    Column("size", "BxTxIxH"),
+    Column("inference", "without ms", "ms"),
+    Column("inference_cost", "inference with gates", "times"),
+    Column("training", "without ms", "ms"),
+    Column("training_cost", "training with gates", "times"),
 )
 
 
@@ -95,44 +97,46 @@ def tables(options: Options) -> Iterator[Table]:
     """What each variant's training step costs, then what the gates cost."""
     for count in options.threads:
         with threads(count):
-            table = Table(f"Variants of the LSTM, {SIZE}, training, {count} thread(s)", COLUMNS)
-            table.rows += _variants(sequences(SIZE), options.seconds)
+            for name in layers(SIZE):
+                table = Table(f"LSTM, {name}, training, {count} thread(s)", COLUMNS)
+                table.rows += [_variant(name, size, options.seconds) for size in options.sizes]
+                table.add_means()
+                yield table
+            table = Table(f"Gates and states on request, LSTM, {count} thread(s)", GATE_COLUMNS)
+            table.rows += [_gates(size, options.seconds) for size in options.sizes]
+            table.add_means()
             yield table
-            table = Table(f"Gates and states on request, LSTM {SIZE}, {count} thread(s)", GATE_COLUMNS)
-            table.rows += _gates(sequences(SIZE), options.seconds)
-            yield table
 
 
-def _variants(x: Tensor, seconds: float) -> Iterator[dict[str, float | str]]:
-    found = layers(SIZE)
-    plain = training(first(found["plain"]), found["plain"], x)
-    for name, layer in found.items():
-        steps = {
-            "plain": plain,
-            "longspan": training(first(layer), layer, x),
-            "loop": training(partial(loop, layer, **RATES.get(name, Rates())._asdict()), layer, x),
-        }
-        timing = interleaved(steps, seconds)
-        yield {
-            "variant": name,
-            "longspan": timing.median("longspan"),
-            "cost": timing.ratio("longspan", "plain"),
-            "loop": timing.median("loop"),
-            "speedup": timing.ratio("loop", "longspan"),
-        }
+def _variant(name: str, size: Size, seconds: float) -> dict[str, float | str]:
+    found, x = layers(size), sequences(size)
+    layer, plain = found[name], found["plain"]
+    steps = {
+        "plain": training(first(plain), plain, x),
+        "longspan": training(first(layer), layer, x),
+        "loop": training(partial(loop, layer, **RATES.get(name, Rates())._asdict()), layer, x),
+    }
+    timing = interleaved(steps, seconds)
+    return {
+        "size": str(size),
+        **{name: timing.median(name) for name in steps},
+        "cost": timing.ratio("longspan", "plain"),
+        "speedup": timing.ratio("loop", "longspan"),
+    }
 
 
-def _gates(x: Tensor, seconds: float) -> Iterator[dict[str, float | str]]:
-    layer = ls.nn.LSTM(SIZE.I, SIZE.H)
+def _gates(size: Size, seconds: float) -> dict[str, float | str]:
+    layer, x = ls.nn.LSTM(size.I, size.H), sequences(size)
     shown: Callable[[Tensor], Tensor] = lambda x: layer(x, return_gates=True)[0]  # noqa: E731
     kinds = {
         "inference": (_inference(first(layer), x), _inference(shown, x)),
         "training": (training(first(layer), layer, x), training(shown, layer, x)),
     }
+    row: dict[str, float | str] = {"size": str(size)}
     for kind, (without, asked) in kinds.items():
         timing = interleaved({"without": without, "with": asked}, seconds)
-        medians = {name: timing.median(name) for name in ("without", "with")}
-        yield {"kind": kind, **medians, "cost": timing.ratio("with", "without") - 1}
+        row |= {kind: timing.median("without"), f"{kind}_cost": timing.ratio("with", "without")}
+    return row
 
 
 def _inference(forward: Callable[[Tensor], Tensor], x: Tensor) -> Callable[[], None]:
