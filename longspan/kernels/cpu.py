@@ -100,6 +100,9 @@ def _longer_in_time(x: Tensor) -> bool:
 
 
 def named_gates(cell: Cell, out: Tensor, gates: Tensor, D: int) -> dict[str, Tensor]:
-    named = {letter: gates[:, i] for i, letter in enumerate(cell.gates)}
-    h = out.unflatten(-1, (D, -1)).movedim(-2, 0)
-    return named | {"h": h} | {s: gates[:, len(cell.gates) + i] for i, s in enumerate(cell.states[1:])}
+    planes = gates.unbind(1)
+    h = out.unflatten(-1, (D, -1)).movedim(-2, 0) if D > 1 else out.unsqueeze(0)
+    first = len(cell.gates)
+    return {**dict(zip(cell.gates, planes[:first], strict=True)), "h": h} | dict(
+        zip(cell.states[1:], planes[first:], strict=True)
+    )

@@ -358,7 +358,10 @@ class _Stack(Module):
 
 def _by_direction(gates: dict[str, Tensor], directions: int) -> list[dict[str, Tensor]]:
     """Letter -> (D, T, B, H) as one dict a direction, letter -> (B, T, H)."""
-    return [{letter: value[d].transpose(0, 1) for letter, value in gates.items()} for d in range(directions)]
+    return [
+        {letter: value.select(0, d).transpose(0, 1) for letter, value in gates.items()}
+        for d in range(directions)
+    ]
 
 
 def _dropped(weights: Weights, rate: float) -> Weights:
