@@ -6,7 +6,7 @@ BIN := $(ENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit.py $(wildcard csrc/*)
 AGAIN := and run the same command again.
 
-.PHONY: test demo hooks lint sanitize bench clean
+.PHONY: test demo hooks lint sanitize neon bench clean
 
 test: $(ENV)/.built
 	$(BIN)/python -m pytest
@@ -35,6 +35,12 @@ sanitize: $(ENV)/.built
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=build/sanitize:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 	$(BIN)/python -S $(BIN)/pytest --capture=sys tests/kernels
+
+# The kernels' parity on another processor, in its emulator (Debian: apt-get install g++-aarch64-linux-gnu qemu-user).
+neon: $(ENV)/.built
+	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null || { echo "make neon needs a compiler and an emulator:" \
+		"install them (Debian: apt-get install g++-aarch64-linux-gnu qemu-user) $(AGAIN)"; exit 1; }
+	$(BIN)/python -m pytest -p tests.kernels.emulated tests/kernels/test_parity.py
 
 clean:
 	rm -rf $(ENV) build dist
