@@ -446,8 +446,10 @@ struct Inputs {
   static const T* h_of(const T* row, const Shape<T>& z) { return row + slot(0, z.S) * z.Hp; }
 
   static void pack_rows(T* to, const T* from, int rows, int width, int padded, int step) {
+    constexpr int L = V<T>::lanes;
     for (int i = 0; i < rows; i++)
-      for (int l = 0; l < padded; l++) to[i * step + l] = from && l < width ? from[(ptrdiff_t)i * width + l] : T(0);
+      for (int l = 0; l < padded; l += L)
+        (from ? V<T>::load(from + (ptrdiff_t)i * width + l, most(0, width - l)) : V<T>(0.0)).store(to + i * step + l);
   }
 };
 
@@ -606,7 +608,10 @@ struct ForwardRun {
     for (int64_t j = sh.first; j < plan.B; j += sh.step) {
       if (c.r && !(sh.by_units && sh.tid)) {
         const T* h = previous_h(0, j);
-        for (int l = 0; l < z.Rp; l++) a[0][j * a_row + a_h + l] = in.drop ? h[l] * in.drop[j * z.Rp + l] : h[l];
+        for (int l = 0; l < z.R; l += L) {
+          const V<T> v = V<T>::load(h + l, z.R - l);
+          (in.drop ? v * V<T>::load(in.drop + j * z.Rp + l) : v).store(a[0] + j * a_row + a_h + l, z.R - l);
+        }
       }
       const T* first = in.state + j * z.S * z.Hp;
       if (plan.count[j] == 0 && !(sh.by_units && sh.tid)) put_last(j, first, in.h_of(first, z), 0, z.U);
@@ -1023,9 +1028,8 @@ struct BackwardRun {
         T* to = z.proj && i == 0 ? dh + j * z.Rp : d + (j * z.S + i) * z.Hp;
         const T* from = reset || !c.dlast[i] ? nullptr : c.dlast[i] + plan.order[j] * W;
         const int l0 = sh.unit0 * L, l1 = least(sh.unit1 * L, z.proj && i == 0 ? z.Rp : z.Hp);
-        for (int l = l0; l < l1; l++) to[l] = from && l < W ? from[l] : T(0);
-        if (z.proj && i == 0)
-          for (int l = 0; l < z.Hp; l++) d[j * z.S * z.Hp + l] = 0;
+        for (int l = l0; l < l1; l += L) (from ? V<T>::load(from + l, most(0, W - l)) : V<T>(0.0)).store(to + l);
+        for (int l = 0; z.proj && i == 0 && l < z.Hp; l += L) V<T>(0.0).store(d + j * z.S * z.Hp + l);
       }
     }
   }
@@ -1207,7 +1211,10 @@ struct BackwardRun {
         T* to = k.inputs + (p - plan.offset[k.t0]) * features;
         if (c.r) {
           const T *h = h_before(t, j), *drop = in.drop ? in.drop + j * z.Rp : nullptr;
-          for (int l = 0; l < z.R; l++) to[l] = drop ? h[l] * drop[l] : h[l];
+          for (int l = 0; l < z.R; l += L) {
+            const V<T> v = V<T>::load(h + l, z.R - l);
+            (drop ? v * V<T>::load(drop + l) : v).store(to + l, z.R - l);
+          }
           to[z.R] = 1;
         }
         std::memcpy(to + x_column, c.x + plan.row[p] * z.I, z.I * sizeof(T));
