@@ -40,7 +40,7 @@ sanitize: $(ENV)/.built
 neon: $(ENV)/.built
 	@command -v aarch64-linux-gnu-g++ >/dev/null && command -v qemu-aarch64 >/dev/null || { echo "make neon needs a compiler and an emulator:" \
 		"install them (Debian: apt-get install g++-aarch64-linux-gnu qemu-user) $(AGAIN)"; exit 1; }
-	$(BIN)/python -m pytest -p tests.kernels.emulated tests/kernels/test_parity.py
+	LONGSPAN_NAN_MEMORY=1 $(BIN)/python -m pytest -p tests.kernels.emulated tests/kernels/test_parity.py
 
 clean:
 	rm -rf $(ENV) build dist

@@ -1,8 +1,8 @@
 """Runs the kernels of another processor in its emulator, in the place of this machine's: a plugin for pytest.
 
-python -m pytest -p tests.kernels.emulated tests/kernels/test_parity.py: needs the compiler of EMULATED_CXX
-(aarch64-linux-gnu-g++) and the emulator of EMULATOR (qemu-aarch64 -L /usr/aarch64-linux-gnu); Debian:
-apt-get install g++-aarch64-linux-gnu qemu-user.
+LONGSPAN_NAN_MEMORY=1 python -m pytest -p tests.kernels.emulated tests/kernels/test_parity.py (make neon) needs
+the compiler of EMULATED_CXX (aarch64-linux-gnu-g++) and EMULATOR (qemu-aarch64 -L /usr/aarch64-linux-gnu); on
+Debian: apt-get install g++-aarch64-linux-gnu qemu-user.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 COMPILER = os.environ.get("EMULATED_CXX", "aarch64-linux-gnu-g++")
 EMULATOR = os.environ.get("EMULATOR", "qemu-aarch64 -L /usr/aarch64-linux-gnu")
 FLAGS = (
-    "-std=gnu++17 -O2 -fno-math-errno -fno-trapping-math -ffp-contract=fast -Wno-psabi"
+    "-std=gnu++17 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -Wno-psabi"
     " -DLS_ISA=neon -DLS_BYTES=16 '-DLS_FLAGS=\"\"'"
 )
 FORWARD, BACKWARD, SAVED = range(3)
