@@ -720,7 +720,10 @@ struct ForwardRun {
       const int rows = least(BLOCK, R - m0);
       PointForward<T> block = from(q, m0, rows);
       block.r.p = my.tile;
-      for (int u = sh.unit0; u < sh.unit1; u += z.panel_units) {
+      const int panels = int(ceil_div(sh.unit1 - sh.unit0, z.panel_units));
+      for (int i = 0; i < panels; i++) {
+        // to and fro: what was read last is still in the nearest cache
+        const int u = sh.unit0 + (t & 1 ? panels - 1 - i : i) * z.panel_units;
         const int units = least(z.panel_units, sh.unit1 - u);
         for (int m = 0, h; m < rows; m += h) {
           h = tile_height(rows, m);

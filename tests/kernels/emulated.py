@@ -1,7 +1,7 @@
 """Runs the kernels of another processor in its emulator, in the place of this machine's: a plugin for pytest.
 
 LONGSPAN_NAN_MEMORY=1 python -m pytest -p tests.kernels.emulated tests/kernels/test_parity.py (make neon)
-needs the compiler of EMULATED_CXX (aarch64-linux-gnu-g++) and EMULATOR (qemu-aarch64 -L /usr/aarch64-linux-gnu); on
+needs the compiler of EMULATED_CXX (aarch64-linux-gnu-g++) and EMULATOR (qemu-aarch64 and its libraries); on
 Debian: apt-get install g++-aarch64-linux-gnu qemu-user.
 """
 
