@@ -13,7 +13,11 @@ from torch.nn import functional as F
 from longspan import checks
 from longspan.data.batches import Batch
 from longspan.nets import Encoder, real_steps
+from longspan.nn.lookup import Embedding, lookup, means
+from longspan.nn.masks import Dropout
+from longspan.nn.pooling import max_over_time
 
+_ITERATIONS = 30  # of the linear member's solver
 _SPREAD = 0.02  # of vectors at the start: words hardly seen stay near zero
 POOLS = ("attention", "max", "mean", "last")
 
@@ -36,8 +40,8 @@ class Tokens(nn.Module):
         self, vocabulary: int, size: int, *, buckets: int = 0, word_dropout: float = 0.0, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.own = nn.Embedding(vocabulary, size)
-        self.parts = nn.Embedding(buckets, size) if buckets else None
+        self.own = Embedding(vocabulary, size)
+        self.parts = Embedding(buckets, size) if buckets else None
         self.word_dropout, self.dropout = word_dropout, dropout
         for table in (self.own, self.parts):
             if table is not None:
@@ -47,21 +51,137 @@ class Tokens(nn.Module):
         """Vectors (B, T, E).
 
         Args:
-            x: numbers (B, T); or with n-grams the tuple of them, places (B, T) of each word among the batch's
-                different words, their n-grams end to end (G,), and where each word's start in these (U,).
+            x: numbers (B, T); or with n-grams a tuple that begins with them, places (B, T) of each word among
+                the batch's different words, their n-grams end to end (G,), and where each word's start (U,).
         """
-        numbers = x[0] if isinstance(x, tuple) else x
+        numbers, *more = x if isinstance(x, tuple) else (x,)
         if self.training and self.word_dropout:
             lost = torch.rand(numbers.shape, device=numbers.device) < self.word_dropout
             numbers = numbers.masked_fill(lost & (numbers != 0), 1)
         vectors = self.own(numbers)
-        if self.parts is not None and isinstance(x, tuple):
-            _, places, grams, starts = x
-            vectors = vectors + F.embedding_bag(grams, self.parts.weight, starts, mode="mean")[places]
+        if self.parts is not None and more:
+            places, grams, starts = more[:3]
+            vectors = vectors + lookup(means(self.parts.weight, grams, starts), places)
         if self.training and self.dropout:
             kept = torch.rand(vectors.shape[0], 1, vectors.shape[2], device=vectors.device) >= self.dropout
-            vectors = vectors * (kept / (1.0 - self.dropout))
+            vectors = vectors.mul_(kept / (1.0 - self.dropout))
         return vectors
+
+
+class Wide(nn.Module):
+    """A linear model of weighted n-grams: scores of C classes. It is fitted by itself, not with the readers.
+
+    The wide part beside a deep one (Cheng et al. 2016, arXiv 1606.07792), of the words and pairs of words by
+    which linear models are hard to beat on short texts (Wang and Manning 2012, "Baselines and bigrams").
+
+    Args:
+        ngrams: V, numbers in use, 0 among them for none.
+        classes: C.
+
+    Attributes:
+        table (V, C), bias (C,): what an n-gram and none at all speak for.
+        share: how much its scores count beside those of the readers.
+    """
+
+    table: Tensor
+    bias: Tensor
+    share: Tensor
+
+    def __init__(self, ngrams: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(ngrams, classes))
+        self.register_buffer("bias", torch.zeros(classes))
+        self.register_buffer("share", torch.ones(()))
+
+    def forward(self, numbers: Tensor, weights: Tensor) -> Tensor:
+        """Scores (B, C).
+
+        Args:
+            numbers, weights: (B, T, n), see `longspan.data.ngrams.NGrams`.
+        """
+        return self.bias + _summed(self.table, numbers.flatten(1), weights.flatten(1))
+
+    def scores(self, numbers: Tensor, weights: Tensor, starts: Tensor) -> Tensor:
+        """Scores (B, C) of rows that lie end to end, see `learn`."""
+        return self.bias + _summed(self.table, numbers, weights, starts)
+
+    def matter(self, numbers: Tensor, weights: Tensor, classes: Tensor) -> Tensor:
+        """How much each unit spoke for its row's class, (B, T): an n-gram's part is shared by its units.
+
+        Args:
+            numbers, weights: as for `forward`; classes: (B,).
+        """
+        spoke = self.table[numbers, classes.view(-1, 1, 1)] * weights
+        found = torch.zeros_like(spoke[..., 0])
+        for longer in range(spoke.shape[2]):
+            for back in range(min(longer + 1, spoke.shape[1])):
+                found[:, : spoke.shape[1] - back] += spoke[:, back:, longer] / (longer + 1)
+        return found
+
+    def learn(
+        self,
+        numbers: Tensor,
+        weights: Tensor,
+        starts: Tensor,
+        y: Tensor,
+        *,
+        strength: float,
+        importance: Tensor | None = None,
+    ) -> Wide:
+        """Fit it to rows: logistic regression by L-BFGS; returns itself.
+
+        A value is held the less, the better its n-gram tells the class: it is a number times the logarithm of
+        how much more often the class's rows have the n-gram than the others (Wang and Manning 2012, NBSVM).
+
+        Args:
+            numbers, weights: (S,), all rows' n-grams end to end; starts: (B,), where each row's begin.
+            y: (B,) class numbers, or (B, C) zeros and ones.
+            strength: how little large numbers are punished: half their squared norm, over it, is added to the
+                sum of the rows' losses.
+            importance: (B,) or (B, C), how much each answer counts; None for alike.
+        """
+        x = _sparse(numbers, weights, starts, len(self.table))
+        back, ratio = x.t().coalesce(), _ratio(x, y, self.table.shape[1])
+        values, bias = self.table / ratio.where(ratio != 0, 1.0), self.bias.clone()
+        solver = torch.optim.LBFGS([values, bias], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            scores = (bias + torch.sparse.mm(x, ratio * values)).requires_grad_()
+            with torch.enable_grad():
+                if y.is_floating_point():
+                    each = F.binary_cross_entropy_with_logits(scores, y, reduction="none")
+                else:
+                    each = F.cross_entropy(scores, y, reduction="none")
+                total = (each if importance is None else each * importance).sum() / len(y)
+                (slope,) = torch.autograd.grad(total, scores)
+            ease = 1.0 / (strength * len(y))
+            values.grad = ratio * torch.sparse.mm(back, slope) + ease * values
+            bias.grad = slope.sum(0)
+            return total.detach() + ease / 2 * values.square().sum()
+
+        with torch.no_grad():
+            solver.step(loss)  # pyright: ignore[reportArgumentType] it takes tensors too
+        self.table, self.bias = ratio * values, bias
+        return self
+
+
+def _ratio(x: Tensor, y: Tensor, classes: int) -> Tensor:
+    """(V, C): the log ratio of an n-gram's share in a class's rows to that in the others, counts from 1."""
+    have = torch.sparse_coo_tensor(x.indices(), (x.values() > 0).float(), x.shape, check_invariants=True).t()
+    right = y if y.is_floating_point() else F.one_hot(y, classes).float()
+    inside, outside = (1 + torch.sparse.mm(have, one) for one in (right, 1 - right))
+    return (inside / inside.sum(0)).log() - (outside / outside.sum(0)).log()
+
+
+def _summed(table: Tensor, numbers: Tensor, weights: Tensor, starts: Tensor | None = None) -> Tensor:
+    return F.embedding_bag(numbers, table, starts, mode="sum", per_sample_weights=weights)
+
+
+def _sparse(numbers: Tensor, weights: Tensor, starts: Tensor, width: int) -> Tensor:
+    """(B, width), from rows that lie end to end."""
+    rows = torch.bucketize(torch.arange(len(numbers)), starts, right=True) - 1
+    places, size = torch.stack([rows, numbers]), (len(starts), width)
+    return torch.sparse_coo_tensor(places, weights, size, check_invariants=True).coalesce()
 
 
 class Norm(nn.BatchNorm1d):
@@ -103,8 +223,6 @@ class Convolutions(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, I) -> (B, T, C)."""
-        if lengths is not None and int(lengths.min()) == x.shape[1]:
-            lengths = None  # the fused normalisation, where nothing is padded
         real = real_steps(x, lengths, None)
         seen = None if real is None else real.transpose(1, 2).to(x.dtype)
         z = x.transpose(1, 2) if seen is None else x.transpose(1, 2) * seen
@@ -128,10 +246,10 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x: (B, T, W); lengths: (B,), None where all steps count. A row of length 0 gives zeros."""
+        if self.kind == "max":
+            return max_over_time(x, lengths)
         real = real_steps(x, lengths, None)
         real = torch.ones_like(x[..., :1], dtype=torch.bool) if real is None else real
-        if self.kind == "max":
-            return x.masked_fill(~real, -torch.inf).amax(1).masked_fill(~real.any(1), 0.0)
         if self.kind == "attention":
             scores = self.query(self.key(x).tanh()).masked_fill(~real, -1e9)
             return (scores.softmax(1) * x * real).sum(1)
@@ -175,14 +293,14 @@ class Reader(nn.Module):
             self.convolutions = Convolutions(input_size, channels, kernels)
             self.average = None if steps else Pool("mean", self.convolutions.output_size)
             size += self.convolutions.output_size
-        self.drop, self.head = nn.Dropout(dropout), nn.Linear(size, classes)
+        self.drop, self.head = Dropout(dropout), nn.Linear(size, classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores (B, C), or (B, T, C) with steps."""
         parts = [_pooled(self.pool, self.encoder(x, lengths=lengths)[0], lengths)]
         if self.convolutions is not None:
             parts.append(_pooled(self.average, self.convolutions(x, lengths), lengths))
-        return self.head(self.drop(torch.cat(parts, -1)))
+        return self.head(self.drop(parts[0] if len(parts) == 1 else torch.cat(parts, -1)))
 
 
 def _pooled(pool: Pool | None, out: Tensor, lengths: Tensor | None) -> Tensor:
@@ -195,18 +313,33 @@ class Readers(nn.Module):
     Args:
         readers: M of them.
         tokens: what makes vectors of numbers, None where the batch's x are readings (B, T, I).
+        wide: a linear model beside them, None for none.
         many: whether any number of classes may be right, each with a probability of its own.
     """
 
     def __init__(
-        self, readers: Sequence[Reader], tokens: Tokens | None = None, *, many: bool = False
+        self,
+        readers: Sequence[Reader],
+        tokens: Tokens | None = None,
+        *,
+        wide: Wide | None = None,
+        many: bool = False,
     ) -> None:
         super().__init__()
-        self.tokens, self.readers, self.many = tokens, nn.ModuleList(readers), many
+        self.tokens, self.readers, self.wide, self.many = tokens, nn.ModuleList(readers), wide, many
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """Scores (B, M, C), or (B, M, T, C) step by step."""
         return self.read(self.embed(batch), batch.lengths), state
+
+    def answer(self, batch: Batch) -> Tensor:
+        """Scores of all together, (B, C) or (B, T, C): the readers', and the linear model's by its share.
+
+        Args:
+            batch: with a linear model, its x ends with the numbers and the weights of n-grams.
+        """
+        scores = self.together(self(batch)[0])
+        return scores if self.wide is None else scores + self.wide.share * self.wide(*batch.x[-2:])
 
     def together(self, scores: Tensor) -> Tensor:
         """The readers' scores as one, (B, C): the mean probability's logarithm, for many the mean score."""
@@ -220,10 +353,15 @@ class Readers(nn.Module):
 
     def read(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Scores of what `embed` gave."""
+        if lengths is not None and int(lengths.min()) == x.shape[1]:
+            lengths = None  # nothing is padded: shorter ways through recurrence, convolutions and pooling
+        if len(self.readers) == 1:
+            return self.readers[0](x, lengths).unsqueeze(1)
         return torch.stack([reader(x, lengths) for reader in self.readers], 1)
 
     def matter(self, batch: Batch, classes: Tensor) -> Tensor:
-        """How much each step spoke for a class: gradient of its mean score times the input, (B, T).
+        """How much each step spoke for a class, (B, T): gradient of the readers' mean score times the input,
+        and what the linear model says of it.
 
         Simonyan et al. 2013 (arXiv 1312.6034) with the input multiplied, as Shrikumar et al. 2016 do.
 
@@ -237,4 +375,8 @@ class Readers(nn.Module):
             scores = self.read(x, batch.lengths).mean(1)
             (found,) = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
         self.train(was_training)
-        return (found * x.detach()).sum(-1)
+        spoke = (found * x.detach()).sum(-1)
+        if self.wide is None:
+            return spoke
+        numbers, weights = batch.x[-2:]
+        return spoke + self.wide.share * self.wide.matter(numbers, weights, classes)

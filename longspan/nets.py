@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from longspan import cells, checks
 from longspan.nn import GRU, LSTM, RNN, Recurrent
+from longspan.nn.masks import Dropout
+from longspan.nn.pooling import max_over_time
 
 POOLS = ("last", "mean", "max", "steps")
 CELLS = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
@@ -90,7 +92,7 @@ class Encoder(nn.Module):
             layer_norm=layer_norm,
             forget_bias=forget_bias,
         )
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.output_size = hidden_size * (2 if bidirectional else 1)
 
     def forward(
@@ -129,13 +131,14 @@ class Encoder(nn.Module):
             h = state[0] if isinstance(state, tuple) else state
             directions = 2 if self.core.bidirectional else 1
             return h[-directions:].transpose(0, 1).flatten(1)
+        if self.pool == "max" and mask is None:
+            return max_over_time(out, lengths)
         real = real_steps(out, lengths, mask)
         if self.pool == "mean":
             if real is None:
                 return out.mean(1)
             return (out * real).sum(1) / real.sum(1).clamp_min(1)
-        if real is None:
-            return out.amax(1)
+        assert real is not None  # a mask
         return out.masked_fill(~real, -torch.inf).amax(1).masked_fill(~real.any(1), 0.0)
 
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 
 @pytest.fixture(scope="module")
@@ -73,3 +74,36 @@ def test_without_the_data_it_says_what_is_missing(
     assert bench.main([]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "set LONGSPAN_DATA or pass --data" in said
+
+
+def test_the_rival_gets_weights_that_give_the_same_scores(bench: ModuleType, tmp_path: Path):
+    texts = [f"{'good' if n % 2 else 'bad'} word{n % 7} {'and more ' * (n % 4)}" for n in range(70)]
+    labels = ["yes" if n % 2 else "no" for n in range(70)]
+    seconds, task = bench.own_epochs(texts, labels, 1)
+    bench.write_texts(tmp_path / "text.npz", task, texts, labels)
+    assert len(seconds) == 1 and len(bench.own_padded_epochs(tmp_path / "text.npz", task, 2)) == 2
+    data = np.load(tmp_path / "text.npz")
+    table, *ways, head, bias = (torch.from_numpy(data[f"w{place}"]) for place in range(9))
+    layer = torch.nn.LSTM(64, 64, bidirectional=True, batch_first=True)
+    for parameter, way in zip(layer.parameters(), [*ways[:3], None, *ways[3:], None], strict=True):
+        parameter.data = torch.zeros(256) if way is None else way.t().contiguous()
+    x = torch.from_numpy(data["x"][: len(data["scores"])]).long()
+    lengths = (x != 0).sum(1)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        torch.nn.functional.embedding(x, table), lengths, batch_first=True, enforce_sorted=False
+    )
+    out, _ = torch.nn.utils.rnn.pad_packed_sequence(
+        layer(packed)[0], batch_first=True, padding_value=-np.inf, total_length=x.shape[1]
+    )
+    np.testing.assert_allclose((out.amax(1) @ head + bias).detach(), data["scores"], atol=1e-5)
+
+
+def test_the_fastest_rival_on_padded_text_counts(bench: ModuleType):
+    found = {
+        "longspan, by length": [(2.0, 1.0), (3.0, 4.0)],
+        "Keras on jax, padded": [(9.0, 5.0), (8.0, 6.0)],
+        "Keras on torch, padded": [(9.0, 9.0)],
+        "Keras on jax, by length": [(3.0, 2.0)],
+    }
+    assert bench.verdict(found).startswith("Keras on jax, padded, takes 4.0 times as long by the clock, 5.0")
+    assert bench.times(found).row_count == 4

@@ -51,19 +51,47 @@ def test_fit_predict_evaluate_and_report(folder: Path, capsys: pytest.CaptureFix
     assert all(word in page for word in ("Alarms", "severity", "heat", "Scores by entity"))
 
 
+def test_a_forecaster_with_options_of_its_own_is_held_and_saved(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--forecaster", "context=12 past=mode", "--target", "heat", "-o", "model"]
+    assert cli.main([*FIT[:-2], *words]) == 0, capsys.readouterr().err
+    assert cli.main(["predict", "model", "new.csv", "-o", "found.csv"]) == 0
+    assert pl.read_csv("found.csv").filter("alarm")["cause"].unique().to_list() == ["heat"]
+    assert cli.main(["report", "model", "-o", "page.html"]) == 0
+    assert "--forecaster &#39;context=12 past=mode&#39;" in Path("page.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        ([*FIT, "--forecaster", "contxt=3"], "option: expected one of the options of Forecaster"),
+        ([*FIT, "--forecaster", "horizon=3"], "forecaster: expected one with horizon=1, received horizon=3"),
+        ([*FIT, "--forecaster", "context='3"], "options: expected options such as"),
         ([*FIT, "--target", "haet"], "target: expected"),
         ([*FIT, "--time", "when"], "when"),
         ([*FIT, "--false-alarms", "1.5"], "false_alarms: expected"),
         (["fit", "anomaly", "dead.csv"], "column heat: expected at least one number, received NaN only"),
+        (
+            ["fit", "anomaly", "bytes.csv"],
+            "bytes.csv: expected a table in utf-8, received the byte 0xff in line 3",
+        ),
+        (["fit", "anomaly", "times.csv"], "time time: expected times in one form, received 'noon' in row 3"),
+        (
+            ["fit", "anomaly", "all.csv", "--flag", "bad"],
+            "flags: expected readings that are no known anomaly",
+        ),
+        (["fit", "anomaly", "new.csv", "--flag", "bad"], "flag: expected a column of file new.csv"),
     ],
 )
 def test_one_sentence_status_2_and_nothing_written(
     words: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pl.read_csv("events.csv").with_columns(heat=pl.lit(None, dtype=pl.Float64)).write_csv("dead.csv")
+    lines = Path("new.csv").read_bytes().splitlines(keepends=True)
+    Path("bytes.csv").write_bytes(b"".join([*lines[:2], lines[2].replace(b"on", b"\xff"), *lines[3:]]))
+    Path("times.csv").write_bytes(b"".join([*lines[:3], b"noon,c,1.0,on\n", *lines[4:]]))
+    pl.read_csv("events.csv").with_columns(bad=pl.lit(1)).write_csv("all.csv")
     assert cli.main([*words, "-o", "model"]) == 2
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1 and not Path("model").exists()

@@ -1,9 +1,11 @@
-"""Knows how readings and events come in: one or many series, numbers and categories, times and flags."""
+"""Knows how readings and events come in: series of numbers, categories, times and flags, or one by one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import polars as pl
 
 from longspan import checks
 
+from .frequency import parse_times
 from .table import check_columns, is_number, is_path, numbers, read_table, words
 
 TIMES = ("time", "timestamp", "datetime", "date", "ds")  # a column of one of these names is the time
@@ -74,24 +77,59 @@ def read_series(source: Any, columns: Columns, flags: Any = None) -> list[Series
     if isinstance(source, (np.ndarray, list, tuple)):
         found = _from_arrays(source)
         return found if flags is None else _with_flags(found, flags)
-    frame = read_table(source, f"file {source}" if is_path(source) else "source")
+    name = f"file {source}" if is_path(source) else "source"
+    frame = read_table(source, name)
     if flags is not None:
         frame, columns = _flagged(frame, flags), replace(columns, flag=FLAG)
     elif columns.flag not in frame.columns and not columns.flagged:
         columns = replace(columns, flag=None)
     if columns.time is None:
         columns = replace(columns, time=next((one for one in frame.columns if one.lower() in TIMES), None))
-    named = [name for name in (columns.time, columns.id, columns.flag) if name is not None]
-    check_columns(frame, [*named, *columns.categories], "column")
+    for option in ("time", "id", "flag"):
+        if getattr(columns, option) is not None:
+            check_columns(frame, [getattr(columns, option)], option, name)
+    check_columns(frame, columns.categories, "categories", name)
+    _check_flags(frame, columns)
+    if columns.id is not None:
+        _filled(frame, columns.id, "an entity")
     parts = [((None,), frame)] if columns.id is None else frame.partition_by(columns.id, as_dict=True).items()
     return [_from_frame(part, key[0], columns) for key, part in parts]
+
+
+def _check_flags(frame: pl.DataFrame, columns: Columns) -> None:
+    """Refuse flags of which there is none where they count, and say where some are missing."""
+    if columns.flag is None or not columns.flagged:
+        return
+    missing = frame[columns.flag].null_count()
+    if missing == frame.height:
+        expected = "1 where a reading is a known anomaly and 0 elsewhere"
+        raise checks.wrong(f"flag {columns.flag}", expected, "no value in any row", "fill the column")
+    if missing:
+        checks.note(f"{missing} of {frame.height} readings have no {columns.flag}; they count as ordinary.")
+
+
+def _filled(frame: pl.DataFrame, column: str, what: str) -> None:
+    if frame[column].null_count():
+        row = int(frame[column].is_null().arg_true()[0]) + 1
+        way_out = "fill it or drop the row"
+        raise checks.wrong(f"column {column}", f"{what} in every row", f"none in row {row}", way_out)
+
+
+def _as_flags(given: Any) -> np.ndarray:
+    try:
+        return np.asarray(given, dtype=np.float64).reshape(-1) > 0
+    except (TypeError, ValueError) as error:
+        way_out = "give one a reading, above 0 where it is a known anomaly"
+        raise checks.wrong("y", "flags, 1 or 0", str(error), way_out) from error
 
 
 def _with_flags(series: Sequence[Series], flags: Any) -> list[Series]:
     """The series with flags that came apart: (T,), or a list of these, one a series."""
     if len(series) == 1:
         flags = [flags]
-    given = [np.asarray(one).reshape(-1) > 0 for one in flags]
+    if len(flags) != len(series):
+        raise _uneven(f"{len(series)} arrays of", len(flags))
+    given = [_as_flags(one) for one in flags]
     expected, received = [len(one) for one in series], [len(one) for one in given]
     if expected != received:
         raise _uneven(" and ".join(map(str, expected)), " and ".join(map(str, received)))
@@ -124,7 +162,7 @@ def _from_arrays(source: Any) -> list[Series]:
 
 
 def _flagged(frame: pl.DataFrame, flags: Any) -> pl.DataFrame:
-    known = np.asarray(flags).reshape(-1) > 0
+    known = _as_flags(flags)
     if len(known) != frame.height:
         raise _uneven(frame.height, len(known))
     return frame.with_columns(pl.Series(FLAG, known.astype(np.int8)))
@@ -149,12 +187,84 @@ def _from_frame(frame: pl.DataFrame, name: Any, columns: Columns) -> Series:
 
 
 def _in_order(frame: pl.DataFrame, time: str) -> tuple[pl.DataFrame, list[Any]]:
-    if frame[time].null_count():
-        row = int(frame[time].is_null().arg_true()[0]) + 1
-        raise checks.wrong(
-            f"column {time}", "a time in every row", f"none in row {row}", "fill it or drop the row"
-        )
-    if not frame[time].is_sorted():
+    _filled(frame, time, "a time")
+    order = frame[time]
+    if order.dtype == pl.String:
+        times = parse_times(frame, (time,))
+        if times is None:
+            way_out = "write them so, or rename the column if it is no time"
+            raise checks.wrong(f"column {time}", "dates, date-times or numbers", repr(order[0]), way_out)
+        order = pl.Series(times[0])
+    if not order.is_sorted():
         checks.note(f"The rows were not in the order of {time} and have been sorted.")
-        frame = frame.sort(time, maintain_order=True)
+        frame = frame[np.argsort(order.to_numpy(), kind="stable")]
     return frame, frame[time].to_list()
+
+
+# ---- one reading at a time
+
+
+def moment(when: Any) -> int | float | str | None:
+    """A time as a number, or as text in the order of time where it is a date and a time.
+
+    >>> moment("2024-01-01T10:00:00"), moment(datetime(2024, 1, 1, 10)), moment(7)
+    ('2024-01-01 10:00:00', '2024-01-01 10:00:00', 7)
+
+    Raises:
+        ValueError: it is text that is neither; one sentence.
+    """
+    if isinstance(when, np.generic):
+        when = when.item()
+    if isinstance(when, str):
+        try:
+            when = datetime.fromisoformat(when)
+        except ValueError as error:
+            expected = "a number, or a date and time such as 2024-01-31 18:00"
+            raise checks.wrong("time", expected, repr(when), "pass it as a datetime") from error
+    if isinstance(when, datetime) and when.tzinfo is not None:
+        when = when.astimezone(timezone.utc)
+    return when if isinstance(when, (int, float, type(None))) else str(when)
+
+
+def named(reading: Any, time: Any, known: Sequence[str], columns: tuple[str | None, str | None]) -> Any:
+    """A reading's values in the order of the columns known, its entity and its time.
+
+    Args:
+        reading: a number, a sequence, or a dict by column; time: where it does not hold it.
+        known: the columns of values; columns: that of the times and that of the entities, None for none.
+
+    Raises:
+        ValueError: the dict lacks a column; one sentence.
+    """
+    if isinstance(reading, (int, float)):
+        return [reading], None, time
+    if not isinstance(reading, Mapping):
+        return ([reading] if np.ndim(reading) == 0 else list(reading)), None, time
+    when, entity = columns
+    when = when or next((one for one in reading if str(one).lower() in TIMES), None)
+    lacking = [one for one in known if one not in reading]
+    if lacking:
+        expected = "every column that fit had"
+        raise checks.wrong("reading", expected, f"none called {lacking[0]}", "pass None where missing")
+    if entity is not None and entity not in reading:
+        raise checks.wrong("reading", "the entity it belongs to", f"none called {entity}", "name it")
+    return [reading[one] for one in known], reading.get(entity), reading.get(when, time)
+
+
+def parts(values: list[Any], count: int, categories: int) -> tuple[list[float], list[str]]:
+    """A reading's numbers, `count` of them, and its categories.
+
+    Raises:
+        ValueError: there are too few or too many, or what should be a number is none; one sentence.
+    """
+    if len(values) != count + categories:
+        expected = f"{count + categories} values"
+        raise checks.wrong("reading", expected, len(values), "give one a column, as in fit")
+    try:
+        numbers = [math.nan if value is None else float(value) for value in values[:count]]
+    except (TypeError, ValueError) as error:
+        raise checks.wrong("reading", "numbers", str(error), "give None where one is missing") from error
+    for value in numbers:
+        if math.isinf(value):
+            raise checks.wrong("reading", "finite numbers", value, "give None where one is missing")
+    return numbers, ["" if value is None else str(value) for value in values[count:]]

@@ -30,8 +30,7 @@ def decoded(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
     try:
         return raw.decode(encoding).removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        received = f"the byte 0x{raw[error.start]:02x} in line {line} of {path}"
+        received = f"{fault(error)} of {path}"
         raise checks.wrong(
             "encoding", f"a file in {encoding}", received, "give the file's own encoding"
         ) from error
@@ -39,6 +38,19 @@ def decoded(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
         raise checks.wrong(
             "encoding", "the name of an encoding", repr(encoding), "such as latin-1"
         ) from error
+
+
+def fault(error: UnicodeDecodeError) -> str:
+    """Which byte cannot be decoded, and in which line.
+
+    >>> try:
+    ...     b"a\\nb\\xff".decode()
+    ... except UnicodeDecodeError as error:
+    ...     fault(error)
+    'the byte 0xff in line 2'
+    """
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return f"the byte 0x{error.object[error.start]:02x} in line {line}"
 
 
 def lines(path: str | os.PathLike[str], encoding: str = "utf-8") -> Iterator[tuple[int, str]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from typing_extensions import Self
 
 MOST = 200_000  # n-grams kept, the most frequent ones
+_PRIME = np.uint64(0x100000001B3)  # of the FNV hashes
 
 
 class NGrams:
@@ -19,8 +19,8 @@ class NGrams:
 
     The weights are those of a vector space model with the logarithm of counts (Salton and Buckley 1988,
     "Term-weighting approaches in automatic text retrieval"), as scikit-learn's
-    `TfidfVectorizer(sublinear_tf=True)` gives them; a text's weights have the norm 1. An n-gram is kept as 32
-    bits of its hash, so that what is saved is small.
+    `TfidfVectorizer(sublinear_tf=True)` gives them; a text's weights have the norm 1. Of a run 64 bits of a
+    hash are kept, so that what is saved is small.
 
     Args:
         longest: n, units of the longest run.
@@ -29,61 +29,71 @@ class NGrams:
     >>> grams = NGrams(2).fit([["not", "good"], ["good"]])
     >>> grams.size
     4
-    >>> numbers, weights = grams(["good", "bad"])
-    >>> numbers.tolist(), weights.round(2).tolist()
-    ([[2, 0], [0, 0]], [[1.0, 0.0], [0.0, 0.0]])
+    >>> numbers, weights, lengths = grams([["good", "bad"], []])
+    >>> (numbers > 0).tolist(), weights.round(2).tolist(), lengths.tolist()
+    ([[True, False], [False, False]], [[1.0, 0.0], [0.0, 0.0]], [2, 0])
     """
 
     def __init__(self, longest: int, least: int = 1) -> None:
         self.longest, self.least = longest, least
         self.keys = np.zeros(0, dtype=np.int64)
+        self.idf = np.zeros(0, dtype=np.float32)
 
-    def fit(self, texts: Iterable[Sequence[str]]) -> Self:
+    def fit(self, texts: Sequence[Sequence[str]]) -> Self:
         """Number the runs of the training texts, each text its units."""
-        count, found = 0, Counter[int]()
-        for text in texts:
-            count += 1
-            found.update({key for _, _, key in self._runs(text)})
-        kept = [(key, rows) for key, rows in found.most_common(MOST) if rows >= self.least]
-        keys, rows = np.array(sorted(kept), dtype=np.int64).reshape(-1, 2).T
-        self._take(keys, (np.log((1 + count) / (1 + rows)) + 1).astype(np.float32))
+        keys, real, lengths = self._runs(texts)
+        rows = np.repeat(np.arange(len(texts)), lengths)[:, None].repeat(self.longest, 1)
+        found, which = np.unique(keys[real], return_inverse=True)
+        once = np.unique(rows[real] * max(1, len(found)) + which)  # a run counts once a text
+        counts = np.bincount(once % max(1, len(found)), minlength=len(found))
+        kept = np.argsort(-counts, kind="stable")[:MOST]
+        kept = np.sort(kept[counts[kept] >= self.least])
+        self.keys = found[kept]
+        self.idf = (np.log((1 + len(texts)) / (1 + counts[kept])) + 1).astype(np.float32)
         return self
 
-    def _take(self, keys: np.ndarray, idf: np.ndarray) -> None:
-        self.keys, self.idf = keys, idf
-        self._index = {key: number for number, key in enumerate(keys.tolist(), 1)}
-
-    def _runs(self, units: Sequence[str]) -> Iterator[tuple[int, int, int]]:
-        """Every run of a text: the place of its last unit, its length less 1, its hash."""
-        coded = [unit.encode("utf-8", "surrogatepass") for unit in units]
-        for last in range(len(coded)):
-            key = b""
-            for more in range(min(self.longest, last + 1)):
-                key = coded[last - more] + b"\n" + key
-                yield last, more, zlib.crc32(key)
+    def _runs(self, texts: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Hashes (S, n) of the runs that end at each unit, which of them are whole, the texts' lengths."""
+        lengths = np.array([len(text) for text in texts], dtype=np.int64)
+        known: dict[str, int] = {}
+        units = [
+            known[unit] if unit in known else known.setdefault(unit, _hash(unit))
+            for text in texts
+            for unit in text
+        ]
+        place = np.arange(len(units)) - np.repeat(lengths.cumsum() - lengths, lengths)
+        keys = np.array(units, dtype=np.uint64)[:, None].repeat(self.longest, 1)
+        for more in range(1, self.longest):
+            keys[more:, more] += keys[more - 1 : -1, more - 1] * _PRIME
+        return keys.view(np.int64), place[:, None] >= np.arange(self.longest), lengths
 
     @property
     def size(self) -> int:
         """Numbers in use, 0 for a run that training has not seen among them."""
         return len(self.keys) + 1
 
-    def __call__(self, units: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """A text's runs by the places of their last units.
+    def __call__(self, texts: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The texts' runs by the places of their last units, all texts end to end.
 
         Args:
-            units: T of them.
+            texts: N of them, S units in all.
 
         Returns:
-            numbers (T, n) int64 and weights (T, n) float32: column k has the run of k + 1 units; both are 0
-            where training has not seen it. A run that occurs twice has half its weight at each place.
+            numbers (S, n) int64 and weights (S, n) float32: column k has the run of k + 1 units; both are 0
+            where training has not seen it. A run that occurs twice has half its weight at each place. And the
+            texts' lengths (N,).
         """
-        numbers = np.zeros((len(units), self.longest), dtype=np.int64)
-        for last, more, key in self._runs(units):
-            numbers[last, more] = self._index.get(key, 0)
-        seen, place, counts = np.unique(numbers, return_inverse=True, return_counts=True)
-        strength = np.where(seen > 0, (1 + np.log(counts)) * np.append(0.0, self.idf)[seen], 0.0)
-        strength /= max(float(np.linalg.norm(strength)), 1e-12)
-        return numbers, (strength / counts)[place].reshape(numbers.shape).astype(np.float32)
+        keys, real, lengths = self._runs(texts)
+        if not len(self.keys):
+            return np.zeros(keys.shape, np.int64), np.zeros(keys.shape, np.float32), lengths
+        places = self.keys.searchsorted(keys).clip(max=len(self.keys) - 1)
+        numbers = np.where(real & (self.keys[places] == keys), places + 1, 0)
+        rows = np.repeat(np.arange(len(texts)), lengths)[:, None]
+        pairs, which, counts = np.unique(rows * self.size + numbers, return_inverse=True, return_counts=True)
+        strength = (1 + np.log(counts)) * np.append(0.0, self.idf)[pairs % self.size]
+        norms = np.sqrt(np.bincount(pairs // self.size, strength**2, len(texts)))
+        strength /= norms[pairs // self.size].clip(1e-12) * counts
+        return numbers, strength[which].reshape(numbers.shape).astype(np.float32), lengths
 
     def state(self) -> dict[str, Any]:
         """What `of` makes the same one from."""
@@ -93,5 +103,10 @@ class NGrams:
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> NGrams:
         made = cls(state["longest"], state["least"])
-        made._take(state["keys"].numpy(), state["idf"].numpy())
+        made.keys, made.idf = state["keys"].numpy(), state["idf"].numpy()
         return made
+
+
+def _hash(unit: str) -> int:
+    """32 bits of a unit's, brought apart to 64."""
+    return (zlib.crc32(unit.encode("utf-8", "surrogatepass")) + 1) * 0x9E3779B97F4A7C15 % 2**64

@@ -76,12 +76,14 @@ class Watch:
         if error is not None:
             fresh = self.fresh = self.fresh + 1
             for place, speed in enumerate(self.speeds):
-                mean = self.means[place]
-                mean += (error - mean) * (speed if speed * fresh > 1.0 else 1.0 / fresh)
+                mean, full = self.means[place], speed * fresh
+                mean += (error - mean) * (speed if full > 1.0 else 1.0 / fresh)
                 self.means[place] = mean
                 peak, size = self.errors[place], mean if mean >= 0.0 else -mean
                 if peak.items:
                     ratio = size / max(peak.items[0][1], LEAST)
+                    if full < 1.0:  # what one error of many adds to a mean is all that one of few counts for
+                        ratio *= full
                     if ratio > score:
                         score = ratio
                 if learn:

@@ -12,6 +12,8 @@ import polars as pl
 
 from longspan import checks
 
+from .files import fault
+
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
 _KINDS = "a path to a CSV or Parquet file, a pandas or polars frame, an array, or a list of arrays"
 _ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".tsv": "tsv", ".tab": "tsv"}
@@ -89,9 +91,31 @@ def _from_file(path: Path) -> pl.DataFrame:
     except pl.exceptions.NoDataError as error:
         raise checks.wrong(f"file {path}", "a table with a header", "an empty file", "check it") from error
     except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        if "utf-8" in str(error):
+            raise _undecodable(path) from error
         way_out = "save it as CSV with a header line, or as Parquet"
         received = str(error).splitlines()[0].rstrip(".")[:120]
         raise checks.wrong(f"file {path}", "a readable table", received, way_out) from error
+
+
+def _undecodable(path: Path) -> ValueError:
+    """The error for a table with a byte that is no UTF-8."""
+    with _unzipped(path) as file:
+        raw = file.read()
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        return checks.wrong(f"file {path}", "a table in utf-8", fault(error), "save it as UTF-8")
+    return checks.wrong(f"file {path}", "a table in utf-8", "another encoding", "save it as UTF-8")
+
+
+def _unzipped(path: Path) -> Any:
+    """The file's bytes, unpacked where they are gzipped."""
+    import gzip
+
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if zipped else path.open("rb")
 
 
 def _nearest_file(path: Path) -> str:
@@ -105,11 +129,7 @@ def _nearest_file(path: Path) -> str:
 
 def _separator(path: Path) -> str:
     """The separator that the header line has most of."""
-    import gzip
-
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if zipped else path.open("rb") as file:
+    with _unzipped(path) as file:
         head = file.readline().decode("utf-8", "replace")
     return max((",", ";", "\t", "|"), key=head.count)
 

@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from longspan import checks
 from longspan.nn import masks
+from longspan.nn.lookup import lookup
 
 from . import activations
 from .activations import ActivationLike
@@ -191,7 +192,7 @@ class Embedding(Layer):
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         codes = x if x.dtype in (torch.int64, torch.int32) else x.long()
         try:
-            return F.embedding(codes, self.weight)
+            return lookup(self.weight, codes)
         except IndexError:
             found = f"{int(codes.min())} to {int(codes.max())}"
             expected, way_out = (

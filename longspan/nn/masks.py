@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from longspan.kernels.driver import draw as quick
 from longspan.kernels.follow import followed
@@ -19,3 +19,13 @@ def draw(shape: tuple[int, ...], rate: float, device: torch.device) -> Tensor:
 def scaled(shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
     """A dropout mask in the dtype of `like`: 0 with probability `rate`, else 1 / (1 - rate)."""
     return draw(shape, 1.0 - rate, like.device).to(like.dtype).div_(1.0 - rate)
+
+
+class Dropout(nn.Dropout):
+    """torch.nn.Dropout, out of place, with a mask drawn as by `scaled`: on a CPU several times as quick."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(...) -> (...)."""
+        if not self.training or not 0.0 < self.p < 1.0:
+            return super().forward(input)
+        return input * scaled(tuple(input.shape), self.p, input)

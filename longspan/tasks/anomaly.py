@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,14 +15,13 @@ from torch.nn import functional
 
 from longspan import checks
 from longspan.data.batches import Batch
-from longspan.data.events import Columns, Series, read_series
+from longspan.data.events import Columns, Series, moment, named, parts, read_series
 from longspan.data.peaks import START, Watch
 
 from .anomaly_alarms import alarm_frame, best_threshold, f1, hits, sections, summary
 from .anomaly_codec import Detection, windows
-from .anomaly_forecast import Foresight
-from .anomaly_net import Foreteller, Mirror
-from .anomaly_stream import Stream, moment, named, parts
+from .anomaly_net import Foresight, Foreteller, Mirror
+from .anomaly_stream import Stream
 from .estimator import Estimator, Metrics
 from .exhibits import Number, Section
 from .forecast import Forecaster
@@ -45,6 +45,12 @@ class AnomalyDetector(Estimator):
     threshold of Hundman et al. (2018) instead, which never goes below what the budget says (see
     `longspan.data.threshold`); it needs some two thousand readings.
 
+    A `forecaster` of horizon 1, or its options as text ("context=48 past=mode"), foretells the readings in
+    the place of that network: it is fitted with the detector, kept in it as forecaster_ and saved with it. It
+    knows the calendar, seasons and covariates (the columns not watched, where it names none) and how sure it
+    is: where its intervals are narrow, errors count more. It wants times on a regular step, watches numbers
+    alone, judges no reading before a whole context, and takes some two thousand readings a second.
+
     A source is a CSV or Parquet file, a frame, an array (T,) or (T, C), or a list of arrays, in the order of
     time. Text columns and those in `categories` are categories; each entity in the column `id` is a sequence
     of its own: logins, transactions, connections.
@@ -54,6 +60,15 @@ class AnomalyDetector(Estimator):
     >>> detector = AnomalyDetector(epochs=3, hidden_size=8).fit(wave, verbose=0)
     >>> detector.update(wave[0])[1], detector.update(9.0)[1]
     (False, True)
+
+    On hourly readings with a daily round:
+
+    >>> from longspan import Forecaster
+    >>> load = numpy.where(numpy.arange(600) % 24 < 8, 1.0, 5.0) + 0.1 * numpy.sin(numpy.arange(600))
+    >>> watched = AnomalyDetector(forecaster=Forecaster(horizon=1, epochs=3)).fit(load, verbose=0)
+    >>> load[506] = 5.0  # as by day, but at two at night
+    >>> watched.alarms(load)["start"].to_list()
+    [506]
     """
 
     time: str | None = option(
@@ -67,7 +82,9 @@ class AnomalyDetector(Estimator):
     categories: tuple[str, ...] = option((), "columns of numbers that are categories", group="data")
     method: str = option("forecast", "what the network does with the readings", choices=METHODS)
     forecaster: Forecaster | str | None = option(  # noqa: RUF009 it makes a field
-        None, "one of horizon 1 that foretells the readings; none for a network that also takes categories"
+        None,
+        "options of one that foretells the readings, such as 'context=48 past=mode'; "
+        "none for a network that foretells categories too",
     )
     false_alarms: float = option(0.001, "share of ordinary readings that may raise an alarm")
     threshold: str = option(
@@ -128,10 +145,6 @@ class AnomalyDetector(Estimator):
     def read(self, source: Any, y: Any = None, *, use: str = "fit") -> list[Series]:
         """Series out of the source; y: flags (T,), True where a reading is a known anomaly."""
         columns = Columns(self.time, self.id, self.flag, self.categories, use != "predict")
-        if use == "evaluate" and self.flag is None and y is None:
-            raise checks.wrong(
-                "flag", "the column with the known anomalies", None, "set flag, or pass them as y"
-            )
         return read_series(source, columns, y)
 
     def split(self, records: list[Series]) -> tuple[Any, Any]:
@@ -211,7 +224,7 @@ class AnomalyDetector(Estimator):
     def coded(self, codec: Detection, network: nn.Module, records: list[Series]) -> list[Any]:
         if codec.foresight is None:
             return super().coded(codec, network, records)
-        return [codec.foresight.follow(one)[0] for one in records]
+        return [codec.foresight.follow(codec.aligned(one))[0] for one in records]
 
     def metrics(self) -> Metrics:
         """Of alarms and flagged stretches: precision, recall and f1 (an alarm hits by touching a stretch)."""
@@ -223,7 +236,13 @@ class AnomalyDetector(Estimator):
 
     def exam(self, source: Any, y: Any = None) -> tuple[Any, Any]:
         codec = self.codec_of()
+        if self.flag is None and y is None:
+            raise checks.wrong(
+                "flag", "the column with the known anomalies", None, "set flag, or pass them as y"
+            )
         records = self.read(source, y, use="evaluate")
+        if not any(one.any() for one in codec.truth(records)):
+            checks.note("No reading is flagged, so recall and f1 say nothing.")
         over = codec.decode(self.coded(codec, self.network_, records), records)["alarm"].to_numpy()
         ends = np.cumsum([len(one) for one in records])
         return np.split(over, ends[:-1]), codec.truth(records)
@@ -258,7 +277,10 @@ class AnomalyDetector(Estimator):
         limits = codec.limits() if codec.dynamic else []
         if limits:
             codec.run(codec.fresh(), limits, one, expected)
-        time = None if one.times is None else moment(one.times[-1])
+        time = None
+        if one.times is not None:
+            with suppress(ValueError):  # text of another form: the stream's own times begin anew
+                time = moment(one.times[-1])
         return Stream(state, watches or codec.learnt(), limits, codec.before(one), time)
 
     def _hold(self) -> None:
@@ -327,8 +349,9 @@ class AnomalyDetector(Estimator):
             ValueError, TypeError: the reading lacks a column, or is not in the order of time; one sentence.
         """
         codec = self.codec_of()
-        values, name, when = named(reading, time, codec, (self.time, self.id))
-        numbers, words = parts(values, codec)
+        columns = (*codec.names, *codec.categories)
+        values, name, when = named(reading, time, columns, (self.time, self.id))
+        numbers, words = parts(values, len(codec.names), len(codec.categories))
         stream = self.stream_.get(name) or Stream.fresh(codec)
         found = stream.take(codec, self.network_, numbers, words, name, when)
         self.stream_[name] = stream

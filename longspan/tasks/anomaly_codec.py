@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from longspan.data.events import Series
 from longspan.data.peaks import Watch
 from longspan.data.threshold import GLIMPSE, Dynamic, smoothed
 
-from .anomaly_forecast import Foresight
+from .anomaly_net import Foresight
 from .estimator import Codec
 
 SURE = 10.0  # times at most that an error counts for what it usually does, where a forecaster is that sure
@@ -64,8 +65,8 @@ class Detection(Codec):
 
     def fit(self, records: Sequence[Series]) -> Self:
         self.names, self.categories = records[0].names, records[0].categories
-        for one in records:
-            self._check(one)
+        self._check(records)
+        records = [self.aligned(one) for one in records]
         plain = np.concatenate([one.numbers for one in records])
         for place, name in enumerate(self.names):
             center, scale = _spread(plain[:, place], name)
@@ -86,6 +87,13 @@ class Detection(Codec):
         self.watches = self.fresh()
         return self
 
+    def _check(self, records: Sequence[Series]) -> None:
+        if not self.names and not self.categories:
+            raise checks.wrong("source", "at least one column to watch", "none", "add the readings' columns")
+        if all(one.all() for one in self.truth(records)):
+            expected = "readings that are no known anomaly, to learn from"
+            raise checks.wrong("flags", expected, "none", "correct the flags, or leave them out")
+
     def _watchable(self) -> tuple[str, ...]:
         return self.names if self.foresight is not None else (*self.names, *self.categories)
 
@@ -104,15 +112,34 @@ class Detection(Codec):
             columns = self.names, self.categories
             self.foresight.know(columns, self.numeric, (self.center, self.scale))
 
-    def _check(self, one: Series) -> None:
-        if (one.names, one.categories) != (self.names, self.categories):
-            expected = (
-                f"the columns {', '.join((*self.names, *self.categories)) or 'of numbers or categories'}"
-            )
-            received = ", ".join((*one.names, *one.categories)) or "none"
-            raise checks.wrong("source", expected, received, "give the columns that were there in fit")
-        if not self.names and not self.categories:
-            raise checks.wrong("source", "at least one column to watch", "none", "add the readings' columns")
+    def aligned(self, one: Series) -> Series:
+        """The series with the columns that fit had, in that order.
+
+        Raises:
+            ValueError: one is not there, or holds text where it held numbers; one sentence.
+        """
+        if (one.names, one.categories) == (self.names, self.categories):
+            return one
+        there, wanted = (*one.names, *one.categories), (*self.names, *self.categories)
+        for name in wanted:
+            if name not in there:
+                received = ", ".join(there) or "none"
+                raise checks.wrong("source", f"the column {name} that fit had", received, "add it")
+        numbers = np.full((len(one), len(self.names)), np.nan)
+        for place, name in enumerate(self.names):
+            if name in one.names:
+                numbers[:, place] = one.numbers[:, one.names.index(name)]
+            elif (one.words[:, one.categories.index(name)] != "").any():
+                held = max(one.words[:, one.categories.index(name)], key=bool)
+                way_out = "correct it or leave it empty"
+                raise checks.wrong(f"column {name}", "numbers, as in fit", repr(held), way_out)
+        words = np.empty((len(one), len(self.categories)), dtype=object)
+        for place, name in enumerate(self.categories):
+            if name in one.categories:
+                words[:, place] = one.words[:, one.categories.index(name)]
+            else:  # a file's column of categories that all look like numbers
+                words[:, place] = [_word(value) for value in one.numbers[:, one.names.index(name)].tolist()]
+        return replace(one, names=self.names, numbers=numbers, categories=self.categories, words=words)
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -194,8 +221,7 @@ class Detection(Codec):
 
     def encode(self, one: Series) -> tuple[np.ndarray, np.ndarray]:
         """Inputs (T, I) and targets (T, W) of a series, float32."""
-        self._check(one)
-        before = [math.nan] * len(self.names)
+        one, before = self.aligned(one), [math.nan] * len(self.names)
         rows = [self.row(a, b, before) for a, b in zip(one.numbers.tolist(), one.words.tolist(), strict=True)]
         inputs = np.array([row[0] for row in rows], dtype=np.float32)
         return inputs, np.array([row[1] for row in rows], dtype=np.float32)
@@ -255,11 +281,15 @@ class Detection(Codec):
         return best, cause
 
     def decode(self, coded: list[Any], records: Sequence[Series]) -> pl.DataFrame:
+        known = (*self.names, *self.categories)
+        more = [name for name in (*records[0].names, *records[0].categories) if name not in known]
+        if more:
+            checks.note(f"Left out, since fit did not have them: {', '.join(more)}.")
         frames = [self._frame(found, one) for found, one in zip(coded, records, strict=True)]
         return pl.concat(frames, how="vertical_relaxed")
 
     def _frame(self, found: np.ndarray, one: Series) -> pl.DataFrame:
-        limits = self.limits() if self.dynamic else []
+        one, limits = self.aligned(one), self.limits() if self.dynamic else []
         scores, causes, _, excess = self.run(self.learnt(), limits, one, found)
         if not self.dynamic:
             return self.frame(one, scores, scores >= self.threshold, causes)
@@ -342,6 +372,11 @@ class Detection(Codec):
 def _sureness(usual: float, width: float) -> float:
     """What an error counts for where the interval is so wide: 1 where as usual, the more the narrower."""
     return usual / max(width, usual / SURE) if usual > 0.0 else 1.0
+
+
+def _word(value: float) -> str:
+    """A number as the category that it stands for."""
+    return "" if value != value else str(int(value)) if value == int(value) else str(value)
 
 
 def _spread(values: np.ndarray, name: str) -> tuple[float, float]:

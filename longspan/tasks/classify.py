@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longspan import checks
-from longspan.branches import POOLS, Reader, Readers, Tokens
+from longspan.branches import POOLS, Reader, Readers, Tokens, Wide
 from longspan.data.batches import Batch
 from longspan.data.examples import KINDS, Example, Layout, read_examples
 from longspan.data.vectors import read_vectors
 
 from . import classify_score, classify_show
-from .classify_codec import IGNORED, UNITS, Coding, Dealt
+from .classify_codec import IGNORED, STRENGTHS, UNITS, Coding, Dealt
 from .estimator import Estimator, Metrics
 from .exhibits import Section
 from .options import option
@@ -38,11 +38,15 @@ class Classifier(Estimator):
     word with the vectors of its character n-grams (arXiv 1607.04606); a bidirectional recurrent network with
     dropout of words, of vectors and on h (arXiv 1512.05287); pooling over time. Series: every channel scaled,
     the length as a further channel where lengths differ, a convolutional branch beside the recurrent one
-    (LSTM-FCN, arXiv 1709.05206). Several readers of the same
-    records are trained side by side and their probabilities averaged.
+    (LSTM-FCN, arXiv 1709.05206). Several readers of the same records are trained side by side and their
+    probabilities averaged. Beside the readers of texts stands a linear model of n-grams weighted by tf-idf,
+    fitted by itself (Wide & Deep, arXiv 1606.07792; NBSVM, Wang and Manning 2012, "Baselines and bigrams").
+    How strongly it is held down, and its share in the scores, make the held-out labels likeliest; then it
+    learns from all records.
 
     What is found from the data where an option is None:
         units: see `longspan.tasks.classify_codec.Coding`.
+        ngrams: 2 for words and byte pairs, 4 for characters.
         convolution: for series, not for texts.
         members: 2 for texts and for series of fewer than 500 records, else 1.
         learning_rate: 0.005 for texts, 0.002 for series.
@@ -88,6 +92,9 @@ class Classifier(Estimator):
     vectors: str | None = option(None, "file of word vectors to start from", group="network")
     embedding_size: int = option(64, "values of a word's vector, where no file gives them", group="network")
     subwords: int = option(10000, "vectors that the n-grams of words share, 0 for none", group="network")
+    ngrams: int | None = option(
+        None, "units of the longest n-gram a linear model sees, 0 for none; none for found", group="network"
+    )
     hidden_size: int = option(64, "units of every recurrent layer", group="network")
     bidirectional: bool = option(True, "whether it is read from both ends", group="network")
     pool: str = option("max", "how steps become one answer", choices=POOLS, group="network")
@@ -109,7 +116,9 @@ class Classifier(Estimator):
         None, "of Adam, at its highest; none for found", group="training"
     )
     patience: int | None = option(
-        5, "epochs without improvement on the held-out part before training stops", group="training"
+        None,
+        "epochs without improvement on the held-out part before training stops; none for never",
+        group="training",
     )
     validation: float = option(0.1, "share of the training data held out", group="training")
 
@@ -123,7 +132,7 @@ class Classifier(Estimator):
             checks.rate(name, getattr(self, name), below_one=True)
         for name, least in (("embedding_size", 1), ("subwords", 0)):
             checks.whole(name, getattr(self, name), least, "look at its help")
-        for name, least in (("vocabulary", 5), ("length", 1), ("members", 1)):
+        for name, least in (("vocabulary", 5), ("length", 1), ("members", 1), ("ngrams", 0)):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), least, "look at its help")
         if len(self.channels) != len(self.kernels) or not self.channels:
@@ -159,6 +168,7 @@ class Classifier(Estimator):
             self.vocabulary,
             lower=self.lower,
             subwords=self.subwords,
+            ngrams=self.ngrams,
             length=self.length,
             known=self.vectors is not None,
         )
@@ -170,6 +180,8 @@ class Classifier(Estimator):
                 f"the largest class has {high} labels, the smallest {low}; balanced=True weighs them alike"
             )
         codec.records = len(train)
+        if held is not None and codec.features is not None:
+            codec.wides = codec.linear(train, STRENGTHS, balanced=self.balanced)
         if self.vectors is not None and codec.units == "words":
             found = read_vectors(self.vectors, codec.words.tokens)
             codec.embedding = len(next(iter(found.values())))
@@ -213,7 +225,8 @@ class Classifier(Estimator):
             )
             for _ in range(self.members or _members(series, sizes["records"]))
         ]
-        return Readers(readers, tokens, many=sizes["many"])
+        wide = Wide(sizes["features"], sizes["classes"]) if sizes["features"] else None
+        return Readers(readers, tokens, wide=wide, many=sizes["many"])
 
     def prepare(self, codec: Any, network: nn.Module) -> None:
         """Word vectors from the file into the network, brought to a deviation of 0.1."""
@@ -242,6 +255,9 @@ class Classifier(Estimator):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The mean over the members of cross entropy, binary for many labels."""
         members = output.shape[1]
+        if batch.weight is None and batch.y.dim() == 1:
+            y = batch.y if members == 1 else batch.y.repeat_interleave(members)
+            return F.cross_entropy(output.flatten(0, 1), y)
         y = batch.y.unsqueeze(1).expand(-1, members, *batch.y.shape[1:])
         if batch.y.is_floating_point():
             each = F.binary_cross_entropy_with_logits(output, y, reduction="none")
@@ -254,7 +270,7 @@ class Classifier(Estimator):
     def answer(self, network: nn.Module, batch: Batch) -> Tensor:
         """Scores (B, C), or (B, T, C) step by step, of all members together."""
         assert isinstance(network, Readers)
-        return network.together(network(batch, None)[0])
+        return network.answer(batch)
 
     def metrics(self) -> Metrics:
         return {
@@ -266,7 +282,26 @@ class Classifier(Estimator):
         }
 
     def calibrate(self, codec: Any, network: nn.Module, held: Any) -> None:
+        assert isinstance(network, Readers)
+        if codec.wides:
+            network.wide = None
+            device = next(network.parameters()).device
+            coded = [part.cpu() for part in self.coded(codec, network, held)]
+            network.wide = codec.learn_shares(coded, codec.wides, held).to(device)
         codec.learn_temperature(self.coded(codec, network, held), held)
+
+    def settle(self, records: Any) -> None:
+        """The linear model learns from all records, the held-out ones too."""
+        codec, network = self.codec_of(), self.network_
+        assert isinstance(network, Readers)
+        if network.wide is None:
+            return
+        codec.wides = {}
+        codec.fit_features(records)
+        path = [one for one in STRENGTHS if one <= codec.strength]
+        wide = codec.linear(records, path, balanced=self.balanced)[codec.strength]
+        wide.share.copy_(network.wide.share)
+        network.wide = wide.to(network.wide.share.device)
 
     # ---- verbs of its own
 

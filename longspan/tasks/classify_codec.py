@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,10 @@ from torch import Tensor
 from typing_extensions import Self
 
 from longspan import checks
+from longspan.branches import Wide
 from longspan.data.batches import Batch
 from longspan.data.examples import Example, order
+from longspan.data.ngrams import NGrams
 from longspan.data.ragged import Ragged, by_length
 from longspan.data.scale import Scaler
 from longspan.data.text import BPE, SPECIAL, UNKNOWN, Characters, Words, tokenizer
@@ -25,9 +29,14 @@ from .estimator import Codec
 
 UNITS = ("words", "bpe", "characters")
 IGNORED = -100  # the label of a step that does not count, torch's own
+_LONGEST = {"words": 2, "bpe": 2, "characters": 4}  # units of an n-gram where nobody says
+STRENGTHS = (1.0, 10.0, 100.0)  # that are tried, see `Wide.learn`; the middle one where nothing is held out
+_SHARES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the linear model's scores that are tried
 _NEW_WORDS = 0.25  # share of running words unknown in unseen texts above which words are too rare as units
+_TEMPERATURES = [round(one, 6) for one in np.logspace(-1.3, 1.3, 131).tolist()]  # that are tried
 _SHAPES = 16  # lengths of batches are multiples of it: a convolution is prepared for each anew
 _STEPS = 32  # optimizer steps an epoch at least
+_AHEAD = 16  # batches made at once: twice as quick as one between two steps, which empty the caches
 
 
 class Coding(Codec):
@@ -39,11 +48,14 @@ class Coding(Codec):
             running words of every tenth text are not in the others, else words.
         vocabulary: units at most; lower: whether case is dropped; subwords: vectors that n-grams share, for
             words only; length: steps read at most, None for the longest in training.
+        ngrams: units of the longest n-gram that is a feature by itself, 0 for no such features, None for 2,
+            of characters 4.
 
     Attributes after fit: kind ("one", "many" or "steps" labels), classes, counts (records a class, steps for
-    "steps"), words (the tokenizer) or scaler, span (mean and deviation of the logarithms of the series'
-    lengths where these differ and each series has one answer: the length is a channel then, as it may tell
-    the class and pooling forgets it); after calibration: temperature and calibration.
+    "steps"), words (the tokenizer) and features (n-grams, None for none) or scaler, span (mean and deviation
+    of the logarithms of the series' lengths where these differ and each series has one answer: the length is
+    a channel then, as it may tell the class and pooling forgets it); after calibration: temperature and
+    calibration.
     """
 
     def __init__(
@@ -53,12 +65,15 @@ class Coding(Codec):
         *,
         lower: bool = True,
         subwords: int = 0,
+        ngrams: int | None = 0,
         length: int | None = None,
         known: bool = False,
     ) -> None:
         self.units, self.vocabulary, self.lower, self.length = units, vocabulary, lower, length
-        self.subwords, self.known = subwords, known
+        self.subwords, self.ngrams, self.known = subwords, ngrams, known
         self.words: Any = None
+        self.features: NGrams | None = None
+        self.strength, self.wides = STRENGTHS[1], dict[float, Wide]()  # of the linear model of n-grams
         self.scaler: Scaler | None = None
         self.span: list[float] | None = None
         self.temperature, self.calibration = 1.0, {}
@@ -87,6 +102,7 @@ class Coding(Codec):
                 checks.note(f"{holes} missing readings are taken as their channel's mean")
         else:
             self._fit_words(inputs)
+            self.fit_features(records)
         self.length = self.length or max(1, max(len(row) for row in self._rows(inputs)))
         if series == {True} and self.kind != "steps":
             logs = np.log([min(len(one), self.length) for one in inputs])
@@ -128,6 +144,13 @@ class Coding(Codec):
         if self.units != "words":
             self.subwords = 0
 
+    def fit_features(self, records: Sequence[Example]) -> None:
+        """Which n-grams there are in the records' texts."""
+        assert self.units is not None
+        longest = _LONGEST[self.units] if self.ngrams is None else self.ngrams
+        if longest and self.kind != "steps":
+            self.features = NGrams(longest).fit([self._units_of(record.input) for record in records])
+
     @property
     def sizes(self) -> dict[str, Any]:
         series = self.scaler is not None and self.scaler.center_ is not None
@@ -135,6 +158,7 @@ class Coding(Codec):
             "inputs": len(self.scaler.center_) + (self.span is not None) if series else 0,  # pyright: ignore
             "vocabulary": 0 if series else self.words.size,
             "subwords": 0 if series else self.subwords,
+            "features": 0 if self.features is None else self.features.size,
             "embedding": self.embedding,
             "classes": len(self.classes),
             "records": self.records,
@@ -170,6 +194,20 @@ class Coding(Codec):
         if self.units == "bpe":
             return [self.words.decode([number]) for number in self.words.encode(text)][: self.length]
         return list(self.words._cut(text))[: self.length]
+
+    def _units_of(self, text: Any) -> list[str]:
+        """What n-grams are runs of: the units, byte pairs by their numbers."""
+        if self.units == "bpe":
+            return [str(number) for number in self.words.encode(text)][: self.length]
+        return self.pieces(text)
+
+    def featured(self, records: Sequence[Example]) -> tuple[Ragged, Ragged] | None:
+        """The n-grams of every text, numbers (T_i, n) and weights (T_i, n); None where there are none."""
+        if self.features is None:
+            return None
+        numbers, weights, lengths = self.features([self._units_of(record.input) for record in records])
+        cuts = lengths.tolist()
+        return Ragged(torch.from_numpy(numbers).split(cuts)), Ragged(torch.from_numpy(weights).split(cuts))
 
     def grams(self, word: str) -> list[int]:
         """The buckets of a word's n-grams of 3 to 5 characters, its ends marked."""
@@ -236,9 +274,7 @@ class Coding(Codec):
             np.concatenate(self.truth(records)) if self.kind == "steps" else self.truth(records)
         )
         before = self._error(scores, truth)
-        grid = torch.logspace(-1.3, 1.3, 131).tolist()
-        losses = [self._likelihood(scores / one, truth) for one in grid]
-        self.temperature = round(float(grid[int(np.argmin(losses))]), 6)
+        self.temperature = self._coolest(scores, truth)[1]
         self.calibration = {"before": before, "after": self._error(scores, truth), "rows": len(records)}
 
     def _likelihood(self, scores: Tensor, truth: Tensor) -> float:
@@ -248,6 +284,53 @@ class Coding(Codec):
 
     def _error(self, scores: Tensor, truth: Tensor) -> float:
         return calibration_error(self._shares(scores), truth.numpy())
+
+    # ---- the linear member
+
+    def linear(
+        self, records: Sequence[Example], strengths: Sequence[float], *, balanced: bool
+    ) -> dict[float, Wide]:
+        """Linear models of the records' n-grams by their strength, each fitted from the one before on."""
+        joined, y, importance = self._joined(records), torch.stack(self.targets(records)), None
+        if balanced:
+            importance = importances(y, torch.tensor(self.counts, dtype=torch.float32), len(records))
+        wide, found = Wide(self.sizes["features"], len(self.classes)), {}
+        for strength in strengths:
+            wide = copy.deepcopy(wide).learn(*joined, y, strength=strength, importance=importance)
+            found[strength] = wide
+        return found
+
+    def _joined(self, records: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
+        """The n-grams of all records end to end: numbers, weights, and where each record's begin."""
+        found = self.featured(records)
+        assert found is not None
+        numbers, weights = found
+        width = numbers.values.shape[1]
+        return numbers.values.flatten(), weights.values.flatten(), numbers.starts * width
+
+    def learn_shares(
+        self, coded: list[Tensor], wides: Mapping[float, Wide], records: Sequence[Example]
+    ) -> Wide:
+        """Which linear model, and how much of it, makes the held-out labels likeliest beside the readers.
+
+        Args:
+            coded: the readers' scores of the records; wides: strength -> a model fitted with it.
+        """
+        scores, truth = torch.cat(coded), torch.from_numpy(self.truth(records))
+        joined, best = self._joined(records), math.inf
+        chosen = wides[self.strength]
+        for strength, wide in wides.items():
+            own = wide.scores(*joined)
+            for share in _SHARES:
+                loss = self._coolest(scores + share * own, truth)[0]
+                if loss < best:
+                    best, chosen, self.strength = loss, wide, strength
+                    wide.share.fill_(share)
+        return chosen
+
+    def _coolest(self, scores: Tensor, truth: Tensor) -> tuple[float, float]:
+        """The least mean loss that a temperature gives, and the temperature."""
+        return min((self._likelihood(scores / one, truth), one) for one in _TEMPERATURES)
 
     # ---- kept
 
@@ -261,6 +344,7 @@ class Coding(Codec):
             "words": None if self.words is None else self.words.state(),
             "scaler": scaled,
             "subwords": self.subwords,
+            "features": None if self.features is None else self.features.state(),
             "length": self.length,
             "span": self.span,
             "records": self.records,
@@ -270,11 +354,13 @@ class Coding(Codec):
         }
 
     def restore(self, state: Any) -> Self:
-        for name in state.keys() - {"words", "scaler"}:
+        for name in state.keys() - {"words", "scaler", "features"}:
             setattr(self, name, state[name])
         if state["words"] is not None:
             given = state["words"]["kind"] == "given"
             self.words = _Given.of(state["words"]) if given else tokenizer(state["words"])
+        if state.get("features") is not None:
+            self.features = NGrams.of(state["features"])
         if state["scaler"] is not None:
             self.scaler = Scaler.from_state(state["scaler"])
         return self
@@ -377,6 +463,7 @@ class Dealt:
         self.y = torch.stack(targets) if targets is not None and codec.kind != "steps" else None
         self.counts = torch.tensor(codec.counts, dtype=torch.float32) if train and balanced else None
         self._take_words(records)
+        self.features = None if train else codec.featured(records)  # they are for answers alone
         self._batches = -(-len(records) // self.batch_size)
         self._passes = -(-_STEPS // self._batches) if train else 1
 
@@ -403,7 +490,9 @@ class Dealt:
             yield from map(self._batch, torch.arange(len(self.rows)).split(self.batch_size))
             return
         for _ in range(self._passes):
-            yield from map(self._batch, self._order())
+            order = self._order()
+            while some := [self._batch(rows) for rows in islice(order, _AHEAD)]:
+                yield from some
 
     def _order(self) -> Iterator[Tensor]:
         if self.codec.scaler is None:
@@ -415,17 +504,24 @@ class Dealt:
         y = self.y[rows] if self.y is not None else None
         if self.steps is not None:
             y = self.steps.padded(rows, IGNORED, multiple=_SHAPES if self.codec.scaler else 1)[0]
-        weight = None if self.counts is None or y is None else self._weights(y, self.counts)
+        weight = None if self.counts is None or y is None else importances(y, self.counts, len(self.rows))
         if self.places is not None:
             words, inverse = self.places.padded(rows)[0].unique(return_inverse=True)
             x = (x, inverse, *self.grams.joined(words))
         elif x.dtype == torch.float64:
             x = x.float()
+        if self.features is not None:
+            x = (*(x if isinstance(x, tuple) else (x,)), *(part.padded(rows)[0] for part in self.features))
         return Batch(x, y, lengths=lengths, weight=weight)
 
-    def _weights(self, y: Tensor, counts: Tensor) -> Tensor:
-        """How much each answer counts, 1 in the mean; for many labels its ones and zeros alike in sum."""
-        if y.is_floating_point():
-            share = counts / len(self.rows)
-            return 0.5 / torch.where(y > 0, share, 1 - share).clamp_min(1e-6)
-        return (counts.sum() / (len(counts) * counts))[y.clamp_min(0)]
+
+def importances(y: Tensor, counts: Tensor, rows: int) -> Tensor:
+    """How much each answer counts, 1 in the mean; for many labels its ones and zeros alike in sum.
+
+    Args:
+        y: answers in code; counts: (C,), answers a class; rows: records that these are of.
+    """
+    if y.is_floating_point():
+        share = counts / rows
+        return 0.5 / torch.where(y > 0, share, 1 - share).clamp_min(1e-6)
+    return (counts.sum() / (len(counts) * counts))[y.clamp_min(0)]

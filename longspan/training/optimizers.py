@@ -195,10 +195,18 @@ def _shrink(grads: list[Tensor], limit: float) -> None:
 class _AdamStepper(Stepper):
     """Adam and AdamW, which in Keras differ in their defaults alone."""
 
+    _count: Tensor | None = None  # one tensor for all steps, as making one costs as much as a small update
+
+    def _counted(self, step: int, device: torch.device) -> Tensor:
+        """The number of a step as the fused kernel wants it."""
+        if self._count is None or self._count.device != device:
+            self._count = torch.empty((), device=device)
+        return self._count.fill_(step)
+
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         beta_1, beta_2 = group["beta_1"], group["beta_2"]
         now = group["steps"] + 1
-        count = torch.full((), float(now), device=params[0].device)
+        count = self._counted(now, params[0].device)
         _torch._fused_adamw_(
             params,
             grads,

@@ -25,6 +25,17 @@ def test_a_watch_scores_beyond_the_range_and_only_after_the_start() -> None:
     assert Watch.from_state(watch.state()).add(4.0, 5.0) == watch.add(4.0, 5.0) > 2.0
 
 
+def test_a_first_error_of_another_series_is_not_held_against_means_of_many() -> None:
+    watch, errors = Watch(1000, 1.0), np.random.default_rng(0).normal(size=2 * START)
+    for error in errors.tolist():
+        watch.add(None, error)
+    usual = float(np.abs(errors).max())
+    watch.restart()
+    assert watch.add(None, usual, learn=False) < 1.0 < watch.add(None, usual, learn=False)
+    watch.restart()
+    assert watch.add(None, 20 * usual) > 2.0, "what is far beyond all that is seen at once"
+
+
 def test_intervals() -> None:
     over = [False, True, False, True, False, False, False, True]
     assert intervals(over, 3) == [(1, 3), (7, 7)]

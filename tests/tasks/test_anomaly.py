@@ -150,6 +150,98 @@ def test_bad_input_is_one_sentence(fitted: ls.AnomalyDetector, tmp_path: Path) -
         task.update({"timestamp": 501, "place": "work"})
 
 
+def test_held_out_readings_may_come_apart_and_need_no_flags() -> None:
+    task = ls.AnomalyDetector(**SMALL).fit(wave(300), validation=wave(100, 1), verbose=0)
+    assert len(task.history_.history["val_loss"]) == len(task.history_.history["loss"])
+
+
+def table(**columns: Any) -> pl.DataFrame:
+    """Forty readings of x, at times 0 to 39, not flagged, with columns replaced or added."""
+    plain: dict[str, Any] = {"time": range(40), "x": wave(40), "bad": [0] * 40, "who": ["a", "b"] * 20}
+    return pl.DataFrame({**plain, **columns})
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "said"),
+    [
+        (table(bad=pl.Series([None] * 40, dtype=pl.Int64)), {"flag": "bad"}, "received no value in any row"),
+        (table(bad=["no"] * 40), {"flag": "bad"}, "flag bad: expected numbers, received 'no' in row 1"),
+        (table(bad=[1] * 40), {"flag": "bad"}, "flags: expected readings that are no known anomaly"),
+        (table().drop("bad"), {"flag": "bad"}, "flag: expected a column of source"),
+        (table(who=[None] + ["a"] * 39), {"id": "who"}, "column who: expected an entity in every row"),
+        (
+            table(time=[None, *range(39)]),
+            {},
+            "column time: expected a time in every row, received none in row 1",
+        ),
+        (
+            table(time=["noon"] * 40),
+            {},
+            "column time: expected dates, date-times or numbers, received 'noon'",
+        ),
+        (table(time=["2024-01-01"] * 39 + ["noon"]), {}, "times in one form, received 'noon' in row 40"),
+        (table().select("time"), {}, "at least one column to watch"),
+        ([], {}, r"source: expected numbers \(T,\) or \(T, C\)"),
+        (["a"] * 9, {}, r"source: expected numbers \(T,\) or \(T, C\)"),
+    ],
+)
+def test_sources_that_cannot_be_learnt_from_are_one_sentence(source: Any, options: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        ls.AnomalyDetector(**SMALL, **options).fit(source, verbose=0)
+    assert str(error.value).endswith(".") and "\n" not in str(error.value)
+
+
+def test_columns_are_found_by_name_or_missed_in_one_sentence(tmp_path: Path) -> None:
+    task = ls.AnomalyDetector(**SMALL).fit(table(), verbose=0)
+    usual = task.predict(table())
+    with pytest.warns(checks.Note, match="Left out, since fit did not have them: more"):
+        mixed = task.predict(table(more=1.0).select("who", "more", "x", "bad", "time"))
+    assert mixed.equals(usual)
+    with pytest.raises(ValueError, match="source: expected the column x that fit had, received bad, who"):
+        task.predict(table().drop("x"))
+    with pytest.raises(ValueError, match="column x: expected numbers, as in fit, received 'high'"):
+        task.predict(table(x=[None, "high"] * 20))
+    codes = ls.AnomalyDetector(**SMALL).fit(table(who=["7", "x"] * 20), verbose=0)
+    numbers = codes.predict(table(who=[7] * 40))
+    assert numbers.equals(codes.predict(table(who=["7"] * 40))), "a column that happens to hold numbers"
+
+
+def test_dates_are_ordered_as_dates_whatever_they_look_like() -> None:
+    times = [f"{place % 28 + 1}.{place // 28 + 1}.2024" for place in range(40)]
+    task = ls.AnomalyDetector(**SMALL)
+    assert task.read(table(time=times))[0].times == times
+    with pytest.warns(checks.Note, match="sorted"):
+        assert task.read(table(time=times[::-1]))[0].times == times
+
+
+def test_flags_that_are_missing_or_of_one_kind_are_said(fitted: ls.AnomalyDetector) -> None:
+    gaps = table(bad=[None, 1] + [0] * 38)
+    with pytest.warns(checks.Note, match="1 of 40 readings have no bad; they count as ordinary"):
+        ls.AnomalyDetector(**SMALL, flag="bad").read(gaps)
+    with pytest.warns(checks.Note, match="No reading is flagged"):
+        fitted.evaluate(wave(200), np.zeros(200))
+    with pytest.raises(ValueError, match="y: expected flags, 1 or 0, received could not convert"):
+        fitted.evaluate(wave(3), ["yes", "no", "no"])
+    with pytest.raises(ValueError, match="y: expected 2 arrays of flags, received 6"):
+        ls.AnomalyDetector(**SMALL).fit([wave(9), wave(9)], [0] * 6, verbose=0)
+
+
+def test_times_of_a_stream_that_cannot_be_ordered(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
+    fitted.save(tmp_path / "model")
+    task = loaded(tmp_path / "model")
+    expected = "time: expected a number, or a date and time such as 2024-01-31 18:00, received '31/1/2024'"
+    with pytest.raises(ValueError, match=expected):
+        task.update(0.0, time="31/1/2024")
+    first = task.update(0.0, time=7)
+    with pytest.raises(ValueError, match=r"one like the last reading's \(7\), received '2024-01-31'"):
+        task.update(0.0, time="2024-01-31")
+    with pytest.raises(ValueError, match="not before the last"):
+        task.update(0.0, time=float("nan"))
+    again = loaded(tmp_path / "model")
+    assert again.update(0.0, time=7) == first
+    assert task.update(0.1, time=8) == again.update(0.1, time=8), "what was refused has left no trace"
+
+
 def test_unsorted_times_are_sorted_with_a_note() -> None:
     frame = events(200, None)
     with pytest.warns(checks.Note, match="order of timestamp"):

@@ -268,3 +268,67 @@ def test_an_empty_text_is_answered():
 def test_notes_say_what_was_decided():
     with pytest.warns(checks.Note, match="largest class has 22 labels, the smallest 2"):
         ls.Classifier(**SMALL, epochs=1).fit(["a b c d"] * 24, ["x"] * 22 + ["y"] * 2, verbose=0)
+
+
+PAIRS = {
+    "words": ["it is not good at all", "it is good at all times", "a good film", "not good"] * 10,
+    "characters": ["Smith", "Smolak", "Li", "Novak"] * 10,
+    "bpe": ["这部电影非常好看我非常喜欢它", "这部电影不好看我不喜欢它非常"] * 20,
+}
+
+
+@pytest.mark.parametrize("units", PAIRS)
+def test_n_grams_alone_tell_the_class_and_are_saved(units: str, tmp_path: Path):
+    if units == "bpe":
+        pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    x, y = PAIRS[units], [("no", "yes", "yes", "no")[n % (2 if units == "bpe" else 4)] for n in range(40)]
+    options = {**SMALL, "units": units, "epochs": 1, "learning_rate": 1e-9}
+    task: Any = ls.Classifier(**options).fit(x, y, verbose=0)
+    assert task.evaluate(x, y)["accuracy"] == 1.0
+    assert ls.Classifier(**options, ngrams=0).fit(x, y, verbose=0).evaluate(x, y)["accuracy"] < 0.9
+    task.save(tmp_path / "m")
+    loaded: Any = ls.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
+    alone = np.concatenate([task.predict_proba([one]) for one in x[:4]])
+    assert alone == pytest.approx(task.predict_proba(x[:4]), abs=1e-5)
+    assert [len(one) for one in loaded.explain(x[:2])] == [len(task.codec_.pieces(one)) for one in x[:2]]
+
+
+def test_what_n_grams_say_is_explained():
+    x = ["bad it was so so", "was it so so fine"] * 12
+    task = ls.Classifier(**SMALL, epochs=1, learning_rate=1e-9).fit(x, ["no", "yes"] * 12, verbose=0)
+    for pieces, word in zip(task.explain(x[:2]), ("bad", "fine"), strict=True):
+        assert max(pieces, key=lambda one: one[1])[0] == word
+
+
+def test_the_linear_model_learns_from_what_was_held_out_too():
+    x = [f"{'good' if n % 2 else 'poor'} word{n}" for n in range(520)]
+    task: Any = ls.Classifier(**SMALL, units="words", epochs=1)
+    task.fit(x, [n % 2 for n in range(520)], verbose=0)
+    assert task.codec_.calibration["rows"] == 52
+    assert task.codec_.features.size == 2 + 2 * 520 + 1 == len(task.network_.wide.table)
+    assert task.evaluate(x[:50], [n % 2 for n in range(50)])["accuracy"] == 1.0
+
+
+def test_the_share_of_n_grams_is_what_held_out_labels_say():
+    records = ls.Classifier().read(["good", "poor"] * 100, [0, 1] * 100)
+    codec = Coding("words", ngrams=1).fit(records)
+    wides = codec.linear(records, [10.0, 100.0], balanced=True)
+    truth = torch.tensor([0, 1] * 100)
+    right, wrong = (2.0 * torch.nn.functional.one_hot(one, 2) for one in (truth, 1 - truth))
+    assert float(codec.learn_shares([right], wides, records).share) == 0.0
+    chosen = codec.learn_shares([wrong], wides, records)
+    assert chosen is wides[codec.strength]
+    features = codec.featured(records)
+    assert features is not None
+    own = chosen(*(part.padded(torch.arange(200))[0] for part in features))
+    assert ((wrong + chosen.share * own).argmax(1) == truth).all()
+
+
+def test_many_labels_have_n_grams_and_steps_have_none():
+    x, y = ["sun and rain", "sun", "rain", "wind"] * 8, [("s", "r"), ("s",), ("r",), ()] * 8
+    task: Any = ls.Classifier(**SMALL, epochs=1, learning_rate=1e-9, balanced=True).fit(x, y, verbose=0)
+    assert task.predict(["rain", "sun"]) == [("r",), ("s",)]
+    steps: Any = ls.Classifier(**SMALL, labels="steps", epochs=1)
+    steps.fit([["a", "b"], ["b", "a"]] * 4, [[0, 1], [1, 0]] * 4, verbose=0)
+    assert steps.network_.wide is None and of_series().network_.wide is None
