@@ -903,14 +903,15 @@ struct BackwardRun {
     const int64_t B = plan.B;
     // enough rows to make up for loading and storing the sums, few enough for the nearer caches
     const int64_t fit = (2 << 20) / (z.NL * (z.norm ? 8 : 1) * (int64_t)sizeof(T));
-    const int64_t enough = z.G == 1 ? 128 : 256;  // with one gate the inputs are the greater part
+    // with one gate the inputs are the greater part of a run's memory, with two gradients a gate there is twice as much
+    const int64_t enough = z.G == 1 || two ? 128 : 256;
     chunk_rows = most(B, least(plan.total, least(enough, most<int64_t>(96, fit))));
     lay_out(m, chunks[0]);
-    if (c.threads > 99)
+    if (c.threads > 1)
       lay_out(m, chunks[1]);  // where threads may still be adding up the one, the other is filled
     else
       chunks[1] = chunks[0];
-    if (chunk_rows < least(3 * B, plan.total)) lay_out_gates(m, chunks[1]);
+    if (c.threads == 1 && chunk_rows < least(3 * B, plan.total)) lay_out_gates(m, chunks[1]);
     d = m.take<T>(B * z.S * z.Hp), dh = z.proj ? m.take<T>(B * z.Rp) : nullptr;
     const int x_features = z.I + 1 + (two ? 0 : x_column);
     sum_x = m.take<T>((int64_t)x_features * z.NL), sum_r = two ? m.take<T>((int64_t)(z.R + 1) * z.NL) : nullptr;
@@ -991,7 +992,6 @@ struct BackwardRun {
       gather(sh, k);
       barrier.wait();
       add_up(tid, k);
-      barrier.wait();
     }
     first_state(sh, my, later_chunk(turn, 0));
     barrier.wait();
