@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import statistics
 import subprocess
@@ -26,11 +27,15 @@ MEMORY_COLUMNS = (
 )
 
 
-def child(*arguments: str) -> str:
+# glibc gives large blocks back at once, instead of guessing from those before: what is weighed is alive.
+EXACT = {"MALLOC_MMAP_THRESHOLD_": str(2**17)}
+
+
+def child(*arguments: str, **environment: str) -> str:
     """What a fresh Python prints, run from the folder above this package."""
-    command = [sys.executable, *arguments]
-    here = Path(__file__).resolve().parents[1]
-    return subprocess.run(command, cwd=here, check=True, capture_output=True, text=True).stdout
+    command, here = [sys.executable, *arguments], Path(__file__).resolve().parents[1]
+    given = {**os.environ, **environment}
+    return subprocess.run(command, cwd=here, check=True, capture_output=True, text=True, env=given).stdout
 
 
 class Imports:
@@ -83,7 +88,7 @@ def _weighable(options: Options) -> list[Size]:
 
 
 def _weigh(side: str, cell: str, size: Size) -> float:
-    found = [float(child("-m", __name__, side, cell, *map(str, size))) for _ in range(3)]
+    found = [float(child("-m", __name__, side, cell, *map(str, size), **EXACT)) for _ in range(3)]
     return statistics.median(found)
 
 
