@@ -148,7 +148,9 @@ def test_no_steps() -> None:
     got = run(job)
     assert got.out.shape == (0, B, 2 * H)
     assert got.gates is not None
-    assert {k: v.shape for k, v in got.gates.items()} == dict.fromkeys("ifgohc", (2, 0, B, H))
+    assert [{k: v.shape for k, v in one.items()} for one in got.gates] == [
+        dict.fromkeys("ifgohc", (B, 0, H))
+    ] * 2
     close(got.state, job.state, 0.0)
 
 
@@ -470,10 +472,10 @@ def test_gates_and_states_of_every_step() -> None:
             new_h, new_c = module(job.x[t], (h, c))
             h, c = torch.where(now, new_h, h), torch.where(now, new_c, c)
             for k, want in gates.items():
-                close(got.gates[k][d, t], want * now)
-            close(got.gates["h"][d, t], h * live[t, :, None])
-            close(got.gates["c"][d, t], c * live[t, :, None])
-    close(torch.cat(list(got.gates["h"]), -1), got.out, 0.0)
+                close(got.gates[d][k][:, t], want * now)
+            close(got.gates[d]["h"][:, t], h * live[t, :, None])
+            close(got.gates[d]["c"][:, t], c * live[t, :, None])
+    close(torch.cat([one["h"] for one in got.gates], -1).transpose(0, 1), got.out, 0.0)
 
 
 @pytest.mark.parametrize("c", [*CELLS.values(), mine], ids=lambda c: c.name)
@@ -482,9 +484,10 @@ def test_asking_for_gates_changes_nothing(c: Cell) -> None:
     plain, asked = run(job), run(replace(job, gates=True))
     close(asked.out, plain.out)
     assert asked.gates is not None
-    assert list(asked.gates) == [*c.gates, *c.states]
-    assert {v.shape for v in asked.gates.values()} == {(1, T, B, H)}
-    close([asked.gates[k][:, -1] for k in c.states], list(plain.state))
+    (shown,) = asked.gates
+    assert list(shown) == [*c.gates, *c.states]
+    assert {v.shape for v in shown.values()} == {(B, T, H)}
+    close([shown[k][None, :, -1] for k in c.states], list(plain.state))
 
 
 def test_gates_of_projected_and_normed_layers() -> None:
@@ -492,10 +495,11 @@ def test_gates_of_projected_and_normed_layers() -> None:
     weights = random_weights(c, width=R, proj=torch.randn(R, H), norm_c=torch.ones(H))
     got = run(Job(c, torch.randn(T, B, I), random_state(c, width=R), weights, gates=True))
     assert got.gates is not None
-    assert got.gates["h"].shape == (1, T, B, R)
-    want = got.gates["o"] * normalised(got.gates["c"]).tanh()
+    (shown,) = got.gates
+    assert shown["h"].shape == (B, T, R)
+    want = shown["o"] * normalised(shown["c"]).tanh()
     assert weights[0].proj is not None
-    close(got.out, want[0] @ weights[0].proj.T)
+    close(got.out, want.transpose(0, 1) @ weights[0].proj.T)
 
 
 def test_a_user_cell_runs_from_its_initial_constants() -> None:

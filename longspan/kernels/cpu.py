@@ -99,10 +99,11 @@ def _longer_in_time(x: Tensor) -> bool:
     return x.stride(0) >= x.stride(1)
 
 
-def named_gates(cell: Cell, out: Tensor, gates: Tensor, D: int) -> dict[str, Tensor]:
-    planes = gates.unbind(1)
-    h = out.unflatten(-1, (D, -1)).movedim(-2, 0) if D > 1 else out.unsqueeze(0)
-    first = len(cell.gates)
-    return {**dict(zip(cell.gates, planes[:first], strict=True)), "h": h} | dict(
-        zip(cell.states[1:], planes[first:], strict=True)
-    )
+def named_gates(cell: Cell, out: Tensor, gates: Tensor, D: int) -> list[dict[str, Tensor]]:
+    """Out (T, B, D*R) and gates (D, G+S-1, T, B, H) as Result has them, by as few views as can be."""
+    letters, first = (*cell.gates, *cell.states), len(cell.gates)
+    hs, sides = out.transpose(0, 1).chunk(D, -1), gates.transpose(2, 3).unbind(0)
+    planes = [list(side.unbind(0)) for side in sides]
+    return [
+        dict(zip(letters, (*p[:first], h, *p[first:]), strict=True)) for p, h in zip(planes, hs, strict=True)
+    ]

@@ -93,13 +93,13 @@ class Result:
     Args:
         out: (T, B, D*R), h of every step, the directions side by side.
         state: the states after each row's last step, shaped as the job's.
-        gates: when wanted, gate letter -> (D, T, B, H), 0 at masked and padded steps; and state name ->
-            (D, T, B, H) or for h (D, T, B, R), as carried at masked and 0 at padded steps. Else None.
+        gates: when wanted, for each direction, gate letter -> (B, T, H), 0 at masked and padded steps; and
+            state name -> (B, T, H) or for h (B, T, R), as carried at masked and 0 at padded steps. Else None.
     """
 
     out: Tensor
     state: tuple[Tensor, ...]
-    gates: dict[str, Tensor] | None = None
+    gates: list[dict[str, Tensor]] | None = None
 
 
 def impossible(job: Job) -> str | None:

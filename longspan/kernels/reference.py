@@ -41,9 +41,8 @@ def run(job: Job) -> Result:
     final = tuple(torch.stack(states) for states in zip(*(way.final for way in ways), strict=True))
     if not job.gates:
         return Result(out, final)
-    gates = {k: torch.stack([way.gates[k] for way in ways]) for k in job.cell.gates}
-    sequences = zip(job.cell.states, zip(*(way.states for way in ways), strict=True), strict=True)
-    return Result(out, final, gates | {k: torch.stack(states) for k, states in sequences})
+    shown = [way.gates | dict(zip(job.cell.states, way.states, strict=True)) for way in ways]
+    return Result(out, final, [{k: v.transpose(0, 1) for k, v in one.items()} for one in shown])
 
 
 @dataclass

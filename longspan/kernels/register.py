@@ -135,9 +135,10 @@ def _outputs(spec: Spec, given: Given) -> list[Tensor]:
     out, gates = found.out, None
     if found.gates is not None:
         letters = spec.cell.gates + spec.cell.states[1:]
-        gates = torch.stack([found.gates[k] for k in letters], 1)
+        gates = torch.stack([torch.stack([one[k] for k in letters]) for one in found.gates])
+        gates = gates.transpose(2, 3) if spec.time_major else gates
     if not spec.time_major:
-        out, gates = out.transpose(0, 1), None if gates is None else gates.transpose(2, 3)
+        out = out.transpose(0, 1)
     return [out, *found.state, *([] if gates is None else [gates])]
 
 

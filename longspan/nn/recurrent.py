@@ -272,7 +272,7 @@ class _Stack(Module):
             x = result.out
             states.append(result.state)
             if result.gates is not None:
-                found += _by_direction(result.gates, self._directions)
+                found += result.gates
         return _Found(x, states, found)
 
     def _job(self, layer: int, x: Tensor, call: _Call, gates: bool) -> Job:
@@ -354,14 +354,6 @@ class _Stack(Module):
             f"{name}={getattr(self, name)}" for name, usual in shown.items() if getattr(self, name) != usual
         ]
         return ", ".join([sizes, *changed])
-
-
-def _by_direction(gates: dict[str, Tensor], directions: int) -> list[dict[str, Tensor]]:
-    """Letter -> (D, T, B, H) as one dict a direction, letter -> (B, T, H)."""
-    return [
-        {letter: value.select(0, d).transpose(0, 1) for letter, value in gates.items()}
-        for d in range(directions)
-    ]
 
 
 def _dropped(weights: Weights, rate: float) -> Weights:

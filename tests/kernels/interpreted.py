@@ -101,7 +101,7 @@ def without_gradients(run: Callable[[Job], Result], job: Job) -> Answers:
     with torch.no_grad():
         found = run(job)
     named = {"out": found.out} | {f"last {i}": s for i, s in enumerate(found.state)}
-    return named | {f"gate {k}": v for k, v in (found.gates or {}).items()}
+    return named | {f"gate {k} {d}": v for d, one in enumerate(found.gates or ()) for k, v in one.items()}
 
 
 @cells.cell(gates="fzu", states="hcm", params="p", initial={"m": -1.0})
@@ -276,7 +276,7 @@ def compiled() -> None:
         def run(x: Tensor) -> tuple[Tensor, ...]:
             result = gpu.run(dataclasses.replace(job, x=x))
             assert result.gates is not None
-            return result.out, result.gates["z"]
+            return result.out, result.gates[0]["z"]
 
         with forced("whole"):
             out, gate = wrap(run)(job.x)

@@ -129,7 +129,7 @@ def answers(run: Callable[[Job], Result], job: Job) -> Answers:
     grads = torch.autograd.grad((result.out, *result.state), list(of.values()), tops, allow_unused=True)
     found = {f"d {k}": torch.zeros_like(of[k]) if g is None else g for k, g in zip(of, grads, strict=True)}
     found |= {"out": result.out} | {f"last {i}": s for i, s in enumerate(result.state)}
-    found |= {f"gate {k}": v for k, v in (result.gates or {}).items()}
+    found |= {f"gate {k} {d}": v for d, one in enumerate(result.gates or ()) for k, v in one.items()}
     return {k: v.detach() for k, v in found.items()}
 
 
@@ -424,7 +424,7 @@ def test_gradients_flow_through_gates() -> None:
     for run in (cpu.run, reference.run):
         gates = run(job).gates
         assert gates is not None
-        total = sum((gates[k] * (i + 1.0)).square().sum() for i, k in enumerate("ifgohc"))
+        total = sum((one[k] * (i + 1.0)).square().sum() for one in gates for i, k in enumerate("ifgohc"))
         assert isinstance(total, Tensor)
         found.append(torch.autograd.grad(total, of))
     for a, b in zip(*found, strict=True):
