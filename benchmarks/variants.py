@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from .parity import Check, compare
 from .plain import loop
 from .speed import first, sequences, training
 
-SIZE = Size(32, 100, 32, 128)
+STEPS = 20  # compared at most, see parity
 
 
 class Rates(NamedTuple):
@@ -45,38 +46,38 @@ GATE_COLUMNS = (
 )
 
 
-def layers(size: Size) -> dict[str, Module]:
-    """The plain LSTM and each variant, with parameters that no special value hides."""
+LAYERS: dict[str, Callable[[int, int], Module]] = {
+    "plain": ls.nn.LSTM,
+    "layer norm": partial(ls.nn.LSTM, layer_norm=True),
+    "peephole": partial(ls.nn.Recurrent, "peephole"),
+    **{name: partial(ls.nn.LSTM, **rates._asdict()) for name, rates in RATES.items()},
+}
+
+
+def made(name: str, size: Size) -> tuple[Module, Callable[[Tensor], Tensor]]:
+    """The plain LSTM or a variant, with parameters that no special value hides, and the same as a loop."""
     torch.manual_seed(0)
-    found: dict[str, Module] = {
-        "plain": ls.nn.LSTM(size.I, size.H),
-        "layer norm": ls.nn.LSTM(size.I, size.H, layer_norm=True),
-        "peephole": ls.nn.Recurrent("peephole", size.I, size.H),
-        **{
-            name: ls.nn.LSTM(size.I, size.H, recurrent_dropout=drop, zoneout=zone)
-            for name, (drop, zone) in RATES.items()
-        },
-    }
+    layer = LAYERS[name](size.I, size.H)
     with torch.no_grad():
-        for parameter in (parameter for layer in found.values() for parameter in layer.parameters()):
+        for parameter in layer.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return found
+    return layer, partial(loop, layer, **RATES.get(name, Rates())._asdict())
 
 
 def parity(options: Options) -> Iterator[Check]:
     """The loops' equations without chance, then masks against the reference backend, drawn from one seed."""
     # With random weights the layer-normalised LSTM is chaotic: in float32 any two orders of summation part
     # over a hundred steps, so 20 are compared.
-    x = sequences(SIZE._replace(T=20))
     with threads(1):
-        for name, layer in layers(SIZE).items():
+        for name, size in product(LAYERS, options.sizes):
+            x = sequences(size._replace(T=min(size.T, STEPS)))
+            layer, plain = made(name, size)
             layer.eval()
-            plain = partial(loop, layer, **RATES.get(name, Rates())._asdict())
-            yield compare(f"{name} LSTM", x, _alone(first(layer), layer), _alone(plain, layer))
+            yield compare(f"{name} LSTM {size}", x, _alone(first(layer), layer), _alone(plain, layer))
             layer.train()
             if name in RATES:
                 sides = _alone(first(layer), layer), _alone(_reference(layer), layer)
-                yield compare(f"{name} LSTM with its masks", x, *sides)
+                yield compare(f"{name} LSTM {size} with its masks", x, *sides)
 
 
 def _alone(
@@ -97,7 +98,7 @@ def tables(options: Options) -> Iterator[Table]:
     """What each variant's training step costs, then what the gates cost."""
     for count in options.threads:
         with threads(count):
-            for name in layers(SIZE):
+            for name in LAYERS:
                 table = Table(f"LSTM, {name}, training, {count} thread(s)", COLUMNS)
                 table.rows += [_variant(name, size, options.seconds) for size in options.sizes]
                 table.add_means()
@@ -109,12 +110,11 @@ def tables(options: Options) -> Iterator[Table]:
 
 
 def _variant(name: str, size: Size, seconds: float) -> dict[str, float | str]:
-    found, x = layers(size), sequences(size)
-    layer, plain = found[name], found["plain"]
+    (layer, rival), (plain, _), x = made(name, size), made("plain", size), sequences(size)
     steps = {
         "plain": training(first(plain), plain, x),
         "longspan": training(first(layer), layer, x),
-        "loop": training(partial(loop, layer, **RATES.get(name, Rates())._asdict()), layer, x),
+        "loop": training(rival, layer, x),
     }
     timing = interleaved(steps, seconds)
     return {

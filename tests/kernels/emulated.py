@@ -20,16 +20,13 @@ from typing import IO, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from longspan import _core
 from longspan.cells import CELLS
 from longspan.kernels import compiled, cpu, driver, emit
 
 ROOT = Path(__file__).parents[2]
 COMPILER = os.environ.get("EMULATED_CXX", "aarch64-linux-gnu-g++")
 EMULATOR = os.environ.get("EMULATOR", "qemu-aarch64 -L /usr/aarch64-linux-gnu")
-FLAGS = (
-    "-std=gnu++17 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -Wno-psabi"
-    " -DLS_ISA=neon -DLS_BYTES=16 '-DLS_FLAGS=\"\"'"
-)
 FORWARD, BACKWARD, SAVED = range(3)
 calls = 0
 
@@ -50,7 +47,18 @@ def program() -> subprocess.Popen[bytes]:
     places = [f"-I{folder}", f"-I{ROOT / 'csrc'}"]
     made = str(folder / "kernels")
     subprocess.run(
-        [COMPILER, *shlex.split(FLAGS), *places, *map(str, sources), "-lpthread", "-ldl", "-o", made],
+        [
+            COMPILER,
+            "-std=gnu++17",
+            *shlex.split(_core.flags("baseline")),
+            '-DLS_FLAGS=""',
+            *places,
+            *map(str, sources),
+            "-lpthread",
+            "-ldl",
+            "-o",
+            made,
+        ],
         check=True,
     )
     return subprocess.Popen([*shlex.split(EMULATOR), made], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
