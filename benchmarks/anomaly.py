@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from longspan.data.peaks import intervals
+from longspan.data.alarms import intervals
 from longspan.tasks.anomaly import AnomalyDetector
 
 from . import nab, telemanom

@@ -21,7 +21,7 @@ FLOORS = [
     {"kernels"},
     {"nn"},
     {"nets", "layers", "training", "export"},
-    {"branches"},  # of the networks that classify
+    {"branches", "foretell"},  # of the networks that classify, and that expect readings
     {"models", "tasks", "comparison"}
     # Keras' places for what has its home below
     | {"activations", "backend", "callbacks", "initializers", "optimizers", "regularizers", "utils"},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -60,6 +61,42 @@ class Series:
         flags = None if self.flags is None else self.flags[start:end]
         plain = self.numbers[start:end], self.categories, self.words[start:end]
         return Series(self.name, times, self.names, *plain, flags)
+
+    @property
+    def last(self) -> int | float | str | None:
+        """The `moment` of the last reading, None where there is none or it is text of another form."""
+        with suppress(ValueError):
+            return None if self.times is None else moment(self.times[-1])
+        return None
+
+    @property
+    def known(self) -> np.ndarray:
+        """(T,) bool, True where a reading is known to be an anomaly."""
+        return self.flags if self.flags is not None else np.zeros(len(self), dtype=bool)
+
+    def table(self, time: str, entity: str) -> pl.DataFrame:
+        """Numbers and categories as a table, with columns of these names for times and entity where known."""
+        found: dict[str, Any] = {} if self.times is None else {time: list(self.times)}
+        if self.name is not None:
+            found[entity] = [str(self.name)] * len(self)
+        found |= dict(zip(self.names, self.numbers.T, strict=True))
+        found |= {name: pl.Series(self.words[:, at].tolist()) for at, name in enumerate(self.categories)}
+        return pl.DataFrame(found)
+
+
+def held_out(series: Sequence[Series], share: float) -> tuple[list[Series], list[Series] | None]:
+    """Every series up to its last share, and these last parts of two readings or more, None for none.
+
+    Raises:
+        ValueError: what is left is too short to learn from; one sentence.
+    """
+    ends = [len(one) - round(len(one) * share) for one in series]
+    first = [one.cut(0, end) for one, end in zip(series, ends, strict=True)]
+    last = [one.cut(end, len(one)) for one, end in zip(series, ends, strict=True) if len(one) - end > 1]
+    if max(map(len, first)) < 4:
+        received = f"{max(map(len, series))} in the longest series"
+        raise checks.wrong("source", "at least 5 readings", received, "give more of them")
+    return first, last or None
 
 
 def read_series(source: Any, columns: Columns, flags: Any = None) -> list[Series]:
@@ -226,37 +263,73 @@ def moment(when: Any) -> int | float | str | None:
     return when if isinstance(when, (int, float, type(None))) else str(when)
 
 
-def named(reading: Any, time: Any, known: Sequence[str], columns: tuple[str | None, str | None]) -> Any:
-    """A reading's values in the order of the columns known, its entity and its time.
-
-    Args:
-        reading: a number, a sequence, or a dict by column; time: where it does not hold it.
-        known: the columns of values; columns: that of the times and that of the entities, None for none.
+def moment_after(last: Any, when: Any) -> Any:
+    """A reading's `moment`, which may not be before the last one's, where there is one.
 
     Raises:
-        ValueError: the dict lacks a column; one sentence.
+        ValueError: it is; one sentence.
     """
-    if isinstance(reading, (int, float)):
-        return [reading], None, time
-    if not isinstance(reading, Mapping):
-        return ([reading] if np.ndim(reading) == 0 else list(reading)), None, time
-    when, entity = columns
-    when = when or next((one for one in reading if str(one).lower() in TIMES), None)
-    lacking = [one for one in known if one not in reading]
+    now = moment(when)
+    if last is None:
+        return now
+    if isinstance(last, str) != isinstance(now, str):
+        raise checks.wrong("time", f"one like the last reading's ({last})", repr(when), "pass such a one")
+    if not now >= last:
+        way_out = "sort the readings by time before they are fed"
+        raise checks.wrong("time", f"one not before the last reading's ({last})", when, way_out)
+    return now
+
+
+class Reading(NamedTuple):
+    """One reading: its numbers, NaN where missing, its categories, "" where missing, its entity and time."""
+
+    numbers: list[float]
+    words: list[str]
+    name: Any
+    time: Any
+
+
+def read_reading(
+    given: Any, time: Any, columns: tuple[Sequence[str], Sequence[str]], places: tuple[str | None, str | None]
+) -> Reading:
+    """A reading out of a number, a sequence in the order of the columns, or a dict by column.
+
+    Args:
+        given: those; time: when it was, where the dict does not hold it.
+        columns: names of the numbers and of the categories.
+        places: the columns of the time and of the entity, None for none.
+
+    Raises:
+        ValueError: a column is lacking, there are too many, or a number is none; one sentence.
+
+    >>> read_reading({"time": 7, "load": 2, "mode": None}, None, (["load"], ["mode"]), (None, None))
+    Reading(numbers=[2.0], words=[''], name=None, time=7)
+    """
+    name, when = None, time
+    if isinstance(given, (int, float)):
+        values = [given]
+    elif isinstance(given, Mapping):
+        values, name, when = _by_column(given, time, (*columns[0], *columns[1]), places)
+    else:
+        values = [given] if np.ndim(given) == 0 else list(given)
+    return Reading(*_parts(values, len(columns[0]), len(columns[1])), name, when)
+
+
+def _by_column(given: Mapping[Any, Any], time: Any, known: Sequence[str], places: Any) -> Any:
+    """The values of the columns, the entity and the time."""
+    when, entity = places
+    when = when or next((one for one in given if str(one).lower() in TIMES), None)
+    lacking = [one for one in known if one not in given]
     if lacking:
         expected = "every column that fit had"
         raise checks.wrong("reading", expected, f"none called {lacking[0]}", "pass None where missing")
-    if entity is not None and entity not in reading:
+    if entity is not None and entity not in given:
         raise checks.wrong("reading", "the entity it belongs to", f"none called {entity}", "name it")
-    return [reading[one] for one in known], reading.get(entity), reading.get(when, time)
+    return [given[one] for one in known], given.get(entity), given.get(when, time)
 
 
-def parts(values: list[Any], count: int, categories: int) -> tuple[list[float], list[str]]:
-    """A reading's numbers, `count` of them, and its categories.
-
-    Raises:
-        ValueError: there are too few or too many, or what should be a number is none; one sentence.
-    """
+def _parts(values: list[Any], count: int, categories: int) -> tuple[list[float], list[str]]:
+    """A reading's numbers, `count` of them, and its categories."""
     if len(values) != count + categories:
         expected = f"{count + categories} values"
         raise checks.wrong("reading", expected, len(values), "give one a column, as in fit")
@@ -267,4 +340,6 @@ def parts(values: list[Any], count: int, categories: int) -> tuple[list[float], 
     for value in numbers:
         if math.isinf(value):
             raise checks.wrong("reading", "finite numbers", value, "give None where one is missing")
+    if not categories:
+        return numbers, []
     return numbers, ["" if value is None else str(value) for value in values[count:]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -116,18 +116,3 @@ class Watch:
         for peak, kept in zip((watch.high, watch.low, *watch.errors), state["peaks"], strict=True):
             peak.restore(kept)
         return watch
-
-
-def intervals(over: Sequence[bool], quiet: int) -> list[tuple[int, int]]:
-    """First and last reading of each alarm: readings over the threshold less than `quiet` apart are one.
-
-    >>> intervals([False, True, False, True, False, False, False, True], quiet=3)
-    [(1, 3), (7, 7)]
-    """
-    found: list[tuple[int, int]] = []
-    for place in (place for place, one in enumerate(over) if one):
-        if found and place - found[-1][1] < quiet:
-            found[-1] = (found[-1][0], place)
-        else:
-            found.append((place, place))
-    return found

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from longspan import checks
+from longspan.data.alarms import alarm_frame, event_scores, intervals
 from longspan.data.batches import Batch
-from longspan.data.events import Columns, Series, moment, named, parts, read_series
-from longspan.data.peaks import START, Watch
+from longspan.data.detection import Detection, Stream
+from longspan.data.events import Columns, Reading, Series, held_out, read_reading, read_series
+from longspan.data.peaks import START
+from longspan.foretell import Foreteller, Mirror, mean_error
 
-from .anomaly_alarms import alarm_frame, best_threshold, f1, hits, sections, summary
-from .anomaly_codec import Detection, windows
-from .anomaly_net import Foresight, Foreteller, Mirror
-from .anomaly_stream import Stream
 from .estimator import Estimator, Metrics
-from .exhibits import Number, Section
+from .exhibits import Curves, Line, Number, Numbers, Section, choice, table_of
 from .forecast import Forecaster
 from .options import option
 
 METHODS = ("forecast", "reconstruct")
 ERRORS = ("absolute", "squared")
 THRESHOLDS = ("learnt", "dynamic")
-LEAST = 1.02  # the lowest threshold: the extreme of the recent past, and a little
+TIME, ENTITY = "(time)", "(entity)"  # columns of the tables that a forecaster is given
+SHOWN = 20  # entities whose scores a report shows
+ROWS = 200  # alarms that it lists
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -116,12 +115,11 @@ class AnomalyDetector(Estimator):
         self._check_forecaster()
 
     def _check_forecaster(self) -> None:
-        foresight = self._foresight()
-        if foresight is None:
+        inner = self._forecaster()
+        if inner is None:
             return
         if self.method != "forecast":
             raise checks.wrong("forecaster", "none to reconstruct", "one", "leave it or the method out")
-        inner = foresight.forecaster
         inner.check()
         if inner.horizon != 1:
             raise checks.wrong("forecaster", "one with horizon=1", f"horizon={inner.horizon}", "set it to 1")
@@ -132,13 +130,13 @@ class AnomalyDetector(Estimator):
                 way_out = f"give the detector {name}={getattr(inner, name)!r}"
                 raise checks.wrong("forecaster", f"the detector's {name}", f"its own {name}", way_out)
 
-    def _foresight(self) -> Foresight | None:
-        """A forecaster of the detector's own, not fitted, with the options of the one that was given."""
-        if self.forecaster is None:
-            return None
+    def _forecaster(self) -> Forecaster | None:
+        """One of the detector's own, not fitted, with the options of the one that was given."""
         given = self.forecaster
+        if given is None:
+            return None
         inner = Forecaster.from_words(f"horizon=1 {given}") if isinstance(given, str) else given.clone()
-        return Foresight(inner.set_params(seed=self.seed, device=self.device, validation=self.validation))
+        return inner.set_params(seed=self.seed, device=self.device, validation=self.validation)
 
     # ---- the parts
 
@@ -149,174 +147,81 @@ class AnomalyDetector(Estimator):
 
     def split(self, records: list[Series]) -> tuple[Any, Any]:
         """The last part of every series is held out; a forecaster does that by itself."""
-        parts = self._parts(records)
+        parts = held_out(records, self.validation)
         return parts if self.forecaster is None else (records, None)
 
-    def _parts(self, records: list[Series]) -> tuple[list[Series], list[Series] | None]:
-        ends = [len(one) - round(len(one) * self.validation) for one in records]
-        first = [one.cut(0, end) for one, end in zip(records, ends, strict=True)]
-        last = [one.cut(end, len(one)) for one, end in zip(records, ends, strict=True) if len(one) - end > 1]
-        if max(map(len, first)) < 4:
-            received = f"{max(map(len, records))} in the longest series"
-            raise checks.wrong("source", "at least 5 readings", received, "give more of them")
-        return first, last or None
-
     def codec(self) -> Detection:
-        foresight, target = self._foresight(), self.target
-        if foresight is not None and not target:
-            named = foresight.forecaster.target
-            target = (named,) if isinstance(named, str) else named
-        return Detection(target, self.window, self.context, self.threshold == "dynamic", foresight)
+        inner, dynamic = self._forecaster(), self.threshold == "dynamic"
+        if inner is None:
+            return Detection(self.target, self.window, self.context, dynamic)
+        named = (inner.target,) if isinstance(inner.target, str) else inner.target
+        return Foreseen(inner, self.target or named, self.window, self.context, dynamic)
 
     def _learn(self, train_part: Any, held: Any, **how: Any) -> Any:
         if self.forecaster is None:
             return super()._learn(train_part, held, **how)
-        codec = self.codec().fit(train_part if held else self._parts(train_part)[0])
-        assert codec.foresight is not None
-        codec.foresight.fit(train_part, held, **how)
-        inner = codec.foresight.forecaster
-        return codec, inner.network_, inner.history_
+        codec = self.codec().fit(train_part if held else held_out(train_part, self.validation)[0])
+        assert isinstance(codec, Foreseen)
+        return codec, *codec.learn(train_part, held, **how)
 
     def batches(self, codec: Detection, records: list[Series], *, train: bool) -> Any:
+        ahead = self.method == "forecast"
         if train:
-            found = [(*codec.encode(one), _ordinary(one)) for one in records]
-            return windows(found, codec.context, self.batch_size, ahead=self._ahead())
-        return [self._whole(codec, one) for one in records]
-
-    def _whole(self, codec: Detection, one: Series) -> Batch:
-        x, y = (torch.from_numpy(found) for found in codec.encode(one))
-        ahead = int(self._ahead())
-        weight = (~y.isnan()) & torch.from_numpy(_ordinary(one))[:, None]
-        rows = y.nan_to_num(), weight.float()
-        after = tuple(torch.cat([part[ahead:], part.new_zeros(ahead, part.shape[1])])[None] for part in rows)
-        return Batch(x[None], after)
-
-    def _ahead(self) -> bool:
-        return self.method == "forecast"
+            return codec.readings.windows(records, codec.context, self.batch_size, ahead=ahead)
+        return [codec.readings.whole(one, ahead=ahead) for one in records]
 
     def network(self, sizes: Mapping[str, Any]) -> nn.Module:
-        foresight = self._foresight()
-        if foresight is not None:
-            return foresight.forecaster.network(sizes)
-        kind = Foreteller if self._ahead() else Mirror
+        inner = self._forecaster()
+        if inner is not None:
+            return inner.network(sizes)
+        kind = Foreteller if self.method == "forecast" else Mirror
         options = {"cell": self.cell, "num_layers": self.num_layers, "dropout": self.dropout}
         return kind(sizes, self.hidden_size, options)
 
-    def loss(self, output: tuple[Tensor, list[Tensor]], batch: Batch) -> Tensor:
-        """Mean error of the numbers plus cross entropy of the categories, over what is there."""
-        numbers, texts = output
-        targets, weight = batch.y
-        count = numbers.shape[2]
-        off = numbers - targets[..., :count]
-        total = ((off.square() if self.error == "squared" else off.abs()) * weight[..., :count]).sum()
-        for place, logits in enumerate(texts, start=count):
-            found = functional.cross_entropy(
-                logits.flatten(0, 1), targets[..., place].flatten().long(), reduction="none"
-            )
-            total = total + (found * weight[..., place].flatten()).sum()
-        return total / weight.sum().clamp_min(1.0)
+    def loss(self, output: Any, batch: Batch) -> Tensor:
+        return mean_error(output, *batch.y, squared=self.error == "squared")
 
-    def answer(self, network: nn.Module, batch: Batch) -> np.ndarray:
-        """What was expected of each reading of one series (T, O), NaN where nothing was."""
-        assert isinstance(network, (Foreteller, Mirror))
-        return network.follow(batch.x[0])[0].double().cpu().numpy()
-
+    @torch.no_grad()
     def coded(self, codec: Detection, network: nn.Module, records: list[Series]) -> list[Any]:
-        if codec.foresight is None:
-            return super().coded(codec, network, records)
-        return [codec.foresight.follow(codec.aligned(one))[0] for one in records]
+        """What was expected of the readings of each series (T, O), NaN where nothing was."""
+        return [codec.follow(network, one)[0] for one in records]
 
     def metrics(self) -> Metrics:
         """Of alarms and flagged stretches: precision, recall and f1 (an alarm hits by touching a stretch)."""
-        return {
-            "precision": lambda found, truth: hits(found, truth, self.quiet)[0],
-            "recall": lambda found, truth: hits(found, truth, self.quiet)[1],
-            "f1": lambda found, truth: f1(*hits(found, truth, self.quiet)),
-        }
+
+        def metric(name: str) -> Any:
+            return lambda found, truth: event_scores(found, truth, self.quiet)[name]
+
+        return {name: metric(name) for name in ("precision", "recall", "f1")}
 
     def exam(self, source: Any, y: Any = None) -> tuple[Any, Any]:
         codec = self.codec_of()
         if self.flag is None and y is None:
-            raise checks.wrong(
-                "flag", "the column with the known anomalies", None, "set flag, or pass them as y"
-            )
+            way_out = "set flag, or pass them as y"
+            raise checks.wrong("flag", "the column with the known anomalies", None, way_out)
         records = self.read(source, y, use="evaluate")
-        if not any(one.any() for one in codec.truth(records)):
+        truth = codec.truth(records)
+        if not any(one.any() for one in truth):
             checks.note("No reading is flagged, so recall and f1 say nothing.")
         over = codec.decode(self.coded(codec, self.network_, records), records)["alarm"].to_numpy()
-        ends = np.cumsum([len(one) for one in records])
-        return np.split(over, ends[:-1]), codec.truth(records)
+        return np.split(over, np.cumsum([len(one) for one in records])[:-1]), truth
 
     # ---- what is learnt after the weights: what is usual, the threshold, where the stream stands
 
     @torch.no_grad()
     def settle(self, records: list[Series]) -> None:
-        codec, found = self.codec_of(), []
-        watches, self.stream_ = codec.fresh(), {}
         self._hold()
-        followed = [self._follow(one) for one in records]
-        codec.allow_for([expected for expected, _ in followed])
-        for one, (expected, state) in zip(records, followed, strict=True):
-            for watch in watches:
-                watch.restart()
-            found.append((codec.run(watches, [], one, expected, training=True), expected, state))
-        codec.watches, share = watches, self.validation or 1.0
-        if any(one.any() for one in codec.truth(records)):
-            codec.threshold = self._best(records, [expected for _, expected, _ in found])
-        else:
-            codec.threshold = self._allowed([runs[0] for runs, _, _ in found], share)
-        codec.allow(records, [runs[2] for runs, _, _ in found], share, self.false_alarms)
-        if len(records) == 1 or self.id is not None:
-            for one, (_, expected, state) in zip(records, found, strict=True):
-                alone = [Watch.from_state(watch.state()) for watch in watches] if len(records) == 1 else None
-                self.stream_[one.name] = self._stream(one, expected, state, alone)
-
-    def _stream(self, one: Series, expected: np.ndarray, state: Any, watches: list[Watch] | None) -> Stream:
-        """The stream that goes on where a series of the training data ended."""
-        codec = self.codec_of()
-        limits = codec.limits() if codec.dynamic else []
-        if limits:
-            codec.run(codec.fresh(), limits, one, expected)
-        time = None
-        if one.times is not None:
-            with suppress(ValueError):  # text of another form: the stream's own times begin anew
-                time = moment(one.times[-1])
-        return Stream(state, watches or codec.learnt(), limits, codec.before(one), time)
+        how = {"share": self.validation or 1.0, "budget": self.false_alarms, "quiet": self.quiet}
+        streams = self.codec_of().settle(self.network_, records, **how)
+        goes_on = len(records) == 1 or self.id is not None
+        self.stream_ = {one.name: it for one, it in zip(records, streams, strict=True) if goes_on}
 
     def _hold(self) -> None:
         """Give the forecaster, where there is one, what the detector has learnt or loaded."""
-        foresight = self.codec_of().foresight
-        if foresight is not None:
-            self.forecaster_ = foresight.forecaster
+        codec = self.codec_of()
+        if isinstance(codec, Foreseen):
+            self.forecaster_ = codec.forecaster
             self.forecaster_.network_, self.forecaster_.history_ = self.network_, self.history_
-
-    def _follow(self, one: Series) -> tuple[np.ndarray, Any]:
-        """What was expected of each reading of a series (T, O), and the state to go on from."""
-        codec, network = self.codec_of(), self.network_
-        if codec.foresight is not None:
-            return codec.foresight.follow(one)
-        assert isinstance(network, (Foreteller, Mirror))
-        inputs = torch.from_numpy(codec.encode(one)[0]).to(next(network.parameters()).device)
-        expected, state = network.follow(inputs)
-        return expected.double().cpu().numpy(), state
-
-    def _allowed(self, scores: list[np.ndarray], share: float) -> float:
-        """The threshold that lets through what the budget says of the held-out readings."""
-        held = np.concatenate([one[len(one) - round(len(one) * share) :] for one in scores])
-        allowed = int(self.false_alarms * len(held))
-        beyond = np.sort(held)[::-1]
-        return max(LEAST, float(np.nextafter(beyond[allowed], np.inf)) if allowed < len(beyond) else LEAST)
-
-    def _best(self, records: list[Series], expected: list[np.ndarray]) -> float:
-        """The threshold that finds the flagged stretches best, scored as such would be from now on."""
-        codec, quiet = self.codec_of(), self.quiet
-        flags = codec.truth(records)
-        known = [
-            codec.run(codec.learnt(), [], one, rows)[0] for one, rows in zip(records, expected, strict=True)
-        ]
-        return best_threshold(
-            known, lambda limit: f1(*hits([one >= limit for one in known], flags, quiet)), LEAST
-        )
 
     # ---- alarms
 
@@ -349,12 +254,11 @@ class AnomalyDetector(Estimator):
             ValueError, TypeError: the reading lacks a column, or is not in the order of time; one sentence.
         """
         codec = self.codec_of()
-        columns = (*codec.names, *codec.categories)
-        values, name, when = named(reading, time, columns, (self.time, self.id))
-        numbers, words = parts(values, len(codec.names), len(codec.categories))
-        stream = self.stream_.get(name) or Stream.fresh(codec)
-        found = stream.take(codec, self.network_, numbers, words, name, when)
-        self.stream_[name] = stream
+        columns = codec.readings.names, codec.readings.categories
+        taken = read_reading(reading, time, columns, (self.time, self.id))
+        stream = self.stream_.get(taken.name) or codec.stream()
+        found = codec.take(self.network_, taken, stream)
+        self.stream_[taken.name] = stream
         return found
 
     def stream(self) -> Any:
@@ -367,18 +271,126 @@ class AnomalyDetector(Estimator):
     # ---- what a report shows
 
     def exhibits(self, source: Any = None) -> list[Section]:
-        base, codec = super().exhibits(source), self.codec_of()
-        level, columns = None if codec.dynamic else codec.threshold, ", ".join(codec.causes)
-        threshold = Number("Threshold", "dynamic", "found anew in the recent errors")
+        base, codec, shown = super().exhibits(source), self.codec_of(), []
+        level = None if codec.judge.dynamic else codec.judge.threshold
+        numbers = [Number("Threshold", "dynamic", "found anew in the recent errors")]
         if level is not None:
-            threshold = Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")
-        if source is None:
-            return [summary(columns, threshold, None, 0), *base]
-        frame = self.predict(source)
-        alarms = alarm_frame(frame, self.quiet)
-        shown = sections(frame, alarms, self.quiet, level)
-        return [summary(columns, threshold, frame, len(alarms)), *shown, *base]
+            numbers = [Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
+        if source is not None:
+            frame = self.predict(source)
+            alarms = alarm_frame(frame, self.quiet)
+            numbers += [Number("Readings", f"{len(frame):,}"), Number("Alarms", f"{len(alarms):,}")]
+            curves = {name: _curve(part, self.quiet, level) for name, part in _entities(frame).items()}
+            shown += [Section("Scores", [choice("Scores by entity", curves)])]
+            shown += [Section("Alarms", [table_of("Alarms", alarms.head(ROWS))])]
+        note = f"Watched: {', '.join(codec.readings.causes)}."
+        return [Section("Summary", [Numbers("Detector", numbers, note=note)]), *shown, *base]
 
 
-def _ordinary(one: Series) -> np.ndarray:
-    return np.ones(len(one), dtype=bool) if one.flags is None else ~one.flags
+class Foreseen(Detection):
+    """The codec of a detector whose readings a `Forecaster` foretells; it watches numbers alone.
+
+    What is expected of a reading (2W): the points of the watched numbers, scaled, and half of what their
+    intervals span.
+
+    Args:
+        forecaster: not fitted; its target, times and entities are set here, and where it names no covariates,
+            all columns that are not watched are covariates known up to now.
+        target, window, context, dynamic: as for `Detection`.
+    """
+
+    def __init__(
+        self, forecaster: Forecaster, target: Sequence[str], window: int, context: int | None, dynamic: bool
+    ) -> None:
+        super().__init__(target, window, context, dynamic, "with a forecaster")
+        self.forecaster = forecaster
+
+    def watch(self) -> None:
+        super().watch()
+        known, inner = self.readings, self.forecaster
+        if not known.numeric:
+            raise checks.wrong("source", "a column of numbers to foretell", "none", "leave forecaster out")
+        self.center, self.scale = (
+            np.array(part)[known.numeric, None] for part in (known.center, known.scale)
+        )
+        inner.target = tuple(known.causes)
+        if not inner.past and not inner.future:
+            inner.past = tuple(one for one in (*known.names, *known.categories) if one not in inner.target)
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        return self.forecaster.codec_.sizes
+
+    def learn(self, records: Sequence[Series], held: Sequence[Series] | None, **how: Any) -> Any:
+        """Fit the forecaster, to which known anomalies are unknown: its network and history.
+
+        Args:
+            how: arguments of its `fit`.
+        """
+        if len(records) > 1 and records[0].name is None:
+            way_out = "put them into one table with an id, or leave the forecaster out"
+            raise checks.wrong("source", "one series, or entities with names", f"{len(records)}", way_out)
+        inner = self.forecaster
+        inner.time = None if records[0].times is None else TIME
+        inner.id = None if records[0].name is None else ENTITY
+        known, ahead = (part and pl.concat([self._hidden(one) for one in part]) for part in (records, held))
+        inner.fit(known, validation=ahead, **how)
+        return inner.network_, inner.history_
+
+    def _hidden(self, one: Series) -> pl.DataFrame:
+        one = self.readings.aligned(one)
+        numbers = one.numbers.copy()
+        numbers[np.flatnonzero(one.known)[:, None], self.readings.numeric] = np.nan
+        return replace(one, numbers=numbers).table(TIME, ENTITY)
+
+    def expect(self, expected: Sequence[np.ndarray]) -> None:
+        self.judge.learn_widths(np.concatenate(list(expected))[:, len(self.readings.numeric) :])
+
+    def follow(self, network: Any, one: Series) -> tuple[np.ndarray, Any]:
+        quantiles, state = self.forecaster.follow(self.readings.aligned(one).table(TIME, ENTITY))
+        return self._scaled(quantiles), state
+
+    def step(self, network: Any, reading: Reading, stream: Stream) -> Any:
+        columns = self.readings.names, self.readings.categories
+        row = dict(zip((*columns[0], *columns[1]), (*reading.numbers, *reading.words), strict=True))
+        row |= {TIME: reading.time, ENTITY: reading.name}
+        quantiles, stream.state = self.forecaster.step(row, stream.state)
+        _, targets = self.readings.row(reading.numbers, reading.words, stream.before)
+        return None if quantiles is None else self._scaled(quantiles).tolist(), targets
+
+    def _scaled(self, quantiles: np.ndarray) -> np.ndarray:
+        """What is expected (..., 2W) out of quantiles (..., W, Q)."""
+        found = np.arcsinh((quantiles - self.center) / self.scale)
+        points = found[..., self.forecaster.codec_.levels.index(0.5)]
+        return np.concatenate([points, (found[..., -1] - found[..., 0]) / 2], -1)
+
+    def state(self) -> Any:
+        inner = self.forecaster
+        held = {"codec": inner.codec_.state(), "stream": inner.stream(), "columns": (inner.time, inner.id)}
+        return {**super().state(), "forecaster": held}
+
+    def restore(self, state: Mapping[str, Any]) -> Foreseen:
+        super().restore(state)
+        inner, held = self.forecaster, state["forecaster"]
+        inner.time, inner.id = held["columns"]
+        inner.codec_ = inner.codec().restore(held["codec"])
+        inner.resume_stream(held["stream"])
+        return self
+
+
+def _entities(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Judged readings by entity, those with most alarms first."""
+    if "id" not in frame.columns:
+        return {"": frame}
+    parts = frame.partition_by("id", maintain_order=True)
+    parts.sort(key=lambda part: -int(part["alarm"].sum()))
+    return {str(part["id"][0]): part for part in parts[:SHOWN]}
+
+
+def _curve(part: pl.DataFrame, quiet: int, level: float | None) -> Curves:
+    """The scores of an entity with its alarms shaded; level: the threshold where there is one for scores."""
+    x = part["time"].to_list()
+    spans = [(x[first], x[last], "alarm") for first, last in intervals(part["alarm"].to_list(), quiet)]
+    levels = [] if level is None else [(level, "threshold")]
+    line = Line("score", x, part["score"].to_list())
+    return Curves("Scores", "time", "score", [line], spans=spans, levels=levels)

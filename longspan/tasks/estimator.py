@@ -17,6 +17,8 @@ from typing_extensions import Self
 
 from longspan import artifact, checks
 from longspan.data.batches import Batch
+from longspan.data.codec import Codec as Codec
+from longspan.data.codec import Tree as Tree
 from longspan.nets import CELL_NAMES
 from longspan.training import Callback, EarlyStopping, History, optimizers, train, tune
 from longspan.training.loop import mover
@@ -25,40 +27,7 @@ from .exhibits import Curves, Exhibit, Line, Section, Table, Words
 from .options import option, options_of
 
 KIND = "task"
-Tree = Any  # None, booleans, numbers, text, tensors, and dicts, lists and tuples of them
 Metrics = Mapping[str, Callable[[Any, Any], float]]
-
-
-class Codec(abc.ABC):
-    """Records to tensors and answers back, learnt on the training part alone. Abstract.
-
-    Everything learnt that is no weight lives here, calibration included, so that saving is the same for all.
-    """
-
-    @property
-    @abc.abstractmethod
-    def sizes(self) -> Mapping[str, Any]:
-        """What the network is built from: plain numbers, booleans and text by name; after fit or restore."""
-
-    @abc.abstractmethod
-    def fit(self, records: Any) -> Self:
-        """Learn from the records of the training part; returns itself."""
-
-    @abc.abstractmethod
-    def decode(self, coded: list[Any], records: Any) -> Any:
-        """What the user gets, in the user's units: `coded` as `Estimator.answer` gave it, batch by batch."""
-
-    @abc.abstractmethod
-    def truth(self, records: Any) -> Any:
-        """The right answers, in the form in which the task's metrics take them."""
-
-    @abc.abstractmethod
-    def state(self) -> Tree:
-        """Everything learnt, as plain values and tensors."""
-
-    @abc.abstractmethod
-    def restore(self, state: Tree) -> Self:
-        """Take what `state` gave, into a fresh codec; returns itself."""
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -159,6 +159,20 @@ class Choice:
 Exhibit = Numbers | Table | Curves | Bars | HeatMap | Words | Marked | Choice
 
 
+def choice(title: str, options: Mapping[str, Any]) -> Any:
+    """A `Choice` among exhibits by name, or the exhibit itself where there is only one.
+
+    >>> choice("Series", {"a": Words("", "alone")})
+    Words(title='', text='alone', code=False)
+    """
+    return Choice(title, options) if len(options) > 1 else next(iter(options.values()))
+
+
+def table_of(title: str, frame: Any, note: str = "") -> Table:
+    """A polars frame as a `Table`."""
+    return Table(title, frame.columns, [list(row) for row in frame.rows()], note)
+
+
 @dataclass(frozen=True)
 class Section:
     """Exhibits that belong together under one heading; note: what it says, in a sentence or two."""

@@ -16,9 +16,10 @@ from typing_extensions import Self
 from longspan import checks
 from longspan.data import gather
 from longspan.data.batches import Batch
-from longspan.data.bend import TRANSFORMS
+from longspan.data.bend import TRANSFORMS, straight
 from longspan.data.intervals import Widths, follow
 from longspan.data.panel import Columns, Origins, Panel, read_panel
+from longspan.data.rows import end, row_after, rows_of
 from longspan.training.loop import mover
 from longspan.training.schedules import CosineDecay
 
@@ -34,6 +35,8 @@ _HELD = 4_000  # windows at most that training is watched and intervals are cali
 _FEW, _AT_ONCE = 256, 16_384  # origins whose recent forecasts are apart, and origins and channels in a row
 _EXAM = 20_000  # windows at most in evaluate
 _SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was learnt that are tried
+_FOLLOWED = 2048  # rows that are foretold at once
+_SILENCE = 100_000  # steps without a row after which a series begins anew
 _READ = 96  # steps at most that the recurrent part reads; the linear part reads all
 
 
@@ -433,6 +436,75 @@ class Forecaster(Estimator):
         panel = self.stream_.joined(self.panel(source, self.codec_.like))
         self.stream_ = panel.tail(self._kept())
         return self
+
+    # ---- row by row
+
+    def follow(self, source: Any) -> tuple[np.ndarray, Panel]:
+        """What was expected of every row of one series from the rows before it.
+
+        Intervals are those that the held-out part calibrated; unlike `predict`'s they do not follow how well
+        the last forecasts did, so that a row costs one forecast.
+
+        Args:
+            source: the rows, in any of the forms of `fit`.
+
+        Returns:
+            Quantiles (T, C, Q) of the T rows, C targets and Q levels (codec_.levels, the median among them),
+            NaN where there is no whole context before a row; and the last rows, from which `step` goes on.
+
+        >>> import numpy as np
+        >>> wave = np.sin(np.arange(200) / 4)
+        >>> f = Forecaster(horizon=1, context=16, epochs=1).fit(wave, verbose=0)
+        >>> expected, state = f.follow(wave[:100])
+        >>> quantiles, state = f.step(wave[100], state)
+        >>> expected.shape, quantiles.shape
+        ((100, 1, 5), (1, 5))
+        """
+        codec = self.codec_of()
+        panel = self.panel(source, codec.like, need_target=False)
+        if len(panel.ids) > 1:
+            raise checks.wrong("source", "rows of one series", f"{len(panel.ids)}", "follow each by itself")
+        rows, keep = rows_of(panel, source), self._lookback()
+        found = np.full((len(rows), len(codec.like.columns.target), len(codec.levels)), np.nan)
+        whole = np.flatnonzero(rows >= keep)
+        for at in range(0, len(whole), _FOLLOWED):
+            part = whole[at : at + _FOLLOWED]
+            found[part] = self._expected(panel, rows[part])
+        return found, panel.tail(keep)
+
+    def step(self, row: Any, state: Panel | None = None) -> tuple[np.ndarray | None, Panel]:
+        """Take one row of a series: what had been expected of it, and the state from which the next goes on.
+
+        Args:
+            row: a dict by column, or without covariates and times a number, or one a target.
+            state: as `follow` or `step` returned it, None at the beginning of a series.
+
+        Returns:
+            Quantiles (C, Q), None before a whole context; and the state.
+
+        Raises:
+            ValueError: it lacks a column, or its time is not on the grid or not after the last; one sentence.
+        """
+        new = row_after(self.codec_of().like, row, state)
+        if state is None or new.first[0] - end(state) > _SILENCE:
+            return None, new
+        panel, keep = state.joined(new), self._lookback()
+        if len(state.values) < keep:
+            return None, panel.tail(keep)
+        return self._expected(panel, np.array([len(panel.values) - 1]))[0], panel.tail(keep)
+
+    @torch.no_grad()
+    def _expected(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
+        """Quantiles (n, C, Q) of rows of a panel of one series, each from the rows before it."""
+        codec = self.codec_
+        batch = codec.encode(
+            panel, gather.places(Origins(panel, rows)), codec.known_of(panel.ids[0]), answers=False
+        )
+        coded, scale = self.answer(self.network_, mover(self.network_)(batch))
+        found = coded.cpu().numpy()
+        if codec.widths is not None:
+            found = codec.widths.apply(found, scale.cpu().numpy())
+        return straight(found[:, 0], codec.transform).reshape(len(rows), -1, len(codec.levels))
 
     def _continued(self, panel: Panel) -> tuple[Panel, np.ndarray | None]:
         """The panel after the rows that are kept, where it goes right on from them; and where it begins."""

@@ -13,12 +13,11 @@ from longspan import checks
 from longspan.data import gather
 from longspan.data.batches import Batch
 from longspan.data.bend import bent, straight, usable
+from longspan.data.codec import Codec
 from longspan.data.frequency import calendar_codes, calendar_names, calendar_waves
 from longspan.data.gather import Places
 from longspan.data.intervals import Widths, lately
 from longspan.data.panel import Covariates, Origins, Panel
-
-from .estimator import Codec
 
 CENTERS = ("last", "mean", "season", "none")
 SCALES = ("series", "window")
@@ -196,6 +195,13 @@ class ForecastCodec(Codec):
             else:
                 rows.append(Known(*(part[place] for part in self.learnt)))
         return _together(rows)
+
+    def known_of(self, name: str) -> Known:
+        """What is known of one series; of one that fit has not seen, what is known of the others."""
+        place = self.index.get(name)
+        if place is None:
+            return Known(*(part.mean(0, keepdims=True) for part in self.learnt))
+        return Known(*(part[place : place + 1] for part in self.learnt))
 
     def ahead(self, panel: Panel, at: Places, known: Known) -> np.ndarray:
         """The values from each place on, on the scale of the transform, (B, H)."""

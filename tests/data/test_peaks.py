@@ -1,10 +1,10 @@
-"""Extremes of the recent past are exact, and intervals join what is close."""
+"""Extremes of the recent past are exact, and scores are relative to them."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from longspan.data.peaks import START, Peak, Watch, intervals
+from longspan.data.peaks import START, Peak, Watch
 
 
 def test_the_largest_of_a_window() -> None:
@@ -34,10 +34,3 @@ def test_a_first_error_of_another_series_is_not_held_against_means_of_many() -> 
     assert watch.add(None, usual, learn=False) < 1.0 < watch.add(None, usual, learn=False)
     watch.restart()
     assert watch.add(None, 20 * usual) > 2.0, "what is far beyond all that is seen at once"
-
-
-def test_intervals() -> None:
-    over = [False, True, False, True, False, False, False, True]
-    assert intervals(over, 3) == [(1, 3), (7, 7)]
-    assert intervals(over, 1) == [(1, 1), (3, 3), (7, 7)]
-    assert intervals([], 3) == []

@@ -89,7 +89,7 @@ def test_the_budget_is_kept_on_held_out_readings() -> None:
     for budget in (0.0, 0.05):
         task = ls.AnomalyDetector(**{**SMALL, "epochs": 1}, false_alarms=budget, validation=0.5)
         task.fit(series, verbose=0)
-        rates.append(task.codec_of().threshold)
+        rates.append(task.codec_of().judge.threshold)
     assert rates[0] >= rates[1] >= 1.02
 
 
@@ -298,7 +298,7 @@ def test_the_dynamic_threshold_finds_a_stop_in_long_telemetry(dynamic: ls.Anomal
 
 def test_the_budget_is_the_dynamic_thresholds_least(dynamic: ls.AnomalyDetector) -> None:
     loose = ls.AnomalyDetector(**SMALL, threshold="dynamic", false_alarms=0.5).fit(wave(2400), verbose=0)
-    assert 0.0 < loose.codec_of().least[0] < dynamic.codec_of().least[0]
+    assert 0.0 < loose.codec_of().judge.least[0] < dynamic.codec_of().judge.least[0]
 
 
 def test_dynamic_alarms_go_on_after_loading(dynamic: ls.AnomalyDetector, tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ def test_times_of_any_kind_have_to_be_in_order(
 def test_columns_that_are_not_watched_are_read_and_never_a_cause() -> None:
     table = np.column_stack([wave(400), wave(400, 1), (np.arange(400) % 9 == 0).astype(float)])
     task = ls.AnomalyDetector(**SMALL, target=("channel 0",)).fit(table, verbose=0)
-    assert task.codec_of().sizes["inputs"] == 3 + 2 + 2 and task.codec_of().causes == ["channel 0"]
+    assert task.codec_of().sizes["inputs"] == 3 + 2 + 2 and task.codec_of().readings.causes == ["channel 0"]
     new = table[:200].copy()
     new[150:160, 0] = 4.0
     assert set(task.predict(new)["cause"].drop_nulls()) == {"channel 0"}

@@ -48,7 +48,7 @@ def test_its_forecasts_are_those_of_the_forecaster_inside(
     codec = fitted.codec_of()
     expected = fitted.coded(codec, fitted.network_, fitted.read(series, use="predict"))[0][1:, 0]
     assert np.isnan(expected[:23]).all(), "no whole context before them"
-    again = np.sinh(expected) * codec.scale[0] + codec.center[0]
+    again = np.sinh(expected) * codec.readings.scale[0] + codec.readings.center[0]
     assert np.allclose(again[23:], found[23:], atol=1e-5)
     fitted.save(tmp_path / "model")
     after = loaded(tmp_path / "model")
@@ -119,12 +119,10 @@ def test_known_anomalies_are_unknown_to_the_forecaster() -> None:
     assert task.evaluate(series, flags)["f1"] == 1.0
 
 
-def test_errors_count_by_how_sure_the_forecaster_was(fitted: ls.AnomalyDetector) -> None:
-    codec = fitted.codec_of()
-    (usual,) = codec.usual
-    assert usual > 0.0
-    errors = [codec.errors([0.5], [0.2, width])[0] for width in (usual, 2 * usual, usual / 4, 0.0)]
-    assert np.allclose(np.array(errors, dtype=float), [0.3, 0.15, 1.2, 3.0])
+def test_how_sure_the_forecaster_usually_is_is_learnt(fitted: ls.AnomalyDetector) -> None:
+    expected, _ = fitted.codec_of().follow(fitted.network_, fitted.read(wave(300, 1))[0])
+    (usual,) = fitted.codec_of().judge.usual
+    assert 0.0 < usual < 10 * np.nanmedian(expected[:, 1]) < 100 * usual
 
 
 def refused(said: str, source: Any = None, **options: Any) -> None:

@@ -381,3 +381,39 @@ def test_held_out_rows_from_another_source_and_series_never_seen():
     found = f.predict(new)
     assert found["id"].unique().to_list() == ["c"] and (found["point"] - 35).abs().max() < 12  # pyright: ignore
     assert sorted(f.update(new).predict()["id"].unique()) == ["a", "b", "c"]
+
+
+@quiet
+def test_rows_one_by_one_are_expected_as_all_at_once(tmp_path: Path):
+    frames = [
+        table(160, 10 * place).with_columns(name=pl.lit(name), load=pl.Series(range(160)) % 5)
+        for place, name in enumerate("ab")
+    ]
+    task = small(id="name", target="y", past="load", horizon=1).fit(pl.concat(frames), verbose=0)
+    new = table(60, 200).with_columns(name=pl.lit("c"), load=pl.Series(range(60)) % 5)
+    new = new.filter(pl.int_range(60) != 30)
+    expected, last = task.follow(new)
+    task.save(tmp_path / "model")
+    again, state, found = ls.load(tmp_path / "model"), None, []
+    assert isinstance(again, Forecaster)
+    for row in new.to_dicts():
+        quantiles, state = again.step(row, state)
+        found.append(np.full(expected.shape[1:], np.nan) if quantiles is None else quantiles)
+    assert (
+        expected.shape == (59, 1, 5) and np.isnan(expected[:12]).all() and not np.isnan(expected[-20:]).any()
+    )
+    np.testing.assert_allclose(np.stack(found), expected, atol=1e-6)
+    assert state is not None and np.array_equal(state.values, last.values, equal_nan=True)
+    assert (np.diff(expected[-20:], axis=-1) >= 0).all(), "quantiles in order"
+    with pytest.raises(ValueError, match="source: expected rows of one series, received 2"):
+        task.follow(pl.concat(frames))
+
+
+def test_what_is_expected_of_a_row_is_the_first_step_of_its_forecast():
+    task = small().fit(wave(), verbose=0)
+    expected, state = task.follow(wave(40, 120))
+    found = task.backtest(wave(40, 120), 12).group_by("origin", maintain_order=True).first()
+    rows = expected[12 : 12 + len(found), 0, 2]
+    np.testing.assert_allclose(rows, found["point"].to_numpy(), atol=1e-5)
+    with pytest.raises(ValueError, match="the column value that fit had"):
+        task.step({"time": 3}, state)
