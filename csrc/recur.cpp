@@ -28,8 +28,9 @@ template <class N> LS_INLINE N least(N a, N b) { return a < b ? a : b; }
 template <class N> LS_INLINE N most(N a, N b) { return a > b ? a : b; }
 LS_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-constexpr int64_t FAR = 2 << 20;  // bytes that the nearer caches cannot hold until they are read again
-constexpr int BLOCK = 8 * TILE;   // rows whose products wait in the nearest cache for their pointwise part
+// Bytes that the caches do not hold until they are read again: at the latest on the way back; by the caller, some time.
+constexpr int64_t SAVED_FAR = 8 << 20, SHOWN_FAR = 2 << 20;
+constexpr int BLOCK = 8 * TILE;  // rows whose products wait in the nearest cache for their pointwise part
 
 // ---- sizes ----------------------------------------------------------------------------------------------------------
 
@@ -249,18 +250,31 @@ void accumulate(int K, const T* a, ptrdiff_t a_step, int F, const T* b, int vect
 
 // ---- layer normalisation of a row -----------------------------------------------------------------------------------
 
-// Two sums at once.
-template <class T>
-struct Pair {
-  V<T> a = V<T>(0.0), b = V<T>(0.0);
-  LS_INLINE Pair& operator+=(Pair o) { return a += o.a, b += o.b, *this; }
+// N sums at once.
+template <class T, int N>
+struct Several {
+  V<T> v[N];
+  LS_INLINE Several() {
+    for (int k = 0; k < N; k++) v[k] = V<T>(0.0);
+  }
+  template <class F>
+  LS_INLINE explicit Several(F value) {
+    for (int k = 0; k < N; k++) v[k] = value(k);
+  }
+  LS_INLINE Several& operator+=(const Several& o) {
+    for (int k = 0; k < N; k++) v[k] += o.v[k];
+    return *this;
+  }
 };
+
+LS_INLINE float root(float x) { return __builtin_sqrtf(x); }
+LS_INLINE double root(double x) { return __builtin_sqrt(x); }
 
 // The sum of value(v) over n vectors; four at a time so that no addition waits for the last.
 template <class S, class F>
 LS_INLINE S row_sum(int n, F value) {
-  S a(value(0)), b{}, c{}, d{};
-  int v = 1;
+  S a{}, b{}, c{}, d{};
+  int v = 0;
   for (; v + 4 <= n; v += 4) a += value(v), b += value(v + 1), c += value(v + 2), d += value(v + 3);
   for (; v < n; v++) a += value(v);
   a += b, c += d, a += c;
@@ -273,28 +287,55 @@ LS_INLINE V<T> masked(V<T> x, const T* mask, int v) {
   return mask ? x * V<T>::load(mask + v * V<T>::lanes) : x;
 }
 
-// hat = (in - mean) / sqrt(variance + 1e-5) over `count` numbers in n vectors, out = hat * scale + bias; mask is 1 on those
-// numbers, 0 on the padding. hat may be null, out may be in. past: hat is stored past the caches.
+// A row on its way through a normalisation; hat and rstd may be null, out may be in.
 template <class T>
-T normalise(const T* in, T* hat, bool past, int n, const T* mask, int count, const T* scale, const T* bias, T* out) {
-  constexpr int L = V<T>::lanes;
-  const V<T> share(1.0 / count);
-  auto number = [&](int v) { return V<T>::load(in + v * L); };
-  const V<T> mean =
-      total(row_sum<Pair<T>>(n, [&](int v) { return Pair<T>{masked(number(v), mask, v), V<T>(0.0)}; }).a) * share;
-  const V<T> square = total(row_sum<Pair<T>>(n, [&](int v) {
-                              const V<T> d = masked(number(v) - mean, mask, v);
-                              return Pair<T>{d * d, V<T>(0.0)};
-                            }).a);
-  const T rstd = T(1) / T(__builtin_sqrt(double(square.v[0]) / count + 1e-5));
-  const V<T> r = V<T>::all(rstd);
-  for (int v = 0; v < n; v++) {
-    const V<T> h = masked(number(v) - mean, mask, v) * r;
-    if (hat) past ? h.store_past(hat + v * L) : h.store(hat + v * L);
-    (h * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(out + v * L);
+struct NormRow {
+  const T* in;
+  T *hat, *out, *rstd;
+};
+
+// What rows that are normalised alike have in common: `count` numbers in n vectors, the mask 1 on those numbers and 0 on the
+// padding. past: hat is stored past the caches.
+template <class T>
+struct Norm {
+  int n, count;
+  const T *mask, *scale, *bias;
+  bool past;
+
+  // hat = (in - mean) / sqrt(variance + 1e-5), out = hat * scale + bias for rows row(0) .. row(rows - 1).
+  template <class F>
+  void forward(int rows, F row) const {
+    int m = 0;
+    for (; m + 2 <= rows; m += 2) some<2>({row(m), row(m + 1)});
+    if (m < rows) some<1>({row(m)});
   }
-  return rstd;
-}
+
+  // Of N rows side by side, so that each has others to fill the time its sums take.
+  template <int N>
+  void some(const NormRow<T> (&row)[N]) const {
+    constexpr int L = V<T>::lanes;
+    typedef Several<T, N> Sums;
+    const V<T> share(1.0 / count);
+    auto number = [&](int k, int v) { return V<T>::load(row[k].in + v * L); };
+    const Sums sum = row_sum<Sums>(n, [&](int v) { return Sums([&](int k) { return masked(number(k, v), mask, v); }); });
+    const Sums mean([&](int k) { return total(sum.v[k]) * share; });
+    const Sums square = row_sum<Sums>(n, [&](int v) {
+      return Sums([&](int k) {
+        const V<T> d = masked(number(k, v) - mean.v[k], mask, v);
+        return d * d;
+      });
+    });
+    const Sums rstd([&](int k) { return V<T>::all(T(1) / root(total(square.v[k]).v[0] / T(count) + T(1e-5))); });
+    for (int v = 0; v < n; v++)
+      for (int k = 0; k < N; k++) {
+        const V<T> h = masked(number(k, v) - mean.v[k], mask, v) * rstd.v[k];
+        if (row[k].hat) past ? h.store_past(row[k].hat + v * L) : h.store(row[k].hat + v * L);
+        (h * V<T>::load(scale + v * L) + V<T>::load(bias + v * L)).store(row[k].out + v * L);
+      }
+    for (int k = 0; k < N; k++)
+      if (row[k].rstd) *row[k].rstd = rstd.v[k].v[0];
+  }
+};
 
 // One normalisation on its way back: its row of hats, the one that will follow, its scale, its rstd.
 template <class T>
@@ -303,29 +344,33 @@ struct Normal {
   T rstd;
 };
 
-// The gradients of the inputs of N normalisations from that of hat * scale + bias, which they share; vector v of that of
-// normalisation i goes to place(i, v).
-template <int N, class T, class F>
-LS_INLINE void normalise_backward(const T* dy, const Normal<T> (&normal)[N], int n, const T* mask, int count, F place) {
+// The gradients of the inputs of N normalisations from that of hat * scale + bias, which they share. The n vectors of
+// normalisation i's go in runs of `run` to to[i], to[i] + step, ...
+template <int N, class T>
+LS_INLINE void normalise_backward(const T* dy, const Normal<T> (&normal)[N], int n, const T* mask, int count,
+                                  T* const (&to)[N], int run, ptrdiff_t step) {
   constexpr int L = V<T>::lanes;
   const V<T> share(1.0 / count);
   V<T> a[N], b[N];
   for (int i = 0; i < N; i++) {
     const Normal<T>& one = normal[i];
-    const Pair<T> sums = row_sum<Pair<T>>(n, [&](int v) {
+    typedef Several<T, 2> Sums;
+    const Sums sums = row_sum<Sums>(n, [&](int v) {
       const V<T> d = V<T>::load(dy + v * L) * V<T>::load(one.scale + v * L);
       __builtin_prefetch(one.next + v * L);  // saved long ago, so far away by now
-      return Pair<T>{d, d * V<T>::load(one.hat + v * L)};
+      return Sums([&](int k) { return k ? d * V<T>::load(one.hat + v * L) : d; });
     });
-    a[i] = total(sums.a) * share, b[i] = total(sums.b) * share;
+    a[i] = total(sums.v[0]) * share, b[i] = total(sums.v[1]) * share;
   }
-  for (int v = 0; v < n; v++) {
-    const V<T> d = V<T>::load(dy + v * L);
-    for (int i = 0; i < N; i++) {
-      const V<T> scaled = d * V<T>::load(normal[i].scale + v * L), hat = V<T>::load(normal[i].hat + v * L);
-      masked((scaled - a[i] - hat * b[i]) * V<T>::all(normal[i].rstd), mask, v).store(place(i, v));
+  ptrdiff_t at = 0;
+  for (int v0 = 0; v0 < n; v0 += run, at += step)
+    for (int v = v0; v < v0 + run; v++) {
+      const V<T> d = V<T>::load(dy + v * L);
+      for (int i = 0; i < N; i++) {
+        const V<T> scaled = d * V<T>::load(normal[i].scale + v * L), hat = V<T>::load(normal[i].hat + v * L);
+        masked((scaled - a[i] - hat * b[i]) * V<T>::all(normal[i].rstd), mask, v).store(to[i] + at + (v - v0) * L);
+      }
     }
-  }
 }
 
 // ---- what both directions of time share -----------------------------------------------------------------------------
@@ -495,11 +540,11 @@ struct ForwardRun {
 
   explicit ForwardRun(const Call<T>& call)
       : c(with_threads(call)), plan(*call.plan), z(call), zone(zones.get(call, z)), barrier{c.threads} {
-    auto far = [](const T* p, int64_t n) {
-      return n * (int64_t)sizeof(T) > FAR && reinterpret_cast<uintptr_t>(p) % LS_BYTES == 0;
+    auto past = [](const T* p, int64_t n, int64_t far) {
+      return n * (int64_t)sizeof(T) > far && reinterpret_cast<uintptr_t>(p) % LS_BYTES == 0;
     };
-    gates_past = z.H % L == 0 && far(c.gates, (z.G + z.S - 1) * c.gate_rows * z.H);
-    hats_past = z.norm && far(c.saved, z.total * z.saved_per_row);
+    gates_past = z.H % L == 0 && past(c.gates, (z.G + z.S - 1) * c.gate_rows * z.H, SHOWN_FAR);
+    hats_past = z.norm && past(c.saved, z.total * z.saved_per_row, SAVED_FAR);
   }
 
   // One thread's own memory.
@@ -654,12 +699,21 @@ struct ForwardRun {
             z.NL);
     if (!z.norm) return;
     T* gates = my.gates;
-    for (int64_t t = t0; t < t1; t++)
-      for (int64_t p = plan.offset[t] + sh.first; p < plan.offset[t + 1]; p += sh.step, gates += z.NL) {
-        T* hat = c.saved ? c.saved + z.x_hat + p * z.NL : nullptr;
-        const T rstd = normalise(gates, hat, hats_past, z.N, in.mask, z.G * z.H, in.norm_x, in.bias_x, gates);
-        if (c.saved) c.saved[z.x_rstd + p] = rstd;
-      }
+    for (int64_t t = t0; t < t1; t++) {
+      const int R = sh.rows(active(plan, t));
+      normalise(sh, t, R, gates, in.norm_x, in.bias_x, z.x_hat, z.x_rstd);
+      gates += (ptrdiff_t)R * z.NL;
+    }
+  }
+
+  // R rows of gates (R, NL) of step t in their place; what the way back needs is saved from hats and rstds on.
+  void normalise(const Share& sh, int64_t t, int R, T* gates, const T* scale, const T* bias, int64_t hats, int64_t rstds) {
+    const Norm<T> norm = {z.N, z.G * z.H, in.mask, scale, bias, hats_past};
+    norm.forward(R, [&](int m) {
+      const int64_t p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
+      T* const row = gates + (int64_t)m * z.NL;
+      return NormRow<T>{row, c.saved ? c.saved + hats + p * z.NL : nullptr, row, c.saved ? c.saved + rstds + p : nullptr};
+    });
   }
 
   void tables(const Share& sh, Private& my, int64_t t, int R) {
@@ -735,7 +789,7 @@ struct ForwardRun {
     }
   }
 
-  // The step where something needs whole rows: layer normalisation, projection.
+  // The step where something needs whole rows (layer normalisation, projection).
   void long_step(const Share& sh, Private& my, int64_t t, int R, const T* gates) {
     PointForward<T> q = point(sh, my, t, gates);
     q.rows = R, q.unit0 = 0, q.units = z.U, q.r = {my.r, z.NL}, q.r_unit0 = 0;
@@ -744,10 +798,10 @@ struct ForwardRun {
       c.cell->forward(q);
     } else {
       c.cell->forward_c(q);
-      for (int m = 0; m < R; m++) {
-        const T* raw = q.n[m] + slot(c.cell->C, z.S) * z.Hp;
-        normalise<T>(raw, nullptr, false, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
-      }
+      const Norm<T> norm = {z.U, z.H, in.mask_h, in.norm_c, in.norm_c_bias, false};
+      norm.forward(R, [&](int m) {
+        return NormRow<T>{q.n[m] + slot(c.cell->C, z.S) * z.Hp, nullptr, my.nc + (int64_t)m * z.Hp, nullptr};
+      });
       q.nc = {my.nc, z.Hp};
       c.cell->forward_h(q);
     }
@@ -757,14 +811,7 @@ struct ForwardRun {
   void recurrent_gates(const Share& sh, Private& my, int64_t t, int R) {
     product(multiplicand(sh, t, 0), R, in.r, z.N, 0, int(ceil_div(z.N, GROUP)),
             z.norm || c.cell->shared ? nullptr : in.bias_r, my.r, z.NL);
-    if (!z.norm) return;
-    for (int m = 0; m < R; m++) {
-      T* r = my.r + (int64_t)m * z.NL;
-      const int64_t p = plan.offset[t] + sh.first + (int64_t)m * sh.step;
-      T* hat = c.saved ? c.saved + z.r_hat + p * z.NL : nullptr;
-      const T rstd = normalise(r, hat, hats_past, z.N, in.mask, z.G * z.H, in.norm_r, in.bias_r, r);
-      if (c.saved) c.saved[z.r_rstd + p] = rstd;
-    }
+    if (z.norm) normalise(sh, t, R, my.r, in.norm_r, in.bias_r, z.r_hat, z.r_rstd);
   }
 
   // h = P hc, blended by zoneout, shown and made ready for the next step.
@@ -773,15 +820,15 @@ struct ForwardRun {
             (const T*)nullptr, my.r, z.Rp);
     for (int m = 0; m < R; m++) {
       const int64_t j = sh.first + (int64_t)m * sh.step;
-      T *h = my.r + (int64_t)m * z.Rp, *out = c.out + my.row[m] * c.out_step, *next = a[(t + 1) & 1] + j * a_row;
+      T *h = my.r + (int64_t)m * z.Rp, *out = c.out + q.row[m] * c.out_step, *next = a[(t + 1) & 1] + j * a_row;
       if (c.zone && c.zone[0].on) {
         const T* previous = previous_h(t, j);
         for (int l = 0; l < z.R; l++) {
-          const T keep = c.zone[0].mask ? T(c.zone[0].mask[my.row[m] * z.R + l]) : T(c.zone[0].rate);
+          const T keep = c.zone[0].mask ? T(c.zone[0].mask[q.row[m] * z.R + l]) : T(c.zone[0].rate);
           h[l] = h[l] + keep * (previous[l] - h[l]);
         }
       }
-      const bool reset = plan.reset && my.resets[m];
+      const bool reset = q.resets && q.resets[m];
       for (int l = 0; l < z.R; l++) out[l] = h[l];
       for (int l = 0; l < z.R; l++)
         next[l] = (reset ? T(c.cell->initial[0]) : h[l]) * (in.drop ? in.drop[j * z.Rp + l] : T(1));
@@ -865,7 +912,7 @@ struct BackwardRun {
       const int64_t B = f.plan.B;
       tile = m.take<T>(BLOCK * GROUP * L);
       acc = f.c.r ? m.take<T>(B * z.Rp) : nullptr;
-      norm = z.norm ? m.take<T>(z.Hp) : nullptr;
+      norm = z.norm_c ? m.take<T>(2 * z.Hp) : nullptr;  // of two rows
       rstd = z.norm_c ? m.take<T>(B) : nullptr;
       nc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr, dc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr;
       hc = z.proj ? m.take<T>(B * z.Hp) : nullptr;
@@ -1117,8 +1164,8 @@ struct BackwardRun {
       product(later_rows(sh, later, t, 0), q.live, in.r, z.Rp / L, 0, int(ceil_div(z.Rp / L, GROUP)), (const T*)nullptr,
               my.acc, z.Rp);
     q.acc = {my.acc, z.Rp};
-    if (z.proj) project(sh, my, k, t, R, q);
     const int64_t at = plan.offset[t] - plan.offset[k.t0] + sh.first;
+    if (z.proj) project(sh, my, k, at, R, q);
     if (z.norm) {
       q.dx = k.raw_x + at * z.NL, q.dx_unit = z.G * L, q.dx_row = sh.step * z.NL;
       q.dr = nullptr;
@@ -1132,8 +1179,7 @@ struct BackwardRun {
   }
 
   // Through h = P hc: the gradient of hc takes the place of what the following step says of h.
-  void project(const Share& sh, Private& my, const Chunk& k, int64_t t, int R, PointBackward<T>& q) {
-    const int64_t at = plan.offset[t] - plan.offset[k.t0] + sh.first;
+  void project(const Share& sh, Private& my, const Chunk& k, int64_t at, int R, PointBackward<T>& q) {
     for (int m = 0; m < R; m++) {
       const int64_t j = sh.first + (int64_t)m * sh.step;
       T *g = k.dh + (at + (int64_t)m * sh.step) * z.Rp, *carry = dh + j * z.Rp;
@@ -1142,9 +1188,9 @@ struct BackwardRun {
       for (int l = 0; l < z.Rp; l++) {
         T v = carry[l];
         if (takes) v += q.acc[m][l] * (in.drop ? in.drop[j * z.Rp + l] : T(1));
-        if (dout && l < z.R) v += dout[my.row[m] * dout_step + l];
+        if (dout && l < z.R) v += dout[q.row[m] * dout_step + l];
         const T keep = !zoned || l >= z.R ? T(0)
-                       : c.zone[0].mask   ? T(c.zone[0].mask[my.row[m] * z.R + l])
+                       : c.zone[0].mask   ? T(c.zone[0].mask[q.row[m] * z.R + l])
                                           : T(c.zone[0].rate);
         carry[l] = q.resets && q.resets[m] ? T(0) : keep * v;
         g[l] = v - keep * v;
@@ -1157,25 +1203,24 @@ struct BackwardRun {
 
   void normalised_cell(const Share& sh, Private& my, const Chunk& k, int64_t at, int R, PointBackward<T>& q) {
     const int C = c.cell->C;
-    T* rstd = my.rstd;
-    for (int m = 0; m < R; m++) {
-      T* hat = k.c_hat + (at + (int64_t)m * sh.step) * z.Hp;
+    auto hat = [&](int m) { return k.c_hat + (at + (int64_t)m * sh.step) * z.Hp; };
+    const Norm<T> norm = {z.U, z.H, in.mask_h, in.norm_c, in.norm_c_bias, false};
+    norm.forward(R, [&](int m) {
       const T* raw = q.n[m] + slot(C, z.S) * z.Hp;
       if (q.zone) {  // the stored c is the blended one; the raw one lies with the saved values
-        for (int u = 0; u < z.U; u++) V<T>::load(q.y[m] + ((ptrdiff_t)u * z.Ky + z.K + C) * L).store(my.norm + u * L);
-        raw = my.norm;
+        T* const to = my.norm + (m & 1) * z.Hp;
+        for (int u = 0; u < z.U; u++) V<T>::load(q.y[m] + ((ptrdiff_t)u * z.Ky + z.K + C) * L).store(to + u * L);
+        raw = to;
       }
-      rstd[m] = normalise(raw, hat, false, z.U, in.mask_h, z.H, in.norm_c, in.norm_c_bias, my.nc + (int64_t)m * z.Hp);
-    }
+      return NormRow<T>{raw, hat(m), my.nc + (int64_t)m * z.Hp, my.rstd + m};
+    });
     q.nc = {my.nc, z.Hp}, q.dnc = {k.dnc + at * z.Hp, sh.step * z.Hp}, q.dc = {my.dc, z.Hp};
     c.cell->backward_h(q);
     for (int m = 0; m < R; m++) {
       T* dnc = q.dnc[m];
       for (int l = z.H; l < z.Hp; l++) dnc[l] = 0;
       T* dc = my.dc + (int64_t)m * z.Hp;
-      const T* hat = k.c_hat + (at + (int64_t)m * sh.step) * z.Hp;
-      const Normal<T> normal[] = {{hat, hat, in.norm_c, rstd[m]}};
-      normalise_backward(dnc, normal, z.U, in.mask_h, z.H, [&](int, int u) { return dc + u * L; });
+      normalise_backward(dnc, {{hat(m), hat(m), in.norm_c, my.rstd[m]}}, z.U, in.mask_h, z.H, {dc}, z.U, 0);
     }
     c.cell->backward_c(q);
   }
@@ -1190,18 +1235,17 @@ struct BackwardRun {
       const ptrdiff_t next = sh.step * z.NL;
       const Normal<T> x = {x_hat, x_hat + next, in.norm_x, c.saved[z.x_rstd + p]};
       const Normal<T> r = {r_hat, r_hat + next, in.norm_r, c.saved[z.r_rstd + p]};
-      auto place = [&](T* blocks, int v) { return blocks + ((int64_t)(v / z.G) * chunk_rows + q) * GL + v % z.G * L; };
-      auto through = [&](const T* raw, const Normal<T>& normal, T* blocks) {
-        const Normal<T> one[] = {normal};
-        normalise_backward(raw + q * z.NL, one, z.N, in.mask, z.G * z.H, [&](int, int v) { return place(blocks, v); });
+      // block after block of (rows, G, L)
+      T *const dx = k.dx + q * GL, *const dr = k.dr + q * GL;
+      const ptrdiff_t block = chunk_rows * GL;
+      auto through = [&](const T* raw, const Normal<T>& normal, T* to) {
+        normalise_backward(raw + q * z.NL, {normal}, z.N, in.mask, z.G * z.H, {to}, z.G, block);
       };
       if (shared) {
-        const Normal<T> both[] = {x, r};
-        normalise_backward(k.raw_x + q * z.NL, both, z.N, in.mask, z.G * z.H,
-                           [&](int i, int v) { return place(i ? k.dr : k.dx, v); });
+        normalise_backward(k.raw_x + q * z.NL, {x, r}, z.N, in.mask, z.G * z.H, {dx, dr}, z.G, block);
       } else {
-        through(k.raw_x, x, k.dx);
-        if (two) through(k.raw_r, r, k.dr);
+        through(k.raw_x, x, dx);
+        if (two) through(k.raw_r, r, dr);
       }
     }
   }
