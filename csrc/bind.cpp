@@ -83,14 +83,15 @@ PlanStore* make_plan(int64_t T, int64_t B, uintptr_t lengths, uintptr_t mask, in
                        {reinterpret_cast<const uint8_t*>(reset), reset_t, reset_b}, backwards, time_major);
 }
 
-// n numbers that a training step keeps until its backward pass. Fresh pages cost more than the arithmetic that fills them,
-// so the memory of the last step is handed out again.
-nb::object buffer(int64_t n, bool f64) {
-  void* p = longspan::borrow(size_t(n) * (f64 ? 8 : 4));
+// Numbers that a call gives or keeps for its way back. Fresh pages cost more than the arithmetic that fills them, so the
+// memory of an earlier call is handed out again.
+nb::object buffer(const std::vector<size_t>& shape, bool f64) {
+  size_t bytes = f64 ? 8 : 4;
+  for (size_t n : shape) bytes *= n;
+  void* p = longspan::borrow(bytes);
   nb::capsule owner(p, [](void* q) noexcept { longspan::give_back(q); });
-  const size_t shape[1] = {size_t(n)};
   const nb::dlpack::dtype type = f64 ? nb::dtype<double>() : nb::dtype<float>();
-  return nb::cast(nb::ndarray<nb::pytorch>(p, 1, shape, owner, nullptr, type));
+  return nb::cast(nb::ndarray<nb::pytorch>(p, shape.size(), shape.data(), owner, nullptr, type));
 }
 
 enum Verb { FORWARD, BACKWARD };

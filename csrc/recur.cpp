@@ -490,6 +490,16 @@ struct Inputs {
 
   static const T* h_of(const T* row, const Shape<T>& z) { return row + slot(0, z.S) * z.Hp; }
 
+  // Sorted row j's h as it meets R: times its dropout.
+  void put_h(const T* h, int64_t j, const Shape<T>& z, T* to) const {
+    constexpr int L = V<T>::lanes;
+    const T* const row = drop ? drop + j * z.Rp : nullptr;
+    for (int l = 0; l < z.R; l += L) {
+      const V<T> v = V<T>::load(h + l, z.R - l);
+      (row ? v * V<T>::load(row + l) : v).store(to + l, z.R - l);
+    }
+  }
+
   static void pack_rows(T* to, const T* from, int rows, int width, int padded, int step) {
     constexpr int L = V<T>::lanes;
     for (int i = 0; i < rows; i++)
@@ -651,13 +661,7 @@ struct ForwardRun {
   // Before the first step: the multiplicand, and the rows that have no step at all.
   void begin(const Share& sh) {
     for (int64_t j = sh.first; j < plan.B; j += sh.step) {
-      if (c.r && !(sh.by_units && sh.tid)) {
-        const T* h = previous_h(0, j);
-        for (int l = 0; l < z.R; l += L) {
-          const V<T> v = V<T>::load(h + l, z.R - l);
-          (in.drop ? v * V<T>::load(in.drop + j * z.Rp + l) : v).store(a[0] + j * a_row + a_h + l, z.R - l);
-        }
-      }
+      if (c.r && !(sh.by_units && sh.tid)) { in.put_h(previous_h(0, j), j, z, a[0] + j * a_row + a_h); }
       const T* first = in.state + j * z.S * z.Hp;
       if (plan.count[j] == 0 && !(sh.by_units && sh.tid)) put_last(j, first, in.h_of(first, z), 0, z.U);
     }
@@ -1257,11 +1261,7 @@ struct BackwardRun {
         const int64_t p = plan.offset[t] + j;
         T* to = k.inputs + (p - plan.offset[k.t0]) * features;
         if (c.r) {
-          const T *h = h_before(t, j), *drop = in.drop ? in.drop + j * z.Rp : nullptr;
-          for (int l = 0; l < z.R; l += L) {
-            const V<T> v = V<T>::load(h + l, z.R - l);
-            (drop ? v * V<T>::load(drop + l) : v).store(to + l, z.R - l);
-          }
+          in.put_h(h_before(t, j), j, z, to);
           to[z.R] = 1;
         }
         std::memcpy(to + x_column, c.x + plan.row[p] * z.I, z.I * sizeof(T));

@@ -110,7 +110,6 @@ size_t most_held() {
     }
   return memory / 8;
 }
-const size_t KEEP = most_held();
 
 const bool fill_with_nan =
     std::getenv("LONGSPAN_NAN_MEMORY") != nullptr;  // for tests: nothing may be read before it is written
@@ -146,13 +145,14 @@ void* borrow(size_t bytes) {
 }
 
 void give_back(void* p) {
+  static const size_t most = most_held();
   std::lock_guard<std::mutex> hold(lock);
   size_t held = 0;
   for (Block& b : blocks) {
     if (b.p == p) b.free = true;
     if (b.free) held += b.bytes;
   }
-  for (size_t i = 0; i < blocks.size() && held > KEEP;)  // the oldest go first
+  for (size_t i = 0; i < blocks.size() && held > most;)  // the oldest go first
     if (blocks[i].free) {
       held -= blocks[i].bytes;
       std::free(blocks[i].p);

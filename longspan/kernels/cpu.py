@@ -101,9 +101,9 @@ def _longer_in_time(x: Tensor) -> bool:
 
 def named_gates(cell: Cell, out: Tensor, gates: Tensor, D: int) -> list[dict[str, Tensor]]:
     """Out (T, B, D*R) and gates (D, G+S-1, T, B, H) as Result has them, by as few views as can be."""
-    letters, first = (*cell.gates, *cell.states), len(cell.gates)
-    hs, sides = out.transpose(0, 1).chunk(D, -1), gates.transpose(2, 3).unbind(0)
-    planes = [list(side.unbind(0)) for side in sides]
+    letters, first, h = (*cell.gates, *cell.states), len(cell.gates), out.transpose(0, 1)
+    hs, sides = ((h,), (gates.squeeze(0),)) if D == 1 else (h.chunk(D, -1), gates.unbind(0))
+    planes = [side.transpose(1, 2).unbind(0) for side in sides]
     return [
         dict(zip(letters, (*p[:first], h, *p[first:]), strict=True)) for p, h in zip(planes, hs, strict=True)
     ]

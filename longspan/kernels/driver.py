@@ -104,10 +104,9 @@ def in_time_order(x: Tensor) -> bool:
 
 def new(like: Tensor, shape: Sequence[int], *, zero: bool) -> Tensor:
     """A tensor like `like`; a large one in memory that an earlier call gave back, as fresh pages are slow."""
-    if type(like) is not Tensor or (n := math.prod(shape)) < LARGE:
+    if type(like) is not Tensor or math.prod(shape) < LARGE:
         return like.new_zeros(*shape) if zero else like.new_empty(*shape)  # quicker so than as a tuple
-    # .data, since autograd lets nobody change the outputs of a function in place that are views
-    found = _core.buffer(n, like.dtype is torch.float64).view(shape).data
+    found = _core.buffer(shape, like.dtype is torch.float64)
     return found.zero_() if zero else found
 
 
