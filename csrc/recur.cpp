@@ -1152,11 +1152,25 @@ struct BackwardRun {
         const int units = least(GROUP, sh.unit1 - u);
         for (int m = 0, h; m < block.live; m += h) {
           h = tile_height(block.live, m);
+          fetch(block, m, h, u, units);
           columns(later_rows(sh, later, t, m0 + m), h, in.r, z.U, u, units, (const T*)nullptr, my.tile + m * q.acc.step,
                   q.acc.step);
         }
         block.acc_unit0 = u, block.unit0 = u, block.units = units;
         c.cell->backward(block);
+      }
+    }
+  }
+
+  // What the pointwise part will read of rows m .. m + h - 1 was written long ago: on its way while their product is computed.
+  // Always inlined: a call of a function that only fetches is taken for one without effect, and dropped.
+  static LS_INLINE void fetch(const PointBackward<T>& q, int m, int h, int u, int units) {
+    for (int i = m; i < m + h; i++) {
+      const T* const dout = q.dout ? q.dout + q.row[i] * q.dout_step + u * L : nullptr;
+      const T* const out = q.h ? q.h + q.row[i] * q.h_step + u * L : nullptr;
+      for (int v = 0; v < units; v++) {
+        if (dout) __builtin_prefetch(dout + v * L);
+        if (out) __builtin_prefetch(out + v * L);
       }
     }
   }

@@ -434,4 +434,4 @@ def test_gradients_flow_through_gates() -> None:
 def test_scratch_memory_is_nan() -> None:
     from longspan import _core
 
-    assert _core.buffer(64, True).isnan().all()
+    assert _core.buffer((8, 8), True).isnan().all()
