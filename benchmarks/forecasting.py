@@ -32,9 +32,9 @@ from rich.table import Table
 
 import longspan as ls
 from longspan import checks
+from longspan.data import skill
+from longspan.data.forecasts import Forecasts
 from longspan.data.table import read_table
-from longspan.tasks import forecast_score
-from longspan.tasks.forecast_codec import Forecasts
 
 SEEDS = (0, 1, 2)
 MONTH = 30 * 24  # rows of ETTh1, as its papers count
@@ -145,10 +145,10 @@ def run(task: Task, folder: Path, seed: int, development: bool) -> dict[str, Any
         forecaster, found, scale = _one(task, frame, seed, development)
     seconds = perf_counter() - began
     score = {
-        "mse": lambda a: forecast_score.mse(a / scale, found.actual / scale),
-        "mae": lambda a: forecast_score.mae(a, found.actual),
-        "rmse": lambda a: forecast_score.rmse(a, found.actual),
-        "smape": lambda a: forecast_score.smape(a, found.actual),
+        "mse": lambda a: skill.mse(a / scale, found.actual / scale),
+        "mae": lambda a: skill.mae(a, found.actual),
+        "rmse": lambda a: skill.rmse(a, found.actual),
+        "smape": lambda a: skill.smape(a, found.actual),
     }[task.what]
     codec = forecaster.codec_
     return {
@@ -157,8 +157,8 @@ def run(task: Task, folder: Path, seed: int, development: bool) -> dict[str, Any
         "model": score(found.point),
         "naive": score(found.naive),
         "seasonal": score(found.seasonal),
-        "mae": forecast_score.mae(found.point / scale, found.actual / scale),
-        "coverage": forecast_score.covered(found, found.actual, 0, len(found.levels) - 1),
+        "mae": skill.mae(found.point / scale, found.actual / scale),
+        "coverage": skill.covered(found, found.actual, 0, len(found.levels) - 1),
         "seconds": seconds,
         "found": f"context {codec.context}, season {codec.season}, {codec.center}, {codec.scaling}, "
         f"{len(forecaster.history_.epoch)} epochs",

@@ -21,7 +21,7 @@ FLOORS = [
     {"kernels"},
     {"nn"},
     {"nets", "layers", "training", "export"},
-    {"branches", "foretell"},  # of the networks that classify, and that expect readings
+    {"branches", "foretell", "horizons"},  # of networks that classify, expect readings, foretell horizons
     {"models", "tasks", "comparison"}
     # Keras' places for what has its home below
     | {"activations", "backend", "callbacks", "initializers", "optimizers", "regularizers", "utils"},

@@ -1,4 +1,4 @@
-"""Knows how time columns become whole steps: frequency, steps to times and back, calendar features."""
+"""Knows how time columns become whole steps: frequency, steps to times and back."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import polars as pl
 
 from longspan import checks
 
-_SECOND = 1_000_000  # in microseconds, the unit of all dated times here
-_DAY = 86_400 * _SECOND
+SECOND = 1_000_000  # in microseconds, the unit of all dated times here
+DAY = 86_400 * SECOND
 _FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S",
     "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%m/%d/%Y %H:%M:%S",
@@ -25,11 +25,11 @@ _PARTS = ("year", "month", "day", "hour", "minute", "second")
 _WORD = {
     1: "1 us",
     1000: "1 ms",
-    _SECOND: "1 s",
-    60 * _SECOND: "1 min",
-    3600 * _SECOND: "1 h",
-    _DAY: "1 day",
-    7 * _DAY: "1 week",
+    SECOND: "1 s",
+    60 * SECOND: "1 min",
+    3600 * SECOND: "1 h",
+    DAY: "1 day",
+    7 * DAY: "1 week",
 }
 
 
@@ -57,9 +57,9 @@ class Frequency:
     def steps(self, times: np.ndarray) -> np.ndarray:
         """Whole steps (int64) of times (int64: microseconds since 1970, or numbers)."""
         if self.kind == "month":
-            return (_months(times) - self.shift) // self.size
+            return (months(times) - self.shift) // self.size
         if self.kind == "business":
-            days = ((times - self.phase) // _DAY).astype("datetime64[D]")
+            days = ((times - self.phase) // DAY).astype("datetime64[D]")
             return np.busday_count(np.datetime64("1970-01-01"), days)
         return (times - self.phase) // self.size
 
@@ -99,9 +99,9 @@ class Frequency:
             return (5, 21, 260)
         if self.kind == "number":
             return ()
-        spans = (3600 * _SECOND, _DAY, 7 * _DAY, round(365.25 * _DAY))
+        spans = (3600 * SECOND, DAY, 7 * DAY, round(365.25 * DAY))
         found = [round(span / self.size) for span in spans if span >= 2 * self.size]
-        return tuple(found if self.size < 60 * _SECOND else [s for s in found if s * self.size >= _DAY])
+        return tuple(found if self.size < 60 * SECOND else [s for s in found if s * self.size >= DAY])
 
     def state(self) -> dict[str, Any]:
         """Plain values that `from_state` makes the same frequency from."""
@@ -122,7 +122,8 @@ class Frequency:
 ROWS = Frequency("number", 1)
 
 
-def _months(times: np.ndarray) -> np.ndarray:
+def months(times: np.ndarray) -> np.ndarray:
+    """Whole months since 1970 of dated times."""
     return times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
 
 
@@ -219,11 +220,11 @@ def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool) -> Freque
     first = times[starts[:-1]]
     if len(alike) and alike.all() and (starts[1] > 1 or len(starts) == 2):
         size = int(gaps[0])
-        weekdays = dated and size == _DAY and _business(times[:_CHUNK])
+        weekdays = dated and size == DAY and _business(times[:_CHUNK])
         if (
             size > 0
             and not weekdays
-            and not (dated and size >= 28 * _DAY)
+            and not (dated and size >= 28 * DAY)
             and len(np.unique(first % size)) == 1
         ):
             return Frequency("step" if dated else "number", size, int(first[0] % size))
@@ -231,7 +232,7 @@ def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool) -> Freque
     inside[starts[1:-1] - 1] = False
     gaps = gaps[inside]
     if len(gaps) == 0:
-        size, phase = (_DAY, int(times[0] % _DAY)) if dated else (1, 0)
+        size, phase = (DAY, int(times[0] % DAY)) if dated else (1, 0)
         return Frequency("step" if dated else "number", size, phase)
     sizes, counts = np.unique(gaps, return_counts=True)
     usual = int(sizes[counts.argmax()])
@@ -240,8 +241,8 @@ def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool) -> Freque
         return monthly
     phases = times % usual
     if (gaps % usual == 0).all() and gaps.sum() / usual <= _MOST_EMPTY * (len(gaps) + 1):
-        if dated and usual == _DAY and _business(times):
-            return Frequency("business", 1, int(times[0] % _DAY))
+        if dated and usual == DAY and _business(times):
+            return Frequency("business", 1, int(times[0] % DAY))
         if len(np.unique(phases)) == 1:
             return Frequency("step" if dated else "number", usual, int(phases[0]))
     common = int(np.gcd.reduce(np.concatenate([gaps, np.diff(np.unique(phases))])))
@@ -261,87 +262,26 @@ def _no_frequency(times: np.ndarray, gaps: np.ndarray, usual: int, dated: bool) 
 
 def _monthly(times: np.ndarray, gaps: np.ndarray) -> Frequency | None:
     """Calendar months, quarters or years, all at one moment of the month or all on its last day."""
-    if gaps.min() < 28 * _DAY:
+    if gaps.min() < 28 * DAY:
         return None
-    months = _months(times)
-    within = times - months.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
+    month = months(times)
+    within = times - month.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
     last = (
-        ((months + 1).astype("datetime64[M]").astype("datetime64[D]") - 1)
+        ((month + 1).astype("datetime64[M]").astype("datetime64[D]") - 1)
         .astype("datetime64[us]")
         .astype(np.int64)
     )
     end = bool((times == last).all())
     if not end and len(np.unique(within)) > 1:
         return None
-    apart = np.diff(months)
+    apart = np.diff(month)
     size = int(np.gcd.reduce(apart[apart > 0]))
-    if len(np.unique(months % size)) > 1:
+    if len(np.unique(month % size)) > 1:
         size = 1
-    return Frequency("month", size, 0 if end else int(within[0]), end, int(months[0] % size))
+    return Frequency("month", size, 0 if end else int(within[0]), end, int(month[0] % size))
 
 
 def _business(times: np.ndarray) -> bool:
     """Whether days over at least two weeks leave out every Saturday and Sunday."""
-    weekday = (times // _DAY + 3) % 7
+    weekday = (times // DAY + 3) % 7
     return len(times) >= 10 and bool((weekday < 5).all())
-
-
-_YEAR = 365 * _DAY
-# feature -> (values it takes, the longest step it speaks of, the data from which it can be learnt)
-CALENDAR = {
-    "minute": (60, 30 * 60 * _SECOND, 12 * 3600 * _SECOND),
-    "hour": (24, 12 * 3600 * _SECOND, 7 * _DAY),
-    "weekday": (7, _DAY, 56 * _DAY),
-    "day": (31, _DAY, 2 * _YEAR),
-    "month": (12, 31 * _DAY, 2 * _YEAR),
-}
-
-
-def calendar_names(frequency: Frequency, steps: int) -> tuple[str, ...]:
-    """The calendar features that say something about data of a frequency over so many steps.
-
-    A year's course cannot be learnt from one year: each feature wants several of its rounds.
-    """
-    if not frequency.dated:
-        return ()
-    if frequency.kind == "month":
-        return ("month",) if frequency.size < 12 and steps * frequency.size >= 24 else ()
-    size = _DAY * 7 // 5 if frequency.kind == "business" else frequency.size
-    return tuple(
-        name
-        for name, (_, longest, least) in CALENDAR.items()
-        if size <= longest * 7 // 5 and steps * size >= least
-    )
-
-
-def calendar_codes(frequency: Frequency, low: int, high: int, names: tuple[str, ...]) -> np.ndarray:
-    """The features of the whole steps from low up to high as codes from 0, (N, K) uint8."""
-    codes = np.empty((high - low, len(names)), np.uint8)
-    for at in range(0, len(codes), _CHUNK):
-        times = frequency.times(np.arange(low + at, min(low + at + _CHUNK, high)))
-        for place, name in enumerate(names):
-            codes[at : at + _CHUNK, place] = _code(times, name)
-    return codes
-
-
-def _code(times: np.ndarray, name: str) -> np.ndarray:
-    if name == "minute":
-        return times // (60 * _SECOND) % 60
-    if name == "hour":
-        return times // (3600 * _SECOND) % 24
-    if name == "weekday":
-        return (times // _DAY + 3) % 7
-    if name == "month":
-        return _months(times) % 12
-    days = (times // _DAY).astype("datetime64[D]")
-    return (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)
-
-
-def calendar_waves(names: tuple[str, ...]) -> np.ndarray:
-    """What every code looks like to a network: (K, 60, 2) float32, its cosine and sine on the circle."""
-    waves = np.zeros((len(names), 60, 2), np.float32)
-    for place, name in enumerate(names):
-        count = CALENDAR[name][0]
-        angle = 2 * np.pi * np.arange(count) / count
-        waves[place, :count] = np.stack([np.cos(angle), np.sin(angle)], 1)
-    return waves

@@ -23,15 +23,8 @@ def places(origins: Origins, take: np.ndarray | None = None) -> Places:
     """Every channel at every origin, the channel fastest; or those of them with the numbers `take`."""
     channels = origins.panel.values.shape[1]
     numbers = np.arange(len(origins.rows) * channels) if take is None else take
-    row = origins.rows[numbers // channels]
-    return Places(row, _series(origins.panel, row), numbers % channels)
-
-
-def _series(panel: Panel, row: np.ndarray) -> np.ndarray:
-    """The series of rows, a series' end belonging to it."""
-    if len(panel.ids) == 1:
-        return np.zeros(len(row), np.int64)
-    return np.searchsorted(panel.starts, row - 1, side="right") - 1
+    taken = origins._replace(rows=origins.rows[numbers // channels])
+    return Places(taken.rows, taken.series, numbers % channels)
 
 
 def past(panel: Panel, at: Places, length: int) -> np.ndarray:
@@ -106,7 +99,7 @@ def naive(panel: Panel, at: Places, horizon: int, season: int) -> np.ndarray:
 def differences(panel: Panel, rows: np.ndarray, lag: int, most: int = 100_000) -> np.ndarray:
     """(C,): the mean of |y_t - y_{t-lag}| over the rows; NaN for a channel without a pair."""
     rows = thinned(rows, max(1, most // panel.values.shape[1]))
-    series = _series(panel, rows)
+    series = Origins(panel, rows).series
     back = rows - lag
     inside = back >= panel.starts[series]
     gaps = np.abs(panel.values[rows[inside]] - panel.values[back[inside]])

@@ -11,6 +11,7 @@ import polars as pl
 
 from longspan import checks
 
+from .covariates import Covariates
 from .frequency import ROWS, Frequency, find_frequency, parse_times
 from .table import check_columns, is_number, is_path, numbers, read_table, words
 
@@ -32,13 +33,6 @@ class Columns:
     past: tuple[str, ...] = ()
     future: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
-
-
-class Covariates(NamedTuple):
-    """numbers: (N, K) float32, NaN where missing; labels: name -> (N,) text, "" where missing."""
-
-    numbers: np.ndarray
-    labels: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -69,6 +63,11 @@ class Panel:
         """The whole steps in time of rows; rows beyond a series' end are in its future."""
         return rows - self.starts[series] + self.first[series]
 
+    @property
+    def ends(self) -> np.ndarray:
+        """(S,): the whole step after each series' last row."""
+        return self.first + np.diff(self.starts)
+
     def last_seen(self) -> np.ndarray:
         """(S,): for each series the row after the last one in which any target is there."""
         ends = np.empty(len(self.ids), np.int64)
@@ -90,8 +89,8 @@ class Panel:
             values=self.values[take],
             starts=np.concatenate([[0], np.cumsum(ends - begins)]).astype(np.int64),
             first=self.first + begins - self.starts[:-1],
-            past=_taken(self.past, take),
-            future=_taken(self.future, take),
+            past=self.past.take(take),
+            future=self.future.take(take),
         )
 
     def only(self, names: tuple[str, ...]) -> Panel:
@@ -105,9 +104,9 @@ class Panel:
             starts=np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64),
             first=self.first[places],
             ids=names,
-            past=_taken(self.past, take),
-            future=_taken(self.future, take),
-            static=_taken(self.static, places),
+            past=self.past.take(take),
+            future=self.future.take(take),
+            static=self.static.take(places),
         )
 
     def joined(self, new: Panel) -> Panel:
@@ -137,7 +136,7 @@ class Panel:
             "first": self.first.tolist(),
             "ids": self.ids,
             "named": self.named,
-            **{name: _covariate_state(getattr(self, name)) for name in ("past", "future", "static")},
+            **{name: getattr(self, name).state() for name in ("past", "future", "static")},
         }
 
     @classmethod
@@ -150,7 +149,7 @@ class Panel:
             np.array(state["starts"], np.int64),
             np.array(state["first"], np.int64),
             tuple(state["ids"]),
-            *(_covariates_from(state[name]) for name in ("past", "future", "static")),
+            *(Covariates.from_state(state[name]) for name in ("past", "future", "static")),
             named=state["named"],
         )
 
@@ -161,21 +160,12 @@ class Origins(NamedTuple):
     panel: Panel
     rows: np.ndarray
 
-
-def _taken(covariates: Covariates, take: np.ndarray) -> Covariates:
-    return Covariates(covariates.numbers[take], {name: v[take] for name, v in covariates.labels.items()})
-
-
-def _covariate_state(covariates: Covariates) -> dict[str, Any]:
-    import torch
-
-    labels = {name: values.tolist() for name, values in covariates.labels.items()}
-    return {"numbers": torch.from_numpy(covariates.numbers.copy()), "labels": labels}
-
-
-def _covariates_from(state: Mapping[str, Any]) -> Covariates:
-    labels = {name: np.array(values, dtype=object) for name, values in state["labels"].items()}
-    return Covariates(state["numbers"].numpy(), labels)
+    @property
+    def series(self) -> np.ndarray:
+        """(n,): the numbers of their series; the row after a series' last belongs to it."""
+        if len(self.panel.ids) == 1:
+            return np.zeros(len(self.rows), np.int64)
+        return self.panel.series_of(self.rows - 1)
 
 
 class _Rows(NamedTuple):
@@ -197,9 +187,9 @@ def _rows_at(panel: Panel, series: int | None) -> _Rows | None:
         panel.ids[series],
         int(panel.first[series]),
         panel.values[span],
-        _taken(panel.past, span),
-        _taken(panel.future, span),
-        _taken(panel.static, np.array([series])),
+        panel.past.take(span),
+        panel.future.take(span),
+        panel.static.take(np.array([series])),
     )
 
 
@@ -513,6 +503,13 @@ def _check_twice(
     raise checks.wrong(f"time {columns.time[0]}", f"each time{where} once", f"{at} twice", way_out)
 
 
+def note_constant(panel: Panel) -> None:
+    """Say which targets never change."""
+    low, high = np.fmin.reduce(panel.values, 0), np.fmax.reduce(panel.values, 0)
+    for channel in np.flatnonzero(low == high):
+        checks.note(f"{panel.columns.target[channel]} is always {low[channel]:g}; it is answered with that.")
+
+
 def _check_target(values: np.ndarray, names: tuple[str, ...]) -> None:
     empty = np.flatnonzero(np.isnan(values).all(0))
     if len(empty):
@@ -549,7 +546,7 @@ def _static(frame: pl.DataFrame, columns: Columns, starts: np.ndarray, known: Pa
                 f"another in row {odd[0] + 1}",
                 "name it in past or future",
             )
-    return _taken(found, starts[:-1])
+    return found.take(starts[:-1])
 
 
 def _scattered(values: np.ndarray, past: Covariates, future: Covariates, place: np.ndarray, rows: int) -> Any:

@@ -1,4 +1,4 @@
-"""Knows a panel row by row: which of its rows a table's are, and a row that comes after those kept."""
+"""Knows a panel row by row: which of its rows a table's are, and rows that come after those kept."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import polars as pl
 
 from longspan import checks
 
+from .covariates import Covariates
 from .events import moment
 from .frequency import parse_times
-from .panel import Covariates, Panel
+from .panel import Panel
 from .table import read_table
 
 
@@ -59,6 +60,21 @@ def row_after(like: Panel, row: Any, kept: Panel | None) -> Panel:
         future=_covariates(row, columns.future, like.future),
         static=Covariates(np.empty((1, 0), np.float32), {}),
     )
+
+
+def continued(panel: Panel, kept: Panel | None) -> tuple[Panel, np.ndarray | None]:
+    """A panel with the rows before it where it goes right on from those kept.
+
+    Returns:
+        The panel, and (S,) the rows from which on its own are; None in their place where it stays as it is.
+    """
+    if kept is None or not panel.columns.time or not set(panel.ids) <= set(kept.ids):
+        return panel, None
+    kept = kept if kept.ids == panel.ids else kept.only(panel.ids)
+    if not np.array_equal(kept.ends, panel.first):
+        return panel, None
+    joined = kept.joined(panel)
+    return joined, joined.starts[:-1] + np.diff(kept.starts)
 
 
 def end(panel: Panel) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,11 @@ from torch import Tensor
 
 from longspan import checks
 
+from .bend import bent
+
 KINDS = ("standard", "minmax", "robust")
+_LEAST = 1e-9  # of the mean, below which a deviation is rounding
+_CHUNK = 1 << 16  # numbers that are summed up at once
 
 
 class Scaler:
@@ -121,6 +125,34 @@ class Scaler:
         if state["center"] is not None:
             scaler.center_, scaler.scale_ = np.array(state["center"]), np.array(state["scale"])
         return scaler
+
+
+def moments(
+    values: np.ndarray, transform: str = "none", floor: np.ndarray | float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of columns; 0 and 1 where there is nothing, 1 where nothing changes.
+
+    Args:
+        values: (T, C), NaN where missing; transform, floor: as for `longspan.data.bend.bent`, taken of them
+            part by part.
+
+    Returns:
+        (C,) and (C,) float64.
+
+    >>> moments(np.array([[1.0, 5.0], [3.0, 5.0]]))
+    (array([2., 5.]), array([1., 1.]))
+    """
+    chunk = max(1, _CHUNK // max(1, values.shape[1]))
+
+    def parts() -> Iterator[np.ndarray]:
+        return (bent(values[at : at + chunk], transform, floor) for at in range(0, len(values), chunk))
+
+    none = np.zeros(values.shape[1])
+    count = np.maximum(sum((np.count_nonzero(~np.isnan(part), 0) for part in parts()), none), 1)
+    mean = sum((np.nansum(part, 0) for part in parts()), none) / count
+    square = sum((np.nansum((part - mean) ** 2, 0) for part in parts()), none)
+    spread = np.sqrt(square / count)
+    return mean, np.where(spread > _LEAST * np.maximum(np.abs(mean), 1e-30), spread, 1.0)
 
 
 def _unwrap(x: Any) -> tuple[np.ndarray, Any]:

@@ -119,6 +119,11 @@ class Estimator(abc.ABC):
     def prepare(self, codec: Any, network: nn.Module) -> None:  # noqa: B027 a hook
         """What is done to a fresh network before training, such as a good start; most do nothing."""
 
+    def again(self, codec: Any, records: Any) -> Any:
+        """The codec with which all records, the held-out ones too, are learnt from once more, from the start,
+        after the held-out ones have told what is chosen by them; None for leaving it at the first time."""
+        return None
+
     def rate(self, codec: Any) -> float:
         """The learning rate to start from: the option, where a task does not find it from the data."""
         return self.learning_rate
@@ -173,6 +178,10 @@ class Estimator(abc.ABC):
             learned = self._learn(*parts, resume=resume, callbacks=callbacks, verbose=verbose)
             self.codec_: Any = learned[0]  # each task knows its own codec's class
             self.network_, self.history_ = learned[1:]
+            whole = self.again(learned[0], records) if validation is None and parts[1] is not None else None
+            if whole is not None:
+                with seeded(self.seed):  # whether or not the first time was resumed
+                    self.codec_, self.network_ = whole, self._train(whole, records, None, verbose=verbose)[0]
             self.settle(records)
         self.notes_ = notes
         return self
@@ -185,6 +194,24 @@ class Estimator(abc.ABC):
     ) -> tuple[Any, nn.Module, History]:
         codec = self.codec().fit(train_part)
         self.select(codec, train_part, held)
+        network, history = self._train(
+            codec, train_part, held, resume=resume, callbacks=callbacks, verbose=verbose
+        )
+        if held is not None:
+            self.calibrate(codec, network, held)
+        return codec, network.eval(), history
+
+    def _train(
+        self,
+        codec: Any,
+        train_part: Any,
+        held: Any,
+        *,
+        resume: Any = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: int | str,
+    ) -> tuple[nn.Module, History]:
+        """A network that has learnt, and how it went."""
         network = self.network(codec.sizes).to(self._device())
         self.prepare(codec, network)
         batches = self.batches(codec, train_part, train=True)
@@ -204,9 +231,7 @@ class Estimator(abc.ABC):
             resume=resume,
             model=self,
         )
-        if held is not None:
-            self.calibrate(codec, network.eval(), held)
-        return codec, network.eval(), history
+        return network.eval(), history
 
     def _stopping(self, validate: Any) -> list[Callback]:
         if validate is None or self.patience is None:

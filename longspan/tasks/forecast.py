@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,30 +13,42 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from longspan import checks
-from longspan.data import gather
+from longspan.data import gather, skill
 from longspan.data.batches import Batch
 from longspan.data.bend import TRANSFORMS, straight
-from longspan.data.intervals import Widths, follow
-from longspan.data.panel import Columns, Origins, Panel, read_panel
-from longspan.data.rows import end, row_after, rows_of
+from longspan.data.choice import choose
+from longspan.data.forecasts import Forecasts
+from longspan.data.horizons import CENTERS, SCALES, ForecastCodec, Windows
+from longspan.data.intervals import follow
+from longspan.data.origins import (
+    MANY,
+    check_future,
+    check_length,
+    hold_out,
+    latest,
+    rolling,
+    to_examine,
+    with_contexts,
+)
+from longspan.data.panel import Columns, Origins, Panel, note_constant, read_panel
+from longspan.data.rows import continued, end, row_after, rows_of
+from longspan.horizons import OUTPUTS, ForecastNet, error_of, quantiles_of
 from longspan.training.loop import mover
 from longspan.training.schedules import CosineDecay
 
-from . import forecast_choice, forecast_net, forecast_score
+from . import pictures
 from .estimator import Estimator, Metrics, Tree
-from .exhibits import Section
-from .forecast_codec import CENTERS, SCALES, ForecastCodec, Forecasts, Windows, check_future
+from .exhibits import Number, Numbers, Section, Table
 from .options import option
 
-_MANY = 10  # series that are learnt from together
 _EPOCH = 20_000  # windows at most; twice as many of many series
 _HELD = 4_000  # windows at most that training is watched and intervals are calibrated on
 _FEW, _AT_ONCE = 256, 16_384  # origins whose recent forecasts are apart, and origins and channels in a row
 _EXAM = 20_000  # windows at most in evaluate
-_SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was learnt that are tried
 _FOLLOWED = 2048  # rows that are foretold at once
 _SILENCE = 100_000  # steps without a row after which a series begins anew
 _READ = 96  # steps at most that the recurrent part reads; the linear part reads all
+_TAKEN = {"none": "as they are", "sqrt": "as square roots", "log": "as logarithms"}
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -75,7 +86,7 @@ class Forecaster(Estimator):
     output: str = option(
         "quantiles",
         "what the network gives: each quantile, or a distribution",
-        choices=forecast_net.OUTPUTS,
+        choices=OUTPUTS,
         group="network",
     )
     context: int | None = option(
@@ -135,143 +146,53 @@ class Forecaster(Estimator):
             raise checks.wrong("y", "none: a forecast's answers are in its source", "a value", "leave it out")
         if use == "fit":
             panel = self.panel(source)
-            self._check_length(panel)
-            _note_constant(panel)
+            check_length(panel, self.horizon, self.context)
+            note_constant(panel)
             return Origins(panel, gather.every_origin(panel, 1, self.horizon))
         known = self.codec_.like if hasattr(self, "codec_") else None
-        panel, begins = self._continued(self.panel(source, known, need_target=use == "evaluate"))
+        panel = self.panel(source, known, need_target=use == "evaluate")
+        panel, begins = continued(panel, getattr(self, "stream_", None))
         if use == "predict":
-            return self.ends(panel)
-        return self.origins(panel, begins)
+            return self._ends(panel)
+        seen = self.codec_.ends if hasattr(self, "codec_") else None
+        return to_examine(panel, self._lookback(), self.horizon, begins=begins, seen=seen, most=_EXAM)
 
-    def ends(self, panel: Panel) -> Origins:
+    def _ends(self, panel: Panel) -> Origins:
         """One origin a series: right after the last row in which a target is known."""
         origins = Origins(panel, panel.last_seen())
-        check_future(panel, gather.places(origins), self.horizon)
+        check_future(origins, self.horizon)
         return origins
 
-    def latest(self, panel: Panel) -> Origins:
-        """As `ends`, but a horizon earlier where covariates known beforehand end too soon."""
-        rows = panel.last_seen()
-        if panel.columns.future and (panel.starts[1:] - rows).min() < self.horizon:
-            rows = np.maximum(rows - self.horizon, panel.starts[:-1] + 1)
-        return Origins(panel, rows)
-
-    def origins(self, panel: Panel, begins: np.ndarray | None = None) -> Origins:
-        """Every origin with a whole horizon after it, and a whole context before it where there are such."""
-        rows = gather.every_origin(panel, self._lookback(), self.horizon)
-        if begins is not None:
-            series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
-            rows = rows[rows >= begins[series]]
-        rows = self._fresh(panel, rows)
-        if not len(rows):
-            rows = gather.every_origin(panel, 1, self.horizon)
-        if not len(rows):
-            longest = int(np.diff(panel.starts).max())
-            expected = f"at least {self.horizon + 1} rows of a series, one and the horizon"
-            raise checks.wrong("source", expected, f"{longest} rows", "pass more rows")
-        return Origins(panel, gather.thinned(rows, max(1, _EXAM // panel.values.shape[1])))
-
-    def _fresh(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
-        """The origins after the rows of `fit`; all of them, with a note, where there are none."""
-        if not hasattr(self, "codec_") or not panel.columns.time or not len(rows):
-            return rows
-        series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
-        ends = self.codec_.ends
-        seen = np.array([ends.get(name, np.iinfo(np.int64).min) for name in panel.ids])
-        steps = panel.steps(rows, series)
-        fresh = rows[steps >= seen[series]]
-        if not len(fresh):
-            checks.note(
-                "All rows were there in fit, so these scores flatter the model; evaluate on later rows."
-            )
-            return rows
-        return fresh
-
     def _lookback(self) -> int:
-        if not hasattr(self, "codec_"):
-            return 1
-        return self.codec_.context + (self.codec_.season if self.codec_.center == "season" else 0)
+        return self.codec_.reach if hasattr(self, "codec_") else 1
 
     def _kept(self) -> int:
         """Rows of every series that later forecasts and their intervals look back on."""
-        return self._lookback() + 2 * self.codec_.season + max(12 * self.horizon, 336) + 8
-
-    def _check_length(self, panel: Panel) -> None:
-        longest = int(np.diff(panel.starts).max())
-        needed = self.horizon + (self.horizon if self.context is None else self.context) + 1
-        if longest >= needed:
-            short = int((np.diff(panel.starts) < self.horizon + 2).sum())
-            if short:
-                checks.note(
-                    f"{short} series are too short to learn a horizon of {self.horizon} from; "
-                    "they are left out."
-                )
-            return
-        works = (longest - 1) // 2 if self.context is None else longest - self.context - 1
-        expected = f"at least {needed} rows for a horizon of {self.horizon}"
-        if self.context is not None:
-            expected += f" and a context of {self.context}"
-        way_out = f"the largest horizon that works is {works}" if works > 0 else "pass more rows"
-        raise checks.wrong("source", expected, f"{longest}", way_out)
+        return self.codec_.reach + 2 * self.codec_.season + max(12 * self.horizon, 336) + 8
 
     def split(self, records: Origins) -> tuple[Origins, Origins | None]:
         """The last share of every series held out; what is trained on ends before it begins."""
-        panel, rows = records
-        lengths = np.diff(panel.starts)
-        series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
-        share = np.round(lengths * self.validation).astype(np.int64)
-        wanted = np.maximum(share, np.where(3 * self.horizon <= lengths // 3, 3 * self.horizon, self.horizon))
-        border = panel.starts[1:] - wanted
-        held = rows[rows >= border[series]]
-        train = rows[rows + self.horizon <= border[series]]
-        if self.validation == 0 or len(train) < max(4, self.horizon) or not len(held):
-            return records, None
-        return Origins(panel, train), Origins(
-            panel, gather.thinned(held, max(1, _HELD // panel.values.shape[1]))
-        )
+        return hold_out(records, self.validation, self.horizon, _HELD)
 
     def codec(self) -> ForecastCodec:
         levels = tuple(sorted({*self.quantiles, 0.5}))
         return ForecastCodec(self.horizon, levels, calendar=self.calendar, season=self.season)
 
     def select(self, codec: ForecastCodec, train: Origins, held: Origins | None) -> None:
-        lengths = np.diff(train.panel.starts)
-        longest = int(np.median(lengths)) if len(lengths) >= _MANY else int(lengths.max())
-        share = 0.6 if len(lengths) >= _MANY else 1 / 3  # many series make up for few windows of each
-        sizes = forecast_choice.contexts(self.horizon, codec.season, int(share * (longest - self.horizon)))
-        forecast_choice.choose(
-            codec,
-            train,
-            held,
-            sizes=sizes if self.context is None else [self.context],
-            centers=CENTERS if self.center is None else (self.center,),
-            scalings=SCALES if self.scaling is None else (self.scaling,),
-            transforms=self._transforms(codec),
-        )
-
-    def _transforms(self, codec: ForecastCodec) -> tuple[str, ...]:
-        allowed = codec.transforms()
-        if self.transform is None:
-            return allowed
-        if self.transform not in allowed:
-            expected = f"one of {', '.join(allowed)} for these values"
-            raise checks.wrong(
-                "transform", expected, repr(self.transform), "a logarithm takes values above 0"
-            )
-        return (self.transform,)
+        wanted = {name: getattr(self, name) for name in ("context", "center", "scaling", "transform")}
+        choose(codec, train, held, **wanted)
 
     def batches(self, codec: ForecastCodec, records: Origins, *, train: bool) -> Windows:
         if train:
-            records = _with_whole_contexts(codec, records)
-        most = _EPOCH * (2 if len(records.panel.ids) >= _MANY else 1)
+            records = with_contexts(records, codec.reach)
+        most = _EPOCH * (2 if len(records.panel.ids) >= MANY else 1)
         return Windows(codec, records, self.batch_size, shuffle=train, most=most)
 
-    def network(self, sizes: Mapping[str, Any]) -> forecast_net.ForecastNet:
-        return forecast_net.ForecastNet(
+    def network(self, sizes: Mapping[str, Any]) -> ForecastNet:
+        return ForecastNet(
             sizes,
             output=self.output,
-            read=min(_READ, sizes["context"]),
+            read=_READ,
             hidden_size=self.hidden_size,
             cell=self.cell,
             num_layers=self.num_layers,
@@ -279,19 +200,11 @@ class Forecaster(Estimator):
         )
 
     def prepare(self, codec: ForecastCodec, network: nn.Module) -> None:
-        if codec.skip is not None and isinstance(network, forecast_net.ForecastNet):
-            spread = np.nan_to_num(np.asarray(codec.residuals))
-            if self.output != "quantiles":
-                wide = np.maximum(spread[:, -1] - spread[:, 0], 1e-3)
-                spread = np.stack([0 * wide, np.log(wide / 3)], 1)
-            network.start(
-                *(torch.from_numpy(one).float() for one in (codec.skip[:-1].T, codec.skip[-1], spread))
-            )
+        if codec.skip is not None and codec.residuals is not None and isinstance(network, ForecastNet):
+            network.start(codec.skip, codec.residuals)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        if self.output != "quantiles":
-            return forecast_net.likelihood(output, batch.y, self.output)
-        return forecast_net.pinball(output, batch.y, self._levels(output))
+        return error_of(output, batch.y, self._levels(output), self.output)
 
     def _levels(self, like: Tensor) -> Tensor:
         return torch.tensor(sorted({*self.quantiles, 0.5}), dtype=like.dtype, device=like.device)
@@ -300,51 +213,24 @@ class Forecaster(Estimator):
         """Quantiles (B, H, Q) on the scale of the transform and the windows' scales (B,), float64."""
         output = network(batch, None)[0].double()
         center, scale = batch.x[7], batch.x[8]
-        found = forecast_net.quantiles_of(output, self._levels(output), self.output)
+        found = quantiles_of(output, self._levels(output), self.output)
         return found * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0]
 
     def schedule(self, steps: int, rate: float) -> Callable[[int], float]:
         return CosineDecay(rate, steps, alpha=0.05)
 
     def calibrate(self, codec: ForecastCodec, network: nn.Module, held: Origins) -> None:
-        if isinstance(network, forecast_net.ForecastNet) and network.begun:
-            self._hold_back(codec, network, held)
-        coded = self.coded(codec, network, held)
-        at = gather.places(held)
-        values = np.concatenate([part.cpu().numpy() for part, _ in coded])
-        scale = np.concatenate([part.cpu().numpy() for _, part in coded])
-        truths = codec.ahead(held.panel, at, codec.known(held.panel))
-        codec.border = _begins(held)
-        codec.widths = Widths.learn(codec.levels, values, truths, scale, apart=_apart(held, self.horizon))
-        found = codec.decode(coded, held)
-        plain = {name: forecast_score.mae(one, found.actual) for name, one in _rivals(found).items()}
-        half = len(values) // 2
-        codec.beaten = {**plain, **_covered_by_half(codec.levels, values, truths, scale, half)}
-
-    def _hold_back(self, codec: ForecastCodec, network: forecast_net.ForecastNet, held: Origins) -> None:
-        """Go back towards the answer that training began from, as far as the held-out part says."""
-        place = mover(network)
-        losses = torch.zeros(len(_SHARES), dtype=torch.float64)
-        with torch.no_grad():
-            for batch in map(place, self.batches(codec, held, train=False)):
-                first, now = network.both(batch)
-                rows = len(now)
-                losses += torch.stack(
-                    [
-                        self.loss(torch.lerp(first, now, share), batch).double().cpu() * rows
-                        for share in _SHARES
-                    ]
-                )
-        network.go_back(_SHARES[int(losses.argmin())])
+        if isinstance(network, ForecastNet) and network.begun:
+            network.hold_back(map(mover(network), self.batches(codec, held, train=False)), self.loss)
+        codec.calibrate(self.coded(codec, network, held), held)
 
     def settle(self, records: Origins) -> None:
-        codec = self.codec_
         self.stream_ = records.panel.tail(self._kept())
-        _note_beaten(codec.beaten, "the held-out part")
+        skill.note_beaten(self.codec_.beaten, "the held-out part")
 
     def metrics(self) -> Metrics:
         codec = self.codec_of()
-        return forecast_metrics(codec)
+        return skill.skills(codec.levels, codec.units_of)
 
     def exam(self, source: Any, y: Any = None) -> tuple[Forecasts, np.ndarray]:
         codec = self.codec_of()
@@ -392,9 +278,9 @@ class Forecaster(Estimator):
             A polars frame: [id], time, target, point (the median), one column a quantile (q0.05 and so on).
         """
         self.codec_of()
-        origins = self.ends(self.stream_) if source is None else self.read(source, use="predict")
+        origins = self._ends(self.stream_) if source is None else self.read(source, use="predict")
         found = self.forecasts(self.codec_, self.network_, origins)
-        return forecast_score.frame_of(found, tuple(self.quantiles), past=False)
+        return found.frame(tuple(self.quantiles), past=False)
 
     def backtest(self, source: Any, start: Any, stride: int = 1) -> pl.DataFrame:
         """Forecasts at many origins one after another, with what came; nothing is refitted.
@@ -410,21 +296,11 @@ class Forecaster(Estimator):
         self.codec_of()
         origins = self.rolling(self.panel(source, self.codec_.like), start, stride)
         found = self.forecasts(self.codec_, self.network_, origins)
-        return forecast_score.frame_of(found, tuple(self.quantiles), past=True)
+        return found.frame(tuple(self.quantiles), past=True)
 
     def rolling(self, panel: Panel, start: Any, stride: int = 1) -> Origins:
         """The origins of a back-test; see `backtest`."""
-        stride = checks.whole("stride", stride, 1, "give the rows from one origin to the next")
-        first = _first_rows(panel, start)
-        spans = [
-            np.arange(max(a, begin + 1), end - self.horizon + 1, stride)
-            for a, begin, end in zip(first, panel.starts[:-1], panel.starts[1:], strict=True)
-        ]
-        rows = np.concatenate(spans).astype(np.int64)
-        if not len(rows):
-            expected = f"a row or time with {self.horizon} rows from it on"
-            raise checks.wrong("start", expected, repr(start), "start earlier")
-        return Origins(panel, rows)
+        return rolling(panel, start, stride, self.horizon)
 
     def update(self, source: Any) -> Self:
         """Go on from new rows without training: `predict()` then forecasts what comes after them.
@@ -506,142 +382,86 @@ class Forecaster(Estimator):
             found = codec.widths.apply(found, scale.cpu().numpy())
         return straight(found[:, 0], codec.transform).reshape(len(rows), -1, len(codec.levels))
 
-    def _continued(self, panel: Panel) -> tuple[Panel, np.ndarray | None]:
-        """The panel after the rows that are kept, where it goes right on from them; and where it begins."""
-        kept: Panel | None = getattr(self, "stream_", None)
-        if kept is None or not panel.columns.time or not set(panel.ids) <= set(kept.ids):
-            return panel, None
-        kept = kept if kept.ids == panel.ids else kept.only(panel.ids)
-        if not np.array_equal(kept.first + np.diff(kept.starts), panel.first):
-            return panel, None
-        joined = kept.joined(panel)
-        return joined, joined.starts[:-1] + np.diff(kept.starts)
-
     def stream(self) -> Tree:
         return self.stream_.state()
 
     def resume_stream(self, stream: Tree) -> None:
         self.stream_ = Panel.from_state(stream)
 
-    def exhibits(self, source: Any = None) -> list[Section]:
-        from .forecast_show import sections  # only here: most who forecast make no report
+    # ---- what a report shows
 
-        return [*sections(self, source), *super().exhibits(source)]
+    def exhibits(self, source: Any = None) -> list[Section]:
+        codec = self.codec_of()
+        panel = self.stream_ if source is None else self.panel(source, codec.like)
+        origins = latest(panel, self.horizon)
+        ahead = pictures.next_forecasts(self.forecasts(codec, self.network_, origins))
+        base = [self._gates(origins), *super().exhibits(source)]
+        if source is None:
+            return [*self._remembered(), Section("Forecasts", [ahead]), *base]
+        found, truth = self.exam(source)
+        scores = {name: metric(found, truth) for name, metric in self.metrics().items()}
+        return [
+            Section("Summary", [self._headline(scores, panel)]),
+            Section("Data", [pictures.series(panel), self._facts(panel)]),
+            Section("Back-test", [pictures.against(scores)], note=skill.verdict(scores)),
+            Section("Error by horizon", [pictures.by_step(found)]),
+            Section("Coverage", [pictures.covered(found)]),
+            Section("Forecasts", [pictures.past_forecasts(found), ahead]),
+            *base,
+        ]
+
+    def _remembered(self) -> list[Section]:
+        """What is known without a source: how it did on the part that was held out in training."""
+        held = self.codec_.beaten
+        if not held:
+            return []
+        names = ("model", *skill.PLAIN)
+        rows = [[name.replace("_", " "), held[name]] for name in names]
+        table = Table("Held-out part", ["forecast", "MAE"], rows, best={"MAE": "low"}, emphasis=0)
+        scores = {skill.named(name, "mae") if name in names else name: value for name, value in held.items()}
+        headline = self._headline(scores, self.stream_)
+        return [Section("Summary", [headline]), Section("Back-test", [table], note=skill.verdict(scores))]
+
+    def _headline(self, scores: Mapping[str, float], panel: Panel) -> Numbers:
+        mae, rival = scores["mae"], min(scores["naive_mae"], scores["seasonal_naive_mae"])
+        gain = 100 * (1 - mae / rival) if rival > 0 else 0.0
+        remark = f"{abs(gain):.0f} % {'below' if gain >= 0 else 'above'} the best plain forecast"
+        numbers = [Number("Mean absolute error", f"{mae:.4g}", remark, "good" if gain > 0 else "bad")]
+        for name, value in scores.items():
+            if name.startswith("coverage_"):
+                percent = int(name.removeprefix("coverage_"))
+                mood = "good" if abs(100 * value - percent) <= 5 else "bad"
+                numbers.append(Number(f"{percent} % intervals cover", f"{100 * value:.0f} %", "", mood))
+        count = len(panel.ids) * panel.values.shape[1]
+        numbers.append(Number("Series", f"{count:,}", f"every {panel.frequency}, {self.horizon} steps ahead"))
+        return Numbers("At a glance", numbers)
+
+    def _facts(self, panel: Panel) -> Table:
+        codec, columns = self.codec_, panel.columns
+        rows = [
+            ["series", len(panel.ids) * panel.values.shape[1]],
+            ["rows", len(panel.values)],
+            ["step", str(panel.frequency)],
+            ["values missing", int(np.isnan(panel.values).sum())],
+            ["season found", f"{codec.season} steps" if codec.season > 1 else "none"],
+            ["context", f"{codec.context} steps"],
+            ["windows counted from", codec.center],
+            ["windows scaled by", codec.scaling],
+            ["values read", _TAKEN[codec.transform]],
+            ["calendar read", ", ".join(codec.names) or "none"],
+            ["covariates", ", ".join([*columns.past, *columns.future, *columns.static]) or "none"],
+        ]
+        return Table("What was found", ["", "value"], rows)
+
+    def _gates(self, origins: Origins) -> Section:
+        """What each gate did over the last window of the first series."""
+        first, network = Origins(origins.panel, origins.rows[:1]), self.network_
+        assert isinstance(network, ForecastNet)
+        batch = next(iter(Windows(self.codec_, first, 1, shuffle=False, most=1)))
+        shown = pictures.gates(network.gates(batch), first.panel, int(first.rows[0]))
+        note = "Each picture has a row a unit and a column a step of the last window that the network read."
+        return Section("Gates", [shown], note=note)
 
 
 def _names(given: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return () if given is None else (given,) if isinstance(given, str) else tuple(given)
-
-
-def _note_constant(panel: Panel) -> None:
-    values = panel.values
-    low, high = np.fmin.reduce(values, 0), np.fmax.reduce(values, 0)
-    for channel in np.flatnonzero(low == high):
-        checks.note(f"{panel.columns.target[channel]} is always {low[channel]:g}; it is answered with that.")
-
-
-def _with_whole_contexts(codec: ForecastCodec, records: Origins) -> Origins:
-    """Without the windows that begin before their series, if a good part is left."""
-    panel, rows = records
-    series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
-    lag = codec.season if codec.center == "season" else 0
-    whole = rows[rows - panel.starts[series] >= codec.context + lag]
-    return Origins(panel, whole) if len(whole) >= max(32, len(rows) // 4) else records
-
-
-def _apart(held: Origins, horizon: int) -> float:
-    """How many held-out windows do not overlap; many series or channels count as few, being much alike."""
-    panel, rows = held
-    series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
-    low = np.full(len(panel.ids), len(panel.values) + 1)
-    high = np.full(len(panel.ids), -1)
-    np.minimum.at(low, series, rows)
-    np.maximum.at(high, series, rows)
-    there = high >= 0
-    blocks = ((high - low)[there] + horizon) / horizon
-    return float(blocks.mean() * (there.sum() * panel.values.shape[1]) ** 0.25)
-
-
-def _begins(held: Origins) -> dict[str, int]:
-    """The step of the first held-out origin of every series."""
-    panel, rows = held
-    series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
-    there, first = np.unique(series, return_index=True)  # rows rise within a series
-    steps = panel.steps(rows[first], there)
-    return {panel.ids[s]: int(step) for s, step in zip(there, steps, strict=True)}
-
-
-def _rivals(found: Forecasts) -> dict[str, np.ndarray]:
-    return {"model": found.point, "naive": found.naive, "seasonal_naive": found.seasonal}
-
-
-def _covered_by_half(
-    levels: tuple[float, ...], values: np.ndarray, truths: np.ndarray, scale: np.ndarray, half: int
-) -> dict[str, float]:
-    """What the intervals cover of one half of the windows, calibrated on the other."""
-    if half < 8:
-        return {}
-    widths = Widths.learn(levels, values[:half], truths[:half], scale[:half], apart=half)
-    found = widths.apply(values[half:], scale[half:])
-    return {
-        f"coverage_{percent}": forecast_score.coverage(found[..., low], found[..., high], truths[half:])
-        for percent, low, high in forecast_score.pairs(levels)
-    }
-
-
-def _note_beaten(scores: Mapping[str, float], where: str) -> None:
-    if not scores or scores["model"] == 0:
-        return
-    rivals = {name: scores[name] for name in ("naive", "seasonal_naive") if scores.get(name) is not None}
-    better = [name for name, value in rivals.items() if value <= scores["model"]]
-    if better:
-        name = min(better, key=rivals.__getitem__)
-        words = {"naive": "repeating the last value", "seasonal_naive": "repeating the last season"}[name]
-        checks.note(
-            f"The model does not beat {words} on {where}: mean absolute error {scores['model']:.4g} "
-            f"against {rivals[name]:.4g}; prefer that forecast, or give the model more data."
-        )
-
-
-def forecast_metrics(codec: ForecastCodec) -> Metrics:
-    """Every metric, each with the two plain forecasts' beside it."""
-    found: dict[str, Callable[[Forecasts, np.ndarray], float]] = {}
-    plain = {"mae": forecast_score.mae, "rmse": forecast_score.rmse, "smape": forecast_score.smape}
-    for name, score in plain.items():
-        found[name] = lambda f, t, score=score: score(f.point, t)
-        found[f"naive_{name}"] = lambda f, t, score=score: score(f.naive, t)
-        found[f"seasonal_naive_{name}"] = lambda f, t, score=score: score(f.seasonal, t)
-    units = {"mase": "point", "naive_mase": "naive", "seasonal_naive_mase": "seasonal"}
-    for name, field in units.items():
-        found[name] = lambda f, t, field=field: forecast_score.mase(getattr(f, field), t, _units(codec, f))
-    found["crps"] = forecast_score.crps
-    for percent, low, high in forecast_score.pairs(codec.levels):
-        found[f"coverage_{percent}"] = lambda f, t, low=low, high=high: forecast_score.covered(
-            f, t, low, high
-        )
-    return found
-
-
-def _units(codec: ForecastCodec, found: Forecasts) -> np.ndarray:
-    """(n, 1, C)."""
-    panel, rows = found.origins
-    series = np.searchsorted(panel.starts, rows - 1, side="right") - 1
-    return codec.units(panel)[series][:, None]
-
-
-def _first_rows(panel: Panel, start: Any) -> np.ndarray:
-    """(S,): the first row of every series to be foretold."""
-    if isinstance(start, (int, np.integer)) and not isinstance(start, bool):
-        return (panel.starts[:-1] if start >= 0 else panel.starts[1:]) + int(start)
-    if not panel.frequency.dated:
-        raise checks.wrong_type("start", "a row number, since the data have no dates", start, "pass one")
-    try:
-        plain = start if isinstance(start, (date, datetime)) else str(start)
-        moment = np.datetime64(plain, "us")
-    except ValueError as error:
-        raise checks.wrong(
-            "start", "a row number or a time", repr(start), "such as '2024-01-31 18:00'"
-        ) from error
-    steps = panel.frequency.steps(np.array([moment.astype(np.int64)]))
-    exact = panel.frequency.times(steps)[0] == moment.astype(np.int64)
-    return panel.starts[:-1] + steps[0] + (0 if exact else 1) - panel.first

@@ -8,14 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from longspan.data.frequency import (
-    Frequency,
-    calendar_codes,
-    calendar_names,
-    calendar_waves,
-    find_frequency,
-    parse_times,
-)
+from longspan.data.frequency import Frequency, find_frequency, parse_times
 
 START = datetime(2024, 1, 31)
 
@@ -126,25 +119,6 @@ def test_columns_of_parts_and_zones():
 def test_a_row_without_a_time_is_refused():
     with pytest.raises(ValueError, match="time t: expected a time in every row, received none in row 2"):
         parse_times(pl.DataFrame({"t": ["2024-01-01", None]}), ("t",))
-
-
-def test_calendar_features_come_with_enough_data():
-    hourly = found(every(timedelta(hours=1)))
-    assert calendar_names(hourly, 24 * 7) == ("hour",)
-    assert calendar_names(hourly, 24 * 366 * 2) == ("hour", "weekday", "day", "month")
-    assert calendar_names(found(MONTHS), 30) == ("month",)
-    assert calendar_names(Frequency("number", 1), 10_000) == ()
-
-
-def test_codes_and_waves():
-    hourly = Frequency("step", 3600 * 10**6)
-    steps = hourly.steps(micro([datetime(2024, 2, 29, 23)]))[0]
-    codes = calendar_codes(hourly, int(steps), int(steps) + 2, ("hour", "weekday", "day", "month"))
-    assert codes.tolist() == [[23, 3, 28, 1], [0, 4, 0, 2]]  # a Thursday, then a Friday
-    waves = calendar_waves(("hour",))
-    assert np.allclose(waves[0, 6], [0, 1], atol=1e-6) and np.allclose(
-        np.linalg.norm(waves[0, :24], axis=1), 1
-    )
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from longspan import checks
 from longspan.data import gather
-from longspan.data.panel import Columns, Origins, Panel, read_panel
+from longspan.data.panel import Columns, Origins, Panel, note_constant, read_panel
 
 BEGIN = datetime(2024, 1, 1)
 
@@ -130,3 +130,11 @@ def test_a_season_is_found_in_rows_without_times(period: int, rows: int):
     assert gather.find_season(found, np.arange(rows), rows // 2) == period
     walk = read_panel(np.cumsum(np.random.default_rng(2).standard_normal(rows)), Columns())
     assert gather.find_season(walk, np.arange(rows), rows // 2) == 1
+
+
+def test_what_never_changes_is_told():
+    one = read_panel(np.stack([np.full(9, 7.0), np.arange(9.0)], 1), Columns())
+    with pytest.warns(checks.Note, match="^0 is always 7; it is answered with that") as notes:
+        note_constant(one)
+    assert len(notes) == 1
+    assert one.ends.tolist() == [9] and Origins(one, np.array([0, 9])).series.tolist() == [0, 0]

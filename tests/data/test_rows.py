@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from longspan.data.panel import Columns, Panel, read_panel
-from longspan.data.rows import end, row_after, rows_of
+from longspan.data.rows import continued, end, row_after, rows_of
 
 COLUMNS = Columns(target=("y",), time=("time",), id="name", past=("mode",), future=("push",))
 
@@ -78,3 +78,13 @@ def test_times_in_several_columns_and_none() -> None:
         new = row_after(plain, row, plain)
         assert new.first[0] == 9 and new.values.tolist() == [[4.0]]
     assert rows_of(plain, np.arange(9.0)).tolist() == list(range(9))
+
+
+def test_a_panel_goes_on_from_the_rows_kept_where_it_comes_right_after_them() -> None:
+    whole = read_panel(table(9), COLUMNS)
+    kept, new = read_panel(table(6), COLUMNS).tail(4), read_panel(table(9)[6:], COLUMNS)
+    joined, begins = continued(new, kept)
+    assert begins is not None and begins.tolist() == [4] and same(joined, whole.tail(7))
+    for other in (None, kept.tail(0), read_panel(table(5), COLUMNS)):
+        found, begins = continued(whole.cut(np.array([7]), np.array([9])), other)
+        assert begins is None and len(found.values) == 2

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from longspan.data import Scaler
+from longspan.data.scale import moments
 
 DRAW = np.random.default_rng(0).normal(size=(50, 3)) * [1.0, 20.0, 0.1] + [5.0, 0.0, -2.0]
 
@@ -130,3 +131,14 @@ def test_sentence(case: str):
     wrong, words = WRONG[case]
     with pytest.raises((ValueError, TypeError), match=re.escape(words)):
         wrong()
+
+
+def test_moments_of_columns_with_gaps_in_parts():
+    values = np.random.default_rng(1).normal(3.0, size=(90_000, 3))
+    values[::7, 0], values[:, 1], values[:, 2] = np.nan, 7.0, np.nan
+    mean, spread = moments(values)
+    assert mean.tolist() == pytest.approx([np.nanmean(values[:, 0]), 7.0, 0.0], rel=1e-12)
+    assert spread.tolist() == pytest.approx([np.nanstd(values[:, 0]), 1.0, 1.0], rel=1e-12)
+    low = np.full(3, 2.0)
+    logs = np.log(np.maximum(values[:, 0], 2.0))
+    np.testing.assert_allclose(moments(values, "log", low)[0][0], np.nanmean(logs), rtol=1e-12)

@@ -14,7 +14,6 @@ import torch
 
 import longspan as ls
 from longspan import checks
-from longspan.tasks import forecast_choice
 from longspan.tasks.forecast import Forecaster
 
 quiet = pytest.mark.filterwarnings("ignore::longspan.checks.Note")
@@ -296,22 +295,6 @@ def test_other_bad_sources(tmp_path: Path):
         small().fit(table(), wave())
 
 
-@quiet
-def test_a_thousand_windows_are_no_copies():
-    series = np.random.default_rng(0).standard_normal(50_000)
-    f = small(context=100, horizon=24)
-    batches = f.batches(_fitted_codec(f, series), f.read(series), train=True)
-    assert len(batches) == -(-20_000 // 128)
-    sizes = sum(part.nbytes for part in next(iter(batches)).x)
-    assert sizes < 128 * 130 * 8 * 4
-
-
-def _fitted_codec(f: Forecaster, series: np.ndarray) -> Any:
-    codec = f.codec().fit(f.read(series))
-    codec.context = 100
-    return codec
-
-
 def growth(rows: int) -> np.ndarray:
     """Doubles every 40 rows, with a season of 8 that grows with it."""
     steps = np.arange(rows)
@@ -339,25 +322,6 @@ def test_a_transform_that_the_values_do_not_allow():
     with pytest.raises(ValueError, match="transform: expected one of none for these values, received 'log'"):
         small(transform="log").fit(wave() - 5, verbose=0)
     assert small(transform="sqrt").fit(wave(), verbose=0).codec_.transform == "sqrt"
-
-
-def test_contexts_that_are_tried_fit_the_series():
-    assert forecast_choice.contexts(24, 24, 4000) == [48, 96, 168, 336]
-    assert forecast_choice.contexts(1, 24, 4000) == [24, 25, 48, 96, 168, 336]
-    assert forecast_choice.contexts(12, 12, 30) == [24, 30]
-    assert forecast_choice.contexts(3, 1, 2) == [2]
-
-
-@quiet
-def test_the_answer_goes_back_towards_its_start_by_shares():
-    f = small(epochs=2).fit(table(), verbose=0)
-    network: Any = f.network_
-    batch = next(iter(f.batches(f.codec_, f.read(table()), train=False)))
-    with torch.no_grad():
-        first, now = network.both(batch)
-        assert torch.equal(network(batch)[0], now) and not torch.allclose(first, now)
-        network.go_back(0.25)
-        assert torch.allclose(network(batch)[0], torch.lerp(first, now, 0.25), atol=1e-5)
 
 
 @quiet

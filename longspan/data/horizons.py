@@ -9,52 +9,27 @@ import numpy as np
 import torch
 from typing_extensions import Self
 
-from longspan import checks
-from longspan.data import gather
-from longspan.data.batches import Batch
-from longspan.data.bend import bent, straight, usable
-from longspan.data.codec import Codec
-from longspan.data.frequency import calendar_codes, calendar_names, calendar_waves
-from longspan.data.gather import Places
-from longspan.data.intervals import Widths, lately
-from longspan.data.panel import Covariates, Origins, Panel
+from . import gather
+from .batches import Batch
+from .bend import bent, straight, usable
+from .calendar import Calendar, calendar_names
+from .codec import Codec
+from .covariates import standard, vocabularies
+from .forecasts import Forecasts
+from .gather import Places
+from .intervals import Widths, coverage, lately
+from .origins import apart, first_steps
+from .panel import Origins, Panel
+from .scale import moments
+from .skill import mae, pairs
 
 CENTERS = ("last", "mean", "season", "none")
 SCALES = ("series", "window")
-_LEAST_SCALE = 1e-9
 _LOOKED_AT = 200_000  # rows from which seasons and the scale of covariates are learnt
-_CHUNK = 1 << 16  # rows that are summed up at once
 _KEPT = (
-    "context",
-    "season",
-    "center",
-    "scaling",
-    "transform",
-    "gaps",
-    "names",
-    "vocabularies",
-    "beaten",
-    "ends",
+    "context", "season", "center", "scaling", "transform", "gaps", "names", "vocabularies", "beaten", "ends",
     "border",
-)
-
-
-class Forecasts(NamedTuple):
-    """n origins, H steps, C channels, Q quantile levels, in the user's units.
-
-    point (n, H, C); quantiles (n, H, C, Q); actual, naive, seasonal (n, H, C), the two plain forecasts NaN
-    where nothing had been seen, actual NaN where it is not known; scale (n, C): what one unit of the network
-    was, on the scale of the codec's transform; origins: where they begin; levels (Q,).
-    """
-
-    point: np.ndarray
-    quantiles: np.ndarray
-    actual: np.ndarray
-    naive: np.ndarray
-    seasonal: np.ndarray
-    scale: np.ndarray
-    origins: Origins
-    levels: tuple[float, ...]
+)  # fmt: skip
 
 
 class Known(NamedTuple):
@@ -85,7 +60,7 @@ class Scaled(NamedTuple):
 
 
 class ForecastCodec(Codec):
-    """Windows to tensors and back. What is chosen by validation (see forecast_choice) is set from outside.
+    """Windows to tensors and back. What is found by validation, `longspan.data.choice` sets from outside.
 
     Args:
         horizon: H; levels: the quantiles answered, 0.5 among them; calendar: whether the calendar is read;
@@ -103,42 +78,47 @@ class ForecastCodec(Codec):
         self.widths: Widths | None = None
         self.beaten: dict[str, float] = {}
         self.border: dict[str, int] = {}  # the step from which on a series was held out
-        self._table = (0, 0, np.empty((0, 0), np.uint8))  # the calendar from one step to another
 
     # ---- learning
 
     def fit(self, records: Origins) -> Self:
-        panel, rows = records
+        panel = records.panel
         self.like = panel.tail(0)
         self.gaps = bool(np.isnan(panel.values).any())
-        ends = panel.first + np.diff(panel.starts)
-        self.ends = dict(zip(panel.ids, ends.tolist(), strict=True))  # the step after the last row of fit
-        limits = _limits(panel, rows)
+        self.ends = dict(zip(panel.ids, panel.ends.tolist(), strict=True))  # as steps, that of fit's rows
+        limits = _limits(records)
         steps = int((limits - panel.starts[:-1]).max())
         self.names = calendar_names(panel.frequency, steps) if self.calendar else ()
+        self.waves = Calendar(self.names)
         self.learn_scale(records, "none")
         spans = list(zip(panel.starts[:-1].tolist(), limits.tolist(), strict=True))
         stride = max(1, len(panel.values) // _LOOKED_AT)
         learnt = np.concatenate([np.arange(a, b, stride) for a, b in spans])
         self.season = gather.find_season(panel, learnt, steps // 2) if self.asked is None else self.asked
         self.unit = self._units(panel, limits)
-        self.vocabularies = {
-            name: {word: place + 1 for place, word in enumerate(sorted({*values.tolist()} - {""}))}
-            for part in (panel.past, panel.future, panel.static)
-            for name, values in part.labels.items()
-        }
+        self.vocabularies = vocabularies((panel.past, panel.future, panel.static))
         parts = (panel.past.numbers[learnt], panel.future.numbers[learnt], panel.static.numbers)
-        self.moments = [_center_and_scale(part.astype(np.float64)) for part in parts]
+        self.moments = [moments(part.astype(np.float64)) for part in parts]
         return self
 
     def learn_scale(self, records: Origins, transform: str) -> None:
         """What is known of every series before its last training window ends, under a transform."""
-        panel, rows = records
-        ends = np.maximum(_limits(panel, rows), panel.starts[:-1] + 1)
+        panel = records.panel
+        ends = np.maximum(_limits(records), panel.starts[:-1] + 1)
         spans = zip(panel.starts[:-1].tolist(), ends.tolist(), strict=True)
         parts = [_known(panel.values[a:b], transform) for a, b in spans]
         self.transform, self.learnt = transform, _together(parts)
         self.index = {name: place for place, name in enumerate(panel.ids)}
+
+    @property
+    def lag(self) -> int:
+        """Steps before a window that it is counted from."""
+        return self.season if self.center == "season" else 0
+
+    @property
+    def reach(self) -> int:
+        """Rows that a whole window looks back on."""
+        return self.context + self.lag
 
     @property
     def positive(self) -> bool:
@@ -164,6 +144,10 @@ class ForecastCodec(Codec):
             for s, n in enumerate(panel.ids)
         ]
         return np.stack(rows)
+
+    def units_of(self, found: Forecasts) -> np.ndarray:
+        """(n, 1, C): the same by origin."""
+        return self.units(found.origins.panel)[found.origins.series][:, None]
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -211,8 +195,8 @@ class ForecastCodec(Codec):
     def scaled(self, panel: Panel, at: Places, known: Known) -> Scaled:
         """The windows before the places on the network's scale."""
         mean, scale, floor, _ = (part[at.series, at.channel][:, None] for part in known)
-        lag = self.season if self.center == "season" else 0
-        raw = bent(gather.past(panel, at, self.context + lag), self.transform, floor)
+        lag = self.lag
+        raw = bent(gather.past(panel, at, self.reach), self.transform, floor)
         missing = np.isnan(raw)
         if missing.any():
             filled, since = gather.carried(raw)
@@ -244,12 +228,12 @@ class ForecastCodec(Codec):
         before, within = rows[:, : self.context], inside[:, : self.context]
         x = (
             _tensor(np.concatenate(values, 2)),
-            _tensor(_standard(panel.past.numbers[before], self.moments[0], within)),
+            _tensor(standard(panel.past.numbers[before], self.moments[0], within)),
             _tensor(ahead),
-            _tensor(_standard(panel.static.numbers[at.series], self.moments[2], None)),
-            torch.from_numpy(self._words(panel.past, before, within)),
+            _tensor(standard(panel.static.numbers[at.series], self.moments[2])),
+            torch.from_numpy(panel.past.words(before, self.vocabularies, within)),
             torch.from_numpy(ahead_words),
-            torch.from_numpy(self._words(panel.static, at.series, None)),
+            torch.from_numpy(panel.static.words(at.series, self.vocabularies)),
             torch.from_numpy(found.center),
             torch.from_numpy(found.scale),
         )
@@ -260,43 +244,31 @@ class ForecastCodec(Codec):
         self, panel: Panel, at: Places, rows: np.ndarray, inside: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """What is known beforehand, over context and horizon: (B, T+H, F) numbers and (B, T+H, K) words."""
-        numbers = _standard(panel.future.numbers[rows], self.moments[1], inside)
+        numbers = standard(panel.future.numbers[rows], self.moments[1], inside)
         if self.names:
-            steps = panel.first[at.series, None] + at.row[:, None] - panel.starts[at.series, None]
-            steps = steps + np.arange(-self.context, self.horizon)
-            numbers = np.concatenate([numbers, self._waves(panel, steps)], 2)
-        return numbers, self._words(panel.future, rows, inside)
-
-    def _waves(self, panel: Panel, steps: np.ndarray) -> np.ndarray:
-        """The calendar at whole steps, (B, L, 2*K), looked up in a table of every step between the ends."""
-        low, high = int(steps.min()), int(steps.max()) + 1
-        begin, end, codes = self._table
-        if low < begin or high > end:
-            ends = panel.first + np.diff(panel.starts)
-            begin = min(low, int(panel.first.min()) - self.context)
-            end = max(high, int(ends.max()) + self.horizon)
-            codes = calendar_codes(panel.frequency, begin, end, self.names)
-            self._table = (begin, end, codes)
-        return self._looked_up(codes[steps - begin])
-
-    def _looked_up(self, codes: np.ndarray) -> np.ndarray:
-        waves = calendar_waves(self.names)
-        return waves[np.arange(len(self.names)), codes].reshape(*codes.shape[:-1], -1)
-
-    def _words(self, part: Covariates, rows: np.ndarray, inside: np.ndarray | None) -> np.ndarray:
-        found = np.zeros((*rows.shape, len(part.labels)), np.int64)
-        for place, (name, labels) in enumerate(part.labels.items()):
-            vocabulary = self.vocabularies[name]
-            codes = np.vectorize(lambda word, known=vocabulary: known.get(word, 0), otypes=[np.int64])
-            found[..., place] = codes(labels[rows])
-        if inside is not None:
-            found[~inside] = 0
-        return found
+            steps = panel.steps(at.row, at.series)[:, None] + np.arange(-self.context, self.horizon)
+            low, high = int(panel.first.min()) - self.context, int(panel.ends.max()) + self.horizon
+            numbers = np.concatenate([numbers, self.waves.at(panel.frequency, steps, low, high)], 2)
+        return numbers, panel.future.words(rows, self.vocabularies, inside)
 
     # ---- back
 
     def decode(self, coded: list[Any], records: Origins) -> Forecasts:
         return self.found(*self.calibrated(coded, records), records)
+
+    def calibrate(self, coded: list[Any], held: Origins) -> None:
+        """Learn how wide intervals must be, and how the two plain forecasts do, on held-out windows.
+
+        Args:
+            coded: what is answered at their origins, batch by batch.
+        """
+        self.widths, self.border = None, first_steps(held)
+        values, scale = (part.reshape(-1, *part.shape[2:]) for part in self.calibrated(coded, held))
+        truths = self.bent_truth(held).reshape(-1, self.horizon)
+        self.widths = Widths.learn(self.levels, values, truths, scale, apart=apart(held, self.horizon))
+        found = self.decode(coded, held)
+        plain = {name: mae(one, found.actual) for name, one in found.rivals().items()}
+        self.beaten = {**plain, **_covered_by_half(self.levels, values, truths, scale)}
 
     def calibrated(self, coded: list[Any], records: Origins) -> tuple[np.ndarray, np.ndarray]:
         """Quantiles (n, C, H, Q) on the scale of the transform, and the windows' scales (n, C)."""
@@ -308,11 +280,10 @@ class ForecastCodec(Codec):
     def earlier(self, origins: Origins) -> np.ndarray:
         """Origins before these that intervals may follow, (n, K) rows; none that was trained on."""
         panel, rows = origins
-        series = gather.places(origins, np.arange(len(rows)) * panel.values.shape[1]).series
         begins = zip(panel.ids, panel.first, strict=True)
         untrained = np.array([self.border.get(name, int(at)) for name, at in begins])
         first = panel.starts[:-1] + np.maximum(untrained - panel.first, 1)
-        return lately(rows, first[series], self.horizon)
+        return lately(rows, first[origins.series], self.horizon)
 
     def found(self, values: np.ndarray, scale: np.ndarray, records: Origins) -> Forecasts:
         """Forecasts of quantiles (n, C, H, Q) on the scale of the transform."""
@@ -354,7 +325,7 @@ class ForecastCodec(Codec):
     def restore(self, state: Mapping[str, Any]) -> Self:
         for name in _KEPT:
             setattr(self, name, state[name])
-        self.like = Panel.from_state(state["like"])
+        self.like, self.waves = Panel.from_state(state["like"]), Calendar(self.names)
         self.learnt = Known(*(part.numpy() for part in state["learnt"]))
         self.unit = state["unit"].numpy()
         self.index = {name: place for place, name in enumerate(self.like.ids)}
@@ -396,12 +367,11 @@ class Windows:
         return torch.randperm(self.count).numpy()
 
 
-def _limits(panel: Panel, rows: np.ndarray) -> np.ndarray:
+def _limits(origins: Origins) -> np.ndarray:
     """For each series the row after its last training origin; its end where it has none."""
-    limits = panel.starts[1:].copy()
-    series = gather.places(Origins(panel, rows), np.arange(len(rows)) * panel.values.shape[1]).series
+    limits = origins.panel.starts[1:].copy()
     found = np.full(len(limits), -1)
-    np.maximum.at(found, series, rows + 1)
+    np.maximum.at(found, origins.series, origins.rows + 1)
     return np.where(found >= 0, found, limits)
 
 
@@ -409,57 +379,27 @@ def _known(values: np.ndarray, transform: str) -> Known:
     """What is known of one series (T, C)."""
     least = np.fmin.reduce(values, 0) if len(values) else np.zeros(values.shape[1])
     floor = 0.5 * np.nan_to_num(least)
-    return Known(
-        *_center_and_scale(values, transform, floor), floor=floor, deviation=_center_and_scale(values)[1]
-    )
+    return Known(*moments(values, transform, floor), floor=floor, deviation=moments(values)[1])
 
 
 def _together(parts: list[Known]) -> Known:
     return Known(*(np.stack(part) for part in zip(*parts, strict=True)))
 
 
-def _center_and_scale(
-    values: np.ndarray, transform: str = "none", floor: np.ndarray | float = 0.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of columns; 0 and 1 where there is nothing, 1 where nothing changes."""
-    chunk = max(1, _CHUNK // max(1, values.shape[1]))
-
-    def parts() -> Iterator[np.ndarray]:
-        return (bent(values[at : at + chunk], transform, floor) for at in range(0, len(values), chunk))
-
-    none = np.zeros(values.shape[1])
-    count = np.maximum(sum((np.count_nonzero(~np.isnan(part), 0) for part in parts()), none), 1)
-    mean = sum((np.nansum(part, 0) for part in parts()), none) / count
-    square = sum((np.nansum((part - mean) ** 2, 0) for part in parts()), none)
-    spread = np.sqrt(square / count)
-    return mean, np.where(spread > _LEAST_SCALE * np.maximum(np.abs(mean), 1e-30), spread, 1.0)
-
-
-def _standard(
-    numbers: np.ndarray, moments: tuple[np.ndarray, np.ndarray], inside: np.ndarray | None
-) -> np.ndarray:
-    """Covariates with mean 0 and deviation 1, 0 where missing."""
-    if numbers.shape[-1] == 0:
-        return numbers
-    found = np.nan_to_num((numbers - moments[0]) / moments[1])
-    return found if inside is None else np.where(inside[..., None], found, 0.0)
+def _covered_by_half(
+    levels: tuple[float, ...], values: np.ndarray, truths: np.ndarray, scale: np.ndarray
+) -> dict[str, float]:
+    """What the intervals cover of one half of the windows, calibrated on the other."""
+    half = len(values) // 2
+    if half < 8:
+        return {}
+    widths = Widths.learn(levels, values[:half], truths[:half], scale[:half], apart=half)
+    found = widths.apply(values[half:], scale[half:])
+    return {
+        f"coverage_{percent}": coverage(found[..., low], found[..., high], truths[half:])
+        for percent, low, high in pairs(levels)
+    }
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-
-
-def check_future(panel: Panel, at: Places, horizon: int) -> None:
-    """Refuse origins whose covariates known beforehand end too soon."""
-    if not panel.columns.future or not len(at.row):
-        return
-    left = panel.starts[at.series + 1] - at.row
-    if left.min() < horizon:
-        short = int(left.argmin())
-        name = panel.ids[at.series[short]]
-        where = f" of series {name!r}" if name else ""
-        expected = f"{', '.join(panel.columns.future)} for the {horizon} steps to foretell{where}"
-        received = f"{max(int(left[short]), 0)} steps"
-        raise checks.wrong(
-            "future", expected, received, "append rows with these columns, the target left empty"
-        )

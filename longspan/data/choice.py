@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from longspan.data import gather
-from longspan.data.bend import TRANSFORMS, straight
-from longspan.data.panel import Origins
+from longspan import checks
 
-from .forecast_codec import ForecastCodec
+from . import gather
+from .bend import TRANSFORMS, straight
+from .horizons import CENTERS, SCALES, ForecastCodec
+from .origins import MANY
+from .panel import Origins
 
 _MOST_WINDOWS = 12_000  # that a linear forecast is fitted on
 _FEW_WINDOWS = 5_000  # when ways are compared
@@ -55,20 +57,29 @@ def choose(
     train: Origins,
     held: Origins | None,
     *,
-    sizes: list[int],
-    centers: tuple[str, ...],
-    scalings: tuple[str, ...],
-    transforms: tuple[str, ...],
+    context: int | None,
+    center: str | None,
+    scaling: str | None,
+    transform: str | None,
 ) -> None:
     """Set the codec's context, center, scaling and transform to those whose linear forecast errs least.
 
     Without held-out windows the shortest sizes are compared on the training windows' last fifth.
+
+    Args:
+        context, center, scaling, transform: None for what is to be chosen.
+
+    Raises:
+        ValueError: the values do not allow the transform.
     """
+    sizes = _contexts(codec, train) if context is None else [context]
+    centers = tuple(c for c in CENTERS if c != "season" or codec.season > 1) if center is None else (center,)
+    scalings = SCALES if scaling is None else (scaling,)
+    transforms = _transforms(codec, transform)
     if held is None:
         cut = max(1, len(train.rows) * 4 // 5)
         held = Origins(train.panel, train.rows[cut:] if cut < len(train.rows) else train.rows)
     way = Way(sizes[len(sizes) // 2], centers[0], scalings[0], transforms[0])
-    centers = tuple(c for c in centers if c != "season" or codec.season > 1 or centers == ("season",))
     for _ in range(_ROUNDS):  # the way at one context, the context for that way
         before = way.context
         ways = [Way(before, *rest) for rest in product(centers, scalings, transforms)]
@@ -79,6 +90,25 @@ def choose(
     alike = way.center != "mean" and way.scaling == "series"  # whatever the context, windows look the same
     others = [size for size in sizes if size != way.context] if alike else []
     _start(codec, _together(codec, train, held, [way, *(way._replace(context=size) for size in others)]))
+
+
+def _contexts(codec: ForecastCodec, train: Origins) -> list[int]:
+    """The contexts worth trying on series of these lengths."""
+    lengths = np.diff(train.panel.starts)
+    many = len(lengths) >= MANY  # they make up for few windows of each
+    longest = int(np.median(lengths)) if many else int(lengths.max())
+    share = 0.6 if many else 1 / 3
+    return contexts(codec.horizon, codec.season, int(share * (longest - codec.horizon)))
+
+
+def _transforms(codec: ForecastCodec, wanted: str | None) -> tuple[str, ...]:
+    allowed = codec.transforms()
+    if wanted is None:
+        return allowed
+    if wanted not in allowed:
+        expected = f"one of {', '.join(allowed)} for these values"
+        raise checks.wrong("transform", expected, repr(wanted), "a logarithm takes values above 0")
+    return (wanted,)
 
 
 class Way(NamedTuple):

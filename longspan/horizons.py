@@ -1,11 +1,12 @@
-"""Knows the network of forecasts: a recurrent encoder beside a linear skip, quantiles or parameters out."""
+"""Knows the network of horizons: a recurrent encoder beside a linear skip, quantiles or parameters out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,6 +17,8 @@ from longspan.nets import Encoder
 OUTPUTS = ("quantiles", "normal", "laplace", "logistic")
 _WORD_WIDTH = 8
 _STEP_WIDTH = 32
+_SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was learnt that are tried
+_PARTS = ("past_words", "ahead_words", "static_words")
 
 
 class ForecastNet(nn.Module):
@@ -26,9 +29,9 @@ class ForecastNet(nn.Module):
     the state at every step ahead.
 
     Args:
-        sizes: what `ForecastCodec.sizes` says.
+        sizes: what `longspan.data.horizons.ForecastCodec.sizes` says.
         output: one of OUTPUTS: a quantile a level, or a location and a scale.
-        read: how many of the context's last steps the encoder reads.
+        read: how many of the context's last steps the encoder reads at most.
         hidden_size, cell, num_layers, dropout: of the encoder.
     """
 
@@ -44,14 +47,10 @@ class ForecastNet(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.horizon, self.output, self.read = sizes["horizon"], output, read
+        self.horizon, self.output, self.read = sizes["horizon"], output, min(read, sizes["context"])
         self.outputs = sizes["levels"] if output == "quantiles" else 2
-        self.words = nn.ModuleList(
-            _embeddings(sizes[part]) for part in ("past_words", "ahead_words", "static_words")
-        )
-        wide = [
-            sum(_WORD_WIDTH for _ in sizes[part]) for part in ("past_words", "ahead_words", "static_words")
-        ]
+        self.words = nn.ModuleList(_embeddings(sizes[part]) for part in _PARTS)
+        wide = [_WORD_WIDTH * len(sizes[part]) for part in _PARTS]
         ahead = sizes["ahead"] + wide[1]
         width = sizes["values"] + sizes["past"] + wide[0] + ahead
         self.encoder = Encoder(width, hidden_size, cell=cell, num_layers=num_layers, dropout=dropout)
@@ -63,10 +62,20 @@ class ForecastNet(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.begun: list[Tensor] = []  # the last weights as `start` put them
 
-    def start(self, skip: Tensor, bias: Tensor, spread: Tensor) -> None:
-        """Start from a linear answer: skip (H, T), bias (H,), and spread (H, K), how its errors lie."""
+    def start(self, line: np.ndarray, errors: np.ndarray) -> None:
+        """Start from a linear answer.
+
+        Args:
+            line: (T + 1, H), its weights and last its bias; errors: (H, Q), the quantiles of its errors, NaN
+                where none are known.
+        """
+        spread = np.nan_to_num(errors)
+        if self.output != "quantiles":
+            wide = np.maximum(spread[:, -1] - spread[:, 0], 1e-3)
+            spread = np.stack([0 * wide, np.log(wide / 3)], 1)
+        weight, bias, spread = (torch.from_numpy(one).float() for one in (line[:-1].T, line[-1], spread))
         with torch.no_grad():
-            self.skip.weight.copy_(skip)
+            self.skip.weight.copy_(weight)
             self.skip.bias.copy_(bias)
             self.head.bias.copy_(spread.flatten())
         self.begun = [one.detach().clone() for one in self._last()]
@@ -85,6 +94,16 @@ class ForecastNet(nn.Module):
             return self(batch)[0], now
         finally:
             self._put(kept)
+
+    @torch.no_grad()
+    def hold_back(self, batches: Iterable[Batch], loss: Callable[[Tensor, Batch], Tensor]) -> None:
+        """Go back towards the answer that training began from, as far as held-out batches say."""
+        losses = torch.zeros(len(_SHARES), dtype=torch.float64)
+        for batch in batches:
+            first, now = self.both(batch)
+            tried = [loss(torch.lerp(first, now, share), batch).double().cpu() for share in _SHARES]
+            losses += torch.stack(tried) * len(now)
+        self.go_back(_SHARES[int(losses.argmin())])
 
     def go_back(self, share: float) -> None:
         """Keep so much of what was learnt since the beginning; every answer becomes that mean of the two."""
@@ -147,6 +166,16 @@ class _Steps(nn.Module):
 
 def _embeddings(counts: Sequence[int]) -> nn.ModuleList:
     return nn.ModuleList(nn.Embedding(count, _WORD_WIDTH) for count in counts)
+
+
+def error_of(output: Tensor, y: Tensor, levels: Tensor, kind: str) -> Tensor:
+    """What training makes small: the quantile loss, or the likelihood where a distribution is given.
+
+    Args:
+        output: (B, H, K), as a network of this kind of output gives it; y: (B, H), NaN where not known.
+        levels: (Q,).
+    """
+    return pinball(output, y, levels) if kind == "quantiles" else likelihood(output, y, kind)
 
 
 def pinball(output: Tensor, y: Tensor, levels: Tensor) -> Tensor:

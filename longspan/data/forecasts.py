@@ -1,0 +1,66 @@
+"""Knows forecasts beside what came and what the two plain forecasts say; and how they look as a table."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from .panel import Origins
+
+
+class Forecasts(NamedTuple):
+    """n origins, H steps, C channels, Q quantile levels, in the user's units.
+
+    point (n, H, C); quantiles (n, H, C, Q); actual, naive, seasonal (n, H, C), the two plain forecasts NaN
+    where nothing had been seen, actual NaN where it is not known; scale (n, C): what one unit of the network
+    was, on the scale of the codec's transform; origins: where they begin; levels (Q,).
+    """
+
+    point: np.ndarray
+    quantiles: np.ndarray
+    actual: np.ndarray
+    naive: np.ndarray
+    seasonal: np.ndarray
+    scale: np.ndarray
+    origins: Origins
+    levels: tuple[float, ...]
+
+    def rivals(self) -> dict[str, np.ndarray]:
+        """The model's points and the two plain forecasts, (n, H, C) each."""
+        return {"model": self.point, "naive": self.naive, "seasonal_naive": self.seasonal}
+
+    def frame(self, shown: tuple[float, ...], *, past: bool) -> pl.DataFrame:
+        """[origin], [id], time, target, point, a column a level `shown`, [actual]; `past` adds the two."""
+        panel, series = self.origins.panel, self.origins.series
+        n, horizon, channels = self.point.shape
+        steps = panel.steps(self.origins.rows, series)
+        order = (n, channels, horizon)
+        ahead = steps[:, None] + np.arange(horizon)
+        times = panel.frequency.times(ahead) if n else ahead
+        columns: dict[str, Any] = {}
+        if past:
+            columns["origin"] = _spread(panel.frequency.shown(panel.frequency.times(steps - 1)), order, 0)
+        if panel.columns.id is not None or len(panel.ids) > 1:
+            columns[panel.columns.id or "id"] = _spread(np.array(panel.ids, object)[series], order, 0)
+        time = panel.columns.time[0] if len(panel.columns.time) == 1 else "time"
+        columns[time] = np.repeat(panel.frequency.shown(times)[:, None], channels, 1).ravel()
+        columns["target"] = _spread(np.array(panel.columns.target, object), order, 1)
+        columns["point"] = self.point.transpose(0, 2, 1).ravel()
+        for level in shown:
+            place = self.levels.index(level)
+            columns[f"q{level:g}"] = self.quantiles[..., place].transpose(0, 2, 1).ravel()
+        if past:
+            columns["actual"] = self.actual.transpose(0, 2, 1).ravel()
+        return pl.DataFrame({name: pl.Series(name, _plain(values)) for name, values in columns.items()})
+
+
+def _plain(values: np.ndarray) -> np.ndarray | list[Any]:
+    return values.tolist() if values.dtype == object else values
+
+
+def _spread(values: np.ndarray, order: tuple[int, int, int], axis: int) -> np.ndarray:
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    return np.broadcast_to(values.reshape(shape), order).ravel()
