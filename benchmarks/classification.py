@@ -265,7 +265,7 @@ def write_texts(path: Path, task: Classifier, texts: list[str], labels: list[str
     """What `classification_keras` reads: the texts as the classifier codes them, and its weights."""
     codec, network = task.codec_of(), task.network_
     assert isinstance(network, Readers)
-    tokens: Any = network.tokens
+    tokens: Any = network.tokens[0]
     reader: Any = network.readers[0]
     records = task.read(texts, labels)
     x = torch.nn.utils.rnn.pad_sequence(codec.rows(records), batch_first=True).int().numpy()

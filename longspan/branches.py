@@ -77,6 +77,7 @@ class Wide(nn.Module):
     Args:
         ngrams: V, numbers in use, 0 among them for none.
         classes: C.
+        runs: units of the n-gram in each column of n-grams, see `longspan.data.ngrams.NGrams`.
 
     Attributes:
         table (V, C), bias (C,): what an n-gram and none at all speak for.
@@ -87,8 +88,9 @@ class Wide(nn.Module):
     bias: Tensor
     share: Tensor
 
-    def __init__(self, ngrams: int, classes: int) -> None:
+    def __init__(self, ngrams: int, classes: int, runs: Sequence[int] = (1,)) -> None:
         super().__init__()
+        self.runs = tuple(runs)
         self.register_buffer("table", torch.zeros(ngrams, classes))
         self.register_buffer("bias", torch.zeros(classes))
         self.register_buffer("share", torch.ones(()))
@@ -97,7 +99,7 @@ class Wide(nn.Module):
         """Scores (B, C).
 
         Args:
-            numbers, weights: (B, T, n), see `longspan.data.ngrams.NGrams`.
+            numbers, weights: (B, T, R), a column for each of `runs`.
         """
         return self.bias + _summed(self.table, numbers.flatten(1), weights.flatten(1))
 
@@ -113,9 +115,9 @@ class Wide(nn.Module):
         """
         spoke = self.table[numbers, classes.view(-1, 1, 1)] * weights
         found = torch.zeros_like(spoke[..., 0])
-        for longer in range(spoke.shape[2]):
-            for back in range(min(longer + 1, spoke.shape[1])):
-                found[:, : spoke.shape[1] - back] += spoke[:, back:, longer] / (longer + 1)
+        for column, units in enumerate(self.runs):
+            for back in range(min(units, spoke.shape[1])):
+                found[:, : spoke.shape[1] - back] += spoke[:, back:, column] / units
         return found
 
     def learn(
@@ -312,7 +314,9 @@ class Readers(nn.Module):
 
     Args:
         readers: M of them.
-        tokens: what makes vectors of numbers, None where the batch's x are readings (B, T, I).
+        tokens: what makes vectors of numbers, one for each reader: those that learn their own vectors, each
+            with its own words dropped, err less alike, so that their mean errs less (Dietterich 2000,
+            "Ensemble methods in machine learning"). None where the batch's x are readings (B, T, I).
         wide: a linear model beside them, None for none.
         many: whether any number of classes may be right, each with a probability of its own.
     """
@@ -320,13 +324,14 @@ class Readers(nn.Module):
     def __init__(
         self,
         readers: Sequence[Reader],
-        tokens: Tokens | None = None,
+        tokens: Sequence[Tokens] = (),
         *,
         wide: Wide | None = None,
         many: bool = False,
     ) -> None:
         super().__init__()
-        self.tokens, self.readers, self.wide, self.many = tokens, nn.ModuleList(readers), wide, many
+        self.readers, self.wide, self.many = nn.ModuleList(readers), wide, many
+        self.tokens = nn.ModuleList(tokens)
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """Scores (B, M, C), or (B, M, T, C) step by step."""
@@ -347,17 +352,19 @@ class Readers(nn.Module):
             return scores.mean(1)
         return scores.log_softmax(-1).logsumexp(1) - math.log(scores.shape[1])
 
-    def embed(self, batch: Batch) -> Tensor:
-        """What the readers read, (B, T, I)."""
-        return batch.x if self.tokens is None else self.tokens(batch.x)
+    def embed(self, batch: Batch) -> list[Tensor]:
+        """What each reader reads, (B, T, I)."""
+        if not len(self.tokens):
+            return [batch.x] * len(self.readers)
+        return [tokens(batch.x) for tokens in self.tokens]
 
-    def read(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+    def read(self, x: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
         """Scores of what `embed` gave."""
-        if lengths is not None and int(lengths.min()) == x.shape[1]:
+        if lengths is not None and int(lengths.min()) == x[0].shape[1]:
             lengths = None  # nothing is padded: shorter ways through recurrence, convolutions and pooling
         if len(self.readers) == 1:
-            return self.readers[0](x, lengths).unsqueeze(1)
-        return torch.stack([reader(x, lengths) for reader in self.readers], 1)
+            return self.readers[0](x[0], lengths).unsqueeze(1)
+        return torch.stack([reader(one, lengths) for reader, one in zip(self.readers, x, strict=True)], 1)
 
     def matter(self, batch: Batch, classes: Tensor) -> Tensor:
         """How much each step spoke for a class, (B, T): gradient of the readers' mean score times the input,
@@ -371,11 +378,12 @@ class Readers(nn.Module):
         was_training = self.training
         self.eval()
         with torch.enable_grad():
-            x = self.embed(batch).detach().requires_grad_()
+            x = [one.detach().clone().requires_grad_() for one in self.embed(batch)]
             scores = self.read(x, batch.lengths).mean(1)
-            (found,) = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
+            found = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
         self.train(was_training)
-        spoke = (found * x.detach()).sum(-1)
+        weighed = [(slope * one.detach()).sum(-1) for slope, one in zip(found, x, strict=True)]
+        spoke = torch.stack(weighed).sum(0)
         if self.wide is None:
             return spoke
         numbers, weights = batch.x[-2:]

@@ -90,6 +90,26 @@ def test_what_matters_is_the_gradient_times_the_input():
     torch.testing.assert_close(shares, scores.softmax(-1).mean(1))
 
 
+def test_every_reader_learns_from_vectors_of_its_own():
+    torch.manual_seed(0)
+    made = [Reader(4, 3, recurrent={"hidden_size": 2}, pool="max") for _ in range(2)]
+    readers = Readers(made, [Tokens(6, 4), Tokens(6, 4)])
+    batch = Batch(torch.tensor([[2, 3], [4, 0]]), lengths=torch.tensor([2, 1]))
+    scores = readers(batch)[0]
+    assert scores.shape == (2, 2, 3)
+    scores[:, 1].sum().backward()
+    first, second = (next(tokens.parameters()).grad for tokens in readers.tokens)
+    assert first is None or not first.any()
+    assert second is not None and second[2:5].any()
+    torch.testing.assert_close(scores[:, 0], made[0](readers.embed(batch)[0], batch.lengths))
+    found, (x, other) = readers.matter(batch, torch.tensor([0, 1])), readers.embed(batch)
+    one, two = (
+        torch.autograd.grad(reader(each, batch.lengths)[[0, 1], [0, 1]].sum(), each)[0] * each / 2
+        for reader, each in zip(made, (x, other), strict=True)
+    )
+    torch.testing.assert_close(found, (one + two).sum(-1))
+
+
 def flat(rows: list[dict[int, float]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     numbers = torch.tensor([number for row in rows for number in row])
     weights = torch.tensor([weight for row in rows for weight in row.values()])
@@ -131,7 +151,7 @@ def test_the_linear_model_learns_many_labels():
 
 def test_padded_n_grams_give_what_they_give_end_to_end():
     torch.manual_seed(0)
-    wide = Wide(6, 3)
+    wide = Wide(6, 3, (1, 2))
     wide.table.normal_()
     numbers = torch.tensor([[[1, 0], [2, 4]], [[5, 0], [0, 0]]])
     weights = torch.tensor([[[0.5, 0.0], [0.3, 0.8]], [[1.0, 0.0], [0.0, 0.0]]])
@@ -146,7 +166,7 @@ def test_padded_n_grams_give_what_they_give_end_to_end():
 def test_the_linear_model_counts_by_its_share_and_not_in_training():
     torch.manual_seed(0)
     reader = Reader(4, 3, recurrent={"hidden_size": 2}, pool="max")
-    readers = Readers([reader], Tokens(6, 4), wide=Wide(5, 3)).eval()
+    readers = Readers([reader], [Tokens(6, 4)], wide=Wide(5, 3, (1, 2))).eval()
     assert readers.wide is not None
     readers.wide.table.normal_()
     numbers, grams = torch.tensor([[2, 3]]), torch.tensor([[[1, 0], [2, 3]]])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -22,9 +24,18 @@ class NGrams:
     `TfidfVectorizer(sublinear_tf=True)` gives them; a text's weights have the norm 1. Of a run 64 bits of a
     hash are kept, so that what is saved is small.
 
+    Words can be seen a second time by their outlines (see `outlines`): runs of these tell what stands around
+    a name or a number, whichever it is. Word shapes are features of named entity recognition (Collins 2002,
+    "Ranking algorithms for named-entity extraction") and of questions (Huang et al. 2008, "Question
+    classification using head words and their hypernyms"). The units themselves lose their case then.
+
     Args:
         longest: n, units of the longest run.
         least: texts in which a run must occur to have a number.
+        outlined: m, units of the longest run of outlines, 0 for none.
+
+    Attributes:
+        runs: units of a run in each column of what a call gives: 1 to n, then 1 to m.
 
     >>> grams = NGrams(2).fit([["not", "good"], ["good"]])
     >>> grams.size
@@ -34,15 +45,16 @@ class NGrams:
     ([[True, False], [False, False]], [[1.0, 0.0], [0.0, 0.0]], [2, 0])
     """
 
-    def __init__(self, longest: int, least: int = 1) -> None:
-        self.longest, self.least = longest, least
+    def __init__(self, longest: int, least: int = 1, outlined: int = 0) -> None:
+        self.longest, self.least, self.outlined = longest, least, outlined
+        self.runs = (*range(1, longest + 1), *range(1, outlined + 1))
         self.keys = np.zeros(0, dtype=np.int64)
         self.idf = np.zeros(0, dtype=np.float32)
 
     def fit(self, texts: Sequence[Sequence[str]]) -> Self:
         """Number the runs of the training texts, each text its units."""
         keys, real, lengths = self._runs(texts)
-        rows = np.repeat(np.arange(len(texts)), lengths)[:, None].repeat(self.longest, 1)
+        rows = np.repeat(np.arange(len(texts)), lengths)[:, None].repeat(len(self.runs), 1)
         found, which = np.unique(keys[real], return_inverse=True)
         once = np.unique(rows[real] * max(1, len(found)) + which)  # a run counts once a text
         counts = np.bincount(once % max(1, len(found)), minlength=len(found))
@@ -53,19 +65,16 @@ class NGrams:
         return self
 
     def _runs(self, texts: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Hashes (S, n) of the runs that end at each unit, which of them are whole, the texts' lengths."""
+        """Hashes (S, R) of the runs that end at each unit, which of them are whole, the texts' lengths."""
         lengths = np.array([len(text) for text in texts], dtype=np.int64)
-        known: dict[str, int] = {}
-        units = [
-            known[unit] if unit in known else known.setdefault(unit, _hash(unit))
-            for text in texts
-            for unit in text
-        ]
-        place = np.arange(len(units)) - np.repeat(lengths.cumsum() - lengths, lengths)
-        keys = np.array(units, dtype=np.uint64)[:, None].repeat(self.longest, 1)
-        for more in range(1, self.longest):
-            keys[more:, more] += keys[more - 1 : -1, more - 1] * _PRIME
-        return keys.view(np.int64), place[:, None] >= np.arange(self.longest), lengths
+        place = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
+        if not self.outlined:
+            keys = _hashes(texts, self.longest)
+        else:
+            plain = _hashes([[unit.lower() for unit in text] for text in texts], self.longest)
+            other = _hashes([outlines(text) for text in texts], self.outlined)
+            keys = np.concatenate([plain, ~other], 1)  # a run of outlines is never one of units
+        return keys.view(np.int64), place[:, None] >= np.array(self.runs) - 1, lengths
 
     @property
     def size(self) -> int:
@@ -79,8 +88,8 @@ class NGrams:
             texts: N of them, S units in all.
 
         Returns:
-            numbers (S, n) int64 and weights (S, n) float32: column k has the run of k + 1 units; both are 0
-            where training has not seen it. A run that occurs twice has half its weight at each place. And the
+            numbers (S, R) int64 and weights (S, R) float32, a column for each of `runs`; both are 0 where
+            training has not seen the run. One that occurs twice has half its weight at each place. And the
             texts' lengths (N,).
         """
         keys, real, lengths = self._runs(texts)
@@ -98,13 +107,46 @@ class NGrams:
     def state(self) -> dict[str, Any]:
         """What `of` makes the same one from."""
         keys, idf = torch.from_numpy(self.keys), torch.from_numpy(self.idf)
-        return {"longest": self.longest, "least": self.least, "keys": keys, "idf": idf}
+        kinds = {"longest": self.longest, "least": self.least, "outlined": self.outlined}
+        return {**kinds, "keys": keys, "idf": idf}
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> NGrams:
-        made = cls(state["longest"], state["least"])
+        made = cls(state["longest"], state["least"], state["outlined"])
         made.keys, made.idf = state["keys"].numpy(), state["idf"].numpy()
         return made
+
+
+def outlines(text: Sequence[str]) -> list[str]:
+    """A text's words, those other than lower-case ones by their outline: X, x and d stand for capitals, small
+    letters and digits in a row. The first word, whose capital says nothing, is taken in lower case.
+
+    >>> outlines(["Who", "led", "McGee", "in", "1984", "?"])
+    ['who', 'led', 'XxXx', 'in', 'd', '?']
+    """
+    return [
+        word.lower() if not place or word.islower() else _outline(word) for place, word in enumerate(text)
+    ]
+
+
+@lru_cache(maxsize=1 << 16)
+def _outline(word: str) -> str:
+    kinds = ("X" if c.isupper() else "x" if c.isalpha() else "d" if c.isdigit() else c for c in word)
+    return "".join(kind for kind, _ in groupby(kinds))
+
+
+def _hashes(texts: Sequence[Sequence[str]], longest: int) -> np.ndarray:
+    """Hashes (S, longest) of the runs that end at each unit of texts end to end."""
+    known: dict[str, int] = {}
+    units = [
+        known[unit] if unit in known else known.setdefault(unit, _hash(unit))
+        for text in texts
+        for unit in text
+    ]
+    keys = np.array(units, dtype=np.uint64)[:, None].repeat(longest, 1)
+    for more in range(1, longest):
+        keys[more:, more] += keys[more - 1 : -1, more - 1] * _PRIME
+    return keys
 
 
 def _hash(unit: str) -> int:

@@ -26,6 +26,7 @@ from .options import option
 
 _SHOWN = 8  # records of which a report tells what mattered
 _SPARE = 500  # records from which on some are held out
+_FEW = 10_000  # texts below which twice as many readers are averaged
 _TEXT_RATE, _SERIES_RATE = 5e-3, 2e-3  # learning rates
 _WARM = 0.1  # share of the steps in which the learning rate rises
 
@@ -38,18 +39,22 @@ class Classifier(Estimator):
     word with the vectors of its character n-grams (arXiv 1607.04606); a bidirectional recurrent network with
     dropout of words, of vectors and on h (arXiv 1512.05287); pooling over time. Series: every channel scaled,
     the length as a further channel where lengths differ, a convolutional branch beside the recurrent one
-    (LSTM-FCN, arXiv 1709.05206). Several readers of the same records are trained side by side and their
-    probabilities averaged. Beside the readers of texts stands a linear model of n-grams weighted by tf-idf,
-    fitted by itself (Wide & Deep, arXiv 1606.07792; NBSVM, Wang and Manning 2012, "Baselines and bigrams").
-    How strongly it is held down, and its share in the scores, make the held-out labels likeliest; then it
-    learns from all records.
+    (LSTM-FCN, arXiv 1709.05206). Several readers of the same records, each with vectors of its own, are
+    trained side by side and their probabilities averaged. Beside the readers of texts stands a linear model
+    of n-grams weighted by tf-idf, fitted by itself (Wide & Deep, arXiv 1606.07792; NBSVM, Wang and Manning
+    2012, "Baselines and bigrams"). How strongly it is held down, and its share in the scores, make the
+    held-out labels likeliest; then it learns from all records.
 
     What is found from the data where an option is None:
         units: see `longspan.tasks.classify_codec.Coding`.
         ngrams: 2 for words and byte pairs, 4 for characters.
         convolution: for series, not for texts.
-        members: 2 for texts and for series of fewer than 500 records, else 1.
+        lower: case is kept, but dropped where a file gives the vectors of words. Where it is kept and some
+            words have capitals, the linear model sees the n-grams of words without case, and those of their
+            outlines ("Xx" for a name, see `longspan.data.ngrams.NGrams`).
+        members: 4 for fewer than 10,000 texts, 2 for more, and for series of fewer than 500 records, else 1.
         learning_rate: 0.005 for texts, 0.002 for series.
+        refit: for fewer than 10,000 texts, unless the held-out part decides when training stops (`patience`).
         held-out part: `validation` of the records, by class, where there are 500 or more; with fewer all are
             trained on, to the last epoch, and probabilities are not calibrated.
     The learning rate rises over a tenth of the steps and then falls along half a cosine to zero.
@@ -83,7 +88,11 @@ class Classifier(Estimator):
     encoding: str = option("utf-8", "of text files", group="data")
     units: str | None = option(None, "what a text is cut into; none for found", choices=UNITS, group="data")
     vocabulary: int | None = option(None, "different units at most; none for all, 8000 for bpe", group="data")
-    lower: bool = option(True, "whether the case of words is dropped", group="data")
+    lower: bool | None = option(
+        None,
+        "whether the case of words is dropped; none for where a file gives their vectors",
+        group="data",
+    )
     length: int | None = option(
         None, "steps read of a record at most; none for the longest in training", group="data"
     )
@@ -121,6 +130,11 @@ class Classifier(Estimator):
         group="training",
     )
     validation: float = option(0.1, "share of the training data held out", group="training")
+    refit: bool | None = option(
+        None,
+        "whether all is learnt from once more, when the held-out part has told what it can; none for found",
+        group="training",
+    )
 
     name: ClassVar[str] = "classify"
 
@@ -193,16 +207,18 @@ class Classifier(Estimator):
 
     def network(self, sizes: Mapping[str, Any]) -> nn.Module:
         series = bool(sizes["inputs"])
-        tokens, width = None, sizes["inputs"]
-        if not series:
-            width = sizes["embedding"] or self.embedding_size
-            tokens = Tokens(
+        members = self.members or _members(series, sizes["records"])
+        width = sizes["inputs"] if series else sizes["embedding"] or self.embedding_size
+        tokens = [
+            Tokens(
                 sizes["vocabulary"],
                 width,
                 buckets=sizes["subwords"],
                 word_dropout=self.word_dropout,
                 dropout=self.embedding_dropout,
             )
+            for _ in range(0 if series else members)
+        ]
         convolution = series if self.convolution is None else self.convolution
         recurrent = {
             "hidden_size": self.hidden_size,
@@ -223,21 +239,29 @@ class Classifier(Estimator):
                 dropout=self.dropout,
                 steps=sizes["steps"],
             )
-            for _ in range(self.members or _members(series, sizes["records"]))
+            for _ in range(members)
         ]
-        wide = Wide(sizes["features"], sizes["classes"]) if sizes["features"] else None
+        wide = Wide(sizes["features"], sizes["classes"], sizes["runs"]) if sizes["features"] else None
         return Readers(readers, tokens, wide=wide, many=sizes["many"])
 
     def prepare(self, codec: Any, network: nn.Module) -> None:
         """Word vectors from the file into the network, brought to a deviation of 0.1."""
-        if self.vectors is None or not isinstance(network, Readers) or network.tokens is None:
+        if self.vectors is None or not isinstance(network, Readers):
             return
         found = read_vectors(self.vectors, codec.words.tokens)
         spread = float(np.std(np.stack(list(found.values())))) or 1.0
+        known = [number for number, word in enumerate(codec.words.tokens) if word in found]
+        values = np.stack([found[codec.words.tokens[number]] for number in known]) * (0.1 / spread)
         with torch.no_grad():
-            for number, word in enumerate(codec.words.tokens):
-                if word in found:
-                    network.tokens.own.weight[number] = torch.from_numpy(found[word]) * (0.1 / spread)
+            for tokens in network.tokens:
+                assert isinstance(tokens, Tokens)
+                tokens.own.weight[known] = torch.from_numpy(values).to(tokens.own.weight)
+
+    def again(self, codec: Any, records: Any) -> Coding | None:
+        few = codec.scaler is None and len(records) < _FEW and self.patience is None
+        if not (few if self.refit is None else self.refit):
+            return None
+        return self.codec().follow(codec, records)
 
     def rate(self, codec: Any) -> float:
         return self.learning_rate or (_SERIES_RATE if codec.scaler is not None else _TEXT_RATE)
@@ -300,7 +324,7 @@ class Classifier(Estimator):
         codec.fit_features(records)
         path = [one for one in STRENGTHS if one <= codec.strength]
         wide = codec.linear(records, path, balanced=self.balanced)[codec.strength]
-        wide.share.copy_(network.wide.share)
+        wide.share.fill_(codec.share)
         network.wide = wide.to(network.wide.share.device)
 
     # ---- verbs of its own
@@ -367,4 +391,6 @@ class Classifier(Estimator):
 
 
 def _members(series: bool, records: int) -> int:
-    return 2 if not series or records < _SPARE else 1
+    if series:
+        return 2 if records < _SPARE else 1
+    return 4 if records < _FEW else 2

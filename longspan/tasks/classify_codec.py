@@ -46,10 +46,13 @@ class Coding(Codec):
         units: "words", "bpe" or "characters", None for found: characters where the median text has at most
             two words (names), byte pairs where it is long without a blank or where over a quarter of the
             running words of every tenth text are not in the others, else words.
-        vocabulary: units at most; lower: whether case is dropped; subwords: vectors that n-grams share, for
-            words only; length: steps read at most, None for the longest in training.
+        vocabulary: units at most; subwords: vectors that n-grams share, for words only; length: steps read at
+            most, None for the longest in training.
+        lower: whether the case of words is dropped, None for where their vectors are known from a file.
         ngrams: units of the longest n-gram that is a feature by itself, 0 for no such features, None for 2,
-            of characters 4.
+            of characters 4. Where words keep their case and some have capitals, those of the words'
+            outlines are features too, one longer.
+        known: whether words' vectors come from a file.
 
     Attributes after fit: kind ("one", "many" or "steps" labels), classes, counts (records a class, steps for
     "steps"), words (the tokenizer) and features (n-grams, None for none) or scaler, span (mean and deviation
@@ -63,17 +66,19 @@ class Coding(Codec):
         units: str | None = None,
         vocabulary: int | None = None,
         *,
-        lower: bool = True,
+        lower: bool | None = None,
         subwords: int = 0,
         ngrams: int | None = 0,
         length: int | None = None,
         known: bool = False,
     ) -> None:
-        self.units, self.vocabulary, self.lower, self.length = units, vocabulary, lower, length
+        self.units, self.vocabulary, self.length = units, vocabulary, length
+        self.lower = known if lower is None else lower
         self.subwords, self.ngrams, self.known = subwords, ngrams, known
         self.words: Any = None
         self.features: NGrams | None = None
-        self.strength, self.wides = STRENGTHS[1], dict[float, Wide]()  # of the linear model of n-grams
+        self.strength, self.share = STRENGTHS[1], 1.0  # of the linear model of n-grams
+        self.wides = dict[float, Wide]()  # it, by its strength
         self.scaler: Scaler | None = None
         self.span: list[float] | None = None
         self.temperature, self.calibration = 1.0, {}
@@ -108,6 +113,14 @@ class Coding(Codec):
             logs = np.log([min(len(one), self.length) for one in inputs])
             self.span = [float(logs.mean()), float(logs.std())] if logs.std() > 0.01 else None
         return self
+
+    def follow(self, other: Coding, records: Sequence[Example]) -> Self:
+        """Fit it to more records than another one, with its units, and keep what that one was told by those
+        then held out: the calibration, and the strength and share of the linear model."""
+        self.units, self.embedding, self.records = other.units, other.embedding, len(records)
+        self.strength, self.share = other.strength, other.share
+        self.temperature, self.calibration = other.temperature, other.calibration
+        return self.fit(records)
 
     def _fit_labels(self, records: Sequence[Example]) -> None:
         first = records[0].label
@@ -149,7 +162,9 @@ class Coding(Codec):
         assert self.units is not None
         longest = _LONGEST[self.units] if self.ngrams is None else self.ngrams
         if longest and self.kind != "steps":
-            self.features = NGrams(longest).fit([self._units_of(record.input) for record in records])
+            texts = [self._units_of(record.input) for record in records]
+            cased = self.units == "words" and any(unit != unit.lower() for text in texts for unit in text)
+            self.features = NGrams(longest, outlined=longest + 1 if cased else 0).fit(texts)
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -159,6 +174,7 @@ class Coding(Codec):
             "vocabulary": 0 if series else self.words.size,
             "subwords": 0 if series else self.subwords,
             "features": 0 if self.features is None else self.features.size,
+            "runs": () if self.features is None else self.features.runs,
             "embedding": self.embedding,
             "classes": len(self.classes),
             "records": self.records,
@@ -294,7 +310,8 @@ class Coding(Codec):
         joined, y, importance = self._joined(records), torch.stack(self.targets(records)), None
         if balanced:
             importance = importances(y, torch.tensor(self.counts, dtype=torch.float32), len(records))
-        wide, found = Wide(self.sizes["features"], len(self.classes)), {}
+        sizes = self.sizes
+        wide, found = Wide(sizes["features"], len(self.classes), sizes["runs"]), {}
         for strength in strengths:
             wide = copy.deepcopy(wide).learn(*joined, y, strength=strength, importance=importance)
             found[strength] = wide
@@ -324,7 +341,7 @@ class Coding(Codec):
             for share in _SHARES:
                 loss = self._coolest(scores + share * own, truth)[0]
                 if loss < best:
-                    best, chosen, self.strength = loss, wide, strength
+                    best, chosen, self.strength, self.share = loss, wide, strength, share
                     wide.share.fill_(share)
         return chosen
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longspan.data import ngrams
-from longspan.data.ngrams import NGrams
+from longspan.data.ngrams import NGrams, outlines
 
 TEXTS = [text.split() for text in ("a b a b c", "b c", "d a b", "c c c c a")]
 
@@ -66,8 +66,25 @@ def test_rare_runs_and_too_many_are_left_out(monkeypatch: pytest.MonkeyPatch):
     assert kept.size == 2 + 1 and kept([["b", "d"]])[0].tolist()[1] == [0, 0]
 
 
-def test_what_is_kept_gives_the_same():
-    grams = NGrams(2).fit(TEXTS)
+@pytest.mark.parametrize("outlined", [0, 3])
+def test_what_is_kept_gives_the_same(outlined: int):
+    grams = NGrams(2, outlined=outlined).fit(TEXTS)
     other = NGrams.of(grams.state())
+    assert grams.runs == other.runs == (1, 2, 1, 2, 3)[: 2 + outlined]
     for mine, its in zip(grams(TEXTS), other(TEXTS), strict=True):
         np.testing.assert_array_equal(mine, its)
+
+
+def test_outlines_are_of_what_is_not_in_lower_case():
+    text = ["When", "did", "McGee-Orr", "'s", "U2", "play", "É", "in", "1984", "?"]
+    assert outlines(text) == ["when", "did", "XxXx-Xx", "'s", "Xd", "play", "X", "in", "d", "?"]
+    assert outlines([]) == []
+
+
+def test_runs_of_outlines_stand_beside_those_of_words():
+    grams = NGrams(2, outlined=2).fit([["Who", "led", "France", "?"], ["name", "it"]])
+    known, weights, _ = grams([["who", "led", "Spain", "?"], ["Who", "LED"]])
+    assert ((known > 0) == (weights > 0)).all()
+    assert (known[:4] > 0).astype(int).tolist() == [[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 1]]
+    assert (known[4:] > 0).astype(int).tolist() == [[1, 0, 1, 0], [1, 1, 0, 0]], "words lose their case"
+    assert known[0, 0] != known[0, 2], "the same word seen both ways has two numbers"

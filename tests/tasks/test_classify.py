@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -121,9 +122,12 @@ def test_vectors_from_a_file(tmp_path: Path):
     (tmp_path / "v.txt").write_text("cat 1 0 0\ndog 0 1 0\nother 0 0 1\n")
     task: Any = ls.Classifier(**{**SMALL, "vectors": str(tmp_path / "v.txt")}, epochs=1, learning_rate=1e-9)
     task.fit(TEXTS["words"], ["a", "b"] * 8, verbose=0)
-    own, codec = task.network_.tokens.own.weight, task.codec_
-    cat, dog = (own[codec.words.encode(word)[0]] for word in ("cat", "dog"))
-    assert own.shape[1] == 3 and cat.argmax() == 0 and dog.argmax() == 1
+    codec = task.codec_
+    for tokens in task.network_.tokens:
+        own = tokens.own.weight
+        cat, dog = (own[codec.words.encode(word)[0]] for word in ("cat", "dog"))
+        assert own.shape[1] == 3 and cat.argmax() == 0 and dog.argmax() == 1
+    assert codec.words.encode("Cat") == codec.words.encode("cat"), "a file's words are in lower case"
     assert any("2 of" in note for note in task.notes_)
 
 
@@ -301,6 +305,20 @@ def test_what_n_grams_say_is_explained():
         assert max(pieces, key=lambda one: one[1])[0] == word
 
 
+def test_capital_letters_count():
+    names = [f"{a}{b}" for a in ("Bo", "Cy", "Di", "Fu") for b in ("ra", "li", "ton", "na", "rik", "mo")]
+    x = [f"what is {name if n % 2 else name.lower()} now" for n, name in enumerate(names * 4)]
+    y = [n % 2 for n in range(len(x))]
+    train, new = slice(0, 72), (["what is Kevo now", "what is kevo now"], [1, 0])
+    task: Any = ls.Classifier(**SMALL, units="words", epochs=1, learning_rate=1e-9)
+    task.fit(x[:72], y[train], verbose=0)
+    assert task.codec_.features.runs == (1, 2, 1, 2, 3)
+    assert task.predict(new[0]).tolist() == new[1]
+    task = task.clone().set_params(lower=True).fit(x[:72], y[train], verbose=0)
+    assert task.codec_.features.runs == (1, 2)
+    assert len(set(task.predict_proba(new[0])[:, 1].tolist())) == 1
+
+
 def test_the_linear_model_learns_from_what_was_held_out_too():
     x = [f"{'good' if n % 2 else 'poor'} word{n}" for n in range(520)]
     task: Any = ls.Classifier(**SMALL, units="words", epochs=1)
@@ -308,6 +326,24 @@ def test_the_linear_model_learns_from_what_was_held_out_too():
     assert task.codec_.calibration["rows"] == 52
     assert task.codec_.features.size == 2 + 2 * 520 + 1 == len(task.network_.wide.table)
     assert task.evaluate(x[:50], [n % 2 for n in range(50)])["accuracy"] == 1.0
+
+
+def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
+    x = [f"{'good' if n % 2 else 'poor'} word{n // 2}" for n in range(520)]
+    y = [n % 2 for n in range(520)]
+    made = ls.Classifier(**{**SMALL, "subwords": 0}, units="words", epochs=1, ngrams=0)
+    whole: Any = made.fit(x, y, verbose=0)
+    once: Any = made.clone().set_params(refit=False).fit(x, y, verbose=0)
+    assert once.codec_.words.size < whole.codec_.words.size == 4 + 2 + 260
+    assert once.codec_.temperature == whole.codec_.temperature != 1.0, "as the held-out part says"
+    assert whole.codec_.calibration == once.codec_.calibration and whole.codec_.records == 520
+    all_at_once: Any = made.clone().set_params(validation=0.0).fit(x, y, verbose=0)
+    for mine, its in zip(whole.network_.parameters(), all_at_once.network_.parameters(), strict=True):
+        torch.testing.assert_close(mine, its)
+    stopped: Any = made.clone().set_params(patience=1).fit(x, y, verbose=0)
+    rest = pl.DataFrame({"text": x[500:], "label": y[500:]})
+    held: Any = made.clone().fit(x[:500], y[:500], validation=rest, verbose=0)
+    assert stopped.codec_.records == 468 and held.codec_.records == 500
 
 
 def test_the_share_of_n_grams_is_what_held_out_labels_say():
