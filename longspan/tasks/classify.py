@@ -26,7 +26,7 @@ from .options import option
 
 _SHOWN = 8  # records of which a report tells what mattered
 _SPARE = 500  # records from which on some are held out
-_FEW = 10_000  # texts below which twice as many readers are averaged
+_FEW = 8_000  # texts below which twice as many readers are averaged
 _TEXT_RATE, _SERIES_RATE = 5e-3, 2e-3  # learning rates
 _WARM = 0.1  # share of the steps in which the learning rate rises
 
@@ -52,9 +52,9 @@ class Classifier(Estimator):
         lower: case is kept, but dropped where a file gives the vectors of words. Where it is kept and some
             words have capitals, the linear model sees the n-grams of words without case, and those of their
             outlines ("Xx" for a name, see `longspan.data.ngrams.NGrams`).
-        members: 4 for fewer than 10,000 texts, 2 for more, and for series of fewer than 500 records, else 1.
+        members: 4 for fewer than 8,000 texts, 2 for more, and for series of fewer than 500 records, else 1.
         learning_rate: 0.005 for texts, 0.002 for series.
-        refit: for fewer than 10,000 texts, unless the held-out part decides when training stops (`patience`).
+        refit: for fewer than 8,000 texts, unless the held-out part decides when training stops (`patience`).
         held-out part: `validation` of the records, by class, where there are 500 or more; with fewer all are
             trained on, to the last epoch, and probabilities are not calibrated.
     The learning rate rises over a tenth of the steps and then falls along half a cosine to zero.

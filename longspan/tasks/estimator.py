@@ -170,21 +170,24 @@ class Estimator(abc.ABC):
         """
         self.check()
         with checks.notes() as notes, seeded(self.seed):
-            records = self.read(source, y, use="fit")
-            if validation is None:
-                parts = self.split(records)
-            else:
-                parts = records, self.read(validation, use="evaluate")
-            learned = self._learn(*parts, resume=resume, callbacks=callbacks, verbose=verbose)
+            records, part, held = self._dealt(source, y, validation)
+            learned = self._learn(part, held, resume=resume, callbacks=callbacks, verbose=verbose)
             self.codec_: Any = learned[0]  # each task knows its own codec's class
             self.network_, self.history_ = learned[1:]
-            whole = self.again(learned[0], records) if validation is None and parts[1] is not None else None
+            whole = self.again(learned[0], records) if validation is None and held is not None else None
             if whole is not None:
                 with seeded(self.seed):  # whether or not the first time was resumed
                     self.codec_, self.network_ = whole, self._train(whole, records, None, verbose=verbose)[0]
             self.settle(records)
         self.notes_ = notes
         return self
+
+    def _dealt(self, source: Any, y: Any, validation: Any) -> tuple[Any, Any, Any]:
+        """All records of a source to fit, those to train on, and those held out or None."""
+        records = self.read(source, y, use="fit")
+        if validation is None:
+            return records, *self.split(records)
+        return records, records, self.read(validation, use="evaluate")
 
     def settle(self, records: Any) -> None:  # noqa: B027 a hook
         """Called last in `fit`, with all records: what to keep beside codec and network, such as a state."""
@@ -305,10 +308,12 @@ class Estimator(abc.ABC):
 
         def score(found: Mapping[str, Any]) -> float:
             trial = self.clone().set_params(**found)
-            with warnings.catch_warnings():
+            trial.check()
+            with warnings.catch_warnings(), seeded(trial.seed):
                 warnings.simplefilter("ignore", checks.Note)
-                trial.fit(source, y, validation=validation, verbose=0)
-            return min(trial.history_.history.get("val_loss", trial.history_.history["loss"]))
+                _, part, held = trial._dealt(source, y, validation)
+                history = trial._learn(part, held, resume=None, callbacks=(), verbose=0)[2].history
+            return min(history.get("val_loss", history["loss"]))
 
         now = {name: value for name, value in self.get_params().items() if name in space}
         found = tune.search(
