@@ -20,7 +20,7 @@ FLOORS = [
     {"_core"},  # the compiled csrc/
     {"kernels"},
     {"nn"},
-    {"nets", "layers", "training", "export"},
+    {"nets", "wide", "layers", "training", "export"},
     {"branches", "foretell", "horizons"},  # of networks that classify, expect readings, foretell horizons
     {"models", "tasks", "comparison"}
     # Keras' places for what has its home below

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from longspan import checks
-from longspan.branches import POOLS, Reader, Readers, Tokens, Wide
+from longspan.branches import POOLS, Reader, Readers, Tokens, cross_entropy
+from longspan.data import verdicts
 from longspan.data.batches import Batch
+from longspan.data.coding import Coding, Dealt
 from longspan.data.examples import KINDS, Example, Layout, read_examples
+from longspan.data.labels import held_out
+from longspan.data.units import UNITS, Units
 from longspan.data.vectors import read_vectors
+from longspan.wide import STRENGTHS, Choice, Wide, fitted
 
-from . import classify_score, classify_show
-from .classify_codec import IGNORED, STRENGTHS, UNITS, Coding, Dealt
+from . import pictures
 from .estimator import Estimator, Metrics
-from .exhibits import Section
+from .exhibits import Exhibit, Number, Numbers, Section, Table
 from .options import option
 
 _SHOWN = 8  # records of which a report tells what mattered
@@ -46,7 +49,7 @@ class Classifier(Estimator):
     held-out labels likeliest; then it learns from all records.
 
     What is found from the data where an option is None:
-        units: see `longspan.tasks.classify_codec.Coding`.
+        units: see `longspan.data.units.Units`.
         ngrams: 2 for words and byte pairs, 4 for characters.
         convolution: for series, not for texts.
         lower: case is kept, but dropped where a file gives the vectors of words. Where it is kept and some
@@ -165,19 +168,12 @@ class Classifier(Estimator):
             if self.validation:
                 checks.note(f"{len(records)} records are too few to hold some out: all are trained on")
             return records, None
-        drawn = np.random.default_rng(self.seed).permutation(len(records))
-        by_class: dict[str, list[int]] = {}
-        for place in drawn.tolist():
-            label = records[place].label
-            by_class.setdefault("" if isinstance(label, list) else repr(label), []).append(place)
-        held = {
-            place for places in by_class.values() for place in places[: round(len(places) * self.validation)]
-        }
-        train = [record for place, record in enumerate(records) if place not in held]
-        return train, [records[place] for place in sorted(held)] or None
+        held = held_out([record.label for record in records], self.validation, self.seed)
+        train = [records[place] for place in sorted({*range(len(records))}.difference(held))]
+        return train, [records[place] for place in held] or None
 
     def codec(self) -> Coding:
-        return Coding(
+        units = Units(
             self.units,
             self.vocabulary,
             lower=self.lower,
@@ -186,20 +182,29 @@ class Classifier(Estimator):
             length=self.length,
             known=self.vectors is not None,
         )
+        return Coding(units)
 
     def select(self, codec: Any, train: Any, held: Any) -> None:
-        low, high = min(codec.counts), max(codec.counts)
+        low, high = min(codec.labels.counts), max(codec.labels.counts)
         if high > 10 * low and not self.balanced:
             checks.note(
                 f"the largest class has {high} labels, the smallest {low}; balanced=True weighs them alike"
             )
         codec.records = len(train)
-        if held is not None and codec.features is not None:
-            codec.wides = codec.linear(train, STRENGTHS, balanced=self.balanced)
-        if self.vectors is not None and codec.units == "words":
-            found = read_vectors(self.vectors, codec.words.tokens)
+        tried = held is not None and codec.units.features is not None
+        self._linear = Choice(self._fitted(codec, train, STRENGTHS) if tried else {})
+        if self.vectors is not None and codec.units.kind == "words":
+            words = codec.units.words
+            found = read_vectors(self.vectors, words.tokens)
             codec.embedding = len(next(iter(found.values())))
-            checks.note(f"{len(found)} of {codec.words.size - 4} words have a vector in {self.vectors}")
+            checks.note(f"{len(found)} of {words.size - 4} words have a vector in {self.vectors}")
+
+    def _fitted(self, codec: Coding, records: Any, strengths: Sequence[float]) -> dict[float, Wide]:
+        """The linear model by its strength, learnt from records."""
+        y, sizes = torch.stack(codec.targets(records)), codec.sizes
+        importance = codec.labels.importance(y, len(records)) if self.balanced else None
+        plain = Wide(sizes["features"], sizes["classes"], sizes["runs"])
+        return fitted(plain, codec.joined(records), y, strengths, importance)
 
     def batches(self, codec: Any, records: Any, *, train: bool) -> Dealt:
         size = self.batch_size if train else 4 * self.batch_size
@@ -248,23 +253,24 @@ class Classifier(Estimator):
         """Word vectors from the file into the network, brought to a deviation of 0.1."""
         if self.vectors is None or not isinstance(network, Readers):
             return
-        found = read_vectors(self.vectors, codec.words.tokens)
+        words = codec.units.words.tokens
+        found = read_vectors(self.vectors, words)
         spread = float(np.std(np.stack(list(found.values())))) or 1.0
-        known = [number for number, word in enumerate(codec.words.tokens) if word in found]
-        values = np.stack([found[codec.words.tokens[number]] for number in known]) * (0.1 / spread)
+        known = [number for number, word in enumerate(words) if word in found]
+        values = np.stack([found[words[number]] for number in known]) * (0.1 / spread)
         with torch.no_grad():
             for tokens in network.tokens:
                 assert isinstance(tokens, Tokens)
                 tokens.own.weight[known] = torch.from_numpy(values).to(tokens.own.weight)
 
     def again(self, codec: Any, records: Any) -> Coding | None:
-        few = codec.scaler is None and len(records) < _FEW and self.patience is None
+        few = codec.channels is None and len(records) < _FEW and self.patience is None
         if not (few if self.refit is None else self.refit):
             return None
         return self.codec().follow(codec, records)
 
     def rate(self, codec: Any) -> float:
-        return self.learning_rate or (_SERIES_RATE if codec.scaler is not None else _TEXT_RATE)
+        return self.learning_rate or (_TEXT_RATE if codec.channels is None else _SERIES_RATE)
 
     def schedule(self, steps: int, rate: float) -> Callable[[int], float]:
         warm = max(1, round(_WARM * steps))
@@ -277,19 +283,7 @@ class Classifier(Estimator):
         return at
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """The mean over the members of cross entropy, binary for many labels."""
-        members = output.shape[1]
-        if batch.weight is None and batch.y.dim() == 1:
-            y = batch.y if members == 1 else batch.y.repeat_interleave(members)
-            return F.cross_entropy(output.flatten(0, 1), y)
-        y = batch.y.unsqueeze(1).expand(-1, members, *batch.y.shape[1:])
-        if batch.y.is_floating_point():
-            each = F.binary_cross_entropy_with_logits(output, y, reduction="none")
-        else:
-            each = F.cross_entropy(output.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="none")
-        if batch.weight is not None:
-            each = each.view(y.shape) * batch.weight.unsqueeze(1)
-        return each.sum() / (y != IGNORED).sum().clamp_min(1)
+        return cross_entropy(output, batch)
 
     def answer(self, network: nn.Module, batch: Batch) -> Tensor:
         """Scores (B, C), or (B, T, C) step by step, of all members together."""
@@ -298,33 +292,35 @@ class Classifier(Estimator):
 
     def metrics(self) -> Metrics:
         return {
-            "accuracy": classify_score.accuracy,
-            "f1": classify_score.f1,
-            "auc": classify_score.auc,
-            "log_loss": classify_score.log_loss,
-            "calibration_error": classify_score.calibration_error,
+            "accuracy": verdicts.accuracy,
+            "f1": verdicts.f1,
+            "auc": verdicts.auc,
+            "log_loss": verdicts.log_loss,
+            "calibration_error": verdicts.calibration_error,
         }
 
     def calibrate(self, codec: Any, network: nn.Module, held: Any) -> None:
         assert isinstance(network, Readers)
-        if codec.wides:
+        if self._linear.wides:
             network.wide = None
             device = next(network.parameters()).device
-            coded = [part.cpu() for part in self.coded(codec, network, held)]
-            network.wide = codec.learn_shares(coded, codec.wides, held).to(device)
+            scores = torch.cat([part.cpu() for part in self.coded(codec, network, held)])
+            truth = torch.from_numpy(codec.truth(held))
+            network.wide = self._linear.decide(
+                codec.joined(held), scores, lambda one: codec.labels.coolest(one, truth)[0]
+            ).to(device)
         codec.learn_temperature(self.coded(codec, network, held), held)
 
     def settle(self, records: Any) -> None:
         """The linear model learns from all records, the held-out ones too."""
         codec, network = self.codec_of(), self.network_
         assert isinstance(network, Readers)
+        self._linear.wides = {}
         if network.wide is None:
             return
-        codec.wides = {}
-        codec.fit_features(records)
-        path = [one for one in STRENGTHS if one <= codec.strength]
-        wide = codec.linear(records, path, balanced=self.balanced)[codec.strength]
-        wide.share.fill_(codec.share)
+        codec.units.fit_features([record.input for record in records])
+        wide = self._fitted(codec, records, self._linear.path)[self._linear.strength]
+        wide.share.fill_(self._linear.share)
         network.wide = wide.to(network.wide.share.device)
 
     # ---- verbs of its own
@@ -332,7 +328,7 @@ class Classifier(Estimator):
     @property
     def classes_(self) -> np.ndarray:
         """The classes, in the order of the columns of `predict_proba`."""
-        classes = self.codec_of().classes
+        classes = self.codec_of().labels.classes
         return np.array(classes, dtype=None if len({type(one) for one in classes}) == 1 else object)
 
     def predict_proba(self, source: Any) -> Any:
@@ -341,10 +337,10 @@ class Classifier(Estimator):
 
     def predict(self, source: Any) -> Any:
         """The likeliest class of each record (N,); a list of tuples for many labels, of lists for steps."""
-        found, classes, codec = self.predict_proba(source), self.classes_, self.codec_of()
-        if codec.kind == "steps":
+        found, classes, kind = self.predict_proba(source), self.classes_, self.codec_of().labels.kind
+        if kind == "steps":
             return [classes[row.argmax(-1)].tolist() for row in found]
-        if codec.kind == "many":
+        if kind == "many":
             return [tuple(classes[row >= 0.5].tolist()) for row in found]
         return classes[found.argmax(-1)]
 
@@ -355,39 +351,75 @@ class Classifier(Estimator):
         below 0 it spoke against the answer. Not for labels a step.
         """
         codec, network = self.codec_of(), self.network_
-        if codec.kind == "steps":
-            raise checks.wrong(
-                "labels", "one answer a record", "one a step", "look at its answers themselves"
-            )
+        if codec.labels.kind == "steps":
+            way_out = "look at its answers themselves"
+            raise checks.wrong("labels", "one answer a record", "one a step", way_out)
         records = self.read(source, use="predict")
         assert isinstance(network, Readers)
         found: list[list[tuple[Any, float]]] = []
         for batch in self.batches(codec, records, train=False):
             classes = self.answer(network, batch).detach().argmax(-1)
-            weights = network.matter(batch, classes)
-            assert batch.lengths is not None
-            for row, length in zip(weights, batch.lengths.tolist(), strict=True):
-                record = records[len(found)].input
-                units = range(length) if isinstance(record, np.ndarray) else codec.pieces(record)
-                scaled = row[:length] / row[:length].abs().max().clamp_min(1e-12) if length else row[:0]
-                found.append(list(zip(units, scaled.tolist(), strict=True)))
+            for row in network.matter(batch, classes):
+                pieces = codec.inputs.pieces(records[len(found)].input)
+                own = row[: len(pieces)]
+                scaled = own / own.abs().max().clamp_min(1e-12) if pieces else own
+                found.append(list(zip(pieces, scaled.tolist(), strict=True)))
         return found
 
     def exhibits(self, source: Any = None) -> list[Section]:
         """Scores, confusion, calibration where the source has labels; what mattered in its first records."""
         codec = self.codec_of()
-        shown = classify_show.learned(codec)
+        shown = _learnt(codec)
         if source is not None:
             records = self.read(source, use="predict")
             answers = codec.decode(self.coded(codec, self.network_, records), records)
             if all(record.label is not None for record in records):
                 truths = codec.truth(records)
                 scores = {name: metric(answers, truths) for name, metric in self.metrics().items()}
-                shown = [*classify_show.found(codec, answers, truths, scores), *shown[1:]]
-            if codec.kind != "steps":
+                shown = [*_found(codec.labels.classes, answers, truths, scores), *shown[1:]]
+            if codec.labels.kind != "steps":
                 weights = self.explain([record.input for record in records[:_SHOWN]])
-                shown.append(classify_show.mattered(codec, answers, weights))
+                names = [str(codec.labels.classes[int(row.argmax())]) for row in answers[:_SHOWN]]
+                picture = pictures.mattered(names, weights, words=codec.channels is None)
+                shown.append(Section("What mattered", [picture]))
         return [*shown, *super().exhibits(source)]
+
+
+def _learnt(codec: Coding) -> list[Section]:
+    """What the model itself remembers: its classes and its calibration."""
+    labels, unit = codec.labels, codec.units.kind if codec.channels is None else "readings"
+    total, kept = sum(labels.counts), labels.calibration
+    numbers = [
+        Number("classes", str(len(labels.classes))),
+        Number("labels", f"{total:,}", f"trained on; {unit}"),
+    ]
+    rows = [[one, count, count / total] for one, count in zip(labels.classes, labels.counts, strict=True)]
+    shown: list[Exhibit] = [Table("Classes in training", ["class", "labels", "share"], rows)]
+    if kept:
+        row = [labels.temperature, kept["before"], kept["after"], kept["rows"]]
+        columns = ["temperature", "error before", "error after", "held-out records"]
+        note = "Expected calibration error over ten bins."
+        shown.append(Table("Calibration", columns, [row], note=note))
+    return [Section("Summary", [Numbers("Classifier", numbers)]), Section("Classes", shown)]
+
+
+def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, float]) -> list[Section]:
+    """How it did on labelled records; answers, truths: as the metrics take them; scores: metric -> number."""
+    headline = [Number(name.replace("_", " "), f"{value:.4g}") for name, value in scores.items()]
+    table = Table("Scores", list(scores), [list(scores.values())])
+    flat, true = verdicts.flat(answers, truths)
+    if true.ndim == 1:
+        chosen = verdicts.chosen(flat)
+        said, there = (np.eye(len(classes), dtype=bool)[one] for one in (chosen, true))
+        shown = [pictures.confusion(classes, chosen, true), pictures.by_class(classes, said, there)]
+        middle = Section("Confusion", shown)
+    else:
+        middle = Section("Per class", [pictures.by_class(classes, flat >= 0.5, true > 0)])
+    return [
+        Section("Summary", [Numbers("Scores", headline), table]),
+        middle,
+        Section("Calibration of the answers", [pictures.reliability(verdicts.bins(answers, truths))]),
+    ]
 
 
 def _members(series: bool, records: int) -> int:

@@ -13,11 +13,6 @@ import torch
 
 import longspan as ls
 from longspan import checks
-from longspan.data import Batch
-from longspan.tasks import classify_score as score
-from longspan.tasks.classify_codec import IGNORED, Coding, Dealt
-from longspan.tasks.classify_show import found
-from longspan.tasks.exhibits import HeatMap, Table
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.checks.Note")
 SMALL = {
@@ -79,18 +74,6 @@ def source_of(x: np.ndarray, y: list[tuple[str, ...]]) -> list[dict[str, Any]]:
     return [{"values": row.tolist(), "label": list(label)} for row, label in zip(x, y, strict=True)]
 
 
-def test_a_class_has_its_precision_and_recall():
-    codec = Coding()
-    codec.kind, codec.classes = "one", ["a", "b", "c"]
-    answers = np.array([[0.9, 0.1, 0.0], [0.8, 0.2, 0.0], [0.3, 0.7, 0.0]])
-    sections = found(codec, answers, np.array([0, 1, 1]), {})
-    (section,) = [one for one in sections if one.title == "Confusion"]
-    matrix, table = section.exhibits
-    assert isinstance(matrix, HeatMap) and isinstance(table, Table)
-    assert np.array_equal(np.asarray(matrix.values), [[1, 0, 0], [1, 1, 0], [0, 0, 0]])
-    assert table.rows == [["a", 1, 0.5, 1.0, 2 / 3], ["b", 2, 1.0, 0.5, 2 / 3], ["c", 0, None, None, None]]
-
-
 def test_labels_of_steps():
     x = np.random.default_rng(0).normal(size=(40, 9, 1))
     y = [["up" if one > 0 else "down" for one in row[:, 0]] for row in x]
@@ -99,57 +82,17 @@ def test_labels_of_steps():
     assert [len(one) for one in task.predict([x[0][:4], x[1]])] == [4, 9]
 
 
-TEXTS = {
-    "words": ["the cat sat on the mat", "the dog ran to the cat"] * 8,
-    "characters": ["Smith", "van Dyk", "Kowalski", "Li"] * 4,
-    "bpe": ["这部电影非常好看我非常喜欢它因为演员表演得很出色音乐也很动听所以我推荐给所有的朋友们都去看看"]
-    * 8,
-}
-
-
-@pytest.mark.parametrize("units", TEXTS)
-def test_units_come_from_the_texts(units: str):
-    if units == "bpe":
-        pytest.importorskip("tokenizers", reason="tokenizers is not installed")
-    records = [ls.Classifier().read([text], [place % 2])[0] for place, text in enumerate(TEXTS[units])]
-    codec = Coding(subwords=10).fit(records)
-    assert codec.units == units
-    assert Coding().restore(codec.state()).rows(records[:1])[0].equal(codec.rows(records[:1])[0])
-    assert codec.sizes["subwords"] == (10 if units == "words" else 0)
-
-
 def test_vectors_from_a_file(tmp_path: Path):
     (tmp_path / "v.txt").write_text("cat 1 0 0\ndog 0 1 0\nother 0 0 1\n")
     task: Any = ls.Classifier(**{**SMALL, "vectors": str(tmp_path / "v.txt")}, epochs=1, learning_rate=1e-9)
-    task.fit(TEXTS["words"], ["a", "b"] * 8, verbose=0)
-    codec = task.codec_
+    task.fit(["the cat sat on the mat", "the dog ran to the cat"] * 8, ["a", "b"] * 8, verbose=0)
+    words = task.codec_.units.words
     for tokens in task.network_.tokens:
         own = tokens.own.weight
-        cat, dog = (own[codec.words.encode(word)[0]] for word in ("cat", "dog"))
+        cat, dog = (own[words.encode(word)[0]] for word in ("cat", "dog"))
         assert own.shape[1] == 3 and cat.argmax() == 0 and dog.argmax() == 1
-    assert codec.words.encode("Cat") == codec.words.encode("cat"), "a file's words are in lower case"
+    assert words.encode("Cat") == words.encode("cat"), "a file's words are in lower case"
     assert any("2 of" in note for note in task.notes_)
-
-
-def test_temperature_makes_sure_scores_honest():
-    torch.manual_seed(0)
-    truth = torch.randint(3, (2000,))
-    scores = 2.0 * torch.nn.functional.one_hot(truth, 3) + torch.randn(2000, 3)
-    records = ls.Classifier().read(["x"] * 2000, truth.tolist())
-    codec = Coding("words").fit(records)
-    codec.learn_temperature([5.0 * scores], records)
-    assert codec.temperature == pytest.approx(5.0 / 2.0, rel=0.15)
-    assert codec.calibration["after"] < 0.03 < 0.05 < codec.calibration["before"]
-
-
-def test_scores():
-    answers = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
-    truths = np.array([0, 0, 1, 0])
-    assert score.accuracy(answers, truths) == 0.75 and score.auc(answers, truths) == 1.0
-    assert score.log_loss(answers, truths) == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
-    assert np.isnan(score.auc(answers, np.zeros(4, int)))
-    assert score.calibration_error(np.array([[1.0, 0.0]] * 4), np.array([0, 0, 1, 1])) == 0.5
-    assert score.accuracy(answers, np.array([[1, 0], [1, 0], [0, 1], [1, 0]])) == 0.75
 
 
 def test_few_records_are_all_trained_on_and_classes_stay_in_training():
@@ -160,51 +103,6 @@ def test_few_records_are_all_trained_on_and_classes_stay_in_training():
     train, held = task.split(many)
     assert held is not None and len(train) + len(held) == 600
     assert [sum(one.label == name for one in held) for name in ("a", "b", "rare")] == [40, 20, 0]
-
-
-def test_balanced_rows_weigh_by_class():
-    records = ls.Classifier().read(["x"] * 10, ["a"] * 8 + ["b"] * 2)
-    codec = Coding("words").fit(records)
-    batch = next(iter(Dealt(codec, records, 64, train=False, balanced=True)))
-    assert batch.weight is None, "only training is balanced"
-    batches = Dealt(codec, records, 10, train=True, balanced=True)
-    weights: set[tuple[int, float]] = set()
-    for one in batches:
-        assert one.weight is not None
-        weights |= set(zip(one.y.tolist(), one.weight.tolist(), strict=True))
-    assert weights == {(0, 0.625), (1, 2.5)}
-
-
-def test_balanced_steps_and_many_labels_weigh_by_class():
-    steps = ls.Classifier(labels="steps").read(["x x x x", "x x"], [list("aaab"), list("aa")])
-    codec = Coding("words").fit(steps)
-    (batch, *_) = Dealt(codec, steps, 2, train=True, balanced=True)
-    assert batch.weight is not None and batch.weight.shape == batch.y.shape == (2, 4)
-    assert batch.weight[batch.y == 0].unique().tolist() == pytest.approx([6 / 10])
-    assert batch.weight[batch.y == 1].tolist() == [3.0]
-    many = ls.Classifier().read(["x"] * 4, [("a", "b"), ("a",), ("a",), ("b",)])
-    codec = Coding("words").fit(many)
-    (batch, *_) = Dealt(codec, many, 4, train=True, balanced=True)
-    assert batch.weight is not None
-    for column in (0, 1):
-        ones = batch.y[:, column] > 0
-        assert batch.weight[ones, column].sum() == batch.weight[~ones, column].sum() == 2.0
-
-
-@pytest.mark.parametrize("labels", ["one", "many", "steps"])
-def test_the_loss_counts_a_row_by_its_weight(labels: str):
-    torch.manual_seed(0)
-    shape = {"one": (3,), "many": (3, 2), "steps": (3, 4)}[labels]
-    y = torch.randint(2, shape)
-    if labels == "steps":
-        y[1, 2:] = IGNORED
-    output = torch.randn(3, 1, *([4] if labels == "steps" else []), 2)
-    y = y.float() if labels == "many" else y
-    task, weight = ls.Classifier(), torch.rand(shape) + 0.5
-    plain = float(task.loss(output, Batch(None, y)))
-    assert float(task.loss(output, Batch(None, y, weight=torch.ones(shape)))) == pytest.approx(plain)
-    assert float(task.loss(output, Batch(None, y, weight=3 * torch.ones(shape)))) == pytest.approx(3 * plain)
-    assert float(task.loss(output, Batch(None, y, weight=weight))) != pytest.approx(plain)
 
 
 def test_balanced_training_finds_the_rare_class():
@@ -228,17 +126,6 @@ def test_the_length_of_a_series_is_seen():
     assert task.codec_.sizes["inputs"] == 2
     alone = np.concatenate([task.predict_proba([one]) for one in x[:6]])
     assert alone == pytest.approx(task.predict_proba(x[:6]), abs=1e-5)
-    same = ls.Classifier().read([np.zeros((5, 1)) + n for n in range(4)], [0, 1] * 2)
-    assert Coding().fit(same).sizes["inputs"] == 1, "nothing to see where all are as long"
-
-
-def test_series_of_one_length_are_not_dealt_together():
-    records = ls.Classifier().read([np.ones((4 + n, 1)) * n for n in range(64)], [n % 2 for n in range(64)])
-    batches = Dealt(Coding().fit(records), records, 16, train=True)
-    spread = [
-        int(batch.lengths.max() - batch.lengths.min()) for batch in batches if batch.lengths is not None
-    ]
-    assert min(spread) > 20
 
 
 def bad(**options: Any) -> Any:
@@ -295,7 +182,9 @@ def test_n_grams_alone_tell_the_class_and_are_saved(units: str, tmp_path: Path):
     assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
     alone = np.concatenate([task.predict_proba([one]) for one in x[:4]])
     assert alone == pytest.approx(task.predict_proba(x[:4]), abs=1e-5)
-    assert [len(one) for one in loaded.explain(x[:2])] == [len(task.codec_.pieces(one)) for one in x[:2]]
+    assert [len(one) for one in loaded.explain(x[:2])] == [
+        len(task.codec_.units.pieces(one)) for one in x[:2]
+    ]
 
 
 def test_what_n_grams_say_is_explained():
@@ -312,10 +201,10 @@ def test_capital_letters_count():
     train, new = slice(0, 72), (["what is Kevo now", "what is kevo now"], [1, 0])
     task: Any = ls.Classifier(**SMALL, units="words", epochs=1, learning_rate=1e-9)
     task.fit(x[:72], y[train], verbose=0)
-    assert task.codec_.features.runs == (1, 2, 1, 2, 3)
+    assert task.codec_.units.features.runs == (1, 2, 1, 2, 3)
     assert task.predict(new[0]).tolist() == new[1]
     task = task.clone().set_params(lower=True).fit(x[:72], y[train], verbose=0)
-    assert task.codec_.features.runs == (1, 2)
+    assert task.codec_.units.features.runs == (1, 2)
     assert len(set(task.predict_proba(new[0])[:, 1].tolist())) == 1
 
 
@@ -323,8 +212,8 @@ def test_the_linear_model_learns_from_what_was_held_out_too():
     x = [f"{'good' if n % 2 else 'poor'} word{n}" for n in range(520)]
     task: Any = ls.Classifier(**SMALL, units="words", epochs=1)
     task.fit(x, [n % 2 for n in range(520)], verbose=0)
-    assert task.codec_.calibration["rows"] == 52
-    assert task.codec_.features.size == 2 + 2 * 520 + 1 == len(task.network_.wide.table)
+    assert task.codec_.labels.calibration["rows"] == 52
+    assert task.codec_.units.features.size == 2 + 2 * 520 + 1 == len(task.network_.wide.table)
     assert task.evaluate(x[:50], [n % 2 for n in range(50)])["accuracy"] == 1.0
 
 
@@ -334,9 +223,11 @@ def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
     made = ls.Classifier(**{**SMALL, "subwords": 0}, units="words", epochs=1, ngrams=0)
     whole: Any = made.fit(x, y, verbose=0)
     once: Any = made.clone().set_params(refit=False).fit(x, y, verbose=0)
-    assert once.codec_.words.size < whole.codec_.words.size == 4 + 2 + 260
-    assert once.codec_.temperature == whole.codec_.temperature != 1.0, "as the held-out part says"
-    assert whole.codec_.calibration == once.codec_.calibration and whole.codec_.records == 520
+    assert once.codec_.units.words.size < whole.codec_.units.words.size == 4 + 2 + 260
+    assert once.codec_.labels.temperature == whole.codec_.labels.temperature != 1.0, (
+        "as the held-out part says"
+    )
+    assert whole.codec_.labels.calibration == once.codec_.labels.calibration and whole.codec_.records == 520
     all_at_once: Any = made.clone().set_params(validation=0.0).fit(x, y, verbose=0)
     for mine, its in zip(whole.network_.parameters(), all_at_once.network_.parameters(), strict=True):
         torch.testing.assert_close(mine, its)
@@ -344,21 +235,6 @@ def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
     rest = pl.DataFrame({"text": x[500:], "label": y[500:]})
     held: Any = made.clone().fit(x[:500], y[:500], validation=rest, verbose=0)
     assert stopped.codec_.records == 468 and held.codec_.records == 500
-
-
-def test_the_share_of_n_grams_is_what_held_out_labels_say():
-    records = ls.Classifier().read(["good", "poor"] * 100, [0, 1] * 100)
-    codec = Coding("words", ngrams=1).fit(records)
-    wides = codec.linear(records, [10.0, 100.0], balanced=True)
-    truth = torch.tensor([0, 1] * 100)
-    right, wrong = (2.0 * torch.nn.functional.one_hot(one, 2) for one in (truth, 1 - truth))
-    assert float(codec.learn_shares([right], wides, records).share) == 0.0
-    chosen = codec.learn_shares([wrong], wides, records)
-    assert chosen is wides[codec.strength]
-    features = codec.featured(records)
-    assert features is not None
-    own = chosen(*(part.padded(torch.arange(200))[0] for part in features))
-    assert ((wrong + chosen.share * own).argmax(1) == truth).all()
 
 
 def test_many_labels_have_n_grams_and_steps_have_none():

@@ -1,4 +1,4 @@
-"""Pictures of series, forecasts and gates show what they are given."""
+"""Pictures of series, forecasts, classes and gates show what they are given."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from longspan.data.forecasts import Forecasts
 from longspan.data.panel import Columns, Origins, Panel, read_panel
 from longspan.tasks import pictures
-from longspan.tasks.exhibits import Choice, Curves, HeatMap
+from longspan.tasks.exhibits import Choice, Curves, HeatMap, Marked
 
 
 def panel(series: int = 1, rows: int = 30) -> Panel:
@@ -67,3 +67,29 @@ def test_gates_have_a_row_a_unit_and_a_column_a_step() -> None:
     assert isinstance(gate, HeatMap) and isinstance(state, HeatMap)
     assert gate.title == "forget gate (f)" and (gate.low, gate.high) == (0.0, 1.0)
     assert gate.values.shape == (3, 5) and state.low is None
+
+
+def test_a_class_has_its_precision_and_recall() -> None:
+    classes, answers, truths = ["a", "b", "c"], np.array([0, 0, 1]), np.array([0, 1, 1])
+    matrix = pictures.confusion(classes, answers, truths)
+    assert np.array_equal(np.asarray(matrix.values), [[1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    said, there = (np.eye(3, dtype=bool)[one] for one in (answers, truths))
+    assert pictures.by_class(classes, said, there).rows == [
+        ["a", 1, 0.5, 1.0, 2 / 3], ["b", 2, 1.0, 0.5, 2 / 3], ["c", 0, None, None, None]
+    ]  # fmt: skip
+
+
+def test_how_often_answers_are_right_stands_over_how_sure_they_are() -> None:
+    answers, perfect = pictures.reliability([(0.55, 0.4, 7), (0.95, 1.0, 3)]).lines
+    assert (list(answers.x), list(answers.y)) == ([0.55, 0.95], [0.4, 1.0]) and perfect.style == "dash"
+
+
+def test_words_that_mattered_are_marked_and_steps_are_a_curve() -> None:
+    words = pictures.mattered(["yes"], [[("good", 1.0), (7, -0.5)]], words=True)
+    assert isinstance(words, Marked) and words.texts == [("yes", [("good", 1.0), ("7", -0.5)])]
+    steps = pictures.mattered(["up", "down"], [[(0, 0.1), (1, 1.0)], [(0, -1.0)]], words=False)
+    assert isinstance(steps, Curves) and [line.name for line in steps.lines] == [
+        "record 0: up",
+        "record 1: down",
+    ]
+    assert (list(steps.lines[0].x), list(steps.lines[0].y)) == ([0, 1], [0.1, 1.0])

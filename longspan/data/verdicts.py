@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from longspan.data.extras import need
+from .extras import need
 
 BINS = 10
 
