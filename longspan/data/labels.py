@@ -55,11 +55,9 @@ class Labels:
         return self
 
     def _each(self, label: Any) -> Sequence[Any]:
-        if self.kind == "one":
-            return (label,)
-        if not isinstance(label, (tuple, list)):
+        if isinstance(label, (tuple, list)) == (self.kind == "one"):
             raise checks.wrong("label", "labels of one form in all rows", repr(label), "correct the row")
-        return label
+        return (label,) if self.kind == "one" else label
 
     def numbers(self, labels: Sequence[Any], length: int | None = None) -> list[Tensor]:
         """One tensor a record: a class number, C zeros and ones, or a number for each step up to `length`.

@@ -34,6 +34,8 @@ def test_numbers_of_labels():
         steps.numbers([["a"], ["b", "c"]])
     with pytest.raises(ValueError, match="labels of one form"):
         steps.numbers(["a"])
+    with pytest.raises(ValueError, match="labels of one form"):
+        Labels().fit(["a", ("b", "c")])
     with pytest.raises(ValueError, match="at least two classes, received 'a' alone"):
         Labels().fit(["a", "a"])
 
