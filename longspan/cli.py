@@ -110,15 +110,16 @@ def _nearest(word: str, known: Iterable[str], command: str) -> str:
 
 @contextmanager
 def _notes() -> Iterator[None]:
-    """Notes of the library are lines on stderr."""
+    """Notes of the library are lines on stderr, each said once however many steps of a command find it."""
     with warnings.catch_warnings():
-        usual = warnings.showwarning
+        usual, said = warnings.showwarning, set[str]()
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, checks.Note):
-                _say(f"note: {message}", 0)
-            else:
+            if not issubclass(category, checks.Note):
                 usual(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                _say(f"note: {message}", 0)
 
         warnings.simplefilter("always", checks.Note)
         warnings.showwarning = show

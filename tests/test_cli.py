@@ -8,13 +8,14 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 import torch
 
 import longspan
-from longspan import cli, kernels, tasks
+from longspan import checks, cli, kernels, tasks
 
 HERE = Path(__file__).parent
 COMMANDS = "one of demo, evaluate, fit, info, predict, report"
@@ -83,6 +84,17 @@ def test_report_is_written(model: str, capsys: pytest.CaptureFixture[str]):
 def test_notes_are_lines_on_stderr(level: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["fit", "level", "data.csv", "--loud", "true", "-o", "model"]) == 0
     assert capsys.readouterr().err == "longspan: note: the file was read\n"
+
+
+def test_a_note_is_said_once_a_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    def twice(*_: Any, **__: Any) -> None:
+        for text in ("a row is missing", "another is", "a row is missing"):
+            checks.note(text)
+
+    monkeypatch.setattr(cli.longspan, "main", twice)
+    assert [cli.main(["info"]), cli.main(["info"])] == [0, 0]
+    said = "longspan: note: a row is missing\nlongspan: note: another is\n"
+    assert capsys.readouterr().err == 2 * said
 
 
 MISTAKES = {
