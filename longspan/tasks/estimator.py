@@ -187,7 +187,8 @@ class Estimator(abc.ABC):
         records = self.read(source, y, use="fit")
         if validation is None:
             return records, *self.split(records)
-        return records, records, self.read(validation, use="evaluate")
+        # read by one that has learnt nothing: what an earlier fit knows of columns and rows is forgotten
+        return records, records, self.clone().read(validation, use="evaluate")
 
     def settle(self, records: Any) -> None:  # noqa: B027 a hook
         """Called last in `fit`, with all records: what to keep beside codec and network, such as a state."""

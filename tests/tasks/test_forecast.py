@@ -348,6 +348,15 @@ def test_held_out_rows_from_another_source_and_series_never_seen():
 
 
 @quiet
+def test_a_second_fit_reads_held_out_rows_as_the_first_would():
+    used, other = small().fit(table(100), verbose=0), table(120, 500).rename({"y": "load"})
+    for source, held in ((other, other[:80]), (table(100), table(60, 100))):
+        fresh = small().fit(source, validation=held, verbose=0)
+        used.fit(source, validation=held, verbose=0)
+        assert used.history_.history == fresh.history_.history and used.predict().equals(fresh.predict())
+
+
+@quiet
 def test_rows_one_by_one_are_expected_as_all_at_once(tmp_path: Path):
     frames = [
         table(160, 10 * place).with_columns(name=pl.lit(name), load=pl.Series(range(160)) % 5)
