@@ -162,7 +162,6 @@ constexpr int STEP_ROWS = 4;  // beyond, packing pays
 struct Driver {
   const char* name;
   const char* flags;  // what the compiler was told, for a user's own cell
-  bool (*runs_here)();
   int cells;
   const CellEntry* const* entries;
   int64_t (*saved32)(const Call<float>&);  // numbers to be saved for each packed row

@@ -1585,17 +1585,6 @@ const longspan::CellEntry* const* entries() {
 #define LONGSPAN_ONE(name) +1
 constexpr int CELL_COUNT = 0 LONGSPAN_CELLS(LONGSPAN_ONE);
 
-bool runs_here() {
-#if defined(__x86_64__) && LS_BYTES == 64
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl");
-#elif defined(__x86_64__) && LS_BYTES == 32
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return true;
-#endif
-}
-
 }  // namespace
 
 #define LONGSPAN_TEXT(a) LONGSPAN_TEXT2(a)
@@ -1603,7 +1592,6 @@ bool runs_here() {
 const longspan::Driver* driver() {
   static const longspan::Driver d = {LONGSPAN_TEXT(LS_ISA),
                                      LS_FLAGS,
-                                     runs_here,
                                      CELL_COUNT,
                                      entries(),
                                      saved_per_row<float>,
