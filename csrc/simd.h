@@ -71,7 +71,7 @@ struct V {
     for (int i = 0; i < n; i++) a[i] = p[i];
     return load(a);
   }
-  static LS_INLINE V all(T a) { return F{} + a; }
+  static LS_INLINE V all(T a) { return a - F{}; }  // a + 0 would not be a for a = -0, and so would be computed
   LS_INLINE void store(T* p) const { std::memcpy(p, &v, sizeof v); }
   LS_INLINE void store(T* p, int n) const {
     if (n >= lanes) return store(p);
