@@ -3,7 +3,7 @@ PYTHON ?= python3
 CXX ?= g++
 ENV := .venv
 BIN := $(ENV)/bin
-NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit.py $(wildcard csrc/*)
+NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit_cpp.py $(wildcard csrc/*)
 AGAIN := and run the same command again.
 
 .PHONY: test demo hooks lint sanitize neon bench clean

@@ -16,8 +16,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from longspan.data.alarms import intervals
-from longspan.tasks.anomaly import AnomalyDetector
+from longspan.tasks.anomaly.alarms import intervals
+from longspan.tasks.anomaly.detector import AnomalyDetector
 
 from . import nab, telemanom
 

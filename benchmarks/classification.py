@@ -30,12 +30,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from longspan import checks
-from longspan.branches import Readers
+from longspan import errors, optimizers
 from longspan.data.batches import Batches
-from longspan.data.ts import read_ts
-from longspan.tasks.classify import Classifier
-from longspan.training import Callback, optimizers, train
+from longspan.tasks.classify.classifier import Classifier
+from longspan.tasks.classify.network import Readers
+from longspan.tasks.classify.ts_format import read_ts
+from longspan.training import Callback, train
 
 FOLDS = 10
 ROWS, BOTH = 2048, 64  # texts of the speed section; those that both sides score
@@ -356,16 +356,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if asked.data is None or not Path(asked.data, "text_classification").is_dir():
         expected = "the folder of the data sets, with text_classification and sequence_classification in it"
         print(
-            checks.sentence("--data", expected, asked.data, "set LONGSPAN_DATA or pass --data"),
+            errors.message("--data", expected, asked.data, "set LONGSPAN_DATA or pass --data"),
             file=sys.stderr,
         )
         return 2
-    names = [checks.one_of("--sections", name, [*SETS, "speed"]) for name in asked.sections.split(",")]
+    names = [errors.check_choice("--sections", name, [*SETS, "speed"]) for name in asked.sections.split(",")]
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
     console = Console(width=160)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", checks.Note)
+        warnings.simplefilter("ignore", errors.LongspanWarning)
         chosen = [name for name in names if name != "speed"]
         if chosen:
             seeds = [int(seed) for seed in asked.seeds.split(",")]

@@ -31,10 +31,10 @@ from rich.console import Console
 from rich.table import Table
 
 import longspan as ls
-from longspan import checks
-from longspan.data import skill
-from longspan.data.forecasts import Forecasts
-from longspan.data.table import read_table
+from longspan import errors
+from longspan.data.readers.tables import read_table
+from longspan.tasks.forecast import evaluation
+from longspan.tasks.forecast.predictions import Forecasts
 
 SEEDS = (0, 1, 2)
 MONTH = 30 * 24  # rows of ETTh1, as its papers count
@@ -145,10 +145,10 @@ def run(task: Task, folder: Path, seed: int, development: bool) -> dict[str, Any
         forecaster, found, scale = _one(task, frame, seed, development)
     seconds = perf_counter() - began
     score = {
-        "mse": lambda a: skill.mse(a / scale, found.actual / scale),
-        "mae": lambda a: skill.mae(a, found.actual),
-        "rmse": lambda a: skill.rmse(a, found.actual),
-        "smape": lambda a: skill.smape(a, found.actual),
+        "mse": lambda a: evaluation.mse(a / scale, found.actual / scale),
+        "mae": lambda a: evaluation.mae(a, found.actual),
+        "rmse": lambda a: evaluation.rmse(a, found.actual),
+        "smape": lambda a: evaluation.smape(a, found.actual),
     }[task.what]
     codec = forecaster.codec_
     return {
@@ -157,8 +157,8 @@ def run(task: Task, folder: Path, seed: int, development: bool) -> dict[str, Any
         "model": score(found.point),
         "naive": score(found.naive),
         "seasonal": score(found.seasonal),
-        "mae": skill.mae(found.point / scale, found.actual / scale),
-        "coverage": skill.covered(found, found.actual, 0, len(found.levels) - 1),
+        "mae": evaluation.mae(found.point / scale, found.actual / scale),
+        "coverage": evaluation.covered(found, found.actual, 0, len(found.levels) - 1),
         "seconds": seconds,
         "found": f"context {codec.context}, season {codec.season}, {codec.center}, {codec.scaling}, "
         f"{len(forecaster.history_.epoch)} epochs",
@@ -196,7 +196,7 @@ def data_folder(given: str | None) -> Path:
     if named is None or not (Path(named) / "forecasting").is_dir():
         received = "nothing" if named is None else f"{named}, which has no folder forecasting"
         way_out = "pass --data or set LONGSPAN_DATA"
-        raise SystemExit(checks.sentence("data", "the folder with the public data sets", received, way_out))
+        raise SystemExit(errors.message("data", "the folder with the public data sets", received, way_out))
     return Path(named)
 
 
@@ -241,7 +241,7 @@ def rival_seconds(folder: Path, python: str, threads: int) -> dict[str, float]:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no words"])[-1]
-        raise SystemExit(checks.sentence("neuralforecast", "a run that ends well", last, "install it there"))
+        raise SystemExit(errors.message("neuralforecast", "a run that ends well", last, "install it there"))
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -264,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             continue
         for seed in given.seeds:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", checks.Note)
+                warnings.simplefilter("ignore", errors.LongspanWarning)
                 rows.append(run(task, folder, seed, given.development))
             console.print(
                 " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in rows[-1].items())

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from longspan import optimizers
 from longspan.data import Batch, Batches
-from longspan.training import optimizers, train
+from longspan.training import train
 
 STEPS = 20_000
 ROUNDS = 9

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from longspan import losses as losses
     from longspan import metrics as metrics
     from longspan import models as models
-    from longspan import nets as nets
     from longspan import nn as nn
     from longspan import optimizers as optimizers
     from longspan import preprocessing as preprocessing
@@ -32,11 +31,12 @@ if TYPE_CHECKING:
     from longspan.kernels import use_backend as use_backend
     from longspan.layers import Input as Input
     from longspan.models import Sequential as Sequential
+    from longspan.networks import encoder as nets
     from longspan.nn.recurrent import explain as explain
     from longspan.tasks import load as load
-    from longspan.tasks.anomaly import AnomalyDetector as AnomalyDetector
-    from longspan.tasks.classify import Classifier as Classifier
-    from longspan.tasks.forecast import Forecaster as Forecaster
+    from longspan.tasks.anomaly.detector import AnomalyDetector as AnomalyDetector
+    from longspan.tasks.classify.classifier import Classifier as Classifier
+    from longspan.tasks.forecast.forecaster import Forecaster as Forecaster
 
 
 __version__ = "0.1.0"
@@ -63,7 +63,7 @@ _HOMES = {
     "losses": ("longspan.losses", ""),
     "metrics": ("longspan.metrics", ""),
     "models": ("longspan.models", ""),
-    "nets": ("longspan.nets", ""),
+    "nets": ("longspan.networks.encoder", ""),
     "nn": ("longspan.nn", ""),
     "optimizers": ("longspan.optimizers", ""),
     "preprocessing": ("longspan.preprocessing", ""),

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from torch import Tensor
 
-from longspan import checks
+from longspan import errors
 
 VERSION = 1  # of the container; raised when an older longspan could not read a newer file
 _CONFIG, _TENSORS = "config.json", "tensors.safetensors"
@@ -90,7 +90,7 @@ def _json(value: Any) -> str:
         return json.dumps(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            checks.sentence("config", "JSON values only", str(error), "pass tensors as tensors")
+            errors.message("config", "JSON values only", str(error), "pass tensors as tensors")
         ) from error
 
 
@@ -114,7 +114,7 @@ def load(path: str | os.PathLike[str]) -> Artifact:
     target = Path(path)
     if not target.is_file():
         received = "a folder" if target.is_dir() else "nothing there"
-        raise FileNotFoundError(checks.sentence(f"file {path}", "a saved model", received, "check the path"))
+        raise FileNotFoundError(errors.message(f"file {path}", "a saved model", received, "check the path"))
     try:
         with zipfile.ZipFile(target) as archive:
             head = json.loads(archive.read(_CONFIG))
@@ -123,7 +123,7 @@ def load(path: str | os.PathLike[str]) -> Artifact:
     except (*_DAMAGE, SafetensorError) as error:
         way_out = "copy it again or go back to an older one"
         received = f"a truncated, damaged or foreign file ({_first_line(error)})"
-        raise checks.wrong(f"file {path}", "a whole saved model", received, way_out) from error
+        raise errors.value_error(f"file {path}", "a whole saved model", received, way_out) from error
     return Artifact(head["config"], tensors)
 
 
@@ -137,7 +137,7 @@ def _check_version(path: Path, head: Any) -> None:
     version = head.get("version")
     if not isinstance(version, int) or version > VERSION:
         expected = f"a saved model of format {VERSION} or older"
-        raise checks.wrong(f"file {path}", expected, f"format {version}", "update longspan to read it")
+        raise errors.value_error(f"file {path}", expected, f"format {version}", "update longspan to read it")
 
 
 def flatten(tree: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -166,7 +166,7 @@ def _to_json(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
         items = [_to_json(value, f"{place}/{i}", tensors) for i, value in enumerate(tree)]
         return {"tuple": items} if isinstance(tree, tuple) else items
     expected = "None, numbers, text, tensors, and dicts, lists and tuples of them"
-    raise checks.wrong_type(f"state{place}", expected, tree, "leave it out of what is saved")
+    raise errors.type_error(f"state{place}", expected, tree, "leave it out of what is saved")
 
 
 def unflatten(tree: Any, tensors: Mapping[str, Tensor]) -> Any:

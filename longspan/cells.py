@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from longspan import checks
+from longspan import errors
 
 States = tuple[Any, ...]
 Step = Callable[[Any, Any, Any, Any], States]
@@ -43,7 +43,7 @@ class Values:
     def __getattr__(self, letter: str) -> Any:
         declared = " ".join(k for k in self.__dict__ if k != "_role") or "none"
         expected, way_out = f"a declared letter ({declared})", "declare it in @cell or correct the step"
-        raise AttributeError(checks.sentence(f"{self._role}.{letter}", expected, repr(letter), way_out))
+        raise AttributeError(errors.message(f"{self._role}.{letter}", expected, repr(letter), way_out))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,25 +95,27 @@ class Cell:
 
 def _check(cell: Cell) -> None:
     if not cell.name.isidentifier():
-        raise checks.wrong("name", "an identifier", repr(cell.name), "define the step with def")
+        raise errors.value_error("name", "an identifier", repr(cell.name), "define the step with def")
     for role, letters in (("gates", cell.gates), ("states", cell.states), ("params", cell.params)):
         if len(set(letters)) < len(letters) or not all(c.isascii() and c.isalpha() for c in letters):
-            raise checks.wrong(role, "distinct single letters", repr(letters), "give each its own letter")
+            raise errors.value_error(
+                role, "distinct single letters", repr(letters), "give each its own letter"
+            )
     if not cell.gates:
-        raise checks.wrong("gates", "at least one letter", "''", "name what reads the input")
+        raise errors.value_error("gates", "at least one letter", "''", "name what reads the input")
     if not cell.states.startswith("h"):
         expected = "'h' first, the state that is the output"
-        raise checks.wrong(
+        raise errors.value_error(
             "states", expected, repr(cell.states), "put h first and return it first from the step"
         )
     if clash := "".join(c for c in cell.gates if c in cell.states):
         expected = f"letters that no state of {cell.states!r} has"
-        raise checks.wrong("gates", expected, repr(cell.gates), f"rename {clash!r} in one of them")
+        raise errors.value_error("gates", expected, repr(cell.gates), f"rename {clash!r} in one of them")
     if unknown := [c for c in cell.initial if c not in cell.states]:
         expected = f"constants for states of {cell.states!r}"
-        raise checks.wrong("initial", expected, repr(unknown[0]), "name declared states only")
+        raise errors.value_error("initial", expected, repr(unknown[0]), "name declared states only")
     if endless := [f"{c}={v!r}" for c, v in cell.initial.items() if not math.isfinite(v)]:
-        raise checks.wrong("initial", "finite constants", endless[0], "-1e30 is as good as least")
+        raise errors.value_error("initial", "finite constants", endless[0], "-1e30 is as good as least")
 
 
 def cell(

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import torch
 
-from longspan import checks, metrics
-from longspan.training.callbacks import Callback
+from longspan import errors as checks
+from longspan import metrics
+from longspan.callbacks import Callback
 
 
 class Learns(Protocol):
@@ -143,7 +144,7 @@ def compare(
     """
     chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not names or not chosen:
-        raise checks.wrong("names" if not names else "seeds", "at least one", "none", "give some")
+        raise checks.value_error("names" if not names else "seeds", "at least one", "none", "give some")
     training, held_out = _parted(data, validation_data, validation_split)
     found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
     for seed in chosen:  # one after the other, so that a busy machine is unkind to all alike
@@ -174,15 +175,15 @@ def rises(metric: str) -> bool:
 
 def _parted(data: tuple[Any, Any], validation: Any, share: float) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise checks.wrong_type("data", "a pair (x, y)", data, "pass both in a tuple")
+        raise checks.type_error("data", "a pair (x, y)", data, "pass both in a tuple")
     x, y = data
     if validation is not None:
         return (x, y), validation
     rows = len(x)
-    at = int(rows * (1.0 - checks.rate("validation_split", share, below_one=True)))
+    at = int(rows * (1.0 - checks.check_fraction("validation_split", share, below_one=True)))
     if not 0 < at < rows:
         way_out = "change it, or pass validation_data"
-        raise checks.wrong(
+        raise checks.value_error(
             "validation_split", f"a share that leaves rows on both sides of {rows}", share, way_out
         )
     return (x[:at], y[:at]), (x[at:], y[at:])
@@ -217,7 +218,7 @@ def _fitted(
     model.fit(*training, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=callbacks)
     took = perf_counter() - began
     logs = model.evaluate(*held_out, batch_size=max(batch_size, 256), verbose=0, return_dict=True)
-    return float(logs[checks.one_of("metric", metric, logs)]), took, model.count_params()
+    return float(logs[checks.check_choice("metric", metric, logs)]), took, model.count_params()
 
 
 # Student's t that 2.5 % lie above, for 1 to 30 degrees of freedom; beyond, the normal distribution's.

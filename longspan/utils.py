@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from longspan import checks
+from longspan import errors
 from longspan.data import Batches
 from longspan.layers.base import forget_names
 
@@ -51,7 +51,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     count = (int(labels.max()) + 1 if labels.size else 0) if num_classes is None else num_classes
     if labels.size and (labels.min() < 0 or labels.max() >= count):
         received = f"{labels.min()} to {labels.max()}"
-        raise checks.wrong("x", f"class numbers from 0 to {count - 1}", received, "raise num_classes")
+        raise errors.value_error("x", f"class numbers from 0 to {count - 1}", received, "raise num_classes")
     return np.eye(count, dtype=np.float32)[labels]
 
 
@@ -75,10 +75,10 @@ def pad_sequences(
     array([[1, 2],
            [0, 3]], dtype=int32)
     """
-    checks.one_of("padding", padding, ("pre", "post"))
-    checks.one_of("truncating", truncating, ("pre", "post"))
+    errors.check_choice("padding", padding, ("pre", "post"))
+    errors.check_choice("truncating", truncating, ("pre", "post"))
     longest = max((len(row) for row in sequences), default=0)
-    steps = longest if maxlen is None else checks.whole("maxlen", maxlen, 1, "give the number of steps")
+    steps = longest if maxlen is None else errors.check_int("maxlen", maxlen, 1, "give the number of steps")
     inner = next((np.asarray(row).shape[1:] for row in sequences if len(row)), ())
     made = np.full((len(sequences), steps, *inner), value, dtype)
     for target, row in zip(made, sequences, strict=True):
@@ -133,7 +133,7 @@ def timeseries_dataset_from_array(
     count = count if answers is None else min(count, len(answers))
     if count < 1:
         expected = f"at least {(sequence_length - 1) * sampling_rate + 1} steps, and a target"
-        raise checks.wrong("data", expected, len(values), "shorten sequence_length")
+        raise errors.value_error("data", expected, len(values), "shorten sequence_length")
     starts = np.arange(0, count, sequence_stride)
     x = values[starts[:, None] + sampling_rate * np.arange(sequence_length)]
     y = None if answers is None else answers[starts]

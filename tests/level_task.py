@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from longspan import checks
+from longspan import errors
 from longspan.data import Batch
+from longspan.report.elements import Curves, Line, Number, Numbers, Section, Table
 from longspan.tasks.estimator import Codec, Estimator
-from longspan.tasks.exhibits import Curves, Line, Number, Numbers, Section, Table
 from longspan.tasks.options import option
 
 
@@ -69,9 +69,9 @@ class Level(Estimator):
 
     def read(self, source: Any, y: Any = None, *, use: str = "fit") -> list[float]:
         frame = pl.read_csv(source)
-        checks.one_of("target", self.target, frame.columns)
+        errors.check_choice("target", self.target, frame.columns)
         if self.loud:
-            checks.note("the file was read")
+            errors.notice("the file was read")
         return [value + sum(self.shift) for value in frame[self.target].to_list()]
 
     def codec(self) -> Nothing:

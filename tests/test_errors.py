@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from longspan import cell, checks, nn
+from longspan import cell, errors, nn
 
 T, B, I, H = 5, 3, 4, 6
 
@@ -466,7 +466,7 @@ def test_autocast_takes_floating_inputs_only():
 
 
 def test_shape_of_a_sentence():
-    error = checks.wrong("a", "b", 3, "c")
+    error = errors.value_error("a", "b", 3, "c")
     assert (str(error), type(error)) == ("a: expected b, received 3; c.", ValueError)
-    error = checks.wrong_type("a", "b", 3, "c")
+    error = errors.type_error("a", "b", 3, "c")
     assert (str(error), type(error)) == ("a: expected b, received int; c.", TypeError)

@@ -2,9 +2,9 @@
 
 from .arrays import Tensors, as_tensors
 from .batches import Batch, Batches, Spans
-from .scale import Scaler
-from .series import pad, train_test_split, windows
-from .text import BPE, Characters, Tokenizer, Words, tokenizer
+from .scaling import Scaler
+from .sequences import pad, train_test_split, windows
+from .tokenizers import BPE, Characters, Tokenizer, Words, tokenizer
 
 __all__ = [
     "BPE",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longspan import checks
+from longspan import errors
 
 _KINDS = "numbers as a NumPy array, a tensor, a pandas or polars frame, or a list"
 
@@ -41,9 +41,11 @@ def as_tensors(x: Any, name: str = "x", *, finite: bool = True) -> Tensors:
     """
     found = _convert(x, name)
     if found.values.dim() == 0:
-        raise checks.wrong(name, "at least one row", "a single number", "put it in a list")
+        raise errors.value_error(name, "at least one row", "a single number", "put it in a list")
     if found.values.numel() == 0:
-        raise checks.wrong(name, "at least one value", "no data", "check what was read or how it was split")
+        raise errors.value_error(
+            name, "at least one value", "no data", "check what was read or how it was split"
+        )
     if finite and found.values.is_floating_point():
         check_finite(found.values, name)
     return found
@@ -59,14 +61,14 @@ def check_finite(values: Tensor, name: str) -> None:
         return  # the sum itself overflowed
     place = bad.nonzero()[0].tolist()
     received = f"{count} NaN or infinite, the first {values[tuple(place)].item()} at {place}"
-    raise checks.wrong(name, "finite numbers", received, "fill or drop them first")
+    raise errors.value_error(name, "finite numbers", received, "fill or drop them first")
 
 
 def _convert(x: Any, name: str) -> Tensors:
     if isinstance(x, Tensor):
         return Tensors(x)
     if isinstance(x, (str, bytes)):
-        raise checks.wrong_type(name, _KINDS, x, "turn text into numbers with longspan.data.Words")
+        raise errors.type_error(name, _KINDS, x, "turn text into numbers with longspan.data.Words")
     if isinstance(x, Sequence):
         return _from_list(x, name)
     array = np.asarray(x)
@@ -88,7 +90,7 @@ def _from_list(rows: Sequence[Any], name: str) -> Tensors:
     steps = [len(row) if _is_row(row) else -1 for row in rows]
     if min(steps) < 0:
         odd = steps.index(-1)
-        raise checks.wrong(
+        raise errors.value_error(
             name, "rows that are all sequences", f"{rows[odd]!r} in row {odd}", "make it a list of one number"
         )
     if len(set(steps)) > 1:
@@ -101,7 +103,7 @@ def _from_list(rows: Sequence[Any], name: str) -> Tensors:
     except ValueError as error:
         _check_alike([_shape_of(row) for row in rows], name)
         received = "steps of different width inside a row"
-        raise checks.wrong(name, "rows of one shape", received, "make every step as wide") from error
+        raise errors.value_error(name, "rows of one shape", received, "make every step as wide") from error
     return Tensors(_from_array(array, name, rows))
 
 
@@ -109,7 +111,7 @@ def _check_alike(shapes: list[tuple[int, ...]], name: str) -> None:
     for row, shape in enumerate(shapes):
         if shape != shapes[0]:
             received = f"{shapes[0]} in row 0 and {shape} in row {row}"
-            raise checks.wrong(name, "rows of one shape", received, "only their lengths may differ")
+            raise errors.value_error(name, "rows of one shape", received, "only their lengths may differ")
 
 
 def _shape_of(row: Any) -> tuple[int, ...]:
@@ -130,7 +132,9 @@ def pad_rows(
     parts = [_convert(row, f"{name}[{i}]").values if len(row) else None for i, row in enumerate(rows)]
     real = [part for part in parts if part is not None]
     if not real:
-        raise checks.wrong(name, "at least one row with a step", "empty rows only", "check what was read")
+        raise errors.value_error(
+            name, "at least one row with a step", "empty rows only", "check what was read"
+        )
     _check_alike([tuple(part.shape[1:]) for part in real], name)
     dtype = real[0].dtype
     for part in real[1:]:
@@ -169,4 +173,4 @@ def _not_numeric(array: np.ndarray, name: str, source: object) -> TypeError:
     elif array.dtype.kind == "U":
         received = f"{type(source).__name__} of text, such as {str(array.flat[0])!r}"
         way_out = "turn text into numbers with longspan.data.Words"
-    return TypeError(checks.sentence(name, _KINDS, received, way_out))
+    return TypeError(errors.message(name, _KINDS, received, way_out))

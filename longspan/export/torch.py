@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from longspan import checks
+from longspan import errors
 
-from .contract import LayerLike
+from .layer_info import LayerLike
 
 
 def to_torch(layer: LayerLike) -> dict[str, Tensor]:
@@ -55,7 +55,9 @@ def from_torch(layers: LayerLike | Sequence[LayerLike], state: Mapping[str, Tens
     parts = _by_layer(state)
     if len(parts) != len(many):
         way_out = "pass one of ours for each layer of the stack"
-        raise checks.wrong("state", f"the weights of {len(many)} layers", f"those of {len(parts)}", way_out)
+        raise errors.value_error(
+            "state", f"the weights of {len(many)} layers", f"those of {len(parts)}", way_out
+        )
     for layer, part in zip(many, parts, strict=True):
         _take(layer, part)
 
@@ -86,12 +88,12 @@ def _take(layer: LayerLike, part: dict[str, Tensor]) -> None:
         odd = ", ".join(sorted(own.keys() ^ given.keys())).replace("core.", "")
         way_out = "build the layer first, with the module's options"
         expected = "the weights of a module of its kind"
-        raise checks.wrong(f"state for {layer.name}", expected, f"a difference in {odd}", way_out)
+        raise errors.value_error(f"state for {layer.name}", expected, f"a difference in {odd}", way_out)
     for name, value in given.items():
         if value.shape != own[name].shape:
             argument = f"{name.removeprefix('core.')} for {layer.name}"
             expected = f"shape {tuple(own[name].shape)}"
-            raise checks.wrong(argument, expected, tuple(value.shape), "match units and inputs")
+            raise errors.value_error(argument, expected, tuple(value.shape), "match units and inputs")
     layer.load_state_dict(given)
 
 

@@ -8,12 +8,12 @@ from typing import Protocol
 
 import torch
 
-from longspan import cells, checks
+from longspan import cells, errors
 
 from . import cpu, gpu, reference
-from .choice import FORCED, forced
-from .compiled import compile_cell
 from .job import Job, Result, Weights
+from .native_cells import compile_cell
+from .selection import FORCED, forced
 
 __all__ = ["BACKENDS", "choose", "compile_cell", "explain", "names", "run", "trial", "use_backend", "why_not"]
 
@@ -60,7 +60,7 @@ def use_backend(name: str | None) -> AbstractContextManager[None]:
     >>> with use_backend("reference"):
     ...     out, (h, c) = LSTM(3, 4)(torch.randn(5, 2, 3))
     """
-    return _forcing(name if name is None else checks.one_of("backend", name, names()))
+    return _forcing(name if name is None else errors.check_choice("backend", name, names()))
 
 
 @contextmanager

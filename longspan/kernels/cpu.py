@@ -8,15 +8,15 @@ from torch.nn import Parameter
 
 from longspan.cells import Cell
 
-from . import choice, compiled, register
-from .driver import Given, Spec, in_time_order
-from .follow import modes, transformed
+from . import native_cells, operators, selection
+from .cpu_driver import Given, Spec, in_time_order
 from .job import Job, Result, Weights, impossible
 from .program import program
+from .tracing import modes, transformed
 
 NAME = "cpu"
 DTYPES = (torch.float32, torch.float64)
-INSTRUCTION_SETS = compiled.INSTRUCTION_SETS
+INSTRUCTION_SETS = native_cells.INSTRUCTION_SETS
 
 # Before PyTorch 2.7 nobody can tell an export from a compilation, which is the same but for where it runs.
 is_exporting = torch.compiler.__dict__.get("is_exporting", bool)
@@ -25,7 +25,7 @@ _PLAIN = frozenset((Tensor, Parameter, type(None)))
 
 def instruction_set() -> str:
     """The one that is forced, else the one LONGSPAN_ISA names, else the widest this machine has."""
-    return choice.variant(NAME) or compiled.WIDEST
+    return selection.variant(NAME) or native_cells.WIDEST
 
 
 def refuses(job: Job) -> str | None:
@@ -37,8 +37,8 @@ def refuses(job: Job) -> str | None:
         return f"the tensors are on {x.device}, not on the CPU"
     if x.dtype not in DTYPES:
         return f"it computes in float32 and float64, not in {str(x.dtype).removeprefix('torch.')}"
-    if not compiled.entry(cell, isa):
-        return compiled.why_not(cell, isa)
+    if not native_cells.entry(cell, isa):
+        return native_cells.why_not(cell, isa)
     if transformed():
         return "under torch.func, in forward-mode differentiation and in torch.jit.trace plain operations run"
     for w in job.weights:
@@ -48,7 +48,7 @@ def refuses(job: Job) -> str | None:
     return None
 
 
-@choice.constant
+@selection.constant
 def _reads_h(cell: Cell) -> bool:
     return program(cell).reads_h
 
@@ -56,7 +56,7 @@ def _reads_h(cell: Cell) -> bool:
 def detail(job: Job) -> str:
     """How these kernels would run `job`, for explain."""
     isa = instruction_set()
-    own = compiled.where(job.cell, isa)
+    own = native_cells.where(job.cell, isa)
     made = f", compiled from your cell in {own}" if own else ""
     return (
         f"{NAME} uses {isa}{made}; under torch.func, in forward-mode differentiation, in torch.jit.trace "
@@ -75,12 +75,12 @@ def run(job: Job) -> Result:
     given = Given(job.x, job.lengths, job.mask, job.reset, job.drop, job.state, masks, weights)
     if torch.compiler.is_compiling() or not plain(given):
         # A program that is saved may run on another machine, which then chooses for itself.
-        isa = choice.variant(NAME) or "" if is_exporting() else instruction_set()
+        isa = selection.variant(NAME) or "" if is_exporting() else instruction_set()
         spec = Spec(job.cell, isa, rates, job.gates, _longer_in_time(job.x))
-        out, last, gates = register.dispatched(spec, given)
+        out, last, gates = operators.dispatched(spec, given)
     else:
         spec = Spec(job.cell, instruction_set(), rates, job.gates, in_time_order(job.x))
-        out, last, gates = register.straight(spec, given)
+        out, last, gates = operators.straight(spec, given)
     return Result(out, last, None if gates is None else named_gates(job.cell, out, gates, len(weights)))
 
 

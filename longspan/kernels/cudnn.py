@@ -13,9 +13,9 @@ from torch import Tensor
 
 from longspan.cells import CELLS
 
-from .choice import constant
-from .driver import Found, Given, Maybe, Spec, apart, job_of
+from .cpu_driver import Found, Given, Maybe, Spec, apart, job_of
 from .job import Job, Result, Weights
+from .selection import constant
 
 # cuDNN's numbers for its cells.
 MODES = {"rnn_relu": 0, "rnn": 1, "lstm": 2, "gru": 3}

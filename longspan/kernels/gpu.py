@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from . import choice, cudnn, register, route, triton_driver
-from .choice import constant
+from . import cudnn, gpu_routes, operators, selection, triton_driver
 from .cpu import named_gates, plain, row
-from .driver import Given, Spec
+from .cpu_driver import Given, Spec
 from .emit_triton import Variant
-from .follow import transformed
 from .job import Job, Result, impossible
 from .launch import chip
+from .selection import constant
+from .tracing import transformed
 from .triton_source import interpreted, missing
 
 NAME = "gpu"
@@ -19,7 +19,7 @@ VARIANTS = ("cudnn", "triton")
 DTYPES = (torch.float32, torch.bfloat16)
 CAPABILITY = (8, 0)  # bfloat16 products begin here
 
-register.WAYS |= {f"{NAME}:cudnn": cudnn, f"{NAME}:triton": triton_driver}
+operators.WAYS |= {f"{NAME}:cudnn": cudnn, f"{NAME}:triton": triton_driver}
 
 
 def refuses(job: Job) -> str | None:
@@ -39,14 +39,14 @@ def run(job: Job) -> Result:
     straight = not torch.compiler.is_compiling() and plain(given)
     if straight and way == "cudnn":
         return cudnn.run(job)
-    out, last, gates = (register.straight if straight else register.dispatched)(spec, given)
+    out, last, gates = (operators.straight if straight else operators.dispatched)(spec, given)
     return Result(out, last, None if gates is None else named_gates(job.cell, out, gates, len(weights)))
 
 
 def keeps(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether calls in this dtype, smaller than float32, need not be widened: the kernels sum in float32."""
     here = device.type == "cuda" if torch.version.cuda else _interpreting(device)
-    asked = (choice.forced() or NAME).partition(":")[0] == NAME
+    asked = (selection.forced() or NAME).partition(":")[0] == NAME
     return dtype is torch.bfloat16 and here and asked and not transformed() and _no_triton(device) is None
 
 
@@ -78,7 +78,7 @@ def _nowhere(job: Job) -> str | None:
 
 def _interpreting(device: torch.device) -> bool:
     """Whether Triton interprets its kernels on this device, and is asked to."""
-    return device.type == "cpu" and interpreted() and choice.variant(NAME) == "triton"
+    return device.type == "cpu" and interpreted() and selection.variant(NAME) == "triton"
 
 
 @constant
@@ -86,9 +86,9 @@ def _there() -> bool:
     return torch.cuda.is_available()
 
 
-def _decided(job: Job) -> tuple[route.Entry, str | None]:
+def _decided(job: Job) -> tuple[gpu_routes.Entry, str | None]:
     """The table's entry for a job, and why it cannot be followed."""
-    wanted = choice.variant(NAME)
+    wanted = selection.variant(NAME)
     no_cudnn = cudnn.refuses(job)
     if job.x.device.type != "cuda":
         no_cudnn = no_cudnn or "cuDNN runs on GPUs only"
@@ -99,7 +99,9 @@ def _decided(job: Job) -> tuple[route.Entry, str | None]:
         norm_r=job.weights[0].norm_r is not None, norm_c=job.weights[0].norm_c is not None,
         proj=job.weights[0].proj is not None,
     )  # fmt: skip
-    entry = route.entry(job.cell, variant, H, job.state[0].shape[2], plain=plain, chip=chip(job.x.device))
+    entry = gpu_routes.entry(
+        job.cell, variant, H, job.state[0].shape[2], plain=plain, chip=chip(job.x.device)
+    )
     if entry.form == "cudnn":
         return entry, None
     return entry, no_cudnn if wanted == "cudnn" else _not_triton(job)

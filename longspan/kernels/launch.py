@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .choice import constant
+from .selection import constant
 
 CHIP = 227 * 1024  # bytes of shared memory that one program of an H100 or H200 may hold
 TILE = 16  # rows of a program: tl.dot takes no fewer on every GPU that Triton supports

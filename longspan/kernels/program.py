@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from longspan import checks
+from longspan import errors
 from longspan.cells import Cell, Symbol, Values, maximum, minimum, softplus
 
 
@@ -61,11 +61,11 @@ class Node(Symbol):
 
     def __bool__(self) -> bool:
         way_out = "use maximum, minimum or relu"
-        raise TypeError(checks.sentence("step", "no branch on a value", "one (if, and, or, not)", way_out))
+        raise TypeError(errors.message("step", "no branch on a value", "one (if, and, or, not)", way_out))
 
     def __getattr__(self, name: str) -> Any:
         allowed = "+ - * /, sigmoid, tanh, exp, log, relu, abs, sqrt, maximum, minimum and cells.softplus"
-        raise AttributeError(checks.sentence("step", f"only {allowed}", f".{name}", "write it with these"))
+        raise AttributeError(errors.message("step", f"only {allowed}", f".{name}", "write it with these"))
 
     def sigmoid(self) -> Node:
         return self.graph.make("sigmoid", self)
@@ -110,7 +110,7 @@ def _value(method: str, other: Any) -> Node:
     if isinstance(other, Node):
         return other
     way_out = f"write cells.{method}(v, number)"  # tensors refuse a number here too; a step must run on both
-    raise checks.wrong_type(method, "a value", other, way_out)
+    raise errors.type_error(method, "a value", other, way_out)
 
 
 def _is(node: Node, number: float) -> bool:
@@ -416,7 +416,7 @@ class Program:
     def __init__(self, cell: Cell, normed: bool = False):
         if normed and "c" not in cell.states:
             expected, received = "a cell with a state c", f"{cell.name!r} with states {cell.states!r}"
-            raise checks.wrong("layer norm of c", expected, received, "normalise x and r only")
+            raise errors.value_error("layer norm of c", expected, received, "normalise x and r only")
         self.cell, self.normed, self.graph = cell, normed, Graph()
         self.x = self._inputs("x", cell.gates)
         self.r = self._inputs("r", cell.gates if cell.recurrent else "")
@@ -444,11 +444,11 @@ class Program:
         name, count = self.cell.name, len(self.cell.states)
         wanted = f"the step to return a tuple of {count}, the new states {self.cell.states!r} in order"
         if type(outs) is not tuple:
-            raise checks.wrong_type(name, wanted, outs, "return a tuple, (h,) where h is the only state")
+            raise errors.type_error(name, wanted, outs, "return a tuple, (h,) where h is the only state")
         if len(outs) != count:
-            raise checks.wrong(name, wanted, len(outs), "return one value a state or correct states=")
+            raise errors.value_error(name, wanted, len(outs), "return one value a state or correct states=")
         if wrong := [o for o in outs if not isinstance(o, Node)]:
-            raise checks.wrong_type(name, wanted, wrong[0], "return values computed from x, r, s and p")
+            raise errors.type_error(name, wanted, wrong[0], "return values computed from x, r, s and p")
         return list(outs)
 
     def _cut(self) -> None:

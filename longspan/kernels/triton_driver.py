@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import route, steps
-from .driver import WEIGHTS, Found, Given, Maybe, Spec, first_weight, shown
+from . import cuda_graphs, gpu_routes
+from .cpu_driver import WEIGHTS, Found, Given, Maybe, Spec, first_weight, shown
 from .emit_triton import Kept, Variant, kept
 from .launch import TILE, Launch, cdiv, chip, padded, precision, warps
 from .reference import EPS
@@ -236,7 +236,7 @@ def _joined(found: Sequence[Maybe]) -> Maybe:
 
 
 def _whole(c: _Call) -> bool:
-    return route.form(c.spec.cell, c.variant, c.sizes.H, c.sizes.R, chip(c.given.x.device)) == "whole"
+    return gpu_routes.form(c.spec.cell, c.variant, c.sizes.H, c.sizes.R, chip(c.given.x.device)) == "whole"
 
 
 def _inputs(c: _Call) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def _recur(c: _Call, have: Tensors) -> tuple[Tensor, ...]:
     if not (c.sizes.T and c.sizes.B):
         return tuple(s.clone() for s in c.given.state)
     if not _whole(c):
-        return steps.forward(module, c.spec.cell, c.variant, c.sizes, everything)
+        return cuda_graphs.forward(module, c.spec.cell, c.variant, c.sizes, everything)
     last = [torch.empty_like(s, memory_format=torch.contiguous_format) for s in c.given.state]
     everything |= {f"last_{s}": t for s, t in zip(c.spec.cell.states, last, strict=True)}
     _launch(c, module.forward, everything)
@@ -278,7 +278,7 @@ def _recur(c: _Call, have: Tensors) -> tuple[Tensor, ...]:
 def _launch(c: _Call, kernel: Any, have: dict[str, Any]) -> None:
     """One launch for the whole sequence: programs by rows, direction and, where they are free, columns."""
     T, B, D, _, H, R = c.sizes
-    alone = route.columns_alone(c.spec.cell, c.variant)
+    alone = gpu_routes.columns_alone(c.spec.cell, c.variant)
     HP = min(padded(H), 128) if alone else padded(H)
     numbers = {"T": T, "B": B, "D": D, "H": H, "R": R, "HP": HP, "RP": padded(R), "BB": TILE}
     half = c.variant.half
@@ -352,7 +352,7 @@ def _recur_back(c: _Call, have: Tensors) -> None:
     if _whole(c):
         _launch(c, module.backward, everything)
     else:
-        steps.backward(module, c.spec.cell, c.variant, c.sizes, everything)
+        cuda_graphs.backward(module, c.spec.cell, c.variant, c.sizes, everything)
 
 
 def _of_weights(c: _Call, have: Tensors, with_x: bool) -> tuple[Maybe, list[dict[str, Tensor]]]:
@@ -389,7 +389,7 @@ def _of_weights(c: _Call, have: Tensors, with_x: bool) -> tuple[Maybe, list[dict
 
 def _apart(c: _Call) -> bool:
     """Whether R h has gradients of its own."""
-    return c.spec.cell.recurrent and not route.shared(c.spec.cell, c.variant)
+    return c.spec.cell.recurrent and not gpu_routes.shared(c.spec.cell, c.variant)
 
 
 def _through_norm_x(c: _Call, have: Tensors, dx: Tensor, found: list[dict[str, Tensor]]) -> Tensor:

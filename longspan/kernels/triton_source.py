@@ -14,8 +14,8 @@ from types import ModuleType
 
 from longspan.cells import Cell
 
-from .choice import constant
 from .emit_triton import Variant, source
+from .selection import constant
 
 INSTALL = "pip install 'longspan[gpu]'"
 

@@ -1,8 +1,10 @@
 """Knows the layers by Keras' names: the same options, defaults, weights and numbers, sized on first use."""
 
-from .activations import ACTIVATIONS
+from longspan.activations import ACTIVATIONS
+
 from .attention import AdditiveAttention, Attention
 from .base import Layer
+from .conv_lstm import ConvLSTM2D
 from .convolution import (
     AveragePooling1D,
     AveragePooling2D,
@@ -31,7 +33,6 @@ from .core import (
     Reshape,
     SpatialDropout1D,
 )
-from .frames import ConvLSTM2D
 from .normalization import BatchNormalization, LayerNormalization
 from .recurrent import GRU, LSTM, SimpleRNN
 from .wrappers import (

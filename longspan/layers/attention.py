@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 from typing_extensions import Unpack
 
-from longspan import checks
+from longspan import errors
 from longspan.nn import attention
 
 from .base import Layer, Shape, Shared, Slot, known, tensor_of
@@ -21,7 +21,7 @@ class _Reader(Layer):
 
     def __init__(self, dropout: float, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
-        self.dropout = checks.rate("dropout", dropout, below_one=True)
+        self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
 
     def scores(self, query: Tensor, key: Tensor) -> Tensor:
         """(B, Q, V)."""
@@ -70,7 +70,9 @@ def _three(name: str, x: Any) -> tuple[Tensor, Tensor, Tensor]:
     if isinstance(x, (list, tuple)):
         if len(x) not in (2, 3):
             expected = "[query, value] or [query, value, key]"
-            raise checks.wrong(f"input of {name}", expected, f"{len(x)} tensors", "leave the others out")
+            raise errors.value_error(
+                f"input of {name}", expected, f"{len(x)} tensors", "leave the others out"
+            )
         query, value, *key = (tensor_of(one) for one in x)
         return query, value, key[0] if key else value
     x = tensor_of(x)
@@ -99,8 +101,8 @@ class Attention(_Reader):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(dropout, **shared)
-        self.use_scale = checks.flag("use_scale", use_scale)
-        self.score_mode = checks.one_of("score_mode", score_mode, ("dot", "concat"))
+        self.use_scale = errors.check_bool("use_scale", use_scale)
+        self.score_mode = errors.check_choice("score_mode", score_mode, ("dot", "concat"))
 
     def make(self, shape: Shape) -> None:
         for name, wanted in (("scale", self.use_scale), ("concat_score_weight", self.score_mode == "concat")):
@@ -132,7 +134,7 @@ class AdditiveAttention(_Reader):
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, **shared: Unpack[Shared]) -> None:
         super().__init__(dropout, **shared)
-        self.use_scale = checks.flag("use_scale", use_scale)
+        self.use_scale = errors.check_bool("use_scale", use_scale)
 
     scale: Tensor
 

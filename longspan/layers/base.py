@@ -18,11 +18,9 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from typing_extensions import Unpack, get_type_hints
 
-from longspan import checks
-
-from . import initializers, regularizers
-from .initializers import Initializer
-from .regularizers import Regularizer
+from longspan import errors, initializers, regularizers
+from longspan.initializers import Initializer
+from longspan.regularizers import Regularizer
 
 # A shape with None where any size will do: (B, …).
 Shape = tuple[int | None, ...]
@@ -187,7 +185,7 @@ class Layer(nn.Module):
         dtype = shared.get("dtype")
         if dtype not in (None, "float32", "float64"):
             way_out = "give precision to compile for half precision"
-            raise checks.wrong("dtype", "'float32' or 'float64'", repr(dtype), way_out)
+            raise errors.value_error("dtype", "'float32' or 'float64'", repr(dtype), way_out)
 
     # What a final class says about itself.
 
@@ -240,7 +238,7 @@ class Layer(nn.Module):
 
     @trainable.setter
     def trainable(self, wanted: bool) -> None:
-        self._trainable = checks.flag("trainable", wanted)
+        self._trainable = errors.check_bool("trainable", wanted)
         for slot in self.all_slots():
             slot.require_grad(wanted)
 
@@ -301,12 +299,12 @@ def assign(name: str, slots: Sequence[Slot], weights: Sequence[Any]) -> None:
     if len(weights) != len(slots):
         expected = f"{len(slots)} arrays ({', '.join(slot.name for slot in slots)})"
         way_out = "build the layer first" if not slots else "pass what get_weights() gives"
-        raise checks.wrong(f"weights of {name}", expected, len(weights), way_out)
+        raise errors.value_error(f"weights of {name}", expected, len(weights), way_out)
     values = [torch.as_tensor(np.asarray(value)) for value in weights]
     for slot, value in zip(slots, values, strict=True):
         if tuple(value.shape) != slot.shape:
             argument, way_out = f"weight {slot.name} of {name}", "pass weights of a layer of these sizes"
-            raise checks.wrong(argument, f"shape {slot.shape}", tuple(value.shape), way_out)
+            raise errors.value_error(argument, f"shape {slot.shape}", tuple(value.shape), way_out)
     for slot, value in zip(slots, values, strict=True):
         slot.set(value)
 
@@ -323,21 +321,21 @@ def check_rank(layer: Layer, shape: Sequence[int | None], letters: str, way_out:
     """An error unless `shape` has as many dimensions as `letters`, such as "(B, T, I)"."""
     if len(shape) != letters.count(",") + 1:
         received = "(" + ", ".join("B" if size is None else str(size) for size in shape) + ")"
-        raise checks.wrong(f"input of {layer.name}", f"shape {letters}", received, way_out)
+        raise errors.value_error(f"input of {layer.name}", f"shape {letters}", received, way_out)
 
 
 def check_format(data_format: str | None) -> None:
     """Features come last, as they do in Keras unless it is told otherwise."""
     if data_format not in (None, "channels_last"):
         way_out = "move the channels to the last dimension"
-        raise checks.wrong("data_format", "'channels_last'", repr(data_format), way_out)
+        raise errors.value_error("data_format", "'channels_last'", repr(data_format), way_out)
 
 
 def known(layer: Layer, size: int | None, what: str) -> int:
     """`size` itself, or an error where a shape leaves open what the weights need to know."""
     if size is None:
         way_out = "give it in input_shape or call the layer on data"
-        raise checks.wrong(f"input_shape of {layer.name}", f"a number for {what}", None, way_out)
+        raise errors.value_error(f"input_shape of {layer.name}", f"a number for {what}", None, way_out)
     return size
 
 
@@ -379,12 +377,12 @@ def _bound(
     for key in kwargs:
         if key not in own | shared:
             raise TypeError(
-                checks.sentence(name, "one of its options", repr(key), checks.guess(key, own | shared))
+                errors.message(name, "one of its options", repr(key), errors.did_you_mean(key, own | shared))
             )
     try:
         bound = signature.bind(None, *args, **{key: value for key, value in kwargs.items() if key in own})
     except TypeError as error:
-        raise TypeError(checks.sentence(name, "its arguments", error, f"help({name}) names them")) from None
+        raise TypeError(errors.message(name, "its arguments", error, f"help({name}) names them")) from None
     bound.apply_defaults()
     kept = {key: value for key, value in bound.arguments.items() if key in own}
     return kept | {key: value for key, value in kwargs.items() if key in shared - {"name", "trainable"}}

@@ -7,21 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from longspan import checks
+from longspan import errors, initializers, regularizers
+from longspan.activations import ACTIVATIONS
 from longspan.cells import CELLS, Cell
 
-from . import (
-    attention,
-    convolution,
-    core,
-    frames,
-    initializers,
-    normalization,
-    recurrent,
-    regularizers,
-    wrappers,
-)
-from .activations import ACTIVATIONS
+from . import attention, conv_lstm, convolution, core, normalization, recurrent, wrappers
 from .base import Layer, keywords
 
 _ABSTRACT = (recurrent.Recurrence, convolution.Convolution, convolution.Pooling, convolution.GlobalPooling)
@@ -29,7 +19,7 @@ _ABSTRACT = (recurrent.Recurrence, convolution.Convolution, convolution.Pooling,
 # Class name -> the layer.
 LAYERS: dict[str, type[Layer]] = {
     name: kind
-    for module in (core, recurrent, wrappers, convolution, normalization, frames, attention)
+    for module in (core, recurrent, wrappers, convolution, normalization, conv_lstm, attention)
     for name, kind in vars(module).items()
     if isinstance(kind, type)
     and issubclass(kind, Layer)
@@ -84,7 +74,7 @@ def _plain(name: str, key: str, value: Any) -> Any:
     if id(value) in _NAMES:
         return _NAMES[id(value)]
     way_out = "give it by name, or save the weights alone with save_weights"
-    raise TypeError(checks.sentence(f"{key} of {name}", "a value that a file can hold", repr(value), way_out))
+    raise TypeError(errors.message(f"{key} of {name}", "a value that a file can hold", repr(value), way_out))
 
 
 def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> Layer:
@@ -99,7 +89,7 @@ def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> L
     """
     custom = custom or {}
     name = described["class_name"]
-    kind = custom[name] if name in custom else LAYERS[checks.one_of("layer", name, LAYERS)]
+    kind = custom[name] if name in custom else LAYERS[errors.check_choice("layer", name, LAYERS)]
     given = {key: _value(value, custom) for key, value in described["config"].items()}
     return kind(**_known(kind, given))
 
@@ -112,7 +102,9 @@ def _known(kind: type[Layer], given: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in given.items():
         if key not in known | _UNUSED and value not in (None, False, "auto", [], {}):
             expected = f"no option but {', '.join(sorted(known))}"
-            raise checks.wrong(kind.__name__, expected, f"{key}={value!r}", "leave it out of the saved model")
+            raise errors.value_error(
+                kind.__name__, expected, f"{key}={value!r}", "leave it out of the saved model"
+            )
     return {key: _sizes(value) for key, value in given.items() if key in known}
 
 
@@ -156,10 +148,10 @@ def _cell(name: str, custom: Custom) -> Cell:
     found = custom.get(name, CELLS.get(name))
     if not isinstance(found, Cell):
         way_out = f"pass custom_objects={{{name!r}: your_cell}}"
-        raise checks.wrong("cell", "a cell of longspan or one in custom_objects", repr(name), way_out)
+        raise errors.value_error("cell", "a cell of longspan or one in custom_objects", repr(name), way_out)
     return found
 
 
 def _unknown(name: str) -> Any:
     expected = f"one of {', '.join(sorted(_PARTS))}"
-    raise checks.wrong("saved option", expected, repr(name), checks.guess(name, list(_PARTS)))
+    raise errors.value_error("saved option", expected, repr(name), errors.did_you_mean(name, list(_PARTS)))

@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
-from longspan import checks
-from longspan.nn.conv import covered, padded
+from longspan import activations, errors
+from longspan.activations import ActivationLike
+from longspan.initializers import Initializer
+from longspan.nn.conv_lstm import covered, padded
+from longspan.regularizers import Regularizer
 
-from . import activations
-from .activations import ActivationLike
 from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
-from .initializers import Initializer
-from .regularizers import Regularizer
 
 Sizes = int | Sequence[int]
 _LETTERS = {1: "(B, T, I)", 2: "(B, Y, X, I)"}
@@ -27,8 +26,8 @@ def sizes_of(argument: str, sizes: Sizes, rank: int) -> tuple[int, ...]:
     """One whole number for all `rank` dimensions, or one for each."""
     given = (sizes,) * rank if isinstance(sizes, int) else tuple(sizes)
     if len(given) != rank:
-        raise checks.wrong(argument, f"one number, or {rank}", given, "give a size for each dimension")
-    return tuple(checks.whole(argument, size, 1, "give sizes of at least 1") for size in given)
+        raise errors.value_error(argument, f"one number, or {rank}", given, "give a size for each dimension")
+    return tuple(errors.check_int(argument, size, 1, "give sizes of at least 1") for size in given)
 
 
 class Convolution(Layer):
@@ -50,14 +49,14 @@ class Convolution(Layer):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
-        self.rank, self.groups = rank, checks.whole("groups", groups, 1, "1 joins all channels")
-        self.filters = checks.whole("filters", filters, 1, "give the number of output channels")
+        self.rank, self.groups = rank, errors.check_int("groups", groups, 1, "1 joins all channels")
+        self.filters = errors.check_int("filters", filters, 1, "give the number of output channels")
         self.kernel_size = sizes_of("kernel_size", kernel_size, rank)
         self.strides = sizes_of("strides", strides, rank)
         self.dilation_rate = sizes_of("dilation_rate", dilation_rate, rank)
-        self.padding = checks.one_of("padding", padding, ("valid", "same", "causal")[: 4 - rank])
+        self.padding = errors.check_choice("padding", padding, ("valid", "same", "causal")[: 4 - rank])
         self.activation, self._act = activation, activations.get(activation)
-        self.use_bias = checks.flag("use_bias", use_bias)
+        self.use_bias = errors.check_bool("use_bias", use_bias)
         self._starts, self._regularizers = starts, regularizers
         self.bias: Tensor | None = None
 
@@ -72,7 +71,7 @@ class Convolution(Layer):
         inputs = known(self, shape[-1], "the channels")
         if inputs % self.groups or self.filters % self.groups:
             expected = f"a divisor of {inputs} channels and {self.filters} filters"
-            raise checks.wrong(f"groups of {self.name}", expected, self.groups, "choose another")
+            raise errors.value_error(f"groups of {self.name}", expected, self.groups, "choose another")
         place = self.parameter("weight", (self.filters, inputs // self.groups, *self.kernel_size))
         self.slots.append(
             Slot(
@@ -103,7 +102,7 @@ class Convolution(Layer):
         self.compute_output_shape(tuple(x.shape))
         if x.shape[-1] != self.weight.shape[1] * self.groups:
             expected = f"{self.weight.shape[1] * self.groups} channels"
-            raise checks.wrong(f"input of {self.name}", expected, x.shape[-1], "channels come last")
+            raise errors.value_error(f"input of {self.name}", expected, x.shape[-1], "channels come last")
         wide = padded(x.movedim(-1, 1), self._windows(), self.strides, self.padding)
         convolve = F.conv1d if self.rank == 1 else F.conv2d
         out = convolve(wide, self.weight, self.bias, self.strides, 0, self.dilation_rate, self.groups)
@@ -116,7 +115,7 @@ class Convolution(Layer):
 def _check_spans(layer: Layer, shape: Sequence[int | None], spans: Sequence[int | None]) -> None:
     if any(span is not None and span < 1 for span in spans):
         expected = "at least one window's worth of values"
-        raise checks.wrong(f"input of {layer.name}", expected, tuple(shape), "choose padding='same'")
+        raise errors.value_error(f"input of {layer.name}", expected, tuple(shape), "choose padding='same'")
 
 
 class Conv1D(Convolution):
@@ -232,7 +231,7 @@ class Pooling(Layer):
         self.rank, self._largest = rank, largest
         self.pool_size = sizes_of("pool_size", pool_size, rank)
         self.strides = sizes_of("strides", pool_size if strides is None else strides, rank)
-        self.padding = checks.one_of("padding", padding, ("valid", "same"))
+        self.padding = errors.check_choice("padding", padding, ("valid", "same"))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, _LETTERS[self.rank], "features come last")
@@ -351,7 +350,7 @@ class GlobalPooling(Layer):
 
     def __init__(self, rank: int, keepdims: bool, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
-        self.rank, self.keepdims = rank, checks.flag("keepdims", keepdims)
+        self.rank, self.keepdims = rank, errors.check_bool("keepdims", keepdims)
 
     def _over(self, x: Tensor) -> list[int]:
         check_rank(self, x.shape, _LETTERS[self.rank], "features come last")

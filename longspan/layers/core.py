@@ -12,15 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
-from longspan import checks
-from longspan.nn import masks
-from longspan.nn.lookup import lookup
+from longspan import activations, errors
+from longspan.activations import ActivationLike
+from longspan.initializers import Given, Initializer
+from longspan.nn import dropout
+from longspan.nn.embedding import lookup
+from longspan.regularizers import Regularizer
 
-from . import activations
-from .activations import ActivationLike
 from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
-from .initializers import Given, Initializer
-from .regularizers import Regularizer
 
 
 class InputLayer(Layer):
@@ -38,7 +37,7 @@ class InputLayer(Layer):
         shape = input_shape if shape is None else shape
         if (shape is None) == (batch_shape is None):
             expected = "one of shape and batch_shape"
-            raise checks.wrong(
+            raise errors.value_error(
                 "Input", expected, "both" if shape else "neither", "shape=(10, 1), for example"
             )
         whole = (batch_size, *shape) if shape is not None else tuple(batch_shape or ())
@@ -93,9 +92,9 @@ class Dense(Layer):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
-        self.units = checks.whole("units", units, 1, "give the number of units")
+        self.units = errors.check_int("units", units, 1, "give the number of units")
         self.activation, self._act = activation, activations.get(activation)
-        self.use_bias = checks.flag("use_bias", use_bias)
+        self.use_bias = errors.check_bool("use_bias", use_bias)
         self._starts = (kernel_initializer, bias_initializer)
         self._regularizers = (kernel_regularizer, bias_regularizer)
         if input_dim is not None:
@@ -126,14 +125,14 @@ class Dense(Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         if len(input_shape) < 2:
             way_out = "give every row at least one feature"
-            raise checks.wrong(f"input of {self.name}", "shape (B, …, I)", tuple(input_shape), way_out)
+            raise errors.value_error(f"input of {self.name}", "shape (B, …, I)", tuple(input_shape), way_out)
         return (*input_shape[:-1], self.units)
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if x.shape[-1] != self.weight.shape[1] or x.dim() < 2:
             way_out = "the last dimension holds the features the layer was built for"
             expected = f"shape (B, …, {self.weight.shape[1]})"
-            raise checks.wrong(f"input of {self.name}", expected, tuple(x.shape), way_out)
+            raise errors.value_error(f"input of {self.name}", expected, tuple(x.shape), way_out)
         return self._act(F.linear(x, self.weight, self.bias))
 
 
@@ -167,9 +166,9 @@ class Embedding(Layer):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
-        self.input_dim = checks.whole("input_dim", input_dim, 1, "give the number of codes")
-        self.output_dim = checks.whole("output_dim", output_dim, 1, "give the length of a vector")
-        self.mask_zero = checks.flag("mask_zero", mask_zero)
+        self.input_dim = errors.check_int("input_dim", input_dim, 1, "give the number of codes")
+        self.output_dim = errors.check_int("output_dim", output_dim, 1, "give the length of a vector")
+        self.mask_zero = errors.check_bool("mask_zero", mask_zero)
         self._start, self._regularizer = embeddings_initializer, embeddings_regularizer
         self._given_weights = weights
         self._options["weights"] = None  # which are saved as weights, not as an option
@@ -199,7 +198,7 @@ class Embedding(Layer):
                 f"codes from 0 to {self.input_dim - 1}",
                 "raise input_dim or cut the vocabulary",
             )
-            raise checks.wrong(f"input of {self.name}", expected, found, way_out) from None
+            raise errors.value_error(f"input of {self.name}", expected, found, way_out) from None
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
         return x.ne(0) if self.mask_zero else None
@@ -209,7 +208,9 @@ def _table(weights: Any, size: tuple[int, int]) -> Given:
     one = weights[0] if isinstance(weights, (list, tuple)) and len(weights) == 1 else weights
     table = torch.as_tensor(np.asarray(one))
     if tuple(table.shape) != size:
-        raise checks.wrong("weights of Embedding", f"a table {size}", tuple(table.shape), "match the options")
+        raise errors.value_error(
+            "weights of Embedding", f"a table {size}", tuple(table.shape), "match the options"
+        )
     return Given(table)
 
 
@@ -257,7 +258,7 @@ class Dropout(Layer):
         **shared: Unpack[Shared],
     ) -> None:
         super().__init__(**shared)
-        self.rate, self.noise_shape = checks.rate("rate", rate), noise_shape
+        self.rate, self.noise_shape = errors.check_fraction("rate", rate), noise_shape
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if not (self.training and self.rate):
@@ -265,7 +266,7 @@ class Dropout(Layer):
         if self.noise_shape is None:
             return torch.dropout(x, self.rate, True)
         shape = tuple(size or wide for size, wide in zip(self.noise_shape, x.shape, strict=True))
-        return x * masks.scaled(shape, self.rate, x)
+        return x * dropout.scaled(shape, self.rate, x)
 
 
 class SpatialDropout1D(Layer):
@@ -277,13 +278,13 @@ class SpatialDropout1D(Layer):
 
     def __init__(self, rate: float, seed: int | None = None, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
-        self.rate = checks.rate("rate", rate, below_one=True)
+        self.rate = errors.check_fraction("rate", rate, below_one=True)
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         check_rank(self, x.shape, "(B, T, I)", "give it sequences")
         if not (self.training and self.rate):
             return x
-        return x * masks.scaled((x.shape[0], 1, x.shape[2]), self.rate, x)
+        return x * dropout.scaled((x.shape[0], 1, x.shape[2]), self.rate, x)
 
 
 class Activation(Layer):
@@ -370,7 +371,7 @@ class Reshape(Layer):
         self.target_shape = tuple(target_shape)
         if self.target_shape.count(-1) > 1 or any(size < -1 or size == 0 for size in self.target_shape):
             way_out = "leave at most one -1 in it"
-            raise checks.wrong("target_shape", "sizes above 0", self.target_shape, way_out)
+            raise errors.value_error("target_shape", "sizes above 0", self.target_shape, way_out)
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         self.compute_output_shape(tuple(x.shape))
@@ -382,7 +383,7 @@ class Reshape(Layer):
             return (input_shape[0], *(None if size == -1 else size for size in self.target_shape))
         if total % fixed or (-1 not in self.target_shape and total != fixed):
             expected = f"{fixed} values a row for {self.target_shape}"
-            raise checks.wrong(f"input of {self.name}", expected, total, "change target_shape")
+            raise errors.value_error(f"input of {self.name}", expected, total, "change target_shape")
         return (input_shape[0], *(total // fixed if size == -1 else size for size in self.target_shape))
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
@@ -400,7 +401,7 @@ class Permute(Layer):
         super().__init__(**shared)
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
-            raise checks.wrong("dims", "every dimension from 1 on once", self.dims, "such as (2, 1)")
+            raise errors.value_error("dims", "every dimension from 1 on once", self.dims, "such as (2, 1)")
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x.permute(0, *self.dims)
@@ -421,7 +422,7 @@ class RepeatVector(Layer):
 
     def __init__(self, n: int, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
-        self.n = checks.whole("n", n, 1, "give the number of steps")
+        self.n = errors.check_int("n", n, 1, "give the number of steps")
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         check_rank(self, x.shape, "(B, I)", "leave return_sequences out of the layer before")

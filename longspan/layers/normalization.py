@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
 
-from longspan import checks
+from longspan import errors
+from longspan.initializers import Initializer
+from longspan.regularizers import Regularizer
 
 from .base import Layer, Shape, Shared, Slot, known
-from .initializers import Initializer
-from .regularizers import Regularizer
 
 
 class BatchNormalization(Layer):
@@ -53,7 +53,7 @@ class BatchNormalization(Layer):
     ) -> None:
         super().__init__(**shared)
         self.axis, self.epsilon = axis, epsilon
-        self.momentum = checks.rate("momentum", momentum)
+        self.momentum = errors.check_fraction("momentum", momentum)
         self.weight: Tensor | None = None
         self.bias: Tensor | None = None
         self._starts = (
@@ -63,7 +63,7 @@ class BatchNormalization(Layer):
             moving_variance_initializer,
         )
         self._regularizers = (gamma_regularizer, beta_regularizer)
-        self._scale, self._center = checks.flag("scale", scale), checks.flag("center", center)
+        self._scale, self._center = errors.check_bool("scale", scale), errors.check_bool("center", center)
 
     def make(self, shape: Shape) -> None:
         axis = _axis(self, self.axis, len(shape))
@@ -151,12 +151,14 @@ class LayerNormalization(Layer):
         self.bias: Tensor | None = None
         self._starts = (gamma_initializer, beta_initializer)
         self._regularizers = (gamma_regularizer, beta_regularizer)
-        self._wanted = (checks.flag("scale", scale), checks.flag("center", center))
+        self._wanted = (errors.check_bool("scale", scale), errors.check_bool("center", center))
 
     def make(self, shape: Shape) -> None:
         axes = sorted(_axis(self, axis, len(shape)) for axis in self._axes())
         if axes != list(range(axes[0], len(shape))):
-            raise checks.wrong("axis", "dimensions up to the last one", self.axis, "permute the input before")
+            raise errors.value_error(
+                "axis", "dimensions up to the last one", self.axis, "permute the input before"
+            )
         self.features = tuple(known(self, shape[axis], "the features") for axis in axes)
         for wanted, name, torch_name, start, regularizer in zip(
             self._wanted, ("gamma", "beta"), ("weight", "bias"), self._starts, self._regularizers, strict=True
@@ -176,5 +178,5 @@ class LayerNormalization(Layer):
 def _axis(layer: Layer, axis: int, dimensions: int) -> int:
     if not -dimensions <= axis < dimensions:
         expected = f"a dimension of an input with {dimensions}"
-        raise checks.wrong(f"axis of {layer.name}", expected, axis, "-1 is the last one")
+        raise errors.value_error(f"axis of {layer.name}", expected, axis, "-1 is the last one")
     return axis % dimensions

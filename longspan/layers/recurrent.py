@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 import longspan.nn as fast
-from longspan import checks
+from longspan import errors
+from longspan.activations import ActivationLike, step_name
 from longspan.cells import Cell
-from longspan.nn import masks, options
+from longspan.initializers import Forgetting, Initializer
+from longspan.nn import dropout as masks
+from longspan.nn import options
 from longspan.nn.recurrent import explain
+from longspan.regularizers import Regularizer
 
-from . import equations
-from .activations import ActivationLike, step_name
+from . import activation_cells
 from .base import PLAIN, Layer, Layout, Shape, Shared, Slot, check_rank, known, tensor_of
-from .initializers import Forgetting, Initializer
-from .regularizers import Regularizer
-from .reset_before import ResetBefore
+from .gru_reset_before import ResetBefore
 
 
 class Sequences(Shared, total=False):
@@ -87,15 +88,17 @@ class Recurrence(Layer):
     ) -> None:
         """`order`: the cell's gate letters in Keras' order; `bias_pair`: R h has a bias of its own."""
         super().__init__(**_shared(sequences))
-        self.units = checks.whole("units", units, 1, "give the number of units")
+        self.units = errors.check_int("units", units, 1, "give the number of units")
         self.cell, self._order, self._starts = cell, order, starts
-        self.use_bias, self._bias_pair = checks.flag("use_bias", use_bias), bias_pair
-        self.dropout = checks.rate("dropout", dropout, below_one=True)
+        self.use_bias, self._bias_pair = errors.check_bool("use_bias", use_bias), bias_pair
+        self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
         self.recurrent_dropout = options.recurrent_rate("recurrent_dropout", recurrent_dropout, cell)
-        self.return_sequences = checks.flag("return_sequences", sequences.get("return_sequences", False))
-        self.return_state = checks.flag("return_state", sequences.get("return_state", False))
-        self.go_backwards = checks.flag("go_backwards", sequences.get("go_backwards", False))
-        self.stateful = checks.flag("stateful", sequences.get("stateful", False))
+        self.return_sequences = errors.check_bool(
+            "return_sequences", sequences.get("return_sequences", False)
+        )
+        self.return_state = errors.check_bool("return_state", sequences.get("return_state", False))
+        self.go_backwards = errors.check_bool("go_backwards", sequences.get("go_backwards", False))
+        self.stateful = errors.check_bool("stateful", sequences.get("stateful", False))
         self.zero_output_for_mask = sequences.get("zero_output_for_mask", False)
         self.states: tuple[Tensor, ...] | None = None
 
@@ -182,7 +185,7 @@ class Recurrence(Layer):
             way_out = (
                 "a stateful layer carries one state a row: keep the batch size, or call reset_states() first"
             )
-            raise checks.wrong(
+            raise errors.value_error(
                 f"input of {self.name}", f"{self.states[0].shape[0]} rows", x.shape[0], way_out
             )
         return self.states
@@ -291,7 +294,7 @@ class LSTM(Recurrence):
         names = step_name("activation", activation), step_name("recurrent_activation", recurrent_activation)
         super().__init__(
             units,
-            equations.lstm(*names),
+            activation_cells.lstm(*names),
             "ifgo",
             Starts(
                 kernel_initializer,
@@ -345,7 +348,7 @@ class GRU(Recurrence):
         )
         super().__init__(
             units,
-            equations.gru(*self._names),
+            activation_cells.gru(*self._names),
             "zrn",
             Starts(
                 kernel_initializer,
@@ -354,7 +357,7 @@ class GRU(Recurrence):
                 _held_down(kernel_regularizer, recurrent_regularizer, bias_regularizer),
             ),
             use_bias=use_bias,
-            bias_pair=checks.flag("reset_after", reset_after),
+            bias_pair=errors.check_bool("reset_after", reset_after),
             dropout=dropout,
             recurrent_dropout=recurrent_dropout,
             **sequences,
@@ -395,7 +398,7 @@ class SimpleRNN(Recurrence):
     ) -> None:
         super().__init__(
             units,
-            equations.rnn(step_name("activation", activation)),
+            activation_cells.rnn(step_name("activation", activation)),
             "n",
             Starts(
                 kernel_initializer,

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from longspan import checks
+from longspan import errors
+from longspan.activations import ActivationLike
 from longspan.cells import Cell
+from longspan.initializers import Initializer
 from longspan.kernels.program import program
 from longspan.nn import options as nn_options
 from longspan.nn.recurrent import explain
+from longspan.regularizers import Regularizer
 
-from .activations import ActivationLike
 from .base import Layer, Shape, Shared, Slot, check_rank, known, tensor_of
-from .initializers import Initializer
 from .normalization import BatchNormalization
 from .recurrent import GRU, LSTM, Recurrence, Sequences, SimpleRNN, Starts
-from .regularizers import Regularizer
 
 MERGES = ("concat", "sum", "mul", "ave")
 
@@ -64,9 +64,9 @@ class Bidirectional(Layer):
         super().__init__(**shared)
         for argument, given in (("layer", layer), ("backward_layer", backward_layer)):
             if not isinstance(given, Recurrence) and given is not None:
-                raise checks.wrong_type(argument, "a recurrent layer, such as LSTM(32)", given, "wrap one")
+                raise errors.type_error(argument, "a recurrent layer, such as LSTM(32)", given, "wrap one")
         if merge_mode is not None:
-            checks.one_of("merge_mode", merge_mode, MERGES)
+            errors.check_choice("merge_mode", merge_mode, MERGES)
         self.merge_mode, self._given_weights = merge_mode, weights
         stem = layer.name.removeprefix("forward_")
         self.forward_layer: Recurrence = remade(layer, name=f"forward_{stem}")
@@ -79,11 +79,13 @@ class Bidirectional(Layer):
         ahead, back = self.forward_layer, self.backward_layer
         if ahead.go_backwards == back.go_backwards:
             expected, received = "the other go_backwards than the forward layer's", back.go_backwards
-            raise checks.wrong("backward_layer", expected, received, "change one of them")
+            raise errors.value_error("backward_layer", expected, received, "change one of them")
         for option in ("stateful", "return_sequences", "return_state"):
             if getattr(ahead, option) != getattr(back, option):
                 expected = f"the forward layer's {option}={getattr(ahead, option)}"
-                raise checks.wrong("backward_layer", expected, getattr(back, option), "give both the same")
+                raise errors.value_error(
+                    "backward_layer", expected, getattr(back, option), "give both the same"
+                )
         ahead.zero_output_for_mask = back.zero_output_for_mask = ahead.return_sequences
 
     @property
@@ -355,7 +357,9 @@ class RNN(Layer):
         )
         recipes = [_recipe(one, units) for one in (cell if isinstance(cell, (list, tuple)) else [cell])]
         if not recipes:
-            raise checks.wrong("cell", "at least one cell", "an empty list", "give LSTMCell(32), for example")
+            raise errors.value_error(
+                "cell", "at least one cell", "an empty list", "give LSTMCell(32), for example"
+            )
         *below, top = recipes
         parts = [one.over_time(**kept, return_sequences=True, return_state=True) for one in below]
         parts.append(top.over_time(**kept, return_sequences=self.return_sequences, return_state=True))
@@ -432,10 +436,10 @@ def _recipe(cell: object, units: int | None) -> Recipe:
     if isinstance(cell, (Cell, str)):
         if units is None:
             way_out = "give the number of units, such as RNN('peephole', units=32)"
-            raise checks.wrong("units", "a whole number beside a cell of longspan", None, way_out)
+            raise errors.value_error("units", "a whole number beside a cell of longspan", None, way_out)
         return Recipe(OwnCell, {"units": units, "cell": cell})
     way_out = "give LSTMCell(32), or write the cell with @longspan.cell and give units"
-    raise checks.wrong_type("cell", "a cell", cell, way_out)
+    raise errors.type_error("cell", "a cell", cell, way_out)
 
 
 class TimeDistributed(Layer):
@@ -452,7 +456,7 @@ class TimeDistributed(Layer):
     def __init__(self, layer: Layer, **shared: Unpack[Shared]) -> None:
         super().__init__(**shared)
         if not isinstance(layer, Layer):
-            raise checks.wrong_type("layer", "a layer, such as Dense(4)", layer, "wrap one")
+            raise errors.type_error("layer", "a layer, such as Dense(4)", layer, "wrap one")
         self.layer = layer
 
     def all_slots(self) -> list[Slot]:
@@ -479,7 +483,7 @@ class TimeDistributed(Layer):
     def _check(self, shape: Sequence[int | None]) -> None:
         if len(shape) < 3:
             way_out = "give every step at least one value"
-            raise checks.wrong(f"input of {self.name}", "shape (B, T, …)", tuple(shape), way_out)
+            raise errors.value_error(f"input of {self.name}", "shape (B, T, …)", tuple(shape), way_out)
 
     def reset_states(self) -> None:
         self.layer.reset_states()

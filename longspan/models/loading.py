@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from longspan import artifact, checks, export
+from longspan import artifact, errors, export
 
 from . import saving
-from .keras_compile import compile_as_keras
+from .keras_config import compile_as_keras
 from .sequential import Sequential
 
 
@@ -33,7 +33,7 @@ def load_model(
         read = export.read_keras(path)
         if read.config is None:
             way_out = "build the model and call load_weights"
-            raise checks.wrong(f"file {path}", "a whole model of Keras", "weights alone", way_out)
+            raise errors.value_error(f"file {path}", "a whole model of Keras", "weights alone", way_out)
         model = Sequential.from_config(read.config, custom_objects)
         model.build(read.shape)
         model.set_weights(read.ordered(export.described_layers(model)))
@@ -44,7 +44,7 @@ def load_model(
     if kept.config.get("kind") != "Sequential":
         received = f"a file of {kept.config.get('kind')}"
         way_out = "build the model and call load_weights, or longspan.load for a task"
-        raise checks.wrong(f"file {path}", "a saved Sequential", received, way_out)
+        raise errors.value_error(f"file {path}", "a saved Sequential", received, way_out)
     model = Sequential.from_config(kept.config["model"], custom_objects)
     if kept.config["shape"] is not None:
         model.build(kept.config["shape"])
@@ -69,9 +69,9 @@ def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None =
         kind, config = said["class_name"], said["config"]
     except (ValueError, KeyError, TypeError) as error:
         way_out = "pass what to_json() gives"
-        raise checks.wrong("json_string", "JSON of a Sequential", str(error), way_out) from error
+        raise errors.value_error("json_string", "JSON of a Sequential", str(error), way_out) from error
     if kind != "Sequential":
-        raise checks.wrong("json_string", "a Sequential", f"a {kind} model", "build it as a Sequential")
+        raise errors.value_error("json_string", "a Sequential", f"a {kind} model", "build it as a Sequential")
     return Sequential.from_config(config, custom_objects)
 
 

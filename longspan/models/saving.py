@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longspan import artifact, checks, export, losses, metrics
-from longspan.training import optimizers
+from longspan import artifact, errors, export, losses, metrics, optimizers
 
-from .contract import Model
+from .protocol import Model
 
 _HDF5 = b"\x89HDF"
 Path_ = str | os.PathLike[str]
@@ -42,7 +41,7 @@ def save_weights(model: Model, path: Path_, *, overwrite: bool) -> None:
 def _check_free(path: Path_, overwrite: bool) -> None:
     if not overwrite and Path(path).exists():
         raise FileExistsError(
-            checks.sentence(f"file {path}", "a free path", "an existing file", "overwrite=True")
+            errors.message(f"file {path}", "a free path", "an existing file", "overwrite=True")
         )
 
 
@@ -70,7 +69,7 @@ def _compiled(model: Model) -> dict[str, Any] | None:
             "metrics": [[metrics.serialize(one), one.name, weighted] for one, weighted in model.watched],
         }
     except ValueError as error:
-        checks.note(f"the model is saved without what compile said: {str(error).rstrip('.')}")
+        errors.notice(f"the model is saved without what compile said: {str(error).rstrip('.')}")
         return None
 
 

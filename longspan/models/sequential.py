@@ -12,19 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from longspan import checks, losses, metrics
+from longspan import errors, losses, metrics, optimizers
+from longspan.callbacks import History
 from longspan.data.batches import Batch
 from longspan.layers import RNN, Bidirectional, Embedding, InputLayer, Layer
 from longspan.layers.base import Shape, Slot, assign, fresh_name, tensor_of
 from longspan.layers.config import from_config, to_config
 from longspan.layers.recurrent import Recurrence
-from longspan.training import optimizers
-from longspan.training.history import History
 from longspan.training.loop import evaluate, train
 
-from . import preparing, saving
-from .learner import Learner, Objective, Watched
+from . import inputs, saving
 from .summary import summary
+from .train_step import Learner, Objective, Watched
 
 # The layers that can say which kernel runs them.
 EXPLAINED = (Recurrence, Bidirectional, RNN)
@@ -80,15 +79,15 @@ class Sequential(nn.Module):
         """Put one more layer at the end."""
         if not isinstance(layer, Layer):
             way_out = "take one from longspan.layers"
-            raise checks.wrong_type("layer", "a layer", layer, way_out)
+            raise errors.type_error("layer", "a layer", layer, way_out)
         if isinstance(layer, InputLayer):
             if self._row or self.input_layer is not None:
                 way_out = "make it the first, or leave it out"
-                raise checks.wrong("Input", "the first place in the model", "a later one", way_out)
+                raise errors.value_error("Input", "the first place in the model", "a later one", way_out)
             self.input_layer = layer
             return
         if any(layer is one or layer.name == one.name for one in self._row):
-            raise checks.wrong(
+            raise errors.value_error(
                 "layer", "a name no other layer has", repr(layer.name), "give it a name of its own"
             )
         self.add_module(str(len(self._row)), layer)
@@ -102,7 +101,7 @@ class Sequential(nn.Module):
     def pop(self) -> Layer:
         """Take the last layer away."""
         if not self._row:
-            raise checks.wrong("pop", "a model with layers", "an empty one", "add layers first")
+            raise errors.value_error("pop", "a model with layers", "an empty one", "add layers first")
         layer = self._row.pop()
         del self._modules[str(len(self._row))]
         return layer
@@ -119,7 +118,7 @@ class Sequential(nn.Module):
         shape: Any = tuple(input_shape) if input_shape is not None else self.told_shape
         if shape is None:
             way_out = "give the first layer an input_shape, or call the model on data"
-            raise checks.wrong("build", "the shape of the input", None, way_out)
+            raise errors.value_error("build", "the shape of the input", None, way_out)
         for layer in self._row:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
@@ -151,7 +150,9 @@ class Sequential(nn.Module):
 
     def _shape_of(self, shape: Any) -> Any:
         if shape is None:
-            raise checks.wrong(self.name, "a model that is built", "one without shapes", "call build(shape)")
+            raise errors.value_error(
+                self.name, "a model that is built", "one without shapes", "call build(shape)"
+            )
         return shape
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
@@ -159,7 +160,7 @@ class Sequential(nn.Module):
         if index is not None:
             return self._row[index]
         names = [layer.name for layer in self._row]
-        return self._row[names.index(checks.one_of("layer", name, names))]
+        return self._row[names.index(errors.check_choice("layer", name, names))]
 
     # Running.
 
@@ -306,7 +307,7 @@ class Sequential(nn.Module):
             learned = [p for p in self.parameters() if p.requires_grad]
             if not learned:
                 way_out = "set trainable=True on a layer"
-                raise checks.wrong(self.name, "a weight that may change", "none", way_out)
+                raise errors.value_error(self.name, "a weight that may change", "none", way_out)
             self._stepper = self.recipe.build(learned)
         return self._stepper or self.recipe
 
@@ -369,9 +370,9 @@ class Sequential(nn.Module):
         """
         loss = self._ready()
         if validation_split and validation_data is None:
-            (x, y, sample_weight), validation_data = preparing.split(validation_split, x, y, sample_weight)
+            (x, y, sample_weight), validation_data = inputs.split(validation_split, x, y, sample_weight)
         batches = self._batches(x, y, batch_size, shuffle, sample_weight, class_weight, steps_per_epoch)
-        learner = Learner(self, carries=isinstance(batches, preparing.Spans))
+        learner = Learner(self, carries=isinstance(batches, inputs.Spans))
         check = None
         if validation_data is not None:
             size = validation_batch_size or batch_size
@@ -437,7 +438,7 @@ class Sequential(nn.Module):
             x, batch_size, steps: as for `fit`; verbose: taken and without effect.
         """
         if not self._row:
-            raise checks.wrong(self.name, "a model with layers", "an empty one", "add layers first")
+            raise errors.value_error(self.name, "a model with layers", "an empty one", "add layers first")
         batches = self._batches(x, None, batch_size, False, None, None, steps)
         learner, state, found, was_training = Learner(self), None, [], self.training
         self.eval()
@@ -495,10 +496,10 @@ class Sequential(nn.Module):
 
     def _ready(self) -> losses.Loss:
         if not self._row:
-            raise checks.wrong(self.name, "a model with layers", "an empty one", "add layers first")
+            raise errors.value_error(self.name, "a model with layers", "an empty one", "add layers first")
         if self.loss is None or (self.recipe is None and self._stepper is None):
             way_out = "call compile(optimizer, loss) first"
-            raise checks.wrong(self.name, "a model compiled with a loss", "one without", way_out)
+            raise errors.value_error(self.name, "a model compiled with a loss", "one without", way_out)
         return self.loss
 
     def _batches(
@@ -512,8 +513,8 @@ class Sequential(nn.Module):
         steps: int | None,
     ) -> Any:
         if x is None:
-            raise checks.wrong("x", "data", None, "pass x and y, or batches as x")
-        return preparing.batches_of(
+            raise errors.value_error("x", "data", None, "pass x and y, or batches as x")
+        return inputs.batches_of(
             self,
             x,
             y,
@@ -526,11 +527,11 @@ class Sequential(nn.Module):
 
     def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Any:
         """validation_data as batches."""
-        if preparing.is_stream(data):
+        if inputs.is_stream(data):
             return self._batches(data, None, None, False, None, None, steps)
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             way_out = "pass both in a tuple"
-            raise checks.wrong_type("validation_data", "(x, y) or (x, y, sample_weight)", data, way_out)
+            raise errors.type_error("validation_data", "(x, y) or (x, y, sample_weight)", data, way_out)
         x, y, weight = (*data, None)[:3]
         return self._batches(x, y, batch_size, False, weight, None, None)
 

@@ -1,6 +1,6 @@
 """Knows the recurrent layers' names: those of torch.nn, with the same arguments and numbers, and ours."""
 
-from .onestep import GRUCell, LSTMCell, RecurrentCell, RNNCell
+from .cell_layers import GRUCell, LSTMCell, RecurrentCell, RNNCell
 from .recurrent import GRU, LSTM, RNN, Recurrent
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "Recurrent", "RecurrentCell"]

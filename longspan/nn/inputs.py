@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from longspan import checks
+from longspan import errors
 
 _TO_TENSOR = "convert it with torch.as_tensor"
 
@@ -50,12 +50,14 @@ def check_values(
 def check_steps(x: Tensor) -> None:
     """Refuse a time-major sequence (T, B, I) without a step, as torch.nn does."""
     if x.shape[0] == 0:
-        raise checks.wrong("input", "at least one time step", "none", "skip empty chunks; lengths may be 0")
+        raise errors.value_error(
+            "input", "at least one time step", "none", "skip empty chunks; lengths may be 0"
+        )
 
 
 def _wrong_shape(x: Tensor, width: int, layouts: Sequence[str], way_out: str) -> ValueError:
     shapes = " or ".join(layout.replace("I", str(width)) for layout in layouts)
-    return checks.wrong("input", f"a tensor of shape {shapes}", tuple(x.shape), way_out)
+    return errors.value_error("input", f"a tensor of shape {shapes}", tuple(x.shape), way_out)
 
 
 def _wrong_dtype(x: Tensor, weight: Tensor) -> TypeError:
@@ -63,11 +65,11 @@ def _wrong_dtype(x: Tensor, weight: Tensor) -> TypeError:
         way_out = "look codes up in torch.nn.Embedding, or convert numbers with .float()"
     else:
         way_out = f"convert the input with .to({weight.dtype}) or the layer with .to({x.dtype})"
-    return TypeError(checks.sentence("input", f"{weight.dtype} values like the weights", x.dtype, way_out))
+    return TypeError(errors.message("input", f"{weight.dtype} values like the weights", x.dtype, way_out))
 
 
 def _wrong_device(argument: str, value: Tensor, like: Tensor, what: str) -> ValueError:
-    return checks.wrong(
+    return errors.value_error(
         argument, f"a tensor on {like.device} like {what}", value.device, "move it with .to(device)"
     )
 
@@ -78,16 +80,14 @@ def check_state(
     """`value` itself, or an error unless it is a tensor of this shape, dtype and device."""
     argument = f"state {name}"
     if not isinstance(value, Tensor):
-        raise checks.wrong_type(argument, f"a tensor of shape {shape}, {letters}", value, _TO_TENSOR)
+        raise errors.type_error(argument, f"a tensor of shape {shape}, {letters}", value, _TO_TENSOR)
     if tuple(value.shape) != shape:
-        raise checks.wrong(
+        raise errors.value_error(
             argument, f"shape {shape}, {letters}", tuple(value.shape), "pass None to start afresh"
         )
     if value.dtype != like.dtype and (half is None or not value.is_floating_point()):
         way_out = f"convert it with .to({like.dtype})"
-        raise TypeError(
-            checks.sentence(argument, f"{like.dtype} values like the input", value.dtype, way_out)
-        )
+        raise TypeError(errors.message(argument, f"{like.dtype} values like the input", value.dtype, way_out))
     if value.device != like.device:
         raise _wrong_device(argument, value, like, "the input")
     return value
@@ -99,11 +99,11 @@ def check_states(states: str, value: object) -> Sequence[object]:
         return (value,)
     order = ", ".join(states)
     if not isinstance(value, (tuple, list)):
-        raise checks.wrong_type(
+        raise errors.type_error(
             "state", f"a tuple ({order})", value, "pass every state of the cell in this order"
         )
     if len(value) != len(states):
-        raise checks.wrong(
+        raise errors.value_error(
             "state",
             f"a tuple ({order})",
             f"{len(value)} values",
@@ -116,9 +116,11 @@ def check_column(letter: str, value: object, layers: int) -> Sequence[object]:
     """One state of a stack whose layers differ in size: a tuple or list with a tensor a layer."""
     argument, expected = f"state {letter}", f"a tuple of {layers} tensors, one a layer"
     if not isinstance(value, (tuple, list)):
-        raise checks.wrong_type(argument, expected, value, "pass it as the layer returned it")
+        raise errors.type_error(argument, expected, value, "pass it as the layer returned it")
     if len(value) != layers:
-        raise checks.wrong(argument, expected, f"{len(value)} values", "pass it as the layer returned it")
+        raise errors.value_error(
+            argument, expected, f"{len(value)} values", "pass it as the layer returned it"
+        )
     return value
 
 
@@ -130,12 +132,12 @@ def lengths_of(lengths: object, steps: int, rows: int) -> Tensor:
 
     way_out = "give the number of real steps of every row"
     if not isinstance(lengths, (Tensor, Sequence)) or isinstance(lengths, str):
-        raise checks.wrong_type("lengths", kind(), lengths, way_out)
+        raise errors.type_error("lengths", kind(), lengths, way_out)
     tensor = lengths if isinstance(lengths, Tensor) else torch.as_tensor(list(lengths) or [0])[: len(lengths)]
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype is torch.bool:
-        raise TypeError(checks.sentence("lengths", kind(), tensor.dtype, "convert them with .long()"))
+        raise TypeError(errors.message("lengths", kind(), tensor.dtype, "convert them with .long()"))
     if tensor.dim() != 1 or tensor.shape[0] != rows:
-        raise checks.wrong("lengths", kind(), f"shape {tuple(tensor.shape)}", way_out)
+        raise errors.value_error("lengths", kind(), f"shape {tuple(tensor.shape)}", way_out)
     if isinstance(lengths, Tensor) and torch.compiler.is_compiling():
         inside = ((tensor >= 0) & (tensor <= steps)).all()
         words = (
@@ -145,7 +147,7 @@ def lengths_of(lengths: object, steps: int, rows: int) -> Tensor:
     else:
         values = tensor.tolist() if isinstance(lengths, Tensor) else list(lengths)
         if values and not 0 <= min(values) <= max(values) <= steps:
-            raise checks.wrong("lengths", kind(), values, "a row cannot be longer than the input")
+            raise errors.value_error("lengths", kind(), values, "a row cannot be longer than the input")
     return tensor.detach().to("cpu", torch.int64)
 
 
@@ -172,11 +174,11 @@ def _by_time(name: str, value: object, x: Tensor, batched: bool, batch_first: bo
         return f"a bool tensor of shape {shape}, {letters}"
 
     if not isinstance(value, Tensor):
-        raise checks.wrong_type(name, kind(), value, _TO_TENSOR)
+        raise errors.type_error(name, kind(), value, _TO_TENSOR)
     if value.dtype is not torch.bool:
-        raise TypeError(checks.sentence(name, kind(), value.dtype, f"convert it with {name}.bool()"))
+        raise TypeError(errors.message(name, kind(), value.dtype, f"convert it with {name}.bool()"))
     if tuple(value.shape) != shape:
-        raise checks.wrong(name, kind(), f"shape {tuple(value.shape)}", "mark every step of every row")
+        raise errors.value_error(name, kind(), f"shape {tuple(value.shape)}", "mark every step of every row")
     if value.device != x.device:
         raise _wrong_device(name, value, x, "the input")
     if not batched:

@@ -9,7 +9,7 @@ from numbers import Real
 
 import torch
 
-from longspan import checks
+from longspan import errors
 from longspan.cells import CELLS, Cell
 from longspan.kernels.program import program
 
@@ -17,9 +17,9 @@ from longspan.kernels.program import program
 def cell_of(cell: object) -> Cell:
     """A cell by its name in longspan.cells.CELLS, or the cell itself once its step has been traced."""
     if isinstance(cell, str):
-        return CELLS[checks.one_of("cell", cell, CELLS)]
+        return CELLS[errors.check_choice("cell", cell, CELLS)]
     if not isinstance(cell, Cell):
-        raise checks.wrong_type(
+        raise errors.type_error(
             "cell", "a name or a cell", cell, "put @longspan.cell(...) over the step function"
         )
     program(cell)
@@ -28,31 +28,37 @@ def cell_of(cell: object) -> Cell:
 
 def rnn_cell(nonlinearity: object) -> str:
     """The name of the Elman cell with this nonlinearity."""
-    return {"tanh": "rnn", "relu": "rnn_relu"}[checks.one_of("nonlinearity", nonlinearity, ("tanh", "relu"))]
+    return {"tanh": "rnn", "relu": "rnn_relu"}[
+        errors.check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+    ]
 
 
 def sizes_of(hidden_size: object, num_layers: object) -> tuple[int, ...]:
     """H of every layer: `hidden_size` repeated, or its own numbers where it has one a layer."""
-    layers = checks.whole("num_layers", num_layers, 1, "give the number of stacked layers")
+    layers = errors.check_int("num_layers", num_layers, 1, "give the number of stacked layers")
     if not isinstance(hidden_size, Sequence) or isinstance(hidden_size, str):
-        return (checks.whole("hidden_size", hidden_size, 1, "give the number of units"),) * layers
-    sizes = tuple(checks.whole("hidden_size", size, 1, "give the number of units") for size in hidden_size)
+        return (errors.check_int("hidden_size", hidden_size, 1, "give the number of units"),) * layers
+    sizes = tuple(
+        errors.check_int("hidden_size", size, 1, "give the number of units") for size in hidden_size
+    )
     if not sizes or layers not in (1, len(sizes)):
         way_out = "give one number a layer and leave num_layers out"
-        raise checks.wrong("hidden_size", f"one number for each of {layers} layers", sizes, way_out)
+        raise errors.value_error("hidden_size", f"one number for each of {layers} layers", sizes, way_out)
     return sizes
 
 
 def projection(proj_size: object, cell: Cell, sizes: Sequence[int]) -> int:
     """proj_size, 0 for none; refused for cells that read h other than through R."""
-    size = checks.whole("proj_size", proj_size, 0, "give 0 for no projection")
+    size = errors.check_int("proj_size", proj_size, 0, "give 0 for no projection")
     if size and size >= min(sizes):
-        raise checks.wrong(
+        raise errors.value_error(
             "proj_size", f"a number below hidden_size, {min(sizes)}", size, "choose a smaller one"
         )
     if size and (not cell.recurrent or program(cell).reads_h):
         expected = "0 for a cell that reads h other than through its recurrent matrix"
-        raise checks.wrong("proj_size", expected, f"{size} with the cell {cell.name}", "leave proj_size out")
+        raise errors.value_error(
+            "proj_size", expected, f"{size} with the cell {cell.name}", "leave proj_size out"
+        )
     return size
 
 
@@ -61,39 +67,43 @@ def forget(forget_bias: object, cell: Cell, bias: bool) -> float | None:
     if forget_bias is None:
         return None
     if isinstance(forget_bias, bool) or not isinstance(forget_bias, Real):
-        raise checks.wrong_type("forget_bias", "a number or None", forget_bias, "1.0 is a common choice")
+        raise errors.type_error("forget_bias", "a number or None", forget_bias, "1.0 is a common choice")
     if not math.isfinite(forget_bias):
-        raise checks.wrong("forget_bias", "a finite number", forget_bias, "1.0 is a common choice")
+        raise errors.value_error("forget_bias", "a finite number", forget_bias, "1.0 is a common choice")
     if "f" not in cell.gates:
         received = f"the cell {cell.name} with gates {cell.gates}"
-        raise checks.wrong("forget_bias", "a cell with a gate f", received, "leave forget_bias out")
+        raise errors.value_error("forget_bias", "a cell with a gate f", received, "leave forget_bias out")
     if not bias:
-        raise checks.wrong("forget_bias", "a layer with biases", "bias=False", "leave one of the two out")
+        raise errors.value_error(
+            "forget_bias", "a layer with biases", "bias=False", "leave one of the two out"
+        )
     return float(forget_bias)
 
 
 def zone_rates(zoneout: object, cell: Cell) -> tuple[float, ...]:
     """The zoneout rate of each state, in the cell's order: one number for all, or one number a state."""
     if not isinstance(zoneout, Sequence) or isinstance(zoneout, str):
-        return (checks.rate("zoneout", zoneout),) * len(cell.states)
+        return (errors.check_fraction("zoneout", zoneout),) * len(cell.states)
     if len(zoneout) != len(cell.states):
         expected = f"one number, or one for each state ({', '.join(cell.states)})"
-        raise checks.wrong("zoneout", expected, f"{len(zoneout)} numbers", "0.0 leaves a state alone")
-    return tuple(checks.rate("zoneout", value) for value in zoneout)
+        raise errors.value_error("zoneout", expected, f"{len(zoneout)} numbers", "0.0 leaves a state alone")
+    return tuple(errors.check_fraction("zoneout", value) for value in zoneout)
 
 
 def recurrent_rate(argument: str, value: object, cell: Cell) -> float:
     """A rate in [0, 1) for an option that acts on the recurrent matrix R."""
-    share = checks.rate(argument, value, below_one=True)
+    share = errors.check_fraction(argument, value, below_one=True)
     if share and not cell.recurrent:
         received = f"the cell {cell.name}"
-        raise checks.wrong(argument, "a cell with a recurrent matrix", received, f"leave {argument} out")
+        raise errors.value_error(
+            argument, "a cell with a recurrent matrix", received, f"leave {argument} out"
+        )
     return share
 
 
 def layer_dropout(dropout: object, layers: int) -> float:
     """The dropout rate between layers; with one layer there is nothing between, which is worth a warning."""
-    share = checks.rate("dropout", dropout)
+    share = errors.check_fraction("dropout", dropout)
     if share and layers == 1:
         message = (
             f"dropout: acts between layers, so dropout={share} does nothing with num_layers=1; add a layer."
@@ -106,6 +116,6 @@ def floating(dtype: torch.dtype | None) -> torch.dtype | None:
     """`dtype` itself, or an error unless it is a floating dtype or None."""
     if dtype is not None and not dtype.is_floating_point:
         raise TypeError(
-            checks.sentence("dtype", "a floating dtype", dtype, "leave it out for the default, float32")
+            errors.message("dtype", "a floating dtype", dtype, "leave it out for the default, float32")
         )
     return dtype

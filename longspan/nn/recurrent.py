@@ -12,12 +12,13 @@ from torch.compiler import is_compiling
 from torch.nn import Module
 from torch.nn.utils.rnn import PackedSequence
 
-from longspan import checks, kernels
+from longspan import errors, kernels
 from longspan.cells import Cell
 from longspan.kernels.job import Job, Weights, Zone
-from longspan.kernels.stream import Stream
+from longspan.kernels.single_step import Stream
 
-from . import inputs, masks, options, parameters, precision
+from . import autocast, inputs, options, parameters
+from . import dropout as masks
 from .state import Layers, State, States
 
 _RANKS = (3, 2)
@@ -74,16 +75,16 @@ class _Stack(Module):
     ) -> None:
         super().__init__()
         self.cell = options.cell_of(cell)
-        self.input_size = checks.whole("input_size", input_size, 1, "give the number of values a step")
+        self.input_size = errors.check_int("input_size", input_size, 1, "give the number of values a step")
         self.hidden_sizes = options.sizes_of(hidden_size, num_layers)
         self.hidden_size = self.hidden_sizes if isinstance(hidden_size, Sequence) else self.hidden_sizes[0]
         self.num_layers = len(self.hidden_sizes)
-        self.bias = checks.flag("bias", bias)
-        self.batch_first = checks.flag("batch_first", batch_first)
+        self.bias = errors.check_bool("bias", bias)
+        self.batch_first = errors.check_bool("batch_first", batch_first)
         self.dropout = options.layer_dropout(dropout, self.num_layers)
-        self.bidirectional = checks.flag("bidirectional", bidirectional)
+        self.bidirectional = errors.check_bool("bidirectional", bidirectional)
         self.proj_size = options.projection(proj_size, self.cell, self.hidden_sizes)
-        self.layer_norm = checks.flag("layer_norm", layer_norm)
+        self.layer_norm = errors.check_bool("layer_norm", layer_norm)
         self.recurrent_dropout = options.recurrent_rate("recurrent_dropout", recurrent_dropout, self.cell)
         self.zoneout = options.zone_rates(zoneout, self.cell)
         self.weight_dropout = options.recurrent_rate("weight_dropout", weight_dropout, self.cell)
@@ -175,7 +176,7 @@ class _Stack(Module):
         (torch.Size([2, 5, 4]), torch.Size([1, 2, 4]))
         """
         call = self._call(x, state, lengths, mask, reset)
-        if call.half is None and call.x.dtype not in precision.HALVES:
+        if call.half is None and call.x.dtype not in autocast.HALVES:
             found = self._run(call, return_gates)
         else:
             found = self._run_widened(call, return_gates)
@@ -211,11 +212,13 @@ class _Stack(Module):
                 return found
         if self.bidirectional:
             expected = "a layer of one direction, since the other begins at the end of a sequence"
-            raise checks.wrong("step", expected, "bidirectional=True", "call the layer on whole sequences")
+            raise errors.value_error(
+                "step", expected, "bidirectional=True", "call the layer on whole sequences"
+            )
         if not isinstance(x, Tensor) or x.dim() not in (1, 2):
             received = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             expected = f"a tensor of shape (B, {self.input_size}) or ({self.input_size},)"
-            raise checks.wrong(
+            raise errors.value_error(
                 "input of step", expected, received, "call the layer itself on whole sequences"
             )
         time = 1 if self.batch_first and x.dim() == 2 else 0
@@ -228,11 +231,11 @@ class _Stack(Module):
         if isinstance(x, PackedSequence):
             return self._packed_call(x, state, lengths, mask, reset)
         if not isinstance(x, Tensor):
-            raise checks.wrong_type(
+            raise errors.type_error(
                 "input", "a tensor or a PackedSequence", x, "convert it with torch.as_tensor"
             )
         weights = self._weights.weights(self)
-        half = precision.autocast(x)
+        half = autocast.autocast(x)
         inputs.check_values(x, weights[0][0].x, _RANKS, _LAYOUTS[self.batch_first], half)
         batched = x.dim() == 3
         rows = x if batched else x.unsqueeze(1)
@@ -250,9 +253,11 @@ class _Stack(Module):
     ) -> _Call:
         if lengths is not None:
             expected = "None, since a PackedSequence has its own"
-            raise checks.wrong("lengths", expected, "a value", "leave lengths out, or pass the padded tensor")
+            raise errors.value_error(
+                "lengths", expected, "a value", "leave lengths out, or pass the padded tensor"
+            )
         weights = self._weights.weights(self)
-        half = precision.autocast(packed.data)
+        half = autocast.autocast(packed.data)
         inputs.check_values(packed.data, weights[0][0].x, (2,), ("(N, I)",), half)
         x, real, places = inputs.unpack(packed)
         marks = inputs.marks_of(x, None, mask, reset, batched=True, batch_first=self.batch_first)
@@ -327,7 +332,7 @@ class _Stack(Module):
         """The dtype of the output and h, and that of the other states."""
         if call.half is None:
             return call.x.dtype, call.x.dtype
-        promoted = precision.promoted(call.half, [call.x, *call.states[0]])
+        promoted = autocast.promoted(call.half, [call.x, *call.states[0]])
         return self._autocast_dtypes(call.half, promoted, call)
 
     def _autocast_dtypes(
@@ -362,7 +367,7 @@ def _dropped(weights: Weights, rate: float) -> Weights:
 
 
 def _widened(call: _Call) -> _Call:
-    x, states, weights = precision.widened(call.x, call.states, call.weights, call.half)
+    x, states, weights = autocast.widened(call.x, call.states, call.weights, call.half)
     return call._replace(x=x, states=states, weights=weights)
 
 
@@ -657,6 +662,6 @@ def explain(
     """
     if not isinstance(layer, _Stack):
         way_out = "pass the layer itself, such as model.lstm"
-        raise checks.wrong_type("layer", "a recurrent layer of longspan.nn", layer, way_out)
+        raise errors.type_error("layer", "a recurrent layer of longspan.nn", layer, way_out)
     call = layer._call(x, state, lengths, mask, reset)
     return layer._explained(_widened(call), return_gates)

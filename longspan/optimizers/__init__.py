@@ -1,7 +1,18 @@
-"""Knows the optimizers by the place that Keras has for them."""
-
-from longspan.training.optimizers import SGD, Adam, AdamW, RMSprop
+"""Optimizers and learning-rate schedules under Keras' names and with its equations."""
 
 from . import schedules
+from .keras import CLASSES, SGD, Adam, AdamW, Recipe, RMSprop, Stepper, clipper, get, serialize
 
-__all__ = ["SGD", "Adam", "AdamW", "RMSprop", "schedules"]
+__all__ = [
+    "CLASSES",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "RMSprop",
+    "Recipe",
+    "Stepper",
+    "clipper",
+    "get",
+    "schedules",
+    "serialize",
+]

@@ -1,17 +1,135 @@
-"""Knows the learning rates that change by the place that Keras has for them."""
+"""Knows Keras' learning rate schedules: functions from an optimizer's step, counted from 0, to a rate.
 
-from longspan.training.schedules import (
-    CosineDecay,
-    ExponentialDecay,
-    InverseTimeDecay,
-    PiecewiseConstantDecay,
-    PolynomialDecay,
-)
+The definitions are Keras 3's (keras/src/optimizers/schedules).
+"""
 
-__all__ = [
-    "CosineDecay",
-    "ExponentialDecay",
-    "InverseTimeDecay",
-    "PiecewiseConstantDecay",
-    "PolynomialDecay",
-]
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from longspan import errors
+
+
+@dataclass(frozen=True)
+class ExponentialDecay:
+    """initial_learning_rate * decay_rate^(step / decay_steps), the exponent whole with staircase.
+
+    >>> ExponentialDecay(0.1, decay_steps=10, decay_rate=0.5)(20)
+    0.025
+    """
+
+    initial_learning_rate: float
+    decay_steps: int
+    decay_rate: float
+    staircase: bool = False
+
+    def __call__(self, step: int) -> float:
+        share = step / self.decay_steps
+        return self.initial_learning_rate * self.decay_rate ** (
+            math.floor(share) if self.staircase else share
+        )
+
+
+@dataclass(frozen=True)
+class InverseTimeDecay:
+    """initial_learning_rate / (1 + decay_rate * step / decay_steps), the share whole with staircase."""
+
+    initial_learning_rate: float
+    decay_steps: int
+    decay_rate: float
+    staircase: bool = False
+
+    def __call__(self, step: int) -> float:
+        share = step / self.decay_steps
+        return self.initial_learning_rate / (
+            1.0 + self.decay_rate * (math.floor(share) if self.staircase else share)
+        )
+
+
+@dataclass(frozen=True)
+class PolynomialDecay:
+    """From initial_learning_rate to end_learning_rate in decay_steps along a power; over again with cycle."""
+
+    initial_learning_rate: float
+    decay_steps: int
+    end_learning_rate: float = 0.0001
+    power: float = 1.0
+    cycle: bool = False
+
+    def __call__(self, step: int) -> float:
+        whole = (
+            self.decay_steps * max(1, math.ceil(step / self.decay_steps)) if self.cycle else self.decay_steps
+        )
+        share = min(step, whole) / whole
+        span = self.initial_learning_rate - self.end_learning_rate
+        return span * (1.0 - share) ** self.power + self.end_learning_rate
+
+
+@dataclass(frozen=True)
+class CosineDecay:
+    """Half a cosine from the start (or warmup_target) down to alpha times it (Loshchilov and Hutter 2017).
+
+    With warmup_target the rate first rises to it over warmup_steps, in a line.
+    """
+
+    initial_learning_rate: float
+    decay_steps: int
+    alpha: float = 0.0
+    warmup_target: float | None = None
+    warmup_steps: int = 0
+
+    def __call__(self, step: int) -> float:
+        top = self.initial_learning_rate
+        if self.warmup_target is not None:
+            if step < self.warmup_steps:
+                return top + (self.warmup_target - top) * step / self.warmup_steps
+            top, step = self.warmup_target, step - self.warmup_steps
+        share = min(step, self.decay_steps) / self.decay_steps
+        return top * ((1.0 - self.alpha) * 0.5 * (1.0 + math.cos(math.pi * share)) + self.alpha)
+
+
+@dataclass(frozen=True)
+class PiecewiseConstantDecay:
+    """values[i] up to step boundaries[i], then the next; there is one value more than boundaries."""
+
+    boundaries: Sequence[int]
+    values: Sequence[float]
+
+    def __post_init__(self) -> None:
+        if len(self.values) != len(self.boundaries) + 1:
+            received = f"{len(self.values)} for {len(self.boundaries)} boundaries"
+            raise errors.value_error(
+                "values", "one more than boundaries", received, "add the rate after the last one"
+            )
+
+    def __call__(self, step: int) -> float:
+        return self.values[sum(step > boundary for boundary in self.boundaries)]
+
+
+CLASSES: dict[str, Callable[..., Callable[[int], float]]] = {
+    kind.__name__: kind
+    for kind in (ExponentialDecay, InverseTimeDecay, PolynomialDecay, CosineDecay, PiecewiseConstantDecay)
+}
+
+
+def get(saved: Mapping[str, Any]) -> Callable[[int], float]:
+    """The schedule that `serialize` gave."""
+    return CLASSES[errors.check_choice("schedule", saved.get("class_name"), CLASSES)](
+        **saved.get("config", {})
+    )
+
+
+def serialize(schedule: Callable[[int], float]) -> dict[str, Any]:
+    """What `get` makes the same schedule from again.
+
+    Raises:
+        ValueError: it is a function of your own, which cannot be saved.
+    """
+    if not dataclasses.is_dataclass(schedule) or type(schedule).__name__ not in CLASSES:
+        expected = "a schedule of this library, since functions are not saved"
+        raise errors.value_error("learning_rate", expected, "a function", "pass it again after loading")
+    return {"class_name": type(schedule).__name__, "config": dataclasses.asdict(schedule)}  # pyright: ignore[reportArgumentType]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from longspan import checks
+from longspan import errors
 from longspan.data import Batches
 from longspan.utils import pad_sequences
 
@@ -51,12 +51,14 @@ class TimeseriesGenerator(Batches):
     ) -> None:
         values, answers = np.asarray(data), np.asarray(targets)
         if len(values) != len(answers):
-            raise checks.wrong("targets", f"{len(values)} like data", len(answers), "give one for every step")
+            raise errors.value_error(
+                "targets", f"{len(values)} like data", len(answers), "give one for every step"
+            )
         end = len(values) - 1 if end_index is None else end_index
         ends = np.arange(start_index + length, end + 1, stride)
         if not len(ends):
             received = f"steps {start_index} to {end}"
-            raise checks.wrong("data", f"more than length = {length} steps", received, "shorten length")
+            raise errors.value_error("data", f"more than length = {length} steps", received, "shorten length")
         steps = np.arange(-length, 0, sampling_rate)
         x = values[ends[:, None] + (steps[::-1] if reverse else steps)]
         super().__init__(x, answers[ends], batch_size=batch_size, shuffle=shuffle)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from longspan import checks
+from longspan import errors
 
 FILTERS = '!"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n'
 MODES = ("binary", "count", "freq")
@@ -101,7 +101,7 @@ class Tokenizer:
 
     def texts_to_matrix(self, texts: Iterable[str | Sequence[str]], mode: str = "binary") -> np.ndarray:
         """(N, num_words) float64: whether, how often ("count") or in what share ("freq") each word comes."""
-        checks.one_of("mode", mode, MODES)
+        errors.check_choice("mode", mode, MODES)
         rows = self.texts_to_sequences(texts)
         made = np.zeros((len(rows), self.num_words or len(self.word_index) + 1))
         for target, row in zip(made, rows, strict=True):

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from longspan import __version__
-from longspan.data.extras import need
-from longspan.tasks.exhibits import Section, Table
+from longspan.optional import require
 
-from .draw import draw
+from .elements import Section, Table
+from .figures import draw
 
 SUMMARY = "Summary"  # a first section of this title stands at the top, beside the page's own title
 
@@ -40,12 +40,12 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "", foot: str =
     Raises:
         ImportError: jinja2 or matplotlib is missing; the sentence names the command.
 
-    >>> from longspan.tasks.exhibits import Table
+    >>> from .elements import Table
     >>> html = page("Rain", [Section("Data", [Table("Days", ["day", "mm"], [["Monday", 3.5]])])])
     >>> html.count("<td"), "http" in html.replace("http://www.w3.org", "")
     (2, False)
     """
-    jinja = need("jinja2", "report", "report")
+    jinja = require("jinja2", "report", "report")
     summary, rest = _parted(sections)
     environment = jinja.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja.StrictUndefined

@@ -6,7 +6,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from longspan import artifact, checks
+from longspan import artifact, errors
 
 if TYPE_CHECKING:
     from .estimator import Estimator
@@ -28,7 +28,7 @@ def task(name: str) -> type[Estimator]:
     >>> task("forecast").__name__
     'Forecaster'
     """
-    module, kind = TASKS[checks.one_of("task", name, TASKS)]
+    module, kind = TASKS[errors.check_choice("task", name, TASKS)]
     return getattr(import_module(module), kind)
 
 
@@ -43,7 +43,7 @@ def load(path: str | os.PathLike[str]) -> Estimator:
     if saved.config.get("kind") != "task":
         received = f"a file of kind {saved.config.get('kind')!r}"
         way_out = "a Sequential is read by longspan.models.load_model"
-        raise checks.wrong(f"file {path}", "a saved task", received, way_out)
+        raise errors.value_error(f"file {path}", "a saved task", received, way_out)
     kind = task(saved.config["task"])
     options = artifact.unflatten(saved.config["options"], {})
     return kind(**{name: _held(value) for name, value in options.items()}).restore(saved)

@@ -9,21 +9,23 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from longspan import artifact, checks
+from longspan import artifact, errors, optimizers
 from longspan.data.batches import Batch
-from longspan.data.codec import Codec as Codec
-from longspan.data.codec import Tree as Tree
-from longspan.nets import CELL_NAMES
-from longspan.training import Callback, EarlyStopping, History, optimizers, train, tune
+from longspan.networks.encoder import CELL_NAMES
+from longspan.report import write_report
+from longspan.report.elements import Curves, Exhibit, Line, Section, Table, Words
+from longspan.training import Callback, EarlyStopping, History, train, tune
 from longspan.training.loop import mover
 
-from .exhibits import Curves, Exhibit, Line, Section, Table, Words
+from .codec import Codec as Codec
+from .codec import Tree as Tree
 from .options import option, options_of
 
 KIND = "task"
@@ -62,8 +64,8 @@ class Estimator(abc.ABC):
         for given in options:
             if given not in known:
                 expected = f"one of the options of {cls.__name__}"
-                way_out = checks.guess(given, known) if checks.guess(given, known) else ""
-                raise TypeError(checks.sentence("option", expected, repr(given), _ways(way_out, known)))
+                way_out = errors.did_you_mean(given, known) if errors.did_you_mean(given, known) else ""
+                raise TypeError(errors.message("option", expected, repr(given), _ways(way_out, known)))
         return super().__new__(cls)
 
     # ---- the parts: what a task gives
@@ -169,7 +171,7 @@ class Estimator(abc.ABC):
             ValueError, TypeError: an option or the source cannot be used; one sentence.
         """
         self.check()
-        with checks.notes() as notes, seeded(self.seed):
+        with errors.collect_notices() as notes, seeded(self.seed):
             records, part, held = self._dealt(source, y, validation)
             learned = self._learn(part, held, resume=resume, callbacks=callbacks, verbose=verbose)
             self.codec_: Any = learned[0]  # each task knows its own codec's class
@@ -277,7 +279,7 @@ class Estimator(abc.ABC):
         """The codec learnt, or an error before `fit`."""
         if not hasattr(self, "codec_"):
             kind = type(self).__name__
-            raise checks.wrong(kind, "a fitted one", "one before fit", "call fit(source) first")
+            raise errors.value_error(kind, "a fitted one", "one before fit", "call fit(source) first")
         return self.codec_
 
     def tune(
@@ -305,13 +307,13 @@ class Estimator(abc.ABC):
         self.check()
         space = dict(self.space() if space is None else space)
         for name in space:
-            checks.one_of("space", name, options_of(type(self)))
+            errors.check_choice("space", name, options_of(type(self)))
 
         def score(found: Mapping[str, Any]) -> float:
             trial = self.clone().set_params(**found)
             trial.check()
             with warnings.catch_warnings(), seeded(trial.seed):
-                warnings.simplefilter("ignore", checks.Note)
+                warnings.simplefilter("ignore", errors.LongspanWarning)
                 _, part, held = trial._dealt(source, y, validation)
                 history = trial._learn(part, held, resume=None, callbacks=(), verbose=0)[2].history
             return min(history.get("val_loss", history["loss"]))
@@ -379,13 +381,17 @@ class Estimator(abc.ABC):
         for name, one in options_of(type(self)).items():
             one.check(getattr(self, name))
         for name in ("hidden_size", "num_layers", "epochs", "batch_size"):
-            checks.whole(name, getattr(self, name), 1, "look at its help")
-        checks.rate("dropout", self.dropout, below_one=True)
-        checks.rate("validation", self.validation, below_one=True)
+            errors.check_int(name, getattr(self, name), 1, "look at its help")
+        errors.check_fraction("dropout", self.dropout, below_one=True)
+        errors.check_fraction("validation", self.validation, below_one=True)
         if self.learning_rate is not None and not self.learning_rate > 0:
-            raise checks.wrong("learning_rate", "a number above 0", self.learning_rate, "0.001 is usual")
+            raise errors.value_error(
+                "learning_rate", "a number above 0", self.learning_rate, "0.001 is usual"
+            )
         if self.patience is not None:
-            checks.whole("patience", self.patience, 1, "give a number of epochs, or None to never stop early")
+            errors.check_int(
+                "patience", self.patience, 1, "give a number of epochs, or None to never stop early"
+            )
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Every option by name (scikit-learn's convention)."""
@@ -397,7 +403,9 @@ class Estimator(abc.ABC):
         for name, value in options.items():
             if name not in known:
                 expected = f"one of the options of {type(self).__name__}"
-                raise TypeError(checks.sentence("option", expected, repr(name), checks.guess(name, known)))
+                raise TypeError(
+                    errors.message("option", expected, repr(name), errors.did_you_mean(name, known))
+                )
             setattr(self, name, value)
         return self
 
@@ -440,6 +448,27 @@ class Estimator(abc.ABC):
         self.codec_of()
         return [Section("Training", self._training()), Section("How to reproduce", self._recipe())]
 
+    def write_report(
+        self, path: str | os.PathLike[str], source: Any = None, *, title: str = "", lead: str = ""
+    ) -> Path:
+        """Write the report of the fitted task: what it learnt and how good it is, as one HTML file.
+
+        Args:
+            path: the .html file; it is written beside and renamed.
+            source: what to evaluate on and to show; None for what the model itself remembers.
+            title, lead: the page's heading and the sentence below it; "" for the task's own.
+
+        Returns:
+            Where it lies.
+
+        Raises:
+            ImportError: matplotlib or jinja2 is missing; the sentence names the command.
+            ValueError: the model is not fitted, or the source is not what it takes.
+            OSError: the file cannot be written; nothing is left of it.
+        """
+        sections = self.exhibits(source)
+        return write_report(sections, path, title=title or type(self).__name__, lead=lead or repr(self))
+
     def _training(self) -> list[Exhibit]:
         history = self.history_
         x = [epoch + 1 for epoch in history.epoch]
@@ -475,7 +504,7 @@ def _split(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as error:
         expected = "options such as 'season=24 past=a,b'"
-        raise checks.wrong("options", expected, repr(text), "close the quotes") from error
+        raise errors.value_error("options", expected, repr(text), "close the quotes") from error
 
 
 def _held(value: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from longspan import checks
+from longspan import errors
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -78,14 +78,14 @@ class Option:
 
     def _one(self, text: str) -> Any:
         if self.choices:
-            return checks.one_of(self.flag, text, self.choices)
+            return errors.check_choice(self.flag, text, self.choices)
         if self.kind is str:
             return text
         try:
             return _WORDS[text.strip().lower()] if self.kind is bool else self.kind(text)
         except (ValueError, KeyError) as error:
             way_out = f"such as {self.default}" if self.default not in (None, (), "") else "look at --help"
-            raise checks.wrong(self.flag, self.form, repr(text), way_out) from error
+            raise errors.value_error(self.flag, self.form, repr(text), way_out) from error
 
     def check(self, value: Any) -> None:
         """Refuse a value of the wrong kind.
@@ -95,11 +95,11 @@ class Option:
         """
         if value is None:
             if not self.optional:
-                raise checks.wrong_type(self.name, self.form, value, "leave it out for its default")
+                raise errors.type_error(self.name, self.form, value, "leave it out for its default")
             return
         several = isinstance(value, (tuple, list))
         if self.many and not several and not self.lone:
-            raise checks.wrong_type(self.name, self.form, value, f"put it in a tuple, ({value!r},)")
+            raise errors.type_error(self.name, self.form, value, f"put it in a tuple, ({value!r},)")
         for one in value if self.many and several else (value,):
             self._check_one(one)
 
@@ -109,9 +109,9 @@ class Option:
         wanted = (int, float) if self.kind is float else self.kind
         is_number = self.kind in (int, float)
         if not isinstance(value, wanted) or (is_number and isinstance(value, bool)):
-            raise checks.wrong_type(self.name, self.form, value, "look at its help")
+            raise errors.type_error(self.name, self.form, value, "look at its help")
         if self.choices:
-            checks.one_of(self.name, value, self.choices)
+            errors.check_choice(self.name, value, self.choices)
 
 
 @cache
@@ -132,7 +132,7 @@ def _option(one: Any, hint: Any) -> Option:
     hint = get_args(several[0])[0] if several else parts[0]
     if hint not in (int, float, bool, str) or one.default is MISSING:
         expected = "int, float, bool, str or a tuple of them, or None, with a default"
-        raise TypeError(checks.sentence(f"option {one.name}", expected, hint, "change the field"))
+        raise TypeError(errors.message(f"option {one.name}", expected, hint, "change the field"))
     meta = one.metadata
     return Option(
         name=one.name,

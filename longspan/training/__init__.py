@@ -1,9 +1,10 @@
 """Knows the public names of training."""
 
-from .callbacks import (
+from longspan.callbacks import (
     Callback,
     CSVLogger,
     EarlyStopping,
+    History,
     LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
@@ -11,8 +12,8 @@ from .callbacks import (
     TensorBoard,
     TerminateOnNaN,
 )
+
 from .checkpoint import Resume
-from .history import History
 from .loop import evaluate, train
 from .objective import Measured
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from longspan import artifact, checks
+from longspan import artifact, errors
 
 KIND = "training"
 
@@ -37,9 +37,9 @@ class Resume:
 
     def __post_init__(self) -> None:
         if self.steps is not None:
-            checks.whole("steps", self.steps, 1, "give the number of steps between two checkpoints")
+            errors.check_int("steps", self.steps, 1, "give the number of steps between two checkpoints")
         if self.seconds is not None and not self.seconds > 0:
-            raise checks.wrong("seconds", "a number above 0", self.seconds, "or None for steps only")
+            raise errors.value_error("seconds", "a number above 0", self.seconds, "or None for steps only")
 
     def due(self, steps: int) -> bool:
         """Whether to write now, after so many steps."""
@@ -64,7 +64,7 @@ def resume_of(given: Any) -> Resume | None:
     if isinstance(given, (str, os.PathLike)):
         return Resume(given)
     way_out = "pass the file to go on from and to write to"
-    raise checks.wrong_type("resume", "a path or a longspan.training.Resume", given, way_out)
+    raise errors.type_error("resume", "a path or a longspan.training.Resume", given, way_out)
 
 
 def write(path: str | os.PathLike[str], snapshot: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     config, tensors = artifact.load(path)
     if config.get("kind") != KIND:
         received = f"a file of kind {config.get('kind')!r}"
-        raise checks.wrong(f"file {path}", "a training checkpoint", received, "name another file")
+        raise errors.value_error(f"file {path}", "a training checkpoint", received, "name another file")
     return artifact.unflatten(config["snapshot"], tensors)
 
 
@@ -118,4 +118,4 @@ def check_fits(network: nn.Module, weights: dict[str, Any], path: object) -> Non
     odd = next(name for name in {**own, **kept} if own.get(name) != kept.get(name))
     expected = f"the weights of this network, {odd} {own.get(odd, 'not among them')}"
     received = f"{odd} {kept.get(odd, 'missing')}"
-    raise checks.wrong(f"checkpoint {path}", expected, received, "name another file or delete this one")
+    raise errors.value_error(f"checkpoint {path}", expected, received, "name another file or delete this one")

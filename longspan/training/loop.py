@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from longspan import checks
+from longspan import errors
+from longspan.callbacks import History
+from longspan.callbacks import callbacks as events
 from longspan.data.batches import Batch, Batches, Spans, as_batch, rows_of
 
-from . import callbacks as events
-from . import checkpoint, parallel, progress
-from .history import History
-from .mean import LateMean, Mean, NotFinite
+from . import checkpoint, engines, progress
+from .loss_meter import LateMean, Mean, NotFinite
 from .objective import LossOfBatch, Measure, measures, objective
 
 Logs = dict[str, float]
@@ -64,7 +64,7 @@ def train(
             without its gradients to a batch that carries, and None to one that does not.
         batches: Batch objects, dealt again every epoch: `Batches`, `Spans`, a DataLoader, a list.
         loss: a name or object of longspan.losses, or a function (output, batch) -> one number.
-        optimizer: of the network's parameters; those of `longspan.training.optimizers` step fastest.
+        optimizer: of the network's parameters; those of `longspan.optimizers` step fastest.
         epochs: the number of the last epoch, counted from 1; initial_epoch: how many are behind already.
         validate: batches to evaluate on after every epoch, or a function that gives numbers by name; both go
             into the logs with "val_" before the name.
@@ -106,8 +106,8 @@ def train(
         batches,
         objective(loss),
         optimizer,
-        epochs=checks.whole("epochs", epochs, 0, "give the number of the last epoch"),
-        initial_epoch=checks.whole("initial_epoch", initial_epoch, 0, "give the epochs that are done"),
+        epochs=errors.check_int("epochs", epochs, 0, "give the number of the last epoch"),
+        initial_epoch=errors.check_int("initial_epoch", initial_epoch, 0, "give the epochs that are done"),
         validate=validate,
         metrics=measures(metrics),
         callbacks=callbacks,
@@ -120,19 +120,19 @@ def train(
     )
     if processes is None and precision is None:
         hooked = isinstance(schedule, LRScheduler)
-        return training.run(parallel.Alone(network, optimizer, clip_norm, clip_value, hooked))
+        return training.run(engines.Alone(network, optimizer, clip_norm, clip_value, hooked))
     return _through_fabric(training, precision, processes)
 
 
 def _through_fabric(training: Training, precision: str | None, processes: int | None) -> History:
-    count = 1 if processes is None else checks.whole("processes", processes, 1, "give their number")
-    started = count > 1 and parallel.launched_by_others(count)
+    count = 1 if processes is None else errors.check_int("processes", processes, 1, "give their number")
+    started = count > 1 and engines.launched_by_others(count)
     if count > 1:
-        parallel.check_order(training.batches)
-    fabric = parallel.fabric_of(training.network, precision, count, fork=not started)
+        engines.check_order(training.batches)
+    fabric = engines.fabric_of(training.network, precision, count, fork=not started)
 
     def work(fabric: Any) -> dict[str, Any]:
-        together = parallel.Together(
+        together = engines.Together(
             fabric, training.network, training.optimizer, *training.clip, training.loss
         )
         training.run(together)
@@ -143,17 +143,17 @@ def _through_fabric(training: Training, precision: str | None, processes: int | 
         work(fabric)
     else:
         device = next(training.network.parameters()).device.type
-        training.adopt(parallel.launch(fabric, work, device), rank=0)
+        training.adopt(engines.launch(fabric, work, device), rank=0)
     return training.history
 
 
 def _checked_schedule(schedule: Any) -> Any:
     if isinstance(schedule, ReduceLROnPlateau):
         way_out = "use longspan.training.ReduceLROnPlateau among the callbacks"
-        raise checks.wrong("schedule", "one that needs no metric", "torch's ReduceLROnPlateau", way_out)
+        raise errors.value_error("schedule", "one that needs no metric", "torch's ReduceLROnPlateau", way_out)
     if schedule is not None and not isinstance(schedule, LRScheduler) and not callable(schedule):
         expected = "a function from the step to a rate, or a scheduler of torch"
-        raise checks.wrong_type("schedule", expected, schedule, "leave it out for a constant rate")
+        raise errors.type_error("schedule", expected, schedule, "leave it out for a constant rate")
     return schedule
 
 
@@ -211,7 +211,7 @@ def _evaluated(
     finally:
         network.train(was_training)
     if not count:
-        raise checks.wrong("batches", "at least one batch", "none", "check that there are data")
+        raise errors.value_error("batches", "at least one batch", "none", "check that there are data")
     return {"loss": float(total) / count, **{metric.name: float(metric.result()) for metric in metrics}}
 
 
@@ -274,7 +274,7 @@ class Training:
         self.history = History(params={"epochs": epochs, "steps": self.length, "verbose": verbose})
         self._order: dict[str, Any] = {}  # what decides the order of this epoch's batches
 
-    def run(self, engine: parallel.Alone | parallel.Together) -> History:
+    def run(self, engine: engines.Alone | engines.Together) -> History:
         """Train to the last epoch, or until something stops it."""
         self.engine = engine
         self._introduce()
@@ -370,7 +370,7 @@ class Training:
         done = sum(1 for _ in islice(found, self.step))
         if done < self.step:
             expected = f"the data of the checkpoint, at least {self.step} batches an epoch"
-            raise checks.wrong("batches", expected, done, "pass the same data, or start afresh")
+            raise errors.value_error("batches", expected, done, "pass the same data, or start afresh")
         checkpoint.set_chance(now)
         return found
 
@@ -395,7 +395,9 @@ class Training:
                 for hook in after:
                     hook(step)
         if step == 0:
-            raise checks.wrong("batches", "at least one batch an epoch", "none", "check that there are data")
+            raise errors.value_error(
+                "batches", "at least one batch an epoch", "none", "check that there are data"
+            )
         self.mean.settle()
         if not after:
             self.now.steps += step
@@ -509,7 +511,9 @@ class Training:
         """Be where a snapshot was taken."""
         if len(kept["own"]) != self.engine.world:
             expected = f"{len(kept['own'])}, as many as wrote the checkpoint"
-            raise checks.wrong("processes", expected, self.engine.world, "ask for as many, or start afresh")
+            raise errors.value_error(
+                "processes", expected, self.engine.world, "ask for as many, or start afresh"
+            )
         self.adopt(kept, self.engine.rank)
         self.mean.total, self.mean.count = kept["own"][self.engine.rank]["mean"]
         self.engine.restore(kept["precision"])
@@ -545,10 +549,10 @@ def _redealt(batches: Any, epochs: int) -> Any:
     """The batches, if they can be dealt every epoch."""
     if not isinstance(batches, Iterable):
         way_out = "pass longspan.data.Batches or a DataLoader"
-        raise checks.wrong_type("batches", "batches to go through every epoch", batches, way_out)
+        raise errors.type_error("batches", "batches to go through every epoch", batches, way_out)
     if isinstance(batches, Iterator) and epochs > 1:
         way_out = "pass a list, longspan.data.Batches or a DataLoader"
-        raise checks.wrong_type("batches", "batches that can be dealt every epoch", batches, way_out)
+        raise errors.type_error("batches", "batches that can be dealt every epoch", batches, way_out)
     return batches
 
 

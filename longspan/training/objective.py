@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from longspan import checks, losses, metrics
+from longspan import errors, losses, metrics
 from longspan.data.batches import Batch, rows_of
 
 LossOfBatch = Callable[[Any, Batch], Tensor]
@@ -44,7 +44,7 @@ def objective(loss: str | losses.Loss | LossOfBatch) -> LossOfBatch:
     if callable(loss):
         return loss
     way_out = 'pass a name such as "mse", or a function'
-    raise checks.wrong_type("loss", "a name, a loss, or a function (output, batch) -> number", loss, way_out)
+    raise errors.type_error("loss", "a name, a loss, or a function (output, batch) -> number", loss, way_out)
 
 
 def step_mask(output: Tensor, batch: Batch) -> Tensor | None:
@@ -59,7 +59,7 @@ def step_mask(output: Tensor, batch: Batch) -> Tensor | None:
     if mask is not None and mask.shape != output.shape[:2]:
         expected = f"shape {tuple(output.shape[:2])}, (B, T) of the network's output"
         way_out = "mask the loss yourself where the network changes the number of steps"
-        raise checks.wrong("mask", expected, tuple(mask.shape), way_out)
+        raise errors.value_error("mask", expected, tuple(mask.shape), way_out)
     return mask
 
 
@@ -141,9 +141,11 @@ def measures(given: Iterable[Any]) -> list[Measure]:
         elif isinstance(one, Measure):
             found.append(one)
         else:
-            raise checks.wrong_type("metrics", "names or metrics", one, 'pass such as ["mae"]')
+            raise errors.type_error("metrics", "names or metrics", one, 'pass such as ["mae"]')
     names = [one.name for one in found]
     for name in names:
         if names.count(name) > 1:
-            raise checks.wrong("metrics", "different names", f"{name!r} twice", "give one of them a name")
+            raise errors.value_error(
+                "metrics", "different names", f"{name!r} twice", "give one of them a name"
+            )
     return found

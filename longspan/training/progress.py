@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
-from longspan import checks
+from longspan import errors
 
 _PAUSE = 0.25  # seconds between two pictures of the bar, which takes a millisecond to draw
 
@@ -126,7 +126,9 @@ def shown(verbose: Any) -> Silent:
             elsewhere, 2 for a line an epoch.
     """
     if verbose not in (0, 1, 2, "auto"):
-        raise checks.wrong("verbose", '0, 1, 2 or "auto"', repr(verbose), "1 shows a bar, 2 a line an epoch")
+        raise errors.value_error(
+            "verbose", '0, 1, 2 or "auto"', repr(verbose), "1 shows a bar, 2 a line an epoch"
+        )
     if verbose == 2:
         return Lines()
     if verbose == 0 or not (sys.stdout.isatty() or "ipykernel" in sys.modules):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from longspan import checks
-from longspan.data.extras import need
+from longspan import errors
+from longspan.optional import require
 
 Found = tuple[float, dict[str, Any]]  # a score, less is better, and the options that gave it
 
@@ -40,14 +40,14 @@ def search(
     (0.0, {'x': 2})
     """
     if trials is None and minutes is None:
-        raise checks.wrong("trials", "a number of trials or of minutes", None, "such as trials=20")
+        raise errors.value_error("trials", "a number of trials or of minutes", None, "such as trials=20")
     if trials is not None:
-        checks.whole("trials", trials, 1, "give the number of trials")
+        errors.check_int("trials", trials, 1, "give the number of trials")
     if minutes is not None and not minutes > 0:
-        raise checks.wrong("minutes", "a number above 0", minutes, "or None for trials only")
+        raise errors.value_error("minutes", "a number above 0", minutes, "or None for trials only")
     if not space:
-        raise checks.wrong("space", "at least one option", "none", 'such as {"hidden_size": [32, 64]}')
-    optuna = need("optuna", "tune", "tune")
+        raise errors.value_error("space", "at least one option", "none", 'such as {"hidden_size": [32, 64]}')
+    optuna = require("optuna", "tune", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
     if first is not None and all(_lies_in(first[name], span) for name, span in space.items()):

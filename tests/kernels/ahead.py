@@ -20,7 +20,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from longspan.cells import CELLS, Cell
-from longspan.kernels import launch, route, triton_source
+from longspan.kernels import gpu_routes, launch, triton_source
 from longspan.kernels.emit_triton import Variant
 from longspan.kernels.program import program
 
@@ -74,7 +74,7 @@ def shapes(cell: Cell, variant: Variant, name: str, H: int, R: int) -> tuple[dic
     width = R if name in ("finish_step", "enter_step") else H
     HP, rows = launch.padded(width), launch.TILE
     if name in WHOLE:
-        HP = min(HP, 128) if route.columns_alone(cell, variant) else HP
+        HP = min(HP, 128) if gpu_routes.columns_alone(cell, variant) else HP
         warps = launch.warps(HP, variant.half)
     else:
         normed = (variant.norm_r or variant.norm_c) and name in ("forward_step", "backward_step")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from longspan import _core
 from longspan.cells import CELLS
-from longspan.kernels import compiled, cpu, driver, emit
+from longspan.kernels import cpu, cpu_driver, emit_cpp, native_cells
 
 ROOT = Path(__file__).parents[2]
 COMPILER = os.environ.get("EMULATED_CXX", "aarch64-linux-gnu-g++")
@@ -34,15 +34,15 @@ calls = 0
 class Plan(NamedTuple):
     """Which steps each row takes, not yet worked out."""
 
-    given: driver.Given
-    layout: driver.Layout
+    given: cpu_driver.Given
+    layout: cpu_driver.Layout
 
 
 @lru_cache(maxsize=1)
 def program() -> subprocess.Popen[bytes]:
     """The emulator with the kernels inside, built afresh."""
     folder = Path(tempfile.mkdtemp(prefix="longspan-emulated-"))
-    emit.main([str(folder / "cells.inc")])
+    emit_cpp.main([str(folder / "cells.inc")])
     sources = [ROOT / "csrc/recur.cpp", ROOT / "csrc/threads.cpp", ROOT / "tests/kernels/emulated.cpp"]
     places = [f"-I{folder}", f"-I{ROOT / 'csrc'}"]
     made = str(folder / "kernels")
@@ -135,15 +135,15 @@ class Kernels:
 
 def kernels(isa: str, f64: bool, address: int) -> Kernels:
     """In the place of driver._kernels."""
-    names = {compiled.entry(cell, isa): cell.name for cell in CELLS.values()}
+    names = {native_cells.entry(cell, isa): cell.name for cell in CELLS.values()}
     return Kernels(f64, names[address])
 
 
 def pytest_configure() -> None:
     """Put the emulator in the place of this machine's kernels, of which one instruction set is enough."""
     cpu.INSTRUCTION_SETS = cpu.INSTRUCTION_SETS[-1:]
-    driver._kernels = lru_cache(kernels)
-    driver._plans = lambda given, layout: (Plan(given, layout),) * len(given.weights)
+    cpu_driver._kernels = lru_cache(kernels)
+    cpu_driver._plans = lambda given, layout: (Plan(given, layout),) * len(given.weights)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

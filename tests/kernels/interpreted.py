@@ -22,7 +22,7 @@ from torch import Tensor
 from longspan import cells, nn, use_backend
 from longspan import explain as explain_layer
 from longspan.cells import CELLS
-from longspan.kernels import choose, explain, gpu, reference, route, steps
+from longspan.kernels import choose, cuda_graphs, explain, gpu, gpu_routes, reference
 from longspan.kernels.job import Job, Result, Zone
 from tests.kernels.test_parity import (
     OPTIONS,
@@ -49,13 +49,13 @@ Check = Callable[[], None]
 @contextmanager
 def forced(form: str) -> Iterator[None]:
     """The table led to one form, whatever the sizes."""
-    table = route.TABLE
-    route.TABLE = (table[-1]._replace(form=form),)
+    table = gpu_routes.TABLE
+    gpu_routes.TABLE = (table[-1]._replace(form=form),)
     try:
         with use_backend("gpu:triton"):
             yield
     finally:
-        route.TABLE = table
+        gpu_routes.TABLE = table
 
 
 def on_gpu(job: Job, form: str) -> Answers:
@@ -250,21 +250,21 @@ def replayed() -> None:
         step(0)
 
         def replay() -> None:
-            for j in range(steps.CHUNK):
+            for j in range(cuda_graphs.CHUNK):
                 step(j)
-            base.add_(steps.CHUNK)
+            base.add_(cuda_graphs.CHUNK)
 
         return replay
 
-    before = steps._captured, steps._stream, steps.CHUNK
-    steps._captured, steps._stream, steps.CHUNK = emulated, lambda like: ("none",), 4
+    before = cuda_graphs._captured, cuda_graphs._stream, cuda_graphs.CHUNK
+    cuda_graphs._captured, cuda_graphs._stream, cuda_graphs.CHUNK = emulated, lambda like: ("none",), 4
     options = {"lengths": True, "reset": True, "drop": True, "D": 2, "norm": True, "zone": "mask"}
     try:
         for T in (6, 2):
             equal(Case("lstm", 7, B=2, proj=3, T=T, **options), "steps")()
-        assert len(steps._graphs) == 3  # forward for training, forward for inference, backward
+        assert len(cuda_graphs._graphs) == 3  # forward for training, forward for inference, backward
     finally:
-        steps._captured, steps._stream, steps.CHUNK = before
+        cuda_graphs._captured, cuda_graphs._stream, cuda_graphs.CHUNK = before
 
 
 def compiled() -> None:

@@ -20,13 +20,23 @@ import torch
 
 from longspan import nn, use_backend
 from longspan.cells import CELLS, Cell
-from longspan.kernels import cpu, cudnn, emit_triton, gpu, reference, register, route, trial, triton_source
-from longspan.kernels.driver import Given, Spec
+from longspan.kernels import (
+    cpu,
+    cudnn,
+    emit_triton,
+    gpu,
+    gpu_routes,
+    operators,
+    reference,
+    trial,
+    triton_source,
+)
+from longspan.kernels.cpu_driver import Given, Spec
 from longspan.kernels.emit_triton import Variant, source
 from longspan.kernels.job import Job, Result, Zone
 from longspan.kernels.launch import TILE, loose
 from longspan.kernels.program import program
-from longspan.nn import precision
+from longspan.nn import autocast
 from tests.kernels.test_parity import Case, answers, compare, job_of
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +107,7 @@ def test_compiles_within_a_gpus_memory(
     cell, half = CELLS["lstm"], options == "full"
     variant = ahead.full(cell, half) if half else ahead.plain(half)
     found = ahead.made(cell, variant, name, 64, 64, architecture)
-    needed = route.room(cell, variant, 64, 64) + TILE * 64 * 4 if name in ahead.WHOLE else 1024
+    needed = gpu_routes.room(cell, variant, 64, 64) + TILE * 64 * 4 if name in ahead.WHOLE else 1024
     assert found.shared <= needed and 0 < found.registers <= 255 and not found.spilled
 
 
@@ -177,7 +187,7 @@ def test_cudnn_behind_the_operator(cell: str, monkeypatch: pytest.MonkeyPatch) -
 
     def behind(job: Job) -> Result:
         given = Given(job.x, None, None, None, None, job.state, (), tuple(cpu.row(w) for w in job.weights))
-        out, last, _ = register.dispatched(Spec(job.cell, "gpu:cudnn", (), False, True), given)
+        out, last, _ = operators.dispatched(Spec(job.cell, "gpu:cudnn", (), False, True), given)
         return Result(out, last)
 
     def of_x(x: torch.Tensor) -> torch.Tensor:
@@ -200,7 +210,7 @@ def test_a_cell_of_ones_own_named_like_a_plain_one_is_none() -> None:
 
 def forms(cell: str, sizes: Sequence[int], half: bool, plain: bool = False) -> list[str]:
     variant = PLAIN._replace(half=half)
-    return [route.entry(CELLS[cell], variant, H, H, plain=plain).form for H in sizes]
+    return [gpu_routes.entry(CELLS[cell], variant, H, H, plain=plain).form for H in sizes]
 
 
 def test_the_table_decides() -> None:
@@ -209,21 +219,21 @@ def test_the_table_decides() -> None:
     assert forms("lstm", (1, 64, 128, 129), half=True) == ["whole", "whole", "whole", "steps"]
     assert forms("indrnn", (1, 5000), half=False) == ["whole", "whole"]
     projected = PLAIN._replace(proj=True)
-    assert route.entry(CELLS["lstm"], projected, 64, 65, plain=False).form == "steps"
+    assert gpu_routes.entry(CELLS["lstm"], projected, 64, 65, plain=False).form == "steps"
 
 
 def test_smaller_gpus_hold_less() -> None:
     variant = PLAIN._replace(half=True)
     chips = [n * 1024 for n in (227, 163, 99)]
-    entries = [route.entry(CELLS["lstm"], variant, 128, 128, plain=False, chip=chip) for chip in chips]
+    entries = [gpu_routes.entry(CELLS["lstm"], variant, 128, 128, plain=False, chip=chip) for chip in chips]
     assert [entry.form for entry in entries] == ["whole", "whole", "steps"]
 
 
 def test_bfloat16_is_widened_where_no_kernel_takes_it() -> None:
     assert not gpu.keeps(torch.bfloat16, torch.device("cpu"))
-    assert precision.computed(torch.zeros(1, dtype=torch.bfloat16), None) is torch.float32
-    assert precision.computed(torch.zeros(1), torch.bfloat16) is torch.float32
-    assert precision.computed(torch.zeros(1, dtype=torch.float64), torch.bfloat16) is torch.float64
+    assert autocast.computed(torch.zeros(1, dtype=torch.bfloat16), None) is torch.float32
+    assert autocast.computed(torch.zeros(1), torch.bfloat16) is torch.float32
+    assert autocast.computed(torch.zeros(1, dtype=torch.float64), torch.bfloat16) is torch.float64
 
 
 def test_products_round_as_pytorchs_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,8 +251,10 @@ def test_products_round_as_pytorchs_do(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_entry_says_what_it_rests_on() -> None:
-    assert all(entry.basis for entry in route.TABLE)
-    assert route.TABLE[-1] == route.TABLE[-1]._replace(kind="any", half=None, columns=None, room=None)
+    assert all(entry.basis for entry in gpu_routes.TABLE)
+    assert gpu_routes.TABLE[-1] == gpu_routes.TABLE[-1]._replace(
+        kind="any", half=None, columns=None, room=None
+    )
 
 
 def test_what_is_kept_is_what_the_backward_pass_reads() -> None:

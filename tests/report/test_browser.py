@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from longspan.report import page
-from longspan.tasks.exhibits import Choice, Curves, Line, Section, Table
+from longspan.report.elements import Choice, Curves, Line, Section, Table
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for found in map(shutil.which, NAMES) if found), None)

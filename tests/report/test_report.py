@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from longspan.report import page, report, shown
-from longspan.report.draw import draw
-from longspan.tasks import exhibits as x
+from longspan.report import elements as x
+from longspan.report import page, shown
+from longspan.report.figures import draw
 from longspan.tasks.estimator import Estimator
 
 TIMES = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(48)]
@@ -156,9 +156,9 @@ def test_a_task_is_reported_and_a_failure_leaves_nothing(monkeypatch: pytest.Mon
 
     (tmp_path / "data.csv").write_text("value\n1\n2\n3\n")
     with pytest.raises(ValueError, match="fit"):
-        report(Level(), tmp_path / "page.html")
+        Level().write_report(tmp_path / "page.html")
     assert [one.name for one in tmp_path.iterdir()] == ["data.csv"]
     model: Estimator = Level(validation=0.0).fit(tmp_path / "data.csv", verbose=0)
-    text = report(model, tmp_path / "page.html").read_text()
+    text = model.write_report(tmp_path / "page.html").read_text()
     for word in ("just learnt", "Training curve", "longspan fit level SOURCE -o MODEL", "seed"):
         assert word in text

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from longspan import checks, tasks
+from longspan import errors, tasks
 from longspan.training import Callback, LambdaCallback, Resume
 
 TOYS = runpy.run_path(str(Path(__file__).with_name("toys.py")))["TOYS"]
@@ -25,7 +25,7 @@ def fit(name: str, checkpoint: str | Path | None, callbacks: tuple[Callback, ...
     toy = TOYS[name]()
     resume = None if checkpoint is None else Resume(checkpoint, steps=2, seconds=None)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", checks.Note)
+        warnings.simplefilter("ignore", errors.LongspanWarning)
         return tasks.task(name)(**toy.options).fit(
             toy.source, toy.y, resume=resume, callbacks=callbacks, verbose=0
         )

@@ -21,7 +21,7 @@ import longspan as ls
 from longspan import artifact, tasks
 from longspan.tasks.options import options_of
 
-pytestmark = pytest.mark.filterwarnings("ignore::longspan.checks.Note")
+pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 
 HERE = Path(__file__).parent
 KILLED = runpy.run_path(str(HERE / "killed.py"), run_name="killed")
@@ -199,4 +199,4 @@ def test_what_a_report_shows_is_plain(name: str):
     assert {"Training", "How to reproduce"} <= {section.title for section in sections}
     for section in sections:
         for one in section.exhibits:
-            assert re.fullmatch(r"longspan\.tasks\.exhibits", type(one).__module__) and one.title
+            assert re.fullmatch(r"longspan\.report\.elements", type(one).__module__) and one.title

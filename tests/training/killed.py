@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import longspan as ls
 from longspan.data import Batch, Batches, Spans
+from longspan.optimizers import keras
 from longspan.training import (
     Callback,
     CSVLogger,
@@ -26,7 +27,6 @@ from longspan.training import (
     LambdaCallback,
     ReduceLROnPlateau,
     Resume,
-    optimizers,
     train,
 )
 
@@ -66,7 +66,7 @@ def run(
     random.seed(3)
     np.random.seed(3)
     network = Noisy(kind == "spans")
-    optimizer = optimizers.Adam(0.01).build(network.parameters())
+    optimizer = keras.Adam(0.01).build(network.parameters())
     schedule = None
     if kind == "loader":
         optimizer = torch.optim.RMSprop(network.parameters(), lr=0.01)

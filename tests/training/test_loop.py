@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import longspan as ls
 from longspan.data import Batch, Batches, Spans
 from longspan.losses import MeanSquaredError
-from longspan.training import Callback, LambdaCallback, TerminateOnNaN, evaluate, optimizers, train
-from longspan.training.mean import LateMean
+from longspan.optimizers import keras
+from longspan.training import Callback, LambdaCallback, TerminateOnNaN, evaluate, train
+from longspan.training.loss_meter import LateMean
 
 X = torch.randn(24, 6, 3, generator=torch.Generator().manual_seed(1))
 Y = X.sum((1, 2), keepdim=False).unsqueeze(1)
@@ -81,7 +82,7 @@ def test_same_seed_same_bits():
         network = reader(recurrent_dropout=0.3)
         torch.manual_seed(seed)
         batches = Batches(X, Y, batch_size=10, shuffle=True)
-        run(network, batches, optimizer=optimizers.Adam().build(network.parameters()), epochs=3)
+        run(network, batches, optimizer=keras.Adam().build(network.parameters()), epochs=3)
         networks.append(network)
     assert same(networks[0], networks[1]) and not same(networks[0], networks[2])
 

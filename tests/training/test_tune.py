@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longspan.tasks.forecast import Forecaster
+from longspan.tasks.forecast.forecaster import Forecaster
 from longspan.training import tune
 
 SPACE: dict[str, Any] = {"size": [8, 16, 32], "rate": (1e-4, 1e-1), "count": (1, 5)}
@@ -65,7 +65,7 @@ def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch):
         tune.search(hill, SPACE)
 
 
-@pytest.mark.filterwarnings("ignore::longspan.checks.Note")
+@pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 def test_a_task_is_fitted_with_the_best():
     pytest.importorskip("optuna", reason="optuna is not installed")
     series = np.sin(np.arange(150) / 3)

@@ -1,0 +1,83 @@
+"""Knows the numbers of every epoch, how they look as a table and as curves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from longspan import errors
+from longspan.optional import require
+
+_SHOWN = 12  # epochs at the end of a long table
+
+
+@dataclass
+class History:
+    """What training came to, epoch by epoch.
+
+    history: name -> one number an epoch ("loss", the metrics, the same with "val_"); epoch: their numbers,
+    from 0; params: epochs, steps and verbose as asked for; stopped: why training ended before its last epoch,
+    None if it did not.
+
+    >>> curve = History({"loss": [0.5, 0.25]}, [0, 1])
+    >>> print(curve)
+    epoch  loss
+        1   0.5
+        2  0.25
+    """
+
+    history: dict[str, list[float]] = field(default_factory=dict)
+    epoch: list[int] = field(default_factory=list)
+    params: dict[str, Any] = field(default_factory=dict)
+    stopped: str | None = None
+
+    def add(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """One more epoch; a name that comes late has NaN before."""
+        for name, value in logs.items():
+            column = self.history.setdefault(name, [float("nan")] * len(self.epoch))
+            column.append(float(value))
+        self.epoch.append(epoch)
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """Draw the curves, each metric beside its validation; needs matplotlib.
+
+        Args:
+            path: a .png, .svg or .pdf to write; None to write nothing.
+
+        Returns:
+            The matplotlib figure.
+
+        Raises:
+            ImportError: matplotlib is missing; the sentence names the command.
+            ValueError: nothing was trained.
+        """
+        if not self.epoch:
+            raise errors.value_error("history", "at least one epoch", "none", "train first")
+        figures = require("matplotlib.figure", "plot", "plot")
+        names = [name for name in self.history if not name.startswith("val_")]
+        figure = figures.Figure(figsize=(6.4, 3.2 * len(names)), layout="constrained")
+        for place, name in enumerate(names):
+            axes = figure.add_subplot(len(names), 1, place + 1)
+            for key, label in ((name, "training"), (f"val_{name}", "validation")):
+                if key in self.history:
+                    axes.plot([epoch + 1 for epoch in self.epoch], self.history[key], label=label)
+            axes.set(xlabel="epoch", ylabel=name)
+            axes.legend()
+        if path is not None:
+            figure.savefig(os.fspath(path), dpi=150)
+        return figure
+
+    def __repr__(self) -> str:
+        heads = ["epoch", *self.history]
+        columns = [[str(epoch + 1) for epoch in self.epoch]]
+        columns += [[f"{value:.4g}" for value in values] for values in self.history.values()]
+        widths = [
+            max(len(word) for word in [head, *column]) for head, column in zip(heads, columns, strict=True)
+        ]
+        rows = [heads, *zip(*columns, strict=True)] if self.epoch else [heads]
+        if len(rows) > 2 * _SHOWN:
+            rows = [*rows[: _SHOWN + 1], ["…"] * len(heads), *rows[-_SHOWN:]]
+        lines = ["  ".join(word.rjust(w) for word, w in zip(row, widths, strict=True)) for row in rows]
+        return "\n".join([*lines, *([f"stopped: {self.stopped}"] if self.stopped else [])])

@@ -1,0 +1,1 @@
+"""Readers of files: tables, texts and word vectors."""

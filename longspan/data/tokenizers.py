@@ -1,0 +1,273 @@
+"""Knows how text becomes numbers and back: words, characters, or byte pairs."""
+
+from __future__ import annotations
+
+import abc
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from longspan import errors
+from longspan.optional import require
+
+from .arrays import Tensors
+from .sequences import pad
+
+PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
+SPECIAL = (PAD, UNKNOWN, START, END)  # 0 to 3 in every vocabulary
+_WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
+_TIGHT = re.compile(r"\s+([.,;:!?%)\]}])|([(\[{])\s+")
+
+
+class Tokenizer(abc.ABC):
+    """Text to numbers and back. Abstract: Words, Characters and BPE say how text is cut.
+
+    Numbers 0 to 3 are padding, unknown, start and end.
+    """
+
+    tokens: list[str]  # by number; empty before fit
+
+    @abc.abstractmethod
+    def fit(self, texts: Iterable[str]) -> Tokenizer:
+        """Learn the vocabulary; call it on the training part alone."""
+
+    @abc.abstractmethod
+    def _numbers(self, text: str) -> list[int]:
+        """The text's numbers, without start and end."""
+
+    @abc.abstractmethod
+    def _text(self, numbers: list[int]) -> str:
+        """The text of numbers that are no padding, start or end."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Plain values that `tokenizer` makes the same one from."""
+
+    @property
+    def size(self) -> int:
+        """Numbers in use, the special ones included: the size of an embedding or an output layer."""
+        return len(self.tokens)
+
+    def encode(self, text: str, *, ends: bool = False) -> list[int]:
+        """The numbers of one text, with start and end around it where `ends` asks for them.
+
+        Raises:
+            ValueError, TypeError: it is no text, or fit was not called.
+        """
+        if not isinstance(text, str):
+            raise errors.type_error("text", "a string", text, "pass texts one by one")
+        if not self.tokens:
+            raise errors.value_error(
+                "tokenizer", "a fitted one", "one before fit", "call fit on the training texts"
+            )
+        found = self._numbers(text)
+        return [SPECIAL.index(START), *found, SPECIAL.index(END)] if ends else found
+
+    def decode(self, numbers: Sequence[int] | Tensor) -> str:
+        """The text of numbers up to the end; padding and start are left out."""
+        kept = []
+        for number in numbers.tolist() if isinstance(numbers, Tensor) else numbers:
+            if number == SPECIAL.index(END):
+                break
+            if not 0 <= number < self.size:
+                way_out = "decode with the tokenizer that encoded"
+                raise errors.value_error("numbers", f"numbers from 0 to {self.size - 1}", number, way_out)
+            if number not in (SPECIAL.index(PAD), SPECIAL.index(START)):
+                kept.append(number)
+        return self._text(kept)
+
+    def __call__(
+        self, texts: Iterable[str], length: int | None = None, *, ends: bool = False, side: str = "right"
+    ) -> Tensors:
+        """Many texts as numbers side by side.
+
+        Args:
+            length: T, None for the longest text; longer ones lose their end.
+            ends: whether start and end stand around each text.
+            side: where the padding goes.
+
+        Returns:
+            values (N, T) int64, padded with 0, and lengths (N,).
+        """
+        if isinstance(texts, str):
+            raise errors.type_error("texts", "a list of strings", texts, "put it in a list")
+        rows = [self.encode(text, ends=ends) for text in texts]
+        if rows and not any(rows):
+            raise errors.value_error(
+                "texts", "at least one token in all", "empty texts only", "check what was read"
+            )
+        return pad(rows, length, side=side)
+
+
+def _counted(pieces: Iterable[str], size: int | None, least: int) -> list[str]:
+    """The vocabulary: special tokens, then pieces by how often they occur, at most `size` in all."""
+    found = Counter(pieces)
+    if not found:
+        raise errors.value_error("texts", "at least one token", "no text", "check what was read")
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    kept = [piece for piece, count in ranked if count >= least and piece not in SPECIAL]
+    return [*SPECIAL, *kept][: size or None]
+
+
+def _size(size: int | None) -> int | None:
+    return None if size is None else errors.check_int("size", size, len(SPECIAL) + 1, "or None for all")
+
+
+class Words(Tokenizer):
+    """Words and punctuation marks.
+
+    Args:
+        size: numbers at most, the special ones included; the rarest words become unknown. None for all.
+        lower: whether case is dropped.
+        least: how often a word must occur to have a number.
+
+    >>> words = Words().fit(["The cat sat.", "The dog sat."])
+    >>> words.encode("the bird sat"), words.decode(words.encode("the cat sat."))
+    ([6, 1, 5], 'the cat sat.')
+    """
+
+    def __init__(self, size: int | None = None, *, lower: bool = True, least: int = 1) -> None:
+        self.limit, self.lower, self.least = _size(size), lower, least
+        self.tokens = []
+
+    def fit(self, texts: Iterable[str]) -> Words:
+        self._take(_counted((word for text in texts for word in self._cut(text)), self.limit, self.least))
+        return self
+
+    def _take(self, tokens: list[str]) -> None:
+        self.tokens = tokens
+        self._index = {token: number for number, token in enumerate(tokens)}
+
+    def _cut(self, text: str) -> list[str]:
+        return _WORD.findall(text.lower() if self.lower else text)
+
+    def _numbers(self, text: str) -> list[int]:
+        return [self._index.get(word, SPECIAL.index(UNKNOWN)) for word in self._cut(text)]
+
+    def _text(self, numbers: list[int]) -> str:
+        spaced = " ".join(self.tokens[number] for number in numbers)
+        return _TIGHT.sub(lambda found: found.group(1) or found.group(2), spaced)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "kind": "words",
+            "size": self.limit,
+            "lower": self.lower,
+            "least": self.least,
+            "tokens": self.tokens,
+        }
+
+
+class Characters(Tokenizer):
+    """Single characters.
+
+    Args:
+        size: numbers at most, the special ones included; the rarest characters become unknown.
+        lower: whether case is dropped.
+
+    >>> letters = Characters().fit(["abba", "b"])
+    >>> letters.encode("bad"), letters.decode([4, 5, 0, 0])
+    ([4, 5, 1], 'ba')
+    """
+
+    def __init__(self, size: int | None = None, *, lower: bool = False) -> None:
+        self.limit, self.lower = _size(size), lower
+        self.tokens = []
+
+    def fit(self, texts: Iterable[str]) -> Characters:
+        self._take(_counted((letter for text in texts for letter in self._cut(text)), self.limit, 1))
+        return self
+
+    def _take(self, tokens: list[str]) -> None:
+        self.tokens = tokens
+        self._index = {token: number for number, token in enumerate(tokens)}
+
+    def _cut(self, text: str) -> str:
+        return text.lower() if self.lower else text
+
+    def _numbers(self, text: str) -> list[int]:
+        return [self._index.get(letter, SPECIAL.index(UNKNOWN)) for letter in self._cut(text)]
+
+    def _text(self, numbers: list[int]) -> str:
+        return "".join("\N{REPLACEMENT CHARACTER}" if n in range(4) else self.tokens[n] for n in numbers)
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": "characters", "size": self.limit, "lower": self.lower, "tokens": self.tokens}
+
+
+class BPE(Tokenizer):
+    """Byte pairs, merged from the most frequent on (Sennrich et al. 2016), over bytes: nothing is unknown.
+
+    Hugging Face's tokenizers does the work, an optional install.
+
+    Args:
+        size: numbers at most, the special ones and the 256 bytes included.
+        least: how often a pair must occur to be merged.
+
+    Raises:
+        ImportError: tokenizers is missing; the sentence names the command.
+    """
+
+    def __init__(self, size: int = 8000, *, least: int = 2) -> None:
+        self.limit = errors.check_int("size", size, 256 + len(SPECIAL), "bytes alone take 260")
+        self.least, self.tokens = least, []
+        self._library = require("tokenizers", "text", "BPE")
+        self._model: Any = None
+
+    def fit(self, texts: Iterable[str]) -> BPE:
+        tools = self._library
+        model = tools.Tokenizer(tools.models.BPE())
+        model.pre_tokenizer = tools.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        model.decoder = tools.decoders.ByteLevel()
+        trainer = tools.trainers.BpeTrainer(
+            vocab_size=self.limit,
+            min_frequency=self.least,
+            special_tokens=list(SPECIAL),
+            initial_alphabet=tools.pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        held = list(texts)
+        if not any(held):
+            raise errors.value_error("texts", "at least one token", "no text", "check what was read")
+        model.train_from_iterator(held, trainer)
+        self._take(model)
+        return self
+
+    def _take(self, model: Any) -> None:
+        model.encode_special_tokens = True  # "<pad>" in a text is text
+        self._model = model
+        vocabulary = model.get_vocab()
+        self.tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+
+    def _numbers(self, text: str) -> list[int]:
+        return self._model.encode(text, add_special_tokens=False).ids
+
+    def _text(self, numbers: list[int]) -> str:
+        return self._model.decode(numbers, skip_special_tokens=True)
+
+    def state(self) -> dict[str, Any]:
+        model = None if self._model is None else self._model.to_str()
+        return {"kind": "bpe", "size": self.limit, "least": self.least, "model": model}
+
+
+def tokenizer(state: Mapping[str, Any]) -> Tokenizer:
+    """The tokenizer that gave this state.
+
+    >>> tokenizer(Words().fit(["a b"]).state()).encode("b")
+    [5]
+    """
+    kind = errors.check_choice("kind", state.get("kind"), ("words", "characters", "bpe"))
+    if kind == "bpe":
+        pairs = BPE(state["size"], least=state["least"])
+        if state["model"] is not None:
+            pairs._take(pairs._library.Tokenizer.from_str(state["model"]))
+        return pairs
+    if kind == "words":
+        made: Words | Characters = Words(state["size"], lower=state["lower"], least=state["least"])
+    else:
+        made = Characters(state["size"], lower=state["lower"])
+    made._take(list(state["tokens"]))
+    return made

@@ -1,0 +1,157 @@
+"""Knows Keras' convolutional LSTM over frames with their channels last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from typing_extensions import Unpack
+
+from longspan import errors
+from longspan.activations import ActivationLike, step_name
+from longspan.initializers import Forgetting, Initializer
+from longspan.nn import dropout as masks
+from longspan.nn.conv_lstm import ConvLSTM, covered
+from longspan.regularizers import Regularizer
+
+from . import activation_cells
+from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, known, tensor_of
+from .convolution import Sizes, sizes_of
+from .recurrent import Sequences
+
+_LETTERS = "(B, T, Y, X, C)"
+
+
+class ConvLSTM2D(Layer):
+    """A convolutional LSTM over frames (B, T, Y, X, C): keras.layers.ConvLSTM2D.
+
+    Weights in Keras' order: kernel (K, K, C, 4*F), recurrent_kernel (K, K, F, 4*F), bias (4*F,), gates i, f,
+    c, o. Answers (B, Y', X', F), or (B, T, Y', X', F) with return_sequences.
+
+    Args:
+        filters: F.
+        kernel_size: of both convolutions.
+        strides, padding, dilation_rate: of the input's convolution, as for `Conv2D`.
+        data_format: "channels_last".
+        activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer,
+        bias_initializer, unit_forget_bias, kernel_regularizer, recurrent_regularizer, bias_regularizer,
+        dropout, recurrent_dropout: as for `LSTM`.
+        **sequences: as for `LSTM`.
+
+    >>> ConvLSTM2D(4, (3, 3), padding="same")(torch.zeros(2, 5, 8, 8, 3)).shape
+    torch.Size([2, 8, 8, 4])
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        activation: ActivationLike = "tanh",
+        recurrent_activation: ActivationLike = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        recurrent_initializer: Initializer = "orthogonal",
+        bias_initializer: Initializer = "zeros",
+        unit_forget_bias: bool = True,
+        kernel_regularizer: Regularizer = None,
+        recurrent_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        **sequences: Unpack[Sequences],
+    ) -> None:
+        super().__init__(**{k: v for k, v in sequences.items() if k in Shared.__annotations__})  # pyright: ignore
+        check_format(data_format)
+        self.filters = errors.check_int("filters", filters, 1, "give the number of output channels")
+        self.kernel_size = sizes_of("kernel_size", kernel_size, 2)
+        self.strides = sizes_of("strides", strides, 2)
+        self.dilation_rate = sizes_of("dilation_rate", dilation_rate, 2)
+        self.padding = errors.check_choice("padding", padding, ("valid", "same"))
+        names = step_name("activation", activation), step_name("recurrent_activation", recurrent_activation)
+        self.cell, self.use_bias = activation_cells.lstm(*names), errors.check_bool("use_bias", use_bias)
+        bias = Forgetting(filters, bias_initializer) if unit_forget_bias else bias_initializer
+        self._starts = (kernel_initializer, recurrent_initializer, bias)
+        self._regularizers = (kernel_regularizer, recurrent_regularizer, bias_regularizer)
+        self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
+        self.recurrent_dropout = errors.check_fraction("recurrent_dropout", recurrent_dropout, below_one=True)
+        self.return_sequences = sequences.get("return_sequences", False)
+        self.return_state = sequences.get("return_state", False)
+        self.go_backwards = sequences.get("go_backwards", False)
+        self.stateful = sequences.get("stateful", False)
+        self.states: tuple[Tensor, ...] | None = None
+
+    def make(self, shape: Shape) -> None:
+        channels = known(self, shape[4], "the channels")
+        self.core = ConvLSTM(
+            channels,
+            self.filters,
+            (self.kernel_size[0], self.kernel_size[1]),
+            stride=(self.strides[0], self.strides[1]),
+            dilation=(self.dilation_rate[0], self.dilation_rate[1]),
+            padding=self.padding,
+            bias=self.use_bias,
+            cell=self.cell,
+            recurrent_dropout=self.recurrent_dropout,
+        )
+        wide = 4 * self.filters
+        for place, (name, field, inputs) in enumerate(
+            (("kernel", "weight_ih", channels), ("recurrent_kernel", "weight_hh", self.filters))
+        ):
+            self.slots.append(
+                Slot(
+                    name,
+                    (*self.kernel_size, inputs, wide),
+                    self._starts[place],
+                    [(self.core, field)],
+                    Layout(dims=(2, 3, 1, 0)),
+                    regularizer=self._regularizers[place],
+                )
+            )
+        if self.use_bias:
+            regularizer = self._regularizers[2]
+            bias = Slot("bias", (wide,), self._starts[2], [(self.core, "bias_ih")], regularizer=regularizer)
+            self.slots.append(bias)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        check_rank(self, input_shape, _LETTERS, "frames have rows, columns and channels")
+        windows = [
+            (size - 1) * gap + 1 for size, gap in zip(self.kernel_size, self.dilation_rate, strict=True)
+        ]
+        sides = zip(input_shape[2:4], windows, self.strides, strict=True)
+        pixels = [covered(size, window, stride, self.padding) for size, window, stride in sides]
+        state = (input_shape[0], *pixels, self.filters)
+        out = (state[0], input_shape[1], *state[1:]) if self.return_sequences else state
+        return (out, state, state) if self.return_state else out
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        return mask if self.return_sequences else None
+
+    def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
+        """As `LSTM`'s, for x (B, T, Y, X, C) and states (B, Y', X', F)."""
+        x = tensor_of(x)
+        if not self.built:
+            self.build(tuple(x.shape))
+        return self.call(x, mask, initial_state)
+
+    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+        check_rank(self, x.shape, _LETTERS, "frames have rows, columns and channels")
+        if self.dropout and self.training:
+            x = x * masks.scaled((x.shape[0], 1, *x.shape[2:]), self.dropout, x)
+        if self.go_backwards:
+            x, mask = x.flip(1), None if mask is None else mask.flip(1)
+        start = self.states if initial_state is None else initial_state
+        state = None if start is None else (start[0].movedim(-1, 1), start[1].movedim(-1, 1))
+        out, last = self.core(x.movedim(-1, 2), state, mask=mask)
+        h, c = (one.movedim(1, -1) for one in last)
+        if self.stateful:
+            self.states = (h.detach(), c.detach())
+        answer = out.movedim(2, -1) if self.return_sequences else h
+        return (answer, h, c) if self.return_state else answer
+
+    def reset_states(self) -> None:
+        self.states = None

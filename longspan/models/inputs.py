@@ -1,0 +1,222 @@
+"""Knows how what people pass to fit, evaluate and predict becomes batches that suit the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from longspan import errors, losses
+from longspan.data.arrays import Tensors, as_tensors
+from longspan.data.batches import Batch, Batches, Spans, as_batch
+
+from .protocol import Model
+
+
+class Stream:
+    """Batches that come from somewhere else: a generator or any iterable of x, (x, y) or (x, y, weight)."""
+
+    def __init__(self, source: Iterable[Any], steps: int | None) -> None:
+        """`steps`: batches an epoch; None: until the source ends."""
+        self._source, self._steps = source, steps
+        self._running = iter(source) if steps is not None or isinstance(source, Iterator) else None
+
+    def __iter__(self) -> Iterator[Batch]:
+        items = iter(self._source) if self._running is None else islice(self._running, self._steps)
+        for item in items:
+            batch = as_batch(item)
+            x, y = (None if one is None else as_tensors(one).values for one in (batch.x, batch.y))
+            yield Batch(x, y, batch.lengths, batch.mask, batch.weight, batch.carry)
+
+    def first(self) -> Any:
+        """What the first batch holds, which is still dealt out afterwards."""
+        if self._running is None:
+            return next(iter(self._source), None)
+        found = next(self._running, None)
+        self._running = self._running if found is None else chain([found], self._running)
+        return found
+
+
+@runtime_checkable
+class _Array(Protocol):
+    """Whatever NumPy can read: arrays, tensors, frames and series."""
+
+    def __array__(self) -> Any: ...
+
+
+def is_stream(x: Any) -> bool:
+    """Whether x deals out batches by itself."""
+    return isinstance(x, Iterable) and not isinstance(x, (Sequence, Mapping, _Array))
+
+
+def inputs_of(model: Model, x: Any) -> Tensors:
+    """x as the model's first layer takes it, checked against the shape it was told."""
+    if isinstance(x, (tuple, Mapping)):
+        way_out = "join the features into one array"
+        raise errors.type_error("x", "one array, since a Sequential has one input", x, way_out)
+    found = as_tensors(x, "x")
+    values = model.suited(found.values)
+    if values.dim() == 1 and not model.reads_codes():
+        values = values.unsqueeze(-1)
+    model.build_for(values, ragged=found.lengths is not None)
+    _check_shape(model, values, found.lengths is not None)
+    check_mask(model, values)
+    return Tensors(values, found.lengths)
+
+
+def _check_shape(model: Model, values: Tensor, ragged: bool) -> None:
+    told = model.told_shape
+    if told is None:
+        return
+    sizes = list(zip(told[1:], values.shape[1:], strict=False))
+    wrong = [
+        place for place, (a, b) in enumerate(sizes) if a not in (None, b) and not (ragged and place == 0)
+    ]
+    if len(told) != values.dim() or wrong:
+        expected = "(N, " + ", ".join("any" if size is None else str(size) for size in told[1:]) + ")"
+        way_out = "reshape x, or change the model's input_shape"
+        raise errors.value_error("x", f"shape {expected}", tuple(values.shape), way_out)
+
+
+def check_mask(model: Model, values: Tensor) -> None:
+    """An error where the model's first layer hides every step of every row."""
+    if not model.layers:
+        return
+    mask = model.layers[0].compute_mask(values, None)
+    if mask is not None and not bool(mask.any()):
+        way_out = "check the padding value, or leave the masking out"
+        raise errors.value_error(
+            "x", f"a step that {model.layers[0].name} shows", "a mask that hides everything", way_out
+        )
+
+
+def answers_of(model: Model, y: Any, rows: int) -> Tensor:
+    """y as the loss takes it: whole numbers for class numbers, else like the output in kind and rank."""
+    values = as_tensors(y, "y").values
+    if values.shape[0] != rows:
+        raise errors.value_error("y", f"{rows} rows like x", values.shape[0], "give one answer for every row")
+    if isinstance(model.loss, losses.SparseCategoricalCrossentropy):
+        return values if values.dtype == torch.int64 else values.long()
+    values = values.to(model.dtype)
+    if isinstance(model.loss, (losses.BinaryCrossentropy, losses.BinaryFocalCrossentropy)):
+        _check_chances(values)
+    return values.unsqueeze(-1) if values.dim() == 1 else values
+
+
+def _check_chances(values: Tensor) -> None:
+    least, most = (end.item() for end in values.aminmax())
+    if least < 0.0 or most > 1.0:
+        way_out = "for more than two classes use sparse_categorical_crossentropy"
+        raise errors.value_error("y", "labels from 0 to 1", f"{least:g} to {most:g}", way_out)
+
+
+def weights_of(
+    y: Tensor | None, sample_weight: Any, class_weight: Mapping[int, float] | None
+) -> Tensor | None:
+    """(N,) or (N, T): the sample weights times those of each row's class, None where all count alike."""
+    weight = None if sample_weight is None else as_tensors(sample_weight, "sample_weight").values
+    if weight is not None and y is not None and weight.shape[0] != y.shape[0]:
+        way_out = "give one for every row"
+        raise errors.value_error("sample_weight", f"{y.shape[0]} rows like y", weight.shape[0], way_out)
+    if class_weight is None:
+        return weight
+    if y is None:
+        raise errors.value_error("class_weight", "y beside it", None, "pass y as an array")
+    by_class = _by_class(y, class_weight)
+    return by_class if weight is None else weight * by_class
+
+
+def _by_class(y: Tensor, class_weight: Mapping[int, float]) -> Tensor:
+    labels = y.argmax(-1) if y.dim() > 1 and y.shape[-1] > 1 else y.reshape(y.shape[0], -1)[:, 0].long()
+    known = sorted(class_weight)
+    missing = [int(label) for label in labels.unique() if int(label) not in class_weight]
+    if missing:
+        way_out = "give every class a weight"
+        raise errors.value_error(
+            "class_weight", f"a weight for class {missing[0]}", f"classes {known}", way_out
+        )
+    table = torch.zeros(max(known) + 1)
+    table[known] = torch.tensor([float(class_weight[label]) for label in known])
+    return table[labels]
+
+
+def batches_of(
+    model: Model,
+    x: Any,
+    y: Any = None,
+    *,
+    batch_size: int | None = None,
+    shuffle: bool = False,
+    sample_weight: Any = None,
+    class_weight: Mapping[int, float] | None = None,
+    steps: int | None = None,
+) -> Any:
+    """What to iterate for one epoch."""
+    if is_stream(x):
+        if y is not None:
+            way_out = "let it give (x, y)"
+            raise errors.value_error("y", "None beside an x that deals out batches", "a value", way_out)
+        for name, given in (("sample_weight", sample_weight), ("class_weight", class_weight)):
+            if given is not None:
+                way_out = "let it give (x, y, weight)"
+                raise errors.value_error(name, "None beside an x that deals out batches", "a value", way_out)
+        return _stream(model, x, steps)
+    inputs = inputs_of(model, x)
+    answers = None if y is None else answers_of(model, y, inputs.values.shape[0])
+    return Batches(
+        inputs.values,
+        answers,
+        batch_size=32 if batch_size is None else batch_size,
+        shuffle=shuffle,
+        weight=weights_of(answers, sample_weight, class_weight),
+        lengths=inputs.lengths,
+    )
+
+
+def _stream(model: Model, x: Any, steps: int | None) -> Any:
+    """Batches that someone else deals out, once the model knows the sizes of the first."""
+    known = isinstance(x, (Batches, Spans)) or (isinstance(x, DataLoader) and steps is None)
+    batches = x if known else Stream(x, steps)
+    if not model.built:
+        first = batches.first() if isinstance(batches, Stream) else _glimpse(batches)
+        if first is None:
+            raise errors.value_error("x", "at least one batch", "none", "check that there are data")
+        values = as_tensors(as_batch(first).x)
+        model.build_for(values.values, ragged=values.lengths is not None)
+    return batches
+
+
+def _glimpse(batches: Any) -> Any:
+    """The first batch or None; chance stands afterwards where it stood, so that looking changes no run."""
+    generator = getattr(batches, "generator", None)
+    before = None if generator is None else generator.get_state()
+    with torch.random.fork_rng(devices=[]):
+        first = next(iter(batches), None)
+    if generator is not None:
+        generator.set_state(before)
+    return first
+
+
+def split(share: float, *columns: Any) -> tuple[list[Any], list[Any]]:
+    """The rows before the last `share` of each column, and those in it; None stays None."""
+    errors.check_fraction("validation_split", share, below_one=True)
+    parts = [None if one is None else _rows(one) for one in columns]
+    rows = 0 if parts[0] is None else len(parts[0])
+    at = int(rows * (1.0 - share))
+    if not 0 < at < rows:
+        raise errors.value_error(
+            "validation_split", f"a share that leaves rows on both sides of {rows}", share, "change it"
+        )
+    return (
+        [None if one is None else one[:at] for one in parts],
+        [None if one is None else one[at:] for one in parts],
+    )
+
+
+def _rows(column: Any) -> Any:
+    """Something that slices by row: lists and arrays do, frames as tensors."""
+    return column if isinstance(column, (list, Tensor)) else as_tensors(column).values

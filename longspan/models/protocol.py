@@ -1,0 +1,54 @@
+"""Knows what the helpers of Sequential ask of it, so that they need not know its class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from longspan.layers import Layer
+from longspan.losses import Loss
+from longspan.metrics import Metric
+from longspan.optimizers import Recipe
+
+
+class Model(Protocol):
+    """A Sequential, as those see it who feed, train and save it; its own docstrings say what is what."""
+
+    name: str
+    built: bool
+    training: bool
+    loss: Loss | None
+    recipe: Recipe | None
+    watched: list[tuple[Metric, bool]]
+
+    @property
+    def layers(self) -> list[Layer]: ...
+    @property
+    def told_shape(self) -> Any: ...
+    @property
+    def input_shape(self) -> Any: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def optimizer(self) -> Any: ...
+    def reads_codes(self) -> bool: ...
+    def suited(self, x: Tensor) -> Tensor: ...
+    def build(self, input_shape: Sequence[int | None] | None = None) -> None: ...
+    def build_for(self, x: Tensor, *, ragged: bool = False) -> None: ...
+    def run(self, x: Tensor, mask: Tensor | None = None) -> tuple[Any, Tensor | None]: ...
+    def penalty(self) -> Tensor | None: ...
+    def modules(self) -> Iterator[nn.Module]: ...
+    def get_config(self) -> dict[str, Any]: ...
+    def get_weights(self) -> list[np.ndarray]: ...
+    def set_weights(self, weights: Sequence[Any]) -> None: ...
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Sequence[Any] | None = None,
+        weighted_metrics: Sequence[Any] | None = None,
+    ) -> None: ...

@@ -1,0 +1,224 @@
+"""Knows the layers that run one step of a cell at a time, as torch.nn's LSTMCell, GRUCell and RNNCell do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+from torch.nn import Module
+
+from longspan import errors, kernels
+from longspan.cells import Cell
+from longspan.kernels.job import Job
+from longspan.kernels.single_step import Stream
+
+from . import autocast, inputs, options, parameters
+
+# (B, H) for a cell with one state, else a tuple of these in the cell's order; without B for one row.
+State = Tensor | tuple[Tensor, ...] | list[Tensor]
+
+
+class _OneStep(Module):
+    """One step of any cell. Abstract; see LSTMCell for the arguments."""
+
+    def __init__(
+        self,
+        cell: Cell | str,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+    ) -> None:
+        super().__init__()
+        self.cell = options.cell_of(cell)
+        self.input_size = errors.check_int("input_size", input_size, 1, "give the number of values a step")
+        self.hidden_size = errors.check_int("hidden_size", hidden_size, 1, "give the number of units")
+        self.bias = errors.check_bool("bias", bias)
+        self._weights = parameters.Table(1)
+        shapes = parameters.shapes(self.cell, self.input_size, self.hidden_size, bias=self.bias)
+        self._weights.add(self, shapes, "", device, options.floating(dtype))
+        if not self.bias:
+            self.register_parameter("bias_ih", None)
+            self.register_parameter("bias_hh", None)
+        fields = [list(row) for row in self._weights.rows]
+        self._stream = Stream(self.cell, self.input_size, self.hidden_size, fields, layered=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter afresh, as torch.nn does and in the same order."""
+        parameters.initialise(self._weights.fields(self)[0], self.cell, self.hidden_size, None)
+
+    def forward(self, x: Tensor, state: State | None = None) -> Any:
+        """Run one step.
+
+        Args:
+            x: (B, I), or (I,) for one row.
+            state: (B, H), or (H,) for one row, a tuple of them where the cell has several states; None: the
+                cell's constants (zeros).
+
+        Returns:
+            The new state, shaped like `state`; its first (or only) tensor is the output.
+
+        Raises:
+            ValueError, TypeError: an argument does not fit; the sentence names it.
+        """
+        if state is not None and not is_compiling():
+            found = self._stream.step(self._parameters, x, state)
+            if found is not None:
+                return found
+        if not isinstance(x, Tensor):
+            raise errors.type_error("input", "a tensor", x, "convert it with torch.as_tensor")
+        weights = self._weights.weights(self)
+        half = autocast.autocast(x)
+        inputs.check_values(x, weights[0][0].x, (2, 1), ("(B, I)", "(I,)"), half)
+        batched = x.dim() == 2
+        rows = (x if batched else x.unsqueeze(0)).unsqueeze(0)
+        states = self._fresh(rows) if state is None else self._given(state, rows, half, batched)
+        if half is None and x.dtype not in autocast.HALVES:
+            new = kernels.run(Job(self.cell, rows, states, weights[0])).state
+        else:
+            new = self._run_widened(rows, states, weights, half)
+        new = tuple([tensor.squeeze(0) if batched else tensor[0, 0] for tensor in new])
+        return new[0] if len(new) == 1 else new
+
+    def _fresh(self, x: Tensor) -> tuple[Tensor, ...]:
+        start = self.cell.initial
+        return tuple(
+            x.new_full((1, x.shape[1], self.hidden_size), start.get(k, 0.0)) for k in self.cell.states
+        )
+
+    def _given(self, state: State, x: Tensor, half: torch.dtype | None, batched: bool) -> tuple[Tensor, ...]:
+        shape, letters = (x.shape[1], self.hidden_size), "(B, H)"
+        if not batched:
+            shape, letters = shape[1:], "(H,)"
+        named = zip(self.cell.states, inputs.check_states(self.cell.states, state), strict=True)
+        checked = [inputs.check_state(letter, value, shape, letters, x, half) for letter, value in named]
+        return tuple(value.reshape(1, x.shape[1], self.hidden_size) for value in checked)
+
+    def _run_widened(
+        self, x: Tensor, states: tuple[Tensor, ...], weights: autocast.Layers, half: torch.dtype | None
+    ) -> Sequence[Tensor]:
+        """Compute without autocast (see precision.computed); give back the dtype that torch.nn would."""
+        dtype = x.dtype if half is None else self._autocast_dtype(half, autocast.promoted(half, [x, *states]))
+        with torch.autocast(x.device.type, enabled=False):
+            x, (states,), (wide,) = autocast.widened(x, [states], weights, half)
+            new = kernels.run(Job(self.cell, x, states, wide)).state
+        return [tensor.to(dtype) for tensor in new]
+
+    def _autocast_dtype(self, half: torch.dtype, promoted: torch.dtype) -> torch.dtype:
+        return promoted
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
+
+
+class LSTMCell(_OneStep):
+    """One step of an LSTM: torch.nn.LSTMCell's arguments, parameters and numbers.
+
+    Args:
+        input_size: I, values a step.
+        hidden_size: H, units.
+        bias: whether the gates have biases.
+        device, dtype: of the parameters.
+
+    Parameters: weight_ih (4*H, I), weight_hh (4*H, H), bias_ih and bias_hh (4*H,), gate order i, f, g, o,
+    uniform in (-1/sqrt(H), 1/sqrt(H)) at first.
+
+    Raises:
+        ValueError, TypeError: an argument is out of range; the sentence names it.
+
+    >>> h, c = LSTMCell(3, 4)(torch.randn(2, 3))
+    >>> h.shape, c.shape
+    (torch.Size([2, 4]), torch.Size([2, 4]))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__("lstm", input_size, hidden_size, bias, device, dtype)
+
+
+class GRUCell(_OneStep):
+    """One step of a GRU: torch.nn.GRUCell's arguments, parameters and numbers; as `LSTMCell`, gates r, z, n.
+
+    >>> GRUCell(3, 4)(torch.randn(2, 3)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__("gru", input_size, hidden_size, bias, device, dtype)
+
+
+class RNNCell(_OneStep):
+    """One step of an Elman network: torch.nn.RNNCell's arguments, parameters and numbers; as `LSTMCell`.
+
+    Args:
+        nonlinearity: "tanh" or "relu".
+
+    >>> RNNCell(3, 4, nonlinearity="relu")(torch.randn(2, 3)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "tanh",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(options.rnn_cell(nonlinearity), input_size, hidden_size, bias, device, dtype)
+        self.nonlinearity = nonlinearity
+
+    def _autocast_dtype(self, half: torch.dtype, promoted: torch.dtype) -> torch.dtype:
+        return half  # torch.nn's RNNCell is matrix products and an activation, all in autocast's dtype
+
+    def extra_repr(self) -> str:
+        shown = super().extra_repr()
+        return shown if self.nonlinearity == "tanh" else f"{shown}, nonlinearity={self.nonlinearity}"
+
+
+class RecurrentCell(_OneStep):
+    """One step of any cell: one of `longspan.cells.CELLS` by name, or your own under `@longspan.cell`.
+
+    Arguments and errors are those of `LSTMCell`; the state is a tuple in the order of the cell's states where
+    it has several. A cell with per-unit extras has the parameter weight_p (P, H) too.
+
+    Args:
+        cell: the name of a cell, or a cell.
+
+    >>> h, c = RecurrentCell("peephole", 3, 4)(torch.randn(2, 3))
+    >>> h.shape, c.shape
+    (torch.Size([2, 4]), torch.Size([2, 4]))
+    """
+
+    def __init__(
+        self,
+        cell: Cell | str,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.cell.name}, {super().extra_repr()}"

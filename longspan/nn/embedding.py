@@ -1,0 +1,121 @@
+"""Knows how rows are looked up in a table of vectors, and how the table's gradient is made quickly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from longspan.kernels.cpu_driver import new
+from longspan.kernels.tracing import followed, transformed
+
+
+class _Lookup(torch.autograd.Function):
+    """(table (V, E), numbers (...)) -> (..., E).
+
+    The gradient is dense, as that of torch's embedding. It lies in memory that an earlier step gave back:
+    most of the time that torch takes for a large one goes into fresh pages.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, numbers: Tensor) -> Tensor:
+        ctx.save_for_backward(numbers)
+        ctx.rows = table.shape[0]
+        return F.embedding(numbers, table)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (numbers,), (grad,) = ctx.saved_tensors, grads
+        if torch.is_grad_enabled():  # to be differentiated again
+            return torch.ops.aten.embedding_dense_backward(grad, numbers, ctx.rows, -1, False), None
+        found = new(grad, (ctx.rows, grad.shape[-1]), zero=True)
+        return found.index_add_(0, numbers.reshape(-1), grad.reshape(-1, grad.shape[-1])), None
+
+
+class _Means(torch.autograd.Function):
+    """(table (V, E), numbers (N,), starts (U,)) -> (U, E), with the gradient as in _Lookup."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, numbers: Tensor, starts: Tensor) -> Tensor:
+        ctx.save_for_backward(numbers, starts)
+        ctx.rows = table.shape[0]
+        return F.embedding_bag(numbers, table, starts, mode="mean")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (numbers, starts), (grad,) = ctx.saved_tensors, grads
+        counts = torch.diff(starts, append=starts.new_tensor([len(numbers)]))
+        each = (grad / counts.clamp_min(1).unsqueeze(1)).repeat_interleave(counts, 0)
+        if torch.is_grad_enabled():  # to be differentiated again
+            return torch.ops.aten.embedding_dense_backward(each, numbers, ctx.rows, -1, False), None, None
+        return new(grad, (ctx.rows, grad.shape[1]), zero=True).index_add_(0, numbers, each), None, None
+
+
+# Without Function.apply's search for torch.func's wrappers, since these take the other way.
+_looked_up: Any = super(torch.autograd.Function, _Lookup).apply  # pyright: ignore[reportAttributeAccessIssue]
+_meant: Any = super(torch.autograd.Function, _Means).apply  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def lookup(table: Tensor, numbers: Tensor) -> Tensor:
+    """Rows of a table by their numbers: what torch.nn.functional.embedding gives, its gradient too.
+
+    Args:
+        table: (V, E) floating; numbers: (...) int64 or int32, each from 0 to V - 1.
+
+    Returns:
+        (..., E).
+
+    Raises:
+        IndexError: a number is out of range; torch's own words.
+
+    >>> lookup(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([1, 1]))
+    tensor([[2., 3.],
+            [2., 3.]])
+    """
+    return _looked_up(table, numbers) if _learns(table, numbers) else F.embedding(numbers, table)
+
+
+def means(table: Tensor, numbers: Tensor, starts: Tensor) -> Tensor:
+    """Means of rows of a table: what torch.nn.functional.embedding_bag gives, its gradient too.
+
+    Args:
+        table: (V, E) floating; numbers: (N,) int64, of all groups end to end; starts: (U,) int64, where each
+            group begins among them.
+
+    Returns:
+        (U, E); zeros for a group without numbers.
+
+    >>> means(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([0, 1, 1]), torch.tensor([0, 2]))
+    tensor([[1., 2.],
+            [2., 3.]])
+    """
+    if _learns(table, numbers):
+        return _meant(table, numbers, starts)
+    return F.embedding_bag(numbers, table, starts, mode="mean")
+
+
+def _learns(table: Tensor, numbers: Tensor) -> bool:
+    """Whether a gradient of the table is wanted on the CPU, and nobody follows what is done to tensors."""
+    return (
+        table.requires_grad
+        and torch.is_grad_enabled()
+        and table.device.type == "cpu"
+        and type(numbers) is Tensor
+        and type(table) in (Tensor, nn.Parameter)
+        and not torch.compiler.is_compiling()
+        and not followed()
+        and not transformed()
+    )
+
+
+class Embedding(nn.Embedding):
+    """torch.nn.Embedding, whose gradient is made as `lookup` says; only the options that are plain."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
+        super().__init__(num_embeddings, embedding_dim)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(...) whole numbers -> (..., E)."""
+        return lookup(self.weight, input)

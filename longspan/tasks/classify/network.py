@@ -1,0 +1,295 @@
+"""Knows the parts of a network that classifies: tokens, recurrent and convolutional branch, pooling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from longspan import errors
+from longspan.data.batches import Batch
+from longspan.data.labels import IGNORED
+from longspan.networks.encoder import Encoder, real_steps
+from longspan.networks.pooling import max_over_time
+from longspan.nn.dropout import Dropout
+from longspan.nn.embedding import Embedding, lookup, means
+
+from .linear import Wide
+
+_SPREAD = 0.02  # of vectors at the start: words hardly seen stay near zero
+POOLS = ("attention", "max", "mean", "last")
+
+
+class Tokens(nn.Module):
+    """Numbers of words as vectors: a word's own, plus the mean of those of its character n-grams.
+
+    The n-grams (Bojanowski et al. 2017, arXiv 1607.04606) give a vector to words that training has not seen.
+
+    Args:
+        vocabulary: V, own vectors; number 0 is padding, 1 the unknown word.
+        size: E, values a vector.
+        buckets: vectors that n-grams share, 0 for none.
+        word_dropout: share of words that become unknown in training.
+        dropout: share of the E values set to 0 in training, the same ones at all steps of a sequence (Gal and
+            Ghahramani 2016, arXiv 1512.05287).
+    """
+
+    def __init__(
+        self, vocabulary: int, size: int, *, buckets: int = 0, word_dropout: float = 0.0, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.own = Embedding(vocabulary, size)
+        self.parts = Embedding(buckets, size) if buckets else None
+        self.word_dropout, self.dropout = word_dropout, dropout
+        for table in (self.own, self.parts):
+            if table is not None:
+                nn.init.normal_(table.weight, std=_SPREAD)
+
+    def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Vectors (B, T, E).
+
+        Args:
+            x: numbers (B, T); or with n-grams a tuple that begins with them, places (B, T) of each word among
+                the batch's different words, their n-grams end to end (G,), and where each word's start (U,).
+        """
+        numbers, *more = x if isinstance(x, tuple) else (x,)
+        if self.training and self.word_dropout:
+            lost = torch.rand(numbers.shape, device=numbers.device) < self.word_dropout
+            numbers = numbers.masked_fill(lost & (numbers != 0), 1)
+        vectors = self.own(numbers)
+        if self.parts is not None and more:
+            places, grams, starts = more[:3]
+            vectors = vectors + lookup(means(self.parts.weight, grams, starts), places)
+        if self.training and self.dropout:
+            kept = torch.rand(vectors.shape[0], 1, vectors.shape[2], device=vectors.device) >= self.dropout
+            vectors = vectors.mul_(kept / (1.0 - self.dropout))
+        return vectors
+
+
+class Norm(nn.BatchNorm1d):
+    """Batch normalisation of (B, C, T) by the steps that count alone (Ioffe and Szegedy 2015)."""
+
+    def forward(self, input: Tensor, real: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """real: (B, 1, T), 1 at steps that count and 0 elsewhere; None where all do."""
+        if not self.training or real is None:
+            return super().forward(input)
+        assert self.running_mean is not None and self.running_var is not None
+        count = real.sum().clamp_min(1)
+        mean = (input * real).sum((0, 2)) / count
+        variance = ((input - mean.unsqueeze(-1)).square() * real).sum((0, 2)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum or 0.1)
+            self.running_var.lerp_(variance, self.momentum or 0.1)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return input * scale.unsqueeze(-1) + (self.bias - mean * scale).unsqueeze(-1)
+
+
+class Convolutions(nn.Module):
+    """Convolutions over time one after the other, each with batch normalisation and ReLU.
+
+    The branch of LSTM-FCN (Karim et al. 2017, arXiv 1709.05206). Steps beyond a row's length stay 0 all the
+    way, so a padded row gives what it gives alone.
+
+    Args:
+        input_size: I; channels: of every convolution; kernels: steps that each sees.
+    """
+
+    def __init__(self, input_size: int, channels: Sequence[int], kernels: Sequence[int]) -> None:
+        super().__init__()
+        self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
+        for width, kernel in zip(channels, kernels, strict=True):
+            self.layers.append(nn.Conv1d(input_size, width, kernel, bias=False))
+            self.norms.append(Norm(width))
+            input_size = width
+        self.kernels, self.output_size = tuple(kernels), input_size
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, T, I) -> (B, T, C)."""
+        real = real_steps(x, lengths, None)
+        seen = None if real is None else real.transpose(1, 2).to(x.dtype)
+        z = x.transpose(1, 2) if seen is None else x.transpose(1, 2) * seen
+        for layer, norm, kernel in zip(self.layers, self.norms, self.kernels, strict=True):
+            z = norm(layer(F.pad(z, ((kernel - 1) // 2, kernel // 2))), seen).relu()
+            z = z if seen is None else z * seen
+        return z.transpose(1, 2)
+
+
+class Pool(nn.Module):
+    """Steps (B, T, W) as one vector (B, W): "mean", "max", "last", or "attention", by weights it learns.
+
+    The attention is that of Yang et al. 2016 (Hierarchical attention networks, equations 5 to 7).
+    """
+
+    def __init__(self, kind: str, size: int) -> None:
+        super().__init__()
+        self.kind = errors.check_choice("pool", kind, POOLS)
+        if kind == "attention":
+            self.key, self.query = nn.Linear(size, size), nn.Linear(size, 1, bias=False)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """x: (B, T, W); lengths: (B,), None where all steps count. A row of length 0 gives zeros."""
+        if self.kind == "max":
+            return max_over_time(x, lengths)
+        real = real_steps(x, lengths, None)
+        real = torch.ones_like(x[..., :1], dtype=torch.bool) if real is None else real
+        if self.kind == "attention":
+            scores = self.query(self.key(x).tanh()).masked_fill(~real, -1e9)
+            return (scores.softmax(1) * x * real).sum(1)
+        count = real.sum(1).clamp_min(1)
+        if self.kind == "mean":
+            return (x * real).sum(1) / count
+        return x.gather(1, (count - 1).unsqueeze(-1).expand(-1, 1, x.shape[2])).squeeze(1)
+
+
+class Reader(nn.Module):
+    """One reader of sequences (B, T, I): scores of C classes, for each row or each step.
+
+    A recurrent branch and, where there are channels, a convolutional one beside it; what both give, pooled
+    over time or step by step, goes through dropout into one linear layer.
+
+    Args:
+        recurrent: keywords of `networks.Encoder` but pool; pool: of the recurrent branch; the other's
+            steps are averaged, as in the paper.
+        channels, kernels: of `Convolutions`; none for no such branch.
+        dropout: rate before the linear layer.
+        steps: whether every step is scored.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        classes: int,
+        *,
+        recurrent: dict[str, Any],
+        pool: str,
+        channels: Sequence[int] = (),
+        kernels: Sequence[int] = (),
+        dropout: float = 0.0,
+        steps: bool = False,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(input_size, pool="steps", **recurrent)
+        self.pool = None if steps else Pool(pool, self.encoder.output_size)
+        self.convolutions, size = None, self.encoder.output_size
+        if channels:
+            self.convolutions = Convolutions(input_size, channels, kernels)
+            self.average = None if steps else Pool("mean", self.convolutions.output_size)
+            size += self.convolutions.output_size
+        self.drop, self.head = Dropout(dropout), nn.Linear(size, classes)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Scores (B, C), or (B, T, C) with steps."""
+        parts = [_pooled(self.pool, self.encoder(x, lengths=lengths)[0], lengths)]
+        if self.convolutions is not None:
+            parts.append(_pooled(self.average, self.convolutions(x, lengths), lengths))
+        return self.head(self.drop(parts[0] if len(parts) == 1 else torch.cat(parts, -1)))
+
+
+def _pooled(pool: Pool | None, out: Tensor, lengths: Tensor | None) -> Tensor:
+    return out if pool is None else pool(out, lengths)
+
+
+class Readers(nn.Module):
+    """Several readers of the same sequences, whose scores stand side by side.
+
+    Args:
+        readers: M of them.
+        tokens: what makes vectors of numbers, one for each reader: those that learn their own vectors, each
+            with its own words dropped, err less alike, so that their mean errs less (Dietterich 2000,
+            "Ensemble methods in machine learning"). None where the batch's x are readings (B, T, I).
+        wide: a linear model beside them, None for none.
+        many: whether any number of classes may be right, each with a probability of its own.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[Reader],
+        tokens: Sequence[Tokens] = (),
+        *,
+        wide: Wide | None = None,
+        many: bool = False,
+    ) -> None:
+        super().__init__()
+        self.readers, self.wide, self.many = nn.ModuleList(readers), wide, many
+        self.tokens = nn.ModuleList(tokens)
+
+    def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
+        """Scores (B, M, C), or (B, M, T, C) step by step."""
+        return self.read(self.embed(batch), batch.lengths), state
+
+    def answer(self, batch: Batch) -> Tensor:
+        """Scores of all together, (B, C) or (B, T, C): the readers', and the linear model's by its share.
+
+        Args:
+            batch: with a linear model, its x ends with the numbers and the weights of n-grams.
+        """
+        scores = self.together(self(batch)[0])
+        return scores if self.wide is None else scores + self.wide.share * self.wide(*batch.x[-2:])
+
+    def together(self, scores: Tensor) -> Tensor:
+        """The readers' scores as one, (B, C): the mean probability's logarithm, for many the mean score."""
+        if self.many:
+            return scores.mean(1)
+        return scores.log_softmax(-1).logsumexp(1) - math.log(scores.shape[1])
+
+    def embed(self, batch: Batch) -> list[Tensor]:
+        """What each reader reads, (B, T, I)."""
+        if not len(self.tokens):
+            return [batch.x] * len(self.readers)
+        return [tokens(batch.x) for tokens in self.tokens]
+
+    def read(self, x: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
+        """Scores of what `embed` gave."""
+        if lengths is not None and int(lengths.min()) == x[0].shape[1]:
+            lengths = None  # nothing is padded: shorter ways through recurrence, convolutions and pooling
+        if len(self.readers) == 1:
+            return self.readers[0](x[0], lengths).unsqueeze(1)
+        return torch.stack([reader(one, lengths) for reader, one in zip(self.readers, x, strict=True)], 1)
+
+    def matter(self, batch: Batch, classes: Tensor) -> Tensor:
+        """How much each step spoke for a class, (B, T): gradient of the readers' mean score times the input,
+        and what the linear model says of it.
+
+        Simonyan et al. 2013 (arXiv 1312.6034) with the input multiplied, as Shrikumar et al. 2016 do.
+
+        Args:
+            classes: (B,), the class of each row that is asked about.
+        """
+        was_training = self.training
+        self.eval()
+        with torch.enable_grad():
+            x = [one.detach().clone().requires_grad_() for one in self.embed(batch)]
+            scores = self.read(x, batch.lengths).mean(1)
+            found = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
+        self.train(was_training)
+        weighed = [(slope * one.detach()).sum(-1) for slope, one in zip(found, x, strict=True)]
+        spoke = torch.stack(weighed).sum(0)
+        if self.wide is None:
+            return spoke
+        numbers, weights = batch.x[-2:]
+        return spoke + self.wide.share * self.wide.matter(numbers, weights, classes)
+
+
+def cross_entropy(scores: Tensor, batch: Batch) -> Tensor:
+    """The mean over readers, rows and the steps that count of cross entropy, binary for many labels.
+
+    Args:
+        scores: (B, M, C), or (B, M, T, C) step by step, as `Readers` gives them.
+        batch: y of class numbers (B,) or (B, T), or of zeros and ones (B, C); weight alike, None for 1.
+    """
+    members = scores.shape[1]
+    if batch.weight is None and batch.y.dim() == 1:
+        y = batch.y if members == 1 else batch.y.repeat_interleave(members)
+        return F.cross_entropy(scores.flatten(0, 1), y)
+    y = batch.y.unsqueeze(1).expand(-1, members, *batch.y.shape[1:])
+    if batch.y.is_floating_point():
+        each = F.binary_cross_entropy_with_logits(scores, y, reduction="none")
+    else:
+        each = F.cross_entropy(scores.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="none")
+    if batch.weight is not None:
+        each = each.view(y.shape) * batch.weight.unsqueeze(1)
+    return each.sum() / (y != IGNORED).sum().clamp_min(1)

@@ -1,0 +1,393 @@
+"""Knows how texts or series with labels come in: files of five kinds, folders, frames, arrays and lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from torch import Tensor
+
+from longspan import errors
+from longspan.data.labels import sort_key
+from longspan.data.readers.tables import check_columns, is_path, numbers, read_table
+from longspan.data.readers.text_files import decoded, existing, lines
+
+from .ts_format import read_ts
+
+KINDS = ("one", "many", "steps")
+_SOURCES = "a path, a frame, texts, or an array or list of series"
+_TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".gz")
+_TEXT_NAMES = ("text", "sentence", "review", "content", "question")
+_ID_NAMES = ("id", "series_id", "series", "sequence", "unique_id", "case")
+
+
+class Example(NamedTuple):
+    """input: a text, a list of words, or a series (T, D) float32; label: one label, a tuple of them, a list
+    with one a step, or None where it is not known."""
+
+    input: Any
+    label: Any = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a source has what.
+
+    text: the column or field with the text; series: those with values; label: that with the label; id: the
+    column that says which series a row belongs to; time: the column by which its rows are put in order;
+    labels: "one" a record, "many" (any number of them), "steps" (one a step), None for found; separator:
+    between the labels of one cell; encoding: of text files.
+    """
+
+    text: str | None = None
+    series: str | Sequence[str] | None = None
+    label: str = "label"
+    id: str | None = None
+    time: str | None = None
+    labels: str | None = None
+    separator: str = "|"
+    encoding: str = "utf-8"
+
+
+def read_examples(
+    source: Any, y: Any = None, *, layout: Layout | None = None, labelled: bool = True
+) -> list[Example]:
+    """Records with their labels.
+
+    Args:
+        source: a path: a table (.csv, .tsv, .parquet, gzipped too) with a row a text or, in the long format,
+            a row a reading; JSON lines (.jsonl, .ndjson, .json); a `.ts` file; a folder with a folder of text
+            files, or a file of lines, for each class; any other file is lines, `label<TAB>text` or the text
+            alone. Or a pandas or polars frame, as a table. Or a list of texts, or of lists of words; an array
+            (N, T) or (N, T, D), or a list of series (T_i,) or (T_i, D).
+        y: the labels where they come apart: one a record; a list or tuple of labels a record, or an array
+            (N, C) of 0 and 1, for "many"; a list a record, or a text with blanks between, for "steps".
+        layout: where what is; None for what is found.
+        labelled: whether a record without a label is refused.
+
+    Returns:
+        The records in the source's order, those of a folder by class and name.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: there is nothing to read or a record cannot be used; one
+            sentence that names file and line, or row.
+
+    >>> read_examples(["good", "bad"], [1, 0])
+    [Example(input='good', label=1), Example(input='bad', label=0)]
+    """
+    layout = layout or Layout()
+    inputs, found = (
+        _from_path(Path(source), layout, labelled) if is_path(source) else _held(source, layout, labelled)
+    )
+    if not len(inputs):
+        raise errors.value_error("source", "at least one record", "no data", "check what was read")
+    if y is not None:
+        found = _answers(y)
+        if len(found) != len(inputs):
+            raise errors.value_error("y", f"{len(inputs)} labels, one a record", len(found), "give one each")
+    if found is None:
+        if labelled:
+            way_out = f"pass y, or name the column by label= (now {layout.label!r})"
+            raise errors.value_error("label", "labels to learn from", "none", way_out)
+        found = [None] * len(inputs)
+    labels = [_label(one, row, layout, labelled) for row, one in enumerate(found)]
+    return [
+        _fit_together(one, label, row, layout)
+        for row, (one, label) in enumerate(zip(inputs, labels, strict=True))
+    ]
+
+
+Found = tuple[list[Any], list[Any] | None]
+
+
+def _from_path(path: Path, layout: Layout, labelled: bool) -> Found:
+    suffix = existing(path).suffix.lower()
+    if path.is_dir():
+        return _from_folder(path, layout)
+    if suffix == ".ts":
+        return read_ts(path, layout.encoding)
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        return _from_fields(_json_lines(path, layout), layout, labelled)
+    if suffix in _TABLES:
+        return _from_table(_table(path, layout), layout, labelled)
+    return _from_lines(path, layout, labelled)
+
+
+def _table(path: Path, layout: Layout) -> pl.DataFrame:
+    """The table in a file; a text file is decoded here, so that a wrong byte is named by its line."""
+    if path.suffix.lower() not in (".csv", ".tsv", ".tab"):
+        return read_table(path)
+    text = decoded(path, layout.encoding)
+    if layout.encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
+        return read_table(path)
+    separator = "," if path.suffix.lower() == ".csv" else "\t"
+    return read_table(pl.read_csv(StringIO(text), separator=separator, infer_schema_length=None))
+
+
+def _held(source: Any, layout: Layout, labelled: bool) -> Found:
+    if hasattr(source, "columns"):
+        return _from_table(read_table(source), layout, labelled)
+    if isinstance(source, Tensor):
+        source = source.detach().cpu().numpy()
+    if isinstance(source, np.ndarray) and source.dtype.kind in "biuf":
+        if source.ndim not in (2, 3):
+            expected = "series (N, T) or (N, T, D)"
+            raise errors.value_error(
+                "source", expected, f"shape {source.shape}", "put a single series in a list"
+            )
+        return list(source), None
+    if isinstance(source, Mapping) or not isinstance(source, Iterable):
+        raise errors.type_error("source", _SOURCES, source, "convert it to one of these")
+    rows = list(source)
+    if rows and isinstance(rows[0], Mapping):
+        return _from_fields(rows, layout, labelled)
+    return rows, None
+
+
+# ---- text files
+
+
+def _from_folder(path: Path, layout: Layout) -> Found:
+    """A folder with a folder of text files for each class, or with a file of lines for each."""
+    inside = sorted(one for one in path.iterdir() if not one.name.startswith("."))
+    folders = [one for one in inside if one.is_dir()]
+    texts: list[Any] = []
+    labels: list[Any] = []
+    for one in folders or inside:
+        files = sorted(file for file in one.rglob("*") if file.is_file()) if folders else [one]
+        for file in files:
+            whole = decoded(file, layout.encoding)
+            found = (
+                [whole.strip()] if folders else [line.strip() for line in whole.split("\n") if line.strip()]
+            )
+            texts += found
+            labels += [one.name if folders else one.stem] * len(found)
+    if not texts:
+        way_out = "make a folder of text files for each class, or a file of lines"
+        raise errors.value_error("source", "a folder with texts by class", f"none in {path}", way_out)
+    return texts, labels
+
+
+def _from_lines(path: Path, layout: Layout, labelled: bool) -> Found:
+    """A text on every line, its label before it and a tabulator between."""
+    texts: list[Any] = []
+    labels: list[Any] = []
+    for number, line in lines(path, layout.encoding):
+        label, tab, text = line.partition("\t")
+        if labelled and not tab:
+            received = f"no tabulator in line {number} of {path}"
+            raise errors.value_error(
+                "source", "a label, a tabulator and a text on every line", received, "correct it"
+            )
+        texts.append(text.strip() if tab else line.strip())
+        labels.append(label.strip() if tab else None)
+    return texts, labels
+
+
+def _json_lines(path: Path, layout: Layout) -> list[Any]:
+    found: list[Any] = []
+    for number, line in lines(path, layout.encoding):
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            received = f"{error.msg} in line {number} of {path}"
+            raise errors.value_error(
+                "source", "one JSON object on every line", received, "correct the line"
+            ) from error
+        if not isinstance(found[-1], Mapping):
+            received = f"{type(found[-1]).__name__} in line {number} of {path}"
+            raise errors.value_error("source", "one JSON object on every line", received, "correct the line")
+    return found
+
+
+def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> Found:
+    names = sorted({str(name) for row in rows for name in row})
+    field = layout.text or (layout.series if isinstance(layout.series, str) else None)
+    if field is None:
+        field = next((name for name in (*_TEXT_NAMES, "series", "values", "x") if name in names), None)
+    if field is None or field not in names:
+        way_out = "name it by text= or series="
+        raise errors.value_error("text", f"a field of the records ({', '.join(names)})", repr(field), way_out)
+    for row, one in enumerate(rows):
+        if one.get(field) is None:
+            raise errors.value_error(
+                field, "a value in every record", f"none in row {row}", "fill it or leave the row out"
+            )
+    if layout.label not in names:
+        if labelled:
+            raise errors.value_error(
+                "label",
+                f"a field of the records ({', '.join(names)})",
+                repr(layout.label),
+                "name it by label=",
+            )
+        return [row[field] for row in rows], None
+    return [row[field] for row in rows], [row.get(layout.label) for row in rows]
+
+
+# ---- tables
+
+
+def _from_table(frame: pl.DataFrame, layout: Layout, labelled: bool) -> Found:
+    has_label = layout.label in frame.columns
+    if labelled and not has_label:
+        check_columns(frame, [layout.label], "label")
+    frame = _empty_as_numbers(frame, layout)
+    column = _text_column(frame, layout)
+    if column is not None:
+        check_columns(frame, [column], "text")
+        texts = frame[column].cast(pl.String).fill_null("").to_list()
+        return texts, frame[layout.label].to_list() if has_label else None
+    return _long(frame, layout, has_label)
+
+
+def _empty_as_numbers(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
+    """Columns without a single value are channels, not texts, unless their name says so."""
+    known = {layout.text, layout.label, layout.id, layout.time}
+    empty = [n for n in frame.columns if n not in known and n.lower() not in _TEXT_NAMES + _ID_NAMES]
+    return frame.with_columns(
+        frame[name].cast(pl.Float64) for name in empty if frame[name].null_count() == len(frame)
+    )
+
+
+def _text_column(frame: pl.DataFrame, layout: Layout) -> str | None:
+    """The column with the text, None where the table has series."""
+    if layout.text is not None or layout.series is not None:
+        return layout.text
+    others = {layout.label, layout.id, layout.time}
+    written = [name for name in frame.columns if frame.schema[name] == pl.String and name not in others]
+    named = [name for name in written if name.lower() in _TEXT_NAMES]
+    if len(named) == 1:
+        return named[0]
+    numeric = [n for n in frame.columns if frame.schema[n].is_numeric() and n not in others]
+    ids = [name for name in written if name.lower() in _ID_NAMES]
+    return None if numeric and (not written or written == ids) else written[0] if len(written) == 1 else None
+
+
+def _long(frame: pl.DataFrame, layout: Layout, has_label: bool) -> Found:
+    """Series out of a table with a row a reading: rows of one id belong together."""
+    id = layout.id or next((name for name in frame.columns if name.lower() in _ID_NAMES), None)
+    if id is None:
+        way_out = "name it by id=, or name the column with texts by text="
+        raise errors.value_error("id", "the column that says which series a row belongs to", "none", way_out)
+    others = {layout.label, id, layout.time}
+    columns = [layout.series] if isinstance(layout.series, str) else list(layout.series or ())
+    columns = columns or [n for n in frame.columns if n not in others and frame.schema[n].is_numeric()]
+    check_columns(frame, [*columns, id, *([layout.time] if layout.time else [])], "series")
+    if not columns:
+        raise errors.value_error("series", "at least one column of numbers", "none", "name them by series=")
+    series: list[Any] = []
+    labels: list[Any] = []
+    for part in frame.partition_by(id, maintain_order=True):
+        ordered = part.sort(layout.time, maintain_order=True) if layout.time else part
+        series.append(numbers(ordered, columns, "series").astype(np.float32))
+        if has_label:
+            labels.append(_label_of_series(ordered[layout.label].to_list(), part[id][0], layout))
+    return series, labels if has_label else None
+
+
+def _label_of_series(found: list[Any], id: Any, layout: Layout) -> Any:
+    if layout.labels == "steps":
+        return found
+    if any(one != found[0] for one in found):
+        received = f"{found[0]!r} and others in series {id!r}"
+        raise errors.value_error(
+            "label", "one label a series", received, 'pass labels="steps" for one a reading'
+        )
+    return found[0]
+
+
+# ---- labels and inputs in their one form
+
+
+def _answers(y: Any) -> list[Any]:
+    if isinstance(y, Tensor):
+        y = y.detach().cpu().numpy()
+    if isinstance(y, (str, bytes)) or not isinstance(y, Iterable):
+        raise errors.type_error("y", "a list or array of labels", y, "give one label a record")
+    if hasattr(y, "to_numpy") and not hasattr(y, "tolist"):
+        y = y.to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
+    return list(y)
+
+
+def _label(value: Any, row: int, layout: Layout, labelled: bool) -> Any:
+    plain = _plain(value)
+    if plain is None or plain == "" or plain != plain:
+        if labelled:
+            way_out = "fill it or leave the row out"
+            raise errors.value_error("label", "a label in every row", f"none in row {row}", way_out)
+        return None
+    if layout.labels == "steps":
+        plain = plain.split() if isinstance(plain, str) else plain
+        if not isinstance(plain, list):
+            raise errors.value_error(
+                "label", "a list with one label a step", repr(plain), "give as many as steps"
+            )
+        return plain
+    if isinstance(plain, list):
+        if layout.labels == "one":
+            raise errors.value_error("label", "one label a record", repr(plain), 'pass labels="many"')
+        shown = isinstance(value, np.ndarray) and set(plain) <= {0, 1}
+        return tuple(sorted({n for n, one in enumerate(plain) if one} if shown else set(plain), key=sort_key))
+    if layout.labels == "many":
+        parts = str(plain).split(layout.separator)
+        return tuple(sorted({part.strip() for part in parts if part.strip()}, key=sort_key))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """A label as Python's own value; several of them as a list."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(one) for one in value]
+    return value
+
+
+def _fit_together(value: Any, label: Any, row: int, layout: Layout) -> Example:
+    made = _input(value, row, layout)
+    if layout.labels == "steps" and label is not None and len(label) != len(made):
+        received = f"{len(label)} labels for {len(made)} steps in row {row}"
+        raise errors.value_error("label", "one label a step", received, "give as many as steps")
+    return Example(made, label)
+
+
+def _input(value: Any, row: int, layout: Layout) -> Any:
+    if isinstance(value, str):
+        return value.split() if layout.labels == "steps" else value
+    if not hasattr(value, "__len__"):
+        if value is None or value != value:  # a missing text
+            return ""
+        received = f"{value!r} in row {row}"
+        raise errors.value_error(
+            "source", "texts, or series (T,) or (T, D)", received, "put a single record in a list"
+        )
+    if len(value) and isinstance(value[0], str):
+        return [str(word) for word in value]
+    try:
+        series = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        received = f"{type(value).__name__} in row {row} ({str(error).splitlines()[0].rstrip('.')})"
+        raise errors.value_error(
+            "source", "numbers in every series", received, "correct or leave it out"
+        ) from error
+    if series.ndim == 1:
+        series = series[:, None]
+    if series.ndim != 2 or not len(series):
+        received = f"shape {series.shape} in row {row}"
+        raise errors.value_error(
+            "source", "series (T,) or (T, D) of at least one reading", received, "leave it out"
+        )
+    if np.isinf(series).any():
+        raise errors.value_error(
+            "source", "finite numbers or NaN", f"infinity in row {row}", "correct or leave it out"
+        )
+    return series

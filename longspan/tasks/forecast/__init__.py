@@ -1,0 +1,5 @@
+"""Forecasts of one or many series, with calibrated intervals."""
+
+from .forecaster import Forecaster
+
+__all__ = ["Forecaster"]

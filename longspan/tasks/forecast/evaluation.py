@@ -1,0 +1,111 @@
+"""Knows how good forecasts are, beside the two plain ones: repeating the last value, and the last season."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from longspan import errors
+
+from .conformal import coverage, intervals
+from .predictions import Forecasts
+
+Score = Callable[[Forecasts, np.ndarray], float]
+PLAIN = {"naive": "repeating the last value", "seasonal_naive": "repeating the last season"}
+
+
+def mae(answer: np.ndarray, truth: np.ndarray) -> float:
+    """The mean absolute error over what is known of both."""
+    return _mean(np.abs(answer - truth))
+
+
+def mse(answer: np.ndarray, truth: np.ndarray) -> float:
+    """The mean squared error."""
+    return _mean((answer - truth) ** 2)
+
+
+def rmse(answer: np.ndarray, truth: np.ndarray) -> float:
+    """The root of the mean squared error."""
+    return float(np.sqrt(mse(answer, truth)))
+
+
+def smape(answer: np.ndarray, truth: np.ndarray) -> float:
+    """The symmetric mean absolute percentage error, 0 to 200 (Makridakis 1993; M4's definition)."""
+    total = np.abs(answer) + np.abs(truth)
+    return 200.0 * _mean(np.abs(answer - truth) / np.where(total > 0, total, 1.0))
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.nanmean(values)) if values.size and not np.isnan(values).all() else float("nan")
+
+
+def mase(answer: np.ndarray, truth: np.ndarray, unit: np.ndarray) -> float:
+    """The mean absolute error in units of the seasonal naive's in training (Hyndman and Koehler 2006)."""
+    return _mean(np.abs(answer - truth) / unit)
+
+
+def crps(forecasts: Forecasts, truth: np.ndarray) -> float:
+    """The continuous ranked probability score by the mean quantile loss of the levels, times 2."""
+    error = truth[..., None] - forecasts.quantiles
+    levels = np.array(forecasts.levels)
+    return 2.0 * _mean(np.maximum(levels * error, (levels - 1) * error))
+
+
+def pairs(levels: tuple[float, ...]) -> list[tuple[int, int, int]]:
+    """The intervals that levels make: (percent, place of the lower, place of the upper), widest first."""
+    return [(round(100 * (levels[high] - levels[low])), low, high) for low, high in intervals(levels)]
+
+
+def covered(forecasts: Forecasts, truth: np.ndarray, low: int, high: int) -> float:
+    """The share of truths inside the interval between two levels, by their places."""
+    return coverage(forecasts.quantiles[..., low], forecasts.quantiles[..., high], truth)
+
+
+def skills(levels: tuple[float, ...], units: Callable[[Forecasts], np.ndarray]) -> dict[str, Score]:
+    """Every score by name, each with the two plain forecasts' beside it.
+
+    Args:
+        units: (n, 1, C) of forecasts, what MASE counts errors in.
+    """
+    names = ("model", *PLAIN)
+    found: dict[str, Score] = {}
+    for kind, score in {"mae": mae, "rmse": rmse, "smape": smape}.items():
+        for name in names:
+            found[named(name, kind)] = lambda f, t, name=name, score=score: score(f.rivals()[name], t)
+    for name in names:
+        found[named(name, "mase")] = lambda f, t, name=name: mase(f.rivals()[name], t, units(f))
+    found["crps"] = crps
+    for percent, low, high in pairs(levels):
+        found[f"coverage_{percent}"] = lambda f, t, low=low, high=high: covered(f, t, low, high)
+    return found
+
+
+def named(name: str, kind: str) -> str:
+    """What a score of the model or of a plain forecast is called.
+
+    >>> named("model", "mae"), named("naive", "mae")
+    ('mae', 'naive_mae')
+    """
+    return kind if name == "model" else f"{name}_{kind}"
+
+
+def note_beaten(scores: Mapping[str, float], where: str) -> None:
+    """Say so where a plain forecast errs no more than the model; scores: mean absolute errors by rival."""
+    if not scores or scores["model"] == 0:
+        return
+    better = [name for name in PLAIN if scores.get(name, np.inf) <= scores["model"]]
+    if better:
+        name = min(better, key=scores.__getitem__)
+        errors.notice(
+            f"The model does not beat {PLAIN[name]} on {where}: mean absolute error {scores['model']:.4g} "
+            f"against {scores[name]:.4g}; prefer that forecast, or give the model more data."
+        )
+
+
+def verdict(scores: Mapping[str, float]) -> str:
+    """Whether the model beats the plain forecasts, in a sentence; scores: mean absolute errors by name."""
+    lost = [words for name, words in PLAIN.items() if scores[named(name, "mae")] <= scores["mae"]]
+    if lost:
+        return f"The model does not beat {' and '.join(lost)} here: prefer the plain forecast."
+    return f"The model beats {' and '.join(PLAIN.values())}."

@@ -1,0 +1,491 @@
+"""Knows forecasting: from tables of series to quantiles of what comes, checked against plain forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from longspan import errors
+from longspan.data.batches import Batch
+from longspan.data.transforms import TRANSFORMS, straight
+from longspan.optimizers.schedules import CosineDecay
+from longspan.report import charts
+from longspan.report.elements import Number, Numbers, Section, Table
+from longspan.tasks.estimator import Estimator, Metrics, Tree
+from longspan.tasks.options import option
+from longspan.training.loop import mover
+
+from . import evaluation, report, windows
+from .codec import CENTERS, SCALES, ForecastCodec, Windows
+from .conformal import follow
+from .network import OUTPUTS, ForecastNet, error_of, quantiles_of
+from .origins import (
+    MANY,
+    check_future,
+    check_length,
+    hold_out,
+    latest,
+    rolling,
+    to_examine,
+    with_contexts,
+)
+from .panel import Columns, Origins, Panel, note_constant, read_panel
+from .predictions import Forecasts
+from .selection import choose
+from .streaming import continued, end, row_after, rows_of
+
+_EPOCH = 20_000  # windows at most; twice as many of many series
+_HELD = 4_000  # windows at most that training is watched and intervals are calibrated on
+_FEW, _AT_ONCE = 256, 16_384  # origins whose recent forecasts are apart, and origins and channels in a row
+_EXAM = 20_000  # windows at most in evaluate
+_FOLLOWED = 2048  # rows that are foretold at once
+_SILENCE = 100_000  # steps without a row after which a series begins anew
+_READ = 96  # steps at most that the recurrent part reads; the linear part reads all
+_TAKEN = {"none": "as they are", "sqrt": "as square roots", "log": "as logarithms"}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Forecaster(Estimator):
+    """Forecasts of one or many series, with intervals that are calibrated on data held out.
+
+    Sources are files (CSV, Parquet), pandas or polars frames, arrays (T,) or (T, C), or lists of arrays. A
+    frame is wide (a column a target) or long (id, time, value). Rows that are missing are treated as unknown,
+    as NaN is; what is not known stays masked for the network, beside the time since it was last seen.
+
+    The options are the fields; None is found from the data, on the held-out last part where there is a
+    choice. `fit`, `save` and the other verbs are those of `Estimator`.
+
+    >>> import numpy as np
+    >>> series = np.sin(np.arange(300) / 4) + 0.01 * np.arange(300)
+    >>> f = Forecaster(horizon=4, epochs=1).fit(series[:280])
+    >>> f.predict().columns
+    ['time', 'target', 'point', 'q0.05', 'q0.25', 'q0.75', 'q0.95']
+    """
+
+    horizon: int = option(24, "steps to foretell")
+    target: str | tuple[str, ...] = option(
+        (), "columns to foretell; none named: the only one of numbers", group="data"
+    )
+    time: str | tuple[str, ...] | None = option(
+        None, "column of the times, or those of year, month, day, hour; none to find it", group="data"
+    )
+    id: str | None = option(None, "column that names the series of a long table", group="data")
+    past: str | tuple[str, ...] = option((), "covariates known up to now", group="data")
+    future: str | tuple[str, ...] = option((), "covariates known beforehand", group="data")
+    static: str | tuple[str, ...] = option((), "covariates with one value a series", group="data")
+    quantiles: tuple[float, ...] = option(
+        (0.05, 0.25, 0.75, 0.95), "levels that are answered beside the median"
+    )
+    output: str = option(
+        "quantiles",
+        "what the network gives: each quantile, or a distribution",
+        choices=OUTPUTS,
+        group="network",
+    )
+    context: int | None = option(
+        None, "steps that a forecast looks back on; none to choose it", group="network"
+    )
+    season: int | None = option(
+        None, "steps after which the data repeat, 1 for never; none to find it", group="data"
+    )
+    center: str | None = option(
+        None, "what every window is counted from; none to choose it", choices=CENTERS, group="network"
+    )
+    scaling: str | None = option(
+        None,
+        "whether windows are scaled by their series or by themselves; none to choose it",
+        choices=SCALES,
+        group="network",
+    )
+    transform: str | None = option(
+        None,
+        "what is taken of the values before all else; none to choose it",
+        choices=TRANSFORMS,
+        group="network",
+    )
+    calendar: bool = option(True, "whether hour, weekday, month and the like are read", group="data")
+    batch_size: int = option(128, "rows a step", group="training")
+    learning_rate: float = option(2e-3, "of Adam, at the start", group="training")
+    epochs: int = option(12, "times the training part is gone through at most", group="training")
+    patience: int | None = option(
+        3, "epochs without improvement on the held-out part before training stops", group="training"
+    )
+    name: ClassVar[str] = "forecast"
+
+    def check(self) -> None:
+        super().check()
+        errors.check_int("horizon", self.horizon, 1, "give the steps to foretell")
+        if self.context is not None:
+            errors.check_int("context", self.context, 2, "give the steps to look back on, or None")
+        if self.season is not None:
+            errors.check_int("season", self.season, 1, "give the steps of a season, 1 for none, or None")
+        for level in self.quantiles:
+            if not 0 < level < 1:
+                raise errors.value_error("quantiles", "levels between 0 and 1", level, "such as (0.05, 0.95)")
+
+    # ---- the parts
+
+    def panel(self, source: Any, known: Panel | None = None, *, need_target: bool = True) -> Panel:
+        """The series of a source; `known`: the fitted codec's panel, whose columns are wanted again."""
+        return read_panel(source, self._columns(), known=known, need_target=need_target)
+
+    def _columns(self) -> Columns:
+        named = (self.target, self.time, self.past, self.future, self.static)
+        target, time, past, future, static = (_names(one) for one in named)
+        return Columns(target, time, self.id, past, future, static)
+
+    def read(self, source: Any, y: Any = None, *, use: str = "fit") -> Origins:
+        if y is not None:
+            raise errors.value_error(
+                "y", "none: a forecast's answers are in its source", "a value", "leave it out"
+            )
+        if use == "fit":
+            panel = self.panel(source)
+            check_length(panel, self.horizon, self.context)
+            note_constant(panel)
+            return Origins(panel, windows.every_origin(panel, 1, self.horizon))
+        known = self.codec_.like if hasattr(self, "codec_") else None
+        panel = self.panel(source, known, need_target=use == "evaluate")
+        panel, begins = continued(panel, getattr(self, "stream_", None))
+        if use == "predict":
+            return self._ends(panel)
+        seen = self.codec_.ends if hasattr(self, "codec_") else None
+        return to_examine(panel, self._lookback(), self.horizon, begins=begins, seen=seen, most=_EXAM)
+
+    def _ends(self, panel: Panel) -> Origins:
+        """One origin a series: right after the last row in which a target is known."""
+        origins = Origins(panel, panel.last_seen())
+        check_future(origins, self.horizon)
+        return origins
+
+    def _lookback(self) -> int:
+        return self.codec_.reach if hasattr(self, "codec_") else 1
+
+    def _kept(self) -> int:
+        """Rows of every series that later forecasts and their intervals look back on."""
+        return self.codec_.reach + 2 * self.codec_.season + max(12 * self.horizon, 336) + 8
+
+    def split(self, records: Origins) -> tuple[Origins, Origins | None]:
+        """The last share of every series held out; what is trained on ends before it begins."""
+        return hold_out(records, self.validation, self.horizon, _HELD)
+
+    def codec(self) -> ForecastCodec:
+        levels = tuple(sorted({*self.quantiles, 0.5}))
+        return ForecastCodec(self.horizon, levels, calendar=self.calendar, season=self.season)
+
+    def select(self, codec: ForecastCodec, train: Origins, held: Origins | None) -> None:
+        wanted = {name: getattr(self, name) for name in ("context", "center", "scaling", "transform")}
+        choose(codec, train, held, **wanted)
+
+    def batches(self, codec: ForecastCodec, records: Origins, *, train: bool) -> Windows:
+        if train:
+            records = with_contexts(records, codec.reach)
+        most = _EPOCH * (2 if len(records.panel.ids) >= MANY else 1)
+        return Windows(codec, records, self.batch_size, shuffle=train, most=most)
+
+    def network(self, sizes: Mapping[str, Any]) -> ForecastNet:
+        return ForecastNet(
+            sizes,
+            output=self.output,
+            read=_READ,
+            hidden_size=self.hidden_size,
+            cell=self.cell,
+            num_layers=self.num_layers,
+            dropout=self.dropout,
+        )
+
+    def prepare(self, codec: ForecastCodec, network: nn.Module) -> None:
+        if codec.skip is not None and codec.residuals is not None and isinstance(network, ForecastNet):
+            network.start(codec.skip, codec.residuals)
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return error_of(output, batch.y, self._levels(output), self.output)
+
+    def _levels(self, like: Tensor) -> Tensor:
+        return torch.tensor(sorted({*self.quantiles, 0.5}), dtype=like.dtype, device=like.device)
+
+    def answer(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Quantiles (B, H, Q) on the scale of the transform and the windows' scales (B,), float64."""
+        output = network(batch, None)[0].double()
+        center, scale = batch.x[7], batch.x[8]
+        found = quantiles_of(output, self._levels(output), self.output)
+        return found * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0]
+
+    def schedule(self, steps: int, rate: float) -> Callable[[int], float]:
+        return CosineDecay(rate, steps, alpha=0.05)
+
+    def calibrate(self, codec: ForecastCodec, network: nn.Module, held: Origins) -> None:
+        if isinstance(network, ForecastNet) and network.begun:
+            network.hold_back(map(mover(network), self.batches(codec, held, train=False)), self.loss)
+        codec.calibrate(self.coded(codec, network, held), held)
+
+    def settle(self, records: Origins) -> None:
+        self.stream_ = records.panel.tail(self._kept())
+        evaluation.note_beaten(self.codec_.beaten, "the held-out part")
+
+    def metrics(self) -> Metrics:
+        codec = self.codec_of()
+        return evaluation.skills(codec.levels, codec.units_of)
+
+    def exam(self, source: Any, y: Any = None) -> tuple[Forecasts, np.ndarray]:
+        codec = self.codec_of()
+        records = self.read(source, y, use="evaluate")
+        found = self.forecasts(codec, self.network_, records)
+        return found, found.actual
+
+    def forecasts(self, codec: ForecastCodec, network: nn.Module, origins: Origins) -> Forecasts:
+        """What is foretold at origins, with quantiles, actual values and the plain forecasts beside it.
+
+        The intervals follow how well the last forecasts before each origin did.
+        """
+        if codec.widths is None or not len(origins.rows):
+            return codec.decode(self.coded(codec, network, origins), origins)
+        panel, rows = origins
+        at_once = _FEW if len(rows) <= 2 * len(panel.ids) else _AT_ONCE // panel.values.shape[1]
+        parts = [
+            self._followed(codec, network, Origins(panel, rows[at : at + at_once]))
+            for at in range(0, len(rows), max(1, at_once))
+        ]
+        values, scale = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return codec.found(values, scale, origins)
+
+    def _followed(
+        self, codec: ForecastCodec, network: nn.Module, origins: Origins
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles (n, C, H, Q) on the scale of the transform after what came lately, and scales (n, C)."""
+        earlier = codec.earlier(origins)
+        every = Origins(origins.panel, np.unique([*origins.rows, *earlier[earlier >= 0]]))
+        values, scale = codec.calibrated(self.coded(codec, network, every), every)
+        own = np.searchsorted(every.rows, origins.rows)
+        recent = np.where(earlier >= 0, np.searchsorted(every.rows, earlier), -1)
+        return follow(codec.levels, values, codec.bent_truth(every), own, recent), scale[own]
+
+    # ---- the verbs of its own
+
+    def predict(self, source: Any = None) -> pl.DataFrame:
+        """What comes after the last known row of every series.
+
+        Args:
+            source: rows up to now, or up to the end of what is known beforehand with the target left empty;
+                None to go on from the rows of `fit` and `update`.
+
+        Returns:
+            A polars frame: [id], time, target, point (the median), one column a quantile (q0.05 and so on).
+        """
+        self.codec_of()
+        origins = self._ends(self.stream_) if source is None else self.read(source, use="predict")
+        found = self.forecasts(self.codec_, self.network_, origins)
+        return found.frame(tuple(self.quantiles), past=False)
+
+    def backtest(self, source: Any, start: Any, stride: int = 1) -> pl.DataFrame:
+        """Forecasts at many origins one after another, with what came; nothing is refitted.
+
+        Args:
+            source: the rows, those before `start` included.
+            start: the first row or time to be foretold; a row below 0 counts from each series' end.
+            stride: rows from one origin to the next.
+
+        Returns:
+            The frame of `predict` with origin (the last time seen) and actual.
+        """
+        self.codec_of()
+        origins = self.rolling(self.panel(source, self.codec_.like), start, stride)
+        found = self.forecasts(self.codec_, self.network_, origins)
+        return found.frame(tuple(self.quantiles), past=True)
+
+    def rolling(self, panel: Panel, start: Any, stride: int = 1) -> Origins:
+        """The origins of a back-test; see `backtest`."""
+        return rolling(panel, start, stride, self.horizon)
+
+    def update(self, source: Any) -> Self:
+        """Go on from new rows without training: `predict()` then forecasts what comes after them.
+
+        Args:
+            source: rows after the last ones, in any of the forms of `fit`; new series are taken up.
+        """
+        self.codec_of()
+        panel = self.stream_.joined(self.panel(source, self.codec_.like))
+        self.stream_ = panel.tail(self._kept())
+        return self
+
+    # ---- row by row
+
+    def follow(self, source: Any) -> tuple[np.ndarray, Panel]:
+        """What was expected of every row of one series from the rows before it.
+
+        Intervals are those that the held-out part calibrated; unlike `predict`'s they do not follow how well
+        the last forecasts did, so that a row costs one forecast.
+
+        Args:
+            source: the rows, in any of the forms of `fit`.
+
+        Returns:
+            Quantiles (T, C, Q) of the T rows, C targets and Q levels (codec_.levels, the median among them),
+            NaN where there is no whole context before a row; and the last rows, from which `step` goes on.
+
+        >>> import numpy as np
+        >>> wave = np.sin(np.arange(200) / 4)
+        >>> f = Forecaster(horizon=1, context=16, epochs=1).fit(wave, verbose=0)
+        >>> expected, state = f.follow(wave[:100])
+        >>> quantiles, state = f.step(wave[100], state)
+        >>> expected.shape, quantiles.shape
+        ((100, 1, 5), (1, 5))
+        """
+        codec = self.codec_of()
+        panel = self.panel(source, codec.like, need_target=False)
+        if len(panel.ids) > 1:
+            raise errors.value_error(
+                "source", "rows of one series", f"{len(panel.ids)}", "follow each by itself"
+            )
+        rows, keep = rows_of(panel, source), self._lookback()
+        found = np.full((len(rows), len(codec.like.columns.target), len(codec.levels)), np.nan)
+        whole = np.flatnonzero(rows >= keep)
+        for at in range(0, len(whole), _FOLLOWED):
+            part = whole[at : at + _FOLLOWED]
+            found[part] = self._expected(panel, rows[part])
+        return found, panel.tail(keep)
+
+    def step(self, row: Any, state: Panel | None = None) -> tuple[np.ndarray | None, Panel]:
+        """Take one row of a series: what had been expected of it, and the state from which the next goes on.
+
+        Args:
+            row: a dict by column, or without covariates and times a number, or one a target.
+            state: as `follow` or `step` returned it, None at the beginning of a series.
+
+        Returns:
+            Quantiles (C, Q), None before a whole context; and the state.
+
+        Raises:
+            ValueError: it lacks a column, or its time is not on the grid or not after the last; one sentence.
+        """
+        new = row_after(self.codec_of().like, row, state)
+        if state is None or new.first[0] - end(state) > _SILENCE:
+            return None, new
+        panel, keep = state.joined(new), self._lookback()
+        if len(state.values) < keep:
+            return None, panel.tail(keep)
+        return self._expected(panel, np.array([len(panel.values) - 1]))[0], panel.tail(keep)
+
+    @torch.no_grad()
+    def _expected(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
+        """Quantiles (n, C, Q) of rows of a panel of one series, each from the rows before it."""
+        codec = self.codec_
+        batch = codec.encode(
+            panel, windows.places(Origins(panel, rows)), codec.known_of(panel.ids[0]), answers=False
+        )
+        coded, scale = self.answer(self.network_, mover(self.network_)(batch))
+        found = coded.cpu().numpy()
+        if codec.widths is not None:
+            found = codec.widths.apply(found, scale.cpu().numpy())
+        return straight(found[:, 0], codec.transform).reshape(len(rows), -1, len(codec.levels))
+
+    @staticmethod
+    def state_to_tree(state: Panel | None) -> Tree:
+        """The state that `step` returns as plain values and tensors; `state_from_tree` takes them."""
+        return None if state is None else state.state()
+
+    @staticmethod
+    def state_from_tree(tree: Tree) -> Panel | None:
+        """The state that `state_to_tree` gave."""
+        return None if tree is None else Panel.from_state(tree)
+
+    def stream(self) -> Tree:
+        return self.stream_.state()
+
+    def resume_stream(self, stream: Tree) -> None:
+        self.stream_ = Panel.from_state(stream)
+
+    # ---- what a report shows
+
+    def exhibits(self, source: Any = None) -> list[Section]:
+        codec = self.codec_of()
+        panel = self.stream_ if source is None else self.panel(source, codec.like)
+        origins = latest(panel, self.horizon)
+        ahead = report.next_forecasts(self.forecasts(codec, self.network_, origins))
+        base = [self._gates(origins), *super().exhibits(source)]
+        if source is None:
+            return [*self._remembered(), Section("Forecasts", [ahead]), *base]
+        found, truth = self.exam(source)
+        scores = {name: metric(found, truth) for name, metric in self.metrics().items()}
+        return [
+            Section("Summary", [self._headline(scores, panel)]),
+            Section("Data", [report.series(panel), self._facts(panel)]),
+            Section("Back-test", [report.against(scores)], note=evaluation.verdict(scores)),
+            Section("Error by horizon", [report.by_step(found)]),
+            Section("Coverage", [report.covered(found)]),
+            Section("Forecasts", [report.past_forecasts(found), ahead]),
+            *base,
+        ]
+
+    def _remembered(self) -> list[Section]:
+        """What is known without a source: how it did on the part that was held out in training."""
+        held = self.codec_.beaten
+        if not held:
+            return []
+        names = ("model", *evaluation.PLAIN)
+        rows = [[name.replace("_", " "), held[name]] for name in names]
+        table = Table("Held-out part", ["forecast", "MAE"], rows, best={"MAE": "low"}, emphasis=0)
+        scores = {
+            evaluation.named(name, "mae") if name in names else name: value for name, value in held.items()
+        }
+        headline = self._headline(scores, self.stream_)
+        return [
+            Section("Summary", [headline]),
+            Section("Back-test", [table], note=evaluation.verdict(scores)),
+        ]
+
+    def _headline(self, scores: Mapping[str, float], panel: Panel) -> Numbers:
+        mae, rival = scores["mae"], min(scores["naive_mae"], scores["seasonal_naive_mae"])
+        gain = 100 * (1 - mae / rival) if rival > 0 else 0.0
+        remark = f"{abs(gain):.0f} % {'below' if gain >= 0 else 'above'} the best plain forecast"
+        numbers = [Number("Mean absolute error", f"{mae:.4g}", remark, "good" if gain > 0 else "bad")]
+        for name, value in scores.items():
+            if name.startswith("coverage_"):
+                percent = int(name.removeprefix("coverage_"))
+                mood = "good" if abs(100 * value - percent) <= 5 else "bad"
+                numbers.append(Number(f"{percent} % intervals cover", f"{100 * value:.0f} %", "", mood))
+        count = len(panel.ids) * panel.values.shape[1]
+        numbers.append(Number("Series", f"{count:,}", f"every {panel.frequency}, {self.horizon} steps ahead"))
+        return Numbers("At a glance", numbers)
+
+    def _facts(self, panel: Panel) -> Table:
+        codec, columns = self.codec_, panel.columns
+        rows = [
+            ["series", len(panel.ids) * panel.values.shape[1]],
+            ["rows", len(panel.values)],
+            ["step", str(panel.frequency)],
+            ["values missing", int(np.isnan(panel.values).sum())],
+            ["season found", f"{codec.season} steps" if codec.season > 1 else "none"],
+            ["context", f"{codec.context} steps"],
+            ["windows counted from", codec.center],
+            ["windows scaled by", codec.scaling],
+            ["values read", _TAKEN[codec.transform]],
+            ["calendar read", ", ".join(codec.names) or "none"],
+            ["covariates", ", ".join([*columns.past, *columns.future, *columns.static]) or "none"],
+        ]
+        return Table("What was found", ["", "value"], rows)
+
+    def _gates(self, origins: Origins) -> Section:
+        """What each gate did over the last window of the first series."""
+        first, network = Origins(origins.panel, origins.rows[:1]), self.network_
+        assert isinstance(network, ForecastNet)
+        batch = next(iter(Windows(self.codec_, first, 1, shuffle=False, most=1)))
+        layers = network.gates(batch)
+        steps, row = next(iter(layers[0].values())).shape[1], int(first.rows[0])
+        rows = np.arange(row - steps, row)
+        values = first.panel.values[np.clip(rows, 0, None), 0]
+        times = report.times_of(first.panel, rows, 0)
+        shown = charts.gates(layers, times, values, first.panel.columns.target[0])
+        note = "Each picture has a row a unit and a column a step of the last window that the network read."
+        return Section("Gates", [shown], note=note)
+
+
+def _names(given: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)

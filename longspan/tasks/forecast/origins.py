@@ -1,0 +1,199 @@
+"""Knows where forecasts may begin: with rows enough before and after, held out, later than fit, rolling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+
+from longspan import errors
+
+from .panel import Origins, Panel
+from .windows import every_origin, thinned
+
+MANY = 10  # series that are learnt from together
+
+
+def check_length(panel: Panel, horizon: int, context: int | None) -> None:
+    """Refuse series that are all too short to learn from, and note those that are.
+
+    Raises:
+        ValueError: the sentence has the largest horizon that works.
+    """
+    lengths = np.diff(panel.starts)
+    longest = int(lengths.max())
+    needed = horizon + (horizon if context is None else context) + 1
+    if longest >= needed:
+        short = int((lengths < horizon + 2).sum())
+        if short:
+            errors.notice(
+                f"{short} series are too short to learn a horizon of {horizon} from; they are left out."
+            )
+        return
+    works = (longest - 1) // 2 if context is None else longest - context - 1
+    expected = f"at least {needed} rows for a horizon of {horizon}"
+    if context is not None:
+        expected += f" and a context of {context}"
+    way_out = f"the largest horizon that works is {works}" if works > 0 else "pass more rows"
+    raise errors.value_error("source", expected, f"{longest}", way_out)
+
+
+def check_future(origins: Origins, horizon: int) -> None:
+    """Refuse origins whose covariates known beforehand end too soon.
+
+    Raises:
+        ValueError: the sentence names the first series that is too short.
+    """
+    panel, rows = origins
+    if not panel.columns.future or not len(rows):
+        return
+    series = origins.series
+    left = panel.starts[series + 1] - rows
+    if left.min() < horizon:
+        short = int(left.argmin())
+        name = panel.ids[series[short]]
+        where = f" of series {name!r}" if name else ""
+        expected = f"{', '.join(panel.columns.future)} for the {horizon} steps to foretell{where}"
+        received = f"{max(int(left[short]), 0)} steps"
+        raise errors.value_error(
+            "future", expected, received, "append rows with these columns, the target left empty"
+        )
+
+
+def latest(panel: Panel, horizon: int) -> Origins:
+    """One origin a series: after its last known row; earlier where what is known beforehand ends too soon."""
+    rows = panel.last_seen()
+    if panel.columns.future and (panel.starts[1:] - rows).min() < horizon:
+        rows = np.maximum(rows - horizon, panel.starts[:-1] + 1)
+    return Origins(panel, rows)
+
+
+def hold_out(records: Origins, share: float, horizon: int, most: int) -> tuple[Origins, Origins | None]:
+    """Origins to train on, whose horizons end before those held out begin: the last share of every series.
+
+    Args:
+        share: of its rows, three horizons at least where that is no more than a third of them.
+        most: windows that are held out at most.
+    """
+    panel, rows = records
+    lengths = np.diff(panel.starts)
+    wanted = np.maximum(
+        np.round(lengths * share).astype(np.int64), np.where(9 * horizon <= lengths, 3 * horizon, horizon)
+    )
+    border = (panel.starts[1:] - wanted)[records.series]
+    held, train = rows[rows >= border], rows[rows + horizon <= border]
+    if share == 0 or len(train) < max(4, horizon) or not len(held):
+        return records, None
+    return Origins(panel, train), Origins(panel, thinned(held, max(1, most // panel.values.shape[1])))
+
+
+def with_contexts(records: Origins, before: int) -> Origins:
+    """Without the origins with fewer rows `before` them, if a good part is left."""
+    panel, rows = records
+    whole = rows[rows - panel.starts[records.series] >= before]
+    return Origins(panel, whole) if len(whole) >= max(32, len(rows) // 4) else records
+
+
+def to_examine(
+    panel: Panel,
+    before: int,
+    horizon: int,
+    *,
+    begins: np.ndarray | None,
+    seen: Mapping[str, int] | None,
+    most: int,
+) -> Origins:
+    """Every origin with a whole horizon after it, and enough rows before it where there are such.
+
+    Args:
+        begins: (S,), the row from which on a series is asked for.
+        seen: series -> the step after its last row in fit: earlier origins are left out, unless all are.
+        most: windows at most.
+
+    Raises:
+        ValueError: no series has rows enough.
+    """
+    rows = every_origin(panel, before, horizon)
+    if begins is not None:
+        rows = rows[rows >= begins[Origins(panel, rows).series]]
+    if seen is not None and panel.columns.time and len(rows):
+        rows = _fresh(Origins(panel, rows), seen)
+    if not len(rows):
+        rows = every_origin(panel, 1, horizon)
+    if not len(rows):
+        longest = int(np.diff(panel.starts).max())
+        expected = f"at least {horizon + 1} rows of a series, one and the horizon"
+        raise errors.value_error("source", expected, f"{longest} rows", "pass more rows")
+    return Origins(panel, thinned(rows, max(1, most // panel.values.shape[1])))
+
+
+def _fresh(origins: Origins, seen: Mapping[str, int]) -> np.ndarray:
+    """The origins after the rows of fit; all of them, with a note, where there are none."""
+    panel, rows = origins
+    ends = np.array([seen.get(name, np.iinfo(np.int64).min) for name in panel.ids])
+    fresh = rows[panel.steps(rows, origins.series) >= ends[origins.series]]
+    if len(fresh):
+        return fresh
+    errors.notice("All rows were there in fit, so these scores flatter the model; evaluate on later rows.")
+    return rows
+
+
+def first_steps(origins: Origins) -> dict[str, int]:
+    """The whole step of the first origin of every series."""
+    panel, rows = origins
+    there, first = np.unique(origins.series, return_index=True)  # rows rise within a series
+    steps = panel.steps(rows[first], there)
+    return {panel.ids[s]: int(step) for s, step in zip(there, steps, strict=True)}
+
+
+def apart(origins: Origins, horizon: int) -> float:
+    """How many windows do not overlap; many series or channels count as few, being much alike."""
+    panel, rows = origins
+    low = np.full(len(panel.ids), len(panel.values) + 1)
+    high = np.full(len(panel.ids), -1)
+    np.minimum.at(low, origins.series, rows)
+    np.maximum.at(high, origins.series, rows)
+    there = high >= 0
+    blocks = ((high - low)[there] + horizon) / horizon
+    return float(blocks.mean() * (there.sum() * panel.values.shape[1]) ** 0.25)
+
+
+def rolling(panel: Panel, start: Any, stride: int, horizon: int) -> Origins:
+    """Every `stride`-th origin with a whole horizon after it.
+
+    Args:
+        start: the first row or time to be foretold; a row below 0 counts from each series' end.
+
+    Raises:
+        ValueError, TypeError: it cannot be read, or no horizon lies behind it; one sentence.
+    """
+    stride = errors.check_int("stride", stride, 1, "give the rows from one origin to the next")
+    spans = [
+        np.arange(max(first, begin + 1), end - horizon + 1, stride)
+        for first, begin, end in zip(_rows_at(panel, start), panel.starts[:-1], panel.starts[1:], strict=True)
+    ]
+    rows = np.concatenate(spans).astype(np.int64)
+    if not len(rows):
+        expected = f"a row or time with {horizon} rows from it on"
+        raise errors.value_error("start", expected, repr(start), "start earlier")
+    return Origins(panel, rows)
+
+
+def _rows_at(panel: Panel, start: Any) -> np.ndarray:
+    """(S,): the row of every series at a row number or time, the next one where it has none."""
+    if isinstance(start, (int, np.integer)) and not isinstance(start, bool):
+        return (panel.starts[:-1] if start >= 0 else panel.starts[1:]) + int(start)
+    if not panel.frequency.dated:
+        raise errors.type_error("start", "a row number, since the data have no dates", start, "pass one")
+    try:
+        plain = start if isinstance(start, (date, datetime)) else str(start)
+        moment = np.datetime64(plain, "us")
+    except ValueError as error:
+        raise errors.value_error(
+            "start", "a row number or a time", repr(start), "such as '2024-01-31 18:00'"
+        ) from error
+    steps = panel.frequency.steps(np.array([moment.astype(np.int64)]))
+    exact = panel.frequency.times(steps)[0] == moment.astype(np.int64)
+    return panel.starts[:-1] + steps[0] + (0 if exact else 1) - panel.first

@@ -1,0 +1,291 @@
+"""Knows how a step is taken: alone, in mixed precision, or by several processes that share every batch.
+
+The last two go through lightning-fabric, which is loaded only then.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, RandomSampler
+
+from longspan import errors
+from longspan.data.batches import Batch, rows_of
+from longspan.optimizers import Stepper, clipper
+from longspan.optional import require
+
+from .objective import Counted, Objective
+
+PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
+_EXTRA = "parallel"
+
+
+class Alone:
+    """One process in full precision: the path that costs nothing beyond the network and the optimizer.
+
+    Args:
+        hooked: whether optimizer.step must be called itself, since a scheduler of torch counts its calls.
+    """
+
+    rank, world, idle = 0, 1, False
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        clip_value: float | None,
+        hooked: bool,
+    ) -> None:
+        self.forward: Callable[[Batch, Any], tuple[Any, Any]] = network
+        self._parameters = parameters_of(network, optimizer)
+        self._clip = clipper(clip_norm, clip_value)
+        self._update: Callable[[], Any] = optimizer.step
+        if isinstance(optimizer, Stepper) and not hooked:
+            self._update = optimizer.quick_step
+
+    def step(self, value: Tensor, output: Any, batch: Batch) -> None:
+        """Backward, clip, update, and clear the gradients."""
+        value.backward()
+        if self._clip is not None:
+            with torch.no_grad():
+                self._clip([p.grad for p in self._parameters if p.grad is not None])
+        self._update()
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def rows(self, batch: Batch) -> int:
+        """How many rows count."""
+        return batch.x.shape[0] if type(batch.x) is Tensor else rows_of(batch)
+
+    def deal(self, batch: Batch) -> Batch:
+        """This process's part of a batch."""
+        return batch
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every process, by rank."""
+        return [value]
+
+    def state(self) -> Any:
+        """What a checkpoint keeps of the precision."""
+        return {}
+
+    def restore(self, state: Any) -> None:
+        """Go on from what `state` gave."""
+
+
+def parameters_of(network: nn.Module, optimizer: Optimizer) -> list[Tensor]:
+    """Every parameter whose gradient is cleared after a step; an error if none is trained."""
+    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    if not trained:
+        way_out = "build it from network.parameters() after the network has its sizes"
+        raise errors.value_error("optimizer", "at least one parameter that learns", "none", way_out)
+    return list(dict.fromkeys([*network.parameters(), *trained]))
+
+
+class Together:
+    """Steps through a Fabric: mixed precision, and the rows of a batch shared among processes.
+
+    Gradients are those of one process with the whole batch: each process's loss, a mean over its own part, is
+    scaled by the part's share of what the whole mean divides by before they are averaged.
+    """
+
+    def __init__(
+        self,
+        fabric: Any,
+        network: nn.Module,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        clip_value: float | None,
+        loss: Any,
+    ) -> None:
+        parameters_of(network, optimizer)
+        self.fabric, self.rank, self.world = fabric, fabric.global_rank, fabric.world_size
+        self._module, self._optimizer = fabric.setup(_Spread(network), optimizer, move_to_device=False)
+        self._clip_norm, self._clip_value, self._loss, self.idle = clip_norm, clip_value, loss, False
+        clipper(clip_norm, clip_value)  # refuses what it cannot clip to
+
+    def forward(self, batch: Batch, state: Any) -> tuple[Any, Any]:
+        """The network's answer to this process's part."""
+        return self._module(*(getattr(batch, field.name) for field in fields(batch)), state)
+
+    def step(self, value: Tensor, output: Any, batch: Batch) -> None:
+        """Backward, clip, update, and clear the gradients."""
+        if self.world > 1:
+            value = value * self._share(output, batch)
+        self.fabric.backward(value)
+        if self._clip_norm is not None:
+            self.fabric.clip_gradients(self._module, self._optimizer, max_norm=self._clip_norm)
+        if self._clip_value is not None:
+            self.fabric.clip_gradients(self._module, self._optimizer, clip_val=self._clip_value)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def rows(self, batch: Batch) -> int:
+        """How many rows of this process's part count."""
+        return 0 if self.idle else rows_of(batch)
+
+    def _share(self, output: Any, batch: Batch) -> Tensor:
+        """What this part's mean counts in the whole batch's, times the number of processes."""
+        if isinstance(self._loss, Counted):
+            count = self._loss.count(output, batch).float().to(self.fabric.device)
+        else:
+            count = torch.tensor(float(rows_of(batch)), device=self.fabric.device)
+        count = count * (not self.idle)
+        whole = self.fabric.all_reduce(count.clone(), reduce_op="sum")
+        # a sum, unlike a mean, is not divided by anything
+        summed = isinstance(self._loss, Objective) and self._loss.loss.reduction == "sum"
+        return self.world * (torch.sign(count) if summed else count / whole)
+
+    def deal(self, batch: Batch) -> Batch:
+        """Every world-th row from the rank on; a process left without a row takes one that does not count."""
+        if self.world == 1:
+            return batch
+        rows = rows_of(batch)
+        places = torch.arange(self.rank, rows, self.world)
+        self.idle = len(places) == 0
+        places = torch.zeros(1, dtype=torch.int64) if self.idle else places
+        parts = {
+            field.name: _rows(getattr(batch, field.name), places)
+            for field in fields(batch)
+            if field.name != "carry"
+        }
+        return replace(batch, **parts)
+
+    def gather(self, value: Any) -> list[Any]:
+        """The value of every process, by rank."""
+        if self.world == 1:
+            return [value]
+        found: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(found, value)
+        return found
+
+    def state(self) -> Any:
+        """The loss scale of 16-mixed."""
+        return self.fabric.strategy.precision.state_dict()
+
+    def restore(self, state: Any) -> None:
+        """Go on from what `state` gave."""
+        if state:
+            self.fabric.strategy.precision.load_state_dict(state)
+
+
+class _Spread(nn.Module):
+    """A network called with a batch's parts, since Fabric looks for tensors in the arguments."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *parts: Any) -> tuple[Any, Any]:
+        *values, state = parts
+        return self.network(Batch(*values), state)
+
+
+def _rows(value: Any, places: Tensor) -> Any:
+    if isinstance(value, Tensor):
+        return value.index_select(0, places.to(value.device))
+    return tuple(_rows(part, places) for part in value) if isinstance(value, tuple) else value
+
+
+def fabric_of(network: nn.Module, precision: str | None, processes: int | None, *, fork: bool) -> Any:
+    """A Fabric on the network's device; `fork` where it starts the processes itself."""
+    library = require("lightning_fabric", _EXTRA, "precision and processes")
+    if precision is not None:
+        errors.check_choice("precision", precision, PRECISIONS)
+    device = next(network.parameters()).device.type
+    options: dict[str, Any] = {"accelerator": device, "devices": processes or 1}
+    if processes is not None and processes > 1:
+        options["strategy"] = "ddp_fork" if fork else "ddp"
+    if not fork and processes is not None and processes > 1:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
+        options.update(devices=here, num_nodes=processes // here)
+    return library.Fabric(**options, precision=precision or "32-true")
+
+
+def launched_by_others(processes: int) -> bool:
+    """Whether torchrun (or the like) has started this process as one of several."""
+    world = os.environ.get("WORLD_SIZE")
+    if world is None or "RANK" not in os.environ:
+        return False
+    if int(world) != processes:
+        way_out = f"start as many, torchrun --nproc-per-node {processes}, or ask for as many"
+        raise errors.value_error("processes", f"{world}, as started", processes, way_out)
+    return True
+
+
+def check_order(batches: Any) -> None:
+    """Refuse a DataLoader that would deal every process batches of its own."""
+    shuffled = isinstance(batches, DataLoader) and isinstance(batches.sampler, RandomSampler)
+    if shuffled and batches.generator is None:
+        expected = "a DataLoader with a generator, so that all processes deal the same batches"
+        raise errors.value_error("batches", expected, "none", "pass generator=torch.Generator() to it")
+
+
+def launch(fabric: Any, work: Callable[[Any], dict[str, Any]], device: str) -> dict[str, Any]:
+    """Run `work(fabric)` in forked processes on one thread each; what rank 0's gives, through a file.
+
+    Raises:
+        ValueError: the network is on a device that cannot be forked.
+        Exception: what a process raised, of the same kind where it is a built-in one.
+    """
+    if device != "cpu":
+        way_out = "start the script with torchrun --nproc-per-node N, one process a device"
+        raise errors.value_error("processes", "a network on the CPU", f"one on {device}", way_out)
+    from .checkpoint import read, write
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+
+        def run(forked: Any) -> None:
+            torch.set_num_threads(1)  # the pool of the parent's threads does not live in a fork
+            try:
+                answer = work(forked)
+                if forked.global_rank == 0:
+                    write(Path(folder, "answer"), answer)
+            except Exception as error:
+                Path(folder, f"error{forked.global_rank}").write_text(_words(error))
+                raise
+
+        try:
+            fabric.launch(run)
+        except Exception as error:
+            raise _told(Path(folder), error) from error
+        return read(Path(folder, "answer"))
+
+
+def _words(error: Exception) -> str:
+    """An error as JSON: the built-in kind it is of, and its words."""
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
+    return json.dumps([kind.__name__, str(error)])
+
+
+def _told(folder: Path, error: Exception) -> Exception:
+    """What a process said before it ended, or else the launcher's own error."""
+    for path in sorted(folder.glob("error*")):
+        name, words = json.loads(path.read_text())
+        return getattr(builtins, name)(words)
+    return error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Fabric's lines on starting up."""
+    log = logging.getLogger("lightning_fabric")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,107 @@
+"""Knows the mean loss of an epoch, and stops at a loss that is no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longspan import errors
+from longspan.data.batches import Batch
+
+_LATE = 32  # steps between two looks at losses on a device, where every look waits for it
+
+Rows = Callable[[Batch], int]
+
+
+class NotFinite(FloatingPointError):
+    """A loss is NaN or infinite; the sentence names epoch and step."""
+
+
+def not_finite(number: float, epoch: int, step: int, batch: Batch | None) -> NotFinite:
+    """The error for a loss; epoch and step count from 0."""
+    held = "" if batch is None or not _holds_nan(batch) else ", whose batch holds NaN or infinity"
+    where = f"{number} at epoch {epoch + 1}, step {step + 1}{held}"
+    way_out = "lower the learning rate, clip the gradients (clip_norm=1.0) or look at the data"
+    return NotFinite(errors.message("loss", "a finite number", where, way_out))
+
+
+def _holds_nan(batch: Batch) -> bool:
+    return any(_is_bad(part) for part in (batch.x, batch.y))
+
+
+def _is_bad(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(_is_bad(part) for part in value)
+    return isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
+
+
+def _check_number(value: Any) -> None:
+    if not isinstance(value, Tensor) or value.dim():
+        received = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise errors.value_error("loss", "one number, a tensor without dimensions", received, "take its mean")
+    if not value.requires_grad:
+        received = "one that does not depend on any parameter that learns"
+        way_out = "compute it from the network's output, without detach or no_grad"
+        raise errors.value_error("loss", "a number with gradients", received, way_out)
+
+
+class Mean:
+    """The mean loss over rows, looked at before every step is taken: a tenth of 1 us on a CPU."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.total, self.count, self._rows = 0.0, 0, rows
+
+    def add(self, value: Tensor, batch: Batch, epoch: int, step: int) -> None:
+        """The loss of a step, which is not taken if this raises `NotFinite`."""
+        if self.count == 0:
+            _check_number(value)
+        number = value.item()
+        if not math.isfinite(number):
+            raise not_finite(number, epoch, step, batch)
+        rows = self._rows(batch)
+        self.total += number * rows
+        self.count += rows
+
+    def settle(self) -> None:
+        """Look at what has not been looked at."""
+
+    def result(self) -> float:
+        """The mean so far."""
+        return self.total / self.count if self.count else math.nan
+
+
+class LateMean(Mean):
+    """The same on a device: looked at every 32 steps, since a look waits for everything asked of the device.
+
+    Steps after a loss that is no number may have been taken before it is seen; the right one is named.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__(rows)
+        self._losses: list[Tensor] = []
+        self._places: list[tuple[int, int, int]] = []
+
+    def add(self, value: Tensor, batch: Batch, epoch: int, step: int) -> None:
+        if not self._losses:
+            _check_number(value)
+        self._losses.append(value.detach())
+        self._places.append((self._rows(batch), epoch, step))
+        if len(self._losses) >= _LATE:
+            self.settle()
+
+    def settle(self) -> None:
+        numbers = torch.stack(self._losses).tolist() if self._losses else []
+        for number, (rows, epoch, step) in zip(numbers, self._places, strict=True):
+            if not math.isfinite(number):
+                raise not_finite(number, epoch, step, None)
+            self.total += number * rows
+            self.count += rows
+        self._losses, self._places = [], []
+
+    def result(self) -> float:
+        self.settle()
+        return super().result()

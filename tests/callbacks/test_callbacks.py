@@ -1,0 +1,218 @@
+"""Knows what callbacks do: stop and restore, slow down, save, log."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from longspan import artifact, optimizers
+from longspan.data import Batch, Batches
+from longspan.training import (
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    TensorBoard,
+    train,
+)
+
+
+class Line(nn.Linear):
+    def forward(self, batch: Batch, state: Any) -> tuple[Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(batch.x), state
+
+
+def run(
+    callbacks: list[Any], scores: list[float] | None = None, network: nn.Module | None = None, **options: Any
+) -> Any:
+    """Train a line; validation says what `scores` holds, epoch by epoch."""
+    torch.manual_seed(0)
+    network = Line(1, 1) if network is None else network
+    x = torch.linspace(0, 1, 8).view(8, 1)
+    given = iter(scores or [])
+    validate = None if scores is None else lambda: {"loss": next(given), "accuracy": 0.5}
+    optimizer = options.pop("optimizer", None) or optimizers.SGD(0.1).build(network.parameters())
+    options = {"epochs": len(scores or [0, 0]), "verbose": 0, **options}
+    return train(
+        network,
+        Batches(x, 2 * x, batch_size=4),
+        "mse",
+        optimizer,
+        validate=validate,
+        callbacks=callbacks,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("restore", [True, False])
+def test_early_stopping_restores_the_best(restore: bool, capsys: pytest.CaptureFixture[str]):
+    network, seen = Line(1, 1), []
+    keep = LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(network.weight.item()))
+    stop = EarlyStopping(patience=2, restore_best_weights=restore, verbose=1)
+    history = run([keep, stop], [5, 3, 4, 3.5, 1, 1], network)
+    assert history.epoch == [0, 1, 2, 3] and history.stopped == "val_loss did not improve for 2 epochs"
+    assert network.weight.item() == seen[1 if restore else 3]
+    said = capsys.readouterr().out
+    assert "Epoch 4: early stopping" in said
+    assert ("Restoring the weights of the best epoch: 2." in said) is restore
+
+
+@pytest.mark.parametrize(
+    ("options", "scores", "epochs"),
+    [
+        ({"patience": 1, "min_delta": 0.5}, [5, 4.8, 4.6, 1], 2),
+        ({"patience": 1, "mode": "max"}, [1, 2, 3, 2.5, 9], 4),
+        ({"patience": 0}, [3, 2, 2, 1], 3),
+        ({"patience": 1, "start_from_epoch": 2}, [1, 2, 3, 4, 5], 4),
+        ({"patience": 2, "baseline": 2.0}, [5, 4, 4, 1, 1], 3),
+        ({"patience": 1, "monitor": "val_accuracy", "mode": "max"}, [1, 1, 1], 2),
+        ({"patience": 9}, [3, 3, 3], 3),
+    ],
+)
+def test_when_it_stops(options: dict[str, Any], scores: list[float], epochs: int):
+    history = run([EarlyStopping(**options)], scores)
+    assert len(history.epoch) == epochs
+
+
+def test_plateaus_lower_the_rate(capsys: pytest.CaptureFixture[str]):
+    network = Line(1, 1)
+    optimizer = optimizers.SGD(1e-3).build(network.parameters())
+    lower = ReduceLROnPlateau(factor=0.5, patience=2, cooldown=1, min_lr=3e-4, verbose=1)
+    history = run([lower], [5, 5, 5, 5, 5, 5, 5, 5, 5, 5], network, optimizer=optimizer)
+    rates = history.history["learning_rate"]
+    assert rates == pytest.approx([1e-3] * 3 + [5e-4] * 2 + [3e-4] * 5)
+    assert optimizer.learning_rate == pytest.approx(3e-4)
+    assert "Epoch 3: the learning rate is now 0.0005." in capsys.readouterr().out
+
+
+def test_rates_by_epoch():
+    for schedule in (lambda epoch: 0.1 / (epoch + 1), lambda epoch, rate: 0.1 if epoch == 0 else rate / 2):
+        history = run([LearningRateScheduler(schedule)], epochs=2)
+        assert history.history["learning_rate"] == pytest.approx([0.1, 0.05])
+
+
+def test_checkpoints(tmp_path: Path):
+    network = Line(1, 1)
+    best = ModelCheckpoint(tmp_path / "best-{epoch:02d}-{val_loss:.1f}", save_best_only=True)
+    every = ModelCheckpoint(tmp_path / "step-{epoch}-{batch}", save_freq=3)
+    run([best, every], [5, 3, 4], network)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best-01-5.0",
+        "best-02-3.0",
+        "step-2-1",
+        "step-3-2",
+    ]
+    config, tensors = artifact.load(tmp_path / "step-3-2")
+    assert config == {"kind": "weights"} and torch.equal(tensors["weight"], network.weight)
+
+
+def test_models_write_themselves(tmp_path: Path):
+    class Model:
+        stop_training = False
+
+        def save(self, path: str) -> None:
+            Path(path).write_text("whole")
+
+        def save_weights(self, path: str) -> None:
+            Path(path).write_text("weights")
+
+    for weights_only in (False, True):
+        run([ModelCheckpoint(tmp_path / str(weights_only), save_weights_only=weights_only)], model=Model())
+    assert (tmp_path / "False").read_text() == "whole" and (tmp_path / "True").read_text() == "weights"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter=";"))
+
+
+def test_csv(tmp_path: Path):
+    path = tmp_path / "logs" / "run.csv"
+    history = run([CSVLogger(path, separator=";")], [3, 2], metrics=["mae"])
+    rows = read(path)
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert list(rows[0]) == ["epoch", "loss", "mae", "val_accuracy", "val_loss"]
+    assert [float(row["loss"]) for row in rows] == history.history["loss"]
+    run([CSVLogger(path, separator=";", append=True)], [1])
+    assert [float(row["val_loss"]) for row in read(path)] == [3, 2, 1]
+    assert read(path)[2]["mae"] == "NA"
+    run([CSVLogger(path)], [1])
+    assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_tensorboard(tmp_path: Path):
+    reading = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard"
+    )
+    history = run([TensorBoard(tmp_path)], [3, 2])
+    for folder, tag, values in (
+        ("train", "epoch_loss", history.history["loss"]),
+        ("validation", "epoch_loss", [3, 2]),
+    ):
+        events = reading.EventAccumulator(str(tmp_path / folder))
+        events.Reload()
+        assert [event.value for event in events.Scalars(tag)] == pytest.approx(values)
+
+
+def test_missing_tensorboard(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    words = "expected the package tensorboard, received none; run pip install 'longspan[tensorboard]'."
+    with pytest.raises(ImportError, match=re.escape(words)):
+        TensorBoard()
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "monitor": (
+        lambda: run([EarlyStopping(monitor="vall_loss")], [1, 2]),
+        "monitor of EarlyStopping: expected one of loss, val_loss, val_accuracy, received 'vall_loss'; "
+        "choose one of these.",
+    ),
+    "no validation": (
+        lambda: run([EarlyStopping()]),
+        "monitor of EarlyStopping: expected one of loss, received 'val_loss'; pass validation data.",
+    ),
+    "direction": (
+        lambda: run([EarlyStopping("val_accuracy")], [1, 2]),
+        'monitor \'val_accuracy\': expected mode="min" or mode="max", since it is not known which way this '
+        'metric improves, received mode="auto"; say which.',
+    ),
+    "mode": (lambda: EarlyStopping(mode="up"), "mode: expected one of 'auto', 'min', 'max', received 'up'"),
+    "patience": (lambda: EarlyStopping(patience=-1), "patience: expected a whole number of at least 0"),
+    "factor": (lambda: ReduceLROnPlateau(factor=1.0), "factor: expected a number in [0, 1), received 1.0"),
+    "frequency": (
+        lambda: ModelCheckpoint("x", save_freq=0),
+        "save_freq: expected a whole number of at least 1",
+    ),
+    "name": (
+        lambda: run([ModelCheckpoint("{val_los}")], [1]),
+        "filepath: expected names among epoch, loss, val_loss, val_accuracy, received 'val_los'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_sentence(case: str):
+    wrong, words = WRONG[case]
+    with pytest.raises((ValueError, TypeError), match=re.escape(words)):
+        wrong()
+
+
+def test_metrics_say_their_direction():
+    class Two(Line):
+        def forward(self, batch: Batch, state: Any) -> tuple[Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+            return super().forward(batch, state)[0].sigmoid(), None
+
+    stop = EarlyStopping("mae", patience=0)
+    history = run([stop], network=Two(1, 1), metrics=["mae"], epochs=3)
+    assert len(history.epoch) == 3 and stop.best == history.history["mae"][-1]

@@ -1,0 +1,93 @@
+"""The dynamic threshold finds what stands out, in either direction, and is the same batch by batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from longspan.tasks.anomaly import dynamic_threshold
+from longspan.tasks.anomaly.dynamic_threshold import BATCH, HISTORY, Dynamic, smoothed, widened
+
+
+def noise(rows: int, seed: int = 0) -> np.ndarray:
+    return 0.1 * np.abs(np.random.default_rng(seed).normal(size=rows))
+
+
+def run(errors: np.ndarray, least: float = 0.0, reload_at: int | None = None) -> np.ndarray:
+    one, found = Dynamic(least), []
+    values = np.sin(np.arange(len(errors)) / 9)
+    for place, (value, error) in enumerate(zip(values.tolist(), errors.tolist(), strict=True)):
+        if place == reload_at:
+            one = Dynamic.from_state(one.state())
+        found.append(one.add(value, error))
+    return np.concatenate([*(part for part in found if part is not None), one.finish()])
+
+
+def test_a_burst_is_found_with_its_surroundings_and_nothing_else() -> None:
+    errors = noise(5000)
+    errors[4000:4060] = 1.5
+    found = run(errors) > 0
+    assert len(found) == 5000 and found[4000:4060].all()
+    assert not found[: 4000 - 2 * BATCH].any() and not found[4060 + 4 * dynamic_threshold.BUFFER :].any()
+
+
+def test_errors_that_are_unusually_small_are_found_too() -> None:
+    errors = noise(5000) + 1.0
+    errors[4000:4200] = 0.0
+    assert (run(errors)[4000:4300] > 0).any() and not (run(errors)[:3800] > 0).any()
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [noise(5000), np.zeros(5000), np.ones(5000), np.where(np.arange(5000) == 4000, 1.0, 0.001)],
+    ids=["noise", "none", "the same", "below least"],
+)
+def test_what_does_not_stand_out_is_usual(errors: np.ndarray) -> None:
+    assert not run(errors, least=0.05).any()
+
+
+def test_a_series_that_is_short_is_decided_about_at_its_end() -> None:
+    errors = noise(800)
+    errors[500:540] = 2.0
+    one = Dynamic(0.0)
+    assert all(one.add(0.0, error) is None for error in errors.tolist())
+    found = one.finish()
+    assert len(found) == 800 and found[520] > 0 and len(one.finish()) == 0
+
+
+def test_batches_come_when_they_are_full_and_a_state_goes_on() -> None:
+    errors = noise(4000)
+    errors[3000:3050] = 1.0
+    one, sizes = Dynamic(0.0), {}
+    for place, error in enumerate(errors.tolist()):
+        found = one.add(0.0, error)
+        if found is not None:
+            sizes[place] = len(found)
+    assert list(sizes)[:3] == [HISTORY - 1, HISTORY - 1 + BATCH, HISTORY - 1 + 2 * BATCH]
+    assert sizes[HISTORY - 1] == HISTORY and set(list(sizes.values())[1:]) == {BATCH}
+    assert np.array_equal(run(errors), run(errors, reload_at=3010)) and (run(errors)[3000:3050] > 0).any()
+
+
+def test_a_missing_error_changes_nothing() -> None:
+    one, other = Dynamic(0.0), Dynamic(0.0)
+    for error in noise(200).tolist():
+        one.add(1.0, error)
+        other.add(1.0, error)
+    other.add(None, None)
+    assert other.levels[-1] == one.levels[-1] and other.values[-1] == 1.0
+
+
+@pytest.mark.parametrize(("usual", "kept"), [(0.95, []), (0.8, [2100]), (0.4, [2100])])
+def test_a_stretch_has_to_be_well_above_the_next(usual: float, kept: list[int]) -> None:
+    levels = np.full(3000, 0.1)
+    levels[2100], levels[500] = 1.0, usual
+    found = np.arange(3000) == 2100
+    pruned = dynamic_threshold._pruned(levels, found, np.zeros(3000, dtype=bool))
+    assert [start for start, _ in pruned] == kept
+
+
+def test_smoothed_is_what_pandas_gives() -> None:
+    errors = np.array([1.0, -2.0, 0.5, 4.0])
+    weights = ((dynamic_threshold.SPAN - 1) / (dynamic_threshold.SPAN + 1)) ** np.arange(4)[::-1]
+    assert smoothed(errors)[-1] == pytest.approx((np.abs(errors) * weights).sum() / weights.sum())
+    assert widened(np.zeros(3, dtype=bool), 2).sum() == 0

@@ -1,0 +1,98 @@
+"""The judge: errors count by how sure an expectation was, known anomalies are not usual, budgets are kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from longspan.tasks.anomaly.extremes import START
+from longspan.tasks.anomaly.scoring import LEAST, Judge, Seen
+
+
+def judge(dynamic: bool = False, values: tuple[int, ...] = ()) -> Judge:
+    found = Judge(1000, dynamic)
+    found.watch([1.0], values)
+    return found
+
+
+def seen(rows: int, bad: slice | None = None, seed: int = 0) -> Seen:
+    """A number around 0 that 0 is expected of, and stretches of 9."""
+    numbers, known = np.random.default_rng(seed).normal(size=(rows, 1)), np.zeros(rows, dtype=bool)
+    if bad is not None:
+        numbers[bad], known[bad] = 9.0, True
+    expected = np.zeros((rows, 1))
+    expected[0] = np.nan
+    return Seen(numbers, numbers.astype(np.float32), expected, known)
+
+
+def test_errors_count_by_how_sure_what_was_expected_was() -> None:
+    found = judge()
+    found.learn_widths(np.array([[0.4], [np.nan], [0.4], [0.8]]))
+    assert found.usual == [0.4]
+    errors = [found.errors([0.5], [0.2, width])[0] for width in (0.4, 0.8, 0.1, 0.0)]
+    assert np.allclose(np.array(errors, dtype=float), [0.3, 0.15, 1.2, 3.0])
+
+
+def test_errors_of_categories_are_surprises() -> None:
+    found = judge(values=(2, 3))
+    chances = np.log([0.75, 0.25, 0.1, 0.2, 0.7])
+    errors = found.errors([np.nan, 1, 2], [0.0, *chances])
+    assert errors[0] is None
+    assert errors[1:] == [pytest.approx(-np.log(0.25)), pytest.approx(-np.log(0.7))]
+    assert found.errors([0.0, 1, 2], None) == [None, None, None]
+
+
+def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
+    ordinary, found = judge(), judge()
+    for one, known in ((ordinary, False), (found, True)):
+        series = seen(600, slice(300, 310))
+        one.learn(
+            [series if known else series._replace(known=np.zeros_like(series.known))],
+            share=0.2,
+            budget=0.0,
+            quiet=50,
+        )
+    new = seen(400, slice(200, 210), seed=1)
+    assert found.verdict(new)[1][200] and not ordinary.verdict(new)[1][200]
+    assert not found.verdict(new)[1][:200].any()
+
+
+@pytest.mark.parametrize("budget", [0.0, 0.02])
+def test_the_budget_is_kept(budget: float) -> None:
+    found = judge()
+    found.learn([seen(2000)], share=0.5, budget=budget, quiet=50)
+    scores = found.run(found.fresh(), seen(2000))[0][1000:]
+    assert found.threshold >= LEAST and (scores >= found.threshold).sum() <= budget * 1000
+
+
+def test_a_series_is_its_readings_one_by_one_and_goes_on_where_it_was_kept() -> None:
+    found = judge()
+    found.learn([seen(500)], share=0.2, budget=0.0, quiet=50)
+    again = judge()
+    again.restore(found.state())
+    new = seen(300, slice(250, 255), seed=2)
+    scores, over, causes = again.verdict(new)
+    watches, one_by_one = found.learnt(), []
+    for number, expected in zip(new.numbers.tolist(), new.expected.tolist(), strict=True):
+        errors = found.errors(
+            np.array(number, dtype=np.float32).tolist(), None if np.isnan(expected[0]) else expected
+        )
+        one_by_one.append(found.score(watches, number, errors)[0])
+    assert scores.tolist() == one_by_one and not causes.any()
+    assert over.tolist() == [score >= found.threshold for score in one_by_one] and over[250]
+
+
+def test_watches_go_on_or_begin_another_series() -> None:
+    found = judge()
+    found.learn([seen(START + 20)], share=0.2, budget=0.0, quiet=50)
+    (on,), (new,) = found.learnt(go_on=True), found.learnt()
+    assert on.fresh == START + 19 and new.fresh == 0 and on.count == new.count == START + 20
+
+
+def test_dynamic_thresholds_judge_errors() -> None:
+    found = judge(dynamic=True)
+    found.learn([seen(2400)], share=0.2, budget=0.001, quiet=2)
+    assert len(found.limits()) == 1 and judge().limits() == []
+    new = seen(3000, slice(2600, 2640), seed=3)
+    _, over, _ = found.verdict(new)
+    assert over[2600:2700].any() and not over[:2400].any()

@@ -1,0 +1,246 @@
+"""What the Classifier alone promises: three forms of labels, choices from the data, calibration, errors."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+import longspan as ls
+from longspan import errors
+
+pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
+SMALL = {
+    "hidden_size": 6,
+    "embedding_size": 6,
+    "subwords": 20,
+    "members": 1,
+    "channels": (6,),
+    "kernels": (3,),
+}
+
+
+def waves(count: int = 40, seed: int = 0) -> tuple[list[np.ndarray], list[str]]:
+    """Series of unequal length, fast or slow, of two channels."""
+    draw = np.random.default_rng(seed)
+    x, y = [], []
+    for row in range(count):
+        time = np.arange(draw.integers(12, 30)) + draw.uniform(0, 9)
+        speed = (0.4, 1.2)[row % 2]
+        x.append(np.stack([np.sin(speed * time), draw.normal(size=len(time))], 1))
+        y.append(("slow", "fast")[row % 2])
+    return x, y
+
+
+@cache
+def of_series() -> Any:
+    return ls.Classifier(**SMALL, epochs=4, learning_rate=0.01).fit(*waves(), verbose=0)
+
+
+def test_series_of_unequal_length():
+    x, y = waves(30, 1)
+    assert of_series().evaluate(x, y)["accuracy"] > 0.9
+    assert list(of_series().classes_) == ["fast", "slow"]
+    assert of_series().predict_proba(x).sum(1) == pytest.approx(1.0)
+
+
+def test_steps_that_matter_are_as_many_as_steps():
+    x, _ = waves(3)
+    found = of_series().explain(x)
+    assert [len(one) for one in found] == [len(one) for one in x]
+    assert all(max(abs(weight) for _, weight in one) == pytest.approx(1.0) for one in found)
+
+
+def test_many_labels_and_what_is_saved(tmp_path: Path):
+    x = np.random.default_rng(0).normal(size=(60, 6, 2)).cumsum(1)
+    y = [tuple(n for n, up in (("a", row[-1, 0] > 0), ("b", row[-1, 1] > 0)) if up) for row in x]
+    task = ls.Classifier(**SMALL, epochs=6, learning_rate=0.01).fit(x, y, verbose=0)
+    assert task.evaluate(x, y)["accuracy"] > 0.6
+    assert isinstance(task.predict(x[:1])[0], tuple)
+    assert (task.predict_proba(x) > 0.5).sum(1).max() == 2, "they are not exclusive"
+    task.save(tmp_path / "m")
+    loaded: Any = ls.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
+    titles = [section.title for section in task.exhibits(source_of(x, y))]
+    assert "Per class" in titles and "Confusion" not in titles
+
+
+def source_of(x: np.ndarray, y: list[tuple[str, ...]]) -> list[dict[str, Any]]:
+    return [{"values": row.tolist(), "label": list(label)} for row, label in zip(x, y, strict=True)]
+
+
+def test_labels_of_steps():
+    x = np.random.default_rng(0).normal(size=(40, 9, 1))
+    y = [["up" if one > 0 else "down" for one in row[:, 0]] for row in x]
+    task = ls.Classifier(**SMALL, labels="steps", epochs=5, learning_rate=0.02).fit(x, y, verbose=0)
+    assert task.evaluate(x, y)["accuracy"] > 0.9
+    assert [len(one) for one in task.predict([x[0][:4], x[1]])] == [4, 9]
+
+
+def test_vectors_from_a_file(tmp_path: Path):
+    (tmp_path / "v.txt").write_text("cat 1 0 0\ndog 0 1 0\nother 0 0 1\n")
+    task: Any = ls.Classifier(**{**SMALL, "vectors": str(tmp_path / "v.txt")}, epochs=1, learning_rate=1e-9)
+    task.fit(["the cat sat on the mat", "the dog ran to the cat"] * 8, ["a", "b"] * 8, verbose=0)
+    words = task.codec_.units.words
+    for tokens in task.network_.tokens:
+        own = tokens.own.weight
+        cat, dog = (own[words.encode(word)[0]] for word in ("cat", "dog"))
+        assert own.shape[1] == 3 and cat.argmax() == 0 and dog.argmax() == 1
+    assert words.encode("Cat") == words.encode("cat"), "a file's words are in lower case"
+    assert any("2 of" in note for note in task.notes_)
+
+
+def test_few_records_are_all_trained_on_and_classes_stay_in_training():
+    task = ls.Classifier()
+    few = task.read(["x"] * 20, [0, 1] * 10)
+    assert task.split(few) == (few, None)
+    many = task.read(["x"] * 600, ["a"] * 400 + ["b"] * 199 + ["rare"])
+    train, held = task.split(many)
+    assert held is not None and len(train) + len(held) == 600
+    assert [sum(one.label == name for one in held) for name in ("a", "b", "rare")] == [40, 20, 0]
+
+
+def test_balanced_training_finds_the_rare_class():
+    draw = np.random.default_rng(0)
+    y = (draw.random(300) < 0.06).astype(int)
+    x = (y[:, None] * 0.9 + draw.normal(size=(300, 8)))[:, :, None]
+    recall = []
+    for balanced in (False, True):
+        task = ls.Classifier(**SMALL, convolution=False, epochs=4, learning_rate=0.01, balanced=balanced)
+        found = task.fit(x, y, verbose=0).predict(x)
+        recall.append((found[y == 1] == 1).mean())
+    assert recall[1] > recall[0]
+
+
+def test_the_length_of_a_series_is_seen():
+    draw = np.random.default_rng(0)
+    lengths = draw.permutation(np.repeat([10, 20, 30], 20))
+    x = [draw.normal(size=(length, 1)) for length in lengths]
+    task: Any = ls.Classifier(**SMALL, epochs=6, learning_rate=0.02).fit(x, lengths.tolist(), verbose=0)
+    assert task.evaluate(x, lengths.tolist())["accuracy"] > 0.9
+    assert task.codec_.sizes["inputs"] == 2
+    alone = np.concatenate([task.predict_proba([one]) for one in x[:6]])
+    assert alone == pytest.approx(task.predict_proba(x[:6]), abs=1e-5)
+
+
+def bad(**options: Any) -> Any:
+    return ls.Classifier(**{**SMALL, "epochs": 1, **options})
+
+
+def test_one_sentence_for_what_cannot_be():
+    texts = ["a b c", "c d e"] * 4
+    cases = [
+        (lambda: bad().fit(texts, ["x"] * 8), "at least two classes, received 'x' alone"),
+        (lambda: bad().fit(texts), "labels to learn from"),
+        (lambda: bad().fit([np.zeros((3, 2)), *texts], [0, 1] * 4 + [0]), "texts or series, received both"),
+        (lambda: bad().fit([[[np.nan, 1.0]] * 3] * 4, [0, 1] * 2), "NaN only in column 0"),
+        (lambda: of_series().evaluate(waves(2)[0], ["slow", "new"]), "a class of training .* 'new' in row 1"),
+        (lambda: of_series().predict([np.zeros((4, 3))]), "2 channels in every series, received 3 in row 0"),
+        (lambda: of_series().predict(["text"]), "series as in training, received a text"),
+        (lambda: bad(kernels=(3, 3)).fit(texts, [0, 1] * 4), "one a convolution"),
+    ]
+    for act, said in cases:
+        with pytest.raises((ValueError, TypeError), match=said) as caught:
+            act()
+        assert str(caught.value).count(";") == 1
+
+
+def test_an_empty_text_is_answered():
+    task = ls.Classifier(**SMALL, epochs=1).fit(["", "a b", "b c", "   "] * 4, [0, 1] * 8, verbose=0)
+    assert task.predict(["", "a b"]).shape == (2,)
+    assert task.predict([""]).shape == (1,) and task.explain([""]) == [[]]
+
+
+def test_notes_say_what_was_decided():
+    with pytest.warns(errors.LongspanWarning, match="largest class has 22 labels, the smallest 2"):
+        ls.Classifier(**SMALL, epochs=1).fit(["a b c d"] * 24, ["x"] * 22 + ["y"] * 2, verbose=0)
+
+
+PAIRS = {
+    "words": ["it is not good at all", "it is good at all times", "a good film", "not good"] * 10,
+    "characters": ["Smith", "Smolak", "Li", "Novak"] * 10,
+    "bpe": ["这部电影非常好看我非常喜欢它", "这部电影不好看我不喜欢它非常"] * 20,
+}
+
+
+@pytest.mark.parametrize("units", PAIRS)
+def test_n_grams_alone_tell_the_class_and_are_saved(units: str, tmp_path: Path):
+    if units == "bpe":
+        pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    x, y = PAIRS[units], [("no", "yes", "yes", "no")[n % (2 if units == "bpe" else 4)] for n in range(40)]
+    options = {**SMALL, "units": units, "epochs": 1, "learning_rate": 1e-9}
+    task: Any = ls.Classifier(**options).fit(x, y, verbose=0)
+    assert task.evaluate(x, y)["accuracy"] == 1.0
+    assert ls.Classifier(**options, ngrams=0).fit(x, y, verbose=0).evaluate(x, y)["accuracy"] < 0.9
+    task.save(tmp_path / "m")
+    loaded: Any = ls.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
+    alone = np.concatenate([task.predict_proba([one]) for one in x[:4]])
+    assert alone == pytest.approx(task.predict_proba(x[:4]), abs=1e-5)
+    assert [len(one) for one in loaded.explain(x[:2])] == [
+        len(task.codec_.units.pieces(one)) for one in x[:2]
+    ]
+
+
+def test_what_n_grams_say_is_explained():
+    x = ["bad it was so so", "was it so so fine"] * 12
+    task = ls.Classifier(**SMALL, epochs=1, learning_rate=1e-9).fit(x, ["no", "yes"] * 12, verbose=0)
+    for pieces, word in zip(task.explain(x[:2]), ("bad", "fine"), strict=True):
+        assert max(pieces, key=lambda one: one[1])[0] == word
+
+
+def test_capital_letters_count():
+    names = [f"{a}{b}" for a in ("Bo", "Cy", "Di", "Fu") for b in ("ra", "li", "ton", "na", "rik", "mo")]
+    x = [f"what is {name if n % 2 else name.lower()} now" for n, name in enumerate(names * 4)]
+    y = [n % 2 for n in range(len(x))]
+    train, new = slice(0, 72), (["what is Kevo now", "what is kevo now"], [1, 0])
+    task: Any = ls.Classifier(**SMALL, units="words", epochs=1, learning_rate=1e-9)
+    task.fit(x[:72], y[train], verbose=0)
+    assert task.codec_.units.features.runs == (1, 2, 1, 2, 3)
+    assert task.predict(new[0]).tolist() == new[1]
+    task = task.clone().set_params(lower=True).fit(x[:72], y[train], verbose=0)
+    assert task.codec_.units.features.runs == (1, 2)
+    assert len(set(task.predict_proba(new[0])[:, 1].tolist())) == 1
+
+
+def test_the_linear_model_learns_from_what_was_held_out_too():
+    x = [f"{'good' if n % 2 else 'poor'} word{n}" for n in range(520)]
+    task: Any = ls.Classifier(**SMALL, units="words", epochs=1)
+    task.fit(x, [n % 2 for n in range(520)], verbose=0)
+    assert task.codec_.labels.calibration["rows"] == 52
+    assert task.codec_.units.features.size == 2 + 2 * 520 + 1 == len(task.network_.wide.table)
+    assert task.evaluate(x[:50], [n % 2 for n in range(50)])["accuracy"] == 1.0
+
+
+def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
+    x = [f"{'good' if n % 2 else 'poor'} word{n // 2}" for n in range(520)]
+    y = [n % 2 for n in range(520)]
+    made = ls.Classifier(**{**SMALL, "subwords": 0}, units="words", epochs=1, ngrams=0)
+    whole: Any = made.fit(x, y, verbose=0)
+    once: Any = made.clone().set_params(refit=False).fit(x, y, verbose=0)
+    assert once.codec_.units.words.size < whole.codec_.units.words.size == 4 + 2 + 260
+    assert once.codec_.labels.temperature == whole.codec_.labels.temperature != 1.0, (
+        "as the held-out part says"
+    )
+    assert whole.codec_.labels.calibration == once.codec_.labels.calibration and whole.codec_.records == 520
+    all_at_once: Any = made.clone().set_params(validation=0.0).fit(x, y, verbose=0)
+    for mine, its in zip(whole.network_.parameters(), all_at_once.network_.parameters(), strict=True):
+        torch.testing.assert_close(mine, its)
+    stopped: Any = made.clone().set_params(patience=1).fit(x, y, verbose=0)
+    rest = pl.DataFrame({"text": x[500:], "label": y[500:]})
+    held: Any = made.clone().fit(x[:500], y[:500], validation=rest, verbose=0)
+    assert stopped.codec_.records == 468 and held.codec_.records == 500
+
+
+def test_many_labels_have_n_grams_and_steps_have_none():
+    x, y = ["sun and rain", "sun", "rain", "wind"] * 8, [("s", "r"), ("s",), ("r",), ()] * 8
+    task: Any = ls.Classifier(**SMALL, epochs=1, learning_rate=1e-9, balanced=True).fit(x, y, verbose=0)
+    assert task.predict(["rain", "sun"]) == [("r",), ("s",)]
+    steps: Any = ls.Classifier(**SMALL, labels="steps", epochs=1)
+    steps.fit([["a", "b"], ["b", "a"]] * 4, [[0, 1], [1, 0]] * 4, verbose=0)
+    assert steps.network_.wide is None and of_series().network_.wide is None

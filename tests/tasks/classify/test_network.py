@@ -1,0 +1,162 @@
+"""The parts of a classifier's network: padding changes nothing, pools are what they say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from longspan.data import Batch
+from longspan.data.labels import IGNORED
+from longspan.tasks.classify.linear import Wide
+from longspan.tasks.classify.network import (
+    POOLS,
+    Convolutions,
+    Norm,
+    Pool,
+    Reader,
+    Readers,
+    Tokens,
+    cross_entropy,
+)
+
+LENGTHS = torch.tensor([5, 2, 7])
+
+
+def nan_padded(width: int) -> torch.Tensor:
+    x = torch.randn(3, 7, width)
+    x[torch.arange(7) >= LENGTHS.unsqueeze(1)] = 9e9
+    return x
+
+
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("channels", [(), (4, 6)])
+def test_a_padded_row_gives_what_it_gives_alone(pool: str, channels: tuple[int, ...]):
+    torch.manual_seed(0)
+    kernels = (4, 3)[: len(channels)]
+    recurrent = {"hidden_size": 5, "bidirectional": True}
+    reader = Reader(3, 2, recurrent=recurrent, pool=pool, channels=channels, kernels=kernels).eval()
+    x = torch.randn(3, 7, 3)
+    together = reader(x * (torch.arange(7) < LENGTHS.unsqueeze(1)).unsqueeze(-1), LENGTHS)
+    for row, length in enumerate(LENGTHS.tolist()):
+        alone = reader(x[row : row + 1, :length], LENGTHS[row : row + 1])
+        torch.testing.assert_close(alone[0], together[row], rtol=1e-5, atol=1e-5)
+
+
+def test_norm_of_padded_rows_is_torchs_of_the_real_steps():
+    torch.manual_seed(0)
+    norm, plain = Norm(3), nn.BatchNorm1d(3)
+    x = torch.randn(3, 3, 7)
+    real = (torch.arange(7) < LENGTHS.unsqueeze(1)).unsqueeze(1).float()
+    found = norm(x, real)
+    steps = x.transpose(1, 2)[real[:, 0] > 0]
+    torch.testing.assert_close(found.transpose(1, 2)[real[:, 0] > 0], plain(steps), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_mean, plain.running_mean)
+    torch.testing.assert_close(norm.eval()(x), plain.eval()(x), rtol=1e-1, atol=1e-1)
+
+
+def test_convolutions_ignore_what_padding_holds():
+    block = Convolutions(3, (4, 5), (8, 3))
+    first, second = (
+        block(nan_padded(3).where(torch.tensor(True), torch.tensor(0.0)), LENGTHS) for _ in range(2)
+    )
+    assert first.isfinite().all() and second.isfinite().all()
+    assert (first[1, 2:] == 0).all()
+
+
+def test_an_empty_row_pools_to_zeros():
+    for kind in POOLS:
+        x = torch.zeros(2, 3, 4) if kind == "last" else torch.randn(2, 3, 4)
+        assert (Pool(kind, 4)(x, torch.tensor([0, 2]))[0] == 0).all(), kind
+
+
+def test_n_grams_are_averaged_and_added():
+    tokens = Tokens(6, 4, buckets=5).eval()
+    assert tokens.parts is not None
+    x = (torch.tensor([[2, 1]]), torch.tensor([[1, 0]]), torch.tensor([3, 0, 4]), torch.tensor([0, 1]))
+    expected = tokens.own.weight[[2, 1]] + torch.stack(
+        [(tokens.parts.weight[0] + tokens.parts.weight[4]) / 2, tokens.parts.weight[3]]
+    )
+    torch.testing.assert_close(tokens(x)[0], expected)
+
+
+def test_word_dropout_hides_words_and_never_padding():
+    tokens = Tokens(9, 4, word_dropout=0.9).train()
+    with torch.no_grad():
+        tokens.own.weight.copy_(torch.arange(9.0).unsqueeze(1).expand(9, 4))
+    found = tokens(torch.tensor([[5] * 500 + [0]]))[0, :, 0]
+    assert found[-1] == 0 and set(found[:-1].tolist()) == {1.0, 5.0}
+
+
+def test_what_matters_is_the_gradient_times_the_input():
+    torch.manual_seed(0)
+    readers = Readers([Reader(2, 3, recurrent={"hidden_size": 4}, pool="mean") for _ in range(2)])
+    batch = Batch(torch.randn(2, 5, 2), lengths=torch.tensor([5, 3]))
+    found = readers.matter(batch, torch.tensor([1, 2]))
+    assert found.shape == (2, 5) and (found[1, 3:] == 0).all() and found[0].abs().sum() > 0
+    assert all(p.grad is None for p in readers.parameters())
+    scores = readers(batch)[0]
+    shares = readers.together(scores).exp()
+    torch.testing.assert_close(shares, scores.softmax(-1).mean(1))
+
+
+def test_every_reader_learns_from_vectors_of_its_own():
+    torch.manual_seed(0)
+    made = [Reader(4, 3, recurrent={"hidden_size": 2}, pool="max") for _ in range(2)]
+    readers = Readers(made, [Tokens(6, 4), Tokens(6, 4)])
+    batch = Batch(torch.tensor([[2, 3], [4, 0]]), lengths=torch.tensor([2, 1]))
+    scores = readers(batch)[0]
+    assert scores.shape == (2, 2, 3)
+    scores[:, 1].sum().backward()
+    first, second = (next(tokens.parameters()).grad for tokens in readers.tokens)
+    assert first is None or not first.any()
+    assert second is not None and second[2:5].any()
+    torch.testing.assert_close(scores[:, 0], made[0](readers.embed(batch)[0], batch.lengths))
+    found, (x, other) = readers.matter(batch, torch.tensor([0, 1])), readers.embed(batch)
+    one, two = (
+        torch.autograd.grad(reader(each, batch.lengths)[[0, 1], [0, 1]].sum(), each)[0] * each / 2
+        for reader, each in zip(made, (x, other), strict=True)
+    )
+    torch.testing.assert_close(found, (one + two).sum(-1))
+
+
+def test_the_linear_model_counts_by_its_share_and_not_in_training():
+    torch.manual_seed(0)
+    reader = Reader(4, 3, recurrent={"hidden_size": 2}, pool="max")
+    readers = Readers([reader], [Tokens(6, 4)], wide=Wide(5, 3, (1, 2))).eval()
+    assert readers.wide is not None
+    readers.wide.table.normal_()
+    numbers, grams = torch.tensor([[2, 3]]), torch.tensor([[[1, 0], [2, 3]]])
+    weights = (grams > 0).float()
+    batch = Batch((numbers, grams, weights), lengths=torch.tensor([2]))
+    alone = readers.together(readers(Batch(numbers, lengths=torch.tensor([2])))[0])
+    torch.testing.assert_close(readers.together(readers(batch)[0]), alone)
+    for share in (0.0, 2.0):
+        readers.wide.share.fill_(share)
+        torch.testing.assert_close(readers.answer(batch), alone + share * readers.wide(grams, weights))
+    spoke = readers.matter(batch, torch.tensor([1]))
+    readers.wide.share.fill_(0.0)
+    other = readers.matter(batch, torch.tensor([1]))
+    torch.testing.assert_close(spoke - other, 2 * readers.wide.matter(grams, weights, torch.tensor([1])))
+
+
+@pytest.mark.parametrize("labels", ["one", "many", "steps"])
+def test_the_loss_counts_a_row_by_its_weight(labels: str):
+    torch.manual_seed(0)
+    shape = {"one": (3,), "many": (3, 2), "steps": (3, 4)}[labels]
+    y = torch.randint(2, shape)
+    if labels == "steps":
+        y[1, 2:] = IGNORED
+    output = torch.randn(3, 1, *([4] if labels == "steps" else []), 2)
+    y = y.float() if labels == "many" else y
+    weight = torch.rand(shape) + 0.5
+    plain = float(cross_entropy(output, Batch(None, y)))
+    if labels == "steps":
+        real = y != IGNORED
+        expected = torch.nn.functional.cross_entropy(output[:, 0][real], y[real])
+        assert plain == pytest.approx(float(expected)), "padding does not count"
+    assert float(cross_entropy(output, Batch(None, y, weight=torch.ones(shape)))) == pytest.approx(plain)
+    assert float(cross_entropy(output, Batch(None, y, weight=3 * torch.ones(shape)))) == pytest.approx(
+        3 * plain
+    )
+    assert float(cross_entropy(output, Batch(None, y, weight=weight))) != pytest.approx(plain)

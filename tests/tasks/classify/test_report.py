@@ -1,0 +1,34 @@
+"""Pictures of classes show what they are given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from longspan.report.elements import Curves, Marked
+from longspan.tasks.classify import report
+
+
+def test_a_class_has_its_precision_and_recall() -> None:
+    classes, answers, truths = ["a", "b", "c"], np.array([0, 0, 1]), np.array([0, 1, 1])
+    matrix = report.confusion(classes, answers, truths)
+    assert np.array_equal(np.asarray(matrix.values), [[1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    said, there = (np.eye(3, dtype=bool)[one] for one in (answers, truths))
+    assert report.by_class(classes, said, there).rows == [
+        ["a", 1, 0.5, 1.0, 2 / 3], ["b", 2, 1.0, 0.5, 2 / 3], ["c", 0, None, None, None]
+    ]  # fmt: skip
+
+
+def test_how_often_answers_are_right_stands_over_how_sure_they_are() -> None:
+    answers, perfect = report.reliability([(0.55, 0.4, 7), (0.95, 1.0, 3)]).lines
+    assert (list(answers.x), list(answers.y)) == ([0.55, 0.95], [0.4, 1.0]) and perfect.style == "dash"
+
+
+def test_words_that_mattered_are_marked_and_steps_are_a_curve() -> None:
+    words = report.mattered(["yes"], [[("good", 1.0), (7, -0.5)]], words=True)
+    assert isinstance(words, Marked) and words.texts == [("yes", [("good", 1.0), ("7", -0.5)])]
+    steps = report.mattered(["up", "down"], [[(0, 0.1), (1, 1.0)], [(0, -1.0)]], words=False)
+    assert isinstance(steps, Curves) and [line.name for line in steps.lines] == [
+        "record 0: up",
+        "record 1: down",
+    ]
+    assert (list(steps.lines[0].x), list(steps.lines[0].y)) == ([0, 1], [0.1, 1.0])

@@ -1,0 +1,135 @@
+"""Windows become what a network reads and its answers numbers again, without copies of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from longspan.tasks.forecast import windows
+from longspan.tasks.forecast.codec import CENTERS, SCALES, ForecastCodec, Windows
+from longspan.tasks.forecast.panel import Columns, Origins, read_panel
+
+LEVELS = (0.1, 0.5, 0.9)
+
+
+def records(values: Any, horizon: int = 3) -> Origins:
+    panel = read_panel(values, Columns())
+    return Origins(panel, windows.every_origin(panel, 1, horizon))
+
+
+def fitted(origins: Origins, **how: Any) -> ForecastCodec:
+    codec = ForecastCodec(3, LEVELS, season=5).fit(origins)
+    codec.learn_scale(origins, how.pop("transform", "none"))
+    codec.context = 8
+    for name, value in how.items():
+        setattr(codec, name, value)
+    return codec
+
+
+@pytest.mark.parametrize("transform", ["none", "log", "sqrt"])
+@pytest.mark.parametrize("scaling", SCALES)
+@pytest.mark.parametrize("center", CENTERS)
+def test_what_the_network_is_to_answer_becomes_the_truth(center: str, scaling: str, transform: str) -> None:
+    series = 5 + np.sin(np.arange(60.0) / 3) + np.arange(60) / 20
+    series[10] = np.nan
+    origins = records(np.stack([series, 3 * series[::-1]], 1))
+    codec = fitted(origins, center=center, scaling=scaling, transform=transform)
+    coded = []
+    for batch in Windows(codec, origins, 7, shuffle=False, most=1):
+        middle, scale = batch.x[7], batch.x[8]
+        answer = (batch.y.double() * scale + middle).unsqueeze(-1) + torch.tensor([-1.0, 0.0, 1.0])
+        coded.append((answer, scale[:, 0]))
+    found = codec.decode(coded, origins)
+    assert found.point.shape == (len(origins.rows), 3, 2)
+    np.testing.assert_allclose(found.point, codec.truth(origins), rtol=1e-5)
+    assert np.array_equal(found.actual, codec.truth(origins), equal_nan=True)
+
+
+def test_a_thousand_windows_are_no_copies() -> None:
+    origins = records(np.random.default_rng(0).standard_normal(50_000))
+    codec = fitted(origins)
+    codec.context = 100
+    batches = Windows(codec, origins, 128, shuffle=True, most=20_000)
+    assert len(batches) == -(-20_000 // 128)
+    assert sum(part.nbytes for part in next(iter(batches)).x) < 128 * 130 * 8 * 4
+
+
+def test_an_epoch_deals_every_window_once_or_as_many_as_it_may() -> None:
+    origins = records(np.arange(40.0))
+    codec = fitted(origins, center="none")
+    last = sorted(
+        float(v) for b in Windows(codec, origins, 8, shuffle=True, most=99) for v in b.x[0][:, -1, 0]
+    )
+    assert len(set(last)) == len(last) == len(origins.rows)
+    assert sum(len(b.y) for b in Windows(codec, origins, 8, shuffle=True, most=20)) == 20
+
+
+def frame(rows: int, name: str = "a") -> pl.DataFrame:
+    draw = np.random.default_rng(rows)
+    times = [datetime(2024, 1, 1) + timedelta(hours=at) for at in range(rows)]
+    word = np.where(draw.integers(0, 2, rows) == 1, "up", "down")
+    return pl.DataFrame(
+        {"name": name, "time": times, "y": draw.normal(size=rows), "word": word, "kind": name}
+    )
+
+
+def worded() -> tuple[ForecastCodec, Origins]:
+    columns = Columns(("y",), ("time",), "name", future=("word",), static=("kind",))
+    panel = read_panel(pl.concat([frame(200), frame(180, "b")]), columns)
+    origins = Origins(panel, windows.every_origin(panel, 1, 3))
+    return fitted(origins), origins
+
+
+def test_sizes_are_those_of_the_batches() -> None:
+    codec, origins = worded()
+    batch = codec.encode(origins.panel, windows.places(origins), codec.known(origins.panel), True)
+    sizes, (values, past, ahead, static, *_) = codec.sizes, batch.x
+    assert values.shape[1:] == (8, sizes["values"]) and past.shape[2] == sizes["past"] == 0
+    assert ahead.shape[1:] == (11, sizes["ahead"]) and static.shape[1] == sizes["static"] == 0
+    assert sizes["ahead"] == 2 * len(codec.names) == 2 and sizes["ahead_words"] == [3]
+    assert batch.x[5].max() == 2 and batch.x[6].unique().tolist() == [1, 2]
+    assert batch.mask is not None and not batch.mask[0, 0] and batch.mask[-1].all()
+
+
+def test_the_codec_is_kept() -> None:
+    codec, origins = worded()
+    codec.beaten = {"model": 1.0}
+    state: Mapping[str, Any] = codec.state()
+    again = ForecastCodec(3, LEVELS).restore(state)
+    at, known = windows.places(origins), codec.known(origins.panel)
+    for one, other in zip(
+        codec.encode(origins.panel, at, known, True).x,
+        again.encode(origins.panel, at, again.known(origins.panel), True).x,
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+    assert again.ends == codec.ends and again.beaten == {"model": 1.0} and again.widths is None
+
+
+def test_a_series_never_seen_is_known_by_its_own_values() -> None:
+    codec, _ = worded()
+    new = read_panel(frame(50, "c").with_columns(y=pl.lit(7.0)), codec.like.columns, known=codec.like)
+    assert codec.known(new).mean.tolist() == [[7.0]] and np.isnan(codec.units(new)).all()
+    assert codec.known_of("c").mean[0, 0] == pytest.approx(codec.learnt.mean.mean())
+    assert codec.known_of("b").mean[0, 0] == codec.learnt.mean[1, 0]
+
+
+def test_calibration_learns_from_the_held_out_part_alone() -> None:
+    origins = records(np.random.default_rng(0).standard_normal(300))
+    codec = fitted(origins)
+    held = Origins(origins.panel, origins.rows[200:])
+    zero = torch.zeros(len(held.rows), 3, 3, dtype=torch.float64)
+    codec.calibrate([(zero, torch.ones(len(held.rows), dtype=torch.float64))], held)
+    found = codec.decode([(zero, torch.ones(len(held.rows), dtype=torch.float64))], held)
+    share = np.mean((found.actual >= found.quantiles[..., 0]) & (found.actual <= found.quantiles[..., 2]))
+    assert share == pytest.approx(0.8, abs=0.06)
+    assert codec.border == {"": 201} and codec.earlier(held).max() >= 201
+    assert set(codec.earlier(held)[codec.earlier(held) < 201]) <= {-1}
+    assert codec.beaten["model"] == pytest.approx(np.abs(found.actual).mean())
+    assert 0.6 < codec.beaten["coverage_80"] < 1.0

@@ -1,0 +1,120 @@
+"""The network of horizons begins at a linear answer, goes back to it as asked, and its losses are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Laplace, Normal
+
+from longspan.data.batches import Batch
+from longspan.tasks.forecast.network import OUTPUTS, ForecastNet, error_of, likelihood, pinball, quantiles_of
+
+LEVELS = torch.tensor([0.1, 0.5, 0.9])
+SIZES: dict[str, Any] = {
+    "context": 6, "horizon": 3, "levels": 3, "values": 1, "past": 1, "ahead": 2, "static": 1,
+    "past_words": [3], "ahead_words": [], "static_words": [2],
+}  # fmt: skip
+
+
+def network(output: str = "quantiles", **sizes: Any) -> ForecastNet:
+    torch.manual_seed(0)
+    how = {"hidden_size": 4, "cell": "LSTM", "num_layers": 1, "dropout": 0.0}
+    return ForecastNet({**SIZES, **sizes}, output=output, read=4, **how)
+
+
+def batch(rows: int = 5) -> Batch:
+    draw = torch.Generator().manual_seed(1)
+
+    def numbers(*shape: int) -> torch.Tensor:
+        return torch.randn(rows, *shape, generator=draw)
+
+    words = [torch.ones(rows, 6, 1).long(), torch.zeros(rows, 9, 0).long(), torch.ones(rows, 1).long()]
+    x = (numbers(6, 1), numbers(6, 1), numbers(9, 2), numbers(1), *words)
+    return Batch(x, numbers(3))
+
+
+def started(output: str = "quantiles") -> ForecastNet:
+    net = network(output)
+    line = np.random.default_rng(0).normal(size=(7, 3))
+    net.start(line, np.array([[-1.0, 0.0, 2.0]] * 3))
+    return net
+
+
+def test_it_begins_at_the_linear_answer() -> None:
+    net, one = started(), batch()
+    line = net.skip(one.x[0][..., 0])
+    assert torch.allclose(net(one)[0], line.unsqueeze(-1) + torch.tensor([-1.0, 0.0, 2.0]))
+    found = started("normal")(one)[0]
+    assert torch.allclose(found[..., 0], line) and torch.allclose(found[..., 1], torch.zeros(5, 3))
+
+
+def changed() -> ForecastNet:
+    net = started()
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
+    return net
+
+
+def test_the_answer_goes_back_towards_its_start_by_shares() -> None:
+    net, one = changed(), batch()
+    with torch.no_grad():
+        first, now = net.both(one)
+        assert torch.equal(net(one)[0], now) and not torch.allclose(first, now)
+        net.go_back(0.25)
+        assert torch.allclose(net(one)[0], torch.lerp(first, now, 0.25), atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.75, 0.5, 0.25])
+def test_it_goes_back_as_far_as_held_out_batches_say(share: float) -> None:
+    net, one = changed(), batch()
+    with torch.no_grad():
+        first, now = net.both(one)
+    wanted = torch.lerp(first, now, share)
+    net.hold_back([one], lambda output, _: (output - wanted).abs().mean())
+    assert torch.allclose(net(one)[0], wanted, atol=1e-5)
+
+
+def test_it_reads_no_more_than_there_is() -> None:
+    net = network(context=3)
+    assert net.read == 3 and network().read == 4
+    layers = network().gates(batch())
+    assert len(layers) == 1 and layers[0]["i"].shape == (5, 4, 4)
+
+
+def test_the_quantile_loss_by_hand() -> None:
+    output = torch.tensor([[[0.0, 1.0, 4.0], [9.0, 9.0, 9.0]]])
+    y = torch.tensor([[2.0, torch.nan]])
+    assert pinball(output, y, LEVELS).item() == pytest.approx(2 * (0.1 * 2 + 0.5 * 1 + 0.1 * 2) / 3)
+    absolute = pinball(output[..., 1:2], y, LEVELS[1:2])
+    assert absolute.item() == 1.0, "at the median the absolute error"
+
+
+@pytest.mark.parametrize("kind", OUTPUTS[1:])
+def test_likelihoods_and_quantiles_are_the_distributions(kind: str) -> None:
+    output, y = torch.randn(4, 3, 2, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
+    place, scale = output[..., 0], output[..., 1].exp()
+    levels = LEVELS.double()
+    found = quantiles_of(output, levels, kind)
+    if kind == "logistic":
+        z = (y - place) / scale
+        wanted = (z + scale.log() + 2 * torch.log1p((-z).exp())).mean()
+        assert torch.allclose(
+            torch.sigmoid((found - place[..., None]) / scale[..., None]), levels.expand(4, 3, 3)
+        )
+    else:
+        law = {"normal": Normal, "laplace": Laplace}[kind]
+        wanted = -law(place, scale).log_prob(y).mean()
+        assert torch.allclose(law(place[..., None], scale[..., None]).cdf(found), levels.expand(4, 3, 3))
+    assert torch.allclose(likelihood(output, y, kind), wanted)
+    assert torch.equal(error_of(output, y, levels, kind), likelihood(output, y, kind))
+
+
+def test_quantiles_come_in_order() -> None:
+    output = torch.tensor([[[3.0, 1.0, 2.0]]])
+    assert quantiles_of(output, LEVELS, "quantiles").tolist() == [[[1.0, 2.0, 3.0]]]
+    y = torch.zeros(1, 1)
+    assert error_of(output, y, LEVELS, "quantiles") == pinball(output, y, LEVELS)

@@ -1,0 +1,55 @@
+"""Pictures of series and forecasts show what they are given."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from longspan.report.elements import Choice, Curves
+from longspan.tasks.forecast import report
+from longspan.tasks.forecast.panel import Columns, Origins, Panel, read_panel
+from longspan.tasks.forecast.predictions import Forecasts
+
+
+def panel(series: int = 1, rows: int = 30) -> Panel:
+    return read_panel([np.arange(float(rows)) + 100 * place for place in range(series)], Columns())
+
+
+def found(of: Panel, rows: list[int]) -> Forecasts:
+    points = np.zeros((len(rows), 4, 1))
+    spread = points[..., None] + np.array([-1.0, 0.0, 1.0])
+    scale, origins = np.ones((len(rows), 1)), Origins(of, np.array(rows))
+    return Forecasts(points, spread, points + 1, points + 2, points + 3, scale, origins, (0.1, 0.5, 0.9))
+
+
+def test_a_series_alone_is_no_choice() -> None:
+    one = report.series(panel())
+    assert isinstance(one, Curves) and list(one.lines[0].y) == list(range(30))
+    many = report.series(panel(9))
+    assert isinstance(many, Choice) and len(many.options) == 6 and next(iter(many.options)) == "0"
+
+
+def test_forecasts_stand_after_what_was_known() -> None:
+    ahead = report.next_forecasts(found(panel(), [28]))
+    assert isinstance(ahead, Curves) and ahead.title == "value from here on"
+    known, model, season = ahead.lines
+    assert list(known.x)[-1] == 29 and list(model.x) == [28, 29, 30, 31] and list(season.y) == [3] * 4
+    assert ahead.marks[0][0] == 27 and [band.name for band in ahead.bands] == ["model 80 %"]
+    past = report.past_forecasts(found(panel(2), [10, 20, 40]))
+    assert list(past.options) == ["0 9", "0 19", "1 9"]
+
+
+def test_scores_beside_those_of_the_plain_forecasts() -> None:
+    names = [
+        f"{rival}{kind}"
+        for rival in ("", "naive_", "seasonal_naive_")
+        for kind in ("mae", "rmse", "smape", "mase")
+    ]
+    table = report.against(dict(zip(names, range(12), strict=True)))
+    assert [list(row) for row in table.rows] == [
+        ["model", 0, 1, 2, 3], ["last value", 4, 5, 6, 7], ["last season", 8, 9, 10, 11]
+    ]  # fmt: skip
+    curves = report.by_step(found(panel(), [10]))
+    assert [(line.name, list(line.y)) for line in curves.lines] == [
+        ("model", [1.0] * 4), ("last value", [1.0] * 4), ("last season", [2.0] * 4)
+    ]  # fmt: skip
+    assert report.covered(found(panel(), [10])).rows == [["80 %", "100.0 %", 2.0]]

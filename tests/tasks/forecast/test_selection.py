@@ -1,0 +1,65 @@
+"""How windows are looked at is chosen by a linear forecast, never against what was asked for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from longspan.tasks.forecast import windows
+from longspan.tasks.forecast.codec import ForecastCodec
+from longspan.tasks.forecast.origins import hold_out
+from longspan.tasks.forecast.panel import Columns, Origins, read_panel
+from longspan.tasks.forecast.selection import choose, contexts, fit_linear
+
+OPEN = {"context": None, "center": None, "scaling": None, "transform": None}
+
+
+def parts(values: np.ndarray, horizon: int = 4) -> tuple[Origins, Origins]:
+    panel = read_panel(values, Columns())
+    train, held = hold_out(Origins(panel, windows.every_origin(panel, 1, horizon)), 0.2, horizon, 1000)
+    assert held is not None
+    return train, held
+
+
+def codec(train: Origins, season: int | None = None) -> ForecastCodec:
+    return ForecastCodec(4, (0.1, 0.5, 0.9), season=season).fit(train)
+
+
+def test_contexts_that_are_tried_fit_the_series() -> None:
+    assert contexts(24, 24, 4000) == [48, 96, 168, 336]
+    assert contexts(1, 24, 4000) == [24, 25, 48, 96, 168, 336]
+    assert contexts(12, 12, 30) == [24, 30]
+    assert contexts(3, 1, 2) == [2]
+
+
+def test_what_grows_by_shares_is_taken_by_its_logarithm() -> None:
+    train, held = parts(np.exp(0.02 * np.arange(300) + 0.3 * np.sin(np.arange(300) / 2)))
+    chosen = codec(train)
+    choose(chosen, train, held, **OPEN)
+    assert chosen.transform == "log" and chosen.center == "last"
+    assert chosen.skip is not None and chosen.skip.shape == (chosen.context + 1, 4)
+    assert chosen.residuals is not None and chosen.residuals.shape == (4, 3)
+    assert (np.diff(chosen.residuals, axis=1) >= 0).all() and not chosen.residuals[:, 1].any()
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_what_is_asked_for_is_kept(held_out: bool) -> None:
+    train, held = parts(5 + np.sin(np.arange(200) / 3))
+    asked = {"context": 13, "center": "season", "scaling": "window", "transform": "sqrt"}
+    chosen = codec(train, season=1)
+    choose(chosen, train, held if held_out else None, **asked)
+    assert {name: getattr(chosen, name) for name in asked} == asked
+
+
+def test_a_transform_that_the_values_do_not_allow_is_refused() -> None:
+    train, held = parts(np.sin(np.arange(200) / 3))
+    with pytest.raises(ValueError, match="transform: expected one of none for these values, received 'log'"):
+        choose(codec(train), train, held, **{**OPEN, "transform": "log"})
+
+
+def test_a_wave_is_linear_in_its_past() -> None:
+    train, held = parts(np.sin(np.arange(400) / 3))
+    one = codec(train)
+    one.context = 12
+    found = fit_linear(one, train, held, 500)
+    assert found.weight.shape == (12, 4) and found.error < 0.01 and found.residuals.shape[1] == 4
