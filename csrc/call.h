@@ -44,14 +44,14 @@ struct PointForward {
   const int64_t* row;  // [rows] this step's row in the user's tensors
   T* out;              // h at out + row * out_step, or null (the projection writes it)
   ptrdiff_t out_step;
-  Strided<T> a;           // what the next step multiplies by R: h * drop, (Hp)
-  Strided<const T> drop;  // (Hp), or absent
-  const uint8_t* resets;  // [rows] whether the next step starts afresh, or null
-  T* gates;               // (G + S - 1, gates_rows, H), or null
-  ptrdiff_t gates_step;   // gates_rows * H
-  bool gates_past;        // stored past the caches; every vector of theirs stands at a whole register
-  const ZoneRate* zone;   // [S], or null
-  Strided<const T> nc;    // normalised new c, (Hp): second half of a layer-normalised step
+  Strided<T> a;             // what the next step multiplies by R: h * drop, (Hp)
+  Strided<const T> drop;    // (Hp), or absent
+  const uint8_t* resets;    // [rows] whether the next step starts afresh, or null
+  T* gates;                 // (G + S - 1, gates_rows, H), or null
+  ptrdiff_t gates_step;     // gates_rows * H
+  bool gates_non_temporal;  // stored past the caches; every vector is aligned to a register
+  const ZoneRate* zone;     // [S], or null
+  Strided<const T> nc;      // normalised new c, (Hp): second half of a layer-normalised step
 };
 
 // The same, backward.

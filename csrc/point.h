@@ -86,9 +86,9 @@ LS_INLINE void forward_unit(const PointForward<T>& q, int m, int u, int valid) {
           n[i].v[k] = n[i].v[k] + kept<T>(q.zone[i], q.row[m + k], j, valid) * (s[i].v[k] - n[i].v[k]);
     if (!PLAIN && q.gates) {
       T* const to = q.gates + q.row[m + k] * q.H + j;
-      if (PART == WHOLE && q.gates_past) {
-        for (int i = 0; i < G; i++) g[i].v[k].store_past(to + i * q.gates_step);
-        for (int i = 1; i < S; i++) n[i].v[k].store_past(to + (G + i - 1) * q.gates_step);
+      if (PART == WHOLE && q.gates_non_temporal) {
+        for (int i = 0; i < G; i++) g[i].v[k].store_non_temporal(to + i * q.gates_step);
+        for (int i = 1; i < S; i++) n[i].v[k].store_non_temporal(to + (G + i - 1) * q.gates_step);
       } else {
         for (int i = 0; i < G; i++) g[i].v[k].store(to + i * q.gates_step, valid);
         for (int i = 1; i < S && PART != HALF_C; i++) n[i].v[k].store(to + (G + i - 1) * q.gates_step, valid);

@@ -83,8 +83,8 @@ struct V {
     store(a);
     for (int i = 0; i < n; i++) p[i] = a[i];
   }
-  // Past the caches, for what nobody reads soon; p stands at a whole register. settle() before others may read it.
-  LS_INLINE void store_past(T* p) const {
+  // Non-temporal: past the caches, for what is not read soon. p is aligned to a register; store_fence() before others read.
+  LS_INLINE void store_non_temporal(T* p) const {
 #if defined(__AVX512F__) && LS_BYTES == 64
     _mm512_stream_si512(reinterpret_cast<__m512i*>(p), __m512i(v));
 #elif defined(__AVX2__) && LS_BYTES == 32
@@ -96,7 +96,8 @@ struct V {
 #endif
   }
 };
-LS_INLINE void settle() {
+// Makes non-temporal stores visible to other threads.
+LS_INLINE void store_fence() {
 #if defined(__SSE2__)
   _mm_sfence();
 #endif

@@ -1,0 +1,69 @@
+// One step of a few rows at inference, for streams: the weights are read where they lie.
+#pragma once
+#include "packing.h"
+
+namespace LS_ISA {
+namespace {
+
+// sums[l] += w[l] * a, lane by lane, for L rows of w, K wide; rows beyond the `valid` ones repeat the last.
+template <class T>
+LS_INLINE void dots(const T* w, int64_t K, int valid, const T* a, V<T> (&sums)[V<T>::lanes]) {
+  constexpr int L = V<T>::lanes;
+  const T* row[L];
+  for (int l = 0; l < L; l++) row[l] = w + least(l, valid - 1) * K;
+  int64_t k = 0;
+  for (; k + L <= K; k += L) {
+    const V<T> v = V<T>::load(a + k);
+#pragma GCC unroll 16
+    for (int l = 0; l < L; l++) sums[l] += v * V<T>::load(row[l] + k);
+  }
+  if (const int rest = int(K - k)) {
+    const V<T> v = V<T>::load(a + k, rest);
+    for (int l = 0; l < L; l++) sums[l] += v * V<T>::load(row[l] + k, rest);
+  }
+}
+
+// out (B, H) and the new states n[i] (B, H) from x (B, I) and the states s[i] (B, H).
+template <class T>
+void one_step(const longspan::StepCall<T>& c, int64_t B, const T* x, const T* const* s, T* const* n, T* out) {
+  constexpr int L = V<T>::lanes;
+  const CellTable<T>& cell = *c.cell;
+  const int G = cell.G, S = cell.S, H = int(c.H), U = int(ceil_div(H, L)), Hp = U * L;
+  const int64_t need = 2 * (int64_t)U * G * L + (2 * S + cell.P) * Hp;
+  T few[8192] __attribute__((aligned(64)));
+  T* xg = need <= 8192 ? few : static_cast<T*>(longspan::borrow(size_t(need) * sizeof(T)));
+  T *rg = xg + U * G * L, *before = rg + U * G * L, *after = before + S * Hp, *p = after + S * Hp;
+  pack_rows(p, c.p, cell.P, H, Hp, Hp);
+  const int64_t row = 0;
+  const T* const states = before;
+  PointForward<T> q = {};
+  q.rows = 1, q.units = U, q.H = H, q.Hp = Hp, q.r = {rg, 0}, q.x = {xg, 0}, q.s = &states, q.p = p, q.n = {after, 0};
+  q.has_h = true, q.row = &row, q.out_step = H;
+  for (int64_t b = 0; b < B; b++) {
+    for (int i = 0; i < S; i++) pack_rows(before + slot(i, S) * Hp, s[i] + b * H, 1, H, Hp, Hp);
+    for (int u = 0; u < U; u++) {
+      const int valid = least(L, H - u * L);
+      for (int g = 0; g < G; g++) {
+        const int64_t first = (int64_t)g * H + u * L;
+        V<T> sums[L], bias_x(0.0), bias_r(0.0);
+        if (c.bx) bias_x = V<T>::load(c.bx + first, valid);
+        if (c.br) bias_r = V<T>::load(c.br + first, valid);
+        for (int l = 0; l < L; l++) sums[l] = V<T>(0.0);
+        dots(c.w + first * c.I, c.I, valid, x + b * c.I, sums);
+        if (!cell.shared || !c.r) {  // W x and R h must stay apart
+          bias_x += sums_of_each(sums);
+          for (int l = 0; l < L; l++) sums[l] = V<T>(0.0);
+        }
+        if (c.r) dots(c.r + first * H, H, valid, s[0] + b * H, sums);
+        bias_x.store(xg + (u * G + g) * L), (bias_r + sums_of_each(sums)).store(rg + (u * G + g) * L);
+      }
+    }
+    q.out = out ? out + b * H : nullptr;
+    cell.forward(q);
+    for (int i = 0; i < S; i++) std::memcpy(n[i] + b * H, after + slot(i, S) * Hp, size_t(H) * sizeof(T));
+  }
+  if (xg != few) longspan::give_back(xg);
+}
+
+}  // namespace
+}  // namespace LS_ISA
