@@ -6,10 +6,13 @@ BIN := $(ENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit_cpp.py $(wildcard csrc/*)
 AGAIN := and run the same command again.
 
-.PHONY: test demo hooks lint sanitize neon bench clean
+.PHONY: test test-all demo hooks lint sanitize neon bench clean
 
 test: $(ENV)/.built
 	$(BIN)/python -m pytest
+
+test-all: $(ENV)/.built
+	$(BIN)/python -m pytest -m "slow or not slow"
 
 demo: $(ENV)/.built
 	$(BIN)/longspan demo forecast

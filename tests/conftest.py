@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
+os.environ.setdefault("KERAS_BACKEND", "torch")  # read once, when Keras is loaded
 os.environ["LONGSPAN_NAN_MEMORY"] = "1"  # read once, when the kernels are loaded: their scratch memory
 
 from longspan import kernels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import longspan as ls
-from longspan import errors, initializers, layers, regularizers
+from longspan import initializers, layers, regularizers
 from longspan.layers.base import Layer
 from longspan.layers.config import from_config, to_config
 
@@ -283,8 +284,7 @@ def test_sentences(name: str) -> None:
     call, expected = SENTENCES[name]
     with pytest.raises((ValueError, TypeError), match=expected) as caught:
         call()
-    assert str(caught.value).endswith(".")
-    assert errors.message("a", "b", "c", "d").count(":") == 1
+    assert re.fullmatch(r"[^:]+: expected .+, received .+; .+\.", str(caught.value))
 
 
 def test_a_dropped_mask_is_said() -> None:

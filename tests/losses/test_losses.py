@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -163,13 +163,10 @@ def test_numbers(name: str, weighting: str):
     torch.testing.assert_close(found, torch.tensor(wanted), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.skipif(find_spec("keras") is None, reason="needs keras, which the bench extra installs")
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum", "mean_with_sample_weight", "none"])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_numbers_of_keras_itself(name: str, reduction: str, weighted: bool):
-    import keras  # pyright: ignore[reportMissingImports]
-
     loss, kind, _ = CASES[name]
     config = {**loss.get_config(), "reduction": reduction}
     theirs = getattr(keras.losses, type(loss).__name__)(**config)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import torch
@@ -95,12 +95,9 @@ def data(kind: str, *shape: int) -> tuple[np.ndarray, np.ndarray]:
     }[kind]
 
 
-@pytest.mark.skipif(find_spec("keras") is None, reason="needs keras, which the bench extra installs")
 @pytest.mark.parametrize(("name", "options"), CASES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_numbers_of_keras_itself(name: str, options: dict[str, Any], weighted: bool):
-    import keras  # pyright: ignore[reportMissingImports]
-
     theirs, ours = getattr(keras.metrics, name)(**options), metrics.CLASSES[name](**options)
     for rows in (8, 3):
         truths, answers = data(KINDS[name], rows)

@@ -133,10 +133,16 @@ def test_callbacks_see_the_model() -> None:
 
 def test_early_stopping_restores_the_best() -> None:
     model = made(optimizer=optimizers.SGD(0.5))
-    stop = callbacks.EarlyStopping("loss", patience=2, restore_best_weights=True)
-    history = model.fit(X, Y, epochs=30, verbose=0, callbacks=[stop]).history["loss"]
-    assert len(history) < 30
-    assert np.isfinite(model.evaluate(X, Y, verbose=0))
+    weights: list[Any] = []
+    keep = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: weights.append(model.get_weights()))
+    stop = callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
+    options: dict[str, Any] = {"epochs": 30, "validation_split": 0.3, "verbose": 0}
+    losses = model.fit(X, Y, callbacks=[keep, stop], **options).history["val_loss"]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 3 < 30
+    for restored, expected, last in zip(model.get_weights(), weights[best], weights[-1], strict=True):
+        np.testing.assert_array_equal(restored, expected)
+        assert not np.array_equal(restored, last)
 
 
 def test_same_seed_same_weights() -> None:

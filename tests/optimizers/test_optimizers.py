@@ -1,4 +1,4 @@
-"""Knows that optimizers step by Keras' equations, restated in NumPy, and as Keras does if it is installed."""
+"""Optimizers step by Keras' equations, restated in NumPy, and as Keras itself does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from importlib.util import find_spec
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from longspan import optimizers
 from longspan.optimizers import schedules
 
+keras: Any = import_module("keras")  # as Any: its annotations are unions of every backend's
 SHAPES = [(3, 2), (4,), ()]
 STEPS = 6
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -107,12 +108,9 @@ def test_equations(name: str, options: dict[str, Any]):
         np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.skipif(find_spec("keras") is None, reason="needs keras, which the bench extra installs")
 @pytest.mark.filterwarnings("ignore")  # of Keras itself
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_keras_itself(name: str, options: dict[str, Any]):
-    import keras  # pyright: ignore[reportMissingImports]
-
     start, grads = numbers()
     weights = [keras.Variable(w.astype("float32")) for w in start]
     theirs = getattr(keras.optimizers, name)(**options)
@@ -199,11 +197,8 @@ SCHEDULES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.skipif(find_spec("keras") is None, reason="needs keras, which the bench extra installs")
 @pytest.mark.parametrize(("name", "options"), SCHEDULES)
 def test_schedules_of_keras_itself(name: str, options: dict[str, Any]):
-    import keras  # pyright: ignore[reportMissingImports]
-
     theirs = getattr(keras.optimizers.schedules, name)(**options)
     mine = schedules.CLASSES[name](**options)
     for step in range(13):
