@@ -92,7 +92,7 @@ def backward(module: ModuleType, cell: Cell, variant: Variant, sizes: Any, have:
             have[name].copy_(memory[name])
         if cell.recurrent:
             back = memory["back"].float()
-            have["de_h"] += back * memory["drop"].float() if variant.drop else back
+            have["de_h"] += back * memory["drop"].float() if variant.dropout else back
 
 
 def _first_read(cell: Cell, variant: Variant, have: dict[str, Any]) -> Tensor:
@@ -101,7 +101,7 @@ def _first_read(cell: Cell, variant: Variant, have: dict[str, Any]) -> Tensor:
     if variant.marks:
         fresh = torch.stack([have["marks"][0], have["marks"][-1]])[: h.shape[0], :, None] & 4
         h = torch.where(fresh != 0, cell.initial.get("h", 0.0), h)
-    return h * have["drop"] if variant.drop else h
+    return h * have["drop"] if variant.dropout else h
 
 
 def _rates(have: dict[str, Any]) -> dict[str, float]:

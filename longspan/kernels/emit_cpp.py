@@ -17,9 +17,8 @@ if not __package__:  # run by the build: the packages' own __init__ may need wha
         sys.modules[package].__path__ = [str(Path(__file__).parents[depth])]
 
 from longspan.cells import CELLS, Cell
-from longspan.kernels.program import Node, Program, depends, order
+from longspan.kernels.program import Node, Program, depends, operation, order
 
-INFIX = "+-*/"
 CALLS = {"max": "maximum", "min": "minimum"}
 ALWAYS = "static inline __attribute__((always_inline))"  # or the compiler passes vectors through memory
 Target = tuple[str, Node]
@@ -128,19 +127,13 @@ def _body(targets: Sequence[Target], names: Mapping[Node, str], add: bool = Fals
             continue
         a = [names[v] for v in node.args]
         names[node] = f"t{len(lines)}"
-        lines.append(f"const V {names[node]} = {_expression(node.op, a)};")
+        lines.append(f"const V {names[node]} = {operation(node.op, a, CALLS)};")
     zero = [node for _, node in targets if add and node.op == "const" and node.value == 0]
     return lines + [
         f"{name} = {name} + {names[node]};" if add else f"{name} = {names[node]};"
         for name, node in targets
         if node not in zero
     ]
-
-
-def _expression(op: str, args: Sequence[str]) -> str:
-    if op == "neg":
-        return f"-{args[0]}"
-    return f"{args[0]} {op} {args[1]}" if op in INFIX else f"{CALLS.get(op, op)}({', '.join(args)})"
 
 
 def _function(name: str, given: str, sets: str, body: Sequence[str]) -> str:

@@ -95,7 +95,7 @@ def _decided(job: Job) -> tuple[gpu_routes.Entry, str | None]:
     plain = no_cudnn is None and wanted != "triton"
     H = job.weights[0].x.shape[0] // len(job.cell.gates)
     variant = Variant(
-        half=job.x.dtype is torch.bfloat16, marks=False, drop=False, zone=(), gates=False, save=False,
+        half=job.x.dtype is torch.bfloat16, marks=False, dropout=False, zoneout=(), gates=False, save=False,
         norm_r=job.weights[0].norm_r is not None, norm_c=job.weights[0].norm_c is not None,
         proj=job.weights[0].proj is not None,
     )  # fmt: skip

@@ -516,3 +516,19 @@ def evaluate(roots: Sequence[Node], values: Mapping[Node, Any]) -> list[Any]:
         else:
             have[node] = COMPUTE[node.op](*[have[a] for a in node.args])
     return [have[root] for root in roots]
+
+
+def operation(op: str, args: Sequence[str], calls: Mapping[str, str]) -> str:
+    """An operation on named values as source text, in the notation that C++ and Python share.
+
+    Args:
+        op: as `Node.op`.
+        args: the operands' names.
+        calls: what functions are called in the language, where it is not `op`.
+
+    >>> operation("max", ["a", "b"], {"max": "maximum"}), operation("*", ["a", "b"], {})
+    ('maximum(a, b)', 'a * b')
+    """
+    if op == "neg":
+        return f"-{args[0]}"
+    return f"{args[0]} {op} {args[1]}" if op in "+-*/" else f"{calls.get(op, op)}({', '.join(args)})"

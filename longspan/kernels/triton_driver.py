@@ -16,7 +16,7 @@ from torch import Tensor
 
 from . import cuda_graphs, gpu_routes
 from .cpu_driver import WEIGHTS, Found, Given, Maybe, Spec, first_weight, shown
-from .emit_triton import Kept, Variant, kept
+from .emit_triton import Saved, Variant, saved_for_backward
 from .launch import TILE, Launch, cdiv, chip, padded, precision, warps
 from .reference import EPS
 from .triton_source import kernels
@@ -82,8 +82,8 @@ def variant_of(spec: Spec, given: Given, save: bool) -> Variant:
     return Variant(
         half=given.x.dtype is torch.bfloat16,
         marks=marks,
-        drop=given.drop is not None and spec.cell.recurrent,
-        zone=zone,
+        dropout=given.drop is not None and spec.cell.recurrent,
+        zoneout=zone,
         norm_r=w["norm_r"] is not None,
         norm_c=w["norm_c"] is not None,
         proj=w["proj"] is not None,
@@ -120,8 +120,8 @@ class _Piece(NamedTuple):
 def _pieces(c: _Call) -> list[_Piece]:
     T, B, D, _, H, _ = c.sizes
     G, f, rows = len(c.spec.cell.gates), c.given.x.dtype, (T, B, D)
-    keep: Kept = kept(c.spec.cell, c.variant)
-    found = [_Piece("y", (*rows, keep.saved, H), f)] if keep.saved else []
+    keep: Saved = saved_for_backward(c.spec.cell, c.variant)
+    found = [_Piece("y", (*rows, keep.values, H), f)] if keep.values else []
     found += [_Piece(f"seq_{s}", (*rows, H), torch.float32) for s in keep.sequences]
     found += [_Piece(f"raw_{s}", (*rows, H), f if s == "h" else torch.float32) for s in keep.raw]
     if c.variant.norm_r:

@@ -58,8 +58,8 @@ def normed(cell: Cell, half: bool) -> Variant:
 def full(cell: Cell, half: bool) -> Variant:
     """Every option that a cell has."""
     proj = cell.recurrent and not program(cell).reads_h
-    options = normed(cell, half)._replace(marks=True, gates=True, drop=cell.recurrent, proj=proj)
-    return options._replace(zone=("mask",) * len(cell.states))
+    options = normed(cell, half)._replace(marks=True, gates=True, dropout=cell.recurrent, proj=proj)
+    return options._replace(zoneout=("mask",) * len(cell.states))
 
 
 def kind(name: str, half: bool) -> str:

@@ -258,8 +258,8 @@ def test_every_entry_says_what_it_rests_on() -> None:
 
 
 def test_what_is_kept_is_what_the_backward_pass_reads() -> None:
-    kept = emit_triton.kept(CELLS["lstm"], PLAIN)
+    kept = emit_triton.saved_for_backward(CELLS["lstm"], PLAIN)
     assert kept == (4, "c", "")  # i, f, g, o, and c after each step; h is the output
-    zoned = emit_triton.kept(CELLS["lstm"], PLAIN._replace(zone=("mask", "mask")))
+    zoned = emit_triton.saved_for_backward(CELLS["lstm"], PLAIN._replace(zoneout=("mask", "mask")))
     assert (zoned.sequences, zoned.raw) == ("c", "c")
-    assert emit_triton.kept(CELLS["rnn"], PLAIN) == (0, "", "")
+    assert emit_triton.saved_for_backward(CELLS["rnn"], PLAIN) == (0, "", "")
