@@ -1,8 +1,8 @@
 """Knows what scripts ask of Keras' backend between two models."""
 
-from longspan.layers.base import forget_names
+from longspan.layers.base import reset_names
 
 
 def clear_session(free_memory: bool = True) -> None:
     """The same as `longspan.utils.clear_session`."""
-    forget_names()
+    reset_names()

@@ -164,7 +164,7 @@ class Identity:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class Fixed:
     """A tensor that is there already."""
 
     value: Tensor
@@ -174,7 +174,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Forgetting:
+class UnitForgetBias:
     """A bias (4*H,) with 1 at the forget gate, the second of i, f, c, o (Jozefowicz et al. 2015).
 
     Args:

@@ -11,7 +11,7 @@ import torch
 
 from longspan import errors
 from longspan.data import Batches
-from longspan.layers.base import forget_names
+from longspan.layers.base import reset_names
 
 __all__ = [
     "clear_session",
@@ -28,7 +28,7 @@ def clear_session(free_memory: bool = True) -> None:
     Args:
         free_memory: taken and without effect.
     """
-    forget_names()
+    reset_names()
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 Described = Mapping[str, Any]
 
 
-class SlotLike(Protocol):
+class WeightLike(Protocol):
     """One weight as Keras has it."""
 
     name: str
@@ -24,7 +24,7 @@ class LayerLike(Protocol):
 
     name: str
 
-    def all_slots(self) -> Sequence[SlotLike]: ...
+    def keras_weights(self) -> Sequence[WeightLike]: ...
     def get_weights(self) -> list[np.ndarray]: ...
     def state_dict(self) -> dict[str, Tensor]: ...
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any: ...

@@ -99,7 +99,9 @@ def _take(layer: LayerLike, part: dict[str, Tensor]) -> None:
 
 def _join_biases(layer: LayerLike, given: dict[str, Any]) -> None:
     """One bias out of torch's two where Keras has one."""
-    single = [slot.name for slot in layer.all_slots() if slot.name == "bias" and len(slot.shape) == 1]
+    single = [
+        weight.name for weight in layer.keras_weights() if weight.name == "bias" and len(weight.shape) == 1
+    ]
     for name in [name for name in given if ".bias_hh" in name]:
         first = name.replace("bias_hh", "bias_ih")
         if single and first in given:

@@ -59,12 +59,12 @@ def rnn(activation: str) -> Cell:
 def _named(step: Step, kind: str, *activations: str) -> Step:
     """The step under a name by which its cell is found again, since cells are pickled by place."""
     step.__name__ = "__".join((kind, *activations))
-    step.__qualname__ = f"WRITTEN.{step.__name__}"
+    step.__qualname__ = f"GENERATED_CELLS.{step.__name__}"
     return step
 
 
-class _Written:
-    """The cells above by name, such as WRITTEN.lstm__relu__sigmoid."""
+class _GeneratedCells:
+    """The cells above by name, such as GENERATED_CELLS.lstm__relu__sigmoid."""
 
     def __getattr__(self, name: str) -> Cell:
         kind, *activations = name.split("__")
@@ -74,4 +74,4 @@ class _Written:
         return makers[kind](*activations)
 
 
-WRITTEN = _Written()
+GENERATED_CELLS = _GeneratedCells()

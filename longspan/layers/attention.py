@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 from longspan import errors
 from longspan.nn import attention
 
-from .base import Layer, Shape, Shared, Slot, known, tensor_of
+from .base import Layer, LayerOptions, Shape, Weight, required_size, to_tensor
 
 
 class _Reader(Layer):
@@ -19,7 +19,7 @@ class _Reader(Layer):
     A lone tensor is its own query and value, so that the layer can stand in a Sequential.
     """
 
-    def __init__(self, dropout: float, **shared: Unpack[Shared]) -> None:
+    def __init__(self, dropout: float, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
 
@@ -73,9 +73,9 @@ def _three(name: str, x: Any) -> tuple[Tensor, Tensor, Tensor]:
             raise errors.value_error(
                 f"input of {name}", expected, f"{len(x)} tensors", "leave the others out"
             )
-        query, value, *key = (tensor_of(one) for one in x)
+        query, value, *key = (to_tensor(one) for one in x)
         return query, value, key[0] if key else value
-    x = tensor_of(x)
+    x = to_tensor(x)
     return x, x, x
 
 
@@ -98,16 +98,16 @@ class Attention(_Reader):
         score_mode: str = "dot",
         dropout: float = 0.0,
         seed: int | None = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(dropout, **shared)
         self.use_scale = errors.check_bool("use_scale", use_scale)
         self.score_mode = errors.check_choice("score_mode", score_mode, ("dot", "concat"))
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         for name, wanted in (("scale", self.use_scale), ("concat_score_weight", self.score_mode == "concat")):
             if wanted:
-                self.slots.append(Slot(name, (), "ones", [self.parameter(name, ())]))
+                self.own_weights.append(Weight(name, (), "ones", [self.parameter(name, ())]))
 
     scale: Tensor
     concat_score_weight: Tensor
@@ -132,16 +132,16 @@ class AdditiveAttention(_Reader):
     torch.Size([2, 3, 4])
     """
 
-    def __init__(self, use_scale: bool = True, dropout: float = 0.0, **shared: Unpack[Shared]) -> None:
+    def __init__(self, use_scale: bool = True, dropout: float = 0.0, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(dropout, **shared)
         self.use_scale = errors.check_bool("use_scale", use_scale)
 
     scale: Tensor
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         if self.use_scale:
-            size = (known(self, shape[-1], "the features"),)
-            self.slots.append(Slot("scale", size, "glorot_uniform", [self.parameter("scale", size)]))
+            size = (required_size(self, shape[-1], "the features"),)
+            self.own_weights.append(Weight("scale", size, "glorot_uniform", [self.parameter("scale", size)]))
 
     def scores(self, query: Tensor, key: Tensor) -> Tensor:
         return attention.sum_scores(query, key, self.scale if self.use_scale else 1.0)

@@ -26,7 +26,7 @@ from longspan.regularizers import Regularizer
 Shape = tuple[int | None, ...]
 
 
-class Shared(TypedDict, total=False):
+class LayerOptions(TypedDict, total=False):
     """The options that every layer takes.
 
     name: None makes one of the class's name. trainable: whether fitting changes the weights. input_shape: the
@@ -42,10 +42,10 @@ class Shared(TypedDict, total=False):
     dtype: str | None
 
 
-def snake(name: str) -> str:
+def snake_case(name: str) -> str:
     """The class's name as Keras writes it into layers' names.
 
-    >>> snake("SimpleRNN"), snake("Conv2D"), snake("LSTM")
+    >>> snake_case("SimpleRNN"), snake_case("Conv2D"), snake_case("LSTM")
     ('simple_rnn', 'conv2d', 'lstm')
     """
     words = re.sub(r"\W+", "", name)
@@ -56,19 +56,19 @@ def snake(name: str) -> str:
 _COUNTS: Counter[str] = Counter()
 
 
-def fresh_name(stem: str) -> str:
+def unique_name(stem: str) -> str:
     """`stem`, then `stem_1`, `stem_2`: no two in one process."""
     _COUNTS[stem] += 1
     return stem if _COUNTS[stem] == 1 else f"{stem}_{_COUNTS[stem] - 1}"
 
 
-def forget_names() -> None:
+def reset_names() -> None:
     """Count names from the start again."""
     _COUNTS.clear()
 
 
 @dataclass(frozen=True)
-class Layout:
+class KerasLayout:
     """How Keras lays a weight out, seen from PyTorch's tensor of it.
 
     Args:
@@ -102,10 +102,10 @@ def _blocks(tensor: Tensor, order: Sequence[int]) -> Tensor:
     return torch.cat([blocks[i] for i in order])
 
 
-PLAIN = Layout()
+SAME_LAYOUT = KerasLayout()
 
 
-class Slot:
+class Weight:
     """One weight as Keras has it, wherever and however PyTorch's side of the layer keeps it.
 
     Attributes:
@@ -120,7 +120,7 @@ class Slot:
         shape: Sequence[int],
         initializer: Initializer,
         places: Sequence[tuple[nn.Module, str]],
-        layout: Layout = PLAIN,
+        layout: KerasLayout = SAME_LAYOUT,
         *,
         trainable: bool = True,
         regularizer: Regularizer = None,
@@ -151,7 +151,7 @@ class Slot:
         """Start it as its initializer says."""
         self.set(self._initializer(self.shape))
 
-    def penalty(self) -> Tensor | None:
+    def regularization_loss(self) -> Tensor | None:
         """What it adds to the loss, None for nothing."""
         return None if self._regularizer is None else self._regularizer(self.get())
 
@@ -171,17 +171,17 @@ class Layer(nn.Module):
 
     def __init_subclass__(cls) -> None:
         if "__init__" in cls.__dict__:
-            cls.__init__ = _remembering(cls.__init__)
+            cls.__init__ = _recording_options(cls.__init__)
 
-    def __init__(self, **shared: Unpack[Shared]) -> None:
+    def __init__(self, **shared: Unpack[LayerOptions]) -> None:
         super().__init__()
-        self.name = shared.get("name") or fresh_name(snake(type(self).__name__))
-        self.slots: list[Slot] = []
+        self.name = shared.get("name") or unique_name(snake_case(type(self).__name__))
+        self.own_weights: list[Weight] = []
         self.built = False
         self.input_shape: Shape | None = None
         self.output_shape: Any = None
         self._trainable = shared.get("trainable", True)
-        self.given_shape = _given_shape(shared)
+        self.declared_shape = _declared_shape(shared)
         dtype = shared.get("dtype")
         if dtype not in (None, "float32", "float64"):
             way_out = "give precision to compile for half precision"
@@ -194,7 +194,7 @@ class Layer(nn.Module):
         """The layer's answer, once its weights are there."""
         raise NotImplementedError
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         """Make the weights for inputs of this shape; nothing for a layer without weights."""
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
@@ -217,16 +217,16 @@ class Layer(nn.Module):
             return
         shape = (None, *input_shape[1:])
         self.output_shape = self.compute_output_shape(shape)
-        self.make(shape)
-        for slot in self.slots:
-            slot.draw()
+        self.create_weights(shape)
+        for weight in self.own_weights:
+            weight.draw()
         self.input_shape, self.built = shape, True
         self.trainable = self._trainable
         self.train(self.training)  # what `make` added starts in the layer's own mode
 
     def forward(self, x: Any, mask: Tensor | None = None) -> Any:
         """The layer's answer; see the class for shapes."""
-        x = tensor_of(x)
+        x = to_tensor(x)
         if not self.built:
             self.build(tuple(x.shape))
         return self.call(x, mask)
@@ -239,21 +239,21 @@ class Layer(nn.Module):
     @trainable.setter
     def trainable(self, wanted: bool) -> None:
         self._trainable = errors.check_bool("trainable", wanted)
-        for slot in self.all_slots():
-            slot.require_grad(wanted)
+        for weight in self.keras_weights():
+            weight.require_grad(wanted)
 
-    def all_slots(self) -> list[Slot]:
+    def keras_weights(self) -> list[Weight]:
         """The weights, those of wrapped layers included, in Keras' order: trainable ones first."""
-        return sorted(self.slots, key=lambda slot: not slot.trainable)
+        return sorted(self.own_weights, key=lambda weight: not weight.trainable)
 
     @property
     def weights(self) -> list[Tensor]:
         """The weights in Keras' order and layout."""
-        return [slot.get() for slot in self.all_slots()]
+        return [weight.get() for weight in self.keras_weights()]
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights in Keras' order, layout and gate order."""
-        return [slot.get().detach().cpu().numpy().copy() for slot in self.all_slots()]
+        return [weight.get().detach().cpu().numpy().copy() for weight in self.keras_weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Take weights as `get_weights`, here or in Keras, gives them.
@@ -261,15 +261,17 @@ class Layer(nn.Module):
         Raises:
             ValueError: their number or a shape is another; nothing is changed then.
         """
-        assign(self.name, self.all_slots(), weights)
+        assign(self.name, self.keras_weights(), weights)
 
     def count_params(self) -> int:
         """How many numbers the weights hold."""
-        return sum(int(np.prod(slot.shape)) for slot in self.all_slots())
+        return sum(int(np.prod(weight.shape)) for weight in self.keras_weights())
 
-    def penalty(self) -> Tensor | None:
+    def regularization_loss(self) -> Tensor | None:
         """What the regularizers of the weights add to the loss, None for nothing."""
-        terms = [term for slot in self.all_slots() if (term := slot.penalty()) is not None]
+        terms = [
+            term for weight in self.keras_weights() if (term := weight.regularization_loss()) is not None
+        ]
         return torch.stack(terms).sum() if terms else None
 
     def get_config(self) -> dict[str, Any]:
@@ -294,22 +296,22 @@ class Layer(nn.Module):
         return self, name
 
 
-def assign(name: str, slots: Sequence[Slot], weights: Sequence[Any]) -> None:
-    """Set every slot of the layer or model `name`, or none where a shape is wrong."""
-    if len(weights) != len(slots):
-        expected = f"{len(slots)} arrays ({', '.join(slot.name for slot in slots)})"
-        way_out = "build the layer first" if not slots else "pass what get_weights() gives"
+def assign(name: str, targets: Sequence[Weight], weights: Sequence[Any]) -> None:
+    """Set every weight of the layer or model `name`, or none where a shape is wrong."""
+    if len(weights) != len(targets):
+        expected = f"{len(targets)} arrays ({', '.join(weight.name for weight in targets)})"
+        way_out = "build the layer first" if not targets else "pass what get_weights() gives"
         raise errors.value_error(f"weights of {name}", expected, len(weights), way_out)
     values = [torch.as_tensor(np.asarray(value)) for value in weights]
-    for slot, value in zip(slots, values, strict=True):
-        if tuple(value.shape) != slot.shape:
-            argument, way_out = f"weight {slot.name} of {name}", "pass weights of a layer of these sizes"
-            raise errors.value_error(argument, f"shape {slot.shape}", tuple(value.shape), way_out)
-    for slot, value in zip(slots, values, strict=True):
-        slot.set(value)
+    for weight, value in zip(targets, values, strict=True):
+        if tuple(value.shape) != weight.shape:
+            argument, way_out = f"weight {weight.name} of {name}", "pass weights of a layer of these sizes"
+            raise errors.value_error(argument, f"shape {weight.shape}", tuple(value.shape), way_out)
+    for weight, value in zip(targets, values, strict=True):
+        weight.set(value)
 
 
-def tensor_of(x: Any) -> Any:
+def to_tensor(x: Any) -> Any:
     """NumPy arrays as float32 or int64 tensors; anything else as it is."""
     if not isinstance(x, np.ndarray):
         return x
@@ -331,7 +333,7 @@ def check_format(data_format: str | None) -> None:
         raise errors.value_error("data_format", "'channels_last'", repr(data_format), way_out)
 
 
-def known(layer: Layer, size: int | None, what: str) -> int:
+def required_size(layer: Layer, size: int | None, what: str) -> int:
     """`size` itself, or an error where a shape leaves open what the weights need to know."""
     if size is None:
         way_out = "give it in input_shape or call the layer on data"
@@ -339,7 +341,7 @@ def known(layer: Layer, size: int | None, what: str) -> int:
     return size
 
 
-def _given_shape(shared: Shared) -> Shape | None:
+def _declared_shape(shared: LayerOptions) -> Shape | None:
     """(B, …) as the first layer of a model was told, or None."""
     whole = shared.get("batch_input_shape") or shared.get("batch_shape")
     if whole is not None:
@@ -350,28 +352,28 @@ def _given_shape(shared: Shared) -> Shape | None:
     return (None, row) if isinstance(row, int) else (None, *row)
 
 
-def _remembering(init: Callable[..., None]) -> Callable[..., None]:
+def _recording_options(init: Callable[..., None]) -> Callable[..., None]:
     """`init`, which also keeps the options it was given, so that no layer has to list them a second time."""
     signature = inspect.signature(init)
 
     @wraps(init)
-    def remembered(self: Layer, *args: Any, **kwargs: Any) -> None:
+    def init_and_record(self: Layer, *args: Any, **kwargs: Any) -> None:
         if "_options" not in self.__dict__:
             name = type(self).__name__
-            self.__dict__["_options"] = _bound(name, init, signature, args, kwargs)
+            self.__dict__["_options"] = _bound_options(name, init, signature, args, kwargs)
         init(self, *args, **kwargs)
 
-    return remembered
+    return init_and_record
 
 
-def _bound(
+def _bound_options(
     name: str,
     init: Callable[..., None],
     signature: inspect.Signature,
     args: Sequence[Any],
     kwargs: dict[str, Any],
 ) -> dict[str, Any]:
-    """Every option of the constructor by name, defaults included; those of `Shared` only where given."""
+    """Every option of the constructor by name, defaults too; of `LayerOptions` only those passed."""
     own = {key for key, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD} - {"self"}
     shared = keywords(init)
     for key in kwargs:
@@ -396,7 +398,7 @@ def keywords(init: Callable[..., None]) -> set[str]:
     return set(get_args(hints[last.name])[0].__annotations__) if last.kind is last.VAR_KEYWORD else set()
 
 
-def drop_mask(layer: Layer, mask: Tensor | None) -> None:
+def warn_mask_ends(layer: Layer, mask: Tensor | None) -> None:
     """Warn that a mask ends at this layer, as Keras does."""
     if mask is not None:
         message = f"{layer.name}: it does not pass masks on, so the layers after it see every step."

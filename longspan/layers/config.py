@@ -14,7 +14,7 @@ from longspan.cells import CELLS, Cell
 from . import attention, conv_lstm, convolution, core, normalization, recurrent, wrappers
 from .base import Layer, keywords
 
-_ABSTRACT = (recurrent.Recurrence, convolution.Convolution, convolution.Pooling, convolution.GlobalPooling)
+_ABSTRACT = (recurrent.RNNBase, convolution.Convolution, convolution.Pooling, convolution.GlobalPooling)
 
 # Class name -> the layer.
 LAYERS: dict[str, type[Layer]] = {
@@ -62,7 +62,7 @@ def _plain(name: str, key: str, value: Any) -> Any:
         return value
     if isinstance(value, Layer):
         return to_config(value)
-    if isinstance(value, wrappers.Recipe):
+    if isinstance(value, wrappers.CellSpec):
         options = {k: _plain(name, k, v) for k, v in value.options.items()}
         return {"class_name": f"{value.layer.__name__}Cell", "config": options}
     if isinstance(value, Cell):

@@ -10,15 +10,24 @@ from typing_extensions import Unpack
 
 from longspan import errors
 from longspan.activations import ActivationLike, step_name
-from longspan.initializers import Forgetting, Initializer
-from longspan.nn import dropout as masks
-from longspan.nn.conv_lstm import ConvLSTM, covered
+from longspan.initializers import Initializer, UnitForgetBias
+from longspan.nn import dropout as dropout_masks
+from longspan.nn.conv_lstm import ConvLSTM, output_length
 from longspan.regularizers import Regularizer
 
 from . import activation_cells
-from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, known, tensor_of
+from .base import (
+    KerasLayout,
+    Layer,
+    Shape,
+    Weight,
+    check_format,
+    check_rank,
+    required_size,
+    to_tensor,
+)
 from .convolution import Sizes, sizes_of
-from .recurrent import Sequences
+from .recurrent import SequenceOptions, layer_options
 
 _LETTERS = "(B, T, Y, X, C)"
 
@@ -63,9 +72,9 @@ class ConvLSTM2D(Layer):
         bias_regularizer: Regularizer = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
-        **sequences: Unpack[Sequences],
+        **sequences: Unpack[SequenceOptions],
     ) -> None:
-        super().__init__(**{k: v for k, v in sequences.items() if k in Shared.__annotations__})  # pyright: ignore
+        super().__init__(**layer_options(sequences))
         check_format(data_format)
         self.filters = errors.check_int("filters", filters, 1, "give the number of output channels")
         self.kernel_size = sizes_of("kernel_size", kernel_size, 2)
@@ -74,7 +83,7 @@ class ConvLSTM2D(Layer):
         self.padding = errors.check_choice("padding", padding, ("valid", "same"))
         names = step_name("activation", activation), step_name("recurrent_activation", recurrent_activation)
         self.cell, self.use_bias = activation_cells.lstm(*names), errors.check_bool("use_bias", use_bias)
-        bias = Forgetting(filters, bias_initializer) if unit_forget_bias else bias_initializer
+        bias = UnitForgetBias(filters, bias_initializer) if unit_forget_bias else bias_initializer
         self._starts = (kernel_initializer, recurrent_initializer, bias)
         self._regularizers = (kernel_regularizer, recurrent_regularizer, bias_regularizer)
         self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
@@ -85,8 +94,8 @@ class ConvLSTM2D(Layer):
         self.stateful = sequences.get("stateful", False)
         self.states: tuple[Tensor, ...] | None = None
 
-    def make(self, shape: Shape) -> None:
-        channels = known(self, shape[4], "the channels")
+    def create_weights(self, shape: Shape) -> None:
+        channels = required_size(self, shape[4], "the channels")
         self.core = ConvLSTM(
             channels,
             self.filters,
@@ -102,20 +111,20 @@ class ConvLSTM2D(Layer):
         for place, (name, field, inputs) in enumerate(
             (("kernel", "weight_ih", channels), ("recurrent_kernel", "weight_hh", self.filters))
         ):
-            self.slots.append(
-                Slot(
+            self.own_weights.append(
+                Weight(
                     name,
                     (*self.kernel_size, inputs, wide),
                     self._starts[place],
                     [(self.core, field)],
-                    Layout(dims=(2, 3, 1, 0)),
+                    KerasLayout(dims=(2, 3, 1, 0)),
                     regularizer=self._regularizers[place],
                 )
             )
         if self.use_bias:
             regularizer = self._regularizers[2]
-            bias = Slot("bias", (wide,), self._starts[2], [(self.core, "bias_ih")], regularizer=regularizer)
-            self.slots.append(bias)
+            bias = Weight("bias", (wide,), self._starts[2], [(self.core, "bias_ih")], regularizer=regularizer)
+            self.own_weights.append(bias)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, _LETTERS, "frames have rows, columns and channels")
@@ -123,7 +132,7 @@ class ConvLSTM2D(Layer):
             (size - 1) * gap + 1 for size, gap in zip(self.kernel_size, self.dilation_rate, strict=True)
         ]
         sides = zip(input_shape[2:4], windows, self.strides, strict=True)
-        pixels = [covered(size, window, stride, self.padding) for size, window, stride in sides]
+        pixels = [output_length(size, window, stride, self.padding) for size, window, stride in sides]
         state = (input_shape[0], *pixels, self.filters)
         out = (state[0], input_shape[1], *state[1:]) if self.return_sequences else state
         return (out, state, state) if self.return_state else out
@@ -133,7 +142,7 @@ class ConvLSTM2D(Layer):
 
     def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
         """As `LSTM`'s, for x (B, T, Y, X, C) and states (B, Y', X', F)."""
-        x = tensor_of(x)
+        x = to_tensor(x)
         if not self.built:
             self.build(tuple(x.shape))
         return self.call(x, mask, initial_state)
@@ -141,7 +150,7 @@ class ConvLSTM2D(Layer):
     def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
         check_rank(self, x.shape, _LETTERS, "frames have rows, columns and channels")
         if self.dropout and self.training:
-            x = x * masks.scaled((x.shape[0], 1, *x.shape[2:]), self.dropout, x)
+            x = x * dropout_masks.dropout_mask((x.shape[0], 1, *x.shape[2:]), self.dropout, x)
         if self.go_backwards:
             x, mask = x.flip(1), None if mask is None else mask.flip(1)
         start = self.states if initial_state is None else initial_state

@@ -13,10 +13,20 @@ from typing_extensions import Unpack
 from longspan import activations, errors
 from longspan.activations import ActivationLike
 from longspan.initializers import Initializer
-from longspan.nn.conv_lstm import covered, padded
+from longspan.nn.conv_lstm import output_length, pad_input
 from longspan.regularizers import Regularizer
 
-from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
+from .base import (
+    KerasLayout,
+    Layer,
+    LayerOptions,
+    Shape,
+    Weight,
+    check_format,
+    check_rank,
+    required_size,
+    warn_mask_ends,
+)
 
 Sizes = int | Sequence[int]
 _LETTERS = {1: "(B, T, I)", 2: "(B, Y, X, I)"}
@@ -46,7 +56,7 @@ class Convolution(Layer):
         use_bias: bool,
         starts: tuple[Initializer, Initializer],
         regularizers: tuple[Regularizer, Regularizer],
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.rank, self.groups = rank, errors.check_int("groups", groups, 1, "1 joins all channels")
@@ -67,19 +77,19 @@ class Convolution(Layer):
             (size - 1) * step + 1 for size, step in zip(self.kernel_size, self.dilation_rate, strict=True)
         ]
 
-    def make(self, shape: Shape) -> None:
-        inputs = known(self, shape[-1], "the channels")
+    def create_weights(self, shape: Shape) -> None:
+        inputs = required_size(self, shape[-1], "the channels")
         if inputs % self.groups or self.filters % self.groups:
             expected = f"a divisor of {inputs} channels and {self.filters} filters"
             raise errors.value_error(f"groups of {self.name}", expected, self.groups, "choose another")
         place = self.parameter("weight", (self.filters, inputs // self.groups, *self.kernel_size))
-        self.slots.append(
-            Slot(
+        self.own_weights.append(
+            Weight(
                 "kernel",
                 (*self.kernel_size, inputs // self.groups, self.filters),
                 self._starts[0],
                 [place],
-                Layout(dims=(*range(2, self.rank + 2), 1, 0)),
+                KerasLayout(dims=(*range(2, self.rank + 2), 1, 0)),
                 regularizer=self._regularizers[0],
             )
         )
@@ -87,14 +97,14 @@ class Convolution(Layer):
             del self.bias
             place = self.parameter("bias", (self.filters,))
             regularizer = self._regularizers[1]
-            self.slots.append(
-                Slot("bias", (self.filters,), self._starts[1], [place], regularizer=regularizer)
+            self.own_weights.append(
+                Weight("bias", (self.filters,), self._starts[1], [place], regularizer=regularizer)
             )
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, _LETTERS[self.rank], "features come last")
         places = zip(input_shape[1:-1], self._windows(), self.strides, strict=True)
-        spans = [covered(size, window, stride, self.padding) for size, window, stride in places]
+        spans = [output_length(size, window, stride, self.padding) for size, window, stride in places]
         _check_spans(self, input_shape, spans)
         return (input_shape[0], *spans, self.filters)
 
@@ -103,13 +113,13 @@ class Convolution(Layer):
         if x.shape[-1] != self.weight.shape[1] * self.groups:
             expected = f"{self.weight.shape[1] * self.groups} channels"
             raise errors.value_error(f"input of {self.name}", expected, x.shape[-1], "channels come last")
-        wide = padded(x.movedim(-1, 1), self._windows(), self.strides, self.padding)
+        wide = pad_input(x.movedim(-1, 1), self._windows(), self.strides, self.padding)
         convolve = F.conv1d if self.rank == 1 else F.conv2d
         out = convolve(wide, self.weight, self.bias, self.strides, 0, self.dilation_rate, self.groups)
         return self._act(out.movedim(1, -1))
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        drop_mask(self, mask)
+        warn_mask_ends(self, mask)
 
 
 def _check_spans(layer: Layer, shape: Sequence[int | None], spans: Sequence[int | None]) -> None:
@@ -152,7 +162,7 @@ class Conv1D(Convolution):
         bias_initializer: Initializer = "zeros",
         kernel_regularizer: Regularizer = None,
         bias_regularizer: Regularizer = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
         super().__init__(
@@ -196,7 +206,7 @@ class Conv2D(Convolution):
         bias_initializer: Initializer = "zeros",
         kernel_regularizer: Regularizer = None,
         bias_regularizer: Regularizer = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
         super().__init__(
@@ -225,7 +235,7 @@ class Pooling(Layer):
         pool_size: Sizes,
         strides: Sizes | None,
         padding: str,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.rank, self._largest = rank, largest
@@ -236,7 +246,7 @@ class Pooling(Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, _LETTERS[self.rank], "features come last")
         places = zip(input_shape[1:-1], self.pool_size, self.strides, strict=True)
-        spans = [covered(size, window, stride, self.padding) for size, window, stride in places]
+        spans = [output_length(size, window, stride, self.padding) for size, window, stride in places]
         _check_spans(self, input_shape, spans)
         return (input_shape[0], *spans, input_shape[-1])
 
@@ -244,7 +254,7 @@ class Pooling(Layer):
         self.compute_output_shape(tuple(x.shape))
         rows = x.movedim(-1, 1)
         fill = float("-inf") if self._largest else 0.0
-        wide = padded(rows, self.pool_size, self.strides, self.padding, fill)
+        wide = pad_input(rows, self.pool_size, self.strides, self.padding, fill)
         if self._largest:
             pool = F.max_pool1d if self.rank == 1 else F.max_pool2d
             return pool(wide, self.pool_size, self.strides).movedim(1, -1)
@@ -256,11 +266,11 @@ class Pooling(Layer):
         mean = average(wide, self.pool_size, self.strides)  # pyright: ignore[reportArgumentType]
         if wide is rows:
             return mean
-        there = padded(torch.ones_like(rows[:1, :1]), self.pool_size, self.strides, self.padding)
+        there = pad_input(torch.ones_like(rows[:1, :1]), self.pool_size, self.strides, self.padding)
         return mean / average(there, self.pool_size, self.strides)  # pyright: ignore[reportArgumentType]
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        drop_mask(self, mask)
+        warn_mask_ends(self, mask)
 
 
 class MaxPooling1D(Pooling):
@@ -282,7 +292,7 @@ class MaxPooling1D(Pooling):
         strides: Sizes | None = None,
         padding: str = "valid",
         data_format: str | None = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
         super().__init__(1, True, pool_size, strides, padding, **shared)
@@ -301,7 +311,7 @@ class AveragePooling1D(Pooling):
         strides: Sizes | None = None,
         padding: str = "valid",
         data_format: str | None = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
         super().__init__(1, False, pool_size, strides, padding, **shared)
@@ -320,7 +330,7 @@ class MaxPooling2D(Pooling):
         strides: Sizes | None = None,
         padding: str = "valid",
         data_format: str | None = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
         super().__init__(2, True, pool_size, strides, padding, **shared)
@@ -339,7 +349,7 @@ class AveragePooling2D(Pooling):
         strides: Sizes | None = None,
         padding: str = "valid",
         data_format: str | None = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
         super().__init__(2, False, pool_size, strides, padding, **shared)
@@ -348,7 +358,7 @@ class AveragePooling2D(Pooling):
 class GlobalPooling(Layer):
     """One number a feature over all steps or pixels. Abstract; see GlobalMaxPooling1D."""
 
-    def __init__(self, rank: int, keepdims: bool, **shared: Unpack[Shared]) -> None:
+    def __init__(self, rank: int, keepdims: bool, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.rank, self.keepdims = rank, errors.check_bool("keepdims", keepdims)
 
@@ -361,7 +371,7 @@ class GlobalPooling(Layer):
         return (input_shape[0], *((1,) * self.rank if self.keepdims else ()), input_shape[-1])
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        drop_mask(self, mask)
+        warn_mask_ends(self, mask)
 
 
 class GlobalMaxPooling1D(GlobalPooling):
@@ -372,7 +382,7 @@ class GlobalMaxPooling1D(GlobalPooling):
     """
 
     def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[Shared]
+        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
         check_format(data_format)
         super().__init__(1, keepdims, **shared)
@@ -389,7 +399,7 @@ class GlobalAveragePooling1D(GlobalPooling):
     """
 
     def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[Shared]
+        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
         check_format(data_format)
         super().__init__(1, keepdims, **shared)
@@ -413,7 +423,7 @@ class GlobalMaxPooling2D(GlobalPooling):
     """
 
     def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[Shared]
+        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
         check_format(data_format)
         super().__init__(2, keepdims, **shared)
@@ -430,7 +440,7 @@ class GlobalAveragePooling2D(GlobalPooling):
     """
 
     def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[Shared]
+        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
         check_format(data_format)
         super().__init__(2, keepdims, **shared)

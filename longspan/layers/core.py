@@ -14,12 +14,22 @@ from typing_extensions import Unpack
 
 from longspan import activations, errors
 from longspan.activations import ActivationLike
-from longspan.initializers import Given, Initializer
+from longspan.initializers import Fixed, Initializer
 from longspan.nn import dropout
 from longspan.nn.embedding import lookup
 from longspan.regularizers import Regularizer
 
-from .base import Layer, Layout, Shape, Shared, Slot, check_format, check_rank, drop_mask, known
+from .base import (
+    KerasLayout,
+    Layer,
+    LayerOptions,
+    Shape,
+    Weight,
+    check_format,
+    check_rank,
+    required_size,
+    warn_mask_ends,
+)
 
 
 class InputLayer(Layer):
@@ -42,7 +52,7 @@ class InputLayer(Layer):
             )
         whole = (batch_size, *shape) if shape is not None else tuple(batch_shape or ())
         super().__init__(name=name)
-        self.given_shape, self.input_dtype = whole, dtype
+        self.declared_shape, self.input_dtype = whole, dtype
 
     def get_config(self) -> dict[str, Any]:
         return self._options | {"name": self.name}
@@ -60,7 +70,7 @@ def Input(
 ) -> InputLayer:
     """The shape of one row of what a model receives, (T, I) for sequences, None where any size will do.
 
-    >>> Input(shape=(10, 1)).given_shape
+    >>> Input(shape=(10, 1)).declared_shape
     (None, 10, 1)
     """
     return InputLayer(shape, batch_size, dtype, name, batch_shape)
@@ -89,7 +99,7 @@ class Dense(Layer):
         kernel_regularizer: Regularizer = None,
         bias_regularizer: Regularizer = None,
         input_dim: int | None = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.units = errors.check_int("units", units, 1, "give the number of units")
@@ -98,29 +108,31 @@ class Dense(Layer):
         self._starts = (kernel_initializer, bias_initializer)
         self._regularizers = (kernel_regularizer, bias_regularizer)
         if input_dim is not None:
-            self.given_shape = (None, input_dim)
+            self.declared_shape = (None, input_dim)
         self.bias: Tensor | None = None
 
     weight: Tensor
 
-    def make(self, shape: Shape) -> None:
-        inputs = known(self, shape[-1], "the features")
+    def create_weights(self, shape: Shape) -> None:
+        inputs = required_size(self, shape[-1], "the features")
         place = self.parameter("weight", (self.units, inputs))
         kernel, bias = self._starts
-        self.slots.append(
-            Slot(
+        self.own_weights.append(
+            Weight(
                 "kernel",
                 (inputs, self.units),
                 kernel,
                 [place],
-                Layout(dims=(1, 0)),
+                KerasLayout(dims=(1, 0)),
                 regularizer=self._regularizers[0],
             )
         )
         if self.use_bias:
             del self.bias
             place = self.parameter("bias", (self.units,))
-            self.slots.append(Slot("bias", (self.units,), bias, [place], regularizer=self._regularizers[1]))
+            self.own_weights.append(
+                Weight("bias", (self.units,), bias, [place], regularizer=self._regularizers[1])
+            )
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         if len(input_shape) < 2:
@@ -163,7 +175,7 @@ class Embedding(Layer):
         mask_zero: bool = False,
         weights: Any = None,
         input_length: int | None = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.input_dim = errors.check_int("input_dim", input_dim, 1, "give the number of codes")
@@ -172,18 +184,18 @@ class Embedding(Layer):
         self._start, self._regularizer = embeddings_initializer, embeddings_regularizer
         self._given_weights = weights
         self._options["weights"] = None  # which are saved as weights, not as an option
-        if input_length is not None and self.given_shape is None:
-            self.given_shape = (None, input_length)
+        if input_length is not None and self.declared_shape is None:
+            self.declared_shape = (None, input_length)
 
     weight: Tensor
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         size, regularizer = (self.input_dim, self.output_dim), self._regularizer
         place = self.parameter("weight", size)
         start: Initializer = self._start
         if self._given_weights is not None:
             start = _table(self._given_weights, size)
-        self.slots.append(Slot("embeddings", size, start, [place], regularizer=regularizer))
+        self.own_weights.append(Weight("embeddings", size, start, [place], regularizer=regularizer))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         return (*input_shape, self.output_dim)
@@ -204,14 +216,14 @@ class Embedding(Layer):
         return x.ne(0) if self.mask_zero else None
 
 
-def _table(weights: Any, size: tuple[int, int]) -> Given:
+def _table(weights: Any, size: tuple[int, int]) -> Fixed:
     one = weights[0] if isinstance(weights, (list, tuple)) and len(weights) == 1 else weights
     table = torch.as_tensor(np.asarray(one))
     if tuple(table.shape) != size:
         raise errors.value_error(
             "weights of Embedding", f"a table {size}", tuple(table.shape), "match the options"
         )
-    return Given(table)
+    return Fixed(table)
 
 
 class Masking(Layer):
@@ -221,7 +233,7 @@ class Masking(Layer):
     torch.Size([1, 2, 3])
     """
 
-    def __init__(self, mask_value: float = 0.0, **shared: Unpack[Shared]) -> None:
+    def __init__(self, mask_value: float = 0.0, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.mask_value = mask_value
 
@@ -255,7 +267,7 @@ class Dropout(Layer):
         rate: float,
         noise_shape: Sequence[int | None] | None = None,
         seed: int | None = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.rate, self.noise_shape = errors.check_fraction("rate", rate), noise_shape
@@ -266,7 +278,7 @@ class Dropout(Layer):
         if self.noise_shape is None:
             return torch.dropout(x, self.rate, True)
         shape = tuple(size or wide for size, wide in zip(self.noise_shape, x.shape, strict=True))
-        return x * dropout.scaled(shape, self.rate, x)
+        return x * dropout.dropout_mask(shape, self.rate, x)
 
 
 class SpatialDropout1D(Layer):
@@ -276,7 +288,7 @@ class SpatialDropout1D(Layer):
     torch.Size([2, 5, 3])
     """
 
-    def __init__(self, rate: float, seed: int | None = None, **shared: Unpack[Shared]) -> None:
+    def __init__(self, rate: float, seed: int | None = None, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.rate = errors.check_fraction("rate", rate, below_one=True)
 
@@ -284,7 +296,7 @@ class SpatialDropout1D(Layer):
         check_rank(self, x.shape, "(B, T, I)", "give it sequences")
         if not (self.training and self.rate):
             return x
-        return x * dropout.scaled((x.shape[0], 1, x.shape[2]), self.rate, x)
+        return x * dropout.dropout_mask((x.shape[0], 1, x.shape[2]), self.rate, x)
 
 
 class Activation(Layer):
@@ -294,7 +306,7 @@ class Activation(Layer):
     tensor([[0., 2.]])
     """
 
-    def __init__(self, activation: ActivationLike, **shared: Unpack[Shared]) -> None:
+    def __init__(self, activation: ActivationLike, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.activation, self._act = activation, activations.get(activation)
 
@@ -313,7 +325,7 @@ class ReLU(Layer):
         self,
         max_value: float | None = None,
         negative_slope: float = 0.0,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.max_value, self.negative_slope = max_value, negative_slope
@@ -330,7 +342,7 @@ class LeakyReLU(Layer):
     tensor([[-0.5000,  2.0000]])
     """
 
-    def __init__(self, negative_slope: float = 0.3, **shared: Unpack[Shared]) -> None:
+    def __init__(self, negative_slope: float = 0.3, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.negative_slope = negative_slope
 
@@ -345,7 +357,7 @@ class Flatten(Layer):
     torch.Size([2, 15])
     """
 
-    def __init__(self, data_format: str | None = None, **shared: Unpack[Shared]) -> None:
+    def __init__(self, data_format: str | None = None, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         check_format(data_format)
 
@@ -356,7 +368,7 @@ class Flatten(Layer):
         return (input_shape[0], _product(input_shape[1:]))
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        drop_mask(self, mask)
+        warn_mask_ends(self, mask)
 
 
 class Reshape(Layer):
@@ -366,7 +378,7 @@ class Reshape(Layer):
     torch.Size([2, 3, 2])
     """
 
-    def __init__(self, target_shape: Sequence[int], **shared: Unpack[Shared]) -> None:
+    def __init__(self, target_shape: Sequence[int], **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.target_shape = tuple(target_shape)
         if self.target_shape.count(-1) > 1 or any(size < -1 or size == 0 for size in self.target_shape):
@@ -387,7 +399,7 @@ class Reshape(Layer):
         return (input_shape[0], *(total // fixed if size == -1 else size for size in self.target_shape))
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        drop_mask(self, mask)
+        warn_mask_ends(self, mask)
 
 
 class Permute(Layer):
@@ -397,7 +409,7 @@ class Permute(Layer):
     torch.Size([2, 3, 5])
     """
 
-    def __init__(self, dims: Sequence[int], **shared: Unpack[Shared]) -> None:
+    def __init__(self, dims: Sequence[int], **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.dims = tuple(dims)
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
@@ -410,7 +422,7 @@ class Permute(Layer):
         return (input_shape[0], *(input_shape[d] for d in self.dims))
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        drop_mask(self, mask)
+        warn_mask_ends(self, mask)
 
 
 class RepeatVector(Layer):
@@ -420,7 +432,7 @@ class RepeatVector(Layer):
     torch.Size([2, 4, 3])
     """
 
-    def __init__(self, n: int, **shared: Unpack[Shared]) -> None:
+    def __init__(self, n: int, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.n = errors.check_int("n", n, 1, "give the number of steps")
 
@@ -433,7 +445,7 @@ class RepeatVector(Layer):
         return (input_shape[0], self.n, input_shape[1])
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        drop_mask(self, mask)
+        warn_mask_ends(self, mask)
 
 
 def _product(sizes: Sequence[int | None]) -> int | None:

@@ -11,7 +11,7 @@ from longspan.activations import STEPS
 from longspan.nn import dropout
 
 
-class ResetBefore(nn.Module):
+class GRUResetBefore(nn.Module):
     """z, k = gate(W x + R h + b); n = act(W_n x + R_n (k h) + b_n); h' = z h + (1 - z) n.
 
     Source: Cho et al. 2014, arXiv 1406.1078, section 2.3, equations 5 to 8. A cell's step sees R h only, so
@@ -70,7 +70,7 @@ class ResetBefore(nn.Module):
     def _drop(self, x: Tensor) -> Tensor | None:
         if not (self.training and self.recurrent_dropout):
             return None
-        return dropout.scaled((x.shape[0], self.units), self.recurrent_dropout, x)
+        return dropout.dropout_mask((x.shape[0], self.units), self.recurrent_dropout, x)
 
     def explain(self, x: Tensor) -> str:
         """What `longspan.explain` says of other layers."""

@@ -14,7 +14,7 @@ from longspan import errors
 from longspan.initializers import Initializer
 from longspan.regularizers import Regularizer
 
-from .base import Layer, Shape, Shared, Slot, known
+from .base import Layer, LayerOptions, Shape, Weight, required_size
 
 
 class BatchNormalization(Layer):
@@ -49,7 +49,7 @@ class BatchNormalization(Layer):
         moving_variance_initializer: Initializer = "ones",
         beta_regularizer: Regularizer = None,
         gamma_regularizer: Regularizer = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.axis, self.epsilon = axis, epsilon
@@ -65,9 +65,9 @@ class BatchNormalization(Layer):
         self._regularizers = (gamma_regularizer, beta_regularizer)
         self._scale, self._center = errors.check_bool("scale", scale), errors.check_bool("center", center)
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         axis = _axis(self, self.axis, len(shape))
-        size = (known(self, shape[axis], "the features"),)
+        size = (required_size(self, shape[axis], "the features"),)
         gamma, beta, mean, variance = self._starts
         for wanted, name, torch_name, start, regularizer in (
             (self._scale, "gamma", "weight", gamma, self._regularizers[0]),
@@ -76,13 +76,13 @@ class BatchNormalization(Layer):
             if wanted:
                 delattr(self, torch_name)
                 place = self.parameter(torch_name, size)
-                self.slots.append(Slot(name, size, start, [place], regularizer=regularizer))
+                self.own_weights.append(Weight(name, size, start, [place], regularizer=regularizer))
         for name, torch_name, start in (
             ("moving_mean", "running_mean", mean),
             ("moving_variance", "running_var", variance),
         ):
             self.register_buffer(torch_name, torch.empty(size))
-            self.slots.append(Slot(name, size, start, [(self, torch_name)], trainable=False))
+            self.own_weights.append(Weight(name, size, start, [(self, torch_name)], trainable=False))
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         axis = _axis(self, self.axis, x.dim())
@@ -143,7 +143,7 @@ class LayerNormalization(Layer):
         gamma_initializer: Initializer = "ones",
         beta_regularizer: Regularizer = None,
         gamma_regularizer: Regularizer = None,
-        **shared: Unpack[Shared],
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.axis, self.epsilon = axis, epsilon
@@ -153,20 +153,20 @@ class LayerNormalization(Layer):
         self._regularizers = (gamma_regularizer, beta_regularizer)
         self._wanted = (errors.check_bool("scale", scale), errors.check_bool("center", center))
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         axes = sorted(_axis(self, axis, len(shape)) for axis in self._axes())
         if axes != list(range(axes[0], len(shape))):
             raise errors.value_error(
                 "axis", "dimensions up to the last one", self.axis, "permute the input before"
             )
-        self.features = tuple(known(self, shape[axis], "the features") for axis in axes)
+        self.features = tuple(required_size(self, shape[axis], "the features") for axis in axes)
         for wanted, name, torch_name, start, regularizer in zip(
             self._wanted, ("gamma", "beta"), ("weight", "bias"), self._starts, self._regularizers, strict=True
         ):
             if wanted:
                 delattr(self, torch_name)
                 place = self.parameter(torch_name, self.features)
-                self.slots.append(Slot(name, self.features, start, [place], regularizer=regularizer))
+                self.own_weights.append(Weight(name, self.features, start, [place], regularizer=regularizer))
 
     def _axes(self) -> Sequence[int]:
         return (self.axis,) if isinstance(self.axis, int) else self.axis

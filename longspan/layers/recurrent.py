@@ -13,18 +13,28 @@ import longspan.nn as fast
 from longspan import errors
 from longspan.activations import ActivationLike, step_name
 from longspan.cells import Cell
-from longspan.initializers import Forgetting, Initializer
-from longspan.nn import dropout as masks
+from longspan.initializers import Initializer, UnitForgetBias
+from longspan.nn import dropout as dropout_masks
 from longspan.nn import options
 from longspan.nn.recurrent import explain
 from longspan.regularizers import Regularizer
 
 from . import activation_cells
-from .base import PLAIN, Layer, Layout, Shape, Shared, Slot, check_rank, known, tensor_of
-from .gru_reset_before import ResetBefore
+from .base import (
+    SAME_LAYOUT,
+    KerasLayout,
+    Layer,
+    LayerOptions,
+    Shape,
+    Weight,
+    check_rank,
+    required_size,
+    to_tensor,
+)
+from .gru_reset_before import GRUResetBefore
 
 
-class Sequences(Shared, total=False):
+class SequenceOptions(LayerOptions, total=False):
     """The options of every recurrent layer.
 
     return_sequences: the output of every step (B, T, H) instead of the last (B, H). return_state: also the
@@ -46,7 +56,7 @@ class Sequences(Shared, total=False):
 
 
 @dataclass(frozen=True)
-class Starts:
+class Initializers:
     """How the three weights of a cell start, and by name what they add to the loss."""
 
     kernel: Initializer = "glorot_uniform"
@@ -55,17 +65,17 @@ class Starts:
     regularizers: Mapping[str, Regularizer] = field(default_factory=dict[str, Regularizer])
 
 
-def _held_down(kernel: Regularizer, recurrent: Regularizer, bias: Regularizer) -> dict[str, Regularizer]:
+def _regularizers(kernel: Regularizer, recurrent: Regularizer, bias: Regularizer) -> dict[str, Regularizer]:
     return {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}
 
 
-class Core(Protocol):
-    """What runs a sequence: a layer of longspan.nn, or ResetBefore."""
+class TorchCore(Protocol):
+    """What runs a sequence: a layer of longspan.nn, or GRUResetBefore."""
 
     def __call__(self, x: Tensor, state: Any = None, *, mask: Tensor | None = None) -> tuple[Any, ...]: ...
 
 
-class Recurrence(Layer):
+class RNNBase(Layer):
     """Any recurrent layer over (B, T, I). Abstract; see LSTM.
 
     Attributes:
@@ -78,21 +88,21 @@ class Recurrence(Layer):
         units: int,
         cell: Cell,
         order: str,
-        starts: Starts,
+        starts: Initializers,
         *,
         use_bias: bool,
         bias_pair: bool,
         dropout: float,
         recurrent_dropout: float,
-        **sequences: Unpack[Sequences],
+        **sequences: Unpack[SequenceOptions],
     ) -> None:
         """`order`: the cell's gate letters in Keras' order; `bias_pair`: R h has a bias of its own."""
-        super().__init__(**_shared(sequences))
+        super().__init__(**layer_options(sequences))
         self.units = errors.check_int("units", units, 1, "give the number of units")
         self.cell, self._order, self._starts = cell, order, starts
         self.use_bias, self._bias_pair = errors.check_bool("use_bias", use_bias), bias_pair
         self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
-        self.recurrent_dropout = options.recurrent_rate("recurrent_dropout", recurrent_dropout, cell)
+        self.recurrent_dropout = options.check_recurrent_rate("recurrent_dropout", recurrent_dropout, cell)
         self.return_sequences = errors.check_bool(
             "return_sequences", sequences.get("return_sequences", False)
         )
@@ -104,11 +114,11 @@ class Recurrence(Layer):
 
     # Weights.
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         check_rank(
             self, shape, "(B, T, I)", "a sequence has one row of values a step; reshape it to (B, T, 1)"
         )
-        self.core = self.new_core(known(self, shape[2], "the values of a step"))
+        self.core = self.new_core(required_size(self, shape[2], "the values of a step"))
         self.attach(self.core, "")
 
     def new_core(self, inputs: int, bidirectional: bool = False) -> nn.Module:
@@ -125,12 +135,12 @@ class Recurrence(Layer):
 
     def attach(self, core: nn.Module, suffix: str) -> None:
         """Let the weights be the parameters of `core` whose names end in `suffix`."""
-        self.slots = _slots(self, core, suffix)
+        self.own_weights = _keras_weights(self, core, suffix)
         if (
             self.use_bias
             and not self._bias_pair
             and self.cell.recurrent
-            and not isinstance(core, ResetBefore)
+            and not isinstance(core, GRUResetBefore)
         ):
             # Keras has one bias where torch.nn has two: the second stays 0.
             second = getattr(core, f"bias_hh_l0{suffix}")
@@ -158,7 +168,7 @@ class Recurrence(Layer):
         Returns:
             (B, H), or (B, T, H) with return_sequences; with return_state a tuple of it and each state (B, H).
         """
-        x = tensor_of(x)
+        x = to_tensor(x)
         if not self.built:
             self.build(tuple(x.shape))
         return self.call(x, mask, initial_state)
@@ -166,7 +176,7 @@ class Recurrence(Layer):
     def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
         check_rank(self, x.shape, "(B, T, I)", "add the missing dimension, such as x[..., None]")
         if self.dropout and self.training:
-            x = x * masks.scaled((x.shape[0], 1, x.shape[2]), self.dropout, x)
+            x = x * dropout_masks.dropout_mask((x.shape[0], 1, x.shape[2]), self.dropout, x)
         mask = None if mask is None else mask.bool()
         if self.go_backwards:
             x, mask = x.flip(1), None if mask is None else mask.flip(1)
@@ -208,17 +218,17 @@ class Recurrence(Layer):
 
     def explain(self, x: Any, mask: Tensor | None = None) -> str:
         """Which kernel runs the layer on x (B, T, I), and why the others do not, in words."""
-        x = tensor_of(x)
+        x = to_tensor(x)
         if not self.built:
             self.build(tuple(x.shape))
-        if isinstance(self.core, ResetBefore):
+        if isinstance(self.core, GRUResetBefore):
             return f"{self.name}: {self.core.explain(x)}"
         return f"{self.name}: {explain(self.core, x, mask=mask)}"  # pyright: ignore[reportArgumentType]
 
 
-def _shared(options: Any) -> Shared:
+def layer_options(options: Any) -> LayerOptions:
     """Of all keywords those that every layer takes."""
-    return {key: options[key] for key in Shared.__annotations__ if key in options}  # pyright: ignore
+    return {key: options[key] for key in LayerOptions.__annotations__ if key in options}  # pyright: ignore
 
 
 def _stacked(states: Sequence[Tensor]) -> Any:
@@ -227,29 +237,31 @@ def _stacked(states: Sequence[Tensor]) -> Any:
     return wide[0] if len(wide) == 1 else wide
 
 
-def _slots(layer: Recurrence, core: nn.Module, suffix: str) -> list[Slot]:
+def _keras_weights(layer: RNNBase, core: nn.Module, suffix: str) -> list[Weight]:
     """Keras' kernel (I, G*H), recurrent_kernel (H, G*H) and bias over torch's parameters of `core`."""
     cell, starts, units = layer.cell, layer._starts, layer.units
     gates = tuple(cell.gates.index(gate) for gate in layer._order)
-    wide, turned = len(gates) * units, Layout(gates, (1, 0))
+    wide, turned = len(gates) * units, KerasLayout(gates, (1, 0))
 
-    def slot(name: str, shape: Sequence[int], start: Initializer, layout: Layout, *fields: str) -> Slot:
+    def weight(
+        name: str, shape: Sequence[int], start: Initializer, layout: KerasLayout, *fields: str
+    ) -> Weight:
         places = [(core, f"{field}_l0{suffix}") for field in fields]
-        return Slot(name, shape, start, places, layout, regularizer=starts.regularizers.get(name))
+        return Weight(name, shape, start, places, layout, regularizer=starts.regularizers.get(name))
 
     inputs = getattr(core, f"weight_ih_l0{suffix}").shape[1]
-    made = [slot("kernel", (inputs, wide), starts.kernel, turned, "weight_ih")]
+    made = [weight("kernel", (inputs, wide), starts.kernel, turned, "weight_ih")]
     if cell.recurrent:
-        made.append(slot("recurrent_kernel", (units, wide), starts.recurrent, turned, "weight_hh"))
+        made.append(weight("recurrent_kernel", (units, wide), starts.recurrent, turned, "weight_hh"))
     if layer.use_bias:
         shape, fields = ((2, wide), ("bias_ih", "bias_hh")) if layer._bias_pair else ((wide,), ("bias_ih",))
-        made.append(slot("bias", shape, starts.bias, Layout(gates), *fields))
+        made.append(weight("bias", shape, starts.bias, KerasLayout(gates), *fields))
     if cell.params:
-        made.append(slot("extras", (len(cell.params), units), "uniform", PLAIN, "weight_p"))
+        made.append(weight("extras", (len(cell.params), units), "uniform", SAME_LAYOUT, "weight_p"))
     return made
 
 
-class LSTM(Recurrence):
+class LSTM(RNNBase):
     """Long short-term memory over (B, T, I): keras.layers.LSTM's options, defaults, weights and numbers.
 
     Weights in Keras' order: kernel (I, 4*H), recurrent_kernel (H, 4*H), bias (4*H,), gates i, f, c, o.
@@ -265,7 +277,7 @@ class LSTM(Recurrence):
         dropout: rate of dropout on the input in training, one mask a sequence.
         recurrent_dropout: rate of dropout on h_{t-1} in training, one mask a sequence for all gates (Keras
             draws one for each gate).
-        **sequences: see `Sequences` and `Shared`.
+        **sequences: see `SequenceOptions` and `LayerOptions`.
 
     Raises:
         ValueError, TypeError: an option is unknown or out of range; the sentence names it.
@@ -289,18 +301,18 @@ class LSTM(Recurrence):
         bias_regularizer: Regularizer = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
-        **sequences: Unpack[Sequences],
+        **sequences: Unpack[SequenceOptions],
     ) -> None:
         names = step_name("activation", activation), step_name("recurrent_activation", recurrent_activation)
         super().__init__(
             units,
             activation_cells.lstm(*names),
             "ifgo",
-            Starts(
+            Initializers(
                 kernel_initializer,
                 recurrent_initializer,
-                Forgetting(units, bias_initializer) if unit_forget_bias else bias_initializer,
-                _held_down(kernel_regularizer, recurrent_regularizer, bias_regularizer),
+                UnitForgetBias(units, bias_initializer) if unit_forget_bias else bias_initializer,
+                _regularizers(kernel_regularizer, recurrent_regularizer, bias_regularizer),
             ),
             use_bias=use_bias,
             bias_pair=False,
@@ -310,7 +322,7 @@ class LSTM(Recurrence):
         )
 
 
-class GRU(Recurrence):
+class GRU(RNNBase):
     """Gated recurrent unit over (B, T, I): keras.layers.GRU's options, defaults, weights and numbers.
 
     Weights in Keras' order: kernel (I, 3*H), recurrent_kernel (H, 3*H), bias (2, 3*H), the second row beside
@@ -340,7 +352,7 @@ class GRU(Recurrence):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         reset_after: bool = True,
-        **sequences: Unpack[Sequences],
+        **sequences: Unpack[SequenceOptions],
     ) -> None:
         self._names = (
             step_name("activation", activation),
@@ -350,11 +362,11 @@ class GRU(Recurrence):
             units,
             activation_cells.gru(*self._names),
             "zrn",
-            Starts(
+            Initializers(
                 kernel_initializer,
                 recurrent_initializer,
                 bias_initializer,
-                _held_down(kernel_regularizer, recurrent_regularizer, bias_regularizer),
+                _regularizers(kernel_regularizer, recurrent_regularizer, bias_regularizer),
             ),
             use_bias=use_bias,
             bias_pair=errors.check_bool("reset_after", reset_after),
@@ -368,10 +380,10 @@ class GRU(Recurrence):
         if self.reset_after:
             return super().new_core(inputs, bidirectional)
         activation, gate = self._names
-        return ResetBefore(inputs, self.units, self.use_bias, activation, gate, self.recurrent_dropout)
+        return GRUResetBefore(inputs, self.units, self.use_bias, activation, gate, self.recurrent_dropout)
 
 
-class SimpleRNN(Recurrence):
+class SimpleRNN(RNNBase):
     """Elman's network over (B, T, I): keras.layers.SimpleRNN's options, defaults, weights and numbers.
 
     Weights in Keras' order: kernel (I, H), recurrent_kernel (H, H), bias (H,). Options are those of `LSTM`
@@ -394,17 +406,17 @@ class SimpleRNN(Recurrence):
         bias_regularizer: Regularizer = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
-        **sequences: Unpack[Sequences],
+        **sequences: Unpack[SequenceOptions],
     ) -> None:
         super().__init__(
             units,
             activation_cells.rnn(step_name("activation", activation)),
             "n",
-            Starts(
+            Initializers(
                 kernel_initializer,
                 recurrent_initializer,
                 bias_initializer,
-                _held_down(kernel_regularizer, recurrent_regularizer, bias_regularizer),
+                _regularizers(kernel_regularizer, recurrent_regularizer, bias_regularizer),
             ),
             use_bias=use_bias,
             bias_pair=False,

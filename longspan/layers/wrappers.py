@@ -19,14 +19,14 @@ from longspan.nn import options as nn_options
 from longspan.nn.recurrent import explain
 from longspan.regularizers import Regularizer
 
-from .base import Layer, Shape, Shared, Slot, check_rank, known, tensor_of
+from .base import Layer, LayerOptions, Shape, Weight, check_rank, required_size, to_tensor
 from .normalization import BatchNormalization
-from .recurrent import GRU, LSTM, Recurrence, Sequences, SimpleRNN, Starts
+from .recurrent import GRU, LSTM, Initializers, RNNBase, SequenceOptions, SimpleRNN, layer_options
 
 MERGES = ("concat", "sum", "mul", "ave")
 
 
-def remade(layer: Layer, **changes: Any) -> Any:
+def copy_with(layer: Layer, **changes: Any) -> Any:
     """A fresh layer of the same class with the same options but for `changes`."""
     kind: Callable[..., Any] = type(layer)
     told: dict[str, Any] = {**layer._options, "name": layer.name, "trainable": layer.trainable}
@@ -55,22 +55,22 @@ class Bidirectional(Layer):
 
     def __init__(
         self,
-        layer: Recurrence,
+        layer: RNNBase,
         merge_mode: str | None = "concat",
         weights: Sequence[Any] | None = None,
-        backward_layer: Recurrence | None = None,
-        **shared: Unpack[Shared],
+        backward_layer: RNNBase | None = None,
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         for argument, given in (("layer", layer), ("backward_layer", backward_layer)):
-            if not isinstance(given, Recurrence) and given is not None:
+            if not isinstance(given, RNNBase) and given is not None:
                 raise errors.type_error(argument, "a recurrent layer, such as LSTM(32)", given, "wrap one")
         if merge_mode is not None:
             errors.check_choice("merge_mode", merge_mode, MERGES)
         self.merge_mode, self._given_weights = merge_mode, weights
         stem = layer.name.removeprefix("forward_")
-        self.forward_layer: Recurrence = remade(layer, name=f"forward_{stem}")
-        twin: Recurrence = remade(layer, name=f"backward_{stem}", go_backwards=True)
+        self.forward_layer: RNNBase = copy_with(layer, name=f"forward_{stem}")
+        twin: RNNBase = copy_with(layer, name=f"backward_{stem}", go_backwards=True)
         self.backward_layer = twin if backward_layer is None else backward_layer
         self._twins = backward_layer is None or (not backward_layer.built and _alike(twin, backward_layer))
         self._verify()
@@ -103,20 +103,22 @@ class Bidirectional(Layer):
         """Whether the state is carried from batch to batch."""
         return self.forward_layer.stateful
 
-    def all_slots(self) -> list[Slot]:
-        return self.forward_layer.all_slots() + self.backward_layer.all_slots()
+    def keras_weights(self) -> list[Weight]:
+        return self.forward_layer.keras_weights() + self.backward_layer.keras_weights()
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         check_rank(
             self, shape, "(B, T, I)", "a sequence has one row of values a step; reshape it to (B, T, 1)"
         )
         ahead, back = self.forward_layer, self.backward_layer
         if self._one_call():
-            self.core = ahead.new_core(known(self, shape[2], "the values of a step"), bidirectional=True)
+            self.core = ahead.new_core(
+                required_size(self, shape[2], "the values of a step"), bidirectional=True
+            )
             ahead.attach(self.core, "")
             back.attach(self.core, "_reverse")
-            for slot in self.all_slots():
-                slot.draw()
+            for weight in self.keras_weights():
+                weight.draw()
         else:
             ahead.build(shape)
             back.build(shape)
@@ -140,7 +142,7 @@ class Bidirectional(Layer):
 
     def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
         """As the wrapped layer's; initial_state: the forward layer's states, then the backward layer's."""
-        x = tensor_of(x)
+        x = to_tensor(x)
         if not self.built:
             self.build(tuple(x.shape))
         return self.call(x, mask, initial_state)
@@ -187,7 +189,7 @@ class Bidirectional(Layer):
         (y, *ahead), (back, *behind) = answers if self.return_state else [(answer,) for answer in answers]
         return y, back.flip(1) if self.return_sequences else back, (*ahead, *behind)
 
-    def _pair(self) -> tuple[Recurrence, Recurrence]:
+    def _pair(self) -> tuple[RNNBase, RNNBase]:
         return self.forward_layer, self.backward_layer
 
     def reset_states(self) -> None:
@@ -196,7 +198,7 @@ class Bidirectional(Layer):
 
     def explain(self, x: Any, mask: Tensor | None = None) -> str:
         """Which kernel runs the layer on x (B, T, I), and why the others do not, in words."""
-        x = tensor_of(x)
+        x = to_tensor(x)
         if not self.built:
             self.build(tuple(x.shape))
         if self._one_call():
@@ -204,7 +206,7 @@ class Bidirectional(Layer):
         return "\n".join(layer.explain(x, mask) for layer in self._pair())
 
 
-def _alike(one: Recurrence, other: Recurrence) -> bool:
+def _alike(one: RNNBase, other: RNNBase) -> bool:
     """Whether two layers were made with the same options, whatever they do at masked steps."""
     aside = ("name", "zero_output_for_mask")
     told = [{k: v for k, v in layer.get_config().items() if k not in aside} for layer in (one, other)]
@@ -235,13 +237,13 @@ def _merged(y: Tensor, back: Tensor, mode: str | None) -> Tensor | tuple[Tensor,
 
 
 @dataclass(frozen=True)
-class Recipe:
+class CellSpec:
     """A cell as `RNN` takes it: the layer that runs it and its options."""
 
-    layer: type[Recurrence]
+    layer: type[RNNBase]
     options: dict[str, Any]
 
-    def over_time(self, **sequences: Any) -> Recurrence:
+    def over_time(self, **sequences: Any) -> RNNBase:
         """The layer that runs the cell over a sequence."""
         return self.layer(**self.options, **sequences)
 
@@ -260,13 +262,13 @@ def LSTMCell(
     bias_regularizer: Regularizer = None,
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
-) -> Recipe:
+) -> CellSpec:
     """The cell of `LSTM`, for `RNN`; options as there.
 
     >>> RNN(LSTMCell(4))(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 4])
     """
-    return Recipe(LSTM, dict(locals()))
+    return CellSpec(LSTM, dict(locals()))
 
 
 def GRUCell(
@@ -283,9 +285,9 @@ def GRUCell(
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
     reset_after: bool = True,
-) -> Recipe:
+) -> CellSpec:
     """The cell of `GRU`, for `RNN`; options as there."""
-    return Recipe(GRU, dict(locals()))
+    return CellSpec(GRU, dict(locals()))
 
 
 def SimpleRNNCell(
@@ -300,26 +302,26 @@ def SimpleRNNCell(
     bias_regularizer: Regularizer = None,
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
-) -> Recipe:
+) -> CellSpec:
     """The cell of `SimpleRNN`, for `RNN`; options as there."""
-    return Recipe(SimpleRNN, dict(locals()))
+    return CellSpec(SimpleRNN, dict(locals()))
 
 
-class OwnCell(Recurrence):
+class CustomCell(RNNBase):
     """Any cell of longspan over (B, T, I): what `RNN` makes of a name in longspan.cells.CELLS or of your own.
 
     Weights: kernel (I, G*H), recurrent_kernel (H, G*H) where the cell has R, bias (G*H,) or (2, G*H) where
     R h has a bias that counts on its own, extras (P, H); gates in the order of the cell's letters.
     """
 
-    def __init__(self, units: int, cell: Cell | str, **sequences: Unpack[Sequences]) -> None:
-        found = nn_options.cell_of(cell)
+    def __init__(self, units: int, cell: Cell | str, **sequences: Unpack[SequenceOptions]) -> None:
+        found = nn_options.resolve_cell(cell)
         pair = found.recurrent and not program(found).shared
         super().__init__(
             units,
             found,
             found.gates,
-            Starts(),
+            Initializers(),
             use_bias=True,
             bias_pair=pair,
             dropout=0.0,
@@ -346,32 +348,34 @@ class RNN(Layer):
     torch.Size([2, 4])
     """
 
-    def __init__(self, cell: Any, units: int | None = None, **sequences: Unpack[Sequences]) -> None:
-        super().__init__(**{key: value for key, value in sequences.items() if key in Shared.__annotations__})  # pyright: ignore
-        kept: Any = {key: value for key, value in sequences.items() if key not in Shared.__annotations__}
+    def __init__(self, cell: Any, units: int | None = None, **sequences: Unpack[SequenceOptions]) -> None:
+        super().__init__(**layer_options(sequences))
+        kept: Any = {
+            key: value for key, value in sequences.items() if key not in LayerOptions.__annotations__
+        }
         self.go_backwards = kept.pop("go_backwards", False)
         self.stateful = kept.get("stateful", False)
         self.return_sequences, self.return_state = (
             kept.pop("return_sequences", False),
             kept.pop("return_state", False),
         )
-        recipes = [_recipe(one, units) for one in (cell if isinstance(cell, (list, tuple)) else [cell])]
-        if not recipes:
+        specs = [_cell_spec(one, units) for one in (cell if isinstance(cell, (list, tuple)) else [cell])]
+        if not specs:
             raise errors.value_error(
                 "cell", "at least one cell", "an empty list", "give LSTMCell(32), for example"
             )
-        *below, top = recipes
+        *below, top = specs
         parts = [one.over_time(**kept, return_sequences=True, return_state=True) for one in below]
         parts.append(top.over_time(**kept, return_sequences=self.return_sequences, return_state=True))
         self.parts = nn.ModuleList(parts)
 
-    def _layers(self) -> list[Recurrence]:
+    def _layers(self) -> list[RNNBase]:
         return list(self.parts)  # pyright: ignore[reportReturnType]
 
-    def all_slots(self) -> list[Slot]:
-        return [slot for layer in self._layers() for slot in layer.all_slots()]
+    def keras_weights(self) -> list[Weight]:
+        return [weight for layer in self._layers() for weight in layer.keras_weights()]
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         for layer in self._layers():
             layer.build(shape)
             shape = layer.compute_output_shape(shape)[0]
@@ -389,7 +393,7 @@ class RNN(Layer):
 
     def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
         """As `LSTM`'s; initial_state: the states of the first cell, then of the next."""
-        x = tensor_of(x)
+        x = to_tensor(x)
         if not self.built:
             self.build(tuple(x.shape))
         return self.call(x, mask, initial_state)
@@ -413,7 +417,7 @@ class RNN(Layer):
 
     def explain(self, x: Any, mask: Tensor | None = None) -> str:
         """Which kernel runs each cell on x (B, T, I), and why the others do not, in words."""
-        x = tensor_of(x)
+        x = to_tensor(x)
         lines = []
         for layer in self._layers():
             lines.append(layer.explain(x, mask))
@@ -421,7 +425,7 @@ class RNN(Layer):
         return "\n".join(lines)
 
 
-def StackedRNNCells(cells: Sequence[Recipe]) -> list[Recipe]:
+def StackedRNNCells(cells: Sequence[CellSpec]) -> list[CellSpec]:
     """Cells on top of each other, for `RNN`, which takes a list of them just as well.
 
     >>> RNN(StackedRNNCells([LSTMCell(4), GRUCell(6)]))(torch.zeros(2, 5, 3)).shape
@@ -430,14 +434,14 @@ def StackedRNNCells(cells: Sequence[Recipe]) -> list[Recipe]:
     return list(cells)
 
 
-def _recipe(cell: object, units: int | None) -> Recipe:
-    if isinstance(cell, Recipe):
+def _cell_spec(cell: object, units: int | None) -> CellSpec:
+    if isinstance(cell, CellSpec):
         return cell
     if isinstance(cell, (Cell, str)):
         if units is None:
             way_out = "give the number of units, such as RNN('peephole', units=32)"
             raise errors.value_error("units", "a whole number beside a cell of longspan", None, way_out)
-        return Recipe(OwnCell, {"units": units, "cell": cell})
+        return CellSpec(CustomCell, {"units": units, "cell": cell})
     way_out = "give LSTMCell(32), or write the cell with @longspan.cell and give units"
     raise errors.type_error("cell", "a cell", cell, way_out)
 
@@ -453,16 +457,16 @@ class TimeDistributed(Layer):
     torch.Size([2, 5, 4])
     """
 
-    def __init__(self, layer: Layer, **shared: Unpack[Shared]) -> None:
+    def __init__(self, layer: Layer, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         if not isinstance(layer, Layer):
             raise errors.type_error("layer", "a layer, such as Dense(4)", layer, "wrap one")
         self.layer = layer
 
-    def all_slots(self) -> list[Slot]:
-        return self.layer.all_slots()
+    def keras_weights(self) -> list[Weight]:
+        return self.layer.keras_weights()
 
-    def make(self, shape: Shape) -> None:
+    def create_weights(self, shape: Shape) -> None:
         self._check(shape)
         self.layer.build((None, *shape[2:]))
 

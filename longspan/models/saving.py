@@ -52,9 +52,9 @@ def _shape(model: Model) -> list[int | None] | None:
 def _weights(model: Model) -> dict[str, Tensor]:
     """In Keras' order and layout: what a weight means does not hang on how the kernels keep it."""
     return {
-        f"weights/{place}/{i}.{slot.name}": slot.get()
+        f"weights/{place}/{i}.{weight.name}": weight.get()
         for place, layer in enumerate(model.layers)
-        for i, slot in enumerate(layer.all_slots())
+        for i, weight in enumerate(layer.keras_weights())
     }
 
 

@@ -16,9 +16,9 @@ from longspan import errors, losses, metrics, optimizers
 from longspan.callbacks import History
 from longspan.data.batches import Batch
 from longspan.layers import RNN, Bidirectional, Embedding, InputLayer, Layer
-from longspan.layers.base import Shape, Slot, assign, fresh_name, tensor_of
+from longspan.layers.base import Shape, Weight, assign, to_tensor, unique_name
 from longspan.layers.config import from_config, to_config
-from longspan.layers.recurrent import Recurrence
+from longspan.layers.recurrent import RNNBase
 from longspan.training.loop import evaluate, train
 
 from . import inputs, saving
@@ -26,7 +26,7 @@ from .summary import summary
 from .train_step import Learner, Objective, Watched
 
 # The layers that can say which kernel runs them.
-EXPLAINED = (Recurrence, Bidirectional, RNN)
+EXPLAINED = (RNNBase, Bidirectional, RNN)
 
 
 class Sequential(nn.Module):
@@ -57,7 +57,7 @@ class Sequential(nn.Module):
         self, layers: Sequence[Layer] | None = None, trainable: bool = True, name: str | None = None
     ) -> None:
         super().__init__()
-        self.name = name or fresh_name("sequential")
+        self.name = name or unique_name("sequential")
         self.input_layer: InputLayer | None = None
         self.built = False
         self.loss: losses.Loss | None = None
@@ -110,8 +110,8 @@ class Sequential(nn.Module):
     def told_shape(self) -> Shape | None:
         """The (B, …) shape that an Input or the first layer's input_shape says, None where none does."""
         if self.input_layer is not None:
-            return self.input_layer.given_shape
-        return self._row[0].given_shape if self._row else None
+            return self.input_layer.declared_shape
+        return self._row[0].declared_shape if self._row else None
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         """Make the weights for inputs of this shape, (B, …)."""
@@ -196,7 +196,7 @@ class Sequential(nn.Module):
             training: whether dropout acts and averages move; None: as the module's mode says, which is off
                 until `train()`.
         """
-        x = tensor_of(x)
+        x = to_tensor(x)
         self.build_for(x)
         x = self.suited(x)
         if training is None or training == self.training:
@@ -219,14 +219,14 @@ class Sequential(nn.Module):
 
     # Weights.
 
-    def slots(self) -> list[Slot]:
+    def keras_weights(self) -> list[Weight]:
         """Every weight, layer by layer in Keras' order."""
-        return [slot for layer in self._row for slot in layer.all_slots()]
+        return [weight for layer in self._row for weight in layer.keras_weights()]
 
     @property
     def weights(self) -> list[Tensor]:
         """The weights in Keras' order and layout."""
-        return [slot.get() for slot in self.slots()]
+        return [weight.get() for weight in self.keras_weights()]
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights in Keras' order and layout."""
@@ -238,7 +238,7 @@ class Sequential(nn.Module):
         Raises:
             ValueError: their number or a shape is another; nothing is changed then.
         """
-        assign(self.name, self.slots(), weights)
+        assign(self.name, self.keras_weights(), weights)
 
     def count_params(self) -> int:
         """How many numbers the weights hold."""
@@ -254,9 +254,9 @@ class Sequential(nn.Module):
         for layer in self._row:
             layer.trainable = wanted
 
-    def penalty(self) -> Tensor | None:
+    def regularization_loss(self) -> Tensor | None:
         """What the weights' regularizers add to the loss, None for nothing."""
-        terms = [term for layer in self._row if (term := layer.penalty()) is not None]
+        terms = [term for layer in self._row if (term := layer.regularization_loss()) is not None]
         return torch.stack(terms).sum() if terms else None
 
     def reset_states(self) -> None:
@@ -551,7 +551,7 @@ class Sequential(nn.Module):
 
     def explain(self, x: Any) -> str:
         """Which kernel runs each recurrent layer on x (B, …), and why the others do not, in words."""
-        x = tensor_of(x)
+        x = to_tensor(x)
         self.build_for(x)
         x, mask, lines = self.suited(x), None, []
         with torch.no_grad():

@@ -45,8 +45,8 @@ def _shape(shape: Any) -> str:
 
 
 def _totals(layers: Sequence[Layer]) -> list[str]:
-    slots = [(layer, slot) for layer in layers for slot in layer.all_slots()]
-    sizes = [(slot.trainable and layer.trainable, slot.get().numel()) for layer, slot in slots]
+    weights = [(layer, weight) for layer in layers for weight in layer.keras_weights()]
+    sizes = [(weight.trainable and layer.trainable, weight.get().numel()) for layer, weight in weights]
     learned, all_ = sum(size for learns, size in sizes if learns), sum(size for _, size in sizes)
     labels = ("Total params", all_), ("Trainable params", learned), ("Non-trainable params", all_ - learned)
     return [f" {label}: {count:,} ({_memory(4 * count)})" for label, count in labels]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from longspan import errors, losses, metrics
 from longspan.data.batches import Batch
 from longspan.layers.conv_lstm import ConvLSTM2D
-from longspan.layers.recurrent import Recurrence
+from longspan.layers.recurrent import RNNBase
 from longspan.training import objective
 
 from .protocol import Model
@@ -44,7 +44,7 @@ class Learner(nn.Module):
         self._recurrent = [
             part
             for part in model.modules()
-            if isinstance(part, (Recurrence, ConvLSTM2D)) and (carries or part.stateful)
+            if isinstance(part, (RNNBase, ConvLSTM2D)) and (carries or part.stateful)
         ]
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:
@@ -96,13 +96,13 @@ class Objective:
 
     def __init__(self, learner: Learner, loss: losses.Loss) -> None:
         self._learner, self._loss = learner, objective.Objective(loss)
-        self._regular = learner.model.penalty() is not None
+        self._regular = learner.model.regularization_loss() is not None
 
     def __call__(self, output: Tensor, batch: Batch) -> Tensor:
         if batch.y is None:
             raise errors.value_error("y", "an answer for every row", None, "pass y, or batches (x, y)")
         value = self._loss(output, self._learner.shown(batch))
-        added = self._learner.model.penalty() if self._regular else None
+        added = self._learner.model.regularization_loss() if self._regular else None
         return value if added is None else value + added
 
     def count(self, output: Tensor, batch: Batch) -> Tensor:

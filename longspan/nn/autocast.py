@@ -12,13 +12,13 @@ from torch import Tensor
 from longspan.kernels import gpu
 from longspan.kernels.job import Weights
 
-HALVES = frozenset((torch.float16, torch.bfloat16))
+HALF_DTYPES = frozenset((torch.float16, torch.bfloat16))
 
 States = Sequence[tuple[Tensor, ...]]
 Layers = Sequence[tuple[Weights, ...]]
 
 
-def autocast(x: Tensor) -> torch.dtype | None:
+def autocast_dtype(x: Tensor) -> torch.dtype | None:
     """Autocast's dtype for the device of `x`, None where it is off."""
     if x.is_meta:  # of which autocast has not heard
         return None
@@ -26,12 +26,12 @@ def autocast(x: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
-def promoted(half: torch.dtype, tensors: Iterable[Tensor]) -> torch.dtype:
+def promoted_dtype(half: torch.dtype, tensors: Iterable[Tensor]) -> torch.dtype:
     """What PyTorch's type promotion makes of autocast's dtype and these tensors."""
     return reduce(torch.promote_types, (tensor.dtype for tensor in tensors), half)
 
 
-def computed(x: Tensor, half: torch.dtype | None) -> torch.dtype:
+def compute_dtype(x: Tensor, half: torch.dtype | None) -> torch.dtype:
     """The dtype a call on `x` is computed in; `half` is autocast's where it is on.
 
     Sums over hundreds of steps need float32: float64 stays, everything smaller becomes float32, but for
@@ -43,11 +43,11 @@ def computed(x: Tensor, half: torch.dtype | None) -> torch.dtype:
     return narrow if gpu.keeps(narrow, x.device) else torch.float32
 
 
-def widened(
+def to_compute_dtype(
     x: Tensor, states: States, weights: Layers, half: torch.dtype | None
 ) -> tuple[Tensor, States, Layers]:
     """All of a call in the dtype it is computed in; gradients flow back to the originals."""
-    dtype = computed(x, half)
+    dtype = compute_dtype(x, half)
     wide_states = [tuple(tensor.to(dtype) for tensor in layer) for layer in states]
     wide_weights = [tuple(_in(one, dtype) for one in layer) for layer in weights]
     return x.to(dtype), wide_states, wide_weights

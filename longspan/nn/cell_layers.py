@@ -21,7 +21,7 @@ from . import autocast, inputs, options, parameters
 State = Tensor | tuple[Tensor, ...] | list[Tensor]
 
 
-class _OneStep(Module):
+class RNNCellBase(Module):
     """One step of any cell. Abstract; see LSTMCell for the arguments."""
 
     def __init__(
@@ -34,13 +34,13 @@ class _OneStep(Module):
         dtype: torch.dtype | None,
     ) -> None:
         super().__init__()
-        self.cell = options.cell_of(cell)
+        self.cell = options.resolve_cell(cell)
         self.input_size = errors.check_int("input_size", input_size, 1, "give the number of values a step")
         self.hidden_size = errors.check_int("hidden_size", hidden_size, 1, "give the number of units")
         self.bias = errors.check_bool("bias", bias)
-        self._weights = parameters.Table(1)
-        shapes = parameters.shapes(self.cell, self.input_size, self.hidden_size, bias=self.bias)
-        self._weights.add(self, shapes, "", device, options.floating(dtype))
+        self._weights = parameters.ParameterTable(1)
+        shapes = parameters.parameter_shapes(self.cell, self.input_size, self.hidden_size, bias=self.bias)
+        self._weights.add(self, shapes, "", device, options.check_floating(dtype))
         if not self.bias:
             self.register_parameter("bias_ih", None)
             self.register_parameter("bias_hh", None)
@@ -73,25 +73,27 @@ class _OneStep(Module):
         if not isinstance(x, Tensor):
             raise errors.type_error("input", "a tensor", x, "convert it with torch.as_tensor")
         weights = self._weights.weights(self)
-        half = autocast.autocast(x)
+        half = autocast.autocast_dtype(x)
         inputs.check_values(x, weights[0][0].x, (2, 1), ("(B, I)", "(I,)"), half)
         batched = x.dim() == 2
         rows = (x if batched else x.unsqueeze(0)).unsqueeze(0)
-        states = self._fresh(rows) if state is None else self._given(state, rows, half, batched)
-        if half is None and x.dtype not in autocast.HALVES:
+        states = self._initial(rows) if state is None else self._checked(state, rows, half, batched)
+        if half is None and x.dtype not in autocast.HALF_DTYPES:
             new = kernels.run(Job(self.cell, rows, states, weights[0])).state
         else:
-            new = self._run_widened(rows, states, weights, half)
+            new = self._run_in_compute_dtype(rows, states, weights, half)
         new = tuple([tensor.squeeze(0) if batched else tensor[0, 0] for tensor in new])
         return new[0] if len(new) == 1 else new
 
-    def _fresh(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _initial(self, x: Tensor) -> tuple[Tensor, ...]:
         start = self.cell.initial
         return tuple(
             x.new_full((1, x.shape[1], self.hidden_size), start.get(k, 0.0)) for k in self.cell.states
         )
 
-    def _given(self, state: State, x: Tensor, half: torch.dtype | None, batched: bool) -> tuple[Tensor, ...]:
+    def _checked(
+        self, state: State, x: Tensor, half: torch.dtype | None, batched: bool
+    ) -> tuple[Tensor, ...]:
         shape, letters = (x.shape[1], self.hidden_size), "(B, H)"
         if not batched:
             shape, letters = shape[1:], "(H,)"
@@ -99,13 +101,17 @@ class _OneStep(Module):
         checked = [inputs.check_state(letter, value, shape, letters, x, half) for letter, value in named]
         return tuple(value.reshape(1, x.shape[1], self.hidden_size) for value in checked)
 
-    def _run_widened(
+    def _run_in_compute_dtype(
         self, x: Tensor, states: tuple[Tensor, ...], weights: autocast.Layers, half: torch.dtype | None
     ) -> Sequence[Tensor]:
-        """Compute without autocast (see precision.computed); give back the dtype that torch.nn would."""
-        dtype = x.dtype if half is None else self._autocast_dtype(half, autocast.promoted(half, [x, *states]))
+        """Compute without autocast (see autocast.compute_dtype); give back the dtype that torch.nn would."""
+        dtype = (
+            x.dtype
+            if half is None
+            else self._autocast_dtype(half, autocast.promoted_dtype(half, [x, *states]))
+        )
         with torch.autocast(x.device.type, enabled=False):
-            x, (states,), (wide,) = autocast.widened(x, [states], weights, half)
+            x, (states,), (wide,) = autocast.to_compute_dtype(x, [states], weights, half)
             new = kernels.run(Job(self.cell, x, states, wide)).state
         return [tensor.to(dtype) for tensor in new]
 
@@ -116,7 +122,7 @@ class _OneStep(Module):
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
 
 
-class LSTMCell(_OneStep):
+class LSTMCell(RNNCellBase):
     """One step of an LSTM: torch.nn.LSTMCell's arguments, parameters and numbers.
 
     Args:
@@ -147,7 +153,7 @@ class LSTMCell(_OneStep):
         super().__init__("lstm", input_size, hidden_size, bias, device, dtype)
 
 
-class GRUCell(_OneStep):
+class GRUCell(RNNCellBase):
     """One step of a GRU: torch.nn.GRUCell's arguments, parameters and numbers; as `LSTMCell`, gates r, z, n.
 
     >>> GRUCell(3, 4)(torch.randn(2, 3)).shape
@@ -165,7 +171,7 @@ class GRUCell(_OneStep):
         super().__init__("gru", input_size, hidden_size, bias, device, dtype)
 
 
-class RNNCell(_OneStep):
+class RNNCell(RNNCellBase):
     """One step of an Elman network: torch.nn.RNNCell's arguments, parameters and numbers; as `LSTMCell`.
 
     Args:
@@ -184,7 +190,7 @@ class RNNCell(_OneStep):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__(options.rnn_cell(nonlinearity), input_size, hidden_size, bias, device, dtype)
+        super().__init__(options.elman_cell_name(nonlinearity), input_size, hidden_size, bias, device, dtype)
         self.nonlinearity = nonlinearity
 
     def _autocast_dtype(self, half: torch.dtype, promoted: torch.dtype) -> torch.dtype:
@@ -195,7 +201,7 @@ class RNNCell(_OneStep):
         return shown if self.nonlinearity == "tanh" else f"{shown}, nonlinearity={self.nonlinearity}"
 
 
-class RecurrentCell(_OneStep):
+class RecurrentCell(RNNCellBase):
     """One step of any cell: one of `longspan.cells.CELLS` by name, or your own under `@longspan.cell`.
 
     Arguments and errors are those of `LSTMCell`; the state is a tuple in the order of the cell's states where

@@ -17,10 +17,10 @@ from . import dropout
 State = tuple[Tensor, Tensor]
 
 
-def covered(size: int | None, window: int, stride: int, padding: str) -> int | None:
+def output_length(size: int | None, window: int, stride: int, padding: str) -> int | None:
     """How many places a window has on `size` values, None where that is open.
 
-    >>> covered(5, 2, 2, "valid"), covered(5, 2, 2, "same")
+    >>> output_length(5, 2, 2, "valid"), output_length(5, 2, 2, "same")
     (2, 3)
     """
     if size is None:
@@ -28,7 +28,7 @@ def covered(size: int | None, window: int, stride: int, padding: str) -> int | N
     return -(-size // stride) if padding != "valid" else (size - window) // stride + 1
 
 
-def missing(size: int, window: int, stride: int, padding: str) -> tuple[int, int]:
+def pad_widths(size: int, window: int, stride: int, padding: str) -> tuple[int, int]:
     """How many values to add before and after, as TensorFlow's "same" does; all before for "causal"."""
     if padding == "valid":
         return 0, 0
@@ -38,13 +38,13 @@ def missing(size: int, window: int, stride: int, padding: str) -> tuple[int, int
     return total // 2, total - total // 2
 
 
-def padded(
+def pad_input(
     x: Tensor, windows: Sequence[int], strides: Sequence[int], padding: str, value: float = 0.0
 ) -> Tensor:
     """x (B, C, …) with `value` around it as `padding` asks."""
     pads: list[int] = []
     for size, window, stride in reversed(list(zip(x.shape[2:], windows, strides, strict=True))):
-        pads += missing(size, window, stride, padding)
+        pads += pad_widths(size, window, stride, padding)
     return F.pad(x, pads, value=value) if any(pads) else x
 
 
@@ -126,11 +126,11 @@ class ConvLSTM(nn.Module):
         if x.dim() != 5 or x.shape[2] != self.input_size:
             expected, way_out = f"frames (B, T, {self.input_size}, Y, X)", "channels come before the pixels"
             raise errors.value_error("input", expected, tuple(x.shape), way_out)
-        wide = self._products(x)
+        wide = self._convolve_inputs(x)
         pixels = (x.shape[0], self.hidden_size, *wide.shape[3:])
         h, c = (x.new_zeros(pixels), x.new_zeros(pixels)) if state is None else state
         drop = (
-            dropout.scaled(pixels, self.recurrent_dropout, x)
+            dropout.dropout_mask(pixels, self.recurrent_dropout, x)
             if self.training and self.recurrent_dropout
             else None
         )
@@ -144,15 +144,15 @@ class ConvLSTM(nn.Module):
             outs.append(h)
         return torch.stack(outs, 1), (h, c)
 
-    def _products(self, x: Tensor) -> Tensor:
+    def _convolve_inputs(self, x: Tensor) -> Tensor:
         """W * x + b of all frames, (B, T, G*F, Y', X')."""
         windows = [(size - 1) * gap + 1 for size, gap in zip(self.kernel_size, self.dilation, strict=True)]
-        frames = padded(x.flatten(0, 1), windows, self.stride, self.padding)
+        frames = pad_input(x.flatten(0, 1), windows, self.stride, self.padding)
         wide = F.conv2d(frames, self.weight_ih, self.bias_ih, self.stride, 0, self.dilation)
         return wide.unflatten(0, x.shape[:2])
 
     def _step(self, x: Tensor, read: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        r = F.conv2d(padded(read, self.kernel_size, (1, 1), "same"), self.weight_hh)
+        r = F.conv2d(pad_input(read, self.kernel_size, (1, 1), "same"), self.weight_hh)
         gates = self.cell.gates
         by_gate = {
             role: Values(role, dict(zip(gates, wide.chunk(len(gates), 1), strict=True)))

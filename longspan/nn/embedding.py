@@ -34,7 +34,7 @@ class _Lookup(torch.autograd.Function):
         return found.index_add_(0, numbers.reshape(-1), grad.reshape(-1, grad.shape[-1])), None
 
 
-class _Means(torch.autograd.Function):
+class _BagMeans(torch.autograd.Function):
     """(table (V, E), numbers (N,), starts (U,)) -> (U, E), with the gradient as in _Lookup."""
 
     @staticmethod
@@ -54,8 +54,8 @@ class _Means(torch.autograd.Function):
 
 
 # Without Function.apply's search for torch.func's wrappers, since these take the other way.
-_looked_up: Any = super(torch.autograd.Function, _Lookup).apply  # pyright: ignore[reportAttributeAccessIssue]
-_meant: Any = super(torch.autograd.Function, _Means).apply  # pyright: ignore[reportAttributeAccessIssue]
+_apply_lookup: Any = super(torch.autograd.Function, _Lookup).apply  # pyright: ignore[reportAttributeAccessIssue]
+_apply_bag_means: Any = super(torch.autograd.Function, _BagMeans).apply  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def lookup(table: Tensor, numbers: Tensor) -> Tensor:
@@ -74,10 +74,12 @@ def lookup(table: Tensor, numbers: Tensor) -> Tensor:
     tensor([[2., 3.],
             [2., 3.]])
     """
-    return _looked_up(table, numbers) if _learns(table, numbers) else F.embedding(numbers, table)
+    return (
+        _apply_lookup(table, numbers) if _needs_fast_gradient(table, numbers) else F.embedding(numbers, table)
+    )
 
 
-def means(table: Tensor, numbers: Tensor, starts: Tensor) -> Tensor:
+def bag_means(table: Tensor, numbers: Tensor, starts: Tensor) -> Tensor:
     """Means of rows of a table: what torch.nn.functional.embedding_bag gives, its gradient too.
 
     Args:
@@ -87,16 +89,16 @@ def means(table: Tensor, numbers: Tensor, starts: Tensor) -> Tensor:
     Returns:
         (U, E); zeros for a group without numbers.
 
-    >>> means(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([0, 1, 1]), torch.tensor([0, 2]))
+    >>> bag_means(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([0, 1, 1]), torch.tensor([0, 2]))
     tensor([[1., 2.],
             [2., 3.]])
     """
-    if _learns(table, numbers):
-        return _meant(table, numbers, starts)
+    if _needs_fast_gradient(table, numbers):
+        return _apply_bag_means(table, numbers, starts)
     return F.embedding_bag(numbers, table, starts, mode="mean")
 
 
-def _learns(table: Tensor, numbers: Tensor) -> bool:
+def _needs_fast_gradient(table: Tensor, numbers: Tensor) -> bool:
     """Whether a gradient of the table is wanted on the CPU, and nobody follows what is done to tensors."""
     return (
         table.requires_grad

@@ -14,7 +14,7 @@ from longspan import errors
 _TO_TENSOR = "convert it with torch.as_tensor"
 
 
-class Marks(NamedTuple):
+class SequenceInfo(NamedTuple):
     """What is said about single steps, as kernels.job.Job takes it.
 
     lengths: (B,) int64 on the CPU; mask and reset: (T, B) bool; None where nothing is said.
@@ -25,7 +25,7 @@ class Marks(NamedTuple):
     reset: Tensor | None = None
 
 
-NO_MARKS = Marks()
+NO_SEQUENCE_INFO = SequenceInfo()
 
 
 def check_values(
@@ -112,7 +112,7 @@ def check_states(states: str, value: object) -> Sequence[object]:
     return value
 
 
-def check_column(letter: str, value: object, layers: int) -> Sequence[object]:
+def check_layer_states(letter: str, value: object, layers: int) -> Sequence[object]:
     """One state of a stack whose layers differ in size: a tuple or list with a tensor a layer."""
     argument, expected = f"state {letter}", f"a tuple of {layers} tensors, one a layer"
     if not isinstance(value, (tuple, list)):
@@ -124,7 +124,7 @@ def check_column(letter: str, value: object, layers: int) -> Sequence[object]:
     return value
 
 
-def lengths_of(lengths: object, steps: int, rows: int) -> Tensor:
+def check_lengths(lengths: object, steps: int, rows: int) -> Tensor:
     """`lengths` (a sequence of ints or an integer tensor) as (B,) int64 on the CPU, each between 0 and T."""
 
     def kind() -> str:  # only where it is said: a tracer would take the sizes for constants
@@ -151,13 +151,13 @@ def lengths_of(lengths: object, steps: int, rows: int) -> Tensor:
     return tensor.detach().to("cpu", torch.int64)
 
 
-def marks_of(
+def sequence_info(
     x: Tensor, lengths: object, mask: object, reset: object, *, batched: bool, batch_first: bool
-) -> Marks:
+) -> SequenceInfo:
     """The caller's lengths, mask and reset, laid out as the input was, for a time-major `x` (T, B, I)."""
     steps, rows = x.shape[0], x.shape[1]
-    return Marks(
-        None if lengths is None else lengths_of(lengths, steps, rows),
+    return SequenceInfo(
+        None if lengths is None else check_lengths(lengths, steps, rows),
         None if mask is None else _by_time("mask", mask, x, batched, batch_first),
         None if reset is None else _by_time("reset", reset, x, batched, batch_first),
     )
@@ -170,7 +170,7 @@ def _by_time(name: str, value: object, x: Tensor, batched: bool, batch_first: bo
     if not batched:
         letters, shape = "(T,)", (steps,)
 
-    def kind() -> str:  # as in lengths_of
+    def kind() -> str:  # as in check_lengths
         return f"a bool tensor of shape {shape}, {letters}"
 
     if not isinstance(value, Tensor):

@@ -14,7 +14,7 @@ from longspan.cells import CELLS, Cell
 from longspan.kernels.program import program
 
 
-def cell_of(cell: object) -> Cell:
+def resolve_cell(cell: object) -> Cell:
     """A cell by its name in longspan.cells.CELLS, or the cell itself once its step has been traced."""
     if isinstance(cell, str):
         return CELLS[errors.check_choice("cell", cell, CELLS)]
@@ -26,14 +26,14 @@ def cell_of(cell: object) -> Cell:
     return cell
 
 
-def rnn_cell(nonlinearity: object) -> str:
+def elman_cell_name(nonlinearity: object) -> str:
     """The name of the Elman cell with this nonlinearity."""
     return {"tanh": "rnn", "relu": "rnn_relu"}[
         errors.check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
     ]
 
 
-def sizes_of(hidden_size: object, num_layers: object) -> tuple[int, ...]:
+def hidden_sizes(hidden_size: object, num_layers: object) -> tuple[int, ...]:
     """H of every layer: `hidden_size` repeated, or its own numbers where it has one a layer."""
     layers = errors.check_int("num_layers", num_layers, 1, "give the number of stacked layers")
     if not isinstance(hidden_size, Sequence) or isinstance(hidden_size, str):
@@ -47,7 +47,7 @@ def sizes_of(hidden_size: object, num_layers: object) -> tuple[int, ...]:
     return sizes
 
 
-def projection(proj_size: object, cell: Cell, sizes: Sequence[int]) -> int:
+def check_proj_size(proj_size: object, cell: Cell, sizes: Sequence[int]) -> int:
     """proj_size, 0 for none; refused for cells that read h other than through R."""
     size = errors.check_int("proj_size", proj_size, 0, "give 0 for no projection")
     if size and size >= min(sizes):
@@ -62,7 +62,7 @@ def projection(proj_size: object, cell: Cell, sizes: Sequence[int]) -> int:
     return size
 
 
-def forget(forget_bias: object, cell: Cell, bias: bool) -> float | None:
+def check_forget_bias(forget_bias: object, cell: Cell, bias: bool) -> float | None:
     """forget_bias as a number, None to leave the biases as they are drawn."""
     if forget_bias is None:
         return None
@@ -80,7 +80,7 @@ def forget(forget_bias: object, cell: Cell, bias: bool) -> float | None:
     return float(forget_bias)
 
 
-def zone_rates(zoneout: object, cell: Cell) -> tuple[float, ...]:
+def zoneout_rates(zoneout: object, cell: Cell) -> tuple[float, ...]:
     """The zoneout rate of each state, in the cell's order: one number for all, or one number a state."""
     if not isinstance(zoneout, Sequence) or isinstance(zoneout, str):
         return (errors.check_fraction("zoneout", zoneout),) * len(cell.states)
@@ -90,7 +90,7 @@ def zone_rates(zoneout: object, cell: Cell) -> tuple[float, ...]:
     return tuple(errors.check_fraction("zoneout", value) for value in zoneout)
 
 
-def recurrent_rate(argument: str, value: object, cell: Cell) -> float:
+def check_recurrent_rate(argument: str, value: object, cell: Cell) -> float:
     """A rate in [0, 1) for an option that acts on the recurrent matrix R."""
     share = errors.check_fraction(argument, value, below_one=True)
     if share and not cell.recurrent:
@@ -101,7 +101,7 @@ def recurrent_rate(argument: str, value: object, cell: Cell) -> float:
     return share
 
 
-def layer_dropout(dropout: object, layers: int) -> float:
+def check_layer_dropout(dropout: object, layers: int) -> float:
     """The dropout rate between layers; with one layer there is nothing between, which is worth a warning."""
     share = errors.check_fraction("dropout", dropout)
     if share and layers == 1:
@@ -112,7 +112,7 @@ def layer_dropout(dropout: object, layers: int) -> float:
     return share
 
 
-def floating(dtype: torch.dtype | None) -> torch.dtype | None:
+def check_floating(dtype: torch.dtype | None) -> torch.dtype | None:
     """`dtype` itself, or an error unless it is a floating dtype or None."""
     if dtype is not None and not dtype.is_floating_point:
         raise TypeError(

@@ -14,7 +14,7 @@ from longspan.cells import Cell
 from longspan.kernels.job import Weights
 
 # A field of kernels.job.Weights -> the parameter's name, in the order in which torch.nn draws them.
-NAMES = {
+PARAMETER_NAMES = {
     "x": "weight_ih",
     "r": "weight_hh",
     "bx": "bias_ih",
@@ -28,7 +28,7 @@ NAMES = {
 }
 
 
-def shapes(
+def parameter_shapes(
     cell: Cell, inputs: int, hidden: int, *, proj: int = 0, bias: bool = True, layer_norm: bool = False
 ) -> dict[str, tuple[int, ...]]:
     """Field -> shape, for the fields that one direction of a layer has: I inputs, H units, R = proj or H.
@@ -73,7 +73,7 @@ def initialise(fields: Mapping[str, Tensor], cell: Cell, hidden: int, forget_bia
             fields["br"][first : first + hidden] = 0.0
 
 
-class Table:
+class ParameterTable:
     """The parameters of a module by layer, direction and field, and the kernels' view of them.
 
     Attributes:
@@ -94,7 +94,7 @@ class Table:
         dtype: torch.dtype | None,
     ) -> None:
         """Register one more direction's parameters, not yet drawn, each named with `suffix`."""
-        row = {field: NAMES[field] + suffix for field in shapes}
+        row = {field: PARAMETER_NAMES[field] + suffix for field in shapes}
         for field, shape in shapes.items():
             module.register_parameter(row[field], Parameter(torch.empty(shape, device=device, dtype=dtype)))
         self.rows.append(row)

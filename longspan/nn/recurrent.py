@@ -18,8 +18,8 @@ from longspan.kernels.job import Job, Weights, Zone
 from longspan.kernels.single_step import Stream
 
 from . import autocast, inputs, options, parameters
-from . import dropout as masks
-from .state import Layers, State, States
+from . import dropout as dropout_masks
+from .state import LayerStates, State, StateLayout
 
 _RANKS = (3, 2)
 _LAYOUTS = {False: ("(T, B, I)", "(T, I)"), True: ("(B, T, I)", "(T, I)")}
@@ -34,24 +34,24 @@ class _Call(NamedTuple):
     """
 
     x: Tensor
-    states: Layers
+    states: LayerStates
     weights: Sequence[tuple[Weights, ...]]
-    marks: inputs.Marks
+    info: inputs.SequenceInfo
     half: torch.dtype | None
     batched: bool
     packed: PackedSequence | None
     places: Tensor | None
 
 
-class _Found(NamedTuple):
+class _Outputs(NamedTuple):
     """What a stack gives: out (T, B, D*R), states as in _Call, gates as in forward."""
 
     out: Tensor
-    states: Layers
+    states: LayerStates
     gates: list[dict[str, Tensor]]
 
 
-class _Stack(Module):
+class RNNBase(Module):
     """Any recurrent layer: num_layers stacked cells in one or two directions. Abstract; see LSTM."""
 
     def __init__(
@@ -74,24 +74,26 @@ class _Stack(Module):
         forget_bias: float | None,
     ) -> None:
         super().__init__()
-        self.cell = options.cell_of(cell)
+        self.cell = options.resolve_cell(cell)
         self.input_size = errors.check_int("input_size", input_size, 1, "give the number of values a step")
-        self.hidden_sizes = options.sizes_of(hidden_size, num_layers)
+        self.hidden_sizes = options.hidden_sizes(hidden_size, num_layers)
         self.hidden_size = self.hidden_sizes if isinstance(hidden_size, Sequence) else self.hidden_sizes[0]
         self.num_layers = len(self.hidden_sizes)
         self.bias = errors.check_bool("bias", bias)
         self.batch_first = errors.check_bool("batch_first", batch_first)
-        self.dropout = options.layer_dropout(dropout, self.num_layers)
+        self.dropout = options.check_layer_dropout(dropout, self.num_layers)
         self.bidirectional = errors.check_bool("bidirectional", bidirectional)
-        self.proj_size = options.projection(proj_size, self.cell, self.hidden_sizes)
+        self.proj_size = options.check_proj_size(proj_size, self.cell, self.hidden_sizes)
         self.layer_norm = errors.check_bool("layer_norm", layer_norm)
-        self.recurrent_dropout = options.recurrent_rate("recurrent_dropout", recurrent_dropout, self.cell)
-        self.zoneout = options.zone_rates(zoneout, self.cell)
-        self.weight_dropout = options.recurrent_rate("weight_dropout", weight_dropout, self.cell)
-        self.forget_bias = options.forget(forget_bias, self.cell, self.bias)
+        self.recurrent_dropout = options.check_recurrent_rate(
+            "recurrent_dropout", recurrent_dropout, self.cell
+        )
+        self.zoneout = options.zoneout_rates(zoneout, self.cell)
+        self.weight_dropout = options.check_recurrent_rate("weight_dropout", weight_dropout, self.cell)
+        self.forget_bias = options.check_forget_bias(forget_bias, self.cell, self.bias)
         self._directions = 2 if self.bidirectional else 1
-        self._weights = self._table(device, options.floating(dtype))
-        self._states = States(
+        self._weights = self._table(device, options.check_floating(dtype))
+        self._states = StateLayout(
             self.cell,
             self.hidden_sizes,
             self.proj_size,
@@ -108,11 +110,13 @@ class _Stack(Module):
             self._stream = Stream(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
         self.reset_parameters()
 
-    def _table(self, device: torch.device | str | None, dtype: torch.dtype | None) -> parameters.Table:
+    def _table(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> parameters.ParameterTable:
         """Register the parameters of every layer and direction, in torch.nn's order and with its names."""
-        table, width = parameters.Table(self._directions), self.input_size
+        table, width = parameters.ParameterTable(self._directions), self.input_size
         for layer, hidden in enumerate(self.hidden_sizes):
-            shapes = parameters.shapes(
+            shapes = parameters.parameter_shapes(
                 self.cell, width, hidden, proj=self.proj_size, bias=self.bias, layer_norm=self.layer_norm
             )
             for suffix in ("", "_reverse")[: self._directions]:
@@ -176,11 +180,11 @@ class _Stack(Module):
         (torch.Size([2, 5, 4]), torch.Size([1, 2, 4]))
         """
         call = self._call(x, state, lengths, mask, reset)
-        if call.half is None and call.x.dtype not in autocast.HALVES:
+        if call.half is None and call.x.dtype not in autocast.HALF_DTYPES:
             found = self._run(call, return_gates)
         else:
-            found = self._run_widened(call, return_gates)
-        return self._answer(call, found, return_gates)
+            found = self._run_in_compute_dtype(call, return_gates)
+        return self._for_caller(call, found, return_gates)
 
     def step(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """One step of a stream: what `forward` gives for one time step, without the time dimension.
@@ -235,18 +239,22 @@ class _Stack(Module):
                 "input", "a tensor or a PackedSequence", x, "convert it with torch.as_tensor"
             )
         weights = self._weights.weights(self)
-        half = autocast.autocast(x)
+        half = autocast.autocast_dtype(x)
         inputs.check_values(x, weights[0][0].x, _RANKS, _LAYOUTS[self.batch_first], half)
         batched = x.dim() == 3
         rows = x if batched else x.unsqueeze(1)
         if batched and self.batch_first:
             rows = x.transpose(0, 1)
         inputs.check_steps(rows)
-        marks = inputs.NO_MARKS
+        info = inputs.NO_SEQUENCE_INFO
         if lengths is not None or mask is not None or reset is not None:
-            marks = inputs.marks_of(rows, lengths, mask, reset, batched=batched, batch_first=self.batch_first)
-        states = self._states.fresh(rows) if state is None else self._states.given(state, rows, half, batched)
-        return _Call(rows, states, weights, marks, half, batched, None, None)
+            info = inputs.sequence_info(
+                rows, lengths, mask, reset, batched=batched, batch_first=self.batch_first
+            )
+        states = (
+            self._states.initial(rows) if state is None else self._states.checked(state, rows, half, batched)
+        )
+        return _Call(rows, states, weights, info, half, batched, None, None)
 
     def _packed_call(
         self, packed: PackedSequence, state: State | None, lengths: object, mask: object, reset: object
@@ -257,18 +265,22 @@ class _Stack(Module):
                 "lengths", expected, "a value", "leave lengths out, or pass the padded tensor"
             )
         weights = self._weights.weights(self)
-        half = autocast.autocast(packed.data)
+        half = autocast.autocast_dtype(packed.data)
         inputs.check_values(packed.data, weights[0][0].x, (2,), ("(N, I)",), half)
         x, real, places = inputs.unpack(packed)
-        marks = inputs.marks_of(x, None, mask, reset, batched=True, batch_first=self.batch_first)
-        states = self._states.fresh(x) if state is None else self._states.given(state, x, half, batched=True)
+        info = inputs.sequence_info(x, None, mask, reset, batched=True, batch_first=self.batch_first)
+        states = (
+            self._states.initial(x) if state is None else self._states.checked(state, x, half, batched=True)
+        )
         order = packed.sorted_indices
         if order is not None:
-            marks = inputs.Marks(None, *(m if m is None else m.index_select(1, order) for m in marks[1:]))
+            info = inputs.SequenceInfo(
+                None, *(m if m is None else m.index_select(1, order) for m in info[1:])
+            )
             states = [tuple(tensor.index_select(1, order) for tensor in layer) for layer in states]
-        return _Call(x, states, weights, marks._replace(lengths=real), half, True, packed, places)
+        return _Call(x, states, weights, info._replace(lengths=real), half, True, packed, places)
 
-    def _run(self, call: _Call, gates: bool) -> _Found:
+    def _run(self, call: _Call, gates: bool) -> _Outputs:
         x, states, found = call.x, [], []
         for layer in range(self.num_layers):
             if layer and self.training and self.dropout:
@@ -278,32 +290,32 @@ class _Stack(Module):
             states.append(result.state)
             if result.gates is not None:
                 found += result.gates
-        return _Found(x, states, found)
+        return _Outputs(x, states, found)
 
     def _job(self, layer: int, x: Tensor, call: _Call, gates: bool) -> Job:
-        weights, (lengths, mask, reset) = call.weights[layer], call.marks
+        weights, (lengths, mask, reset) = call.weights[layer], call.info
         if self.weight_dropout and self.training:
-            weights = tuple(_dropped(one, self.weight_dropout) for one in weights)
-        drop = self._drop(layer, x) if self.recurrent_dropout and self.training else None
-        zone = self._zone(layer, x) if any(self.zoneout) else None
+            weights = tuple(_drop_connect(one, self.weight_dropout) for one in weights)
+        drop = self._dropout_mask(layer, x) if self.recurrent_dropout and self.training else None
+        zone = self._zoneout(layer, x) if any(self.zoneout) else None
         return Job(self.cell, x, call.states[layer], weights, lengths, mask, reset, drop, zone, gates)
 
-    def _drop(self, layer: int, x: Tensor) -> Tensor:
+    def _dropout_mask(self, layer: int, x: Tensor) -> Tensor:
         """(D, B, R): one mask a sequence on h_{t-1} (Gal & Ghahramani 2016, section 4)."""
-        return masks.scaled(
+        return dropout_masks.dropout_mask(
             (self._directions, x.shape[1], self._states.widths[layer][0]), self.recurrent_dropout, x
         )
 
-    def _zone(self, layer: int, x: Tensor) -> tuple[Zone | None, ...]:
+    def _zoneout(self, layer: int, x: Tensor) -> tuple[Zone | None, ...]:
         """Per state: which values keep their past (Krueger et al. 2017); the rate in evaluation."""
         zones: list[Zone | None] = []
         for rate, width in zip(self.zoneout, self._states.widths[layer], strict=True):
             shape = (self._directions, x.shape[0], x.shape[1], width)
-            mask = masks.draw(shape, rate, x.device) if self.training and rate else None
+            mask = dropout_masks.bernoulli_mask(shape, rate, x.device) if self.training and rate else None
             zones.append(Zone(rate, mask) if rate else None)
         return tuple(zones)
 
-    def _answer(self, call: _Call, found: _Found, gates: bool) -> tuple[Any, ...]:
+    def _for_caller(self, call: _Call, found: _Outputs, gates: bool) -> tuple[Any, ...]:
         """Torch's shapes and the caller's order of rows."""
         out, states, values = found
         if call.packed is not None:
@@ -317,22 +329,22 @@ class _Stack(Module):
             values = [{k: v.squeeze(0) for k, v in one.items()} for one in values]
         elif self.batch_first:
             out = out.transpose(0, 1)
-        state = self._states.joined(states, call.batched)
+        state = self._states.for_caller(states, call.batched)
         return (out, state, values) if gates else (out, state)
 
-    def _run_widened(self, call: _Call, gates: bool) -> _Found:
-        """Compute without autocast (see precision.computed); give back the dtypes that torch.nn would."""
+    def _run_in_compute_dtype(self, call: _Call, gates: bool) -> _Outputs:
+        """Compute without autocast (see autocast.compute_dtype); give back the dtypes that torch.nn would."""
         first, rest = self._dtypes(call)
         with torch.autocast(call.x.device.type, enabled=False):
-            out, states, values = self._run(_widened(call), gates)
+            out, states, values = self._run(_in_compute_dtype(call), gates)
         kept = [(h.to(first), *(s.to(rest) for s in others)) for h, *others in states]
-        return _Found(out.to(first), kept, [{k: v.to(first) for k, v in one.items()} for one in values])
+        return _Outputs(out.to(first), kept, [{k: v.to(first) for k, v in one.items()} for one in values])
 
     def _dtypes(self, call: _Call) -> tuple[torch.dtype, torch.dtype]:
         """The dtype of the output and h, and that of the other states."""
         if call.half is None:
             return call.x.dtype, call.x.dtype
-        promoted = autocast.promoted(call.half, [call.x, *call.states[0]])
+        promoted = autocast.promoted_dtype(call.half, [call.x, *call.states[0]])
         return self._autocast_dtypes(call.half, promoted, call)
 
     def _autocast_dtypes(
@@ -361,17 +373,17 @@ class _Stack(Module):
         return ", ".join([sizes, *changed])
 
 
-def _dropped(weights: Weights, rate: float) -> Weights:
+def _drop_connect(weights: Weights, rate: float) -> Weights:
     """DropConnect on R, once a forward pass (Merity et al. 2018, section 2)."""
     return weights if weights.r is None else replace(weights, r=torch.dropout(weights.r, rate, True))
 
 
-def _widened(call: _Call) -> _Call:
-    x, states, weights = autocast.widened(call.x, call.states, call.weights, call.half)
+def _in_compute_dtype(call: _Call) -> _Call:
+    x, states, weights = autocast.to_compute_dtype(call.x, call.states, call.weights, call.half)
     return call._replace(x=x, states=states, weights=weights)
 
 
-class LSTM(_Stack):
+class LSTM(RNNBase):
     """Long short-term memory: torch.nn.LSTM's arguments, parameters and numbers, and options beside them.
 
     Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000; the equations are
@@ -456,11 +468,12 @@ class LSTM(_Stack):
         # torch.nn's LSTM runs on oneDNN where it can, which stays in autocast's dtype, as a projection does.
         if self.proj_size:
             return half, promoted
-        fused = call.packed is None and call.x.dtype in (torch.float32, half)
-        return (half, half) if fused else (promoted, promoted)
+        on_onednn = torch.backends.mkldnn.enabled and call.packed is None
+        on_onednn = on_onednn and call.x.dtype in (torch.float32, half)
+        return (half, half) if on_onednn else (promoted, promoted)
 
 
-class GRU(_Stack):
+class GRU(RNNBase):
     """Gated recurrent unit: torch.nn.GRU's arguments, parameters and numbers, and options beside them.
 
     Cho et al. 2014 in cuDNN's form, the reset gate after the product with R; see `longspan.cells.gru` for the
@@ -510,7 +523,7 @@ class GRU(_Stack):
         )
 
 
-class RNN(_Stack):
+class RNN(RNNBase):
     """Elman network: torch.nn.RNN's arguments, parameters and numbers, and options beside them.
 
     Elman 1990; see `longspan.cells.rnn` for the equation. Arguments, shapes, parameters and errors are those
@@ -544,7 +557,7 @@ class RNN(_Stack):
         forget_bias: float | None = None,
     ) -> None:
         super().__init__(
-            options.rnn_cell(nonlinearity),
+            options.elman_cell_name(nonlinearity),
             input_size,
             hidden_size,
             num_layers,
@@ -573,7 +586,7 @@ class RNN(_Stack):
         return shown if self.nonlinearity == "tanh" else f"{shown}, nonlinearity={self.nonlinearity}"
 
 
-class Recurrent(_Stack):
+class Recurrent(RNNBase):
     """A layer of any cell: one of `longspan.cells.CELLS` by name, or your own under `@longspan.cell`.
 
     Arguments, shapes and errors are those of `LSTM`; G is the number of the cell's gates, in the order of its
@@ -660,8 +673,8 @@ def explain(
     >>> print(explain(LSTM(3, 4), torch.randn(5, 2, 3)).splitlines()[0])  # doctest: +ELLIPSIS
     layer 0: lstm, T=5, B=2, I=3, H=4, one direction, float32 on cpu: ... runs it.
     """
-    if not isinstance(layer, _Stack):
+    if not isinstance(layer, RNNBase):
         way_out = "pass the layer itself, such as model.lstm"
         raise errors.type_error("layer", "a recurrent layer of longspan.nn", layer, way_out)
     call = layer._call(x, state, lengths, mask, reset)
-    return layer._explained(_widened(call), return_gates)
+    return layer._explained(_in_compute_dtype(call), return_gates)

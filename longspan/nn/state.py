@@ -16,10 +16,10 @@ from . import inputs
 State = Tensor | tuple[Any, ...] | list[Any]
 
 # Per layer, per state: (D, B, W).
-Layers = Sequence[tuple[Tensor, ...]]
+LayerStates = Sequence[tuple[Tensor, ...]]
 
 
-class States:
+class StateLayout:
     """The states of L layers in D directions: as kernels take them (per layer) and as callers hold them.
 
     Attributes:
@@ -37,17 +37,17 @@ class States:
         self._distinct = list(dict.fromkeys(start for row in starts for start in row))
         self._places = [[self._distinct.index(start) for start in row] for row in starts]
 
-    def fresh(self, x: Tensor) -> Layers:
+    def initial(self, x: Tensor) -> LayerStates:
         """The states to start in when none are given, for `x` (T, B, I); equal ones are one tensor."""
         rows = x.shape[1]
         made = [x.new_full((self._directions, rows, width), value) for width, value in self._distinct]
         return [tuple([made[place] for place in layer]) for layer in self._places]
 
-    def given(self, state: State, x: Tensor, half: torch.dtype | None, batched: bool) -> Layers:
+    def checked(self, state: State, x: Tensor, half: torch.dtype | None, batched: bool) -> LayerStates:
         """The caller's states, checked, for `x` (T, B, I)."""
         values = inputs.check_states(self._letters, state)
         if self._by_layer:
-            return self._given_by_layer(values, x, half, batched)
+            return self._checked_by_layer(values, x, half, batched)
         rows, count = x.shape[1], len(self.widths) * self._directions
         words = "(layers * directions, B, H)" if batched else "(layers * directions, H)"
         columns = []
@@ -59,14 +59,14 @@ class States:
             return [tuple(columns)]
         return list(zip(*[column.split(self._directions) for column in columns], strict=True))
 
-    def _given_by_layer(
+    def _checked_by_layer(
         self, values: Sequence[object], x: Tensor, half: torch.dtype | None, batched: bool
-    ) -> Layers:
+    ) -> LayerStates:
         words = "(directions, B, H) of its layer" if batched else "(directions, H) of its layer"
         columns = []
         for place, (letter, value) in enumerate(zip(self._letters, values, strict=True)):
             column = []
-            tensors = inputs.check_column(letter, value, len(self.widths))
+            tensors = inputs.check_layer_states(letter, value, len(self.widths))
             for widths, tensor in zip(self.widths, tensors, strict=True):
                 shape = (self._directions, x.shape[1], widths[place])
                 wanted = shape if batched else (shape[0], shape[2])
@@ -74,7 +74,7 @@ class States:
             columns.append(column)
         return list(zip(*columns, strict=True))
 
-    def joined(self, layers: Layers, batched: bool) -> State:
+    def for_caller(self, layers: LayerStates, batched: bool) -> State:
         """The final states as callers hold them."""
         if not batched:
             layers = [tuple(tensor.squeeze(1) for tensor in layer) for layer in layers]

@@ -179,7 +179,7 @@ def test_dropout_of_inputs_and_states(name: str, monkeypatch: pytest.MonkeyPatch
     def scaled(shape: tuple[int, ...], rate: float, like: Any) -> torch.Tensor:
         return torch.as_tensor(drops[shape[-1]]).to(like.dtype).reshape(shape)
 
-    monkeypatch.setattr("longspan.nn.dropout.scaled", scaled)
+    monkeypatch.setattr("longspan.nn.dropout.dropout_mask", scaled)
     mask_of = theirs.cell._create_dropout_mask
     count = len(mask_of(X[:, 0], 0.5)) if isinstance(mask_of(X[:, 0], 0.5), list) else 0
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from longspan.networks.pooling import max_over_time
 from longspan.nn.dropout import Dropout
-from longspan.nn.embedding import Embedding, lookup, means
+from longspan.nn.embedding import Embedding, bag_means, lookup
 
 ROWS = 2000  # of a table so large that its gradient lies in memory that is given back
 TABLE = (ROWS, 64)
@@ -65,14 +65,17 @@ def test_means_and_their_gradient_are_those_of_torch():
     values, numbers, _ = draw()
     flat, starts, grad = numbers.reshape(-1), torch.tensor([0, 4, 4, 5, 30]), torch.randn(5, TABLE[1])
     found = []
-    for look in (means, lambda table, numbers, starts: F.embedding_bag(numbers, table, starts, mode="mean")):
+    for look in (
+        bag_means,
+        lambda table, numbers, starts: F.embedding_bag(numbers, table, starts, mode="mean"),
+    ):
         table = values.clone().requires_grad_()
         out = look(table, flat, starts)
         found.append((out, *torch.autograd.grad(out, table, grad)))
     torch.testing.assert_close(found[0], found[1])
     small = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
     args = torch.tensor([5, 0, 5, 2]), torch.tensor([0, 3, 3])
-    assert torch.autograd.gradgradcheck(lambda table: means(table, *args).square(), small)
+    assert torch.autograd.gradgradcheck(lambda table: bag_means(table, *args).square(), small)
 
 
 def plainly(x: Tensor, lengths: Tensor | None) -> Tensor:

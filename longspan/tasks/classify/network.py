@@ -16,7 +16,7 @@ from longspan.data.labels import IGNORED
 from longspan.networks.encoder import Encoder, real_steps
 from longspan.networks.pooling import max_over_time
 from longspan.nn.dropout import Dropout
-from longspan.nn.embedding import Embedding, lookup, means
+from longspan.nn.embedding import Embedding, bag_means, lookup
 
 from .linear import Wide
 
@@ -63,7 +63,7 @@ class Tokens(nn.Module):
         vectors = self.own(numbers)
         if self.parts is not None and more:
             places, grams, starts = more[:3]
-            vectors = vectors + lookup(means(self.parts.weight, grams, starts), places)
+            vectors = vectors + lookup(bag_means(self.parts.weight, grams, starts), places)
         if self.training and self.dropout:
             kept = torch.rand(vectors.shape[0], 1, vectors.shape[2], device=vectors.device) >= self.dropout
             vectors = vectors.mul_(kept / (1.0 - self.dropout))
