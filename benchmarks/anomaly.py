@@ -25,9 +25,9 @@ NEW = 100  # a score counts as a new alarm if it is above all of so many reading
 TELEMETRY: dict[str, Any] = {  # one column foretold from all, with telemanom's loss and threshold
     "target": ("channel 0",),
     "threshold": "dynamic",
-    "error": "squared",
+    "loss": "mse",
     "hidden_size": 64,
-    "context": 150,
+    "context_length": 150,
     "epochs": 30,
     "learning_rate": 3e-3,
 }

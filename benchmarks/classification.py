@@ -182,7 +182,7 @@ def measured(split: Split, seed: int) -> dict[str, float]:
     train, validation, test = split
     task, began = Classifier(seed=seed), perf_counter()
     held = None if validation is None else pl.DataFrame({"text": validation[0], "label": validation[1]})
-    task.fit(*train, validation=held, verbose=0)
+    task.fit(*train, validation_data=held, verbose=0)
     return {"seconds": perf_counter() - began, **task.evaluate(*test)}
 
 
@@ -244,8 +244,8 @@ Times = list[tuple[float, float]]  # of epochs, by the clock and of the processo
 
 def own_epochs(texts: list[str], labels: list[str], epochs: int) -> tuple[Times, Classifier]:
     """Every epoch but the first of one reader, without what Keras has no layer for; and the classifier."""
-    clock, plain = Clock(), {"members": 1, "subwords": 0, "ngrams": 0, "word_dropout": 0.0}
-    task = Classifier(validation=0.0, epochs=1 + epochs).set_params(**plain)
+    clock, plain = Clock(), {"ensemble_size": 1, "subword_buckets": 0, "max_ngram": 0, "word_dropout": 0.0}
+    task = Classifier(validation_fraction=0.0, epochs=1 + epochs).set_params(**plain)
     task.fit(texts, labels, callbacks=[clock], verbose=0)
     return clock.seconds[1:], task
 
@@ -257,7 +257,7 @@ def own_padded_epochs(path: Path, task: Classifier, epochs: int) -> Times:
     batches = Batches(data["x"].astype(np.int64), data["y"], batch_size=32, shuffle=True, lengths=lengths)
     optimizer = optimizers.Adam(float(data["rate"])).build(network.parameters())
     options: dict[str, Any] = {"epochs": 1 + epochs, "clip_norm": 1.0, "verbose": 0, "callbacks": [clock]}
-    train(network, batches, task.loss, optimizer, **options)
+    train(network, batches, task.batch_loss, optimizer, **options)
     return clock.seconds[1:]
 
 

@@ -116,7 +116,10 @@ TASKS = (
     ),
     Task(
         "pollution", _csv("pollution/pollution.csv"), _shares(0.68, 0.8), "rmse",
-        {"horizon": 1, "target": "pm2.5", "time": ("year", "month", "day", "hour"), "past": WEATHER},
+        {
+            "horizon": 1, "target": "pm2.5", "time": ("year", "month", "day", "hour"),
+            "past_covariates": WEATHER,
+        },
         standard=False, goal="< naive",
     ),
     Task(
@@ -169,7 +172,7 @@ def _one(task: Task, frame: pl.DataFrame, seed: int, development: bool) -> tuple
     held, test, end = task.parts(frame.height)
     if development:
         held, test, end = round(held * 0.85), held, test
-    forecaster = ls.Forecaster(**task.options, validation=1 - held / test, seed=seed).fit(
+    forecaster = ls.Forecaster(**task.options, validation_fraction=1 - held / test, seed=seed).fit(
         frame[:test], verbose=0
     )
     panel = forecaster.panel(frame[:end], forecaster.codec_.like)

@@ -86,7 +86,7 @@ class Level(Estimator):
     def network(self, sizes: Mapping[str, Any]) -> nn.Module:
         return Constant()
 
-    def loss(self, output: Any, batch: Batch) -> Tensor:
+    def batch_loss(self, output: Any, batch: Batch) -> Tensor:
         return (output - batch.y).square().mean()
 
     def metrics(self) -> Mapping[str, Any]:

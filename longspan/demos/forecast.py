@@ -46,7 +46,12 @@ def run(folder: Path) -> None:
     console.print(f"[bold]2[/] Training on the {seen.height:,} hours before {UNSEEN:%d %B} ...")
     began = time.perf_counter()
     model = Forecaster(
-        horizon=24, target="temperature", time="time", id="airport", past=COVARIATES, calendar=False
+        horizon=24,
+        target="temperature",
+        time="time",
+        id="airport",
+        past_covariates=COVARIATES,
+        calendar=False,
     ).fit(seen)
     console.print(f"  done in {time.perf_counter() - began:.0f} s.")
     unseen = weather.filter(pl.col("time") >= UNSEEN)

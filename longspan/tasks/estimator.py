@@ -51,7 +51,7 @@ class Estimator(abc.ABC):
     patience: int | None = option(
         5, "epochs without improvement on the held-out part before training stops", group="training"
     )
-    validation: float = option(0.15, "share of the training data held out", group="training")
+    validation_fraction: float = option(0.15, "share of the training data held out", group="training")
     seed: int = option(0, "of all that is random: the same seed gives the same model", group="training")
     device: str | None = option(
         None, "such as cpu or cuda; none for a GPU where there is one", group="training"
@@ -81,7 +81,7 @@ class Estimator(abc.ABC):
 
     def split(self, records: Any) -> tuple[Any, Any]:
         """Records to train on and held-out ones, or None for none: the last share of a list."""
-        held = round(len(records) * self.validation)
+        held = round(len(records) * self.validation_fraction)
         return (records[: len(records) - held], records[len(records) - held :]) if held else (records, None)
 
     @abc.abstractmethod
@@ -101,7 +101,7 @@ class Estimator(abc.ABC):
         """A network built from the codec's sizes: forward(batch, state) -> (output, state)."""
 
     @abc.abstractmethod
-    def loss(self, output: Any, batch: Batch) -> Tensor:
+    def batch_loss(self, output: Any, batch: Batch) -> Tensor:
         """One number."""
 
     def answer(self, network: nn.Module, batch: Batch) -> Any:
@@ -150,7 +150,7 @@ class Estimator(abc.ABC):
         source: Any,
         y: Any = None,
         *,
-        validation: Any = None,
+        validation_data: Any = None,
         resume: Any = None,
         callbacks: Sequence[Callback] = (),
         verbose: int | str = "auto",
@@ -159,7 +159,7 @@ class Estimator(abc.ABC):
 
         Args:
             source: what the task reads; y: the answers where they come apart.
-            validation: a source of held-out records, None to hold out a share of `source`.
+            validation_data: a source of held-out records, None to hold out a share of `source`.
             resume: a file to go on from and to write to (see `longspan.training.Resume`).
             callbacks: `longspan.training.Callback` objects.
             verbose: 0 for nothing, 1 or "auto" for a bar where there is a terminal, 2 for a line an epoch.
@@ -172,11 +172,11 @@ class Estimator(abc.ABC):
         """
         self.check()
         with errors.collect_notices() as notes, seeded(self.seed):
-            records, part, held = self._dealt(source, y, validation)
+            records, part, held = self._dealt(source, y, validation_data)
             learned = self._learn(part, held, resume=resume, callbacks=callbacks, verbose=verbose)
             self.codec_: Any = learned[0]  # each task knows its own codec's class
             self.network_, self.history_ = learned[1:]
-            whole = self.again(learned[0], records) if validation is None and held is not None else None
+            whole = self.again(learned[0], records) if validation_data is None and held is not None else None
             if whole is not None:
                 with seeded(self.seed):  # whether or not the first time was resumed
                     self.codec_, self.network_ = whole, self._train(whole, records, None, verbose=verbose)[0]
@@ -226,7 +226,7 @@ class Estimator(abc.ABC):
         history = train(
             network,
             batches,
-            self.loss,
+            self.batch_loss,
             optimizers.Adam(rate).build(network.parameters()),
             epochs=self.epochs,
             validate=validate,
@@ -290,13 +290,13 @@ class Estimator(abc.ABC):
         space: Mapping[str, Any] | None = None,
         trials: int | None = 20,
         minutes: float | None = None,
-        validation: Any = None,
+        validation_data: Any = None,
         verbose: int | str = "auto",
     ) -> Self:
         """Search options by what the held-out part says, then fit with the best; needs optuna.
 
         Args:
-            source, y, validation: as for `fit`.
+            source, y, validation_data: as for `fit`.
             space: option -> a list of values, or (low, high); None for the task's own.
             trials, minutes: stop after so many trials or so much time, whichever comes first.
             verbose: 0 for nothing, else a line a trial.
@@ -314,7 +314,7 @@ class Estimator(abc.ABC):
             trial.check()
             with warnings.catch_warnings(), seeded(trial.seed):
                 warnings.simplefilter("ignore", errors.LongspanWarning)
-                _, part, held = trial._dealt(source, y, validation)
+                _, part, held = trial._dealt(source, y, validation_data)
                 history = trial._learn(part, held, resume=None, callbacks=(), verbose=0)[2].history
             return min(history.get("val_loss", history["loss"]))
 
@@ -323,7 +323,7 @@ class Estimator(abc.ABC):
             score, space, first=now, trials=trials, minutes=minutes, seed=self.seed, verbose=verbose
         )
         self.set_params(**found[0][1])
-        self.fit(source, y, validation=validation, verbose=0)
+        self.fit(source, y, validation_data=validation_data, verbose=0)
         self.tuned_ = found
         return self
 
@@ -383,7 +383,7 @@ class Estimator(abc.ABC):
         for name in ("hidden_size", "num_layers", "epochs", "batch_size"):
             errors.check_int(name, getattr(self, name), 1, "look at its help")
         errors.check_fraction("dropout", self.dropout, below_one=True)
-        errors.check_fraction("validation", self.validation, below_one=True)
+        errors.check_fraction("validation_fraction", self.validation_fraction, below_one=True)
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise errors.value_error(
                 "learning_rate", "a number above 0", self.learning_rate, "0.001 is usual"
@@ -421,7 +421,7 @@ class Estimator(abc.ABC):
         return {n: v for n, v in self.get_params().items() if v != usual[n].default}
 
     def words(self) -> str:
-        """The options that are not the defaults as text, which `from_words` takes: `season=24 past=a,b`."""
+        """The options that are not the defaults as text, which `from_words` takes: `seed=1 id=shop`."""
         return shlex.join(f"{name}={_text(value)}" for name, value in self._changed().items())
 
     @classmethod
@@ -503,7 +503,7 @@ def _split(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        expected = "options such as 'season=24 past=a,b'"
+        expected = "options such as 'season_length=24 past_covariates=a,b'"
         raise errors.value_error("options", expected, repr(text), "close the quotes") from error
 
 

@@ -40,7 +40,9 @@ def small(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def made(seed: int) -> object:
         seeds.append(seed)
-        return classifier(seed=seed, epochs=1, hidden_size=4, channels=(4,), kernels=(3,), members=1)
+        return classifier(
+            seed=seed, epochs=1, hidden_size=4, filters=(4,), kernel_sizes=(3,), ensemble_size=1
+        )
 
     classifier = bench.Classifier
     monkeypatch.setattr(bench, "Classifier", made)

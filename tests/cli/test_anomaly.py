@@ -13,7 +13,7 @@ import pytest
 from longspan import cli
 
 ROWS = 300
-FIT = ["fit", "anomaly", "events.csv", "--id", "machine", "--flag", "bad", "--epochs", "3"]
+FIT = ["fit", "anomaly", "events.csv", "--id", "machine", "--label", "bad", "--epochs", "3"]
 
 
 def machine(name: str, bad: slice | None) -> pl.DataFrame:
@@ -54,12 +54,12 @@ def test_fit_predict_evaluate_and_report(folder: Path, capsys: pytest.CaptureFix
 def test_a_forecaster_with_options_of_its_own_is_held_and_saved(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--forecaster", "context=12 past=mode", "--target", "heat", "-o", "model"]
+    words = ["--forecaster", "context_length=12 past_covariates=mode", "--target", "heat", "-o", "model"]
     assert cli.main([*FIT[:-2], *words]) == 0, capsys.readouterr().err
     assert cli.main(["predict", "model", "new.csv", "-o", "found.csv"]) == 0
     assert pl.read_csv("found.csv").filter("alarm")["cause"].unique().to_list() == ["heat"]
     assert cli.main(["report", "model", "-o", "page.html"]) == 0
-    assert "--forecaster &#39;context=12 past=mode&#39;" in Path("page.html").read_text()
+    assert "--forecaster &#39;context_length=12 past_covariates=mode&#39;" in Path("page.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_a_forecaster_with_options_of_its_own_is_held_and_saved(
     [
         ([*FIT, "--forecaster", "contxt=3"], "option: expected one of the options of Forecaster"),
         ([*FIT, "--forecaster", "horizon=3"], "forecaster: expected one with horizon=1, received horizon=3"),
-        ([*FIT, "--forecaster", "context='3"], "options: expected options such as"),
+        ([*FIT, "--forecaster", "context_length='3"], "options: expected options such as"),
         ([*FIT, "--target", "haet"], "target: expected"),
         ([*FIT, "--time", "when"], "when"),
-        ([*FIT, "--false-alarms", "1.5"], "false_alarms: expected"),
+        ([*FIT, "--false-positive-rate", "1.5"], "false_positive_rate: expected"),
         (["fit", "anomaly", "dead.csv"], "column heat: expected at least one number, received NaN only"),
         (
             ["fit", "anomaly", "bytes.csv"],
@@ -78,10 +78,10 @@ def test_a_forecaster_with_options_of_its_own_is_held_and_saved(
         ),
         (["fit", "anomaly", "times.csv"], "time time: expected times in one form, received 'noon' in row 3"),
         (
-            ["fit", "anomaly", "all.csv", "--flag", "bad"],
+            ["fit", "anomaly", "all.csv", "--label", "bad"],
             "flags: expected readings that are no known anomaly",
         ),
-        (["fit", "anomaly", "new.csv", "--flag", "bad"], "flag: expected a column of file new.csv"),
+        (["fit", "anomaly", "new.csv", "--label", "bad"], "label: expected a column of file new.csv"),
     ],
 )
 def test_one_sentence_status_2_and_nothing_written(

@@ -10,7 +10,7 @@ import pytest
 
 from longspan import cli
 
-SMALL = ["--hidden-size", "4", "--embedding-size", "4", "--subwords", "0", "--members", "1"]
+SMALL = ["--hidden-size", "4", "--embedding-size", "4", "--subword-buckets", "0", "--ensemble-size", "1"]
 TEXTS = ["a good film", "a bad film", "good", "so bad", ""]
 LABELS = ["pos", "neg", "pos", "neg", "pos"]
 
@@ -65,7 +65,7 @@ def test_many_labels_and_labels_of_steps_are_written_into_one_cell():
 def test_series_of_a_table_with_a_row_a_reading(capsys: pytest.CaptureFixture[str]):
     rows = [f"{n},{t},{(t + n) % (2 + n % 2)},{'ab'[n % 2]}" for n in range(12) for t in range(6 + n % 3)]
     Path("series.csv").write_text("\n".join(["id,time,reading,label", *rows]))
-    words = ["--time", "time", "--channels", "4", "--kernels", "3", "--epochs", "4"]
+    words = ["--time", "time", "--filters", "4", "--kernel-sizes", "3", "--epochs", "4"]
     assert fit("series.csv", *words, "--learning-rate", "0.02") == 0, capsys.readouterr().err
     assert cli.main(["report", "model", "series.csv"]) == 0
     assert "Which steps mattered" in Path("report.html").read_text()

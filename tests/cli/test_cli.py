@@ -184,7 +184,7 @@ def test_an_error_of_the_library_is_one_sentence_too(
     level: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     Path("data.csv").write_text("value\n666\n1\n")
-    words = ["fit", "level", "data.csv", "-o", "m", "--validation", "0"]
+    words = ["fit", "level", "data.csv", "-o", "m", "--validation-fraction", "0"]
     assert cli.main(words) == 1
     err = capsys.readouterr().err
     assert (

@@ -74,7 +74,18 @@ def test_the_horizon_that_works_does(
     assert len(Path("out.csv").read_text().splitlines()) == 10
 
 
-SMALL = ["--horizon", "3", "--context", "12", "--hidden-size", "4", "--epochs", "2", "--calendar", "false"]
+SMALL = [
+    "--horizon",
+    "3",
+    "--context-length",
+    "12",
+    "--hidden-size",
+    "4",
+    "--epochs",
+    "2",
+    "--calendar",
+    "false",
+]
 
 
 @pytest.fixture
@@ -94,7 +105,7 @@ def rows_with(push: int, y: int) -> str:
 @pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 def test_covariates_that_end_too_soon(folder: Path, capsys: pytest.CaptureFixture[str]):
     Path("data.csv").write_text(rows_with(190, 190))
-    words = ["--target", "y", "--time", "time", "--future", "push", "-o", "model"]
+    words = ["--target", "y", "--time", "time", "--future-covariates", "push", "-o", "model"]
     assert cli.main(["fit", "forecast", "data.csv", *words, *SMALL]) == 0, capsys.readouterr().err
     Path("short.csv").write_text(rows_with(192, 190))
     Path("long.csv").write_text(rows_with(193, 190))
@@ -102,7 +113,7 @@ def test_covariates_that_end_too_soon(folder: Path, capsys: pytest.CaptureFixtur
     assert cli.main(["predict", "model", "short.csv", "-o", "out.csv"]) == 2
     told = capsys.readouterr()
     assert told.out == "" and told.err == (
-        "longspan: future: expected push for the 3 steps to foretell, received 2 steps; "
+        "longspan: future_covariates: expected push for the 3 steps to foretell, received 2 steps; "
         "append rows with these columns, the target left empty.\n"
     )
     assert not Path("out.csv").exists()

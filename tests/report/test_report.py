@@ -158,7 +158,7 @@ def test_a_task_is_reported_and_a_failure_leaves_nothing(monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match="fit"):
         Level().write_report(tmp_path / "page.html")
     assert [one.name for one in tmp_path.iterdir()] == ["data.csv"]
-    model: Estimator = Level(validation=0.0).fit(tmp_path / "data.csv", verbose=0)
+    model: Estimator = Level(validation_fraction=0.0).fit(tmp_path / "data.csv", verbose=0)
     text = model.write_report(tmp_path / "page.html").read_text()
     for word in ("just learnt", "Training curve", "longspan fit level SOURCE -o MODEL", "seed"):
         assert word in text

@@ -61,7 +61,7 @@ def forecast() -> Toy:
             "id": "name",
             "target": "y",
             "hidden_size": 8,
-            "context": 24,
+            "context_length": 24,
             "epochs": 2,
             "calendar": False,
         },
@@ -92,7 +92,13 @@ def classify() -> Toy:
     texts, labels = zip(*(sentence() for _ in range(560)), strict=True)
     asked = ["", *texts[520:530], "unheard-of"]
     return Toy(
-        options={"hidden_size": 8, "embedding_size": 8, "subwords": 50, "epochs": 4, "learning_rate": 0.01},
+        options={
+            "hidden_size": 8,
+            "embedding_size": 8,
+            "subword_buckets": 50,
+            "epochs": 4,
+            "learning_rate": 0.01,
+        },
         source=list(texts[:520]),
         y=list(labels[:520]),
         test=list(texts[520:]),
@@ -130,7 +136,14 @@ def anomaly() -> Toy:
     """Machines that stand still now and then; always raising the alarm finds all and is hardly ever right."""
     later = _machines(400, 1000)
     return Toy(
-        options={"id": "unit", "flag": "known", "hidden_size": 8, "context": 20, "epochs": 3, "quiet": 20},
+        options={
+            "id": "unit",
+            "label": "known",
+            "hidden_size": 8,
+            "context_length": 20,
+            "epochs": 3,
+            "min_gap": 20,
+        },
         source=_machines(400, 0),
         test=later,
         asked=later,

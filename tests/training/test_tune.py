@@ -69,7 +69,7 @@ def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch):
 def test_a_task_is_fitted_with_the_best():
     pytest.importorskip("optuna", reason="optuna is not installed")
     series = np.sin(np.arange(150) / 3)
-    f = Forecaster(horizon=3, context=12, hidden_size=4, epochs=1)
+    f = Forecaster(horizon=3, context_length=12, hidden_size=4, epochs=1)
     space = {"hidden_size": [4, 8], "learning_rate": (1e-3, 1e-1)}
     assert f.tune(series, space=space, trials=3, verbose=0) is f
     assert len(f.tuned_) == 3 and f.get_params()["learning_rate"] == f.tuned_[0][1]["learning_rate"]

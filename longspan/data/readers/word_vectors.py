@@ -43,7 +43,7 @@ def read_vectors(path: str | os.PathLike[str], words: Collection[str]) -> dict[s
     if not found:
         way_out = "take vectors of the texts' language"
         raise errors.value_error(
-            "vectors", "a file with words of the texts", f"none of them in {path}", way_out
+            "pretrained_vectors", "a file with words of the texts", f"none of them in {path}", way_out
         )
     return found
 
@@ -57,7 +57,9 @@ def _lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
                 yield number, raw.decode("utf-8")
             except UnicodeDecodeError as error:
                 received = f"the byte 0x{raw[error.start]:02x} in line {number} of {path}"
-                raise errors.value_error("vectors", "a file in utf-8", received, "convert it") from error
+                raise errors.value_error(
+                    "pretrained_vectors", "a file in utf-8", received, "convert it"
+                ) from error
 
 
 def _vector(cells: list[str], size: int, place: str) -> np.ndarray:
@@ -66,10 +68,10 @@ def _vector(cells: list[str], size: int, place: str) -> np.ndarray:
     except ValueError as error:
         received = f"{cells[0]!r} … in {place}"
         raise errors.value_error(
-            "vectors", "a word and its numbers on every line", received, "correct the file"
+            "pretrained_vectors", "a word and its numbers on every line", received, "correct the file"
         ) from error
     if len(vector) != size:
         raise errors.value_error(
-            "vectors", f"{size} numbers a word", f"{len(vector)} in {place}", "correct the file"
+            "pretrained_vectors", f"{size} numbers a word", f"{len(vector)} in {place}", "correct the file"
         )
     return vector

@@ -24,9 +24,9 @@ from .extremes import START
 from .network import Foreteller, Mirror, mean_error
 from .reading import Columns, Reading, Series, held_out, read_reading, read_series
 
-METHODS = ("forecast", "reconstruct")
-ERRORS = ("absolute", "squared")
-THRESHOLDS = ("learnt", "dynamic")
+METHODS = ("forecast", "autoencoder")
+LOSSES = ("mae", "mse")
+THRESHOLDS = ("fixed", "dynamic")
 TIME, ENTITY = "(time)", "(entity)"  # columns of the tables that a forecaster is given
 SHOWN = 20  # entities whose scores a report shows
 ROWS = 200  # alarms that it lists
@@ -36,38 +36,37 @@ ROWS = 200  # alarms that it lists
 class AnomalyDetector(Estimator):
     """Finds what a series has not shown before: readings that a recurrent network did not expect.
 
-    The network foretells each next reading (or writes windows down again, method "reconstruct"); the value
-    and running means of the signed error are held against their own extremes in the recent past, so that a
-    score of 1.1 is a tenth beyond all that was usual (see `.extremes.Watch`). The threshold lets
+    The network foretells each next reading (or writes windows down again, method "autoencoder"); the
+    value and running means of the signed error are held against their own extremes in the recent past, so
+    that a score of 1.1 is a tenth beyond all that was usual (see `.extremes.Watch`). The threshold lets
     through as many of the held-out readings as the false-alarm budget says, or, where some readings are
     flagged, is the one that finds the flagged stretches best. For long telemetry there is the dynamic
     threshold of Hundman et al. (2018) instead, which never goes below what the budget says (see
     `longspan.tasks.anomaly.dynamic_threshold`); it needs some two thousand readings.
 
-    A `forecaster` of horizon 1, or its options as text ("context=48 past=mode"), foretells the readings in
-    the place of that network: it is fitted with the detector, kept in it as forecaster_ and saved with it. It
-    knows the calendar, seasons and covariates (the columns not watched, where it names none) and how sure it
-    is: where its intervals are narrow, errors count more. It wants times on a regular step, watches numbers
-    alone, judges no reading before a whole context, and takes some two thousand readings a second.
+    A `forecaster` of horizon 1, or its options as text ("context_length=48 past_covariates=mode"),
+    foretells the readings in the place of that network: it is fitted with the detector, kept in it as
+    forecaster_ and saved with it. It knows the calendar, seasons and covariates (the columns not watched,
+    where it names none) and how sure it is: where its intervals are narrow, errors count more. It wants
+    times on a regular step, watches numbers alone, judges no reading before a whole context, and takes
+    some two thousand readings a second. A source is a CSV or Parquet file, a frame, an array (T,) or (T,
+    C), or a list of arrays, in the order of time. Text columns and those in `categorical` are categories;
+    each entity in the column `id` is a sequence of its own: logins, transactions, connections.
 
-    A source is a CSV or Parquet file, a frame, an array (T,) or (T, C), or a list of arrays, in the order of
-    time. Text columns and those in `categories` are categories; each entity in the column `id` is a sequence
-    of its own: logins, transactions, connections.
-
-    >>> import numpy
-    >>> wave = numpy.sin(numpy.arange(400) / 5)
-    >>> detector = AnomalyDetector(epochs=3, hidden_size=8).fit(wave, verbose=0)
-    >>> detector.update(wave[0])[1], detector.update(9.0)[1]
-    (False, True)
+        >>> import numpy
+        >>> wave = numpy.sin(numpy.arange(400) / 5)
+        >>> detector = AnomalyDetector(epochs=3, hidden_size=8).fit(wave, verbose=0)
+        >>> detector.update(wave[0])[1], detector.update(9.0)[1]
+        (False, True)
 
     On hourly readings with a daily round:
 
-    >>> from longspan import Forecaster
-    >>> load = numpy.where(numpy.arange(600) % 24 < 8, 1.0, 5.0) + 0.1 * numpy.sin(numpy.arange(600))
-    >>> watched = AnomalyDetector(forecaster=Forecaster(horizon=1, epochs=3)).fit(load, verbose=0)
-    >>> load[506] = 5.0  # as by day, but at two at night
-    >>> watched.alarms(load)["start"].to_list()
-    [506]
+        >>> from longspan import Forecaster
+        >>> load = numpy.where(numpy.arange(600) % 24 < 8, 1.0, 5.0) + 0.1 * numpy.sin(numpy.arange(600))
+        >>> watched = AnomalyDetector(forecaster=Forecaster(horizon=1, epochs=3)).fit(load, verbose=0)
+        >>> load[506] = 5.0  # as by day, but at two at night
+        >>> watched.alarms(load)["start"].to_list()
+        [506]
     """
 
     time: str | None = option(
@@ -76,27 +75,25 @@ class AnomalyDetector(Estimator):
     id: str | None = option(
         None, "column that names each reading's entity; none for a single series", group="data"
     )
-    flag: str | None = option(None, "column that is 1 where a reading is a known anomaly", group="data")
+    label: str | None = option(None, "column that is 1 where a reading is a known anomaly", group="data")
     target: tuple[str, ...] = option((), "columns that are watched; none for all", group="data")
-    categories: tuple[str, ...] = option((), "columns of numbers that are categories", group="data")
+    categorical: tuple[str, ...] = option((), "columns of numbers that are categories", group="data")
     method: str = option("forecast", "what the network does with the readings", choices=METHODS)
     forecaster: Forecaster | str | None = option(  # noqa: RUF009 it makes a field
         None,
-        "options of one that foretells the readings, such as 'context=48 past=mode'; "
+        "options of one that foretells the readings, such as 'context_length=48 past_covariates=mode'; "
         "none for a network that foretells categories too",
     )
-    false_alarms: float = option(0.001, "share of ordinary readings that may raise an alarm")
+    false_positive_rate: float = option(0.001, "share of ordinary readings that may raise an alarm")
     threshold: str = option(
-        "learnt",
-        "of the scores, learnt in fit; or found anew in the recent errors, 70 readings at a time",
+        "fixed",
+        "of the scores, fixed in fit; or found anew in the recent errors, 70 readings at a time",
         choices=THRESHOLDS,
     )
-    window: int = option(4000, "readings that count as the recent past, to which scores are relative")
-    quiet: int = option(100, "readings without an alarm that end one")
-    context: int | None = option(None, "readings of a training window", group="network")
-    error: str = option(
-        "absolute", "of a number, that training makes small", choices=ERRORS, group="training"
-    )
+    history: int = option(4000, "readings that count as the recent past, to which scores are relative")
+    min_gap: int = option(100, "readings without an alarm that end one")
+    context_length: int | None = option(None, "readings of a training window", group="network")
+    loss: str = option("mae", "of a number, that training makes small", choices=LOSSES, group="training")
     hidden_size: int = option(32, "units of every recurrent layer", group="network")
     epochs: int = option(50, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "windows a step", group="training")
@@ -107,11 +104,13 @@ class AnomalyDetector(Estimator):
 
     def check(self) -> None:
         super().check()
-        errors.check_fraction("false_alarms", self.false_alarms, below_one=True)
-        errors.check_int("window", self.window, START, "give the readings that count as the recent past")
-        errors.check_int("quiet", self.quiet, 1, "1 makes every reading over the threshold an alarm")
-        if self.context is not None:
-            errors.check_int("context", self.context, 2, "give the readings of a training window")
+        errors.check_fraction("false_positive_rate", self.false_positive_rate, below_one=True)
+        errors.check_int("history", self.history, START, "give the readings that count as the recent past")
+        errors.check_int("min_gap", self.min_gap, 1, "1 makes every reading over the threshold an alarm")
+        if self.context_length is not None:
+            errors.check_int(
+                "context_length", self.context_length, 2, "give the readings of a training window"
+            )
         self._check_forecaster()
 
     def _check_forecaster(self) -> None:
@@ -125,8 +124,10 @@ class AnomalyDetector(Estimator):
             raise errors.value_error(
                 "forecaster", "one with horizon=1", f"horizon={inner.horizon}", "set it to 1"
             )
-        if inner.static:
-            raise errors.value_error("forecaster", "no static covariates", inner.static, "leave them out")
+        if inner.static_covariates:
+            raise errors.value_error(
+                "forecaster", "no static covariates", inner.static_covariates, "leave them out"
+            )
         for name in ("time", "id"):
             if getattr(inner, name) not in (None, (), getattr(self, name)):
                 way_out = f"give the detector {name}={getattr(inner, name)!r}"
@@ -138,31 +139,33 @@ class AnomalyDetector(Estimator):
         if given is None:
             return None
         inner = Forecaster.from_words(f"horizon=1 {given}") if isinstance(given, str) else given.clone()
-        return inner.set_params(seed=self.seed, device=self.device, validation=self.validation)
+        return inner.set_params(
+            seed=self.seed, device=self.device, validation_fraction=self.validation_fraction
+        )
 
     # ---- the parts
 
     def read(self, source: Any, y: Any = None, *, use: str = "fit") -> list[Series]:
         """Series out of the source; y: flags (T,), True where a reading is a known anomaly."""
-        columns = Columns(self.time, self.id, self.flag, self.categories, use != "predict")
+        columns = Columns(self.time, self.id, self.label, self.categorical, use != "predict")
         return read_series(source, columns, y)
 
     def split(self, records: list[Series]) -> tuple[Any, Any]:
         """The last part of every series is held out; a forecaster does that by itself."""
-        parts = held_out(records, self.validation)
+        parts = held_out(records, self.validation_fraction)
         return parts if self.forecaster is None else (records, None)
 
     def codec(self) -> Detection:
         inner, dynamic = self._forecaster(), self.threshold == "dynamic"
         if inner is None:
-            return Detection(self.target, self.window, self.context, dynamic)
+            return Detection(self.target, self.history, self.context_length, dynamic)
         named = (inner.target,) if isinstance(inner.target, str) else inner.target
-        return Foreseen(inner, self.target or named, self.window, self.context, dynamic)
+        return Foreseen(inner, self.target or named, self.history, self.context_length, dynamic)
 
     def _learn(self, train_part: Any, held: Any, **how: Any) -> Any:
         if self.forecaster is None:
             return super()._learn(train_part, held, **how)
-        codec = self.codec().fit(train_part if held else held_out(train_part, self.validation)[0])
+        codec = self.codec().fit(train_part if held else held_out(train_part, self.validation_fraction)[0])
         assert isinstance(codec, Foreseen)
         return codec, *codec.learn(train_part, held, **how)
 
@@ -180,8 +183,8 @@ class AnomalyDetector(Estimator):
         options = {"cell": self.cell, "num_layers": self.num_layers, "dropout": self.dropout}
         return kind(sizes, self.hidden_size, options)
 
-    def loss(self, output: Any, batch: Batch) -> Tensor:
-        return mean_error(output, *batch.y, squared=self.error == "squared")
+    def batch_loss(self, output: Any, batch: Batch) -> Tensor:
+        return mean_error(output, *batch.y, squared=self.loss == "mse")
 
     @torch.no_grad()
     def coded(self, codec: Detection, network: nn.Module, records: list[Series]) -> list[Any]:
@@ -192,15 +195,15 @@ class AnomalyDetector(Estimator):
         """Of alarms and flagged stretches: precision, recall and f1 (an alarm hits by touching a stretch)."""
 
         def metric(name: str) -> Any:
-            return lambda found, truth: event_scores(found, truth, self.quiet)[name]
+            return lambda found, truth: event_scores(found, truth, self.min_gap)[name]
 
         return {name: metric(name) for name in ("precision", "recall", "f1")}
 
     def exam(self, source: Any, y: Any = None) -> tuple[Any, Any]:
         codec = self.codec_of()
-        if self.flag is None and y is None:
-            way_out = "set flag, or pass them as y"
-            raise errors.value_error("flag", "the column with the known anomalies", None, way_out)
+        if self.label is None and y is None:
+            way_out = "set label, or pass them as y"
+            raise errors.value_error("label", "the column with the known anomalies", None, way_out)
         records = self.read(source, y, use="evaluate")
         truth = codec.truth(records)
         if not any(one.any() for one in truth):
@@ -213,7 +216,11 @@ class AnomalyDetector(Estimator):
     @torch.no_grad()
     def settle(self, records: list[Series]) -> None:
         self._hold()
-        how = {"share": self.validation or 1.0, "budget": self.false_alarms, "quiet": self.quiet}
+        how = {
+            "share": self.validation_fraction or 1.0,
+            "budget": self.false_positive_rate,
+            "quiet": self.min_gap,
+        }
         streams = self.codec_of().settle(self.network_, records, **how)
         goes_on = len(records) == 1 or self.id is not None
         self.stream_ = {one.name: it for one, it in zip(records, streams, strict=True) if goes_on}
@@ -234,7 +241,7 @@ class AnomalyDetector(Estimator):
             A frame: id where there is one, start, end, severity (the highest score), cause (the columns that
             raised it, the one that did so most first), readings (that were over the threshold).
         """
-        return alarm_frame(self.predict(source), self.quiet)
+        return alarm_frame(self.predict(source), self.min_gap)
 
     # ---- one reading at a time
 
@@ -284,9 +291,9 @@ class AnomalyDetector(Estimator):
             numbers = [Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
         if source is not None:
             frame = self.predict(source)
-            alarms = alarm_frame(frame, self.quiet)
+            alarms = alarm_frame(frame, self.min_gap)
             numbers += [Number("Readings", f"{len(frame):,}"), Number("Alarms", f"{len(alarms):,}")]
-            curves = {name: _curve(part, self.quiet, level) for name, part in _entities(frame).items()}
+            curves = {name: _curve(part, self.min_gap, level) for name, part in _entities(frame).items()}
             shown += [Section("Scores", [choice("Scores by entity", curves)])]
             shown += [Section("Alarms", [table_of("Alarms", alarms.head(ROWS))])]
         note = f"Watched: {', '.join(codec.readings.causes)}."
@@ -322,8 +329,10 @@ class Foreseen(Detection):
             np.array(part)[known.numeric, None] for part in (known.center, known.scale)
         )
         inner.target = tuple(known.causes)
-        if not inner.past and not inner.future:
-            inner.past = tuple(one for one in (*known.names, *known.categories) if one not in inner.target)
+        if not inner.past_covariates and not inner.future_covariates:
+            inner.past_covariates = tuple(
+                one for one in (*known.names, *known.categories) if one not in inner.target
+            )
 
     @property
     def sizes(self) -> Mapping[str, Any]:
@@ -344,7 +353,7 @@ class Foreseen(Detection):
         inner.time = None if records[0].times is None else TIME
         inner.id = None if records[0].name is None else ENTITY
         known, ahead = (part and pl.concat([self._hidden(one) for one in part]) for part in (records, held))
-        inner.fit(known, validation=ahead, **how)
+        inner.fit(known, validation_data=ahead, **how)
         return inner.network_, inner.history_
 
     def _hidden(self, one: Series) -> pl.DataFrame:

@@ -29,7 +29,7 @@ class Columns:
 
     time: str | None = None
     id: str | None = None
-    flag: str | None = None
+    label: str | None = None
     categories: tuple[str, ...] = ()
     flagged: bool = True
 
@@ -116,15 +116,15 @@ def read_series(source: Any, columns: Columns, flags: Any = None) -> list[Series
     name = f"file {source}" if is_path(source) else "source"
     frame = read_table(source, name)
     if flags is not None:
-        frame, columns = _flagged(frame, flags), replace(columns, flag=FLAG)
-    elif columns.flag not in frame.columns and not columns.flagged:
-        columns = replace(columns, flag=None)
+        frame, columns = _flagged(frame, flags), replace(columns, label=FLAG)
+    elif columns.label not in frame.columns and not columns.flagged:
+        columns = replace(columns, label=None)
     if columns.time is None:
         columns = replace(columns, time=next((one for one in frame.columns if one.lower() in TIMES), None))
-    for option in ("time", "id", "flag"):
+    for option in ("time", "id", "label"):
         if getattr(columns, option) is not None:
             check_columns(frame, [getattr(columns, option)], option, name)
-    check_columns(frame, columns.categories, "categories", name)
+    check_columns(frame, columns.categories, "categorical", name)
     _check_flags(frame, columns)
     if columns.id is not None:
         _filled(frame, columns.id, "an entity")
@@ -134,14 +134,16 @@ def read_series(source: Any, columns: Columns, flags: Any = None) -> list[Series
 
 def _check_flags(frame: pl.DataFrame, columns: Columns) -> None:
     """Refuse flags of which there is none where they count, and say where some are missing."""
-    if columns.flag is None or not columns.flagged:
+    if columns.label is None or not columns.flagged:
         return
-    missing = frame[columns.flag].null_count()
+    missing = frame[columns.label].null_count()
     if missing == frame.height:
         expected = "1 where a reading is a known anomaly and 0 elsewhere"
-        raise errors.value_error(f"flag {columns.flag}", expected, "no value in any row", "fill the column")
+        raise errors.value_error(f"label {columns.label}", expected, "no value in any row", "fill the column")
     if missing:
-        errors.notice(f"{missing} of {frame.height} readings have no {columns.flag}; they count as ordinary.")
+        errors.notice(
+            f"{missing} of {frame.height} readings have no {columns.label}; they count as ordinary."
+        )
 
 
 def _filled(frame: pl.DataFrame, column: str, what: str) -> None:
@@ -208,13 +210,13 @@ def _from_frame(frame: pl.DataFrame, name: Any, columns: Columns) -> Series:
     times = None
     if columns.time is not None:
         frame, times = _in_order(frame, columns.time)
-    known = {columns.time, columns.id, columns.flag}
+    known = {columns.time, columns.id, columns.label}
     rest = [one for one in frame.columns if one not in known]
     empty = [one for one in rest if frame[one].null_count() == frame.height and frame[one].dtype == pl.String]
     frame = frame.with_columns(pl.col(empty).cast(pl.Float64))  # as a CSV file's column with nothing in it
     text = [one for one in rest if one in columns.categories or not is_number(frame[one])]
     plain = [one for one in rest if one not in text]
-    flags = None if columns.flag is None else numbers(frame, [columns.flag], "flag")[:, 0] > 0
+    flags = None if columns.label is None else numbers(frame, [columns.label], "label")[:, 0] > 0
     categories = np.empty((frame.height, len(text)), dtype=object)
     for place, one in enumerate(text):
         categories[:, place] = words(frame, one)

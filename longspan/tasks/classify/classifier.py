@@ -38,28 +38,29 @@ _WARM = 0.1  # share of the steps in which the learning rate rises
 class Classifier(Estimator):
     """Classes of texts or series: one a record, any number of them, or one a step (tagging).
 
-    Texts: words, byte pairs or characters (see `units`) as vectors trained here, or read from a file, each
-    word with the vectors of its character n-grams (arXiv 1607.04606); a bidirectional recurrent network with
-    dropout of words, of vectors and on h (arXiv 1512.05287); pooling over time. Series: every channel scaled,
-    the length as a further channel where lengths differ, a convolutional branch beside the recurrent one
-    (LSTM-FCN, arXiv 1709.05206). Several readers of the same records, each with vectors of its own, are
-    trained side by side and their probabilities averaged. Beside the readers of texts stands a linear model
-    of n-grams weighted by tf-idf, fitted by itself (Wide & Deep, arXiv 1606.07792; NBSVM, Wang and Manning
-    2012, "Baselines and bigrams"). How strongly it is held down, and its share in the scores, make the
-    held-out labels likeliest; then it learns from all records.
+    Texts: words, byte pairs or characters (see `token_level`) as vectors trained here, or read from a
+    file, each word with the vectors of its character n-grams (arXiv 1607.04606); a bidirectional
+    recurrent network with dropout of words, of vectors and on h (arXiv 1512.05287); pooling over time.
+    Series: every channel scaled, the length as a further channel where lengths differ, a convolutional
+    branch beside the recurrent one (LSTM-FCN, arXiv 1709.05206). Several readers of the same records, each
+    with vectors of its own, are trained side by side and their probabilities averaged. Beside the readers
+    of texts stands a linear model of n-grams weighted by tf-idf, fitted by itself (Wide & Deep, arXiv
+    1606.07792; NBSVM, Wang and Manning 2012, "Baselines and bigrams"). How strongly it is held down, and
+    its share in the scores, make the held-out labels likeliest; then it learns from all records.
 
     What is found from the data where an option is None:
-        units: see `longspan.tasks.classify.text_encoder.Units`.
-        ngrams: 2 for words and byte pairs, 4 for characters.
+        token_level: see `longspan.tasks.classify.text_encoder.Units`.
+        max_ngram: 2 for words and byte pairs, 4 for characters.
         convolution: for series, not for texts.
-        lower: case is kept, but dropped where a file gives the vectors of words. Where it is kept and some
-            words have capitals, the linear model sees the n-grams of words without case, and those of their
-            outlines ("Xx" for a name, see `longspan.tasks.classify.ngrams.NGrams`).
-        members: 4 for fewer than 8,000 texts, 2 for more, and for series of fewer than 500 records, else 1.
+        lowercase: case is kept, but dropped where a file gives the vectors of words. Where it is kept and
+            some words have capitals, the linear model sees the n-grams of words without case, and those of
+            their outlines ("Xx" for a name, see `longspan.tasks.classify.ngrams.NGrams`).
+        ensemble_size: 4 for fewer than 8,000 texts, 2 for more, and for series of fewer than 500 records,
+            else 1.
         learning_rate: 0.005 for texts, 0.002 for series.
         refit: for fewer than 8,000 texts, unless the held-out part decides when training stops (`patience`).
-        held-out part: `validation` of the records, by class, where there are 500 or more; with fewer all are
-            trained on, to the last epoch, and probabilities are not calibrated.
+        held-out part: `validation_fraction` of the records, by class, where there are 500 or more; with fewer
+            all are trained on, to the last epoch, and probabilities are not calibrated.
     The learning rate rises over a tenth of the steps and then falls along half a cosine to zero.
 
     `fit(x, y)` or `fit(source)`: see `.reading.read_examples` for what may come in. Raises
@@ -68,7 +69,7 @@ class Classifier(Estimator):
 
     >>> x = [[[0.0], [0.1], [0.0]], [[1.0], [0.9], [1.0]]] * 20
     >>> y = ["low", "high"] * 20
-    >>> c = Classifier(epochs=2, hidden_size=4, channels=(4,), kernels=(3,), validation=0.0)
+    >>> c = Classifier(epochs=2, hidden_size=4, filters=(4,), kernel_sizes=(3,), validation_fraction=0.0)
     >>> c = c.fit(x, y, verbose=0)
     >>> c.predict_proba(x).shape, c.classes_.tolist()
     ((40, 2), ['high', 'low'])
@@ -89,33 +90,41 @@ class Classifier(Estimator):
     )
     separator: str = option("|", "between the labels of one cell, where there are many", group="data")
     encoding: str = option("utf-8", "of text files", group="data")
-    units: str | None = option(None, "what a text is cut into; none for found", choices=UNITS, group="data")
-    vocabulary: int | None = option(None, "different units at most; none for all, 8000 for bpe", group="data")
-    lower: bool | None = option(
+    token_level: str | None = option(
+        None, "what a text is cut into; none for found", choices=UNITS, group="data"
+    )
+    max_tokens: int | None = option(None, "different units at most; none for all, 8000 for bpe", group="data")
+    lowercase: bool | None = option(
         None,
         "whether the case of words is dropped; none for where a file gives their vectors",
         group="data",
     )
-    length: int | None = option(
+    max_length: int | None = option(
         None, "steps read of a record at most; none for the longest in training", group="data"
     )
-    balanced: bool = option(False, "whether classes weigh alike in training, however few rows they have")
+    class_weight: str | None = option(
+        None,
+        "balanced: classes weigh alike in training, however few rows they have",
+        choices=("balanced",),
+    )
 
-    vectors: str | None = option(None, "file of word vectors to start from", group="network")
+    pretrained_vectors: str | None = option(None, "file of word vectors to start from", group="network")
     embedding_size: int = option(64, "values of a word's vector, where no file gives them", group="network")
-    subwords: int = option(10000, "vectors that the n-grams of words share, 0 for none", group="network")
-    ngrams: int | None = option(
+    subword_buckets: int = option(
+        10000, "vectors that the n-grams of words share, 0 for none", group="network"
+    )
+    max_ngram: int | None = option(
         None, "units of the longest n-gram a linear model sees, 0 for none; none for found", group="network"
     )
     hidden_size: int = option(64, "units of every recurrent layer", group="network")
     bidirectional: bool = option(True, "whether it is read from both ends", group="network")
-    pool: str = option("max", "how steps become one answer", choices=POOLS, group="network")
+    pooling: str = option("max", "how steps become one answer", choices=POOLS, group="network")
     convolution: bool | None = option(
         None, "whether convolutions stand beside; none for found", group="network"
     )
-    channels: tuple[int, ...] = option((64, 128, 64), "of the convolutions", group="network")
-    kernels: tuple[int, ...] = option((7, 5, 3), "steps that each convolution sees", group="network")
-    members: int | None = option(None, "readers that are averaged; none for found", group="network")
+    filters: tuple[int, ...] = option((64, 128, 64), "of the convolutions", group="network")
+    kernel_sizes: tuple[int, ...] = option((7, 5, 3), "steps that each convolution sees", group="network")
+    ensemble_size: int | None = option(None, "readers that are averaged; none for found", group="network")
     dropout: float = option(0.5, "share of pooled values dropped in training", group="network")
     word_dropout: float = option(0.3, "share of words hidden in training", group="network")
     embedding_dropout: float = option(
@@ -132,7 +141,7 @@ class Classifier(Estimator):
         "epochs without improvement on the held-out part before training stops; none for never",
         group="training",
     )
-    validation: float = option(0.1, "share of the training data held out", group="training")
+    validation_fraction: float = option(0.1, "share of the training data held out", group="training")
     refit: bool | None = option(
         None,
         "whether all is learnt from once more, when the held-out part has told what it can; none for found",
@@ -147,15 +156,15 @@ class Classifier(Estimator):
         super().check()
         for name in ("word_dropout", "embedding_dropout", "recurrent_dropout"):
             errors.check_fraction(name, getattr(self, name), below_one=True)
-        for name, least in (("embedding_size", 1), ("subwords", 0)):
+        for name, least in (("embedding_size", 1), ("subword_buckets", 0)):
             errors.check_int(name, getattr(self, name), least, "look at its help")
-        for name, least in (("vocabulary", 5), ("length", 1), ("members", 1), ("ngrams", 0)):
+        for name, least in (("max_tokens", 5), ("max_length", 1), ("ensemble_size", 1), ("max_ngram", 0)):
             if getattr(self, name) is not None:
                 errors.check_int(name, getattr(self, name), least, "look at its help")
-        if len(self.channels) != len(self.kernels) or not self.channels:
-            received = f"{len(self.kernels)} for {len(self.channels)} channels"
+        if len(self.filters) != len(self.kernel_sizes) or not self.filters:
+            received = f"{len(self.kernel_sizes)} for {len(self.filters)} filters"
             raise errors.value_error(
-                "kernels", "one a convolution", received, "give as many kernels as channels"
+                "kernel_sizes", "one a convolution", received, "give as many kernel_sizes as filters"
             )
 
     def read(self, source: Any, y: Any = None, *, use: str = "fit") -> list[Example]:
@@ -166,55 +175,58 @@ class Classifier(Estimator):
 
     def split(self, records: list[Example]) -> tuple[list[Example], list[Example] | None]:
         """By class, in a random order that the seed decides; every class stays in training."""
-        if len(records) < _SPARE or not self.validation:
-            if self.validation:
+        if len(records) < _SPARE or not self.validation_fraction:
+            if self.validation_fraction:
                 errors.notice(f"{len(records)} records are too few to hold some out: all are trained on")
             return records, None
-        held = held_out([record.label for record in records], self.validation, self.seed)
+        held = held_out([record.label for record in records], self.validation_fraction, self.seed)
         train = [records[place] for place in sorted({*range(len(records))}.difference(held))]
         return train, [records[place] for place in held] or None
 
     def codec(self) -> Coding:
         units = Units(
-            self.units,
-            self.vocabulary,
-            lower=self.lower,
-            subwords=self.subwords,
-            ngrams=self.ngrams,
-            length=self.length,
-            known=self.vectors is not None,
+            self.token_level,
+            self.max_tokens,
+            lower=self.lowercase,
+            subwords=self.subword_buckets,
+            ngrams=self.max_ngram,
+            length=self.max_length,
+            known=self.pretrained_vectors is not None,
         )
         return Coding(units)
 
     def select(self, codec: Any, train: Any, held: Any) -> None:
         low, high = min(codec.labels.counts), max(codec.labels.counts)
-        if high > 10 * low and not self.balanced:
+        if high > 10 * low and not self.class_weight:
             errors.notice(
-                f"the largest class has {high} labels, the smallest {low}; balanced=True weighs them alike"
+                f"the largest class has {high} labels, the smallest {low}; "
+                "class_weight='balanced' weighs them alike"
             )
         codec.records = len(train)
         tried = held is not None and codec.units.features is not None
         self._linear = Choice(self._fitted(codec, train, STRENGTHS) if tried else {})
-        if self.vectors is not None and codec.units.kind == "words":
+        if self.pretrained_vectors is not None and codec.units.kind == "words":
             words = codec.units.words
-            found = read_vectors(self.vectors, words.tokens)
+            found = read_vectors(self.pretrained_vectors, words.tokens)
             codec.embedding = len(next(iter(found.values())))
-            errors.notice(f"{len(found)} of {words.size - 4} words have a vector in {self.vectors}")
+            errors.notice(
+                f"{len(found)} of {words.size - 4} words have a vector in {self.pretrained_vectors}"
+            )
 
     def _fitted(self, codec: Coding, records: Any, strengths: Sequence[float]) -> dict[float, Wide]:
         """The linear model by its strength, learnt from records."""
         y, sizes = torch.stack(codec.targets(records)), codec.sizes
-        importance = codec.labels.importance(y, len(records)) if self.balanced else None
+        importance = codec.labels.importance(y, len(records)) if self.class_weight else None
         plain = Wide(sizes["features"], sizes["classes"], sizes["runs"])
         return fitted(plain, codec.joined(records), y, strengths, importance)
 
     def batches(self, codec: Any, records: Any, *, train: bool) -> Dealt:
         size = self.batch_size if train else 4 * self.batch_size
-        return Dealt(codec, records, size, train=train, balanced=self.balanced)
+        return Dealt(codec, records, size, train=train, balanced=self.class_weight is not None)
 
     def network(self, sizes: Mapping[str, Any]) -> nn.Module:
         series = bool(sizes["inputs"])
-        members = self.members or _members(series, sizes["records"])
+        members = self.ensemble_size or _members(series, sizes["records"])
         width = sizes["inputs"] if series else sizes["embedding"] or self.embedding_size
         tokens = [
             Tokens(
@@ -240,9 +252,9 @@ class Classifier(Estimator):
                 width,
                 sizes["classes"],
                 recurrent=recurrent,
-                pool=self.pool,
-                channels=self.channels if convolution else (),
-                kernels=self.kernels if convolution else (),
+                pool=self.pooling,
+                channels=self.filters if convolution else (),
+                kernels=self.kernel_sizes if convolution else (),
                 dropout=self.dropout,
                 steps=sizes["steps"],
             )
@@ -253,10 +265,10 @@ class Classifier(Estimator):
 
     def prepare(self, codec: Any, network: nn.Module) -> None:
         """Word vectors from the file into the network, brought to a deviation of 0.1."""
-        if self.vectors is None or not isinstance(network, Readers):
+        if self.pretrained_vectors is None or not isinstance(network, Readers):
             return
         words = codec.units.words.tokens
-        found = read_vectors(self.vectors, words)
+        found = read_vectors(self.pretrained_vectors, words)
         spread = float(np.std(np.stack(list(found.values())))) or 1.0
         known = [number for number, word in enumerate(words) if word in found]
         values = np.stack([found[words[number]] for number in known]) * (0.1 / spread)
@@ -284,7 +296,7 @@ class Classifier(Estimator):
 
         return at
 
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+    def batch_loss(self, output: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(output, batch)
 
     def answer(self, network: nn.Module, batch: Batch) -> Tensor:

@@ -77,25 +77,25 @@ class Forecaster(Estimator):
         None, "column of the times, or those of year, month, day, hour; none to find it", group="data"
     )
     id: str | None = option(None, "column that names the series of a long table", group="data")
-    past: str | tuple[str, ...] = option((), "covariates known up to now", group="data")
-    future: str | tuple[str, ...] = option((), "covariates known beforehand", group="data")
-    static: str | tuple[str, ...] = option((), "covariates with one value a series", group="data")
+    past_covariates: str | tuple[str, ...] = option((), "covariates known up to now", group="data")
+    future_covariates: str | tuple[str, ...] = option((), "covariates known beforehand", group="data")
+    static_covariates: str | tuple[str, ...] = option((), "covariates with one value a series", group="data")
     quantiles: tuple[float, ...] = option(
         (0.05, 0.25, 0.75, 0.95), "levels that are answered beside the median"
     )
-    output: str = option(
+    distribution: str = option(
         "quantiles",
         "what the network gives: each quantile, or a distribution",
         choices=OUTPUTS,
         group="network",
     )
-    context: int | None = option(
+    context_length: int | None = option(
         None, "steps that a forecast looks back on; none to choose it", group="network"
     )
-    season: int | None = option(
+    season_length: int | None = option(
         None, "steps after which the data repeat, 1 for never; none to find it", group="data"
     )
-    center: str | None = option(
+    offset: str | None = option(
         None, "what every window is counted from; none to choose it", choices=CENTERS, group="network"
     )
     scaling: str | None = option(
@@ -122,10 +122,14 @@ class Forecaster(Estimator):
     def check(self) -> None:
         super().check()
         errors.check_int("horizon", self.horizon, 1, "give the steps to foretell")
-        if self.context is not None:
-            errors.check_int("context", self.context, 2, "give the steps to look back on, or None")
-        if self.season is not None:
-            errors.check_int("season", self.season, 1, "give the steps of a season, 1 for none, or None")
+        if self.context_length is not None:
+            errors.check_int(
+                "context_length", self.context_length, 2, "give the steps to look back on, or None"
+            )
+        if self.season_length is not None:
+            errors.check_int(
+                "season_length", self.season_length, 1, "give the steps of a season, 1 for none, or None"
+            )
         for level in self.quantiles:
             if not 0 < level < 1:
                 raise errors.value_error("quantiles", "levels between 0 and 1", level, "such as (0.05, 0.95)")
@@ -137,7 +141,7 @@ class Forecaster(Estimator):
         return read_panel(source, self._columns(), known=known, need_target=need_target)
 
     def _columns(self) -> Columns:
-        named = (self.target, self.time, self.past, self.future, self.static)
+        named = (self.target, self.time, self.past_covariates, self.future_covariates, self.static_covariates)
         target, time, past, future, static = (_names(one) for one in named)
         return Columns(target, time, self.id, past, future, static)
 
@@ -148,7 +152,7 @@ class Forecaster(Estimator):
             )
         if use == "fit":
             panel = self.panel(source)
-            check_length(panel, self.horizon, self.context)
+            check_length(panel, self.horizon, self.context_length)
             note_constant(panel)
             return Origins(panel, windows.every_origin(panel, 1, self.horizon))
         known = self.codec_.like if hasattr(self, "codec_") else None
@@ -174,15 +178,22 @@ class Forecaster(Estimator):
 
     def split(self, records: Origins) -> tuple[Origins, Origins | None]:
         """The last share of every series held out; what is trained on ends before it begins."""
-        return hold_out(records, self.validation, self.horizon, _HELD)
+        return hold_out(records, self.validation_fraction, self.horizon, _HELD)
 
     def codec(self) -> ForecastCodec:
         levels = tuple(sorted({*self.quantiles, 0.5}))
-        return ForecastCodec(self.horizon, levels, calendar=self.calendar, season=self.season)
+        return ForecastCodec(self.horizon, levels, calendar=self.calendar, season=self.season_length)
 
     def select(self, codec: ForecastCodec, train: Origins, held: Origins | None) -> None:
-        wanted = {name: getattr(self, name) for name in ("context", "center", "scaling", "transform")}
-        choose(codec, train, held, **wanted)
+        choose(
+            codec,
+            train,
+            held,
+            context=self.context_length,
+            center=self.offset,
+            scaling=self.scaling,
+            transform=self.transform,
+        )
 
     def batches(self, codec: ForecastCodec, records: Origins, *, train: bool) -> Windows:
         if train:
@@ -193,7 +204,7 @@ class Forecaster(Estimator):
     def network(self, sizes: Mapping[str, Any]) -> ForecastNet:
         return ForecastNet(
             sizes,
-            output=self.output,
+            output=self.distribution,
             read=_READ,
             hidden_size=self.hidden_size,
             cell=self.cell,
@@ -205,8 +216,8 @@ class Forecaster(Estimator):
         if codec.skip is not None and codec.residuals is not None and isinstance(network, ForecastNet):
             network.start(codec.skip, codec.residuals)
 
-    def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        return error_of(output, batch.y, self._levels(output), self.output)
+    def batch_loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return error_of(output, batch.y, self._levels(output), self.distribution)
 
     def _levels(self, like: Tensor) -> Tensor:
         return torch.tensor(sorted({*self.quantiles, 0.5}), dtype=like.dtype, device=like.device)
@@ -215,7 +226,7 @@ class Forecaster(Estimator):
         """Quantiles (B, H, Q) on the scale of the transform and the windows' scales (B,), float64."""
         output = network(batch, None)[0].double()
         center, scale = batch.x[7], batch.x[8]
-        found = quantiles_of(output, self._levels(output), self.output)
+        found = quantiles_of(output, self._levels(output), self.distribution)
         return found * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0]
 
     def schedule(self, steps: int, rate: float) -> Callable[[int], float]:
@@ -223,7 +234,7 @@ class Forecaster(Estimator):
 
     def calibrate(self, codec: ForecastCodec, network: nn.Module, held: Origins) -> None:
         if isinstance(network, ForecastNet) and network.begun:
-            network.hold_back(map(mover(network), self.batches(codec, held, train=False)), self.loss)
+            network.hold_back(map(mover(network), self.batches(codec, held, train=False)), self.batch_loss)
         codec.calibrate(self.coded(codec, network, held), held)
 
     def settle(self, records: Origins) -> None:
@@ -332,7 +343,7 @@ class Forecaster(Estimator):
 
         >>> import numpy as np
         >>> wave = np.sin(np.arange(200) / 4)
-        >>> f = Forecaster(horizon=1, context=16, epochs=1).fit(wave, verbose=0)
+        >>> f = Forecaster(horizon=1, context_length=16, epochs=1).fit(wave, verbose=0)
         >>> expected, state = f.follow(wave[:100])
         >>> quantiles, state = f.step(wave[100], state)
         >>> expected.shape, quantiles.shape

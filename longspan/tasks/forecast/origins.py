@@ -58,7 +58,7 @@ def check_future(origins: Origins, horizon: int) -> None:
         expected = f"{', '.join(panel.columns.future)} for the {horizon} steps to foretell{where}"
         received = f"{max(int(left[short]), 0)} steps"
         raise errors.value_error(
-            "future", expected, received, "append rows with these columns, the target left empty"
+            "future_covariates", expected, received, "append rows with these columns, the target left empty"
         )
 
 

@@ -420,8 +420,8 @@ def _from_table(frame: pl.DataFrame, columns: Columns, known: Panel | None, need
     values = numbers(frame, columns.target, "target")
     if need_target:
         _check_target(values, columns.target)
-    past = _covariates(frame, columns.past, known.past if known else None, "past")
-    future = _covariates(frame, columns.future, known.future if known else None, "future")
+    past = _covariates(frame, columns.past, known.past if known else None, "past_covariates")
+    future = _covariates(frame, columns.future, known.future if known else None, "future_covariates")
     static = _static(frame, columns, starts, known)
     grid = np.concatenate([[0], np.cumsum(ends - first + 1)]).astype(np.int64)
     if grid[-1] > len(values):

@@ -14,7 +14,7 @@ import longspan as ls
 from longspan.errors import LongspanWarning
 from longspan.training import LambdaCallback, Resume
 
-INNER: dict[str, Any] = {"horizon": 1, "hidden_size": 8, "epochs": 3, "context": 24}
+INNER: dict[str, Any] = {"horizon": 1, "hidden_size": 8, "epochs": 3, "context_length": 24}
 
 
 def wave(rows: int, seed: int = 0) -> np.ndarray:
@@ -96,7 +96,9 @@ def machines(rows: int, begin: int, names: str = "ab") -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def plant() -> ls.AnomalyDetector:
-    task = ls.AnomalyDetector(forecaster=ls.Forecaster(**INNER, future="mode"), id="unit", target=("load",))
+    task = ls.AnomalyDetector(
+        forecaster=ls.Forecaster(**INNER, future_covariates="mode"), id="unit", target=("load",)
+    )
     with pytest.warns(LongspanWarning, match="missing in the 1 h grid"):
         return task.fit(machines(600, 0), verbose=0)
 
@@ -135,12 +137,12 @@ def refused(said: str, source: Any = None, **options: Any) -> None:
 def test_what_cannot_be_is_one_sentence(plant: ls.AnomalyDetector) -> None:
     one = ls.Forecaster(**INNER)
     refused("forecaster: expected one with horizon=1, received horizon=24", forecaster=ls.Forecaster())
-    refused("forecaster: expected none to reconstruct", forecaster=one, method="reconstruct")
+    refused("forecaster: expected none to reconstruct", forecaster=one, method="autoencoder")
     refused("forecaster: expected a Forecaster, or its options as text", forecaster=3)
     refused("option: expected one of the options of Forecaster, received 'contxt'", forecaster="contxt=3")
-    refused("expected a whole number", forecaster="context=many")
+    refused("expected a whole number", forecaster="context_length=many")
     refused("expected the detector's id, received its own id", forecaster=ls.Forecaster(**INNER, id="unit"))
-    refused("no static", forecaster=ls.Forecaster(**INNER, static="unit"))
+    refused("no static", forecaster=ls.Forecaster(**INNER, static_covariates="unit"))
     refused("one series, or entities with names", [wave(99), wave(99)], forecaster=one)
     table = machines(99, 0, "a").drop("unit")
     refused("columns of numbers, with a forecaster, load, heat", table, forecaster=one, target=("mode",))
@@ -156,8 +158,8 @@ def test_what_cannot_be_is_one_sentence(plant: ls.AnomalyDetector) -> None:
 
 def test_several_channels_are_told_apart() -> None:
     both = np.column_stack([wave(600), wave(600, 1)])
-    task = ls.AnomalyDetector(forecaster="context=24 hidden_size=8 epochs=3")
-    task.fit(both[:500], validation=both[500:], verbose=0)
+    task = ls.AnomalyDetector(forecaster="context_length=24 hidden_size=8 epochs=3")
+    task.fit(both[:500], validation_data=both[500:], verbose=0)
     new = np.column_stack([wave(300, 2), wave(300, 3)])
     new[150:160, 1] = 4.0
     assert {cause.split(", ")[0] for cause in task.alarms(new)["cause"]} == {"channel 1"}

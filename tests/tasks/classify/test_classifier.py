@@ -18,10 +18,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning
 SMALL = {
     "hidden_size": 6,
     "embedding_size": 6,
-    "subwords": 20,
-    "members": 1,
-    "channels": (6,),
-    "kernels": (3,),
+    "subword_buckets": 20,
+    "ensemble_size": 1,
+    "filters": (6,),
+    "kernel_sizes": (3,),
 }
 
 
@@ -84,7 +84,9 @@ def test_labels_of_steps():
 
 def test_vectors_from_a_file(tmp_path: Path):
     (tmp_path / "v.txt").write_text("cat 1 0 0\ndog 0 1 0\nother 0 0 1\n")
-    task: Any = ls.Classifier(**{**SMALL, "vectors": str(tmp_path / "v.txt")}, epochs=1, learning_rate=1e-9)
+    task: Any = ls.Classifier(
+        **{**SMALL, "pretrained_vectors": str(tmp_path / "v.txt")}, epochs=1, learning_rate=1e-9
+    )
     task.fit(["the cat sat on the mat", "the dog ran to the cat"] * 8, ["a", "b"] * 8, verbose=0)
     words = task.codec_.units.words
     for tokens in task.network_.tokens:
@@ -111,7 +113,13 @@ def test_balanced_training_finds_the_rare_class():
     x = (y[:, None] * 0.9 + draw.normal(size=(300, 8)))[:, :, None]
     recall = []
     for balanced in (False, True):
-        task = ls.Classifier(**SMALL, convolution=False, epochs=4, learning_rate=0.01, balanced=balanced)
+        task = ls.Classifier(
+            **SMALL,
+            convolution=False,
+            epochs=4,
+            learning_rate=0.01,
+            class_weight="balanced" if balanced else None,
+        )
         found = task.fit(x, y, verbose=0).predict(x)
         recall.append((found[y == 1] == 1).mean())
     assert recall[1] > recall[0]
@@ -142,7 +150,7 @@ def test_one_sentence_for_what_cannot_be():
         (lambda: of_series().evaluate(waves(2)[0], ["slow", "new"]), "a class of training .* 'new' in row 1"),
         (lambda: of_series().predict([np.zeros((4, 3))]), "2 channels in every series, received 3 in row 0"),
         (lambda: of_series().predict(["text"]), "series as in training, received a text"),
-        (lambda: bad(kernels=(3, 3)).fit(texts, [0, 1] * 4), "one a convolution"),
+        (lambda: bad(kernel_sizes=(3, 3)).fit(texts, [0, 1] * 4), "one a convolution"),
     ]
     for act, said in cases:
         with pytest.raises((ValueError, TypeError), match=said) as caught:
@@ -173,10 +181,10 @@ def test_n_grams_alone_tell_the_class_and_are_saved(units: str, tmp_path: Path):
     if units == "bpe":
         pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     x, y = PAIRS[units], [("no", "yes", "yes", "no")[n % (2 if units == "bpe" else 4)] for n in range(40)]
-    options = {**SMALL, "units": units, "epochs": 1, "learning_rate": 1e-9}
+    options = {**SMALL, "token_level": units, "epochs": 1, "learning_rate": 1e-9}
     task: Any = ls.Classifier(**options).fit(x, y, verbose=0)
     assert task.evaluate(x, y)["accuracy"] == 1.0
-    assert ls.Classifier(**options, ngrams=0).fit(x, y, verbose=0).evaluate(x, y)["accuracy"] < 0.9
+    assert ls.Classifier(**options, max_ngram=0).fit(x, y, verbose=0).evaluate(x, y)["accuracy"] < 0.9
     task.save(tmp_path / "m")
     loaded: Any = ls.load(tmp_path / "m")
     assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
@@ -199,18 +207,18 @@ def test_capital_letters_count():
     x = [f"what is {name if n % 2 else name.lower()} now" for n, name in enumerate(names * 4)]
     y = [n % 2 for n in range(len(x))]
     train, new = slice(0, 72), (["what is Kevo now", "what is kevo now"], [1, 0])
-    task: Any = ls.Classifier(**SMALL, units="words", epochs=1, learning_rate=1e-9)
+    task: Any = ls.Classifier(**SMALL, token_level="words", epochs=1, learning_rate=1e-9)
     task.fit(x[:72], y[train], verbose=0)
     assert task.codec_.units.features.runs == (1, 2, 1, 2, 3)
     assert task.predict(new[0]).tolist() == new[1]
-    task = task.clone().set_params(lower=True).fit(x[:72], y[train], verbose=0)
+    task = task.clone().set_params(lowercase=True).fit(x[:72], y[train], verbose=0)
     assert task.codec_.units.features.runs == (1, 2)
     assert len(set(task.predict_proba(new[0])[:, 1].tolist())) == 1
 
 
 def test_the_linear_model_learns_from_what_was_held_out_too():
     x = [f"{'good' if n % 2 else 'poor'} word{n}" for n in range(520)]
-    task: Any = ls.Classifier(**SMALL, units="words", epochs=1)
+    task: Any = ls.Classifier(**SMALL, token_level="words", epochs=1)
     task.fit(x, [n % 2 for n in range(520)], verbose=0)
     assert task.codec_.labels.calibration["rows"] == 52
     assert task.codec_.units.features.size == 2 + 2 * 520 + 1 == len(task.network_.wide.table)
@@ -220,7 +228,7 @@ def test_the_linear_model_learns_from_what_was_held_out_too():
 def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
     x = [f"{'good' if n % 2 else 'poor'} word{n // 2}" for n in range(520)]
     y = [n % 2 for n in range(520)]
-    made = ls.Classifier(**{**SMALL, "subwords": 0}, units="words", epochs=1, ngrams=0)
+    made = ls.Classifier(**{**SMALL, "subword_buckets": 0}, token_level="words", epochs=1, max_ngram=0)
     whole: Any = made.fit(x, y, verbose=0)
     once: Any = made.clone().set_params(refit=False).fit(x, y, verbose=0)
     assert once.codec_.units.words.size < whole.codec_.units.words.size == 4 + 2 + 260
@@ -228,18 +236,20 @@ def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
         "as the held-out part says"
     )
     assert whole.codec_.labels.calibration == once.codec_.labels.calibration and whole.codec_.records == 520
-    all_at_once: Any = made.clone().set_params(validation=0.0).fit(x, y, verbose=0)
+    all_at_once: Any = made.clone().set_params(validation_fraction=0.0).fit(x, y, verbose=0)
     for mine, its in zip(whole.network_.parameters(), all_at_once.network_.parameters(), strict=True):
         torch.testing.assert_close(mine, its)
     stopped: Any = made.clone().set_params(patience=1).fit(x, y, verbose=0)
     rest = pl.DataFrame({"text": x[500:], "label": y[500:]})
-    held: Any = made.clone().fit(x[:500], y[:500], validation=rest, verbose=0)
+    held: Any = made.clone().fit(x[:500], y[:500], validation_data=rest, verbose=0)
     assert stopped.codec_.records == 468 and held.codec_.records == 500
 
 
 def test_many_labels_have_n_grams_and_steps_have_none():
     x, y = ["sun and rain", "sun", "rain", "wind"] * 8, [("s", "r"), ("s",), ("r",), ()] * 8
-    task: Any = ls.Classifier(**SMALL, epochs=1, learning_rate=1e-9, balanced=True).fit(x, y, verbose=0)
+    task: Any = ls.Classifier(**SMALL, epochs=1, learning_rate=1e-9, class_weight="balanced").fit(
+        x, y, verbose=0
+    )
     assert task.predict(["rain", "sun"]) == [("r",), ("s",)]
     steps: Any = ls.Classifier(**SMALL, labels="steps", epochs=1)
     steps.fit([["a", "b"], ["b", "a"]] * 4, [[0, 1], [1, 0]] * 4, verbose=0)

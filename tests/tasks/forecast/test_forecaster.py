@@ -28,7 +28,7 @@ def one_thread() -> Any:
 
 
 def small(**options: Any) -> Forecaster:
-    usual: dict[str, Any] = {"horizon": 3, "context": 12, "hidden_size": 4, "epochs": 1}
+    usual: dict[str, Any] = {"horizon": 3, "context_length": 12, "hidden_size": 4, "epochs": 1}
     return Forecaster(**{**usual, **options})
 
 
@@ -61,8 +61,8 @@ def test_every_form_of_one_table_gives_one_answer(tmp_path: Path):
     assert all(one.equals(found[0]) for one in found[1:])
     assert found[0].columns == ["time", "target", "point", "q0.05", "q0.25", "q0.75", "q0.95"]
     assert found[0]["time"].to_list() == times(3, 120) and found[0]["target"].to_list() == ["y"] * 3
-    array = small(calendar=False, season=1).fit(wave(), verbose=0).predict()
-    listed = small(calendar=False, season=1).fit([float(v) for v in wave()], verbose=0).predict()
+    array = small(calendar=False, season_length=1).fit(wave(), verbose=0).predict()
+    listed = small(calendar=False, season_length=1).fit([float(v) for v in wave()], verbose=0).predict()
     assert array.equals(listed) and array["time"].to_list() == [120, 121, 122]
 
 
@@ -99,7 +99,11 @@ def test_covariates_of_every_kind_are_read():
             "size": [1.0] * 200 + [2.0] * 200,
         }
     )
-    parts: dict[str, Any] = {"future": ("push", "word"), "past": ("other",), "static": ("kind", "size")}
+    parts: dict[str, Any] = {
+        "future_covariates": ("push", "word"),
+        "past_covariates": ("other",),
+        "static_covariates": ("kind", "size"),
+    }
     f = small(target="y", id="name", epochs=40, patience=None, learning_rate=0.01, batch_size=32, **parts)
     f.fit(frame, verbose=0)
     ahead = frame.with_columns(pl.when(pl.col("time") >= times()[100]).then(None).otherwise("y").alias("y"))
@@ -109,7 +113,7 @@ def test_covariates_of_every_kind_are_read():
     assert np.abs(found["point"].to_numpy() - truth).mean() < 0.6 < np.abs(truth - truth.mean()).mean()
     with pytest.raises(
         ValueError,
-        match="future: expected push, word for the 3 steps to foretell of series 'a', received 2 steps",
+        match=r"future_covariates: expected push, word for the 3 steps .* of series 'a', received 2 steps",
     ):
         f.predict(ahead.filter(pl.col("time") < times()[102]))
 
@@ -123,7 +127,7 @@ def test_any_cell_by_one_option(cell: str):
 @quiet
 @pytest.mark.parametrize("output", ["normal", "laplace", "logistic"])
 def test_distributions(output: str):
-    f = small(output=output, quantiles=(0.1, 0.9), epochs=6).fit(table(400), verbose=0)
+    f = small(distribution=output, quantiles=(0.1, 0.9), epochs=6).fit(table(400), verbose=0)
     found = f.predict()
     assert (found["q0.1"] < found["point"]).all() and (found["point"] < found["q0.9"]).all()
     assert f.evaluate(table(60, 400))["mase"] < 1
@@ -204,7 +208,7 @@ def test_what_comes_later_changes_no_forecast():
 def test_intervals_cover_what_they_promise():
     noise = np.random.default_rng(3).standard_normal(3000)
     series = np.convolve(noise, [1, 0.7, 0.3], "valid")
-    f = small(context=16, epochs=4).fit(series[:2000], verbose=0)
+    f = small(context_length=16, epochs=4).fit(series[:2000], verbose=0)
     found = f.evaluate(series[2000:])
     assert 0.86 < found["coverage_90"] < 0.94 and 0.44 < found["coverage_50"] < 0.56
     assert 0.85 < f.codec_.beaten["coverage_90"] < 0.95
@@ -276,11 +280,11 @@ def test_other_bad_sources(tmp_path: Path):
         ValueError,
         match="least 41 rows for a horizon of 20, received 30; the largest horizon that works is 14",
     ):
-        small(horizon=20, context=None).fit(wave(30))
+        small(horizon=20, context_length=None).fit(wave(30))
     with pytest.raises(
         ValueError, match="and a context of 20, received 30; the largest horizon that works is 9"
     ):
-        small(horizon=10, context=20).fit(wave(30))
+        small(horizon=10, context_length=20).fit(wave(30))
     with pytest.raises(
         ValueError, match=re.escape("source: expected finite numbers, received inf at [5, 0]")
     ):
@@ -304,11 +308,11 @@ def growth(rows: int) -> np.ndarray:
 
 @quiet
 def test_what_grows_by_shares_is_learnt_by_its_logarithm(tmp_path: Path):
-    f = small(horizon=8, context=24, epochs=3).fit(growth(400)[:360], verbose=0)
+    f = small(horizon=8, context_length=24, epochs=3).fit(growth(400)[:360], verbose=0)
     assert f.codec_.transform == "log" and f.codec_.positive
     found = f.backtest(growth(400), start=360)
     assert (found["q0.05"] > 0).all()
-    plain = small(horizon=8, context=24, epochs=3, transform="none").fit(growth(400)[:360], verbose=0)
+    plain = small(horizon=8, context_length=24, epochs=3, transform="none").fit(growth(400)[:360], verbose=0)
     other = plain.backtest(growth(400), start=360)
     gaps = [(one["point"] - one["actual"]).abs().mean() for one in (found, other)]
     assert gaps[0] < 0.9 * gaps[1]
@@ -330,14 +334,14 @@ def test_intervals_follow_what_came_lately():
     calm, wild = random.standard_normal(1000), 3 * random.standard_normal(1200)
     steps = [datetime(2024, 1, 1) + timedelta(hours=step) for step in range(2200)]
     frame = pl.DataFrame({"time": steps, "y": np.concatenate([calm, wild])})
-    f = small(context=16, epochs=2, calendar=False).fit(frame[:1000], verbose=0)
+    f = small(context_length=16, epochs=2, calendar=False).fit(frame[:1000], verbose=0)
     found = f.evaluate(frame[1000:])
     assert 0.84 < found["coverage_90"] < 0.95  # as they were learnt they would hold 0.42
 
 
 @quiet
 def test_held_out_rows_from_another_source_and_series_never_seen():
-    f = small().fit(table(100), validation=table(60, 100), verbose=0)
+    f = small().fit(table(100), validation_data=table(60, 100), verbose=0)
     assert len(f.history_.history["val_loss"]) == 1 and f.codec_.widths is not None
     named = [table(120).with_columns(pl.lit(name).alias("id")) for name in ("a", "b")]
     f = small(id="id", target="y").fit(pl.concat(named), verbose=0)
@@ -351,8 +355,8 @@ def test_held_out_rows_from_another_source_and_series_never_seen():
 def test_a_second_fit_reads_held_out_rows_as_the_first_would():
     used, other = small().fit(table(100), verbose=0), table(120, 500).rename({"y": "load"})
     for source, held in ((other, other[:80]), (table(100), table(60, 100))):
-        fresh = small().fit(source, validation=held, verbose=0)
-        used.fit(source, validation=held, verbose=0)
+        fresh = small().fit(source, validation_data=held, verbose=0)
+        used.fit(source, validation_data=held, verbose=0)
         assert used.history_.history == fresh.history_.history and used.predict().equals(fresh.predict())
 
 
@@ -362,7 +366,7 @@ def test_rows_one_by_one_are_expected_as_all_at_once(tmp_path: Path):
         table(160, 10 * place).with_columns(name=pl.lit(name), load=pl.Series(range(160)) % 5)
         for place, name in enumerate("ab")
     ]
-    task = small(id="name", target="y", past="load", horizon=1).fit(pl.concat(frames), verbose=0)
+    task = small(id="name", target="y", past_covariates="load", horizon=1).fit(pl.concat(frames), verbose=0)
     new = table(60, 200).with_columns(name=pl.lit("c"), load=pl.Series(range(60)) % 5)
     new = new.filter(pl.int_range(60) != 30)
     expected, last = task.follow(new)

@@ -92,7 +92,8 @@ def test_what_is_known_beforehand_must_reach_the_horizon() -> None:
     ends = dated(20, 17)
     check_future(Origins(ends, ends.last_seen()), 3)
     with pytest.raises(
-        ValueError, match="future: expected push for the 4 steps to foretell of series 'a', received 3"
+        ValueError,
+        match="future_covariates: expected push for the 4 steps to foretell of series 'a', received 3",
     ):
         check_future(Origins(ends, ends.last_seen()), 4)
     assert latest(ends, 3).rows.tolist() == [17] and latest(ends, 4).rows.tolist() == [13]
