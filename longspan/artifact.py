@@ -45,13 +45,13 @@ def save(path: str | os.PathLike[str], config: Mapping[str, Any], tensors: Mappi
     Artifact(config={'units': 3}, tensors={'w': tensor([1., 1.])})
     """
     head = _json({"format": "longspan", "version": VERSION, "config": config})
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_CONFIG, head)
         archive.writestr(_TENSORS, _packed(tensors))
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file written beside `path` that takes its place when the block ends well, and leaves no trace if not.
 
     Args:

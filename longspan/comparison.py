@@ -16,7 +16,7 @@ from longspan import metrics
 from longspan.callbacks import Callback
 
 
-class Learns(Protocol):
+class Trainable(Protocol):
     """What is compared: a compiled Sequential, or anything with these verbs of it."""
 
     stop_training: bool
@@ -50,7 +50,7 @@ class Entry:
         return statistics.fmean(self.errors)
 
     @property
-    def spread(self) -> float:
+    def stddev(self) -> float:
         """The standard deviation over seeds, 0 for one."""
         return statistics.stdev(self.errors) if len(self.errors) > 1 else 0.0
 
@@ -77,7 +77,7 @@ class Comparison:
     def __str__(self) -> str:
         heads = ("", self.metric, "± over seeds", "seconds", "parameters")
         rows = [
-            (one.name, f"{one.error:.4g}", f"{one.spread:.2g}", f"{one.seconds:.2f}", f"{one.parameters:,}")
+            (one.name, f"{one.error:.4g}", f"{one.stddev:.2g}", f"{one.seconds:.2f}", f"{one.parameters:,}")
             for one in self.entries
         ]
         widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
@@ -96,7 +96,7 @@ class Comparison:
 
 
 def compare(
-    build: Callable[[str], Learns],
+    build: Callable[[str], Trainable],
     names: Sequence[str],
     data: tuple[Any, Any],
     *,
@@ -159,15 +159,15 @@ def compare(
             Entry(name, tuple(r[0] for r in runs), statistics.fmean(r[1] for r in runs), runs[0][2])
             for name, runs in found.items()
         ),
-        key=lambda one: (math.isnan(one.error), -one.error if rises(metric) else one.error),
+        key=lambda one: (math.isnan(one.error), -one.error if higher_is_better(metric) else one.error),
     )
     return Comparison(metric, tuple(entries), _verdict(entries, metric))
 
 
-def rises(metric: str) -> bool:
+def higher_is_better(metric: str) -> bool:
     """Whether more of a metric is better.
 
-    >>> rises("accuracy"), rises("loss")
+    >>> higher_is_better("accuracy"), higher_is_better("loss")
     (True, False)
     """
     return metric in metrics.NAMES and metrics.get(metric).direction == "up"
@@ -204,7 +204,7 @@ class _Until(Callback):
 
 
 def _fitted(
-    model: Learns,
+    model: Trainable,
     training: tuple[Any, Any],
     held_out: tuple[Any, Any],
     epochs: int,
@@ -231,10 +231,10 @@ _T = (
 # fmt: on
 
 
-def interval(differences: Sequence[float]) -> tuple[float, float]:
+def confidence_interval(differences: Sequence[float]) -> tuple[float, float]:
     """Where the mean of paired differences lies with 95 % confidence, by Student's t.
 
-    >>> low, high = interval([1.0, 2.0, 3.0])
+    >>> low, high = confidence_interval([1.0, 2.0, 3.0])
     >>> round(low, 2), round(high, 2)
     (-0.48, 4.48)
     """
@@ -247,12 +247,13 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 def _verdict(entries: Sequence[Entry], metric: str) -> str:
     best, *others = entries
-    said = f"{best.name} has the {'highest' if rises(metric) else 'lowest'} mean {metric}, {best.error:.4g}."
+    extreme = "highest" if higher_is_better(metric) else "lowest"
+    said = f"{best.name} has the {extreme} mean {metric}, {best.error:.4g}."
     if not others:
         return said
     if len(best.errors) < 2:
         return f"{said} One seed cannot say how sure that is: give several."
-    sentences = [_against(best, other, rises(metric)) for other in others]
+    sentences = [_against(best, other, higher_is_better(metric)) for other in others]
     return " ".join([said, *sentences, "The intervals tell of seeds, not of other data."])
 
 
@@ -260,7 +261,7 @@ def _against(best: Entry, other: Entry, rising: bool) -> str:
     """The difference to one of the others, seed by seed, and whether it may be chance."""
     sign, word = (-1.0, "less") if rising else (1.0, "more")
     pairs = [sign * (theirs - ours) for ours, theirs in zip(best.errors, other.errors, strict=True)]
-    low, high = interval(pairs)
+    low, high = confidence_interval(pairs)
     share = (
         f"{statistics.fmean(pairs):.3g} {word} (95 % interval {low:.3g} to {high:.3g}, {len(pairs)} seeds)"
     )

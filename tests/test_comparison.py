@@ -10,7 +10,7 @@ import torch
 
 import longspan as ls
 from longspan import layers, models
-from longspan.comparison import Entry, _verdict, interval
+from longspan.comparison import Entry, _verdict, confidence_interval
 
 KINDS = {"LSTM": layers.LSTM, "GRU": layers.GRU, "RNN": layers.SimpleRNN}
 RNG = np.random.default_rng(0)
@@ -107,7 +107,7 @@ def test_what_rises_is_better_high() -> None:
 def test_the_interval_is_students() -> None:
     """The published quantile: half the width is t * s / sqrt(n), with t = 2.776 for five values."""
     values = [1.0, 2.0, 4.0, 8.0, 16.0]
-    low, high = interval(values)
+    low, high = confidence_interval(values)
     assert (low + high) / 2 == pytest.approx(6.2)
     assert (high - low) / 2 == pytest.approx(2.776 * np.std(values, ddof=1) / 5**0.5)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from longspan import artifact, errors
-from longspan.optimizers import Stepper
+from longspan.optimizers import KerasOptimizer
 from longspan.optional import require
 
 Logs = dict[str, float]
@@ -32,11 +32,11 @@ HOOKS = (
 
 
 @dataclass
-class Run:
+class TrainerState:
     """What a callback may read and change of the training that is going on.
 
     epoch: from 0; steps: optimizer steps since the start; directions: metric -> "up", "down" or None;
-    stopped: why training ends after this epoch, None while it goes on; say: prints a line where the progress
+    stopped: why training ends after this epoch, None while it goes on; log: prints a line where the progress
     is shown.
     """
 
@@ -46,7 +46,7 @@ class Run:
     epoch: int = 0
     steps: int = 0
     stopped: str | None = None
-    say: Callable[[str], None] = print
+    log: Callable[[str], None] = print
 
     @property
     def learning_rate(self) -> float:
@@ -55,7 +55,7 @@ class Run:
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if isinstance(self.optimizer, Stepper):
+        if isinstance(self.optimizer, KerasOptimizer):
             self.optimizer.learning_rate = value
         for group in self.optimizer.param_groups:
             group["lr"] = float(value)
@@ -75,7 +75,7 @@ class Callback:
 
     model: Any = None
     params: dict[str, Any]
-    run: Run
+    trainer: TrainerState
 
     def set_model(self, model: Any) -> None:
         """Called once before training."""
@@ -117,7 +117,7 @@ class Callback:
         """Go on from what `state` gave; called after on_train_begin, and only if it was not None."""
 
 
-class Hooks:
+class CallbackList:
     """The hooks that callbacks override, ready to be called."""
 
     def __init__(self, callbacks: Iterable[Any]) -> None:
@@ -175,7 +175,7 @@ class _Monitor(Callback):
         if self.mode != "auto":
             return self.mode == "min"
         name = self.monitor.removeprefix("val_")
-        direction = "down" if name == "loss" else self.run.directions.get(name)
+        direction = "down" if name == "loss" else self.trainer.directions.get(name)
         if direction is None:
             expected = 'mode="min" or mode="max", since it is not known which way this metric improves'
             raise errors.value_error(f"monitor {self.monitor!r}", expected, 'mode="auto"', "say which")
@@ -226,20 +226,20 @@ class EarlyStopping(_Monitor):
         if self.better(value, self.best):
             self.best, self.best_epoch = value, epoch
             if self.restore_best_weights:
-                self.best_weights = weights_of(self.run.network)
+                self.best_weights = weights_of(self.trainer.network)
             if self.baseline is None or self.better(value, self.baseline):
                 self.wait = 0
         elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
-            self.run.stopped = f"{self.monitor} did not improve for {self.wait} epochs"
+            self.trainer.stopped = f"{self.monitor} did not improve for {self.wait} epochs"
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch and self.verbose:
-            self.run.say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+            self.trainer.log(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
             if self.verbose:
-                self.run.say(f"Restoring the weights of the best epoch: {self.best_epoch + 1}.")
-            self.run.network.load_state_dict(self.best_weights)
+                self.trainer.log(f"Restoring the weights of the best epoch: {self.best_epoch + 1}.")
+            self.trainer.network.load_state_dict(self.best_weights)
 
     def state(self) -> Any:
         return {
@@ -298,7 +298,7 @@ class ReduceLROnPlateau(_Monitor):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         value = self.value(logs)
         if logs is not None:
-            logs["learning_rate"] = self.run.learning_rate
+            logs["learning_rate"] = self.trainer.learning_rate
         if self.pause:
             self.pause -= 1
             self.wait = 0
@@ -306,14 +306,14 @@ class ReduceLROnPlateau(_Monitor):
             self.best, self.wait = value, 0
         elif not self.pause:
             self.wait += 1
-            if self.wait >= self.patience and self.run.learning_rate > self.min_lr:
+            if self.wait >= self.patience and self.trainer.learning_rate > self.min_lr:
                 self._reduce(epoch)
 
     def _reduce(self, epoch: int) -> None:
-        self.run.learning_rate = max(self.run.learning_rate * self.factor, self.min_lr)
+        self.trainer.learning_rate = max(self.trainer.learning_rate * self.factor, self.min_lr)
         self.pause, self.wait = self.cooldown, 0
         if self.verbose:
-            self.run.say(f"Epoch {epoch + 1}: the learning rate is now {self.run.learning_rate:.4g}.")
+            self.trainer.log(f"Epoch {epoch + 1}: the learning rate is now {self.trainer.learning_rate:.4g}.")
 
     def state(self) -> Any:
         return {"best": self.best, "wait": self.wait, "pause": self.pause}
@@ -335,14 +335,14 @@ class LearningRateScheduler(Callback):
         self._both = len(inspect.signature(schedule).parameters) > 1
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        rate = self.schedule(epoch, self.run.learning_rate) if self._both else self.schedule(epoch)
-        self.run.learning_rate = float(rate)
+        rate = self.schedule(epoch, self.trainer.learning_rate) if self._both else self.schedule(epoch)
+        self.trainer.learning_rate = float(rate)
         if self.verbose:
-            self.run.say(f"Epoch {epoch + 1}: the learning rate is now {self.run.learning_rate:.4g}.")
+            self.trainer.log(f"Epoch {epoch + 1}: the learning rate is now {self.trainer.learning_rate:.4g}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
-            logs["learning_rate"] = self.run.learning_rate
+            logs["learning_rate"] = self.trainer.learning_rate
 
 
 @runtime_checkable
@@ -410,7 +410,7 @@ class ModelCheckpoint(_Monitor):
             self.best = value
         step = {} if batch is None else {"batch": batch + 1}
         try:
-            path = self.filepath.format(epoch=self.run.epoch + 1, **step, **(logs or {}))
+            path = self.filepath.format(epoch=self.trainer.epoch + 1, **step, **(logs or {}))
         except KeyError as error:
             known = ", ".join(["epoch", *step, *(logs or {})])
             raise errors.value_error(
@@ -418,11 +418,11 @@ class ModelCheckpoint(_Monitor):
             ) from error
         self._write(path)
         if self.verbose:
-            self.run.say(f"Epoch {self.run.epoch + 1}: saved {path}")
+            self.trainer.log(f"Epoch {self.trainer.epoch + 1}: saved {path}")
 
     def _write(self, path: str) -> None:
         if not isinstance(self.model, Savable):
-            artifact.save(path, {"kind": "weights"}, weights_of(self.run.network))
+            artifact.save(path, {"kind": "weights"}, weights_of(self.trainer.network))
         elif self.save_weights_only:
             self.model.save_weights(path)
         else:
@@ -533,4 +533,4 @@ class LambdaCallback(Callback):
 
 
 # what several processes do alike, each for itself: the others write files or screens, which one does
-ALIKE = (EarlyStopping, ReduceLROnPlateau, LearningRateScheduler)
+RUN_IN_EVERY_PROCESS = (EarlyStopping, ReduceLROnPlateau, LearningRateScheduler)

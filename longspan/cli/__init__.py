@@ -378,9 +378,9 @@ def predict(model: str, source: str | None, output: str) -> None:
     _writable(output)
     loaded = _load(model)
     answers = _frame(loaded.predict(source) if source is not None else _predict_alone(loaded))
-    from longspan.artifact import replacing
+    from longspan.artifact import atomic_write
 
-    with replacing(output) as file:
+    with atomic_write(output) as file:
         file.write(write(answers))
     click.echo(f"{len(answers):,} rows written to {output}.")
 

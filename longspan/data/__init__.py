@@ -1,18 +1,18 @@
 """Knows the public names of preparation: tensors, batches, windows, scaling and text."""
 
 from .arrays import Tensors, as_tensors
-from .batches import Batch, Batches, Spans
+from .batches import Batch, Batches, BPTTChunks
 from .scaling import Scaler
 from .sequences import pad, train_test_split, windows
 from .tokenizers import BPE, Characters, Tokenizer, Words, tokenizer
 
 __all__ = [
     "BPE",
+    "BPTTChunks",
     "Batch",
     "Batches",
     "Characters",
     "Scaler",
-    "Spans",
     "Tensors",
     "Tokenizer",
     "Words",

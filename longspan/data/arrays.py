@@ -94,7 +94,7 @@ def _from_list(rows: Sequence[Any], name: str) -> Tensors:
             name, "rows that are all sequences", f"{rows[odd]!r} in row {odd}", "make it a list of one number"
         )
     if len(set(steps)) > 1:
-        return pad_rows(rows, name)
+        return pad_sequences(rows, name)
     if all(isinstance(row, Tensor) for row in rows):
         _check_alike([tuple(row.shape) for row in rows], name)
         return Tensors(torch.stack(list(rows)))
@@ -122,7 +122,7 @@ def _shape_of(row: Any) -> tuple[int, ...]:
         return (len(row),)
 
 
-def pad_rows(
+def pad_sequences(
     rows: Sequence[Any], name: str, *, length: int | None = None, value: float = 0, left: bool = False
 ) -> Tensors:
     """Rows (T_i,) or (T_i, D) side by side as (N, T) or (N, T, D), filled up with `value`, and their lengths.

@@ -1,4 +1,4 @@
-"""Knows how tensors are dealt out to a network: batches, their order, spans of time with carried state."""
+"""Cuts tensors into batches: in order, shuffled, or in chunks of time whose state goes on."""
 
 from __future__ import annotations
 
@@ -21,12 +21,16 @@ _VIEWS = 1024  # batches that are cut at once
 
 @dataclass(frozen=True)
 class Batch:
-    """What a network sees at one step of training.
+    """The rows of one training step.
 
-    x and y: as the network and the loss take them, rows first (B, ...); lengths: (B,) int64, the real steps
-    of each row where rows are padded; mask: (B, T) bool, False where a step does not count; weight: (B,) or
-    (B, T), how much a row or step counts in the loss; carry: whether row b goes on where row b of the batch
-    before ended, so that the network's state is handed on.
+    Args:
+        x: (B, ...), as the network takes it; a tensor or a tuple of tensors.
+        y: (B, ...), as the loss takes it.
+        lengths: (B,) int64, the real steps of each row where rows are padded.
+        mask: (B, T) bool, False where a step does not count.
+        weight: (B,) or (B, T), how much a row or step counts in the loss.
+        continues: whether row b goes on where row b of the batch before ended; the network then starts from
+            the state that the batch before left.
     """
 
     x: Any
@@ -34,7 +38,7 @@ class Batch:
     lengths: Tensor | None = None
     mask: Tensor | None = None
     weight: Tensor | None = None
-    carry: bool = False
+    continues: bool = False
 
 
 def rows_of(batch: Batch) -> int:
@@ -128,7 +132,7 @@ class Batches:
         columns, size = self._columns, self._block()
         for start in range(0, self.rows, size):
             take = _taker(order, start, min(start + size, self.rows))
-            for parts in zip(*(_dealt(column, take, self.batch_size) for column in columns), strict=False):
+            for parts in zip(*(_cut(column, take, self.batch_size) for column in columns), strict=False):
                 yield Batch(*parts)
 
     def _block(self) -> int:
@@ -147,20 +151,22 @@ class Batches:
         (generator or self._generator).set_state(state)
 
 
-class Spans:
-    """Long sequences cut in time, for truncated back-propagation: all but the first span carry the state.
+class BPTTChunks:
+    """Long sequences cut in time for truncated back-propagation; the state goes on from chunk to chunk.
 
     Args:
         x: (B, T, ...), every row one long sequence.
-        y: (B, T, ...), an answer for every step; None for none.
-        span: steps a batch, through which gradients flow; the last one may be shorter.
+        y: (B, T, ...), a target for every step; None for none.
+        chunk_length: steps a chunk, through which gradients flow; the last chunk may be shorter.
 
-    >>> [(batch.x.shape[1], batch.carry) for batch in Spans(torch.zeros(2, 5, 1), span=2)]
+    >>> chunks = BPTTChunks(torch.zeros(2, 5, 1), chunk_length=2)
+    >>> [(batch.x.shape[1], batch.continues) for batch in chunks]
     [(2, False), (2, True), (1, True)]
     """
 
-    def __init__(self, x: Any, y: Any = None, *, span: int) -> None:
-        self.span = errors.check_int("span", span, 1, "give the number of steps that gradients flow through")
+    def __init__(self, x: Any, y: Any = None, *, chunk_length: int) -> None:
+        way_out = "give the number of steps that gradients flow through"
+        self.chunk_length = errors.check_int("chunk_length", chunk_length, 1, way_out)
         self.x = as_tensors(x, "x").values
         self.y = None if y is None else as_tensors(y, "y").values
         if self.x.dim() < 2:
@@ -168,18 +174,18 @@ class Spans:
                 "x", "shape (B, T, ...)", tuple(self.x.shape), "add a dimension for the rows"
             )
         if self.y is not None and self.y.shape[:2] != self.x.shape[:2]:
-            expected = f"an answer for each of {tuple(self.x.shape[:2])} (B, T) steps"
+            expected = f"a target for each of {tuple(self.x.shape[:2])} (B, T) steps"
             raise errors.value_error("y", expected, f"shape {tuple(self.y.shape)}", "give one for every step")
 
     def __len__(self) -> int:
-        """Spans an epoch."""
-        return -(-self.x.shape[1] // self.span)
+        """Chunks an epoch."""
+        return -(-self.x.shape[1] // self.chunk_length)
 
     def __iter__(self) -> Iterator[Batch]:
-        xs = self.x.split(self.span, 1)
-        ys: Iterable[Tensor | None] = repeat(None) if self.y is None else self.y.split(self.span, 1)
-        for place, (x, y) in enumerate(zip(xs, ys, strict=False)):
-            yield Batch(x, y, carry=place > 0)
+        xs = self.x.split(self.chunk_length, 1)
+        ys: Iterable[Tensor | None] = repeat(None) if self.y is None else self.y.split(self.chunk_length, 1)
+        for index, (x, y) in enumerate(zip(xs, ys, strict=False)):
+            yield Batch(x, y, continues=index > 0)
 
 
 def _column(data: Any, name: str) -> tuple[Any, Tensor | None]:
@@ -223,7 +229,7 @@ def _taker(order: Tensor | None, start: int, end: int) -> Callable[[Tensor], Ten
     return lambda column: column.index_select(0, places)
 
 
-def _dealt(column: Any, take: Callable[[Tensor], Tensor], size: int) -> Iterable[Any]:
+def _cut(column: Any, take: Callable[[Tensor], Tensor], size: int) -> Iterable[Any]:
     """One block of a column in batches; views, since one gather a block is cheaper than one a batch."""
     if column is None:
         return repeat(None)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longspan import errors
 
-from .arrays import Tensors, as_tensors, pad_rows
+from .arrays import Tensors, as_tensors, pad_sequences
 
 SIDES = ("right", "left")
 ORDERS = ("time", "random")
@@ -114,7 +114,7 @@ def pad(
     if length is not None:
         size = errors.check_int("length", length, 1, "give the steps of every row")
         rows = [row[-size:] if cut == "left" else row[:size] for row in rows]
-    return pad_rows(rows, "rows", length=length, value=value, left=side == "left")
+    return pad_sequences(rows, "rows", length=length, value=value, left=side == "left")
 
 
 def train_test_split(

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from longspan import errors
-from longspan.artifact import replacing
+from longspan.artifact import atomic_write
 from longspan.report import shown
 from longspan.tasks.forecast.forecaster import Forecaster
 
@@ -97,7 +97,7 @@ def _write(model: Forecaster, weather: pl.DataFrame, unseen: pl.DataFrame, folde
     """Every file, and what it is."""
     model.save(folder / "model")
     for name, frame in {"weather.csv": weather, "forecast.csv": model.predict(unseen)}.items():
-        with replacing(folder / name) as file:
+        with atomic_write(folder / name) as file:
             file.write(frame.write_csv().encode())
     title = "Tomorrow's temperature at New York's airports"
     model.write_report(folder / "report.html", unseen, title=title, lead=_LEAD)

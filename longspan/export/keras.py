@@ -226,7 +226,7 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
     packed, older = io.BytesIO(), not file.name.endswith((".keras", ".weights.h5"))
     with h5py.File(packed, "w") as opened:
         (_write_older if older else _write_weights)(opened, model)
-    with artifact.replacing(file) as target:
+    with artifact.atomic_write(file) as target:
         if not file.name.endswith(".keras"):
             target.write(packed.getvalue())
             return
@@ -291,7 +291,7 @@ def _check_known(layer: Described) -> None:
 
 def _said(model: ModelLike) -> dict[str, Any]:
     """The model in the words of Keras' config.json."""
-    kind = "int32" if model.reads_codes() else "float32"
+    kind = "int32" if model.takes_token_ids() else "float32"
     config = {"batch_shape": list(model.input_shape), "dtype": kind, "name": "input_layer"}
     layers = [
         {"module": "keras.layers", "class_name": "InputLayer", "config": config, "registered_name": None}

@@ -62,13 +62,13 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
         )
     graph, shape = Graph(), list(model.input_shape)
     names = ["batch", *("time" if i == 1 and len(shape) > 2 else f"size_{i}" for i in range(1, len(shape)))]
-    if model.reads_codes():
+    if model.takes_token_ids():
         names[1] = "time"
     open_ = [
         name if size is None or name in ("batch", "time") else size
         for name, size in zip(names, shape, strict=True)
     ]
-    flow = Flow(graph.input("input", open_, whole=model.reads_codes()), len(shape), states=states)
+    flow = Flow(graph.input("input", open_, whole=model.takes_token_ids()), len(shape), states=states)
     for described, layer in zip(described_layers(model), model.layers, strict=True):
         convert(graph, flow, described, layer.get_weights())
     out = [f"out_{i}" if i else "batch" for i in range(flow.rank)]
@@ -79,7 +79,7 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
         graph.output(name, value, ("batch", units))
     made = graph.model(model.name).SerializeToString()
     if path is not None:
-        with artifact.replacing(path) as file:
+        with artifact.atomic_write(path) as file:
             file.write(made)
     return made
 

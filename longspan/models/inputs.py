@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from longspan import errors, losses
 from longspan.data.arrays import Tensors, as_tensors
-from longspan.data.batches import Batch, Batches, Spans, as_batch
+from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch
 
 from .protocol import Model
 
@@ -30,7 +30,7 @@ class Stream:
         for item in items:
             batch = as_batch(item)
             x, y = (None if one is None else as_tensors(one).values for one in (batch.x, batch.y))
-            yield Batch(x, y, batch.lengths, batch.mask, batch.weight, batch.carry)
+            yield Batch(x, y, batch.lengths, batch.mask, batch.weight, batch.continues)
 
     def first(self) -> Any:
         """What the first batch holds, which is still dealt out afterwards."""
@@ -59,8 +59,8 @@ def inputs_of(model: Model, x: Any) -> Tensors:
         way_out = "join the features into one array"
         raise errors.type_error("x", "one array, since a Sequential has one input", x, way_out)
     found = as_tensors(x, "x")
-    values = model.suited(found.values)
-    if values.dim() == 1 and not model.reads_codes():
+    values = model.cast_inputs(found.values)
+    if values.dim() == 1 and not model.takes_token_ids():
         values = values.unsqueeze(-1)
     model.build_for(values, ragged=found.lengths is not None)
     _check_shape(model, values, found.lengths is not None)
@@ -69,7 +69,7 @@ def inputs_of(model: Model, x: Any) -> Tensors:
 
 
 def _check_shape(model: Model, values: Tensor, ragged: bool) -> None:
-    told = model.told_shape
+    told = model.declared_input_shape
     if told is None:
         return
     sizes = list(zip(told[1:], values.shape[1:], strict=False))
@@ -179,10 +179,10 @@ def batches_of(
 
 def _stream(model: Model, x: Any, steps: int | None) -> Any:
     """Batches that someone else deals out, once the model knows the sizes of the first."""
-    known = isinstance(x, (Batches, Spans)) or (isinstance(x, DataLoader) and steps is None)
+    known = isinstance(x, (Batches, BPTTChunks)) or (isinstance(x, DataLoader) and steps is None)
     batches = x if known else Stream(x, steps)
     if not model.built:
-        first = batches.first() if isinstance(batches, Stream) else _glimpse(batches)
+        first = batches.first() if isinstance(batches, Stream) else _peek(batches)
         if first is None:
             raise errors.value_error("x", "at least one batch", "none", "check that there are data")
         values = as_tensors(as_batch(first).x)
@@ -190,7 +190,7 @@ def _stream(model: Model, x: Any, steps: int | None) -> Any:
     return batches
 
 
-def _glimpse(batches: Any) -> Any:
+def _peek(batches: Any) -> Any:
     """The first batch or None; chance stands afterwards where it stood, so that looking changes no run."""
     generator = getattr(batches, "generator", None)
     before = None if generator is None else generator.get_state()

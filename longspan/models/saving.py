@@ -60,13 +60,15 @@ def _weights(model: Model) -> dict[str, Tensor]:
 
 def _compiled(model: Model) -> dict[str, Any] | None:
     """What `compile` said; None where it was not called, or, with a note, where a file cannot hold it."""
-    if model.loss is None or model.recipe is None:
+    if model.loss is None or model.optimizer_config is None:
         return None
     try:
         return {
-            "optimizer": optimizers.serialize(model.recipe),
+            "optimizer": optimizers.serialize(model.optimizer_config),
             "loss": losses.serialize(model.loss),
-            "metrics": [[metrics.serialize(one), one.name, weighted] for one, weighted in model.watched],
+            "metrics": [
+                [metrics.serialize(one), one.name, weighted] for one, weighted in model.compiled_metrics
+            ],
         }
     except ValueError as error:
         errors.notice(f"the model is saved without what compile said: {str(error).rstrip('.')}")

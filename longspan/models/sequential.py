@@ -23,10 +23,10 @@ from longspan.training.loop import evaluate, train
 
 from . import inputs, saving
 from .summary import summary
-from .train_step import Learner, Objective, Watched
+from .train_step import CompiledLoss, CompiledMetric, TrainingAdapter
 
 # The layers that can say which kernel runs them.
-EXPLAINED = (RNNBase, Bidirectional, RNN)
+EXPLAINABLE_LAYERS = (RNNBase, Bidirectional, RNN)
 
 
 class Sequential(nn.Module):
@@ -63,9 +63,9 @@ class Sequential(nn.Module):
         self.loss: losses.Loss | None = None
         self.history: History | None = None
         self.stop_training = False
-        self.recipe: optimizers.Recipe | None = None
-        self._stepper: Optimizer | None = None
-        self.watched: list[tuple[metrics.Metric, bool]] = []
+        self.optimizer_config: optimizers.OptimizerConfig | None = None
+        self._optimizer: Optimizer | None = None
+        self.compiled_metrics: list[tuple[metrics.Metric, bool]] = []
         self._row: list[Layer] = []
         self.eval()
         for layer in layers or ():
@@ -94,7 +94,7 @@ class Sequential(nn.Module):
         self._row.append(layer)
         layer.train(self.training)
         self.built = False
-        shape = self.told_shape
+        shape = self.declared_input_shape
         if shape is not None and all(size is not None for size in shape[2:]):
             self.build(shape)
 
@@ -107,7 +107,7 @@ class Sequential(nn.Module):
         return layer
 
     @property
-    def told_shape(self) -> Shape | None:
+    def declared_input_shape(self) -> Shape | None:
         """The (B, …) shape that an Input or the first layer's input_shape says, None where none does."""
         if self.input_layer is not None:
             return self.input_layer.declared_shape
@@ -115,7 +115,7 @@ class Sequential(nn.Module):
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         """Make the weights for inputs of this shape, (B, …)."""
-        shape: Any = tuple(input_shape) if input_shape is not None else self.told_shape
+        shape: Any = tuple(input_shape) if input_shape is not None else self.declared_input_shape
         if shape is None:
             way_out = "give the first layer an input_shape, or call the model on data"
             raise errors.value_error("build", "the shape of the input", None, way_out)
@@ -127,7 +127,7 @@ class Sequential(nn.Module):
     def build_for(self, x: Tensor, *, ragged: bool = False) -> None:
         """Make the weights, if they are not there, for rows like those of `x`."""
         if not self.built:
-            told = self.told_shape
+            told = self.declared_input_shape
             found = (None, None, *x.shape[2:]) if ragged else (None, *x.shape[1:])
             if told is not None and len(told) == len(found):
                 found = tuple(a if a is not None else b for a, b in zip(told, found, strict=True))
@@ -164,7 +164,7 @@ class Sequential(nn.Module):
 
     # Running.
 
-    def reads_codes(self) -> bool:
+    def takes_token_ids(self) -> bool:
         """Whether the first layer looks codes up."""
         return bool(self._row) and isinstance(self._row[0], Embedding)
 
@@ -173,9 +173,9 @@ class Sequential(nn.Module):
         """What the weights are computed in."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
-    def suited(self, x: Tensor) -> Tensor:
+    def cast_inputs(self, x: Tensor) -> Tensor:
         """`x` in the dtype that the first layer takes."""
-        if self.reads_codes():
+        if self.takes_token_ids():
             return x if x.dtype == torch.int64 else x.long()
         return x if x.dtype == self.dtype else x.to(self.dtype)
 
@@ -198,7 +198,7 @@ class Sequential(nn.Module):
         """
         x = to_tensor(x)
         self.build_for(x)
-        x = self.suited(x)
+        x = self.cast_inputs(x)
         if training is None or training == self.training:
             return self.run(x, mask)[0]
         before = self.training
@@ -272,7 +272,7 @@ class Sequential(nn.Module):
 
     def compile(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
-        optimizer: str | optimizers.Recipe | Optimizer = "rmsprop",
+        optimizer: str | optimizers.OptimizerConfig | Optimizer = "rmsprop",
         loss: Any = None,
         metrics: Sequence[Any] | None = None,
         weighted_metrics: Sequence[Any] | None = None,
@@ -294,27 +294,27 @@ class Sequential(nn.Module):
         Raises:
             ValueError: a name is unknown; the nearest is given.
         """
-        self.recipe = None if isinstance(optimizer, Optimizer) else optimizers.get(optimizer)
-        self._stepper = optimizer if isinstance(optimizer, Optimizer) else None
+        self.optimizer_config = None if isinstance(optimizer, Optimizer) else optimizers.get(optimizer)
+        self._optimizer = optimizer if isinstance(optimizer, Optimizer) else None
         self.loss = None if loss is None else losses.get(loss)
-        self.watched = [(_metric(one), False) for one in _flat(metrics)]
-        self.watched += [(_metric(one), True) for one in _flat(weighted_metrics)]
+        self.compiled_metrics = [(_metric(one), False) for one in _flat(metrics)]
+        self.compiled_metrics += [(_metric(one), True) for one in _flat(weighted_metrics)]
 
     @property
     def optimizer(self) -> Any:
         """The optimizer of the weights, made when they are there."""
-        if self._stepper is None and self.recipe is not None and self.built:
+        if self._optimizer is None and self.optimizer_config is not None and self.built:
             learned = [p for p in self.parameters() if p.requires_grad]
             if not learned:
                 way_out = "set trainable=True on a layer"
                 raise errors.value_error(self.name, "a weight that may change", "none", way_out)
-            self._stepper = self.recipe.build(learned)
-        return self._stepper or self.recipe
+            self._optimizer = self.optimizer_config.build(learned)
+        return self._optimizer or self.optimizer_config
 
     @property
     def metrics_names(self) -> list[str]:
         """ "loss", then the metrics."""
-        return ["loss", *(metric.name for metric, _ in self.watched)]
+        return ["loss", *(metric.name for metric, _ in self.compiled_metrics)]
 
     def fit(
         self,
@@ -346,7 +346,8 @@ class Sequential(nn.Module):
 
         Args:
             x: (N, …) numbers as an array, tensor, frame or list; a ragged list of sequences, padded and
-                masked by itself; or a DataLoader, longspan.data.Batches or Spans, or any iterable of (x, y).
+                masked by itself; or a DataLoader, longspan.data.Batches or BPTTChunks, or any iterable of
+                (x, y).
             y: (N, …) answers; None where x deals them out.
             batch_size: rows a step, 32 where None.
             epochs: epochs in all; initial_epoch: the one to start from.
@@ -372,21 +373,21 @@ class Sequential(nn.Module):
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = inputs.split(validation_split, x, y, sample_weight)
         batches = self._batches(x, y, batch_size, shuffle, sample_weight, class_weight, steps_per_epoch)
-        learner = Learner(self, carries=isinstance(batches, inputs.Spans))
+        adapter = TrainingAdapter(self, carries=isinstance(batches, inputs.BPTTChunks))
         check = None
         if validation_data is not None:
             size = validation_batch_size or batch_size
             check = self._validation(validation_data, size, validation_steps)
         try:
             self.history = train(
-                learner,
+                adapter,
                 batches,
-                Objective(learner, loss),
+                CompiledLoss(adapter, loss),
                 self.optimizer,
                 epochs=epochs,
                 initial_epoch=initial_epoch,
                 validate=check,
-                metrics=self._watched(learner),
+                metrics=self._watched(adapter),
                 callbacks=list(callbacks or ()),
                 clip_norm=clip_norm,
                 clip_value=clip_value,
@@ -420,8 +421,8 @@ class Sequential(nn.Module):
         """
         loss = self._ready()
         batches = self._batches(x, y, batch_size, False, sample_weight, None, steps)
-        learner = Learner(self)
-        logs = evaluate(learner, batches, Objective(learner, loss), self._watched(learner))
+        adapter = TrainingAdapter(self)
+        logs = evaluate(adapter, batches, CompiledLoss(adapter, loss), self._watched(adapter))
         if verbose not in (0, "auto"):
             print("  ".join(f"{name}: {value:.4f}" for name, value in logs.items()))
         if return_dict:
@@ -440,12 +441,12 @@ class Sequential(nn.Module):
         if not self._row:
             raise errors.value_error(self.name, "a model with layers", "an empty one", "add layers first")
         batches = self._batches(x, None, batch_size, False, None, None, steps)
-        learner, state, found, was_training = Learner(self), None, [], self.training
+        adapter, state, found, was_training = TrainingAdapter(self), None, [], self.training
         self.eval()
         try:
             with torch.no_grad():
                 for batch in batches:
-                    answer, state = learner(batch, state)
+                    answer, state = adapter(batch, state)
                     found.append(answer if isinstance(answer, tuple) else (answer,))
         finally:
             self.train(was_training)
@@ -463,12 +464,12 @@ class Sequential(nn.Module):
         """One step on one batch; the loss before it, with the metrics as `evaluate` gives them."""
         loss = self._ready()
         batch = self._one_batch(x, y, sample_weight, class_weight)
-        learner = Learner(self)
-        measures = self._watched(learner)
+        adapter = TrainingAdapter(self)
+        measures = self._watched(adapter)
         self.train()
         try:
-            output, _ = learner(batch)
-            value = Objective(learner, loss)(output, batch)
+            output, _ = adapter(batch)
+            value = CompiledLoss(adapter, loss)(output, batch)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()
             self.optimizer.step()
@@ -497,7 +498,7 @@ class Sequential(nn.Module):
     def _ready(self) -> losses.Loss:
         if not self._row:
             raise errors.value_error(self.name, "a model with layers", "an empty one", "add layers first")
-        if self.loss is None or (self.recipe is None and self._stepper is None):
+        if self.loss is None or (self.optimizer_config is None and self._optimizer is None):
             way_out = "call compile(optimizer, loss) first"
             raise errors.value_error(self.name, "a model compiled with a loss", "one without", way_out)
         return self.loss
@@ -540,8 +541,10 @@ class Sequential(nn.Module):
         batches = self._batches(x, y, rows, False, weight, classes, None)
         return next(iter(batches))
 
-    def _watched(self, learner: Learner) -> list[Watched]:
-        return [Watched(learner, metric, weighted=weighted) for metric, weighted in self.watched]
+    def _watched(self, adapter: TrainingAdapter) -> list[CompiledMetric]:
+        return [
+            CompiledMetric(adapter, metric, weighted=weighted) for metric, weighted in self.compiled_metrics
+        ]
 
     # Looking and keeping.
 
@@ -553,11 +556,11 @@ class Sequential(nn.Module):
         """Which kernel runs each recurrent layer on x (B, …), and why the others do not, in words."""
         x = to_tensor(x)
         self.build_for(x)
-        x, mask, lines = self.suited(x), None, []
+        x, mask, lines = self.cast_inputs(x), None, []
         with torch.no_grad():
             for layer in self._row:
                 before = x
-                if isinstance(layer, EXPLAINED):
+                if isinstance(layer, EXPLAINABLE_LAYERS):
                     lines.append(layer.explain(before, mask))
                 x, mask = layer(before, mask), layer.compute_mask(before, mask)
         return "\n".join(lines) or "no recurrent layer: every layer is plain PyTorch."

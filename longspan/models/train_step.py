@@ -25,7 +25,7 @@ class _Seen:
         self.mask: Tensor | None = None
 
 
-class Learner(nn.Module):
+class TrainingAdapter(nn.Module):
     """A Sequential as the training loop calls it: (batch, state) -> (output, state).
 
     Args:
@@ -40,7 +40,7 @@ class Learner(nn.Module):
         super().__init__()
         self.model, self.carries, self.seen = model, carries, _Seen()
         self.training = model.training
-        self._wanted = torch.int64 if model.reads_codes() else model.dtype
+        self._wanted = torch.int64 if model.takes_token_ids() else model.dtype
         self._recurrent = [
             part
             for part in model.modules()
@@ -48,7 +48,7 @@ class Learner(nn.Module):
         ]
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:
-        x = batch.x if batch.x.dtype == self._wanted else self.model.suited(batch.x)
+        x = batch.x if batch.x.dtype == self._wanted else self.model.cast_inputs(batch.x)
         if not self._recurrent:
             answer, self.seen.mask = self.model.run(x, mask_of(batch))
             return answer, None
@@ -65,7 +65,7 @@ class Learner(nn.Module):
         for place, layer in enumerate(self._recurrent):
             if state is not None:
                 layer.states = state[place]
-            elif self.carries and not batch.carry and not layer.stateful:
+            elif self.carries and not batch.continues and not layer.stateful:
                 layer.states = None
             layer.stateful = True
         try:
@@ -91,35 +91,35 @@ def mask_of(batch: Batch) -> Tensor | None:
     return real if batch.mask is None else real & batch.mask
 
 
-class Objective:
+class CompiledLoss:
     """The loss as the training loop calls it: under the output's own mask, with what regularizers add."""
 
-    def __init__(self, learner: Learner, loss: losses.Loss) -> None:
-        self._learner, self._loss = learner, objective.Objective(loss)
-        self._regular = learner.model.regularization_loss() is not None
+    def __init__(self, adapter: TrainingAdapter, loss: losses.Loss) -> None:
+        self._adapter, self._loss = adapter, objective.MaskedLoss(loss)
+        self._regular = adapter.model.regularization_loss() is not None
 
     def __call__(self, output: Tensor, batch: Batch) -> Tensor:
         if batch.y is None:
             raise errors.value_error("y", "an answer for every row", None, "pass y, or batches (x, y)")
-        value = self._loss(output, self._learner.shown(batch))
-        added = self._learner.model.regularization_loss() if self._regular else None
+        value = self._loss(output, self._adapter.shown(batch))
+        added = self._adapter.model.regularization_loss() if self._regular else None
         return value if added is None else value + added
 
     def count(self, output: Tensor, batch: Batch) -> Tensor:
         """What the mean divides by, so that the parts of a batch can be put together again."""
-        return self._loss.count(output, self._learner.shown(batch))
+        return self._loss.count(output, self._adapter.shown(batch))
 
 
-class Watched:
+class CompiledMetric:
     """A metric as the training loop calls it: under the output's own mask."""
 
-    def __init__(self, learner: Learner, metric: metrics.Metric, *, weighted: bool) -> None:
-        self._learner, self._measured = learner, objective.Measured(metric, weighted)
+    def __init__(self, adapter: TrainingAdapter, metric: metrics.Metric, *, weighted: bool) -> None:
+        self._adapter, self._measured = adapter, objective.BatchMetric(metric, weighted)
         self.name, self.direction = metric.name, metric.direction
 
     def update(self, output: Tensor, batch: Batch) -> None:
         """Add a batch."""
-        self._measured.update(output, self._learner.shown(batch))
+        self._measured.update(output, self._adapter.shown(batch))
 
     def result(self) -> Tensor:
         """The number so far."""

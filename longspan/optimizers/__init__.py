@@ -1,16 +1,27 @@
 """Optimizers and learning-rate schedules under Keras' names and with its equations."""
 
 from . import schedules
-from .keras import CLASSES, SGD, Adam, AdamW, Recipe, RMSprop, Stepper, clipper, get, serialize
+from .keras import (
+    CLASSES,
+    SGD,
+    Adam,
+    AdamW,
+    KerasOptimizer,
+    OptimizerConfig,
+    RMSprop,
+    clipper,
+    get,
+    serialize,
+)
 
 __all__ = [
     "CLASSES",
     "SGD",
     "Adam",
     "AdamW",
+    "KerasOptimizer",
+    "OptimizerConfig",
     "RMSprop",
-    "Recipe",
-    "Stepper",
     "clipper",
     "get",
     "schedules",

@@ -1,7 +1,7 @@
 """Knows Keras' optimizers by its names, with its equations, stepping small models quickly.
 
 The equations are Keras 3's (keras/src/optimizers), which differ from torch.optim's in where epsilon stands.
-Each is a recipe: `build(parameters)` gives a torch.optim.Optimizer. Keras' learning rate of Adam includes the
+Each is a config: `build(parameters)` gives a torch.optim.Optimizer. Keras' learning rate of Adam includes the
 bias correction (Kingma and Ba 2015, end of section 2), so its epsilon is added to sqrt(v) uncorrected; the
 fused kernel of torch divides by sqrt(v / (1 - beta_2^t)) + epsilon, so handing it
 epsilon / sqrt(1 - beta_2^t) gives Keras' numbers.
@@ -27,7 +27,7 @@ _torch: Any = torch  # its kernels over lists of tensors have no public names
 Rate = float | Callable[[int], float]  # a number, or a function from the step (from 0) to one
 
 
-class Recipe(abc.ABC):
+class OptimizerConfig(abc.ABC):
     """An optimizer without its parameters. Abstract.
 
     Args:
@@ -59,7 +59,7 @@ class Recipe(abc.ABC):
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
 
     @abc.abstractmethod
-    def build(self, parameters: Iterable[Tensor]) -> Stepper:
+    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
         """The optimizer of these parameters."""
 
     def get_config(self) -> dict[str, Any]:
@@ -67,24 +67,24 @@ class Recipe(abc.ABC):
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
 
-class Stepper(Optimizer):
+class KerasOptimizer(Optimizer):
     """A torch optimizer that steps all parameters in a few calls. Abstract: subclasses say `update`.
 
     `learning_rate` reads and sets the rate of every group, as Keras' optimizers do.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], recipe: Recipe, **options: Any) -> None:
-        rate = recipe.learning_rate
+    def __init__(self, parameters: Iterable[Tensor], config: OptimizerConfig, **options: Any) -> None:
+        rate = config.learning_rate
         self._plan = rate if callable(rate) else None
-        self.recipe = recipe
+        self.config = config
         defaults = {
             "lr": float(rate(0)) if callable(rate) else float(rate),
-            "weight_decay": recipe.weight_decay or 0.0,
+            "weight_decay": config.weight_decay or 0.0,
             "steps": 0,
             **options,
         }
         super().__init__(list(parameters), defaults)
-        self._clip = clipper(recipe.global_clipnorm, recipe.clipvalue, recipe.clipnorm)
+        self._clip = clipper(config.global_clipnorm, config.clipvalue, config.clipnorm)
 
     # torch.optim wraps these so that torch.compile leaves them alone, and to do so loads torch._dynamo at the
     # first call: a second of waiting before the first step of a model that nobody compiles.
@@ -110,10 +110,10 @@ class Stepper(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 answer = closure()
-        self.quick_step()
+        self.fused_step()
         return answer
 
-    def quick_step(self) -> None:
+    def fused_step(self) -> None:
         """`step` without torch.optim's profiling and hooks around it, which cost as much as a small step."""
         with torch.no_grad():
             for group in self.param_groups:
@@ -194,7 +194,7 @@ def _shrink(grads: list[Tensor], limit: float) -> None:
         _torch._foreach_mul_(grads, (limit / total).clamp_max(1.0))
 
 
-class _AdamStepper(Stepper):
+class _AdamOptimizer(KerasOptimizer):
     """Adam and AdamW, which in Keras differ in their defaults alone."""
 
     _count: Tensor | None = None  # one tensor for all steps, as making one costs as much as a small update
@@ -226,7 +226,7 @@ class _AdamStepper(Stepper):
         )
 
 
-class _SGDStepper(Stepper):
+class _SGDOptimizer(KerasOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         rate, momentum = group["lr"], group["momentum"]
         _decay(group, params)
@@ -243,7 +243,7 @@ class _SGDStepper(Stepper):
             _torch._foreach_add_(params, speed)
 
 
-class _RMSpropStepper(Stepper):
+class _RMSpropOptimizer(KerasOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         _decay(group, params)
         if group["momentum"] or group["centered"] or params[0].device.type != "cpu":
@@ -301,8 +301,10 @@ def _decay(group: dict[str, Any], params: list[Tensor]) -> None:
         _torch._foreach_mul_(params, 1.0 - group["lr"] * group["weight_decay"])
 
 
-class Adam(Recipe):
-    """Adam as Keras writes it (Kingma and Ba 2015, end of section 2). See `Recipe` for the common arguments.
+class Adam(OptimizerConfig):
+    """Adam as Keras writes it (Kingma and Ba 2015, end of section 2).
+
+    See `OptimizerConfig` for the common arguments.
 
     Args:
         beta_1, beta_2: what the averages of the gradient and of its square keep at a step.
@@ -333,12 +335,12 @@ class Adam(Recipe):
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
         self.epsilon, self.amsgrad = epsilon, amsgrad
 
-    def build(self, parameters: Iterable[Tensor]) -> Stepper:
+    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
         options = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
-        return _AdamStepper(parameters, self, **options, amsgrad=self.amsgrad)
+        return _AdamOptimizer(parameters, self, **options, amsgrad=self.amsgrad)
 
 
-class AdamW(Recipe):
+class AdamW(OptimizerConfig):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019); else as `Adam`."""
 
     def __init__(
@@ -359,12 +361,12 @@ class AdamW(Recipe):
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
         self.epsilon, self.amsgrad = epsilon, amsgrad
 
-    def build(self, parameters: Iterable[Tensor]) -> Stepper:
+    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
         options = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
-        return _AdamStepper(parameters, self, **options, amsgrad=self.amsgrad)
+        return _AdamOptimizer(parameters, self, **options, amsgrad=self.amsgrad)
 
 
-class SGD(Recipe):
+class SGD(OptimizerConfig):
     """Gradient descent as Keras writes it: speed = momentum * speed - rate * gradient, weight += speed.
 
     Args:
@@ -386,11 +388,11 @@ class SGD(Recipe):
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
         self.momentum, self.nesterov = errors.check_fraction("momentum", momentum), nesterov
 
-    def build(self, parameters: Iterable[Tensor]) -> Stepper:
-        return _SGDStepper(parameters, self, momentum=self.momentum, nesterov=self.nesterov)
+    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
+        return _SGDOptimizer(parameters, self, momentum=self.momentum, nesterov=self.nesterov)
 
 
-class RMSprop(Recipe):
+class RMSprop(OptimizerConfig):
     """Gradients divided by the root of their recent mean square (Tieleman and Hinton 2012), as Keras does.
 
     Args:
@@ -418,17 +420,19 @@ class RMSprop(Recipe):
         self.momentum = errors.check_fraction("momentum", momentum)
         self.epsilon, self.centered = epsilon, centered
 
-    def build(self, parameters: Iterable[Tensor]) -> Stepper:
+    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
         options = {"rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon}
-        return _RMSpropStepper(parameters, self, **options, centered=self.centered)
+        return _RMSpropOptimizer(parameters, self, **options, centered=self.centered)
 
 
-CLASSES: dict[str, Callable[..., Recipe]] = {kind.__name__: kind for kind in (Adam, AdamW, SGD, RMSprop)}
+CLASSES: dict[str, Callable[..., OptimizerConfig]] = {
+    kind.__name__: kind for kind in (Adam, AdamW, SGD, RMSprop)
+}
 NAMES = {**{name.lower(): name for name in CLASSES}, **{name: name for name in CLASSES}}
 
 
-def get(identifier: str | Recipe | Mapping[str, Any]) -> Recipe:
-    """The optimizer that is meant: by name, as a recipe, or as saved.
+def get(identifier: str | OptimizerConfig | Mapping[str, Any]) -> OptimizerConfig:
+    """The optimizer that is meant: by name, as a config, or as saved.
 
     Raises:
         ValueError, TypeError: there is no such optimizer; the sentence has the nearest name.
@@ -436,7 +440,7 @@ def get(identifier: str | Recipe | Mapping[str, Any]) -> Recipe:
     >>> get("adam").get_config()["learning_rate"]
     0.001
     """
-    if isinstance(identifier, Recipe):
+    if isinstance(identifier, OptimizerConfig):
         return identifier
     if isinstance(identifier, str):
         return CLASSES[NAMES[errors.check_choice("optimizer", identifier, NAMES)]]()
@@ -450,13 +454,13 @@ def get(identifier: str | Recipe | Mapping[str, Any]) -> Recipe:
     )
 
 
-def serialize(recipe: Recipe) -> dict[str, Any]:
+def serialize(config: OptimizerConfig) -> dict[str, Any]:
     """What `get` makes the same optimizer from again.
 
     Raises:
         ValueError: its learning rate is a function of your own, which cannot be saved.
     """
-    config = recipe.get_config()
-    if callable(recipe.learning_rate):
-        config["learning_rate"] = schedules.serialize(recipe.learning_rate)
-    return {"class_name": type(recipe).__name__, "config": config}
+    saved = config.get_config()
+    if callable(config.learning_rate):
+        saved["learning_rate"] = schedules.serialize(config.learning_rate)
+    return {"class_name": type(config).__name__, "config": saved}

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from longspan import __version__
-from longspan.artifact import replacing
+from longspan.artifact import atomic_write
 
 from .elements import Section
 from .page import page, shown
@@ -44,6 +44,6 @@ def write_report(
         f"{platform.system()} {platform.machine()}; {datetime.now():%Y-%m-%d %H:%M}."
     )
     html = page(title, sections, lead=lead, foot=foot)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(html.encode())
     return Path(path)

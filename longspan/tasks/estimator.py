@@ -22,7 +22,7 @@ from longspan.networks.encoder import CELL_NAMES
 from longspan.report import write_report
 from longspan.report.elements import Curves, Exhibit, Line, Section, Table, Words
 from longspan.training import Callback, EarlyStopping, History, train, tune
-from longspan.training.loop import mover
+from longspan.training.loop import to_device
 
 from .codec import Codec as Codec
 from .codec import Tree as Tree
@@ -160,7 +160,7 @@ class Estimator(abc.ABC):
         Args:
             source: what the task reads; y: the answers where they come apart.
             validation_data: a source of held-out records, None to hold out a share of `source`.
-            resume: a file to go on from and to write to (see `longspan.training.Resume`).
+            resume: a file to go on from and to write to (see `longspan.training.CheckpointConfig`).
             callbacks: `longspan.training.Callback` objects.
             verbose: 0 for nothing, 1 or "auto" for a bar where there is a terminal, 2 for a line an epoch.
 
@@ -265,7 +265,7 @@ class Estimator(abc.ABC):
 
     def coded(self, codec: Any, network: nn.Module, records: Any) -> list[Any]:
         """`answer` for every batch of the records, without gradients."""
-        place, was_training = mover(network), network.training
+        place, was_training = to_device(network), network.training
         network.eval()
         try:
             with torch.no_grad():

@@ -13,21 +13,21 @@ from longspan.callbacks import (
     TerminateOnNaN,
 )
 
-from .checkpoint import Resume
+from .checkpoint import CheckpointConfig
 from .loop import evaluate, train
-from .objective import Measured
+from .objective import BatchMetric
 
 __all__ = [
+    "BatchMetric",
     "CSVLogger",
     "Callback",
+    "CheckpointConfig",
     "EarlyStopping",
     "History",
     "LambdaCallback",
     "LearningRateScheduler",
-    "Measured",
     "ModelCheckpoint",
     "ReduceLROnPlateau",
-    "Resume",
     "TensorBoard",
     "TerminateOnNaN",
     "evaluate",

@@ -19,7 +19,7 @@ KIND = "training"
 
 
 @dataclass
-class Resume:
+class CheckpointConfig:
     """Where training keeps what it needs to go on after it was killed, and how often.
 
     If the file is there, training goes on from it to the same weights, bit by bit, as if it had never stopped
@@ -41,7 +41,7 @@ class Resume:
         if self.seconds is not None and not self.seconds > 0:
             raise errors.value_error("seconds", "a number above 0", self.seconds, "or None for steps only")
 
-    def due(self, steps: int) -> bool:
+    def should_write(self, steps: int) -> bool:
         """Whether to write now, after so many steps."""
         if self.steps is not None and steps % self.steps == 0:
             return True
@@ -57,14 +57,14 @@ class Resume:
         return read(self.path) if Path(self.path).exists() else None
 
 
-def resume_of(given: Any) -> Resume | None:
-    """A Resume out of what the user gave: one, a path, or None."""
-    if given is None or isinstance(given, Resume):
+def as_checkpoint_config(given: Any) -> CheckpointConfig | None:
+    """A CheckpointConfig out of what the user gave: one, a path, or None."""
+    if given is None or isinstance(given, CheckpointConfig):
         return given
     if isinstance(given, (str, os.PathLike)):
-        return Resume(given)
+        return CheckpointConfig(given)
     way_out = "pass the file to go on from and to write to"
-    raise errors.type_error("resume", "a path or a longspan.training.Resume", given, way_out)
+    raise errors.type_error("resume", "a path or a longspan.training.CheckpointConfig", given, way_out)
 
 
 def write(path: str | os.PathLike[str], snapshot: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     return artifact.unflatten(config["snapshot"], tensors)
 
 
-def chance() -> dict[str, Any]:
+def rng_state() -> dict[str, Any]:
     """The state of every random generator that training may draw from."""
     kind, keys, place, has_gauss, gauss = cast("tuple[Any, ...]", np.random.get_state(legacy=True))
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -98,7 +98,7 @@ def chance() -> dict[str, Any]:
     }
 
 
-def set_chance(state: dict[str, Any]) -> None:
+def set_rng_state(state: dict[str, Any]) -> None:
     """Go back to where `chance` was taken."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():

@@ -23,23 +23,23 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from longspan import errors
 from longspan.data.batches import Batch, rows_of
-from longspan.optimizers import Stepper, clipper
+from longspan.optimizers import KerasOptimizer, clipper
 from longspan.optional import require
 
-from .objective import Counted, Objective
+from .objective import MaskedLoss, WeightedLoss
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
 _EXTRA = "parallel"
 
 
-class Alone:
+class SingleProcess:
     """One process in full precision: the path that costs nothing beyond the network and the optimizer.
 
     Args:
         hooked: whether optimizer.step must be called itself, since a scheduler of torch counts its calls.
     """
 
-    rank, world, idle = 0, 1, False
+    rank, world, is_padding = 0, 1, False
 
     def __init__(
         self,
@@ -53,8 +53,8 @@ class Alone:
         self._parameters = parameters_of(network, optimizer)
         self._clip = clipper(clip_norm, clip_value)
         self._update: Callable[[], Any] = optimizer.step
-        if isinstance(optimizer, Stepper) and not hooked:
-            self._update = optimizer.quick_step
+        if isinstance(optimizer, KerasOptimizer) and not hooked:
+            self._update = optimizer.fused_step
 
     def step(self, value: Tensor, output: Any, batch: Batch) -> None:
         """Backward, clip, update, and clear the gradients."""
@@ -70,7 +70,7 @@ class Alone:
         """How many rows count."""
         return batch.x.shape[0] if type(batch.x) is Tensor else rows_of(batch)
 
-    def deal(self, batch: Batch) -> Batch:
+    def shard(self, batch: Batch) -> Batch:
         """This process's part of a batch."""
         return batch
 
@@ -95,7 +95,7 @@ def parameters_of(network: nn.Module, optimizer: Optimizer) -> list[Tensor]:
     return list(dict.fromkeys([*network.parameters(), *trained]))
 
 
-class Together:
+class FabricEngine:
     """Steps through a Fabric: mixed precision, and the rows of a batch shared among processes.
 
     Gradients are those of one process with the whole batch: each process's loss, a mean over its own part, is
@@ -114,7 +114,7 @@ class Together:
         parameters_of(network, optimizer)
         self.fabric, self.rank, self.world = fabric, fabric.global_rank, fabric.world_size
         self._module, self._optimizer = fabric.setup(_Spread(network), optimizer, move_to_device=False)
-        self._clip_norm, self._clip_value, self._loss, self.idle = clip_norm, clip_value, loss, False
+        self._clip_norm, self._clip_value, self._loss, self.is_padding = clip_norm, clip_value, loss, False
         clipper(clip_norm, clip_value)  # refuses what it cannot clip to
 
     def forward(self, batch: Batch, state: Any) -> tuple[Any, Any]:
@@ -135,32 +135,32 @@ class Together:
 
     def rows(self, batch: Batch) -> int:
         """How many rows of this process's part count."""
-        return 0 if self.idle else rows_of(batch)
+        return 0 if self.is_padding else rows_of(batch)
 
     def _share(self, output: Any, batch: Batch) -> Tensor:
         """What this part's mean counts in the whole batch's, times the number of processes."""
-        if isinstance(self._loss, Counted):
+        if isinstance(self._loss, WeightedLoss):
             count = self._loss.count(output, batch).float().to(self.fabric.device)
         else:
             count = torch.tensor(float(rows_of(batch)), device=self.fabric.device)
-        count = count * (not self.idle)
+        count = count * (not self.is_padding)
         whole = self.fabric.all_reduce(count.clone(), reduce_op="sum")
         # a sum, unlike a mean, is not divided by anything
-        summed = isinstance(self._loss, Objective) and self._loss.loss.reduction == "sum"
+        summed = isinstance(self._loss, MaskedLoss) and self._loss.loss.reduction == "sum"
         return self.world * (torch.sign(count) if summed else count / whole)
 
-    def deal(self, batch: Batch) -> Batch:
+    def shard(self, batch: Batch) -> Batch:
         """Every world-th row from the rank on; a process left without a row takes one that does not count."""
         if self.world == 1:
             return batch
         rows = rows_of(batch)
         places = torch.arange(self.rank, rows, self.world)
-        self.idle = len(places) == 0
-        places = torch.zeros(1, dtype=torch.int64) if self.idle else places
+        self.is_padding = len(places) == 0
+        places = torch.zeros(1, dtype=torch.int64) if self.is_padding else places
         parts = {
             field.name: _rows(getattr(batch, field.name), places)
             for field in fields(batch)
-            if field.name != "carry"
+            if field.name != "continues"
         }
         return replace(batch, **parts)
 

@@ -16,11 +16,11 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from longspan import errors
 from longspan.callbacks import History
 from longspan.callbacks import callbacks as events
-from longspan.data.batches import Batch, Batches, Spans, as_batch, rows_of
+from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch, rows_of
 
 from . import checkpoint, engines, progress
-from .loss_meter import LateMean, Mean, NotFinite
-from .objective import LossOfBatch, Measure, measures, objective
+from .loss_meter import AsyncLossMeter, LossMeter, NotFinite
+from .objective import BatchLoss, MetricLike, as_loss, as_metrics
 
 Logs = dict[str, float]
 Validation = Iterable[Batch] | Callable[[], Mapping[str, float]]
@@ -62,20 +62,20 @@ def train(
     Args:
         network: maps (batch, state) to (output, state); a state, in tensors and tuples of them, is handed on
             without its gradients to a batch that carries, and None to one that does not.
-        batches: Batch objects, dealt again every epoch: `Batches`, `Spans`, a DataLoader, a list.
+        batches: Batch objects, dealt again every epoch: `Batches`, `BPTTChunks`, a DataLoader, a list.
         loss: a name or object of longspan.losses, or a function (output, batch) -> one number.
         optimizer: of the network's parameters; those of `longspan.optimizers` step fastest.
         epochs: the number of the last epoch, counted from 1; initial_epoch: how many are behind already.
         validate: batches to evaluate on after every epoch, or a function that gives numbers by name; both go
             into the logs with "val_" before the name.
-        metrics: names or objects of longspan.metrics, or others that read batches (see `Measure`).
+        metrics: names or objects of longspan.metrics, or others that read batches (see `MetricLike`).
         callbacks: `Callback` objects.
         clip_norm: the largest norm that all gradients together keep.
         clip_value: the largest magnitude that a value of a gradient keeps.
         schedule: a function from the optimizer step, counted from 0, to the learning rate, or a scheduler of
             torch that is stepped after every step.
         verbose: 0 for nothing, 1 for a bar where there is a terminal, 2 for a line an epoch.
-        resume: a file to go on from and to write to, or a `Resume` that says how often.
+        resume: a file to go on from and to write to, or a `CheckpointConfig` that says how often.
         precision: such as "bf16-mixed", through lightning-fabric; None for the parameters' own.
         processes: how many share every batch, through lightning-fabric: forked, one thread each, or, under
             torchrun, those it has started.
@@ -104,23 +104,23 @@ def train(
     training = Training(
         network,
         batches,
-        objective(loss),
+        as_loss(loss),
         optimizer,
         epochs=errors.check_int("epochs", epochs, 0, "give the number of the last epoch"),
         initial_epoch=errors.check_int("initial_epoch", initial_epoch, 0, "give the epochs that are done"),
         validate=validate,
-        metrics=measures(metrics),
+        metrics=as_metrics(metrics),
         callbacks=callbacks,
         clip=(clip_norm, clip_value),
         schedule=_checked_schedule(schedule),
         verbose=verbose,
-        resume=checkpoint.resume_of(resume),
+        resume=checkpoint.as_checkpoint_config(resume),
         state=state,
         model=model,
     )
     if processes is None and precision is None:
         hooked = isinstance(schedule, LRScheduler)
-        return training.run(engines.Alone(network, optimizer, clip_norm, clip_value, hooked))
+        return training.run(engines.SingleProcess(network, optimizer, clip_norm, clip_value, hooked))
     return _through_fabric(training, precision, processes)
 
 
@@ -132,7 +132,7 @@ def _through_fabric(training: Training, precision: str | None, processes: int | 
     fabric = engines.fabric_of(training.network, precision, count, fork=not started)
 
     def work(fabric: Any) -> dict[str, Any]:
-        together = engines.Together(
+        together = engines.FabricEngine(
             fabric, training.network, training.optimizer, *training.clip, training.loss
         )
         training.run(together)
@@ -157,11 +157,11 @@ def _checked_schedule(schedule: Any) -> Any:
     return schedule
 
 
-def detached(state: Any) -> Any:
+def detach_state(state: Any) -> Any:
     """The state without the graph behind it."""
     if isinstance(state, Tensor):
         return state.detach()
-    return tuple(detached(part) for part in state) if isinstance(state, (tuple, list)) else state
+    return tuple(detach_state(part) for part in state) if isinstance(state, (tuple, list)) else state
 
 
 def evaluate(
@@ -183,26 +183,26 @@ def evaluate(
     Raises:
         ValueError: there is no batch.
     """
-    return _evaluated(network, network, batches, objective(loss), measures(metrics), state)
+    return _evaluated(network, network, batches, as_loss(loss), as_metrics(metrics), state)
 
 
 def _evaluated(
     forward: Forward,
     network: nn.Module,
     batches: Iterable[Any],
-    loss: LossOfBatch,
-    metrics: list[Measure],
+    loss: BatchLoss,
+    metrics: list[MetricLike],
     state: Any,
 ) -> Logs:
     for metric in metrics:
         metric.reset()
     total, count, was_training = 0.0, 0, network.training
     network.eval()
-    place = mover(network)
+    place = to_device(network)
     try:
         with torch.no_grad():
             for batch in map(place, map(as_batch, batches)):
-                output, state = forward(batch, state if batch.carry else None)
+                output, state = forward(batch, state if batch.continues else None)
                 rows = rows_of(batch)
                 total = total + loss(output, batch).detach().double() * rows
                 count += rows
@@ -215,7 +215,7 @@ def _evaluated(
     return {"loss": float(total) / count, **{metric.name: float(metric.result()) for metric in metrics}}
 
 
-def mover(network: nn.Module) -> Callable[[Batch], Batch]:
+def to_device(network: nn.Module) -> Callable[[Batch], Batch]:
     """What brings a batch to the network's device; lengths stay on the CPU."""
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     if device.type == "cpu":
@@ -246,18 +246,18 @@ class Training:
         self,
         network: nn.Module,
         batches: Iterable[Any],
-        loss: LossOfBatch,
+        loss: BatchLoss,
         optimizer: Optimizer,
         *,
         epochs: int,
         initial_epoch: int,
         validate: Validation | None,
-        metrics: list[Measure],
+        metrics: list[MetricLike],
         callbacks: Sequence[Any],
         clip: tuple[float | None, float | None],
         schedule: Any,
         verbose: Any,
-        resume: checkpoint.Resume | None,
+        resume: checkpoint.CheckpointConfig | None,
         state: Any,
         model: Any,
     ) -> None:
@@ -266,15 +266,15 @@ class Training:
         self.epochs, self.epoch, self.step = epochs, initial_epoch, 0
         self.validate, self.metrics, self.clip = validate, metrics, clip
         self.schedule, self.resume, self.state, self.model = schedule, resume, state, model
-        self.hooks = events.Hooks(callbacks)
+        self.hooks = events.CallbackList(callbacks)
         self.callbacks = self.hooks.callbacks
-        self.now = events.Run(network, optimizer, {m.name: m.direction for m in metrics})
-        self.show = progress.shown(verbose)
+        self.now = events.TrainerState(network, optimizer, {m.name: m.direction for m in metrics})
+        self.show = progress.progress_display(verbose)
         self.length = _length(batches)
         self.history = History(params={"epochs": epochs, "steps": self.length, "verbose": verbose})
         self._order: dict[str, Any] = {}  # what decides the order of this epoch's batches
 
-    def run(self, engine: engines.Alone | engines.Together) -> History:
+    def run(self, engine: engines.SingleProcess | engines.FabricEngine) -> History:
         """Train to the last epoch, or until something stops it."""
         self.engine = engine
         self._introduce()
@@ -304,16 +304,18 @@ class Training:
     def _introduce(self) -> None:
         """Tell the callbacks whom they work for; files and screens are the first process's."""
         if self.engine.rank:
-            self.show = progress.Silent()
-            self.hooks = events.Hooks([c for c in self.callbacks if isinstance(c, events.ALIKE)])
+            self.show = progress.NoProgress()
+            self.hooks = events.CallbackList(
+                [c for c in self.callbacks if isinstance(c, events.RUN_IN_EVERY_PROCESS)]
+            )
         device = next((p.device.type for p in self.network.parameters()), "cpu")
-        self._fresh_mean = lambda: (Mean if device == "cpu" else LateMean)(self.engine.rows)
+        self._fresh_mean = lambda: (LossMeter if device == "cpu" else AsyncLossMeter)(self.engine.rows)
         self.mean = self._fresh_mean()
-        self.now.say = self.show.say
+        self.now.log = self.show.log
         model: Any = self.network if self.model is None else self.model
         model.stop_training = False
         for callback in self.hooks.callbacks:
-            callback.run = self.now
+            callback.trainer = self.now
             callback.set_params(self.history.params)
             callback.set_model(model)
 
@@ -352,18 +354,18 @@ class Training:
             found = self._dealt_from_the_middle()
         else:
             if self.resume is not None:
-                self._order = {"chance": checkpoint.chance(), "batches": _order_of(self.batches)}
+                self._order = {"chance": checkpoint.rng_state(), "batches": _order_of(self.batches)}
             found = iter(self.batches)
-        if not isinstance(self.batches, (Batches, Spans)):
+        if not isinstance(self.batches, (Batches, BPTTChunks)):
             found = map(as_batch, found)
         if self.engine.world > 1:
-            found = map(self.engine.deal, found)
-        move = mover(self.network)
+            found = map(self.engine.shard, found)
+        move = to_device(self.network)
         return found if move is _same else map(move, found)
 
     def _dealt_from_the_middle(self) -> Iterator[Any]:
-        now = checkpoint.chance()
-        checkpoint.set_chance(self._order["chance"])
+        now = checkpoint.rng_state()
+        checkpoint.set_rng_state(self._order["chance"])
         if isinstance(self.batches, Batches):
             self.batches.restore(self._order["batches"])
         found = iter(self.batches)
@@ -371,7 +373,7 @@ class Training:
         if done < self.step:
             expected = f"the data of the checkpoint, at least {self.step} batches an epoch"
             raise errors.value_error("batches", expected, done, "pass the same data, or start afresh")
-        checkpoint.set_chance(now)
+        checkpoint.set_rng_state(now)
         return found
 
     def _steps(self, found: Iterator[Batch]) -> None:
@@ -382,11 +384,11 @@ class Training:
         for batch in found:
             for hook in before:
                 hook(step)
-            output, state = forward(batch, detached(state) if batch.carry else None)
+            output, state = forward(batch, detach_state(state) if batch.continues else None)
             value = loss(output, batch)
             add(value, batch, epoch, step)
             take(value, output, batch)
-            if metrics and not engine.idle:
+            if metrics and not engine.is_padding:
                 for metric in metrics:
                     metric.update(output, batch)
             step += 1
@@ -398,10 +400,10 @@ class Training:
             raise errors.value_error(
                 "batches", "at least one batch an epoch", "none", "check that there are data"
             )
-        self.mean.settle()
+        self.mean.flush()
         if not after:
             self.now.steps += step
-        self.step, self.state = step, detached(state)
+        self.step, self.state = step, detach_state(state)
 
     def _before(self) -> list[Callable[[int], None]]:
         """What is done before a step; nothing at all for most."""
@@ -419,7 +421,7 @@ class Training:
             found.append(lambda step: self.schedule.step())
         if self.hooks.has("on_train_batch_end"):
             found.append(lambda step: self.hooks.call("on_train_batch_end", step - 1, self._results()))
-        if isinstance(self.show, progress.Bar):
+        if isinstance(self.show, progress.ProgressBar):
             found.append(lambda step: self.show.step(self.epoch, step, self._results))
         if self.resume is not None:
             found.append(lambda step: self._write() if self._due() else None)
@@ -436,10 +438,10 @@ class Training:
         if self.resume is None:
             return False
         if self.engine.world == 1:
-            return self.resume.due(self.now.steps)
+            return self.resume.should_write(self.now.steps)
         if self.resume.steps is None and self.now.steps % 16:
             return False
-        return self.engine.gather(self.resume.due(self.now.steps))[0]
+        return self.engine.gather(self.resume.should_write(self.now.steps))[0]
 
     def _merge(self) -> None:
         """At the end of an epoch: the loss and the metrics of all processes."""
@@ -483,9 +485,9 @@ class Training:
 
     def snapshot(self) -> dict[str, Any]:
         """Everything that decides how training goes on; of all processes."""
-        self.mean.settle()
+        self.mean.flush()
         own = {
-            "chance": checkpoint.chance(),
+            "chance": checkpoint.rng_state(),
             "order": self._order,
             "batches": _order_of(self.batches),
             "state": self.state,
@@ -542,7 +544,7 @@ class Training:
             self.batches.restore(own["batches"])
         for metric, state in zip(self.metrics, own["metrics"], strict=False):
             metric.restore(state)
-        checkpoint.set_chance(own["chance"])
+        checkpoint.set_rng_state(own["chance"])
 
 
 def _redealt(batches: Any, epochs: int) -> Any:

@@ -49,7 +49,7 @@ def _check_number(value: Any) -> None:
         raise errors.value_error("loss", "a number with gradients", received, way_out)
 
 
-class Mean:
+class LossMeter:
     """The mean loss over rows, looked at before every step is taken: a tenth of 1 us on a CPU."""
 
     def __init__(self, rows: Rows) -> None:
@@ -66,7 +66,7 @@ class Mean:
         self.total += number * rows
         self.count += rows
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Look at what has not been looked at."""
 
     def result(self) -> float:
@@ -74,7 +74,7 @@ class Mean:
         return self.total / self.count if self.count else math.nan
 
 
-class LateMean(Mean):
+class AsyncLossMeter(LossMeter):
     """The same on a device: looked at every 32 steps, since a look waits for everything asked of the device.
 
     Steps after a loss that is no number may have been taken before it is seen; the right one is named.
@@ -91,9 +91,9 @@ class LateMean(Mean):
         self._losses.append(value.detach())
         self._places.append((self._rows(batch), epoch, step))
         if len(self._losses) >= _LATE:
-            self.settle()
+            self.flush()
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         numbers = torch.stack(self._losses).tolist() if self._losses else []
         for number, (rows, epoch, step) in zip(numbers, self._places, strict=True):
             if not math.isfinite(number):
@@ -103,5 +103,5 @@ class LateMean(Mean):
         self._losses, self._places = [], []
 
     def result(self) -> float:
-        self.settle()
+        self.flush()
         return super().result()

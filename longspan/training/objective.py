@@ -11,10 +11,10 @@ from torch import Tensor
 from longspan import errors, losses, metrics
 from longspan.data.batches import Batch, rows_of
 
-LossOfBatch = Callable[[Any, Batch], Tensor]
+BatchLoss = Callable[[Any, Batch], Tensor]
 
 
-class Objective:
+class MaskedLoss:
     """A loss of truths and answers as a loss of a batch: (output, batch) -> one number.
 
     Weights count as the loss says. Where the output has a time dimension, (B, T, ...), steps that the batch's
@@ -37,10 +37,10 @@ class Objective:
         return torch.tensor(float(rows_of(batch))) if mask is None else mask.sum()
 
 
-def objective(loss: str | losses.Loss | LossOfBatch) -> LossOfBatch:
+def as_loss(loss: str | losses.Loss | BatchLoss) -> BatchLoss:
     """A loss by name or as an object of longspan.losses, or already a function (output, batch) -> number."""
     if isinstance(loss, (str, losses.Loss)):
-        return Objective(losses.get(loss))
+        return MaskedLoss(losses.get(loss))
     if callable(loss):
         return loss
     way_out = 'pass a name such as "mse", or a function'
@@ -64,7 +64,7 @@ def step_mask(output: Tensor, batch: Batch) -> Tensor | None:
 
 
 @runtime_checkable
-class Counted(Protocol):
+class WeightedLoss(Protocol):
     """A loss of a batch that says what its mean divides by; others divide by the number of rows."""
 
     def count(self, output: Any, batch: Batch) -> Tensor:
@@ -73,7 +73,7 @@ class Counted(Protocol):
 
 
 @runtime_checkable
-class Measure(Protocol):
+class MetricLike(Protocol):
     """What the loop asks of a metric."""
 
     name: str
@@ -96,7 +96,7 @@ class Measure(Protocol):
         """Go on from there."""
 
 
-class Measured:
+class BatchMetric:
     """A metric of truths and answers as a metric of batches.
 
     Args:
@@ -132,13 +132,13 @@ def _merged(weight: Tensor, mask: Tensor) -> Tensor:
     return (weight if weight.dim() == mask.dim() else weight.unsqueeze(-1)) * mask
 
 
-def measures(given: Iterable[Any]) -> list[Measure]:
+def as_metrics(given: Iterable[Any]) -> list[MetricLike]:
     """Metrics by name, as objects of longspan.metrics, or already of batches."""
-    found: list[Measure] = []
+    found: list[MetricLike] = []
     for one in given:
         if isinstance(one, (str, metrics.Metric)):
-            found.append(Measured(metrics.get(one)))
-        elif isinstance(one, Measure):
+            found.append(BatchMetric(metrics.get(one)))
+        elif isinstance(one, MetricLike):
             found.append(one)
         else:
             raise errors.type_error("metrics", "names or metrics", one, 'pass such as ["mae"]')

@@ -14,7 +14,7 @@ _PAUSE = 0.25  # seconds between two pictures of the bar, which takes a millisec
 Logs = Mapping[str, float]
 
 
-class Silent:
+class NoProgress:
     """Shows nothing; the others are like it."""
 
     def begin(self, epochs: int, done: int, steps: int | None) -> None:
@@ -26,7 +26,7 @@ class Silent:
     def end_epoch(self, epoch: int, steps: int, logs: Logs, seconds: float) -> None:
         """An epoch is done, counted from 0."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """A line for the user."""
         print(text)
 
@@ -34,7 +34,7 @@ class Silent:
         """Training is over, well or badly."""
 
 
-class Lines(Silent):
+class EpochLines(NoProgress):
     """One line an epoch."""
 
     def begin(self, epochs: int, done: int, steps: int | None) -> None:
@@ -44,7 +44,7 @@ class Lines(Silent):
         print(line(epoch, self._epochs, steps, logs, seconds), flush=True)
 
 
-class Bar(Silent):
+class ProgressBar(NoProgress):
     """A bar over all epochs with loss, metrics and the time left, and a line an epoch above it."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Bar(Silent):
             self._progress.update(self._task, total=self._epochs * steps)
             self._draw(epoch, steps, logs)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self._lines.append(text)
 
     def close(self) -> None:
@@ -118,7 +118,7 @@ def line(epoch: int, epochs: int, steps: int, logs: Logs, seconds: float) -> str
     return f"Epoch {epoch + 1}/{epochs} - {steps} steps - {seconds:.2f} s - {numbers(logs)}"
 
 
-def shown(verbose: Any) -> Silent:
+def progress_display(verbose: Any) -> NoProgress:
     """What shows the progress.
 
     Args:
@@ -130,7 +130,7 @@ def shown(verbose: Any) -> Silent:
             "verbose", '0, 1, 2 or "auto"', repr(verbose), "1 shows a bar, 2 a line an epoch"
         )
     if verbose == 2:
-        return Lines()
+        return EpochLines()
     if verbose == 0 or not (sys.stdout.isatty() or "ipykernel" in sys.modules):
-        return Silent()
-    return Bar()
+        return NoProgress()
+    return ProgressBar()

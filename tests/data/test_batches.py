@@ -1,4 +1,4 @@
-"""Knows that batches deal every row once, in an order that can be dealt again, and spans carry on in time."""
+"""Batches give every row once, in an order that can be repeated; chunks go on in time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from longspan.data import Batch, Batches, Spans
+from longspan.data import Batch, Batches, BPTTChunks
 from longspan.data import batches as module
 from longspan.data.batches import as_batch
 
@@ -24,7 +24,7 @@ def test_in_order_and_the_last_one_smaller():
     batches = Batches(torch.arange(14.0).view(7, 2), range(7), batch_size=3)
     assert rows(batches) == [[0, 1, 2], [3, 4, 5], [6]] and len(batches) == 3
     assert [batch.x[0, 0].item() for batch in batches] == [0, 6, 12]
-    assert all(batch.lengths is None and batch.mask is None and not batch.carry for batch in batches)
+    assert all(batch.lengths is None and batch.mask is None and not batch.continues for batch in batches)
 
 
 @pytest.mark.parametrize("block", [1, 3 * 20, 1 << 24])
@@ -89,11 +89,11 @@ def test_items_become_batches():
 
 def test_spans_carry_in_time():
     x = torch.arange(10.0).view(2, 5, 1)
-    spans = list(Spans(x, x + 1, span=2))
-    assert [(span.x.shape[1], span.carry) for span in spans] == [(2, False), (2, True), (1, True)]
-    assert torch.equal(torch.cat([span.x for span in spans], 1), x)
-    assert all(torch.equal(span.y, span.x + 1) for span in spans)
-    assert len(Spans(x, span=2)) == 3 and next(iter(Spans(x, span=9))).y is None
+    chunks = list(BPTTChunks(x, x + 1, chunk_length=2))
+    assert [(chunk.x.shape[1], chunk.continues) for chunk in chunks] == [(2, False), (2, True), (1, True)]
+    assert torch.equal(torch.cat([chunk.x for chunk in chunks], 1), x)
+    assert all(torch.equal(chunk.y, chunk.x + 1) for chunk in chunks)
+    assert len(BPTTChunks(x, chunk_length=2)) == 3 and next(iter(BPTTChunks(x, chunk_length=9))).y is None
 
 
 X = torch.zeros(4, 2)
@@ -121,9 +121,15 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: as_batch((X, X, X, X)),
         "batch: expected x, (x, y) or (x, y, weight), received 4 values",
     ),
-    "span": (lambda: Spans(X, span=0), "span: expected a whole number of at least 1"),
-    "flat": (lambda: Spans(X[0], span=1), "x: expected shape (B, T, ...), received (2,)"),
-    "answers": (lambda: Spans(X, X[:, :1], span=1), "y: expected an answer for each of (4, 2) (B, T) steps"),
+    "chunk_length": (
+        lambda: BPTTChunks(X, chunk_length=0),
+        "chunk_length: expected a whole number of at least 1",
+    ),
+    "flat": (lambda: BPTTChunks(X[0], chunk_length=1), "x: expected shape (B, T, ...), received (2,)"),
+    "answers": (
+        lambda: BPTTChunks(X, X[:, :1], chunk_length=1),
+        "y: expected a target for each of (4, 2) (B, T) steps",
+    ),
 }
 
 

@@ -89,19 +89,19 @@ def test_ragged_lists_are_padded_and_masked() -> None:
 
 
 def test_spans_carry_the_state() -> None:
-    """Truncated back-propagation: every span starts where the last one ended."""
+    """Truncated back-propagation: every chunk starts where the last one ended."""
     model = made(layers.GRU(5, return_sequences=True), layers.Dense(1))
     answers = np.cumsum(X.sum(2), 1)[..., None]
-    spans = data.Spans(X, answers, span=2)
+    chunks = data.BPTTChunks(X, answers, chunk_length=2)
     whole = model.evaluate(X, answers, verbose=0)
-    from longspan.models.train_step import Learner, Objective
+    from longspan.models.train_step import CompiledLoss, TrainingAdapter
 
-    learner, state, found = Learner(model, carries=True), None, []
-    for batch in spans:
-        out, state = learner(batch, state if batch.carry else None)
-        found.append(Objective(learner, model.loss)(out, batch).item())  # pyright: ignore
+    adapter, state, found = TrainingAdapter(model, carries=True), None, []
+    for batch in chunks:
+        out, state = adapter(batch, state if batch.continues else None)
+        found.append(CompiledLoss(adapter, model.loss)(out, batch).item())  # pyright: ignore
     assert np.mean(found) == pytest.approx(whole, rel=1e-5)
-    before = fit(model, spans, None, epochs=3)["loss"]
+    before = fit(model, chunks, None, epochs=3)["loss"]
     assert before[-1] < before[0]
     assert not model.layers[0].stateful  # pyright: ignore
 
@@ -160,7 +160,7 @@ def test_same_seed_same_weights() -> None:
 def test_resumed_where_it_was_killed(stateful: bool, tmp_path: Path) -> None:
     class Dies(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            if self.run.steps == 7:
+            if self.trainer.steps == 7:
                 raise KeyboardInterrupt
 
     def run(**options: Any) -> list[np.ndarray]:
@@ -170,9 +170,9 @@ def test_resumed_where_it_was_killed(stateful: bool, tmp_path: Path) -> None:
         model.fit(X, Y, epochs=3, batch_size=6, verbose=0, **options)
         return model.get_weights()
 
-    from longspan.training import Resume
+    from longspan.training import CheckpointConfig
 
-    keep = Resume(tmp_path / "run", steps=1)
+    keep = CheckpointConfig(tmp_path / "run", steps=1)
     expected = run()
     with pytest.raises(KeyboardInterrupt):
         run(resume=keep, callbacks=[Dies()])

@@ -82,7 +82,7 @@ def stepped(
     return w - m * alpha / (np.sqrt(v) + e)
 
 
-def ours(recipe: optimizers.Recipe, dtype: torch.dtype = torch.float64) -> Sequence[Tensor]:
+def ours(recipe: optimizers.OptimizerConfig, dtype: torch.dtype = torch.float64) -> Sequence[Tensor]:
     start, grads = numbers()
     weights = [nn.Parameter(torch.tensor(w, dtype=dtype)) for w in start]
     optimizer = recipe.build(weights)
@@ -138,7 +138,7 @@ def test_saved_in_the_middle(name: str):
     for step in (2, 3):
         for weight, optimizer in zip(weights, (one, two), strict=True):
             weight.grad = grads[step].clone()
-            optimizer.quick_step()
+            optimizer.fused_step()
     assert torch.equal(weights[0], weights[1])
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from longspan import errors, tasks
-from longspan.training import Callback, LambdaCallback, Resume
+from longspan.training import Callback, CheckpointConfig, LambdaCallback
 
 TOYS = runpy.run_path(str(Path(__file__).with_name("toys.py")))["TOYS"]
 
@@ -23,7 +23,7 @@ TOYS = runpy.run_path(str(Path(__file__).with_name("toys.py")))["TOYS"]
 def fit(name: str, checkpoint: str | Path | None, callbacks: tuple[Callback, ...] = ()) -> Any:
     """The task fitted on its toy, or gone on from the checkpoint."""
     toy = TOYS[name]()
-    resume = None if checkpoint is None else Resume(checkpoint, steps=2, seconds=None)
+    resume = None if checkpoint is None else CheckpointConfig(checkpoint, steps=2, seconds=None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.LongspanWarning)
         return tasks.task(name)(**toy.options).fit(

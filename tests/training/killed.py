@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import longspan as ls
-from longspan.data import Batch, Batches, Spans
+from longspan.data import Batch, Batches, BPTTChunks
 from longspan.optimizers import keras
 from longspan.training import (
     Callback,
+    CheckpointConfig,
     CSVLogger,
     EarlyStopping,
     History,
     LambdaCallback,
     ReduceLROnPlateau,
-    Resume,
     train,
 )
 
@@ -48,11 +48,11 @@ class Noisy(nn.Module):
 
 
 def batches(kind: str) -> Any:
-    """Batches of a kind: shuffled by us, by a DataLoader, or spans in time."""
+    """Batches of a kind: shuffled by us, by a DataLoader, or chunks in time."""
     x = torch.randn(40, 12, 3, generator=torch.Generator().manual_seed(7))
     y = x.sum(-1, keepdim=True).cumsum(1)
-    if kind == "spans":
-        return Spans(x.view(8, 60, 3), y.view(8, 60, 1), span=6)
+    if kind == "chunks":
+        return BPTTChunks(x.view(8, 60, 3), y.view(8, 60, 1), chunk_length=6)
     if kind == "loader":
         return DataLoader(TensorDataset(x, y[:, -1]), batch_size=4, shuffle=True)
     return Batches(x, y[:, -1], batch_size=4, shuffle=True)
@@ -65,7 +65,7 @@ def run(
     torch.manual_seed(3)
     random.seed(3)
     np.random.seed(3)
-    network = Noisy(kind == "spans")
+    network = Noisy(kind == "chunks")
     optimizer = keras.Adam(0.01).build(network.parameters())
     schedule = None
     if kind == "loader":
@@ -86,7 +86,7 @@ def run(
         clip_norm=1.0,
         callbacks=[*watch, CSVLogger(csv), *extra],
         verbose=0,
-        resume=None if checkpoint is None else Resume(checkpoint, steps=3, seconds=None),
+        resume=None if checkpoint is None else CheckpointConfig(checkpoint, steps=3, seconds=None),
     )
     return network, history
 

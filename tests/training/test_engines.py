@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import longspan as ls
 from longspan import losses
-from longspan.data import Batch, Batches, Spans
+from longspan.data import Batch, Batches, BPTTChunks
 from longspan.optimizers import keras
-from longspan.training import CSVLogger, EarlyStopping, LambdaCallback, Resume, evaluate, train
+from longspan.training import CheckpointConfig, CSVLogger, EarlyStopping, LambdaCallback, evaluate, train
 
 needed = pytest.mark.skipif(
     find_spec("lightning_fabric") is None, reason="needs lightning-fabric, which the parallel extra installs"
@@ -51,8 +51,10 @@ def run(processes: int | None, kind: str, **options: Any) -> tuple[nn.Module, An
     network = Reader()
     # batches of 3, 3 and 1: uneven parts, and one that leaves a process without a row
     batches: Any = Batches(ROWS, Y, batch_size=3, shuffle=True, weight=torch.arange(1.0, 8.0))
-    if kind == "spans":
-        batches = Spans(torch.stack([r[:1].repeat(8, 1) for r in ROWS[:3]]), torch.ones(3, 8, 1), span=3)
+    if kind == "chunks":
+        batches = BPTTChunks(
+            torch.stack([r[:1].repeat(8, 1) for r in ROWS[:3]]), torch.ones(3, 8, 1), chunk_length=3
+        )
     loss = losses.MeanSquaredError(reduction="sum" if kind == "sum" else "sum_over_batch_size")
     optimizer = keras.SGD(0.01).build(network.parameters())
     options = {"epochs": 2, "verbose": 0, "metrics": ["mae"], **options}
@@ -62,7 +64,7 @@ def run(processes: int | None, kind: str, **options: Any) -> tuple[nn.Module, An
 
 @needed
 @quiet
-@pytest.mark.parametrize(("kind", "options"), [("mean", {"clip_norm": 0.1}), ("sum", {}), ("spans", {})])
+@pytest.mark.parametrize(("kind", "options"), [("mean", {"clip_norm": 0.1}), ("sum", {}), ("chunks", {})])
 def test_two_processes_are_one(kind: str, options: dict[str, Any]):
     alone, one = run(None, kind, **options)
     both, two = run(2, kind, **options)
@@ -70,7 +72,7 @@ def test_two_processes_are_one(kind: str, options: dict[str, Any]):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     assert two.epoch == one.epoch
     assert two.history["mae"] == pytest.approx(one.history["mae"], rel=1e-5)
-    if kind == "spans":
+    if kind == "chunks":
         assert two.history["loss"] == pytest.approx(one.history["loss"], rel=1e-5)
 
 
@@ -82,7 +84,7 @@ def test_callbacks_files_and_resume(tmp_path: Path):
         return {
             "epochs": 9,
             "callbacks": [stop, CSVLogger(tmp_path / f"{name}.csv")],
-            "resume": Resume(tmp_path / name, steps=2),
+            "resume": CheckpointConfig(tmp_path / name, steps=2),
         }
 
     pids: list[int] = []

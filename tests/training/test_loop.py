@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import longspan as ls
-from longspan.data import Batch, Batches, Spans
+from longspan.data import Batch, Batches, BPTTChunks
 from longspan.losses import MeanSquaredError
 from longspan.optimizers import keras
 from longspan.training import Callback, LambdaCallback, TerminateOnNaN, evaluate, train
-from longspan.training.loss_meter import LateMean
+from longspan.training.loss_meter import AsyncLossMeter
 
 X = torch.randn(24, 6, 3, generator=torch.Generator().manual_seed(1))
 Y = X.sum((1, 2), keepdim=False).unsqueeze(1)
@@ -90,7 +90,7 @@ def test_same_seed_same_bits():
 def test_truncated_back_propagation():
     series, answers = X.repeat(1, 3, 1)[:4], torch.randn(4, 18, 1)
     ours, theirs = reader(every=True), reader(every=True)
-    run(ours, Spans(series, answers, span=7), epochs=2)
+    run(ours, BPTTChunks(series, answers, chunk_length=7), epochs=2)
     optimizer = torch.optim.SGD(theirs.parameters(), lr=0.05)
     for _ in range(2):
         state = None
@@ -114,7 +114,8 @@ def test_states_are_handed_on_only_where_a_batch_carries():
             return super().forward(batch, state)
 
     first = (torch.ones(1, 8, 5), torch.ones(1, 8, 5))
-    batches = [Batch(x, y, carry=carry) for x, y, carry in zip(X.split(8), Y.split(8), [True, True, False])]  # noqa: B905
+    parts = zip(X.split(8), Y.split(8), [True, True, False], strict=True)
+    batches = [Batch(x, y, continues=continues) for x, y, continues in parts]
     run(Spy(), batches, epochs=1, state=first)
     assert torch.equal(seen[0][0], first[0]) and seen[1] is not None and seen[2] is None
 
@@ -347,7 +348,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         "optimizer: expected at least one parameter that learns, received none",
     ),
-    "resume": (lambda: run(resume=3), "resume: expected a path or a longspan.training.Resume, received int"),
+    "resume": (
+        lambda: run(resume=3),
+        "resume: expected a path or a longspan.training.CheckpointConfig, received int",
+    ),
     "mask of other steps": (
         lambda: run(reader(every=True), [Batch(X, X, mask=torch.ones(24, 5, dtype=torch.bool))], epochs=1),
         "mask: expected shape (24, 6), (B, T) of the network's output, received (24, 5)",
@@ -363,7 +367,7 @@ def test_sentence(case: str):
 
 
 def test_losses_on_a_device_are_looked_at_now_and_then():
-    late, seen = LateMean(lambda batch: len(batch.x)), Batch(torch.zeros(2, 1))
+    late, seen = AsyncLossMeter(lambda batch: len(batch.x)), Batch(torch.zeros(2, 1))
     number = torch.ones((), requires_grad=True)
     for step in range(70):
         late.add(number * step, seen, 0, step)
@@ -372,4 +376,4 @@ def test_losses_on_a_device_are_looked_at_now_and_then():
     late.add(number * math.nan, seen, 3, 1)
     late.add(number, seen, 3, 2)
     with pytest.raises(FloatingPointError, match="received nan at epoch 4, step 2;"):
-        late.settle()
+        late.flush()

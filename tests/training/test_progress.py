@@ -62,7 +62,7 @@ def test_a_bar_on_a_terminal(known: bool, monkeypatch: pytest.MonkeyPatch):
         def __iter__(self) -> Any:
             return iter(Batches(x, x, batch_size=2))
 
-    spy = LambdaCallback(on_epoch_end=lambda epoch, logs: spy.run.say(f"said {epoch}"))
+    spy = LambdaCallback(on_epoch_end=lambda epoch, logs: spy.trainer.log(f"said {epoch}"))
     run(1, batches=Batches(x, x, batch_size=2) if known else Unknown(), callbacks=[spy])
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "epoch 1/2, step 2" + ("/4" if known else "") in text

@@ -17,7 +17,7 @@ from torch import nn
 
 from longspan import artifact
 from longspan.data import Batch, Batches
-from longspan.training import Callback, EarlyStopping, LambdaCallback, Resume, train
+from longspan.training import Callback, CheckpointConfig, EarlyStopping, LambdaCallback, train
 
 SCRIPT = Path(__file__).with_name("killed.py")
 KILLED = runpy.run_path(str(SCRIPT), run_name="killed")
@@ -35,7 +35,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(("kind", "steps"), [("batches", 16), ("loader", 25), ("spans", 14)])
+@pytest.mark.parametrize(("kind", "steps"), [("batches", 16), ("loader", 25), ("chunks", 14)])
 def test_killed_in_mid_epoch_it_ends_with_the_same_bits(kind: str, steps: int, tmp_path: Path):
     whole, history = KILLED["run"](kind, None, tmp_path / "whole.csv")
     checkpoint, csv = tmp_path / "checkpoint", tmp_path / "killed.csv"
@@ -72,7 +72,7 @@ def stop_at(count: int) -> Callback:
 
 
 @pytest.mark.parametrize("steps", [1, 9, 10, 11, 19, 40])
-@pytest.mark.parametrize("kind", ["batches", "loader", "spans"])
+@pytest.mark.parametrize("kind", ["batches", "loader", "chunks"])
 def test_wherever_it_stops(kind: str, steps: int, tmp_path: Path):
     whole, history = KILLED["run"](kind, None, tmp_path / "whole.csv")
     path, csv = tmp_path / "checkpoint", tmp_path / "stopped.csv"
@@ -122,11 +122,11 @@ def test_stopped_early_stays_stopped(tmp_path: Path):
 
 def test_time_decides_how_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     written: list[int] = []
-    write = Resume.write
+    write = CheckpointConfig.write
     monkeypatch.setattr(
-        Resume, "write", lambda self, kept: written.append(kept["steps"]) or write(self, kept)
+        CheckpointConfig, "write", lambda self, kept: written.append(kept["steps"]) or write(self, kept)
     )
-    line(Resume(tmp_path / "a", seconds=1e-9))
+    line(CheckpointConfig(tmp_path / "a", seconds=1e-9))
     assert written == [1, 2, 3, 4, 4, 5, 6, 7, 8, 8, 8]
     written.clear()
     line(tmp_path / "b")
@@ -143,7 +143,7 @@ def test_sentences(tmp_path: Path):
     with pytest.raises(ValueError, match=re.escape(words)):
         line(path, inputs=2)
     with pytest.raises(Stop):
-        line(Resume(tmp_path / "d", steps=1), callbacks=[stop_at(4)])
+        line(CheckpointConfig(tmp_path / "d", steps=1), callbacks=[stop_at(4)])
     with pytest.raises(ValueError, match="batches: expected the data of the checkpoint, at least 3 batches"):
         line(tmp_path / "d", rows=4)
     path.write_bytes(path.read_bytes()[:-100])
@@ -153,6 +153,6 @@ def test_sentences(tmp_path: Path):
     with pytest.raises(ValueError, match="expected a training checkpoint, received a file of kind 'weights'"):
         line(path)
     with pytest.raises(ValueError, match="steps: expected a whole number of at least 1"):
-        Resume(path, steps=0)
+        CheckpointConfig(path, steps=0)
     with pytest.raises(ValueError, match="seconds: expected a number above 0, received 0"):
-        Resume(path, seconds=0)
+        CheckpointConfig(path, seconds=0)

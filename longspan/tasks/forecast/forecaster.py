@@ -20,7 +20,7 @@ from longspan.report import charts
 from longspan.report.elements import Number, Numbers, Section, Table
 from longspan.tasks.estimator import Estimator, Metrics, Tree
 from longspan.tasks.options import option
-from longspan.training.loop import mover
+from longspan.training.loop import to_device
 
 from . import evaluation, report, windows
 from .codec import CENTERS, SCALES, ForecastCodec, Windows
@@ -234,7 +234,9 @@ class Forecaster(Estimator):
 
     def calibrate(self, codec: ForecastCodec, network: nn.Module, held: Origins) -> None:
         if isinstance(network, ForecastNet) and network.begun:
-            network.hold_back(map(mover(network), self.batches(codec, held, train=False)), self.batch_loss)
+            network.hold_back(
+                map(to_device(network), self.batches(codec, held, train=False)), self.batch_loss
+            )
         codec.calibrate(self.coded(codec, network, held), held)
 
     def settle(self, records: Origins) -> None:
@@ -391,7 +393,7 @@ class Forecaster(Estimator):
         batch = codec.encode(
             panel, windows.places(Origins(panel, rows)), codec.known_of(panel.ids[0]), answers=False
         )
-        coded, scale = self.answer(self.network_, mover(self.network_)(batch))
+        coded, scale = self.answer(self.network_, to_device(self.network_)(batch))
         found = coded.cpu().numpy()
         if codec.widths is not None:
             found = codec.widths.apply(found, scale.cpu().numpy())

@@ -12,7 +12,7 @@ import pytest
 
 import longspan as ls
 from longspan.errors import LongspanWarning
-from longspan.training import LambdaCallback, Resume
+from longspan.training import CheckpointConfig, LambdaCallback
 
 INNER: dict[str, Any] = {"horizon": 1, "hidden_size": 8, "epochs": 3, "context_length": 24}
 
@@ -180,10 +180,17 @@ def test_a_killed_fit_goes_on_to_the_same_forecaster(given: ls.Forecaster, tmp_p
     task = ls.AnomalyDetector(forecaster=given)
     with pytest.raises(Killed):
         callback = LambdaCallback(on_epoch_end=kill)
-        task.fit(wave(300), verbose=0, resume=Resume(tmp_path / "checkpoint", steps=1), callbacks=[callback])
+        task.fit(
+            wave(300),
+            verbose=0,
+            resume=CheckpointConfig(tmp_path / "checkpoint", steps=1),
+            callbacks=[callback],
+        )
     steps: list[int] = []
     count = LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
-    task.fit(wave(300), verbose=0, resume=Resume(tmp_path / "checkpoint", steps=1), callbacks=[count])
+    task.fit(
+        wave(300), verbose=0, resume=CheckpointConfig(tmp_path / "checkpoint", steps=1), callbacks=[count]
+    )
     whole = ls.AnomalyDetector(forecaster=given).fit(wave(300), verbose=0)
     assert task.predict(wave(200, 1)).equals(whole.predict(wave(200, 1)))
     assert len(steps) < 3 * len(whole.history_.history["loss"])
