@@ -1,0 +1,285 @@
+"""Reads texts from the frames of a CTC network: greedy search, prefix beam search, alignment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from longspan import errors
+
+from .steps import Step, call_step, select_rows
+
+
+class Transcript(NamedTuple):
+    """What a CTC search read in a row.
+
+    tokens: without blanks; score: what the search ranks by, log_prob plus a language model's share;
+    log_prob: of the alignment (`ctc_greedy`) or of all alignments that the beam kept (`ctc_beam`), natural
+    logarithm; frames: of each token the frame at which it begins, in the likeliest alignment.
+    """
+
+    tokens: list[int]
+    score: float
+    log_prob: float
+    frames: list[int]
+
+
+def ctc_greedy(log_probs: Tensor, lengths: Tensor | None = None, *, blank: int = 0) -> list[Transcript]:
+    """The likeliest label of every frame, repetitions and blanks taken out.
+
+    Args:
+        log_probs: (B, T, V) natural logarithms; lengths: (B,) frames that count, None for all.
+        blank: the label that stands for no token.
+
+    >>> scores = torch.tensor([[[0.1, 0.9], [0.2, 0.8], [0.9, 0.1], [0.3, 0.7]]]).log()
+    >>> ctc_greedy(scores)[0][0], ctc_greedy(scores)[0][3]
+    ([1, 1], [0, 3])
+    """
+    best, labels = log_probs.max(-1)
+    return [
+        _collapsed(labels[row, :length].tolist(), float(best[row, :length].double().sum()), blank)
+        for row, length in enumerate(_frames(log_probs, lengths))
+    ]
+
+
+def _frames(log_probs: Tensor, lengths: Tensor | None) -> list[int]:
+    if log_probs.dim() != 3:
+        raise errors.value_error(
+            "log_probs", "shape (B, T, V)", tuple(log_probs.shape), "add the dimension of rows"
+        )
+    B, T = log_probs.shape[:2]
+    counts = [T] * B if lengths is None else [int(n) for n in lengths]
+    if len(counts) != B or not all(0 <= n <= T for n in counts):
+        raise errors.value_error(
+            "lengths", f"{B} numbers from 0 to {T}", counts, "a row has at most T frames"
+        )
+    return counts
+
+
+def _collapsed(labels: Sequence[int], log_prob: float, blank: int) -> Transcript:
+    frames = [t for t, label in enumerate(labels) if label != blank and (t == 0 or labels[t - 1] != label)]
+    return Transcript([labels[t] for t in frames], log_prob, log_prob, frames)
+
+
+class LanguageModel(NamedTuple):
+    """What weighs the tokens of a CTC search: a step like any other search's.
+
+    step: (tokens (R,), state) -> logits (R, V), state, over the same token numbers as the CTC's labels;
+    start: the first token; state: for one row (B = 1), before the start; weight: of its log-probability;
+    bonus: added for every token, as the product of probabilities favours short texts.
+    """
+
+    step: Step
+    start: int
+    state: Any = None
+    weight: float = 0.5
+    bonus: float = 0.0
+
+
+def ctc_beam(
+    log_probs: Tensor,
+    lengths: Tensor | None = None,
+    *,
+    beam_size: int = 16,
+    n_best: int = 1,
+    blank: int = 0,
+    prune: float = 8.0,
+    language_model: LanguageModel | None = None,
+) -> list[list[Transcript]]:
+    """The likeliest texts by prefix beam search: a text counts by the sum of its alignments.
+
+    Source: Hannun et al. 2014, arXiv 1408.2873; labels: Graves et al. 2006, "Connectionist temporal
+        classification".
+
+    Args:
+        log_probs, lengths, blank: as for `ctc_greedy`.
+        beam_size: prefixes kept a frame.
+        n_best: transcripts a row, at most beam_size.
+        prune: labels of a frame whose log-probability lies further below the best one's are not tried.
+        language_model: weighs prefixes by `weight` * its log-probability + `bonus` for each token.
+
+    Returns:
+        For each row at most n_best transcripts, the best first; one without tokens for a row without frames.
+    """
+    errors.check_int("beam_size", beam_size, 1, "give the number of prefixes kept")
+    errors.check_int("n_best", n_best, 1, "give the number of transcripts a row")
+    if n_best > beam_size:
+        raise errors.value_error("n_best", f"at most beam_size, {beam_size}", n_best, "raise beam_size")
+    found = []
+    for row, length in enumerate(_frames(log_probs, lengths)):
+        frames = log_probs[row, :length].double().cpu()
+        prefixes = _Prefixes(frames, beam_size, blank, prune, language_model).best(n_best)
+        found.append([_transcript(prefix, frames, blank) for prefix in prefixes])
+    return found
+
+
+def _transcript(prefix: _Prefix, log_probs: Tensor, blank: int) -> Transcript:
+    tokens = prefix.tokens()
+    return Transcript(tokens, prefix.score(), prefix.total(), ctc_align(log_probs, tokens, blank=blank))
+
+
+@dataclass(eq=False)
+class _Prefix:
+    """A node of the tree of prefixes: a token after its parent.
+
+    blank, label: log-probabilities of the alignments that end in a blank and in the token; weighed: the
+    language model's share of the score; heard: its log-probabilities of the next token, and its state
+    behind this one.
+    """
+
+    parent: _Prefix | None
+    token: int
+    blank: float = -math.inf
+    label: float = -math.inf
+    weighed: float = 0.0
+    heard: tuple[list[float], Any] | None = None
+
+    def total(self) -> float:
+        return _log_add(self.blank, self.label)
+
+    def score(self) -> float:
+        return self.total() + self.weighed
+
+    def tokens(self) -> list[int]:
+        tokens, node = [], self
+        while node.parent is not None:
+            tokens.append(node.token)
+            node = node.parent
+        return tokens[::-1]
+
+
+def _log_add(a: float, b: float) -> float:
+    if a < b:
+        a, b = b, a
+    return a if b == -math.inf else a + math.log1p(math.exp(b - a))
+
+
+class _Prefixes:
+    """One row's search, frame by frame."""
+
+    def __init__(
+        self, log_probs: Tensor, beam_size: int, blank: int, prune: float, model: LanguageModel | None
+    ) -> None:
+        self.beam_size, self.blank, self.model = beam_size, blank, model
+        self.children: dict[tuple[int, int], _Prefix] = {}  # by the parent's id and the token
+        self.root = _Prefix(None, -1, blank=0.0)
+        self.beam = [self.root]
+        for frame in log_probs:
+            tried = (frame >= frame.max() - prune).nonzero().squeeze(1)
+            self._advance(float(frame[blank]), frame.tolist(), [v for v in tried.tolist() if v != blank])
+
+    def best(self, count: int) -> list[_Prefix]:
+        return self.beam[:count]
+
+    def _advance(self, blank: float, frame: list[float], labels: list[int]) -> None:
+        if self.model is not None and labels:
+            self._hear(self.model)
+        found: dict[int, tuple[_Prefix, list[float]]] = {}
+
+        def add(prefix: _Prefix, which: int, value: float) -> None:
+            sums = found.setdefault(id(prefix), (prefix, [-math.inf, -math.inf]))[1]
+            sums[which] = _log_add(sums[which], value)
+
+        for prefix in self.beam:
+            total = prefix.total()
+            add(prefix, 0, total + blank)
+            if prefix.parent is not None:
+                add(prefix, 1, prefix.label + frame[prefix.token])
+            for label in labels:
+                before = prefix.blank if label == prefix.token else total
+                if before > -math.inf:
+                    add(self._child(prefix, label), 1, before + frame[label])
+        for prefix in self.beam:
+            prefix.blank = prefix.label = -math.inf
+        for prefix, sums in found.values():
+            prefix.blank, prefix.label = sums
+        ranked = sorted((prefix for prefix, _ in found.values()), key=_Prefix.score, reverse=True)
+        for prefix in ranked[self.beam_size :]:
+            prefix.blank = prefix.label = -math.inf
+        self.beam = ranked[: self.beam_size]
+
+    def _child(self, prefix: _Prefix, label: int) -> _Prefix:
+        child = self.children.get((id(prefix), label))
+        if child is None:
+            child = self.children[id(prefix), label] = _Prefix(prefix, label)
+            if self.model is not None and prefix.heard is not None:
+                heard = self.model.weight * prefix.heard[0][label]
+                child.weighed = prefix.weighed + heard + self.model.bonus
+        return child
+
+    def _hear(self, model: LanguageModel) -> None:
+        """Ask the language model what follows the prefixes that it has not been asked about, all at once."""
+        new = [prefix for prefix in self.beam if prefix.heard is None]
+        if not new:
+            return
+        states = [model.state if prefix.parent is None else _state_before(prefix) for prefix in new]
+        tokens = torch.tensor([model.start if prefix.parent is None else prefix.token for prefix in new])
+        logits, state, _ = call_step(model.step, tokens, _joined(states))
+        rows = logits.double().log_softmax(-1).tolist()
+        for i, prefix in enumerate(new):
+            prefix.heard = rows[i], select_rows(state, torch.tensor([i]))
+
+
+def _state_before(prefix: _Prefix) -> Any:
+    """The language model's state after the parent, which was in the beam before its children."""
+    parent = prefix.parent
+    assert parent is not None and parent.heard is not None
+    return parent.heard[1]
+
+
+def _joined(states: Sequence[Any]) -> Any:
+    """States of one row each as one of several rows."""
+    first = states[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(states))
+    if isinstance(first, dict):
+        return {name: _joined([state[name] for state in states]) for name in first}
+    if first is None:
+        return None
+    parts = [_joined(parts) for parts in zip(*states, strict=True)]
+    return type(first)(*parts) if type(first) not in (tuple, list) else type(first)(parts)
+
+
+def ctc_align(log_probs: Tensor, tokens: Sequence[int], *, blank: int = 0) -> list[int]:
+    """The frame at which each token begins in the likeliest alignment (Viterbi).
+
+    Args:
+        log_probs: (T, V) natural logarithms; tokens: at most T, one frame more for each repeated token.
+
+    Raises:
+        ValueError: there are more tokens than the frames can hold.
+
+    >>> ctc_align(torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.9, 0.1], [0.3, 0.7]]).log(), [1, 1])
+    [0, 3]
+    """
+    if not tokens:
+        return []
+    labels = torch.full((2 * len(tokens) + 1,), blank, dtype=torch.int64)
+    labels[1::2] = torch.tensor(list(tokens))
+    emitted = log_probs.double().cpu()[:, labels]
+    jumps = torch.zeros(len(labels), dtype=torch.bool)  # over the blank between two unlike tokens
+    jumps[3::2] = labels[3::2] != labels[1:-2:2]
+    scores = torch.full((len(labels) + 2,), -torch.inf, dtype=torch.float64)  # two places before the first
+    scores[2] = 0.0
+    steps = []
+    for frame in emitted:
+        two = scores[:-2].masked_fill(~jumps, -torch.inf)
+        best, step = torch.stack([scores[2:], scores[1:-1], two]).max(0)
+        steps.append(step.tolist())
+        scores[2:] = best + frame
+    place = len(labels) - 1 - int(scores[-2] > scores[-1])
+    if float(scores[2 + place]) == -math.inf:
+        raise errors.value_error(
+            "tokens", f"as many as {len(emitted)} frames can hold", len(tokens), "give more frames"
+        )
+    path = []
+    for step in reversed(steps):
+        path.append(place)
+        place -= step[place]
+    path.reverse()
+    return [path.index(2 * i + 1) for i in range(len(tokens))]
