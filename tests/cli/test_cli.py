@@ -1,4 +1,4 @@
-"""Knows what the command line prints and which status it ends with, whatever the task."""
+"""The command line prints the right thing and ends with the right status, whatever the task."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 
 import longspan
 from longspan import cli, errors, kernels, tasks
+from longspan.cli import commands
 
 HERE = Path(__file__).parents[1]
 COMMANDS = "one of demo, evaluate, fit, info, predict, report"
@@ -91,7 +92,7 @@ def test_a_note_is_said_once_a_command(capsys: pytest.CaptureFixture[str], monke
         for text in ("a row is missing", "another is", "a row is missing"):
             errors.notice(text)
 
-    monkeypatch.setattr(cli.longspan, "main", twice)
+    monkeypatch.setattr(commands.longspan, "main", twice)
     assert [cli.main(["info"]), cli.main(["info"])] == [0, 0]
     said = "longspan: note: a row is missing\nlongspan: note: another is\n"
     assert capsys.readouterr().err == 2 * said
@@ -197,8 +198,10 @@ def test_an_error_of_the_library_is_one_sentence_too(
 
 @pytest.mark.parametrize("name", tasks.TASKS)
 def test_no_task_has_a_flag_of_the_commands_own(name: str):
-    flags = [flag for one in cli.fit_command(name).params for flag in one.opts]
-    assert len(flags) == len(set(flags)), "two options of one name"
+    parameters = commands.fit_command(name).params
+    flags = [flag for parameter in parameters for flag in parameter.opts]
+    assert len(flags) == len(set(flags)), "two options of one flag"
+    assert len(parameters) == len({parameter.name for parameter in parameters}), "two options of one name"
 
 
 def test_info_names_versions_backends_and_threads(capsys: pytest.CaptureFixture[str]):

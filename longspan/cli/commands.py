@@ -1,0 +1,253 @@
+"""Defines the commands: fit, predict, evaluate, report, demo and info."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from longspan import __version__, errors
+
+from .options import GroupedCommand, click_option, given_options, heading_of
+from .output import as_frame, file_writer, print_table, print_training, say
+
+if TYPE_CHECKING:
+    from longspan.tasks.estimator import Estimator
+
+# Whatever takes time to import, PyTorch first of all, is imported by the command that needs it.
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class NamedGroup(click.Group):
+    """A group that answers an unknown command with the nearest one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        names = self.list_commands(ctx)
+        if args and args[0] not in names and not args[0].startswith("-"):
+            way_out = errors.did_you_mean(args[0], names)
+            raise errors.value_error(_member(ctx), f"one of {', '.join(names)}", repr(args[0]), way_out)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:
+            names = ", ".join(self.list_commands(ctx))
+            way_out = f"add one (see {ctx.command_path} --help)"
+            raise errors.value_error(_member(ctx), f"one of {names}", "none", way_out)
+        return super().parse_args(ctx, args)
+
+
+def _member(group: click.Context) -> str:
+    """What a group's members are called: commands, or the tasks of a command."""
+    return "command" if group.parent is None else "TASK"
+
+
+class TaskGroup(NamedGroup):
+    """A group with one command a task, made from the task's options when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from longspan.tasks import TASKS
+
+        return list(TASKS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return fit_command(cmd_name) if cmd_name in self.list_commands(ctx) else None
+
+
+@click.group(cls=NamedGroup, context_settings=_SETTINGS)
+@click.version_option(__version__, message="longspan %(version)s")
+def longspan() -> None:
+    """Recurrent networks for sequences: fit a model to a file, predict, evaluate, report.
+
+    \b
+    longspan demo                                     see it work on real data
+    longspan fit forecast data.csv --horizon 24 -o model
+    longspan predict model data.csv -o forecast.csv
+    longspan report model -o report.html
+    """
+
+
+@longspan.group(cls=TaskGroup, short_help="Learn from a file and save the model.")
+def fit() -> None:
+    """Learn from a file or folder and save the model: longspan fit TASK SOURCE -o MODEL."""
+
+
+def fit_command(name: str) -> click.Command:
+    """`longspan fit NAME`, with the task's options beside its own."""
+    from longspan.tasks import task
+    from longspan.tasks.options import options_of
+
+    kind = task(name)
+    options = options_of(kind)
+
+    def run(source: str, output: str, resume: str | None, tune: int | None, **values: Any) -> None:
+        model = kind(**given_options(options, values))
+        _fit(model, source, output, resume=resume, tune=tune)
+
+    return GroupedCommand(
+        name,
+        params=[*_fit_parameters(), *map(click_option, options.values())],
+        callback=run,
+        help=_first_paragraph(kind),
+        short_help=_first_paragraph(kind),
+        context_settings=_SETTINGS,
+        headings={option.name: heading_of(option) for option in options.values()},
+    )
+
+
+def _first_paragraph(kind: type) -> str:
+    """The first paragraph of a class's docstring, on one line."""
+    return " ".join((kind.__doc__ or "").strip().partition("\n\n")[0].split()).rstrip(".") + "."
+
+
+def _fit_parameters() -> list[click.Parameter]:
+    return [
+        click.Argument(["source"], metavar="SOURCE"),
+        click.Option(["-o", "output"], metavar="MODEL", required=True, help="Where to save the model."),
+        click.Option(
+            ["--resume"],
+            metavar="FILE",
+            help="Write checkpoints here, and go on from the last one there.",
+        ),
+        click.Option(
+            ["--tune"],
+            metavar="TRIALS",
+            type=click.IntRange(1),
+            help="First search the options with so many trials (needs optuna).",
+        ),
+    ]
+
+
+def _fit(model: Estimator, source: str, output: str, *, resume: str | None, tune: int | None) -> None:
+    """Fit a model, save it and print how good it is."""
+    _check_output(output)
+    if tune is not None:
+        model.tune(source, trials=tune)
+    else:
+        model.fit(source, resume=resume)
+    model.save(output)
+    print_training(model)
+    say(f"Saved to {output}.")
+
+
+def _check_output(path: str) -> None:
+    """Refuse an output that cannot be written before the work, not after it."""
+    target = Path(path)
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if target.is_dir():
+        raise errors.value_error("-o", "a file", f"the folder {path}", "add a file's name")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        received = f"{path}, and {folder} cannot be written to"
+        raise errors.value_error("-o", "a place that can be written to", received, "name another")
+
+
+_model = click.argument("model", metavar="MODEL")
+_optional_source = click.argument("source", metavar="[SOURCE]", required=False)
+
+
+@longspan.command(short_help="Write a model's answers into a file.")
+@_model
+@_optional_source
+@click.option("-o", "--output", metavar="FILE", required=True, help="A .csv, .parquet or .jsonl file.")
+def predict(model: str, source: str | None, output: str) -> None:
+    """Write the model's answers for SOURCE (for what it remembers, where it can, without one)."""
+    from longspan.artifact import atomic_write
+
+    write = file_writer(output)
+    _check_output(output)
+    loaded = _load(model)
+    frame = as_frame(loaded.predict(source) if source is not None else _predict_without_source(loaded))
+    with atomic_write(output) as file:
+        file.write(write(frame))
+    say(f"{len(frame):,} rows written to {output}.")
+
+
+def _predict_without_source(model: Estimator) -> Any:
+    """The answers of a model that remembers what to answer for."""
+    from inspect import Parameter, signature
+
+    (source, *_) = signature(model.predict).parameters.values()
+    if source.default is Parameter.empty:
+        raise errors.value_error("SOURCE", "a file or folder", "none", "name what to answer for")
+    return model.predict()  # pyright: ignore[reportCallIssue]
+
+
+def _load(path: str) -> Estimator:
+    from longspan.tasks import load
+
+    return load(path)
+
+
+@longspan.command(short_help="Print how good a model's answers are.")
+@_model
+@click.argument("source", metavar="SOURCE")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def evaluate(model: str, source: str, as_json: bool) -> None:
+    """Print how good the model's answers for SOURCE are; SOURCE has the right answers."""
+    metrics = _load(model).evaluate(source)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(metrics))
+    else:
+        print_table("", ["metric", "value"], list(metrics.items()))
+
+
+@longspan.command(short_help="Write an HTML page about a model.")
+@_model
+@_optional_source
+@click.option("-o", "--output", metavar="HTML", default="report.html", show_default=True, help="The page.")
+@click.option("--title", default="", metavar="TEXT", help="The page's heading.")
+def report(model: str, source: str | None, output: str, title: str) -> None:
+    """Write one HTML page about the model, evaluated on SOURCE or on what it held out in training."""
+    if Path(output).suffix.lower() not in (".html", ".htm"):
+        raise errors.value_error("-o", "a file that ends in .html", repr(output), "change its ending")
+    _check_output(output)
+    _load(model).write_report(output, source, title=title)
+    say(f"Report written to {output}.")
+
+
+@longspan.command(short_help="See it work on real data.")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("-o", "--output", metavar="FOLDER", default="demo", show_default=True, help="Where files go.")
+def demo(name: str | None, output: str) -> None:
+    """Show what longspan does on real data, from the data to the report (NAME: forecast)."""
+    from longspan import demos
+
+    demos.run(name or next(iter(demos.DEMOS)), Path(output))
+
+
+@longspan.command()
+def info() -> None:
+    """Show versions, backends, instruction sets and threads."""
+    import torch
+
+    facts = {
+        "longspan": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "threads": str(torch.get_num_threads()),
+        **_backends(),
+    }
+    for name, fact in facts.items():
+        click.echo(f"{name:<14}{fact}")
+
+
+def _backends() -> Mapping[str, str]:
+    """Each backend and instruction set: chosen, available, or why not, for a small float32 LSTM."""
+    from longspan import kernels
+
+    job = kernels.trial()
+    chosen, _ = kernels.choose(job)
+    reasons = {name: kernels.why_not(name, job) for name in kernels.names()}
+    return {
+        name: (f"no: {reason}" if reason else "yes, chosen" if name == chosen else "yes")
+        for name, reason in reasons.items()
+    }

@@ -1,0 +1,88 @@
+"""Turns a task's options into options of the command line, and what was given there into values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from longspan.tasks.options import Option
+
+COMMAND = "Command"  # the heading of options that belong to the command itself
+ADVANCED = "Advanced"  # the heading of options that are rarely changed
+_HEADINGS = {"task": "Task", "data": "Data", "network": "Network", "training": "Training"}
+_METAVARS = {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false"}
+
+
+class GroupedCommand(click.Command):
+    """A command whose options stand under headings in its help."""
+
+    def __init__(self, *args: Any, headings: Mapping[str, str], **options: Any) -> None:
+        """Args: headings: parameter name -> heading; a parameter that is not in it belongs to the command."""
+        super().__init__(*args, **options)
+        self._headings = headings
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                records.setdefault(self._headings.get(str(parameter.name), COMMAND), []).append(record)
+        order = [*_HEADINGS.values(), *sorted(records.keys() - {*_HEADINGS.values(), ADVANCED}), ADVANCED]
+        for heading in order:
+            if heading in records:
+                with formatter.section(heading):
+                    formatter.write_dl(records[heading])
+
+
+class OptionValue(click.ParamType):
+    """A value of a task's option; the option itself reads the text and refuses it."""
+
+    def __init__(self, option: Option) -> None:
+        self.name, self.option = option.name, option
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return self.option.parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from error
+
+
+def heading_of(option: Option) -> str:
+    """The heading under which an option stands in the help."""
+    return _HEADINGS.get(option.group, option.group.title())
+
+
+def click_option(option: Option) -> click.Option:
+    """A task's option as one of the command line; its default is shown in the help and left to the task."""
+    choices = f" ({', '.join(option.choices)})" if option.choices else ""
+    default = "" if option.default in (None, (), "") else f" [{_as_text(option.default)}]"
+    metavar = _METAVARS[option.kind.__name__] + (",..." if option.many else "")
+    help = option.help[:1].upper() + option.help[1:].rstrip(".") + f"{choices}.{default}"
+    names = [option.flag, option.name]
+    return click.Option(names, type=OptionValue(option), multiple=option.many, metavar=metavar, help=help)
+
+
+def given_options(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the user gave: name -> value; those left out keep the task's default."""
+    return {
+        name: _joined(value) if options[name].many else value
+        for name, value in values.items()
+        if _was_given(name)
+    }
+
+
+def _was_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is not None and source is not click.core.ParameterSource.DEFAULT
+
+
+def _joined(values: Any) -> Any:
+    """The parts of an option that was given several times, in order; None if one of them was `none`."""
+    return None if None in values else tuple(part for value in values for part in value)
+
+
+def _as_text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,126 @@
+"""Prints tables and results, and turns a frame of predictions into the content of a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from longspan import errors
+
+from .messages import is_quiet
+
+if TYPE_CHECKING:
+    import polars
+
+    from longspan.tasks.estimator import Estimator
+
+Writer = Callable[["polars.DataFrame"], bytes]
+
+
+def say(text: str) -> None:
+    """Print one line about what the command did, unless it was given --quiet."""
+    if not is_quiet():
+        click.echo(text)
+
+
+def print_training(model: Estimator) -> None:
+    """Print what the model remembers of its training: its headline numbers and its tables of comparison."""
+    from longspan.report.elements import Numbers, Table
+
+    if is_quiet():
+        return
+    for section in model.exhibits():
+        for element in section.exhibits:
+            if isinstance(element, Numbers):
+                rows = [[number.name, number.value, number.remark] for number in element.numbers]
+                print_table("", ["", "", ""], rows)
+            elif isinstance(element, Table) and element.emphasis is not None:
+                print_table(element.title, element.columns, element.rows, element.emphasis, element.note)
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    emphasis: int | None = None,
+    note: str = "",
+) -> None:
+    """Print rows under headings.
+
+    Args:
+        title: the line above the table, "" for none.
+        columns: the headings; "" in all of them for no headings.
+        rows: text and numbers; a column with a number is set to the right.
+        emphasis: the row in bold type, counted from 0.
+        note: the line below the table, "" for none.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from longspan.report import shown
+
+    rows = [list(row) for row in rows]
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_header=any(columns),
+        caption=note or None,
+        caption_justify="left",
+    )
+    for index, name in enumerate(columns):
+        is_numeric = any(isinstance(row[index], (int, float)) for row in rows)
+        table.add_column(Text(name), justify="right" if is_numeric else "left")
+    for index, row in enumerate(rows):
+        table.add_row(*(Text(shown(value)) for value in row), style="bold" if index == emphasis else None)
+    Console(highlight=False).print(table)
+
+
+def as_frame(predictions: Any) -> polars.DataFrame:
+    """Predictions as a polars frame: frames as they are, anything else one answer a row."""
+    import narwhals
+    import polars
+
+    if isinstance(predictions, polars.DataFrame):
+        return predictions
+    if narwhals.dependencies.is_into_dataframe(predictions):
+        return narwhals.from_native(predictions).to_polars()
+    return polars.DataFrame({"row": range(len(predictions)), "answer": list(predictions)})
+
+
+def file_writer(path: str) -> Writer:
+    """The function from a frame to the content of a file, by the file's ending.
+
+    Raises:
+        ValueError: the ending is not known.
+    """
+    writers: dict[str, Writer] = {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines}
+    suffix = Path(path).suffix.lower()
+    if suffix not in writers:
+        expected = f"a file that ends in {', '.join(writers)}"
+        raise errors.value_error("-o", expected, repr(path), "change its ending")
+    return writers[suffix]
+
+
+def _csv(frame: polars.DataFrame) -> bytes:
+    """As CSV; a cell with several values is one text, `|` between: a CSV file has no lists."""
+    from polars import List, String, col
+
+    return frame.with_columns(col(List).cast(List(String)).list.join("|")).write_csv().encode()
+
+
+def _json_lines(frame: polars.DataFrame) -> bytes:
+    return frame.write_ndjson().encode()
+
+
+def _parquet(frame: polars.DataFrame) -> bytes:
+    content = io.BytesIO()
+    frame.write_parquet(content)
+    return content.getvalue()
