@@ -92,7 +92,7 @@ def _weigh(side: str, cell: str, size: Size) -> float:
     return statistics.median(found)
 
 
-def _memory(line: str) -> int:
+def status_bytes(line: str) -> int:
     """A line of Linux's /proc/self/status in bytes; elsewhere the peak so far, which can only grow."""
     status = Path("/proc/self/status")
     if not status.exists():
@@ -112,9 +112,9 @@ def weigh(side: str, cell: str, size: Size) -> int:
     reset = Path("/proc/self/clear_refs")
     if reset.exists():
         reset.write_text("5")  # the peak starts again from here
-    before = _memory("VmRSS")
+    before = status_bytes("VmRSS")
     layer(x)[0].sum().backward()
-    return _memory("VmHWM") - before
+    return status_bytes("VmHWM") - before
 
 
 if __name__ == "__main__":

@@ -12,12 +12,14 @@
 
 #include "arguments.h"
 #include "call.h"
+#include "output.h"
 #include "plan.h"
 #include "stream.h"
 
-#define LONGSPAN_DRIVER(isa)        \
-  namespace isa {                   \
-  const longspan::Driver* driver(); \
+#define LONGSPAN_DRIVER(isa)              \
+  namespace isa {                         \
+  const longspan::Driver* driver();       \
+  const longspan::OutputDriver* output(); \
   }
 #if defined(LS_X86)
 LONGSPAN_DRIVER(avx512)
@@ -100,6 +102,38 @@ nb::object buffer(const std::vector<size_t>& shape, bool f64) {
   nb::capsule owner(p, [](void* q) noexcept { longspan::give_back(q); });
   const nb::dlpack::dtype type = f64 ? nb::dtype<double>() : nb::dtype<float>();
   return nb::cast(nb::ndarray<nb::pytorch>(p, shape.size(), shape.data(), owner, nullptr, type));
+}
+
+const longspan::OutputDriver& output_driver(const std::string& name) {
+#if defined(LS_X86)
+  for (const longspan::OutputDriver* d : {avx512::output(), avx2::output(), baseline::output()})
+#elif defined(__aarch64__)
+  for (const longspan::OutputDriver* d : {neon::output()})
+#else
+  for (const longspan::OutputDriver* d : {baseline::output()})
+#endif
+    if (name == d->name) return *d;
+  throw std::invalid_argument("no instruction set " + name);
+}
+
+template <class T>
+int64_t run_output(int64_t (*run)(const longspan::OutputCall<T>&), const std::vector<int64_t>& sizes,
+                   const std::vector<uintptr_t>& at, int64_t ignore, double smoothing, int threads) {
+  auto tensor = [&](size_t i) { return reinterpret_cast<T*>(at.at(i)); };
+  const longspan::OutputCall<T> c = {
+      sizes.at(0), sizes.at(1), sizes.at(2), tensor(0), tensor(1), tensor(2), reinterpret_cast<const int64_t*>(at.at(3)),
+      ignore,      smoothing,   tensor(4),   tensor(5), tensor(6), tensor(7), tensor(8),
+      threads};
+  nb::gil_scoped_release free;
+  return run(c);
+}
+
+// sizes: N, K, V; at: where x, w, bias, target, weight, loss, dx, dw and db lie, 0 for none. See output.h.
+int64_t output_loss(const std::string& isa, bool f64, const std::vector<int64_t>& sizes, const std::vector<uintptr_t>& at,
+                    int64_t ignore, double smoothing, int threads) {
+  const longspan::OutputDriver& d = output_driver(isa);
+  return f64 ? run_output(d.run64, sizes, at, ignore, smoothing, threads)
+             : run_output(d.run32, sizes, at, ignore, smoothing, threads);
 }
 
 enum Verb { FORWARD, BACKWARD };
@@ -198,6 +232,7 @@ NB_MODULE(_core, m) {
     nb::gil_scoped_release free;
     driver(instruction_sets().at(0)).draw(reinterpret_cast<uint8_t*>(to), n, rate, seed);
   });
+  m.def("output_loss", output_loss);
   m.def("buffer", buffer);
   m.def("peak_gflops", peak_gflops, nb::arg("threads") = 1, nb::arg("isa") = "");
   m.attr("ABI") = longspan::ABI;

@@ -1,0 +1,35 @@
+"""The benchmark of the output layer runs, checks parity first and says what it measured on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import pytest
+import torch
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_it_measures_after_parity(
+    benchmark_module: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = benchmark_module("output")
+    assert output.main(["--quick", "--threads", "1"]) == 0
+    words = capsys.readouterr().out
+    assert words.startswith("cpu: ") and "Parity: the largest relative difference" in words
+    assert "Output layer, 1 thread(s)" in words
+
+
+def test_it_refuses_over_a_red_parity(
+    benchmark_module: Callable[[str], ModuleType],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output = benchmark_module("output")
+    monkeypatch.setattr(
+        output, "ours", lambda x, weight, bias, target: output.pair(x, weight, bias, target) * 1.01
+    )
+    assert output.main(["--quick"]) == 1
+    assert "nothing is measured" in capsys.readouterr().out
+    assert torch.is_grad_enabled()
