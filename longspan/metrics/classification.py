@@ -1,4 +1,4 @@
-"""Knows how good probabilities of classes are: accuracy, F1, AUC, likelihood, calibration."""
+"""Scores of predicted class probabilities: accuracy, F1, AUC, log loss, calibration."""
 
 from __future__ import annotations
 
@@ -8,79 +8,82 @@ import numpy as np
 
 from longspan.optional import require
 
-BINS = 10
+BINS = 10  # equal intervals of confidence in a calibration curve
 
 
-def _tools() -> Any:
+def _sklearn_metrics() -> Any:
     return require("sklearn.metrics", "classify", "the scores of a classifier")
 
 
-def flat(answers: Any, truths: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Per-step answers end to end."""
-    if isinstance(answers, list):
-        return np.concatenate(answers), np.concatenate(truths)
-    return answers, truths
+def flatten(probabilities: Any, truths: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of per-step arrays, one a sequence, concatenated; arrays as they are."""
+    if isinstance(probabilities, list):
+        return np.concatenate(probabilities), np.concatenate(truths)
+    return probabilities, truths
 
 
-def chosen(answers: np.ndarray) -> np.ndarray:
+def argmax(probabilities: np.ndarray) -> np.ndarray:
     """Class numbers (N,) of probabilities (N, C)."""
-    return answers.argmax(-1)
+    return probabilities.argmax(-1)
 
 
-def _hard(answers: Any, truths: Any) -> tuple[np.ndarray, np.ndarray]:
-    answers, truths = flat(answers, truths)
-    return (answers >= 0.5 if truths.ndim == 2 else chosen(answers)), truths
+def _predicted(probabilities: Any, truths: Any) -> tuple[np.ndarray, np.ndarray]:
+    probabilities, truths = flatten(probabilities, truths)
+    return (probabilities >= 0.5 if truths.ndim == 2 else argmax(probabilities)), truths
 
 
-def accuracy(answers: Any, truths: Any) -> float:
-    """The share of records (of steps, for labels a step) whose answer is right, all its labels for "many"."""
-    found, truths = _hard(answers, truths)
-    return float((found == truths).all(1).mean() if truths.ndim == 2 else (found == truths).mean())
+def accuracy(probabilities: Any, truths: Any) -> float:
+    """The share of records or steps predicted right; a multilabel record is right if all its labels are."""
+    predicted, truths = _predicted(probabilities, truths)
+    return float((predicted == truths).all(1).mean() if truths.ndim == 2 else (predicted == truths).mean())
 
 
-def f1(answers: Any, truths: Any) -> float:
+def f1(probabilities: Any, truths: Any) -> float:
     """The mean over classes of the harmonic mean of precision and recall; 0 for a class never right."""
-    found, truths = _hard(answers, truths)
-    return float(_tools().f1_score(truths, found, average="macro", zero_division=0))
+    predicted, truths = _predicted(probabilities, truths)
+    return float(_sklearn_metrics().f1_score(truths, predicted, average="macro", zero_division=0))
 
 
-def auc(answers: Any, truths: Any) -> float:
-    """The area under the ROC curve, each class against the others, mean over those with and without a row."""
-    answers, truths = flat(answers, truths)
-    hot = truths if truths.ndim == 2 else np.eye(answers.shape[1])[truths]
-    both = [c for c in range(hot.shape[1]) if 0 < hot[:, c].sum() < len(hot)]
-    if not both:
+def auc(probabilities: Any, truths: Any) -> float:
+    """The area under the ROC curve, each class against the rest; the mean over classes that have both."""
+    probabilities, truths = flatten(probabilities, truths)
+    one_hot = truths if truths.ndim == 2 else np.eye(probabilities.shape[1])[truths]
+    usable = [c for c in range(one_hot.shape[1]) if 0 < one_hot[:, c].sum() < len(one_hot)]
+    if not usable:
         return float("nan")
-    return float(np.mean([_tools().roc_auc_score(hot[:, c], answers[:, c]) for c in both]))
+    return float(
+        np.mean([_sklearn_metrics().roc_auc_score(one_hot[:, c], probabilities[:, c]) for c in usable])
+    )
 
 
-def log_loss(answers: Any, truths: Any) -> float:
-    """The mean negative log likelihood of the right answers."""
-    answers, truths = flat(answers, truths)
-    answers = answers.clip(1e-12, 1 - 1e-12)
+def log_loss(probabilities: Any, truths: Any) -> float:
+    """The mean negative log likelihood of the true labels."""
+    probabilities, truths = flatten(probabilities, truths)
+    probabilities = probabilities.clip(1e-12, 1 - 1e-12)
     if truths.ndim == 2:
-        return float(-np.where(truths > 0, np.log(answers), np.log1p(-answers)).mean())
-    return float(-np.log(answers[np.arange(len(truths)), truths]).mean())
+        return float(-np.where(truths > 0, np.log(probabilities), np.log1p(-probabilities)).mean())
+    return float(-np.log(probabilities[np.arange(len(truths)), truths]).mean())
 
 
-def bins(answers: Any, truths: Any) -> list[tuple[float, float, int]]:
-    """How sure the answers are beside how often they are right: (confidence, accuracy, count), ten bins."""
-    answers, truths = flat(answers, truths)
+def calibration_curve(probabilities: Any, truths: Any) -> list[tuple[float, float, int]]:
+    """(mean confidence, accuracy, count) of the predictions in each of ten equal bins of confidence."""
+    probabilities, truths = flatten(probabilities, truths)
     if truths.ndim == 2:
-        right = (answers >= 0.5) == (truths > 0)
-        sure = np.maximum(answers, 1 - answers)
+        correct = (probabilities >= 0.5) == (truths > 0)
+        confidence = np.maximum(probabilities, 1 - probabilities)
     else:
-        right, sure = chosen(answers) == truths, answers.max(-1)
-    right, sure = right.ravel(), sure.ravel()
-    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+        correct, confidence = argmax(probabilities) == truths, probabilities.max(-1)
+    correct, confidence = correct.ravel(), confidence.ravel()
+    bin_of = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
-        (float(sure[place == b].mean()), float(right[place == b].mean()), int((place == b).sum()))
+        (float(confidence[bin_of == b].mean()), float(correct[bin_of == b].mean()), int((bin_of == b).sum()))
         for b in range(BINS)
-        if (place == b).any()
+        if (bin_of == b).any()
     ]
 
 
-def calibration_error(answers: Any, truths: Any) -> float:
+def calibration_error(probabilities: Any, truths: Any) -> float:
     """The expected calibration error: the mean gap of confidence and accuracy, ten bins (Guo et al. 2017)."""
-    found = bins(answers, truths)
-    return sum(count * abs(sure - right) for sure, right, count in found) / sum(count for *_, count in found)
+    curve = calibration_curve(probabilities, truths)
+    gaps = sum(count * abs(confidence - accuracy) for confidence, accuracy, count in curve)
+    return gaps / sum(count for *_, count in curve)

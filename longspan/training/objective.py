@@ -29,7 +29,7 @@ class MaskedLoss:
 
     def count(self, output: Tensor, batch: Batch) -> Tensor:
         """What the mean divides by, so that the parts of a batch can be put together again."""
-        mask = self.loss.counted(batch.y, step_mask(output, batch))
+        mask = self.loss.valid_mask(batch.y, step_mask(output, batch))
         if self.loss.reduction == "sum":
             return torch.ones(())
         if self.loss.reduction == "mean_with_sample_weight" and batch.weight is not None:

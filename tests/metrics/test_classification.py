@@ -20,7 +20,9 @@ def test_scores():
 
 def test_bins_hold_every_answer():
     answers = np.array([[0.95, 0.05], [0.9, 0.1], [0.4, 0.6]])
-    (sure, right, count), (_, _, other) = reversed(classification.bins(answers, np.array([0, 1, 1])))
+    (sure, right, count), (_, _, other) = reversed(
+        classification.calibration_curve(answers, np.array([0, 1, 1]))
+    )
     assert (sure, right, count, other) == (pytest.approx(0.925), 0.5, 2, 1)
 
 

@@ -177,7 +177,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "curve": (lambda: metrics.AUC(curve="RCO"), "curve: expected one of 'ROC', 'PR', received 'RCO'"),
     "threshold": (
         lambda: metrics.Precision(thresholds=2.0),
-        "thresholds: expected numbers in [0, 1], received 2.0; give chances such as 0.5.",
+        "thresholds: expected numbers in [0, 1], received 2.0; 0.5 is usual.",
     ),
     "shapes": (
         lambda: metrics.Precision()(torch.zeros(3), torch.zeros(3, 2)),

@@ -390,7 +390,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "an answer for every step": (
         lambda: fit(made(layers.GRU(3, return_sequences=True), layers.Dense(1))),
-        "set return_sequences only where y has an answer for every step",
+        "set return_sequences only where y has a target for every step",
     ),
     "widths": (
         lambda: fit(made(), [X[0], X[1][:, :2]] * 12, Y),

@@ -421,9 +421,9 @@ def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, f
     """How it did on labelled records; answers, truths: as the metrics take them; scores: metric -> number."""
     headline = [Number(name.replace("_", " "), f"{value:.4g}") for name, value in scores.items()]
     table = Table("Scores", list(scores), [list(scores.values())])
-    flat, true = classification.flat(answers, truths)
+    flat, true = classification.flatten(answers, truths)
     if true.ndim == 1:
-        chosen = classification.chosen(flat)
+        chosen = classification.argmax(flat)
         said, there = (np.eye(len(classes), dtype=bool)[one] for one in (chosen, true))
         shown = [report.confusion(classes, chosen, true), report.by_class(classes, said, there)]
         middle = Section("Confusion", shown)
@@ -432,7 +432,10 @@ def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, f
     return [
         Section("Summary", [Numbers("Scores", headline), table]),
         middle,
-        Section("Calibration of the answers", [report.reliability(classification.bins(answers, truths))]),
+        Section(
+            "Calibration of the answers",
+            [report.reliability(classification.calibration_curve(answers, truths))],
+        ),
     ]
 
 

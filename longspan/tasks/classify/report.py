@@ -30,7 +30,7 @@ def by_class(classes: Sequence[Any], answers: np.ndarray, truths: np.ndarray) ->
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> Curves:
-    """How often answers are right beside how sure they are; bins: as `classification.bins` gives."""
+    """Accuracy by confidence; `bins` as `classification.calibration_curve` gives them."""
     sure, right = [one[0] for one in bins], [one[1] for one in bins]
     lines = [Line("answers", sure, right), Line("perfect", [0.0, 1.0], [0.0, 1.0], "dash")]
     return Curves("Reliability", "confidence", "share right", lines, note="Ten bins by confidence.")

@@ -1,0 +1,306 @@
+"""Means over samples: of values, accuracies and losses, under Keras' names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longspan import losses
+from longspan.losses import match_ranks
+
+from .base import Metric, mean_parts, safe_ratio, total_of
+from .functional import (
+    accuracy,
+    binary_accuracy,
+    categorical_accuracy,
+    sparse_categorical_accuracy,
+    sparse_top_k_categorical_accuracy,
+    top_k_categorical_accuracy,
+)
+
+
+class Mean(Metric):
+    """The weighted mean of values.
+
+    >>> mean = Mean()
+    >>> mean.update_state(torch.tensor([1.0, 3.0]))
+    >>> mean.result().item()
+    2.0
+    """
+
+    def __init__(self, name: str = "mean") -> None:
+        super().__init__(name, None, "total", "count")
+
+    def update_state(self, values: Tensor, sample_weight: Tensor | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Add values (B, ...), each row's mean counting once, times its weight (B,) or (B, T)."""
+        self.add(**mean_parts(values, sample_weight))
+
+    def __call__(self, values: Tensor, sample_weight: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.update_state(values, sample_weight)
+        return self.result()
+
+    def result(self) -> Tensor:
+        return safe_ratio(self.sums["total"], self.sums["count"])
+
+
+class Sum(Metric):
+    """The weighted sum of values."""
+
+    def __init__(self, name: str = "sum") -> None:
+        super().__init__(name, None, "total")
+
+    def update_state(self, values: Tensor, sample_weight: Tensor | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Add values (B, ...), each times its weight."""
+        if sample_weight is not None:
+            values, sample_weight = match_ranks(values, sample_weight.to(values.dtype))
+            while sample_weight.dim() < values.dim():
+                sample_weight = sample_weight.unsqueeze(-1)
+            values = values * sample_weight
+        self.add(total=total_of(values))
+
+    def __call__(self, values: Tensor, sample_weight: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.update_state(values, sample_weight)
+        return self.result()
+
+    def result(self) -> Tensor:
+        return torch.as_tensor(self.sums["total"])
+
+
+class FunctionMean(Metric):
+    """The mean of a function (y_true, y_pred) -> one value a sample. Abstract: subclasses name it."""
+
+    def __init__(
+        self,
+        fn: Callable[..., Tensor],
+        name: str,
+        direction: str | None,
+        keywords: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(name, direction, "total", "count")
+        self.fn, self.keywords = fn, dict(keywords or {})
+
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
+        self.add(**mean_parts(self.fn(y_true, y_pred, **self.keywords), sample_weight))
+
+    def result(self) -> Tensor:
+        return safe_ratio(self.sums["total"], self.sums["count"])
+
+
+class MeanMetricWrapper(FunctionMean):
+    """The mean of a function of your own, (y_true, y_pred) -> one value a sample.
+
+    Args:
+        fn: the function; `keywords` are passed to it.
+        direction: "up" where more is better, "down" where less is; with None, callbacks that monitor it need
+            a mode.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Tensor],
+        name: str | None = None,
+        direction: str | None = None,
+        keywords: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(fn, name or fn.__name__, direction, keywords)
+
+
+class Accuracy(FunctionMean):
+    """How often values are equal."""
+
+    def __init__(self, name: str = "accuracy") -> None:
+        super().__init__(accuracy, name, "up")
+
+
+class BinaryAccuracy(FunctionMean):
+    """How often the label is 1 where the probability is above the threshold, and 0 where it is not."""
+
+    def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5) -> None:
+        super().__init__(binary_accuracy, name, "up", {"threshold": threshold})
+        self.threshold = threshold
+
+
+class CategoricalAccuracy(FunctionMean):
+    """How often the most probable class is the one-hot truth's."""
+
+    def __init__(self, name: str = "categorical_accuracy") -> None:
+        super().__init__(categorical_accuracy, name, "up")
+
+
+class SparseCategoricalAccuracy(FunctionMean):
+    """How often the most probable class is the class number."""
+
+    def __init__(self, name: str = "sparse_categorical_accuracy") -> None:
+        super().__init__(sparse_categorical_accuracy, name, "up")
+
+
+class TopKCategoricalAccuracy(FunctionMean):
+    """How often the one-hot truth is among the k most probable classes."""
+
+    def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy") -> None:
+        super().__init__(top_k_categorical_accuracy, name, "up", {"k": k})
+        self.k = k
+
+
+class SparseTopKCategoricalAccuracy(FunctionMean):
+    """How often the class number is among the k most probable classes."""
+
+    def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:
+        super().__init__(sparse_top_k_categorical_accuracy, name, "up", {"k": k})
+        self.k = k
+
+
+class MeanSquaredError(FunctionMean):
+    """The mean of `losses.mean_squared_error`."""
+
+    def __init__(self, name: str = "mean_squared_error") -> None:
+        super().__init__(losses.mean_squared_error, name, "down")
+
+
+class RootMeanSquaredError(FunctionMean):
+    """The square root of the mean squared error."""
+
+    def __init__(self, name: str = "root_mean_squared_error") -> None:
+        super().__init__(losses.mean_squared_error, name, "down")
+
+    def result(self) -> Tensor:
+        return super().result().sqrt()
+
+
+class MeanAbsoluteError(FunctionMean):
+    """The mean of `losses.mean_absolute_error`."""
+
+    def __init__(self, name: str = "mean_absolute_error") -> None:
+        super().__init__(losses.mean_absolute_error, name, "down")
+
+
+class MeanAbsolutePercentageError(FunctionMean):
+    """The mean of `losses.mean_absolute_percentage_error`."""
+
+    def __init__(self, name: str = "mean_absolute_percentage_error") -> None:
+        super().__init__(losses.mean_absolute_percentage_error, name, "down")
+
+
+class MeanSquaredLogarithmicError(FunctionMean):
+    """The mean of `losses.mean_squared_logarithmic_error`."""
+
+    def __init__(self, name: str = "mean_squared_logarithmic_error") -> None:
+        super().__init__(losses.mean_squared_logarithmic_error, name, "down")
+
+
+def _cosine(y_true: Tensor, y_pred: Tensor, axis: int) -> Tensor:
+    return -losses.cosine_similarity(y_true, y_pred, axis)
+
+
+class CosineSimilarity(FunctionMean):
+    """The mean cosine of the angle between truth and prediction, 1 at best: minus the loss of this name."""
+
+    def __init__(self, name: str = "cosine_similarity", axis: int = -1) -> None:
+        super().__init__(_cosine, name, "up", {"axis": axis})
+        self.axis = axis
+
+
+class LogCoshError(FunctionMean):
+    """The mean of `losses.log_cosh`."""
+
+    def __init__(self, name: str = "logcosh") -> None:
+        super().__init__(losses.log_cosh, name, "down")
+
+
+class Hinge(FunctionMean):
+    """The mean of `losses.hinge`."""
+
+    def __init__(self, name: str = "hinge") -> None:
+        super().__init__(losses.hinge, name, "down")
+
+
+class SquaredHinge(FunctionMean):
+    """The mean of `losses.squared_hinge`."""
+
+    def __init__(self, name: str = "squared_hinge") -> None:
+        super().__init__(losses.squared_hinge, name, "down")
+
+
+class CategoricalHinge(FunctionMean):
+    """The mean of `losses.categorical_hinge`."""
+
+    def __init__(self, name: str = "categorical_hinge") -> None:
+        super().__init__(losses.categorical_hinge, name, "down")
+
+
+class KLDivergence(FunctionMean):
+    """The mean of `losses.kl_divergence`."""
+
+    def __init__(self, name: str = "kl_divergence") -> None:
+        super().__init__(losses.kl_divergence, name, "down")
+
+
+class Poisson(FunctionMean):
+    """The mean of `losses.poisson`."""
+
+    def __init__(self, name: str = "poisson") -> None:
+        super().__init__(losses.poisson, name, "down")
+
+
+class BinaryCrossentropy(FunctionMean):
+    """The mean of `losses.binary_crossentropy`."""
+
+    def __init__(
+        self, name: str = "binary_crossentropy", from_logits: bool = False, label_smoothing: float = 0.0
+    ) -> None:
+        keywords = {"from_logits": from_logits, "label_smoothing": label_smoothing}
+        super().__init__(losses.binary_crossentropy, name, "down", keywords)
+        self.from_logits, self.label_smoothing = from_logits, label_smoothing
+
+
+class CategoricalCrossentropy(FunctionMean):
+    """The mean of `losses.categorical_crossentropy`."""
+
+    def __init__(
+        self,
+        name: str = "categorical_crossentropy",
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        axis: int = -1,
+    ) -> None:
+        keywords = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
+        super().__init__(losses.categorical_crossentropy, name, "down", keywords)
+        self.from_logits, self.label_smoothing, self.axis = from_logits, label_smoothing, axis
+
+
+class SparseCategoricalCrossentropy(FunctionMean):
+    """The mean of `losses.sparse_categorical_crossentropy`."""
+
+    def __init__(
+        self, name: str = "sparse_categorical_crossentropy", from_logits: bool = False, axis: int = -1
+    ) -> None:
+        keywords = {"from_logits": from_logits, "axis": axis}
+        super().__init__(losses.sparse_categorical_crossentropy, name, "down", keywords)
+        self.from_logits, self.axis = from_logits, axis
+
+
+class AutoAccuracy(Metric):
+    """The accuracy that fits the shapes of the first batch, as Keras chooses for the name "accuracy"."""
+
+    def __init__(self, name: str = "accuracy") -> None:
+        super().__init__(name, "up", "total", "count")
+        self._kind: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
+        if self._kind is None:
+            self._kind = _kind_of_accuracy(y_true, y_pred)
+        self.add(**mean_parts(self._kind(y_true, y_pred), sample_weight))
+
+    def result(self) -> Tensor:
+        return safe_ratio(self.sums["total"], self.sums["count"])
+
+
+def _kind_of_accuracy(y_true: Tensor, y_pred: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    if y_pred.shape[-1] == 1:
+        return binary_accuracy
+    if y_true.dim() < y_pred.dim() or (y_true.shape[-1] == 1 and y_pred.shape[-1] > 1):
+        return sparse_categorical_accuracy
+    return categorical_accuracy
