@@ -1,4 +1,4 @@
-// The matrix product in the registers: a tile of rows times a group of up to four vectors of columns.
+// The matrix product in the registers: a tile of rows times a group of vectors of columns.
 //
 //   acc[m][v] = start[m][v] + sum over k, in order, of a(m, k) * b(k, v)
 //
@@ -10,12 +10,8 @@
 namespace LS_ISA {
 namespace {
 
-constexpr int GROUP = 4;  // vectors of columns in a tile
-#if LS_BYTES == 64 || defined(__aarch64__)
-constexpr int TILE = 6;  // rows in a tile: 24 accumulators, 4 vectors and 1 broadcast fill 32 registers
-#else
-constexpr int TILE = 3;  // 12 accumulators of 16 registers
-#endif
+// The tile's shape: TILE rows times GROUP vectors of accumulators, GROUP vectors of b and one broadcast of a fill the registers.
+constexpr int GROUP = REGISTERS >= 32 ? 4 : 2, TILE = (REGISTERS - GROUP - 1) / GROUP;
 
 // a: (rows, K) read as a[m * row + (k / inner) * outer + k % inner]; b: (K, NV, lanes) packed, or vector v of step k at
 // b[v][k * b_step].

@@ -28,12 +28,7 @@ LS_INLINE V<T> kept(const ZoneRate& z, int64_t row, int j, int valid) {
 
 constexpr int some(int n) { return n > 0 ? n : 1; }
 
-// Rows taken together where there are registers enough for it.
-#if LS_BYTES == 64 || defined(__aarch64__)
-constexpr int TOGETHER = 2;
-#else
-constexpr int TOGETHER = 1;
-#endif
+constexpr int TOGETHER = REGISTERS >= 32 ? 2 : 1;  // rows whose equations are computed side by side
 
 // Rows m .. m + N - 1. PLAIN: without zoneout, gates to be shown, dropout and resets; knowing so spares registers.
 template <class C, Part PART, bool PLAIN, int N, class T>

@@ -9,18 +9,13 @@ namespace {
 template <class Kernel>
 struct Tiles {
   typedef typename Kernel::Tile Tile;
-  template <int M>
-  static Tile of(int nv) {
-    return nv == 4   ? Kernel::template tile<M, 4>
-           : nv == 3 ? Kernel::template tile<M, 3>
-           : nv == 2 ? Kernel::template tile<M, 2>
-                     : Kernel::template tile<M, 1>;
-  }
+  template <int M = TILE, int NV = GROUP>
   static Tile of(int m, int nv) {
-#if LS_BYTES == 64 || defined(__aarch64__)
-    if (m > 3) return m == 6 ? of<6>(nv) : m == 5 ? of<5>(nv) : of<4>(nv);
-#endif
-    return m == 3 ? of<3>(nv) : m == 2 ? of<2>(nv) : of<1>(nv);
+    if constexpr (M > 1)
+      if (m < M) return of<M - 1, NV>(m, nv);
+    if constexpr (NV > 1)
+      if (nv < NV) return of<M, NV - 1>(M, nv);
+    return Kernel::template tile<M, NV>;
   }
 };
 

@@ -24,6 +24,13 @@ namespace {
 #define LS_INLINE inline __attribute__((always_inline))
 #endif
 
+// Vector registers of the instruction set.
+#if LS_BYTES == 64 || defined(__aarch64__)
+constexpr int REGISTERS = 32;
+#else
+constexpr int REGISTERS = 16;
+#endif
+
 typedef float F32 __attribute__((vector_size(LS_BYTES)));
 typedef int32_t I32 __attribute__((vector_size(LS_BYTES)));
 typedef double F64 __attribute__((vector_size(LS_BYTES)));
