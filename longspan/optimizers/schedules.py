@@ -1,4 +1,4 @@
-"""Knows Keras' learning rate schedules: functions from an optimizer's step, counted from 0, to a rate.
+"""Learning rate schedules under Keras' names: functions from an optimizer's step, counted from 0, to a rate.
 
 The definitions are Keras 3's (keras/src/optimizers/schedules).
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longspan import errors
+from longspan.registry import Registry, by_name
 
 
 @dataclass(frozen=True)
@@ -110,26 +111,24 @@ class PiecewiseConstantDecay:
         return self.values[sum(step > boundary for boundary in self.boundaries)]
 
 
-CLASSES: dict[str, Callable[..., Callable[[int], float]]] = {
-    kind.__name__: kind
-    for kind in (ExponentialDecay, InverseTimeDecay, PolynomialDecay, CosineDecay, PiecewiseConstantDecay)
-}
+CLASSES: dict[str, Callable[..., Callable[[int], float]]] = by_name(
+    ExponentialDecay, InverseTimeDecay, PolynomialDecay, CosineDecay, PiecewiseConstantDecay
+)
+_REGISTRY: Registry[Callable[[int], float]] = Registry(
+    "schedule", "CosineDecay", "longspan.optimizers.schedules.CLASSES", CLASSES
+)
 
 
 def get(saved: Mapping[str, Any]) -> Callable[[int], float]:
-    """The schedule that `serialize` gave."""
-    return CLASSES[errors.check_choice("schedule", saved.get("class_name"), CLASSES)](
-        **saved.get("config", {})
-    )
+    """The schedule of a saved config, as `serialize` gives it."""
+    return _REGISTRY.get(saved)
 
 
 def serialize(schedule: Callable[[int], float]) -> dict[str, Any]:
-    """What `get` makes the same schedule from again.
+    """The class's name and options, from which `get` makes an equal schedule.
 
     Raises:
         ValueError: it is a function of your own, which cannot be saved.
     """
-    if not dataclasses.is_dataclass(schedule) or type(schedule).__name__ not in CLASSES:
-        expected = "a schedule of this library, since functions are not saved"
-        raise errors.value_error("learning_rate", expected, "a function", "pass it again after loading")
-    return {"class_name": type(schedule).__name__, "config": dataclasses.asdict(schedule)}  # pyright: ignore[reportArgumentType]
+    options = dataclasses.asdict(schedule) if dataclasses.is_dataclass(schedule) else {}  # pyright: ignore[reportArgumentType]
+    return _REGISTRY.config(schedule, options)

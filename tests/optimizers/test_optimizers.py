@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from longspan import optimizers
-from longspan.optimizers import schedules
+from longspan.optimizers import fused, schedules
 
 keras: Any = import_module("keras")  # as Any: its annotations are unions of every backend's
 SHAPES = [(3, 2), (4,), ()]
@@ -82,10 +82,10 @@ def stepped(
     return w - m * alpha / (np.sqrt(v) + e)
 
 
-def ours(recipe: optimizers.OptimizerConfig, dtype: torch.dtype = torch.float64) -> Sequence[Tensor]:
+def ours(config: optimizers.OptimizerConfig, dtype: torch.dtype = torch.float64) -> Sequence[Tensor]:
     start, grads = numbers()
     weights = [nn.Parameter(torch.tensor(w, dtype=dtype)) for w in start]
-    optimizer = recipe.build(weights)
+    optimizer = config.build(weights)
     for step in grads:
         for weight, grad in zip(weights, step, strict=True):
             weight.grad = torch.tensor(grad, dtype=dtype)
@@ -95,16 +95,16 @@ def ours(recipe: optimizers.OptimizerConfig, dtype: torch.dtype = torch.float64)
 
 @pytest.mark.parametrize(("name", "options"), CASES)
 def test_equations(name: str, options: dict[str, Any]):
-    recipe = optimizers.CLASSES[name](**options)
+    config = optimizers.CLASSES[name](**options)
     weights, grads = numbers()
     states: list[dict[str, Any]] = [{} for _ in weights]
     for t, step in enumerate(grads, 1):
         kept = clipped(options, step)
         weights = [
-            stepped(name, recipe.get_config(), w, g, s, t)
+            stepped(name, config.get_config(), w, g, s, t)
             for w, g, s in zip(weights, kept, states, strict=True)
         ]
-    for found, wanted in zip(ours(recipe), weights, strict=True):
+    for found, wanted in zip(ours(config), weights, strict=True):
         np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-9, atol=1e-12)
 
 
@@ -120,6 +120,16 @@ def test_keras_itself(name: str, options: dict[str, Any]):
     for found, wanted in zip(ours(optimizers.CLASSES[name](**options), torch.float32), weights, strict=True):
         theirs_now = keras.ops.convert_to_numpy(wanted.value)
         np.testing.assert_allclose(found.detach().numpy(), theirs_now, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), CASES)
+def test_without_the_fused_functions(name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
+    expected = ours(optimizers.CLASSES[name](**options), torch.float64)
+    for function, (_, plain) in fused.FUNCTIONS.items():
+        assert vars(fused)[function] is not plain  # this version of PyTorch has them all
+        monkeypatch.setattr(fused, function, plain)
+    for plainly, at_once in zip(ours(optimizers.CLASSES[name](**options)), expected, strict=True):
+        torch.testing.assert_close(plainly, at_once, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", optimizers.CLASSES)
@@ -229,14 +239,17 @@ def test_schedules(case: int, step: int, rate: float):
 
 
 def test_saved_and_made_again():
-    recipe = optimizers.AdamW(schedules.CosineDecay(0.1, 10), beta_1=0.8)
-    again = optimizers.get(optimizers.serialize(recipe))
-    assert type(again) is optimizers.AdamW and again.get_config() == recipe.get_config()
+    config = optimizers.AdamW(schedules.CosineDecay(0.1, 10), beta_1=0.8)
+    again = optimizers.get(optimizers.serialize(config))
+    assert type(again) is optimizers.AdamW and again.get_config() == config.get_config()
     assert type(optimizers.get("adam")) is optimizers.Adam and type(optimizers.get("SGD")) is optimizers.SGD
 
 
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
-    "name": (lambda: optimizers.get("adm"), "optimizer: expected one of 'adam', 'adamw', 'sgd', 'rmsprop'"),
+    "name": (
+        lambda: optimizers.get("adm"),
+        "received 'adm'; the nearest is 'adam'.",
+    ),
     "kind": (
         lambda: optimizers.get(3),  # pyright: ignore[reportArgumentType]
         'optimizer: expected a name, or an optimizer of longspan, received int; pass one such as "adam".',
@@ -253,7 +266,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "saving": (
         lambda: optimizers.serialize(optimizers.SGD(lambda step: 0.1)),
-        "learning_rate: expected a schedule of this library, since functions are not saved",
+        "schedule: expected a schedule of this library, since functions and classes of your own are",
     ),
     "values": (
         lambda: schedules.PiecewiseConstantDecay([1], [1.0]),

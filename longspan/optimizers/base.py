@@ -1,0 +1,184 @@
+"""Defines an optimizer's options and its steps: schedules, clipping, state, parameters of several kinds."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from longspan import errors
+from longspan.registry import constructor_arguments
+
+from . import fused
+
+Rate = float | Callable[[int], float]  # a number, or a function from the step (from 0) to one
+
+
+class OptimizerConfig(abc.ABC):
+    """The options of an optimizer; `build` makes the optimizer of some parameters. Abstract.
+
+    Args:
+        learning_rate: a number, or a function from the optimizer's step (from 0) to one.
+        weight_decay: the share of every weight taken off at a step, times the learning rate; None for none.
+        clipnorm: the gradient of each weight tensor is scaled down to this norm.
+        clipvalue: gradient values are cut to this magnitude.
+        global_clipnorm: all gradients together are scaled down to this norm.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Rate,
+        weight_decay: float | None,
+        clipnorm: float | None,
+        clipvalue: float | None,
+        global_clipnorm: float | None,
+        name: str,
+    ) -> None:
+        if not callable(learning_rate) and not learning_rate >= 0.0:
+            raise errors.value_error(
+                "learning_rate", "a number of at least 0", learning_rate, "0.001 is usual"
+            )
+        clips = [v for v in (clipnorm, clipvalue, global_clipnorm) if v is not None]
+        if len(clips) > 1:
+            names = "clipnorm, clipvalue or global_clipnorm"
+            raise errors.value_error(names, "at most one of them", f"{len(clips)}", "leave the others out")
+        self.learning_rate, self.weight_decay, self.name = learning_rate, weight_decay, name
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+
+    @abc.abstractmethod
+    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
+        """The optimizer of these parameters."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return constructor_arguments(self)
+
+
+class KerasOptimizer(Optimizer):
+    """A torch optimizer that steps all parameters in a few calls. Abstract: subclasses define `update`.
+
+    `learning_rate` reads and sets the rate of every group, as Keras' optimizers do.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], config: OptimizerConfig, **options: Any) -> None:
+        rate = config.learning_rate
+        self._schedule = rate if callable(rate) else None
+        self.config = config
+        defaults = {
+            "lr": float(rate(0)) if callable(rate) else float(rate),
+            "weight_decay": config.weight_decay or 0.0,
+            "steps": 0,
+            **options,
+        }
+        super().__init__(list(parameters), defaults)
+        self._clip = clipper(config.global_clipnorm, config.clipvalue, config.clipnorm)
+
+    add_param_group = fused.UNWRAPPED["add_param_group"]
+    state_dict = fused.UNWRAPPED["state_dict"]
+    load_state_dict = fused.UNWRAPPED["load_state_dict"]
+    zero_grad = fused.UNWRAPPED["zero_grad"]
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the first group."""
+        return self.param_groups[0]["lr"]
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._schedule = None
+        for group in self.param_groups:
+            group["lr"] = float(value)
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """One step with the gradients there are; a parameter without one is left alone."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        self.fused_step()
+        return loss
+
+    def fused_step(self) -> None:
+        """`step` without torch.optim's profiling and hooks, which cost as much as a small step."""
+        with torch.no_grad():
+            for group in self.param_groups:
+                params = group["params"]
+                grads = [param.grad for param in params]
+                if any(grad is None for grad in grads):
+                    params = [param for param in params if param.grad is not None]
+                    grads = [param.grad for param in params]
+                if params:
+                    self._step_group(group, params, grads)
+
+    def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        if self._clip is not None:
+            self._clip(grads)
+        if self._schedule is not None:
+            group["lr"] = float(self._schedule(group["steps"]))
+        for alike, their_grads in _by_kind(params, grads):
+            self.update(group, alike, their_grads)
+        group["steps"] += 1
+
+    def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
+        """Change the parameters in place; group["steps"] is the number of steps before this one."""
+        raise NotImplementedError
+
+    def state_of(self, params: list[Tensor], name: str, start: float = 0.0) -> list[Tensor]:
+        """One state tensor a parameter, filled with `start` at first."""
+        state = self.state
+        try:
+            return [state[param][name] for param in params]
+        except KeyError:
+            for param in params:
+                state[param].setdefault(name, torch.full_like(param, start, requires_grad=False))
+            return [state[param][name] for param in params]
+
+
+def _by_kind(params: list[Tensor], grads: list[Tensor]) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
+    """The parameters and gradients in lists of one dtype and device, as the fused functions need them."""
+    kinds = {(param.dtype, param.device) for param in params}
+    if len(kinds) == 1:
+        return [(params, grads)]
+    indices = [[i for i, param in enumerate(params) if (param.dtype, param.device) == kind] for kind in kinds]
+    return [([params[i] for i in alike], [grads[i] for i in alike]) for alike in indices]
+
+
+def clipper(
+    global_norm: float | None, value: float | None, norm: float | None = None
+) -> Callable[[list[Tensor]], None] | None:
+    """Clips gradients in place: by joint norm, by value, by each gradient's norm; None without limits."""
+    limits = {"clip_norm": global_norm, "clip_value": value, "clipnorm": norm}
+    for name, limit in limits.items():
+        if limit is not None and not limit > 0.0:
+            raise errors.value_error(name, "a number above 0", limit, "leave it out for no clipping")
+    if global_norm is None and value is None and norm is None:
+        return None
+
+    def clip(grads: list[Tensor]) -> None:
+        if norm is not None:
+            for grad in grads:
+                _shrink([grad], norm)
+        if global_norm is not None:
+            _shrink(grads, global_norm)
+        if value is not None:
+            fused.at_least_(grads, -value)
+            fused.at_most_(grads, value)
+
+    return clip
+
+
+def _shrink(grads: list[Tensor], limit: float) -> None:
+    """Scale the gradients so that their joint norm is at most `limit` (Pascanu et al. 2013, algorithm 1)."""
+    norms = fused.norms(grads)
+    if grads[0].device.type == "cpu":
+        total = math.sqrt(sum(norm.item() ** 2 for norm in norms))
+        if total > limit:
+            fused.multiply_(grads, limit / total)
+    else:
+        total = torch.linalg.vector_norm(torch.stack(list(norms)))
+        fused.multiply_(grads, (limit / total).clamp_max(1.0))
