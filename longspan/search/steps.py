@@ -44,8 +44,8 @@ def select_rows(state: Any, rows: Tensor) -> Any:
 
 
 def _mapped(function: Callable[[Any], Any], state: Any) -> Any:
-    if state is None:
-        return None
+    if state is None or isinstance(state, (int, float)):  # of all rows alike
+        return state
     if isinstance(state, dict):
         return {name: function(part) for name, part in state.items()}
     if isinstance(state, tuple) and type(state) is not tuple:
@@ -100,5 +100,6 @@ def check_start(start: object) -> Tensor:
 
 
 def call_step(step: Step, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
-    logits, state, *attention = step(tokens, state)
+    with torch.no_grad():
+        logits, state, *attention = step(tokens, state)
     return logits, state, attention[0] if attention else None

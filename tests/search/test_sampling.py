@@ -173,6 +173,6 @@ def test_start_must_be_one_token_a_row() -> None:
 
 def test_a_state_of_something_else_names_the_way_out() -> None:
     with pytest.raises(
-        TypeError, match="state: expected tensors in tuples, lists and dicts, received int; pass reorder"
+        TypeError, match="state: expected tensors in tuples, lists and dicts, received str; pass reorder"
     ):
-        search.select_rows((torch.zeros(2, 1), 3), torch.tensor([0]))
+        search.select_rows((torch.zeros(2, 1), 3, "h"), torch.tensor([0]))

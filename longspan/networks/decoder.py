@@ -1,0 +1,464 @@
+"""The decoder that tasks share: writes tokens one after the other, with or without a memory to read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from longspan import errors
+from longspan.nn.dropout import Dropout, dropout_mask
+from longspan.nn.embedding import Embedding
+from longspan.nn.memory_attention import Memory, MemoryAttention
+from longspan.nn.output import linear_cross_entropy
+
+from .encoder import recurrent
+from .pointer import pointer_log_probs, pointer_losses
+
+_INIT = 0.1  # bound of the embedding's first values, as in Merity et al. 2017, arXiv 1708.02182
+
+
+class DecoderState(NamedTuple):
+    """Where a decoder stands, rows first in every tensor.
+
+    layers: for each layer its states (R, H); memory: of B rows, each read by R / B rows of the layers;
+    coverage: (R, S) the sum of the attention so far. None where there is none.
+    """
+
+    layers: tuple[tuple[Tensor, ...], ...]
+    memory: Memory | None = None
+    coverage: Tensor | None = None
+
+
+class DecoderOutput(NamedTuple):
+    """What a decoder gives for tokens (B, T).
+
+    hidden: (B, T, E) or (B, T, H), what the output layer reads; attention: (B, T, S); generate: (B, T) the
+    probability of writing from the vocabulary rather than copying; overlap: (B, T) the attention's part
+    that had been read before (See et al. 2017, equation 12); memory: what was read. None where there is none.
+    """
+
+    hidden: Tensor
+    attention: Tensor | None = None
+    generate: Tensor | None = None
+    overlap: Tensor | None = None
+    memory: Memory | None = None
+
+
+class Decoder(nn.Module):
+    """An autoregressive recurrent network over tokens: a language model, or with a memory the half that
+    writes.
+
+    The first layer's output asks the memory, and what it reads feeds the layers above and the output layer.
+    So the recurrent kernels run over all of a target at once, where input feeding would force one step at a
+    time.
+
+    Args:
+        vocabulary: V, numbers of tokens.
+        embedding_size: E, values a token.
+        hidden_size: H, units a layer; or one number a layer.
+        num_layers: layers.
+        cell: a name as for `longspan.networks.encoder.recurrent`.
+        attention: None, "additive" or "multiplicative", see `longspan.nn.memory_attention.MemoryAttention`.
+        memory_size: M, values a place of the memory; summary_size: of the vector that the first state is
+            made from,
+            None: memory_size. Without both the first state is the cell's constants.
+        tied: whether the output layer's weight is the embedding's (Press and Wolf 2016, arXiv 1608.05859).
+        dropout: rate on embeddings, between layers and on what the output layer reads.
+        variational: whether the same values are dropped at all steps (Gal and Ghahramani 2016, arXiv
+            1512.05287).
+        embedding_dropout: rate of words that are dropped whole, the same ones everywhere in a batch.
+        recurrent_dropout, zoneout, weight_dropout, layer_norm, forget_bias: as for `longspan.nn.LSTM`.
+        coverage: whether attention sees what was read before (arXiv 1704.04368).
+        copy: whether tokens of the memory may be copied (pointer-generator, arXiv 1704.04368).
+        unknown: the token that stands for copied ones which the vocabulary does not have.
+
+    >>> decoder = Decoder(20, 8, 16, attention="additive", memory_size=6)
+    >>> memory = decoder.remember(torch.randn(2, 5, 6), lengths=torch.tensor([5, 3]))
+    >>> output, state = decoder(torch.randint(20, (2, 7)), decoder.initial_state(2, memory))
+    >>> decoder.logits(output).shape, output.attention.shape
+    (torch.Size([2, 7, 20]), torch.Size([2, 7, 5]))
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 2,
+        *,
+        cell: str = "LSTM",
+        attention: str | None = None,
+        memory_size: int | None = None,
+        summary_size: int | None = None,
+        tied: bool = True,
+        dropout: float = 0.0,
+        variational: bool = False,
+        embedding_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
+        weight_dropout: float = 0.0,
+        layer_norm: bool = False,
+        forget_bias: float | None = None,
+        coverage: bool = False,
+        copy: bool = False,
+        unknown: int = 1,
+    ) -> None:
+        super().__init__()
+        sizes = _sizes(hidden_size, num_layers)
+        _check_memory(attention, memory_size, coverage=coverage, copy=copy)
+        self.vocabulary = errors.check_int("vocabulary", vocabulary, 1, "give the number of tokens")
+        self.unknown, self.variational = unknown, errors.check_bool("variational", variational)
+        self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
+        self.embedding_dropout = errors.check_fraction("embedding_dropout", embedding_dropout, below_one=True)
+        self.embedding = Embedding(vocabulary, embedding_size)
+        nn.init.uniform_(self.embedding.weight, -_INIT, _INIT)
+        read = (memory_size or 0) if attention else 0
+        inputs = [embedding_size, *(size + read for size in sizes[:-1])]
+        self.layers = nn.ModuleList(
+            recurrent(
+                cell, width, size, recurrent_dropout=recurrent_dropout, zoneout=zoneout,
+                weight_dropout=weight_dropout, layer_norm=layer_norm, forget_bias=forget_bias,
+            )
+            for width, size in zip(inputs, sizes, strict=True)
+        )  # fmt: skip
+        self.attention = None
+        if attention is not None and memory_size is not None:
+            self.attention = MemoryAttention(sizes[0], memory_size, kind=attention, coverage=coverage)
+        self.output_size = embedding_size if tied else sizes[-1]
+        self.combine = _combine(sizes[-1], read, self.output_size)
+        self.output = nn.Linear(self.output_size, vocabulary)
+        if tied:
+            self.output.weight = self.embedding.weight
+        nn.init.zeros_(self.output.bias)
+        self.generate = nn.Linear(sizes[-1] + read + embedding_size, 1) if copy else None
+        summary = summary_size or memory_size
+        self.bridge = None if summary is None else _Bridge(summary, sizes, self._cell.states)
+        self.drop = Dropout(self.dropout)
+
+    @property
+    def _stack(self) -> list[Any]:
+        """The layers, each with its cell, its step and its hidden_size."""
+        return list(self.layers)
+
+    @property
+    def _cell(self) -> Any:
+        return self._stack[0].cell
+
+    def remember(
+        self,
+        memory: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        tokens: Tensor | None = None,
+        extra: int = 0,
+    ) -> Memory:
+        """A memory (B, S, M) as this decoder reads it.
+
+        Args:
+            lengths: (B,) places that count; mask: (B, S) bool, False at places that do not.
+            tokens: (B, S) int64, for copying: the places' tokens; those that the vocabulary does not have are
+                numbered from V on, up to V + extra - 1, as the targets that copy them.
+        """
+        if self.attention is None:
+            raise errors.value_error(
+                "remember", "a decoder with attention", "none", "make it with attention= and memory_size="
+            )
+        if self.generate is not None and tokens is None:
+            raise errors.value_error(
+                "tokens", "(B, S) tokens of the memory, to be copied", None, "pass them, or leave copy=False"
+            )
+        return self.attention.remember(memory, lengths, mask, tokens, extra)
+
+    def initial_state(
+        self, rows: int, memory: Memory | None = None, *, summary: Tensor | None = None
+    ) -> DecoderState:
+        """The state of so many rows before their first token.
+
+        Args:
+            memory: as of `remember`.
+            summary: (B, summary_size) what the first state is made from; None: the mean of the memory's
+                places that count, or without a memory the cell's constants.
+        """
+        weight = self.embedding.weight
+        constants = self._cell.initial
+        layers = tuple(
+            tuple(
+                weight.new_full((rows, layer.hidden_size), constants.get(k, 0.0)) for k in self._cell.states
+            )
+            for layer in self._stack
+        )
+        if summary is None and memory is not None:
+            summary = memory.mean()
+        if summary is not None and self.bridge is not None:
+            layers = self.bridge(summary, layers)
+        covered = memory is not None and self.attention is not None and self.attention.covered is not None
+        coverage = memory.keys.new_zeros(memory.keys.shape[:2]) if memory is not None and covered else None
+        return DecoderState(layers, memory, coverage)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        state: Any = None,
+        *,
+        lengths: Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> tuple[DecoderOutput, DecoderState]:
+        """Read the tokens (B, T) of a sequence, each to foretell the next.
+
+        Args:
+            tokens: int64; numbers from V on, copied ones, are read as `unknown`.
+            state: as `initial_state`, a call or a step returned it; None: `initial_state(B)`.
+            lengths: (B,) tokens that count; reset: (B, T) bool, True where a row starts afresh before the
+                token.
+        """
+        state = self._given(state, tokens.shape[0])
+        x = vectors = self._vectors(tokens)
+        finals, reading = [], None
+        for place, layer in enumerate(self._stack):
+            held = _layer_state(state.layers[place], layer.cell.states)
+            x, final = layer(x, held, lengths=lengths, reset=reset)
+            finals.append(_rows_first(final))
+            if place == 0 and self.attention is not None:
+                reading = self.attention(x, _needed(state.memory), state.coverage)
+            if place < len(self.layers) - 1:
+                x = self._dropped(x)
+                x = x if reading is None else torch.cat([x, self._dropped(reading.context)], -1)
+        coverage = None
+        if reading is not None and reading.coverage is not None:
+            coverage = _coverage_after(reading.coverage, reading.attention, lengths)
+        after = DecoderState(tuple(finals), state.memory, coverage)
+        return self._outputs(x, vectors, reading, state.memory), after
+
+    def logits(self, output: DecoderOutput) -> Tensor:
+        """(B, T, V) of the next tokens; with copying their log-probabilities, (B, T, V + extra)."""
+        logits = self.output(output.hidden)
+        if output.generate is None:
+            return logits
+        return pointer_log_probs(logits, output.generate, _needed(output.attention), _needed(output.memory))
+
+    def loss(
+        self,
+        output: DecoderOutput,
+        target: Tensor,
+        *,
+        ignore_index: int = -100,
+        label_smoothing: float = 0.0,
+        coverage_weight: float = 0.0,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """Cross entropy of the next tokens, without holding their logits.
+
+        Args:
+            output: of a call on tokens (B, T); target: (B, T) int64, ignore_index where none counts.
+            label_smoothing: see `longspan.nn.linear_cross_entropy`; it cannot be had together with copying.
+            coverage_weight: of the overlap between a step's attention and what was read before it.
+            reduction: "mean" over the tokens that count, "sum", or "none" for (B, T).
+        """
+        weight, bias = self.output.weight, self.output.bias
+        if output.generate is None and not coverage_weight:
+            return linear_cross_entropy(
+                output.hidden, weight, target, linear_bias=bias, reduction=reduction,
+                ignore_index=ignore_index, label_smoothing=label_smoothing,
+            )  # fmt: skip
+        if output.generate is not None and label_smoothing:
+            raise errors.value_error(
+                "label_smoothing", "0 where tokens may be copied", label_smoothing, "leave out one of the two"
+            )
+        counts = target != ignore_index
+        known = counts & (target < self.vocabulary)
+        losses = linear_cross_entropy(
+            output.hidden, weight, target.masked_fill(~known, ignore_index), linear_bias=bias,
+            reduction="none", ignore_index=ignore_index, label_smoothing=label_smoothing,
+        )  # fmt: skip
+        if output.generate is not None:
+            losses = pointer_losses(
+                losses, target, known, output.generate, _needed(output.attention), _needed(output.memory)
+            )
+        if coverage_weight:
+            losses = losses + coverage_weight * _needed(output.overlap)
+        losses = losses.masked_fill(~counts, 0.0)
+        if reduction == "none":
+            return losses
+        return losses.sum() / counts.sum() if reduction == "mean" else losses.sum()
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Any, ...]:
+        """One token of each row: what `longspan.search` asks for.
+
+        Args:
+            tokens: (R,) int64; state: as `initial_state`, a call or a step returned it.
+
+        Returns:
+            logits (R, V) as of `logits`, the state behind the tokens, and with a memory the attention (R, S).
+        """
+        state = self._given(state, tokens.shape[0])
+        x = vectors = self._vectors(tokens.unsqueeze(1)).squeeze(1)
+        finals, reading = [], None
+        for place, layer in enumerate(self._stack):
+            x, final = layer.step(x, _layer_state(state.layers[place], layer.cell.states))
+            finals.append(_rows_first(final))
+            if place == 0 and self.attention is not None:
+                reading = self._read_in_groups(x, state)
+            if place < len(self.layers) - 1 and reading is not None:
+                x = torch.cat([x, reading.context.squeeze(1)], -1)
+        coverage = None
+        if reading is not None and state.coverage is not None:
+            coverage = state.coverage + reading.attention.squeeze(1)
+        output = self._outputs(x.unsqueeze(1), vectors.unsqueeze(1), reading, state.memory)
+        logits, after = self.logits(output).squeeze(1), DecoderState(tuple(finals), state.memory, coverage)
+        return (logits, after) if reading is None else (logits, after, reading.attention.squeeze(1))
+
+    def reorder(self, state: DecoderState, rows: Tensor) -> DecoderState:
+        """The state of these rows (R',); beams of a row share its memory. For `longspan.search.beam`."""
+        layers = tuple(tuple(s.index_select(0, rows) for s in layer) for layer in state.layers)
+        coverage = None if state.coverage is None else state.coverage.index_select(0, rows)
+        memory = state.memory
+        if memory is None:
+            return DecoderState(layers, None, coverage)
+        owners = rows // (state.layers[0][0].shape[0] // memory.keys.shape[0])
+        kept = torch.unique_consecutive(owners)
+        each = len(rows) // max(1, len(kept))
+        if not torch.equal(kept.repeat_interleave(each), owners):
+            kept = owners
+        if not torch.equal(kept, torch.arange(memory.keys.shape[0], device=kept.device)):
+            memory = memory.mapped(lambda part: part.index_select(0, kept))
+        return DecoderState(layers, memory, coverage)
+
+    def _read_in_groups(self, queries: Tensor, state: DecoderState) -> Any:
+        """Answer queries (R, H), R / B of them for each of the memory's rows, by tensors (R, 1, ...)."""
+        attention, memory = _needed(self.attention), _needed(state.memory)
+        rows = memory.keys.shape[0]
+        if state.coverage is None:
+            reading = attention(queries.view(rows, -1, queries.shape[-1]), memory)
+            return reading._replace(
+                context=reading.context.flatten(0, 1).unsqueeze(1),
+                attention=reading.attention.flatten(0, 1).unsqueeze(1),
+            )
+        each = queries.shape[0] // rows
+        if each > 1:
+            memory = memory.mapped(lambda part: part.repeat_interleave(each, 0))
+        return attention(queries.unsqueeze(1), memory, state.coverage)
+
+    def _given(self, state: Any, rows: int) -> DecoderState:
+        """The state as a DecoderState; training loops hand it back as plain tuples."""
+        if state is None:
+            if self.attention is not None:
+                raise errors.value_error(
+                    "state", "initial_state(rows, memory) of a decoder with attention", None, "pass a memory"
+                )
+            return self.initial_state(rows)
+        state = DecoderState(*state)
+        return state if state.memory is None else state._replace(memory=Memory(*state.memory))
+
+    def _vectors(self, tokens: Tensor) -> Tensor:
+        """(B, T) -> (B, T, E)."""
+        if self.generate is not None:
+            tokens = tokens.masked_fill(tokens >= self.vocabulary, self.unknown)
+        vectors = self.embedding(tokens)
+        if self.training and self.embedding_dropout:
+            kept = dropout_mask((self.vocabulary,), self.embedding_dropout, vectors)
+            vectors = vectors * kept[tokens].unsqueeze(-1)
+        return self._dropped(vectors)
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        """(B, T, W) after dropout."""
+        if not self.variational:
+            return self.drop(x)
+        if not self.training or not self.dropout:
+            return x
+        return x * dropout_mask((x.shape[0], 1, x.shape[2]), self.dropout, x)
+
+    def _outputs(self, x: Tensor, vectors: Tensor, reading: Any, memory: Memory | None) -> DecoderOutput:
+        """From the last layer's output (B, T, H)."""
+        both = x if reading is None else torch.cat([x, reading.context], -1)
+        generate = None
+        if self.generate is not None:
+            generate = self.generate(torch.cat([both, vectors], -1)).squeeze(-1).sigmoid()
+        hidden = self._dropped(self.combine(both))
+        if reading is None:
+            return DecoderOutput(hidden, generate=generate)
+        overlap = None
+        if reading.coverage is not None:
+            overlap = torch.minimum(reading.attention, reading.coverage).sum(-1)
+        return DecoderOutput(hidden, reading.attention, generate, overlap, memory)
+
+
+class _Bridge(nn.Module):
+    """Makes the first states of the layers from one vector: h through tanh, c linear, others constant."""
+
+    def __init__(self, size: int, sizes: Sequence[int], states: str) -> None:
+        super().__init__()
+        self.letters = [k for k in states if k in "hc"]
+        self.states = states
+        self.maps = nn.ModuleList(nn.Linear(size, width * len(self.letters)) for width in sizes)
+
+    def forward(
+        self, summary: Tensor, constants: tuple[tuple[Tensor, ...], ...]
+    ) -> tuple[tuple[Tensor, ...], ...]:
+        """summary: (B, size); constants: the states of each layer, for those that are not made here."""
+        layers = []
+        for linear, fixed in zip(self.maps, constants, strict=True):
+            made = dict(zip(self.letters, linear(summary).chunk(len(self.letters), -1), strict=True))
+            made = {k: v.tanh() if k == "h" else v for k, v in made.items()}
+            layers.append(tuple(made.get(k, t) for k, t in zip(self.states, fixed, strict=True)))
+        return tuple(layers)
+
+
+def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> list[int]:
+    errors.check_int("num_layers", num_layers, 1, "give the number of layers")
+    sizes = list(hidden_size) if isinstance(hidden_size, Sequence) else [hidden_size] * num_layers
+    if len(sizes) != num_layers:
+        raise errors.value_error(
+            "hidden_size", f"one number or one for each of {num_layers} layers", sizes, "change num_layers"
+        )
+    return sizes
+
+
+def _check_memory(attention: str | None, memory_size: int | None, *, coverage: bool, copy: bool) -> None:
+    if attention is not None and memory_size is None:
+        raise errors.value_error(
+            "memory_size", "the memory's values a place", None, "pass it beside attention"
+        )
+    if attention is None and (coverage or copy):
+        raise errors.value_error(
+            "attention", "a kind where coverage or copy is on", None, "pass attention='additive'"
+        )
+
+
+def _combine(size: int, read: int, output: int) -> nn.Module:
+    """Maps the last layer's output and what was read to the output layer (Luong et al. 2015, eq. 5)."""
+    if read:
+        return nn.Sequential(nn.Linear(size + read, output), nn.Tanh())
+    return nn.Identity() if size == output else nn.Linear(size, output)
+
+
+def _layer_state(states: tuple[Tensor, ...], letters: str) -> Any:
+    """States (R, H) of a layer as the layer takes them, (1, R, H)."""
+    held = tuple([s.unsqueeze(0) for s in states])
+    return held[0] if len(letters) == 1 else held
+
+
+def _rows_first(state: Any) -> tuple[Tensor, ...]:
+    return tuple([s.squeeze(0) for s in state]) if isinstance(state, tuple) else (state.squeeze(0),)
+
+
+def _needed(value: Any) -> Any:
+    """A part that the checks above have seen to be there."""
+    if value is None:
+        raise errors.value_error(
+            "state", "a memory, as the decoder has attention", None, "begin with initial_state(rows, memory)"
+        )
+    return value
+
+
+def _coverage_after(before: Tensor, attention: Tensor, lengths: Tensor | None) -> Tensor:
+    """(B, S) the sum of the attention up to each row's last token, from (B, T, S) both."""
+    total = before + attention
+    if lengths is None:
+        return total[:, -1]
+    last = (lengths.to(total.device) - 1).clamp_min(0).view(-1, 1, 1).expand(-1, 1, total.shape[-1])
+    found = total.gather(1, last).squeeze(1)
+    return torch.where((lengths.to(total.device) > 0).unsqueeze(1), found, before[:, 0])
