@@ -1,4 +1,4 @@
-"""Knows how a model lies in one file: JSON and safetensors in a zip, written atomically, no pickle."""
+"""Saves a model as one file and loads it: JSON and safetensors in a zip, without pickle."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from longspan import errors
+from longspan.atomic_file import atomic_write
 
 VERSION = 1  # of the container; raised when an older longspan could not read a newer file
-_CONFIG, _TENSORS = "config.json", "tensors.safetensors"
-_DAMAGE = (zipfile.BadZipFile, KeyError, EOFError, OSError, UnicodeDecodeError, json.JSONDecodeError)
+_CONFIG, _TENSORS, _DIGEST = "config.json", "tensors.safetensors", "sha256"  # the entries of the container
 
 
 class Artifact(NamedTuple):
@@ -44,45 +45,17 @@ def save(path: str | os.PathLike[str], config: Mapping[str, Any], tensors: Mappi
     >>> load(file)
     Artifact(config={'units': 3}, tensors={'w': tensor([1., 1.])})
     """
-    head = _json({"format": "longspan", "version": VERSION, "config": config})
+    head = _json({"format": "longspan", "version": VERSION, "config": config}).encode()
+    content = _packed(tensors)
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_CONFIG, head)
-        archive.writestr(_TENSORS, _packed(tensors))
+        archive.writestr(_TENSORS, content)
+        archive.writestr(_DIGEST, _digest(head, content))
 
 
-@contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file written beside `path` that takes its place when the block ends well, and leaves no trace if not.
-
-    Args:
-        path: where to; its folder is made where it is missing.
-
-    Raises:
-        OSError: it cannot be written; the old file, if there is one, is as it was.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
-    _settle(target.parent)
-
-
-def _settle(folder: Path) -> None:
-    """Bring the folder's new entry to disk, where the system lets a folder be opened."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _digest(head: bytes, tensors: bytes) -> str:
+    """SHA-256 of the two SHA-256 digests."""
+    return sha256(sha256(head).digest() + sha256(tensors).digest()).hexdigest()
 
 
 def _json(value: Any) -> str:
@@ -104,40 +77,95 @@ def _packed(tensors: Mapping[str, Tensor]) -> bytes:
 def load(path: str | os.PathLike[str]) -> Artifact:
     """What `save` wrote, the tensors on the CPU.
 
+    A file from anywhere is safe to load: nothing in it is run, nothing is unpacked, and no more is read than
+    the file is long.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no file of this kind, is damaged, or was written by a newer longspan.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load as unpack
-
     target = Path(path)
     if not target.is_file():
         received = "a folder" if target.is_dir() else "nothing there"
         raise FileNotFoundError(errors.message(f"file {path}", "a saved model", received, "check the path"))
+    with target.open("rb") as file:
+        with whole_model(path):
+            archive = zipfile.ZipFile(file)
+            head = _head(archive)
+        _check_version(path, head)
+        with whole_model(path):
+            return Artifact(_config(head), _unpacked(_checked_tensors(archive)))
+
+
+@contextmanager
+def whole_model(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns any error of the block, which uses what `load` read, into one sentence about the file.
+
+    Raises:
+        ValueError: the block failed; the sentence has the first line of the reason.
+    """
     try:
-        with zipfile.ZipFile(target) as archive:
-            head = json.loads(archive.read(_CONFIG))
-            _check_version(target, head)
-            tensors = unpack(archive.read(_TENSORS))
-    except (*_DAMAGE, SafetensorError) as error:
-        way_out = "copy it again or go back to an older one"
+        yield
+    except ImportError:  # of an optional package: it is not the file that is at fault
+        raise
+    # What zipfile, json, safetensors and torch raise on a file made by hand is anything but foreseeable.
+    except Exception as error:
         received = f"a truncated, damaged or foreign file ({_first_line(error)})"
+        way_out = "copy it again or go back to an older one"
         raise errors.value_error(f"file {path}", "a whole saved model", received, way_out) from error
-    return Artifact(head["config"], tensors)
+
+
+def _head(archive: zipfile.ZipFile) -> dict[str, Any]:
+    head = json.loads(_entry(archive, _CONFIG))
+    if not isinstance(head, dict) or head.get("format") != "longspan":
+        raise ValueError("it does not say that it is one of longspan's")
+    return head
+
+
+def _config(head: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(head.get("config"), dict):
+        raise ValueError("it has no config")
+    return head["config"]
+
+
+def _checked_tensors(archive: zipfile.ZipFile) -> bytes:
+    """The packed tensors, after the digest of the whole content was found to be right."""
+    config, tensors, digest = (_entry(archive, name) for name in (_CONFIG, _TENSORS, _DIGEST))
+    if len(archive.namelist()) > 3:
+        raise ValueError("it holds more than a model")
+    if digest.decode() != _digest(config, tensors):
+        raise ValueError("its content was changed after it was saved")
+    return tensors
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The content of one entry, which must be stored as it is: `save` never compresses or encrypts."""
+    entry = archive.getinfo(name)
+    is_plain = entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 0x1
+    if not is_plain or entry.file_size != entry.compress_size:
+        raise ValueError(f"{name} is compressed or encrypted")
+    return archive.read(entry)
+
+
+def _unpacked(tensors: bytes) -> dict[str, Tensor]:
+    from safetensors.torch import load as unpack
+
+    return unpack(tensors)
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    """The first line of an error's text without the full stop, at most 200 characters of it."""
+    return ((str(error) or type(error).__name__).splitlines() or [""])[0].rstrip(".")[:200]
 
 
-def _check_version(path: Path, head: Any) -> None:
-    if not isinstance(head, dict) or head.get("format") != "longspan" or "config" not in head:
-        raise KeyError("it does not say that it is one of longspan's")
+def _check_version(path: str | os.PathLike[str], head: Mapping[str, Any]) -> None:
     version = head.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is int and version > VERSION:
         expected = f"a saved model of format {VERSION} or older"
         raise errors.value_error(f"file {path}", expected, f"format {version}", "update longspan to read it")
+    with whole_model(path):
+        if type(version) is not int or version < 1:
+            raise ValueError("it has no version")
 
 
 def flatten(tree: Any) -> tuple[Any, dict[str, Tensor]]:

@@ -1,4 +1,4 @@
-"""Knows that a saved model comes back as it was, is never half-written, and what is said of a bad file."""
+"""A saved model comes back as it was, is never half-written, and any other file is one sentence."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
+from random import Random
 
 import pytest
+import safetensors.torch
 import torch
 
 from longspan import artifact
@@ -85,6 +88,11 @@ def test_files_of_others_and_of_the_future(tmp_path: Path):
     path.write_text("hello")
     with pytest.raises(ValueError, match="foreign"):
         artifact.load(path)
+    path.chmod(0)
+    if os.getuid():
+        with pytest.raises(PermissionError):
+            artifact.load(path)
+    path.chmod(0o600)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", b"\xff{")
     with pytest.raises(ValueError, match="foreign"):
@@ -103,6 +111,105 @@ def test_a_failure_leaves_the_old_file(tmp_path: Path):
     with pytest.raises(AttributeError):
         artifact.save(path, {}, {"w": "no tensor"})  # pyright: ignore[reportArgumentType]
     assert artifact.load(path).config == {"old": True} and os.listdir(tmp_path) == ["model.ls"]
+
+
+CONFIG = b'{"format": "longspan", "version": 1, "config": {"a": 1}}'
+ENTRIES = ("config.json", "tensors.safetensors", "sha256")
+
+
+def by_hand(path: Path, config: bytes, *, compression: int = zipfile.ZIP_STORED, extra: str = "") -> None:
+    """Write a container with a true digest around any head."""
+    tensors = safetensors.torch.save({"w": torch.zeros(200_000)})
+    contents = (config, tensors, artifact._digest(config, tensors))
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in zip(ENTRIES, contents, strict=True):
+            archive.writestr(name, content)
+        if extra:
+            archive.writestr(extra, b"")
+
+
+def test_what_is_made_by_hand_as_save_makes_it_is_read(tmp_path: Path):
+    by_hand(tmp_path / "model", CONFIG)
+    assert artifact.load(tmp_path / "model").config == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (CONFIG.replace(b'{"a": 1}', b"[" * 100_000 + b"]" * 100_000), "recursion"),
+        (CONFIG.replace(b'{"a": 1}', b"[1]"), "it has no config"),
+        (CONFIG.replace(b'{"a": 1}', b"1" * 5000), "integer string"),
+        (CONFIG.replace(b"1,", b"true,"), "it has no version"),
+        (CONFIG.replace(b"1,", b"1.5,"), "it has no version"),
+        (CONFIG.replace(b"1,", b"-1,"), "it has no version"),
+        (b"[]", "does not say that it is one of longspan's"),
+        (b"\xff\xfe\x00", "codec can't decode"),
+    ],
+)
+def test_a_head_made_by_hand_is_one_sentence(config: bytes, reason: str, tmp_path: Path):
+    by_hand(tmp_path / "model", config)
+    with pytest.raises(ValueError, match=rf"received a truncated, damaged or foreign file \(.*{reason}"):
+        artifact.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compressed_file_is_refused_before_it_is_unpacked(compression: int, tmp_path: Path):
+    by_hand(tmp_path / "model", CONFIG, compression=compression)
+    with pytest.raises(ValueError, match=r"config\.json is compressed or encrypted"):
+        artifact.load(tmp_path / "model")
+
+
+def test_an_entry_too_many_is_refused(tmp_path: Path):
+    for name in ("code.pkl", "config.json"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            by_hand(tmp_path / "model", CONFIG, extra=name)
+        with pytest.raises(ValueError, match="damaged or foreign"):
+            artifact.load(tmp_path / "model")
+
+
+def test_a_file_that_was_edited_is_refused(tmp_path: Path):
+    artifact.save(tmp_path / "model", {"scale": 2.5}, {})
+    with zipfile.ZipFile(tmp_path / "model") as archive:
+        contents = {name: archive.read(name) for name in ENTRIES}
+    with zipfile.ZipFile(tmp_path / "model", "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content.replace(b"2.5", b"3.5"))
+    with pytest.raises(ValueError, match="its content was changed after it was saved"):
+        artifact.load(tmp_path / "model")
+
+
+def mutated(content: bytes, seed: int) -> bytes:
+    """The content with a few bytes, bits, or a stretch of it changed; zip's own tables are hit most."""
+    random, changed = Random(seed), bytearray(content)
+    for _ in range(random.randint(1, 4)):
+        at = random.choice((random.randrange(len(changed)), random.randrange(60), -random.randint(1, 240)))
+        kind = random.randrange(4)
+        if kind == 0:
+            changed[at] ^= 1 << random.randrange(8)
+        elif kind == 1:
+            changed[at] = random.choice((0, 1, 8, 12, 14, 255))
+        elif kind == 2:
+            del changed[at % len(changed) : at % len(changed) + random.randint(1, 40)]
+        else:
+            changed[at : at + 4] = random.randbytes(4)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("seed", range(0, 300, 50))
+def test_no_mutation_of_a_file_gives_another_model_or_another_error(seed: int, tmp_path: Path):
+    path = tmp_path / "model"
+    config, weights = {"a": [1, 2.5, "text"], "b": {"c": None}}, {"w": torch.arange(40.0)}
+    artifact.save(path, config, weights)
+    whole = path.read_bytes()
+    for one in range(seed, seed + 50):
+        path.write_bytes(mutated(whole, one))
+        try:
+            loaded = artifact.load(path)
+        except ValueError as error:
+            assert str(error).startswith(f"file {path}: expected a ") and "\n" not in str(error)
+        else:  # the change hit a field that no one reads, such as a date
+            assert loaded.config == config and torch.equal(loaded.tensors["w"], weights["w"])
 
 
 WRITER = """

@@ -15,6 +15,7 @@ PACKAGE = "longspan"
 FLOORS = [
     {"__version__"},
     {"errors"},
+    {"atomic_file"},
     {"optional", "cells", "artifact", "search", "statistics", "registry"},
     {"losses", "activations", "initializers", "regularizers"},
     {"metrics"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -126,7 +125,12 @@ def _fit_parameters() -> list[click.Parameter]:
 
 def _fit(model: Estimator, source: str, output: str, *, resume: str | None, tune: int | None) -> None:
     """Fit a model, save it and print how good it is."""
-    _check_output(output)
+    if resume is not None and tune is not None:
+        way_out = "leave out --resume, or fit the options that were found without --tune"
+        raise errors.value_error("--resume", "a fit without --tune", "both", way_out)
+    _check_output(output, source)
+    if resume is not None:
+        _check_resume(resume, output, source)
     if tune is not None:
         model.tune(source, trials=tune)
     else:
@@ -136,15 +140,41 @@ def _fit(model: Estimator, source: str, output: str, *, resume: str | None, tune
     say(f"Saved to {output}.")
 
 
-def _check_output(path: str) -> None:
-    """Refuse an output that cannot be written before the work, not after it."""
-    target = Path(path)
-    folder = next(parent for parent in target.absolute().parents if parent.exists())
-    if target.is_dir():
-        raise errors.value_error("-o", "a file", f"the folder {path}", "add a file's name")
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        received = f"{path}, and {folder} cannot be written to"
-        raise errors.value_error("-o", "a place that can be written to", received, "name another")
+def _check_resume(resume: str, output: str, source: str) -> None:
+    """Refuse a checkpoint that cannot be written, or that is the model or the data."""
+    from longspan.atomic_file import check_output
+
+    check_output(resume, "--resume")
+    if Path(resume).absolute() == Path(output).absolute() or _would_replace(Path(resume), Path(source)):
+        received = f"{resume}, which is the source or the model"
+        raise errors.value_error("--resume", "a file of its own", received, "name another")
+
+
+def _check_output(output: str, *inputs: str | None) -> None:
+    """Refuse an output that cannot be written, or that would replace an input, before the work is done.
+
+    Args:
+        output: a path of the command; inputs: the values of other arguments, paths among them.
+    """
+    from longspan.atomic_file import check_output
+
+    if output == "-":
+        raise errors.value_error("-o", "a file", "'-'", "only predict writes to standard output")
+    check_output(output, "-o")
+    for name in inputs:
+        if name is not None and _would_replace(Path(output), Path(name)):
+            received = f"{output}, which the command reads"
+            raise errors.value_error("-o", "a file that is not read", received, "name another")
+
+
+def _would_replace(output: Path, source: Path) -> bool:
+    """Whether the output is the source itself or a file in one of the folders of a source."""
+    if not output.exists() or not source.exists():
+        return False
+    if output.samefile(source):
+        return True
+    inside = output.resolve().is_relative_to(source.resolve())
+    return inside and len(output.resolve().relative_to(source.resolve()).parts) > 1
 
 
 _model = click.argument("model", metavar="MODEL")
@@ -157,10 +187,10 @@ _optional_source = click.argument("source", metavar="[SOURCE]", required=False)
 @click.option("-o", "--output", metavar="FILE", required=True, help="A .csv, .parquet or .jsonl file.")
 def predict(model: str, source: str | None, output: str) -> None:
     """Write the model's answers for SOURCE (for what it remembers, where it can, without one)."""
-    from longspan.artifact import atomic_write
+    from longspan.atomic_file import atomic_write
 
     write = file_writer(output)
-    _check_output(output)
+    _check_output(output, model, source)
     loaded = _load(model)
     frame = as_frame(loaded.predict(source) if source is not None else _predict_without_source(loaded))
     with atomic_write(output) as file:
@@ -208,7 +238,7 @@ def report(model: str, source: str | None, output: str, title: str) -> None:
     """Write one HTML page about the model, evaluated on SOURCE or on what it held out in training."""
     if Path(output).suffix.lower() not in (".html", ".htm"):
         raise errors.value_error("-o", "a file that ends in .html", repr(output), "change its ending")
-    _check_output(output)
+    _check_output(output, model, source)
     _load(model).write_report(output, source, title=title)
     say(f"Report written to {output}.")
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from longspan import errors
-from longspan.artifact import atomic_write
+from longspan.atomic_file import atomic_write
 from longspan.report import shown
 from longspan.tasks.forecast.forecaster import Forecaster
 

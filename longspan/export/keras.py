@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from longspan import artifact, errors
+from longspan import errors
+from longspan.atomic_file import atomic_write
 from longspan.optional import require
 
 from .layer_info import Described, ModelLike, described_layers
@@ -226,7 +227,7 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
     packed, older = io.BytesIO(), not file.name.endswith((".keras", ".weights.h5"))
     with h5py.File(packed, "w") as opened:
         (_write_older if older else _write_weights)(opened, model)
-    with artifact.atomic_write(file) as target:
+    with atomic_write(file) as target:
         if not file.name.endswith(".keras"):
             target.write(packed.getvalue())
             return

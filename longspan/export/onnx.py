@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from longspan import artifact, errors
+from longspan import errors
+from longspan.atomic_file import atomic_write
 
 from . import conv_lstm, recurrence
 from .activations import activated
@@ -79,7 +80,7 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
         graph.output(name, value, ("batch", units))
     made = graph.model(model.name).SerializeToString()
     if path is not None:
-        with artifact.atomic_write(path) as file:
+        with atomic_write(path) as file:
             file.write(made)
     return made
 

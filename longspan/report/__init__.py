@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from longspan import __version__
-from longspan.artifact import atomic_write
+from longspan.atomic_file import atomic_write
 
 from .elements import Section
 from .page import page, shown

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from longspan import artifact, errors
+from longspan.atomic_file import check_output
 
 KIND = "training"
 
@@ -40,6 +41,7 @@ class CheckpointConfig:
             errors.check_int("steps", self.steps, 1, "give the number of steps between two checkpoints")
         if self.seconds is not None and not self.seconds > 0:
             raise errors.value_error("seconds", "a number above 0", self.seconds, "or None for steps only")
+        check_output(self.path, "resume")
 
     def should_write(self, steps: int) -> bool:
         """Whether to write now, after so many steps."""
@@ -83,7 +85,8 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     if config.get("kind") != KIND:
         received = f"a file of kind {config.get('kind')!r}"
         raise errors.value_error(f"file {path}", "a training checkpoint", received, "name another file")
-    return artifact.unflatten(config["snapshot"], tensors)
+    with artifact.whole_model(path):
+        return artifact.unflatten(config["snapshot"], tensors)
 
 
 def rng_state() -> dict[str, Any]:

@@ -126,7 +126,10 @@ MISTAKES = {
         ["fit", "level", "data.csv", "-o", "m", "--target", "valeu"],
         "target: expected one of 'value', 'other', received 'valeu'; the nearest is 'value'.",
     ),
-    "output is a folder": (["fit", "level", "data.csv", "-o", "."], "-o: expected a file, received the fold"),
+    "output is a folder": (
+        ["fit", "level", "data.csv", "-o", "."],
+        "-o: expected a file or a new name, received a folder",
+    ),
     "output below a file": (
         ["fit", "level", "data.csv", "-o", "data.csv/m"],
         "-o: expected a place that can",
@@ -140,6 +143,35 @@ MISTAKES = {
     "no page": (
         ["report", "m", "-o", "page.pdf"],
         "-o: expected a file that ends in .html, received 'page.p",
+    ),
+    "resume and tune": (
+        ["fit", "level", "data.csv", "-o", "m", "--resume", "kept", "--tune", "2"],
+        "--resume: expected a fit without --tune, received both; leave out --resume",
+    ),
+    "the source is the output": (
+        ["fit", "level", "data.csv", "-o", "./data.csv"],
+        "-o: expected a file that is not read, received ./data.csv, which the command reads; name another.",
+    ),
+    "the output of predict is its source": (
+        ["predict", "m", "data.csv", "-o", "data.csv"],
+        "-o: expected a file that is not read",
+    ),
+    "a device": (["fit", "level", "data.csv", "-o", "/dev/null"], "-o: expected a file or a new name, rec"),
+    "a model on standard output": (
+        ["fit", "level", "data.csv", "-o", "-"],
+        "-o: expected a file, received '-'",
+    ),
+    "checkpoints in the source": (
+        ["fit", "level", "data.csv", "-o", "m", "--resume", "./data.csv"],
+        "--resume: expected a file of its own, received ./data.csv",
+    ),
+    "checkpoints in the model": (
+        ["fit", "level", "data.csv", "-o", "m", "--resume", "./m"],
+        "--resume: expected a file of its own, received ./m",
+    ),
+    "checkpoints below a file": (
+        ["fit", "level", "data.csv", "-o", "m", "--resume", "data.csv/kept"],
+        "--resume: expected a place that can be written to",
     ),
     "unknown demo": (["demo", "forcast"], "demo: expected one of "),
 }
@@ -155,6 +187,23 @@ def test_a_mistake_is_one_sentence_status_2_and_nothing_written(
     assert captured.out == ""
     assert captured.err.startswith(f"longspan: {sentence}") and captured.err.count("\n") == 1
     assert os.listdir(level) == ["data.csv"]
+
+
+def test_a_folder_that_is_read_keeps_its_files_and_takes_new_ones(level: Path):
+    for name in ("texts/good/1.txt", "model"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("x")
+    for source, output in (("texts", "texts/good/1.txt"), (".", "./texts/good/1.txt")):
+        with pytest.raises(ValueError, match="-o: expected a file that is not read"):
+            commands._check_output(output, source)
+    for source, output in ((".", "model"), ("texts", "model"), ("texts", "texts/good/2.txt")):
+        commands._check_output(output, source)
+
+
+def test_a_model_is_written_over_an_older_one_and_through_a_link(model: str):
+    Path("link").symlink_to(model)
+    assert cli.main(["fit", "level", "data.csv", "--shift", "5", "-o", "link"]) == 0
+    assert Path("link").is_symlink() and tasks.load(model).get_params()["shift"] == (5.0,)
 
 
 def test_a_task_that_needs_a_source_says_so(model: str, capsys: pytest.CaptureFixture[str]):
