@@ -18,7 +18,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
@@ -31,9 +31,9 @@ from rich.console import Console
 from rich.table import Table
 
 from longspan import errors, optimizers
-from longspan.data.batches import Batches
+from longspan.data.batches import Batch, Batches
 from longspan.tasks.classify.classifier import Classifier
-from longspan.tasks.classify.network import Readers
+from longspan.tasks.classify.network import TextInputs
 from longspan.tasks.classify.ts_format import read_ts
 from longspan.training import Callback, train
 
@@ -250,6 +250,20 @@ def own_epochs(texts: list[str], labels: list[str], epochs: int) -> tuple[Times,
     return clock.seconds[1:], task
 
 
+class Tokens:
+    """Batches of padded token numbers as the classifier's network reads them."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.batches:
+            yield replace(batch, x=TextInputs(batch.x))
+
+
 def own_padded_epochs(path: Path, task: Classifier, epochs: int) -> Times:
     """Every epoch but the first on texts all padded to the longest, in any order, as Keras has them."""
     data, clock, network = np.load(path), Clock(), task.network_
@@ -257,19 +271,17 @@ def own_padded_epochs(path: Path, task: Classifier, epochs: int) -> Times:
     batches = Batches(data["x"].astype(np.int64), data["y"], batch_size=32, shuffle=True, lengths=lengths)
     optimizer = optimizers.Adam(float(data["rate"])).build(network.parameters())
     options: dict[str, Any] = {"epochs": 1 + epochs, "clip_norm": 1.0, "verbose": 0, "callbacks": [clock]}
-    train(network, batches, task.batch_loss, optimizer, **options)
+    train(network, Tokens(batches), network.loss, optimizer, **options)
     return clock.seconds[1:]
 
 
 def write_texts(path: Path, task: Classifier, texts: list[str], labels: list[str]) -> None:
     """What `classification_keras` reads: the texts as the classifier codes them, and its weights."""
-    codec, network = task.codec_of(), task.network_
-    assert isinstance(network, Readers)
-    tokens: Any = network.tokens[0]
-    reader: Any = network.readers[0]
+    codec, network = task.codec_, task.network_
+    reader: Any = network.members[0]
     records = task.read(texts, labels)
     x = torch.nn.utils.rnn.pad_sequence(codec.rows(records), batch_first=True).int().numpy()
-    tensors = [tokens.own.weight]
+    tensors = [network.word_vectors[0]]
     for w, r, b, c in reader.encoder.core.all_weights:  # of a direction: W, R, two biases; Keras has one
         tensors += [w.T, r.T, b + c]
     tensors += [reader.head.weight.T, reader.head.bias]
@@ -277,7 +289,7 @@ def write_texts(path: Path, task: Classifier, texts: list[str], labels: list[str
     with torch.no_grad():
         scores = network(next(iter(task.batches(codec, records[:BOTH], train=False))))[0][:, 0]
     arrays |= {"x": x, "y": codec.truth(records), "scores": scores.numpy()}
-    np.savez(path, rate=task.rate(codec), dropout=task.dropout, **arrays)
+    np.savez(path, rate=codec.learning_rate, dropout=task.dropout, **arrays)
 
 
 def rival_epochs(backend: str, path: Path, epochs: int, interpreter: str) -> dict[str, Times] | None:

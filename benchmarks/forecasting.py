@@ -176,7 +176,7 @@ def _one(task: Task, frame: pl.DataFrame, seed: int, development: bool) -> tuple
         frame[:test], verbose=0
     )
     panel = forecaster.panel(frame[:end], forecaster.codec_.like)
-    found = forecaster.forecasts(forecaster.codec_, forecaster.network_, forecaster.rolling(panel, test))
+    found = forecaster.forecasts(frame[:end], test)
     deviation = np.nanstd(panel.values[:held], 0) if task.standard else 1.0
     return forecaster, found, deviation
 
@@ -188,9 +188,7 @@ def _m4(task: Task, frame: pl.DataFrame, seed: int, development: bool) -> tuple[
         frame = train.with_columns(last.alias("test"))
         train = frame.filter(~pl.col("test"))
     forecaster = ls.Forecaster(**task.options, seed=seed).fit(train, verbose=0)
-    panel = forecaster.panel(frame, forecaster.codec_.like)
-    origins = forecaster.rolling(panel, -task.options["horizon"])
-    return forecaster, forecaster.forecasts(forecaster.codec_, forecaster.network_, origins)
+    return forecaster, forecaster.forecasts(frame, -task.options["horizon"])
 
 
 def data_folder(given: str | None) -> Path:

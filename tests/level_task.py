@@ -5,7 +5,6 @@ The tests of the command line and of the report run on it, so that they say noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,44 +16,54 @@ from typing_extensions import Self
 from longspan import errors
 from longspan.data import Batch
 from longspan.report.elements import Curves, Line, Number, Numbers, Section, Table
-from longspan.tasks.estimator import Codec, Estimator
+from longspan.tasks.codec import Codec, Metrics
+from longspan.tasks.estimator import Estimator
+from longspan.tasks.network import TaskNetwork
 from longspan.tasks.options import option
+from longspan.tasks.parts import Fitted, Use
 
 
-class Nothing(Codec):
+class Nothing(Codec[list[float]]):
     """A codec with nothing to learn."""
 
-    sizes: Mapping[str, Any] = {"outputs": 1}  # pyright: ignore[reportIncompatibleMethodOverride]
-
-    def fit(self, records: Any) -> Self:
+    def fit(self, train: list[float], valid: list[float] | None = None) -> Self:
         return self
 
-    def decode(self, coded: list[Any], records: Any) -> Any:
-        return pl.DataFrame({"row": range(len(records)), "point": torch.cat(coded).tolist()})
+    def decode(self, predictions: list[Tensor], records: list[float]) -> pl.DataFrame:
+        return pl.DataFrame({"row": range(len(records)), "point": torch.cat(predictions).tolist()})
 
-    def truth(self, records: Any) -> Any:
+    def truth(self, records: list[float]) -> pl.Series:
         return pl.Series(records)
 
-    def state(self) -> Any:
+    def metrics(self) -> Metrics:
+        return {"mae": lambda answers, truths: (answers["point"] - truths).abs().mean()}
+
+    def state(self) -> None:
         return None
 
-    def restore(self, state: Any) -> Self:
+    def restore(self, state: None) -> Self:
         return self
 
 
-class Constant(nn.Module):
+class Constant(TaskNetwork):
     """One weight, whatever the batch."""
 
     def __init__(self) -> None:
         super().__init__()
         self.level = nn.Parameter(torch.zeros(1))
 
-    def forward(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
+    def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         return self.level.expand(len(batch.x)), state
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return (output - batch.y).square().mean()
+
+    def predict(self, batch: Batch) -> Tensor:
+        return self(batch)[0]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Level(Estimator):
+class Level(Estimator[list[float], Nothing, Constant, Any]):
     """The level of a column, learnt by gradient descent.
 
     Not a second paragraph of help.
@@ -67,7 +76,14 @@ class Level(Estimator):
 
     name: ClassVar[str] = "level"
 
-    def read(self, source: Any, y: Any = None, *, use: str = "fit") -> list[float]:
+    def read(
+        self,
+        source: Any,
+        y: Any = None,
+        *,
+        use: Use = "fit",
+        fitted: Fitted[Nothing, Constant, Any] | None = None,
+    ) -> list[float]:
         frame = pl.read_csv(source)
         errors.check_choice("target", self.target, frame.columns)
         if self.loud:
@@ -83,19 +99,12 @@ class Level(Estimator):
         x = torch.tensor(records)
         return [Batch(x, x)]
 
-    def network(self, sizes: Mapping[str, Any]) -> nn.Module:
+    def network(self, codec: Nothing, train: list[float] | None) -> Constant:
         return Constant()
 
-    def batch_loss(self, output: Any, batch: Batch) -> Tensor:
-        return (output - batch.y).square().mean()
-
-    def metrics(self) -> Mapping[str, Any]:
-        return {"mae": lambda answers, truths: (answers["point"] - truths).abs().mean()}
-
-    def exhibits(self, source: Any = None) -> list[Section]:
-        self.codec_of()
-        level = self.network_.get_parameter("level").item()
+    def report(self, fitted: Fitted[Nothing, Constant, Any], source: Any) -> list[Section]:
+        level = fitted.network.level.item()
         table = Table("Back-test", ["answer", "MAE"], [["level", 1.5], ["zero", 2.5]], "Of two.", emphasis=0)
         curve = Curves("Level", "row", "value", [Line("level", [0, 1], [level, level])])
         summary = Section("Summary", [Numbers("", [Number("Level", f"{level:.3f}", "just learnt", "good")])])
-        return [summary, Section("Back-test", [table, curve]), *super().exhibits(source)]
+        return [summary, Section("Back-test", [table, curve])]

@@ -200,12 +200,9 @@ def predict(model: str, source: str | None, output: str) -> None:
 
 def _predict_without_source(model: Estimator) -> Any:
     """The answers of a model that remembers what to answer for."""
-    from inspect import Parameter, signature
-
-    (source, *_) = signature(model.predict).parameters.values()
-    if source.default is Parameter.empty:
+    if model.stream_ is None:
         raise errors.value_error("SOURCE", "a file or folder", "none", "name what to answer for")
-    return model.predict()  # pyright: ignore[reportCallIssue]
+    return model.predict()
 
 
 def _load(path: str) -> Estimator:

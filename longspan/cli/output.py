@@ -33,7 +33,7 @@ def print_training(model: Estimator) -> None:
 
     if is_quiet():
         return
-    for section in model.exhibits():
+    for section in model.sections():
         for element in section.exhibits:
             if isinstance(element, Numbers):
                 rows = [[number.name, number.value, number.remark] for number in element.numbers]

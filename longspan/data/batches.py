@@ -46,6 +46,14 @@ def rows_of(batch: Batch) -> int:
     return _leaves(batch.x)[0].shape[0]
 
 
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """`function` of a tensor, or of all in a tuple, whose fields keep their names; anything else stays."""
+    if isinstance(value, tuple):
+        parts = [map_tensors(function, part) for part in value]
+        return tuple(parts) if type(value) is tuple else type(value)(*parts)
+    return function(value) if isinstance(value, Tensor) else value
+
+
 def as_batch(item: Any) -> Batch:
     """A Batch out of what a DataLoader gives: a Batch, x, (x,), (x, y) or (x, y, weight)."""
     if isinstance(item, Batch):

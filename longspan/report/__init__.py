@@ -20,7 +20,7 @@ __all__ = ["page", "shown", "write_report"]
 def write_report(
     sections: Sequence[Section], path: str | os.PathLike[str], *, title: str, lead: str = ""
 ) -> Path:
-    """Write sections, such as a fitted task's `exhibits`, as one self-contained page.
+    """Write sections, such as those of a fitted task, as one self-contained page.
 
     Pictures are drawn by matplotlib as SVG in the page's own colours: the file needs no script and no
     network, stays in the hundreds of kilobytes, and follows the reader's light or dark theme.

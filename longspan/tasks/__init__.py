@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from longspan import artifact, errors
 
@@ -39,16 +39,14 @@ def load(path: str | os.PathLike[str]) -> Estimator:
         FileNotFoundError: there is no such file.
         ValueError: it is damaged, from a newer longspan, or no saved task.
     """
+    from . import persistence  # it loads torch, which naming tasks does not need
+
     saved = artifact.load(path)
     if saved.config.get("kind") != "task":
         received = f"a file of kind {saved.config.get('kind')!r}"
         way_out = "a Sequential is read by longspan.models.load_model"
         raise errors.value_error(f"file {path}", "a saved task", received, way_out)
-    kind = task(saved.config["task"])
     options = artifact.unflatten(saved.config["options"], {})
-    return kind(**{name: _held(value) for name, value in options.items()}).restore(saved)
-
-
-def _held(value: Any) -> Any:
-    """An option's value as it was saved, a task made again from its name and options."""
-    return task(value["task"])(**value["options"]) if isinstance(value, dict) else value
+    fitted = task(saved.config["task"])(**persistence.options_from_tree(options, task))
+    fitted.fitted_, fitted.notes_ = persistence.restore(fitted, saved)
+    return fitted

@@ -1,38 +1,62 @@
-"""Knows what every codec does: records to tensors and answers back, and all that is learnt but weights."""
+"""The base class of the tasks' codecs: records to tensors, predictions to answers, and all learnt for it."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 from typing_extensions import Self
 
 Tree = Any  # None, booleans, numbers, text, tensors, and dicts, lists and tuples of them
+RecordsT = TypeVar("RecordsT")
+Metrics = Mapping[str, Callable[[Any, Any], float]]
 
 
-class Codec(abc.ABC):
-    """Records to tensors and answers back, learnt on the training part alone. Abstract.
+class Codec(abc.ABC, Generic[RecordsT]):
+    """Turns records into what a network reads, and its predictions into answers. Abstract.
 
-    Everything learnt that is no weight lives here, calibration included, so that saving is the same for all.
+    A codec holds everything that is learnt except the network's weights: vocabularies, scales, settings
+    chosen by validation error, calibration. A saved model is a codec's state, weights and options.
     """
 
+    @abc.abstractmethod
+    def fit(self, train: RecordsT, valid: RecordsT | None = None) -> Self:
+        """Learn from records; returns itself.
+
+        Args:
+            train: the training part.
+            valid: the validation part, to choose settings by; None where nothing is held out.
+        """
+
+    def refit(self, records: RecordsT) -> Self:
+        """Learn from all records, validation included, once calibration is done.
+
+        Returns:
+            Itself where the trained network stays. A new codec: the network is trained again from scratch.
+        """
+        return self
+
     @property
-    @abc.abstractmethod
-    def sizes(self) -> Mapping[str, Any]:
-        """What the network is built from: plain numbers, booleans and text by name; after fit or restore."""
+    def learning_rate(self) -> float:
+        """The learning rate that training starts from where the task's option is None."""
+        return 1e-3
 
     @abc.abstractmethod
-    def fit(self, records: Any) -> Self:
-        """Learn from the records of the training part; returns itself."""
+    def decode(self, predictions: list[Any], records: RecordsT) -> Any:
+        """The answers in the user's units, as the metrics take them; predictions: one entry a batch."""
+
+    def present(self, answers: Any) -> Any:
+        """Decoded answers in the form that `predict` returns to the user."""
+        return answers
 
     @abc.abstractmethod
-    def decode(self, coded: list[Any], records: Any) -> Any:
-        """What the user gets, in the user's units: `coded` as the network's answers came, batch by batch."""
+    def truth(self, records: RecordsT) -> Any:
+        """The true answers, as the metrics take them."""
 
     @abc.abstractmethod
-    def truth(self, records: Any) -> Any:
-        """The right answers, in the form in which the task's metrics take them."""
+    def metrics(self) -> Metrics:
+        """Name -> function (answers, truths) -> number, in the order in which they are shown."""
 
     @abc.abstractmethod
     def state(self) -> Tree:
@@ -40,4 +64,4 @@ class Codec(abc.ABC):
 
     @abc.abstractmethod
     def restore(self, state: Tree) -> Self:
-        """Take what `state` gave, into a fresh codec; returns itself."""
+        """Take what `state` returned, into a codec that is not fitted; returns itself."""

@@ -1,28 +1,53 @@
-"""Knows what a task's options are: dataclass fields with a line of help, and how text becomes values."""
+"""Declares options of a task as dataclass fields, checks their values, turns them into text and back."""
 
 from __future__ import annotations
 
+import abc
+import shlex
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Union, final, get_args, get_origin, get_type_hints
+
+from typing_extensions import Self
 
 from longspan import errors
+
+Span = Sequence[Any]  # a list of values to choose from, or a tuple (low, high) with whole or real ends
 
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def option(default: Any, help: str, *, choices: Collection[str] = (), group: str = "task") -> Any:
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: Collection[str] = (),
+    group: str = "task",
+    minimum: int | None = None,
+    fraction: bool = False,
+    positive: bool = False,
+    search: Span | None = None,
+) -> Any:
     """A dataclass field that is an option of a task.
 
     Args:
         default: its value where the user says nothing; None is "found from the data" or "none".
         help: one sentence for the command line and the report.
         choices: the only values that text options may have.
-        group: under which heading it is listed: "task", "data", "network" or "training".
+        group: under which heading it is listed: "task", "data", "network" or "training"; those of the group
+            "predict" are keywords of the network's `predict`.
+        minimum: the least whole number that it may be.
+        fraction: whether it must lie in [0, 1).
+        positive: whether it must be above 0.
+        search: what `tune` searches: a list of values, or (low, high); None for no search.
+
+    An option that a subclass declares again keeps those of the last four that are not given.
     """
-    return field(default=default, metadata={"help": help, "choices": tuple(choices), "group": group})
+    limits = {"minimum": minimum, "fraction": fraction, "positive": positive}
+    metadata = {"help": help, "choices": tuple(choices), "group": group, "search": search, **limits}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,10 @@ class Option:
     choices: tuple[str, ...]
     group: str
     task: type | None = None
+    minimum: int | None = None
+    fraction: bool = False
+    positive: bool = False
+    search: Span | None = None
 
     @property
     def flag(self) -> str:
@@ -88,7 +117,7 @@ class Option:
             raise errors.value_error(self.flag, self.form, repr(text), way_out) from error
 
     def check(self, value: Any) -> None:
-        """Refuse a value of the wrong kind.
+        """Refuse a value of the wrong kind or outside the limits.
 
         Raises:
             TypeError, ValueError: one sentence that names the option.
@@ -112,20 +141,127 @@ class Option:
             raise errors.type_error(self.name, self.form, value, "look at its help")
         if self.choices:
             errors.check_choice(self.name, value, self.choices)
+        if self.minimum is not None:
+            errors.check_int(self.name, value, self.minimum, "look at its help")
+        if self.fraction:
+            errors.check_fraction(self.name, value, below_one=True)
+        if self.positive and not value > 0:
+            raise errors.value_error(self.name, "a number above 0", value, "0.001 is usual")
+
+
+class Configurable(abc.ABC):
+    """A dataclass of options, with scikit-learn's conventions and options as text. Abstract."""
+
+    name: ClassVar[str]
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        known = options_of(cls)
+        for name in options:
+            if name not in known:
+                near = errors.did_you_mean(name, known)
+                way_out = near if "nearest" in near else f"choose one of {', '.join(known)}"
+                raise TypeError(_unknown(cls, name, way_out))
+        return super().__new__(cls)
+
+    @final
+    def check(self) -> None:
+        """Refuse options that cannot be.
+
+        Raises:
+            ValueError, TypeError: one sentence that names the option.
+        """
+        for name, one in options_of(type(self)).items():
+            one.check(getattr(self, name))
+
+    @final
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Every option by name (scikit-learn's convention)."""
+        return {name: getattr(self, name) for name in options_of(type(self))}
+
+    @final
+    def set_params(self, **options: Any) -> Self:
+        """Set options by name; returns itself."""
+        known = options_of(type(self))
+        for name, value in options.items():
+            if name not in known:
+                raise TypeError(_unknown(type(self), name, errors.did_you_mean(name, known)))
+            setattr(self, name, value)
+        return self
+
+    @final
+    def clone(self) -> Self:
+        """An object with the same options, not fitted."""
+        return type(self)(**self.get_params())
+
+    @final
+    def changed_params(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by name."""
+        known = options_of(type(self))
+        return {name: value for name, value in self.get_params().items() if value != known[name].default}
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self.changed_params().items())
+        return f"{type(self).__name__}({options})"
+
+    @final
+    def to_string(self) -> str:
+        """The options that are not the defaults, as text for `from_string`: `horizon=24 seed=1`."""
+        return shlex.join(f"{name}={as_text(value)}" for name, value in self.changed_params().items())
+
+    @classmethod
+    def from_string(cls, text: str) -> Self:
+        """An object from its options as text, `name=value` with spaces between.
+
+        Raises:
+            ValueError, TypeError: an option or a value cannot be; one sentence.
+        """
+        options: dict[str, Any] = {}
+        known = options_of(cls)
+        for name, _, value in (part.partition("=") for part in _split(text)):
+            options[name] = known[name].parse(value) if name in known else value
+        return cls(**options)
+
+
+def as_text(value: Any) -> str:
+    """An option's value as the command line takes it."""
+    if isinstance(value, Configurable):
+        return value.to_string()
+    if isinstance(value, (tuple, list)):
+        return ",".join(str(part) for part in value)
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def search_space(task: type[Configurable]) -> dict[str, Span]:
+    """The options that `tune` searches, and what they may be."""
+    return {name: one.search for name, one in options_of(task).items() if one.search is not None}
+
+
+def _unknown(kind: type, name: str, way_out: str) -> str:
+    return errors.message("option", f"one of the options of {kind.__name__}", repr(name), way_out)
+
+
+def _split(text: str) -> list[str]:
+    """Words, those in quotes as one."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        expected = "options such as 'horizon=24 target=a,b'"
+        raise errors.value_error("options", expected, repr(text), "close the quotes") from error
 
 
 @cache
 def options_of(task: type) -> Mapping[str, Option]:
     """Every option of a task by name, in the order of its fields."""
     hints = get_type_hints(task)
-    return {one.name: _option(one, hints[one.name]) for one in fields(task)}
+    return {one.name: _option(task, one, hints[one.name]) for one in fields(task)}
 
 
-def _option(one: Any, hint: Any) -> Option:
+def _option(owner: type, one: Any, hint: Any) -> Option:
     parts = list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
     optional = type(None) in parts
     parts = [part for part in parts if part is not type(None)]
-    task = next((part for part in parts if hasattr(part, "get_params")), None)
+    tasks = (part for part in parts if isinstance(part, type) and issubclass(part, Configurable))
+    task = next(tasks, None)
     parts = [part for part in parts if part is not task]
     several = [part for part in parts if get_origin(part) is tuple]
     many, lone = bool(several), bool(several) and len(parts) > 1
@@ -145,4 +281,14 @@ def _option(one: Any, hint: Any) -> Option:
         choices=meta["choices"],
         group=meta["group"],
         task=task,
+        **{
+            limit: _nearest(owner, one.name, limit) for limit in ("minimum", "fraction", "positive", "search")
+        },
     )
+
+
+def _nearest(owner: type, name: str, limit: str) -> Any:
+    """The limit of an option in the nearest class that gives one."""
+    declared = (kind.__dict__.get("__dataclass_fields__", {}).get(name) for kind in owner.__mro__)
+    limits = [one.metadata[limit] for one in declared if one is not None]
+    return next((one for one in limits if one not in (None, False)), limits[-1])

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, RandomSampler
 
 from longspan import errors
-from longspan.data.batches import Batch, rows_of
+from longspan.data.batches import Batch, map_tensors, rows_of
 from longspan.optimizers import KerasOptimizer, clipper
 from longspan.optional import require
 
@@ -195,9 +195,7 @@ class _Spread(nn.Module):
 
 
 def _rows(value: Any, places: Tensor) -> Any:
-    if isinstance(value, Tensor):
-        return value.index_select(0, places.to(value.device))
-    return tuple(_rows(part, places) for part in value) if isinstance(value, tuple) else value
+    return map_tensors(lambda tensor: tensor.index_select(0, places.to(tensor.device)), value)
 
 
 def fabric_of(network: nn.Module, precision: str | None, processes: int | None, *, fork: bool) -> Any:

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from longspan import errors
 from longspan.callbacks import History
 from longspan.callbacks import callbacks as events
-from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch, rows_of
+from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch, map_tensors, rows_of
 
 from . import checkpoint, engines, progress
 from .loss_meter import AsyncLossMeter, LossMeter, NotFinite
@@ -234,9 +234,7 @@ def _same(batch: Batch) -> Batch:
 
 
 def _to(value: Any, device: torch.device) -> Any:
-    if isinstance(value, tuple):
-        return tuple(_to(part, device) for part in value)
-    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+    return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), value)
 
 
 class Training:

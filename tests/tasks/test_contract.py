@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 import runpy
 import signal
@@ -167,9 +168,18 @@ def test_loaded_it_answers_the_same(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
+def test_reading_is_the_same_before_and_after_fit(name: str, use: Any) -> None:
+    fresh = tasks.task(name)(**toy(name).options)
+    y = None if use == "predict" else toy(name).test_y
+    before, after = (task.read(toy(name).test, y, use=use) for task in (fresh, fitted(name)))
+    assert pickle.dumps(before) == pickle.dumps(after)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_evaluate_gives_the_metrics_and_beats_the_naive_answer(name: str):
     found = fitted(name).evaluate(toy(name).test, toy(name).test_y)
-    assert list(found) == list(fitted(name).metrics())
+    assert list(found) == list(fitted(name).codec_.metrics())
     assert all(isinstance(value, float) for value in found.values())
     value, naive = found[toy(name).metric], toy(name).naive
     assert value < naive if toy(name).better == "less" else value > naive, (value, naive)
@@ -195,7 +205,7 @@ def test_killed_and_resumed_it_ends_the_same(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_a_report_shows_is_plain(name: str):
-    sections = fitted(name).exhibits(toy(name).test)
+    sections = fitted(name).sections(toy(name).test)
     assert {"Training", "How to reproduce"} <= {section.title for section in sections}
     for section in sections:
         for one in section.exhibits:

@@ -1,203 +1,132 @@
-"""Knows the codec of a detector: readings to a network's inputs, what it expected to scores and alarms."""
+"""Turns series of readings into a network's inputs, and what it expected into scores and alarms."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-import torch
+from torch import Tensor
 from typing_extensions import Self
 
-from longspan.data.timestamps import next_timestamp
-from longspan.tasks.codec import Codec
+from longspan.tasks.codec import Codec, Metrics
+from longspan.tasks.forecast.forecaster import Forecaster
 
-from .dynamic_threshold import Dynamic
-from .extremes import Watch
+from .alarms import event_scores
 from .features import Readings
-from .reading import Reading, Series
+from .predictors import forecaster_state, restore_forecaster, set_columns
+from .reading import Series
 from .scoring import Judge, Seen
 
 
-@dataclass
-class Stream:
-    """Where one stream stands.
+class ScoredSeries(NamedTuple):
+    """A series with its scores (T,), alarms (T,) bool and the numbers of the columns that cause them (T,)."""
 
-    state: the network's or the forecaster's; watches: of every watched column; limits: its dynamic
-    thresholds, none where not asked for; before: the scaled numbers last seen; time: `parse_timestamp` of
-    the last reading; alarm: whether there was one when the dynamic thresholds last decided.
-    """
-
-    state: Any
-    watches: list[Watch]
-    limits: list[Dynamic]
-    before: list[float]
-    time: Any
-    alarm: bool = False
-
-    def tree(self, state: Any) -> dict[str, Any]:
-        """Plain values and tensors that `from_tree` takes; state: the stream's, as such values."""
-        watches, limits = [one.state() for one in self.watches], [one.state() for one in self.limits]
-        plain = {"before": self.before, "time": self.time, "alarm": self.alarm}
-        return {"state": state, "watches": watches, "limits": limits, **plain}
-
-    @classmethod
-    def from_tree(cls, tree: Mapping[str, Any], state: Any) -> Stream:
-        """The stream that gave this; state: its own, made again."""
-        watches = [Watch.from_state(one) for one in tree["watches"]]
-        limits = [Dynamic.from_state(one) for one in tree["limits"]]
-        return cls(state, watches, limits, list(tree["before"]), tree["time"], tree["alarm"])
+    series: Series
+    scores: np.ndarray
+    alarms: np.ndarray
+    causes: np.ndarray
 
 
-class Detection(Codec):
-    """Readings to network inputs and targets, and what was expected of them back to a frame.
+class AnomalyCodec(Codec[list[Series]]):
+    """Readings to network inputs and targets, and what was expected of them to scores and alarms.
 
     Args:
         target: the columns that are watched, () for all.
-        window: readings that count as the recent past.
+        history: readings that count as the recent past.
         context: readings of a window that is trained on, None for a third of the longest series, 100 at most.
         dynamic: whether alarms come from thresholds that find themselves (`.dynamic_threshold`).
-        numbers_only: why categories cannot be watched, "" where they can.
+        min_gap: readings without an alarm that end one.
+        forecaster: predicts the readings where it is given: not fitted, and the codec's own, since its
+            columns are set here.
 
     Attributes:
-        readings: `longspan.tasks.anomaly.features.Readings`; judge: `longspan.tasks.anomaly.scoring.Judge`.
+        features: `longspan.tasks.anomaly.features.Readings`; scorer: `longspan.tasks.anomaly.scoring.Judge`.
     """
 
     def __init__(
         self,
         target: Sequence[str],
-        window: int,
+        history: int,
         context: int | None,
         dynamic: bool = False,
-        numbers_only: str = "",
+        *,
+        min_gap: int = 100,
+        forecaster: Forecaster | None = None,
     ) -> None:
-        self.readings, self.judge = Readings(target, numbers_only), Judge(window, dynamic)
-        self.context = context or 0
+        self.features = Readings(target, "" if forecaster is None else "with a forecaster")
+        self.scorer = Judge(history, dynamic)
+        self.context, self.min_gap, self.forecaster = context or 0, min_gap, forecaster
 
-    def fit(self, records: Sequence[Series]) -> Self:
-        self.readings.fit(records)
-        self.context = self.context or max(2, min(100, max(map(len, records)) // 3))
-        self.watch()
-        self.judge.watches = self.judge.fresh()
+    def fit(self, train: list[Series], valid: list[Series] | None = None) -> Self:
+        self.features.fit(train)
+        self.context = self.context or max(2, min(100, max(map(len, train)) // 3))
+        self._prepare()
+        self.scorer.watches = self.scorer.fresh()
         return self
 
-    def watch(self) -> None:
-        """Called in `fit` and `restore`, once columns and scales are known."""
-        self.judge.watch(self.readings.spreads, self.readings.sizes["categories"])
+    def _prepare(self) -> None:
+        """Tell scorer and forecaster the columns, once these are known."""
+        self.scorer.watch(self.features.spreads, self.features.sizes["categories"])
+        if self.forecaster is not None:
+            set_columns(self.forecaster, self.features)
 
     @property
     def sizes(self) -> Mapping[str, Any]:
-        return {**self.readings.sizes, "context": self.context}
+        """What the network is built from."""
+        return {**self.features.sizes, "context": self.context}
 
-    # ---- what is expected of readings
+    def seen(self, one: Series, expected: Tensor) -> Seen:
+        """A series as it is scored."""
+        watched = self.features.aligned(one).numbers[:, self.features.numeric]
+        return Seen(watched, self.features.encode(one)[1], expected.cpu().numpy(), one.known)
 
-    def follow(self, network: Any, one: Series) -> tuple[np.ndarray, Any]:
-        """What the network expected of each reading of a series (T, O), NaN for nothing; and its state."""
-        inputs = torch.from_numpy(self.readings.encode(one)[0]).to(next(network.parameters()).device)
-        expected, state = network.follow(inputs)
-        return expected.double().cpu().numpy(), state
+    def decode(self, predictions: list[Tensor], records: list[Series]) -> list[ScoredSeries]:
+        self.features.note_more(records[0])
+        pairs = zip(records, predictions, strict=True)
+        return [ScoredSeries(one, *self.scorer.verdict(self.seen(one, expected))) for one, expected in pairs]
 
-    def step(
-        self, network: Any, reading: Reading, stream: Stream
-    ) -> tuple[Sequence[float] | None, Sequence[float]]:
-        """Take the next reading of a stream: what had been expected of it (O,), and its targets (W,)."""
-        row, targets = self.readings.row(reading.numbers, reading.words, stream.before)
-        expected, stream.state = network.step(row, stream.state)
-        return expected, targets
+    def present(self, answers: list[ScoredSeries]) -> pl.DataFrame:
+        """A row a reading: the entity's name where there is one, time, score, alarm and cause."""
+        return pl.concat([self._frame(one) for one in answers], how="vertical_relaxed")
 
-    def state_to_tree(self, state: Any) -> Any:
-        """A stream's state as plain values and tensors."""
-        return state
-
-    def state_from_tree(self, tree: Any) -> Any:
-        """The state that `state_to_tree` gave."""
-        return tree
-
-    def seen(self, one: Series, expected: np.ndarray) -> Seen:
-        """A series as it is judged."""
-        watched = self.readings.aligned(one).numbers[:, self.readings.numeric]
-        return Seen(watched, self.readings.encode(one)[1], expected, one.known)
-
-    def decode(self, coded: list[Any], records: Sequence[Series]) -> pl.DataFrame:
-        self.readings.note_more(records[0])
-        frames = [self._frame(expected, one) for expected, one in zip(coded, records, strict=True)]
-        return pl.concat(frames, how="vertical_relaxed")
-
-    def _frame(self, expected: np.ndarray, one: Series) -> pl.DataFrame:
-        """Time, score, alarm, cause, and the entity's name first where there is one."""
-        scores, over, causes = self.judge.verdict(self.seen(one, expected))
+    def _frame(self, scored: ScoredSeries) -> pl.DataFrame:
+        one, scores, alarms, causes = scored
         columns: dict[str, Any] = {} if one.name is None else {"id": [one.name] * len(one)}
         columns["time"] = list(range(len(one))) if one.times is None else list(one.times)
-        columns["score"], columns["alarm"] = scores, over
-        names = [self.readings.causes[at] if alarm else None for at, alarm in zip(causes, over, strict=True)]
+        columns["score"], columns["alarm"] = scores, alarms
+        names = [
+            self.features.causes[at] if alarm else None for at, alarm in zip(causes, alarms, strict=True)
+        ]
         return pl.DataFrame({**columns, "cause": pl.Series(names, dtype=pl.String)})
 
-    def truth(self, records: Sequence[Series]) -> list[np.ndarray]:
+    def truth(self, records: list[Series]) -> list[np.ndarray]:
         return [one.known for one in records]
 
-    # ---- what is learnt after the weights, and where streams stand
+    def metrics(self) -> Metrics:
+        """Of alarms and flagged stretches: precision, recall and f1 (an alarm hits by touching a stretch)."""
+        return {name: self._metric(name) for name in ("precision", "recall", "f1")}
 
-    def settle(self, network: Any, records: Sequence[Series], **how: Any) -> list[Stream]:
-        """Learn what is usual and the threshold from all readings, those held out included.
-
-        Args:
-            how: share, budget, quiet; see `Judge.learn`.
-
-        Returns:
-            For each series the stream that goes on where it ended.
-        """
-        followed = [self.follow(network, one) for one in records]
-        self.expect([expected for expected, _ in followed])
-        series = [self.seen(one, expected) for one, (expected, _) in zip(records, followed, strict=True)]
-        errors, streams = self.judge.learn(series, **how), []
-        for one, part, found, (_, state) in zip(records, series, errors, followed, strict=True):
-            limits = self.judge.limits()
-            if limits:
-                self.judge.excess(limits, part, found)
-            watches = self.judge.learnt(go_on=len(records) == 1)
-            streams.append(Stream(state, watches, limits, self.readings.encode(one)[2], one.last))
-        return streams
-
-    def expect(self, expected: Sequence[np.ndarray]) -> None:
-        """Learn from what was expected of all readings, series by series, before they are judged."""
-
-    def stream(self) -> Stream:
-        """A stream of which nothing has been read yet."""
-        return Stream(None, self.judge.learnt(), self.judge.limits(), self.readings.start(), None)
-
-    def take(self, network: Any, reading: Reading, stream: Stream) -> tuple[float, bool]:
-        """The score of a stream's next reading and whether it is an alarm.
-
-        Raises:
-            ValueError: its time cannot be the next; the stream stays where it is.
-        """
-        if reading.time is not None:
-            reading = reading._replace(time=next_timestamp(stream.time, reading.time))
-        expected, targets = self.step(network, reading, stream)
-        stream.time = stream.time if reading.time is None else reading.time
-        judge, errors = self.judge, self.judge.errors(targets, expected)
-        numbers = [reading.numbers[place] for place in self.readings.numeric]
-        score, _ = judge.score(stream.watches, numbers, errors)
-        if not judge.dynamic:
-            return score, score >= judge.threshold
-        decided = [
-            limit.add(target if target == target else None, error)
-            for limit, target, error in zip(stream.limits, targets, errors, strict=True)
-        ]
-        if decided[0] is not None:
-            stream.alarm = any(one is not None and one[-1] > 0.0 for one in decided)
-        return score, stream.alarm
+    def _metric(self, name: str) -> Callable[[list[ScoredSeries], list[np.ndarray]], float]:
+        return lambda answers, truth: event_scores([one.alarms for one in answers], truth, self.min_gap)[name]
 
     # ---- kept
 
     def state(self) -> Any:
-        return {**self.readings.state(), **self.judge.state(), "context": self.context}
+        inner = None if self.forecaster is None else forecaster_state(self.forecaster)
+        return {
+            **self.features.state(),
+            **self.scorer.state(),
+            "context": self.context,
+            "forecaster": inner,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
-        self.readings.restore(state)
-        self.judge.restore(state)
+        self.features.restore(state)
+        self.scorer.restore(state)
         self.context = state["context"]
-        self.watch()
+        self._prepare()
+        if self.forecaster is not None:
+            restore_forecaster(self.forecaster, state["forecaster"])
         return self

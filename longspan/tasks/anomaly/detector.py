@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import polars as pl
-import torch
-from torch import Tensor, nn
 
 from longspan import errors
 from longspan.data.batches import Batch
 from longspan.report.elements import Curves, Line, Number, Numbers, Section, choice, table_of
-from longspan.tasks.estimator import Estimator, Metrics
+from longspan.tasks.estimator import Estimator
+from longspan.tasks.fitting import Run
 from longspan.tasks.forecast.forecaster import Forecaster
 from longspan.tasks.options import option
+from longspan.tasks.parts import Fitted, Use
 
-from .alarms import alarm_frame, event_scores, intervals
-from .codec import Detection, Stream
+from .alarms import alarm_frame, intervals
+from .codec import AnomalyCodec
 from .extremes import START
-from .network import Foreteller, Mirror, mean_error
-from .reading import Columns, Reading, Series, held_out, read_reading, read_series
+from .network import Autoencoder, NextStepPredictor, Predictor
+from .predictors import ForecasterPredictor, fit_forecaster, table
+from .reading import Columns, Series, held_out, read_reading, read_series
+from .streaming import DetectorStream
 
 METHODS = ("forecast", "autoencoder")
 LOSSES = ("mae", "mse")
 THRESHOLDS = ("fixed", "dynamic")
-TIME, ENTITY = "(time)", "(entity)"  # columns of the tables that a forecaster is given
 SHOWN = 20  # entities whose scores a report shows
 ROWS = 200  # alarms that it lists
 
 
+FittedDetector = Fitted[AnomalyCodec, Predictor, DetectorStream]
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
-class AnomalyDetector(Estimator):
+class AnomalyDetector(Estimator[list[Series], AnomalyCodec, Predictor, DetectorStream]):
     """Finds what a series has not shown before: readings that a recurrent network did not expect.
 
     The network foretells each next reading (or writes windows down again, method "autoencoder"); the
@@ -84,39 +87,39 @@ class AnomalyDetector(Estimator):
         "options of one that foretells the readings, such as 'context_length=48 past_covariates=mode'; "
         "none for a network that foretells categories too",
     )
-    false_positive_rate: float = option(0.001, "share of ordinary readings that may raise an alarm")
+    false_positive_rate: float = option(
+        0.001, "share of ordinary readings that may raise an alarm", fraction=True
+    )
     threshold: str = option(
         "fixed",
         "of the scores, fixed in fit; or found anew in the recent errors, 70 readings at a time",
         choices=THRESHOLDS,
     )
-    history: int = option(4000, "readings that count as the recent past, to which scores are relative")
-    min_gap: int = option(100, "readings without an alarm that end one")
-    context_length: int | None = option(None, "readings of a training window", group="network")
+    history: int = option(
+        4000, "readings that count as the recent past, to which scores are relative", minimum=START
+    )
+    min_gap: int = option(100, "readings without an alarm that end one", minimum=1)
+    context_length: int | None = option(None, "readings of a training window", group="network", minimum=2)
     loss: str = option("mae", "of a number, that training makes small", choices=LOSSES, group="training")
     hidden_size: int = option(32, "units of every recurrent layer", group="network")
     epochs: int = option(50, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "windows a step", group="training")
-    learning_rate: float = option(1e-2, "of Adam, at the start", group="training")
+    learning_rate: float | None = option(1e-2, "of Adam, at the start", group="training")
     patience: int | None = option(10, "epochs without improvement before training stops", group="training")
 
     name: ClassVar[str] = "anomaly"
 
-    def check(self) -> None:
-        super().check()
-        errors.check_fraction("false_positive_rate", self.false_positive_rate, below_one=True)
-        errors.check_int("history", self.history, START, "give the readings that count as the recent past")
-        errors.check_int("min_gap", self.min_gap, 1, "1 makes every reading over the threshold an alarm")
-        if self.context_length is not None:
-            errors.check_int(
-                "context_length", self.context_length, 2, "give the readings of a training window"
-            )
-        self._check_forecaster()
+    def _forecaster(self) -> Forecaster | None:
+        """A forecaster of the detector's own, not fitted, with the options of the one that was given.
 
-    def _check_forecaster(self) -> None:
-        inner = self._forecaster()
-        if inner is None:
-            return
+        Raises:
+            ValueError, TypeError: it cannot be one of this detector; one sentence.
+        """
+        given = self.forecaster
+        if given is None:
+            return None
+        inner = Forecaster.from_string(f"horizon=1 {given}") if isinstance(given, str) else given.clone()
+        inner.set_params(seed=self.seed, device=self.device, validation_fraction=self.validation_fraction)
         if self.method != "forecast":
             raise errors.value_error("forecaster", "none to reconstruct", "one", "leave it or the method out")
         inner.check()
@@ -132,105 +135,86 @@ class AnomalyDetector(Estimator):
             if getattr(inner, name) not in (None, (), getattr(self, name)):
                 way_out = f"give the detector {name}={getattr(inner, name)!r}"
                 raise errors.value_error("forecaster", f"the detector's {name}", f"its own {name}", way_out)
-
-    def _forecaster(self) -> Forecaster | None:
-        """One of the detector's own, not fitted, with the options of the one that was given."""
-        given = self.forecaster
-        if given is None:
-            return None
-        inner = Forecaster.from_words(f"horizon=1 {given}") if isinstance(given, str) else given.clone()
-        return inner.set_params(
-            seed=self.seed, device=self.device, validation_fraction=self.validation_fraction
-        )
+        return inner
 
     # ---- the parts
 
-    def read(self, source: Any, y: Any = None, *, use: str = "fit") -> list[Series]:
+    def read(
+        self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedDetector | None = None
+    ) -> list[Series]:
         """Series out of the source; y: flags (T,), True where a reading is a known anomaly."""
+        scored = use == "evaluate" and fitted is not None
+        if scored and self.label is None and y is None:
+            way_out = "set label, or pass them as y"
+            raise errors.value_error("label", "the column with the known anomalies", None, way_out)
         columns = Columns(self.time, self.id, self.label, self.categorical, use != "predict")
-        return read_series(source, columns, y)
+        records = read_series(source, columns, y)
+        if scored and not any(one.known.any() for one in records):
+            errors.notice("No reading is flagged, so recall and f1 say nothing.")
+        return records
 
-    def split(self, records: list[Series]) -> tuple[Any, Any]:
+    def split(self, records: list[Series]) -> tuple[list[Series], list[Series] | None]:
         """The last part of every series is held out; a forecaster does that by itself."""
         parts = held_out(records, self.validation_fraction)
         return parts if self.forecaster is None else (records, None)
 
-    def codec(self) -> Detection:
-        inner, dynamic = self._forecaster(), self.threshold == "dynamic"
-        if inner is None:
-            return Detection(self.target, self.history, self.context_length, dynamic)
-        named = (inner.target,) if isinstance(inner.target, str) else inner.target
-        return Foreseen(inner, self.target or named, self.history, self.context_length, dynamic)
+    def codec(self) -> AnomalyCodec:
+        inner, target = self._forecaster(), self.target
+        if inner is not None and not target:
+            target = (inner.target,) if isinstance(inner.target, str) else inner.target
+        return AnomalyCodec(
+            target,
+            self.history,
+            self.context_length,
+            self.threshold == "dynamic",
+            min_gap=self.min_gap,
+            forecaster=inner,
+        )
 
-    def _learn(self, train_part: Any, held: Any, **how: Any) -> Any:
-        if self.forecaster is None:
-            return super()._learn(train_part, held, **how)
-        codec = self.codec().fit(train_part if held else held_out(train_part, self.validation_fraction)[0])
-        assert isinstance(codec, Foreseen)
-        return codec, *codec.learn(train_part, held, **how)
+    def network(self, codec: AnomalyCodec, train: list[Series] | None) -> Predictor:
+        if codec.forecaster is not None:
+            return ForecasterPredictor(codec.forecaster, codec.features)
+        kind = NextStepPredictor if self.method == "forecast" else Autoencoder
+        options = {"cell": self.cell, "num_layers": self.num_layers, "dropout": self.dropout}
+        return kind(codec.sizes, self.hidden_size, options, squared=self.loss == "mse")
 
-    def batches(self, codec: Detection, records: list[Series], *, train: bool) -> Any:
+    def batches(self, codec: AnomalyCodec, records: list[Series], *, train: bool) -> Iterable[Batch]:
+        """Windows to train on, else a batch a series: with a forecaster, the table that it reads."""
+        if codec.forecaster is not None:
+            return [Batch(table(one, codec.features)) for one in records]
         ahead = self.method == "forecast"
         if train:
-            return codec.readings.windows(records, codec.context, self.batch_size, ahead=ahead)
-        return [codec.readings.whole(one, ahead=ahead) for one in records]
+            return codec.features.windows(records, codec.context, self.batch_size, ahead=ahead)
+        return [codec.features.whole(one, ahead=ahead) for one in records]
 
-    def network(self, sizes: Mapping[str, Any]) -> nn.Module:
-        inner = self._forecaster()
-        if inner is not None:
-            return inner.network(sizes)
-        kind = Foreteller if self.method == "forecast" else Mirror
-        options = {"cell": self.cell, "num_layers": self.num_layers, "dropout": self.dropout}
-        return kind(sizes, self.hidden_size, options)
+    def learn(
+        self, codec: AnomalyCodec, train: list[Series], valid: list[Series] | None, run: Run
+    ) -> FittedDetector:
+        """Fit the forecaster where there is one, else the detector's own network."""
+        if codec.forecaster is None:
+            return super().learn(codec, train, valid, run)
+        codec.fit(train if valid else held_out(train, self.validation_fraction)[0])
+        fit_forecaster(codec.forecaster, codec.features, train, valid, run)
+        return Fitted(codec, self.network(codec, train), codec.forecaster.history_)
 
-    def batch_loss(self, output: Any, batch: Batch) -> Tensor:
-        return mean_error(output, *batch.y, squared=self.loss == "mse")
+    def start_stream(self, fitted: FittedDetector, records: list[Series] | None) -> DetectorStream:
+        """Fit the scorer to all readings; where each series ends its stream goes on."""
+        stream = DetectorStream(fitted.codec, fitted.network)
+        if records is not None:
+            stream.fit(
+                records,
+                list(self.batches(fitted.codec, records, train=False)),
+                share=self.validation_fraction or 1.0,
+                budget=self.false_positive_rate,
+                min_gap=self.min_gap,
+                goes_on=len(records) == 1 or self.id is not None,
+            )
+        return stream
 
-    @torch.no_grad()
-    def coded(self, codec: Detection, network: nn.Module, records: list[Series]) -> list[Any]:
-        """What was expected of the readings of each series (T, O), NaN where nothing was."""
-        return [codec.follow(network, one)[0] for one in records]
-
-    def metrics(self) -> Metrics:
-        """Of alarms and flagged stretches: precision, recall and f1 (an alarm hits by touching a stretch)."""
-
-        def metric(name: str) -> Any:
-            return lambda found, truth: event_scores(found, truth, self.min_gap)[name]
-
-        return {name: metric(name) for name in ("precision", "recall", "f1")}
-
-    def exam(self, source: Any, y: Any = None) -> tuple[Any, Any]:
-        codec = self.codec_of()
-        if self.label is None and y is None:
-            way_out = "set label, or pass them as y"
-            raise errors.value_error("label", "the column with the known anomalies", None, way_out)
-        records = self.read(source, y, use="evaluate")
-        truth = codec.truth(records)
-        if not any(one.any() for one in truth):
-            errors.notice("No reading is flagged, so recall and f1 say nothing.")
-        over = codec.decode(self.coded(codec, self.network_, records), records)["alarm"].to_numpy()
-        return np.split(over, np.cumsum([len(one) for one in records])[:-1]), truth
-
-    # ---- what is learnt after the weights: what is usual, the threshold, where the stream stands
-
-    @torch.no_grad()
-    def settle(self, records: list[Series]) -> None:
-        self._hold()
-        how = {
-            "share": self.validation_fraction or 1.0,
-            "budget": self.false_positive_rate,
-            "quiet": self.min_gap,
-        }
-        streams = self.codec_of().settle(self.network_, records, **how)
-        goes_on = len(records) == 1 or self.id is not None
-        self.stream_ = {one.name: it for one, it in zip(records, streams, strict=True) if goes_on}
-
-    def _hold(self) -> None:
-        """Give the forecaster, where there is one, what the detector has learnt or loaded."""
-        codec = self.codec_of()
-        if isinstance(codec, Foreseen):
-            self.forecaster_ = codec.forecaster
-            self.forecaster_.network_, self.forecaster_.history_ = self.network_, self.history_
+    @property
+    def forecaster_(self) -> Forecaster | None:
+        """The fitted forecaster that predicts the readings; None where the detector's own network does."""
+        return self.fitted_.codec.forecaster
 
     # ---- alarms
 
@@ -245,7 +229,6 @@ class AnomalyDetector(Estimator):
 
     # ---- one reading at a time
 
-    @torch.no_grad()
     def update(self, reading: Any, *, time: Any = None) -> tuple[float, bool]:
         """Take one reading and judge it at once; the first goes on where the training data ended.
 
@@ -262,30 +245,15 @@ class AnomalyDetector(Estimator):
         Raises:
             ValueError, TypeError: the reading lacks a column, or is not in the order of time; one sentence.
         """
-        codec = self.codec_of()
-        columns = codec.readings.names, codec.readings.categories
-        taken = read_reading(reading, time, columns, (self.time, self.id))
-        stream = self.stream_.get(taken.name) or codec.stream()
-        found = codec.take(self.network_, taken, stream)
-        self.stream_[taken.name] = stream
-        return found
-
-    def stream(self) -> Any:
-        streams, codec = getattr(self, "stream_", {}), self.codec_of()
-        return [[name, one.tree(codec.state_to_tree(one.state))] for name, one in streams.items()]
-
-    def resume_stream(self, stream: Any) -> None:
-        self._hold()
-        codec = self.codec_of()
-        self.stream_ = {
-            name: Stream.from_tree(tree, codec.state_from_tree(tree["state"])) for name, tree in stream
-        }
+        fitted = self._check_fitted()
+        columns = fitted.codec.features.names, fitted.codec.features.categories
+        return fitted.running.update(read_reading(reading, time, columns, (self.time, self.id)))
 
     # ---- what a report shows
 
-    def exhibits(self, source: Any = None) -> list[Section]:
-        base, codec, shown = super().exhibits(source), self.codec_of(), []
-        level = None if codec.judge.dynamic else codec.judge.threshold
+    def report(self, fitted: FittedDetector, source: Any) -> list[Section]:
+        codec, shown = fitted.codec, []
+        level = None if codec.scorer.dynamic else codec.scorer.threshold
         numbers = [Number("Threshold", "dynamic", "found anew in the recent errors")]
         if level is not None:
             numbers = [Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
@@ -296,111 +264,8 @@ class AnomalyDetector(Estimator):
             curves = {name: _curve(part, self.min_gap, level) for name, part in _entities(frame).items()}
             shown += [Section("Scores", [choice("Scores by entity", curves)])]
             shown += [Section("Alarms", [table_of("Alarms", alarms.head(ROWS))])]
-        note = f"Watched: {', '.join(codec.readings.causes)}."
-        return [Section("Summary", [Numbers("Detector", numbers, note=note)]), *shown, *base]
-
-
-class Foreseen(Detection):
-    """The codec of a detector whose readings a `Forecaster` foretells; it watches numbers alone.
-
-    What is expected of a reading (2W): the points of the watched numbers, scaled, and half of what their
-    intervals span.
-
-    Args:
-        forecaster: not fitted; its target, times and entities are set here, and where it names no covariates,
-            all columns that are not watched are covariates known up to now.
-        target, window, context, dynamic: as for `Detection`.
-    """
-
-    def __init__(
-        self, forecaster: Forecaster, target: Sequence[str], window: int, context: int | None, dynamic: bool
-    ) -> None:
-        super().__init__(target, window, context, dynamic, "with a forecaster")
-        self.forecaster = forecaster
-
-    def watch(self) -> None:
-        super().watch()
-        known, inner = self.readings, self.forecaster
-        if not known.numeric:
-            raise errors.value_error(
-                "source", "a column of numbers to foretell", "none", "leave forecaster out"
-            )
-        self.center, self.scale = (
-            np.array(part)[known.numeric, None] for part in (known.center, known.scale)
-        )
-        inner.target = tuple(known.causes)
-        if not inner.past_covariates and not inner.future_covariates:
-            inner.past_covariates = tuple(
-                one for one in (*known.names, *known.categories) if one not in inner.target
-            )
-
-    @property
-    def sizes(self) -> Mapping[str, Any]:
-        return self.forecaster.codec_.sizes
-
-    def learn(self, records: Sequence[Series], held: Sequence[Series] | None, **how: Any) -> Any:
-        """Fit the forecaster, to which known anomalies are unknown: its network and history.
-
-        Args:
-            how: arguments of its `fit`.
-        """
-        if len(records) > 1 and records[0].name is None:
-            way_out = "put them into one table with an id, or leave the forecaster out"
-            raise errors.value_error(
-                "source", "one series, or entities with names", f"{len(records)}", way_out
-            )
-        inner = self.forecaster
-        inner.time = None if records[0].times is None else TIME
-        inner.id = None if records[0].name is None else ENTITY
-        known, ahead = (part and pl.concat([self._hidden(one) for one in part]) for part in (records, held))
-        inner.fit(known, validation_data=ahead, **how)
-        return inner.network_, inner.history_
-
-    def _hidden(self, one: Series) -> pl.DataFrame:
-        one = self.readings.aligned(one)
-        numbers = one.numbers.copy()
-        numbers[np.flatnonzero(one.known)[:, None], self.readings.numeric] = np.nan
-        return replace(one, numbers=numbers).table(TIME, ENTITY)
-
-    def expect(self, expected: Sequence[np.ndarray]) -> None:
-        self.judge.learn_widths(np.concatenate(list(expected))[:, len(self.readings.numeric) :])
-
-    def follow(self, network: Any, one: Series) -> tuple[np.ndarray, Any]:
-        quantiles, state = self.forecaster.follow(self.readings.aligned(one).table(TIME, ENTITY))
-        return self._scaled(quantiles), state
-
-    def step(self, network: Any, reading: Reading, stream: Stream) -> Any:
-        columns = self.readings.names, self.readings.categories
-        row = dict(zip((*columns[0], *columns[1]), (*reading.numbers, *reading.words), strict=True))
-        row |= {TIME: reading.time, ENTITY: reading.name}
-        quantiles, stream.state = self.forecaster.step(row, stream.state)
-        _, targets = self.readings.row(reading.numbers, reading.words, stream.before)
-        return None if quantiles is None else self._scaled(quantiles).tolist(), targets
-
-    def state_to_tree(self, state: Any) -> Any:
-        return self.forecaster.state_to_tree(state)
-
-    def state_from_tree(self, tree: Any) -> Any:
-        return self.forecaster.state_from_tree(tree)
-
-    def _scaled(self, quantiles: np.ndarray) -> np.ndarray:
-        """What is expected (..., 2W) out of quantiles (..., W, Q)."""
-        found = np.arcsinh((quantiles - self.center) / self.scale)
-        points = found[..., self.forecaster.codec_.levels.index(0.5)]
-        return np.concatenate([points, (found[..., -1] - found[..., 0]) / 2], -1)
-
-    def state(self) -> Any:
-        inner = self.forecaster
-        held = {"codec": inner.codec_.state(), "stream": inner.stream(), "columns": (inner.time, inner.id)}
-        return {**super().state(), "forecaster": held}
-
-    def restore(self, state: Mapping[str, Any]) -> Foreseen:
-        super().restore(state)
-        inner, held = self.forecaster, state["forecaster"]
-        inner.time, inner.id = held["columns"]
-        inner.codec_ = inner.codec().restore(held["codec"])
-        inner.resume_stream(held["stream"])
-        return self
+        note = f"Watched: {', '.join(codec.features.causes)}."
+        return [Section("Summary", [Numbers("Detector", numbers, note=note)]), *shown]
 
 
 def _entities(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -184,18 +184,18 @@ class Readings:
         return inputs, np.array([row[1] for row in rows], dtype=np.float32), before
 
     def whole(self, one: Series, *, ahead: bool) -> Batch:
-        """A series as a batch of one, y as that of `windows`."""
+        """A series as a batch of one row, y and weight as those of `windows`."""
         x, y = (torch.from_numpy(found) for found in self.encode(one)[:2])
         rows = y.nan_to_num(), ((~y.isnan()) & torch.from_numpy(~one.known)[:, None]).float()
-        after = tuple(
+        targets, weight = (
             torch.cat([part[ahead:], part.new_zeros(int(ahead), part.shape[1])])[None] for part in rows
         )
-        return Batch(x[None], after)
+        return Batch(x[None], targets, weight=weight)
 
     def windows(self, records: Sequence[Series], context: int, batch_size: int, *, ahead: bool) -> Batches:
         """The windows of all series to train on, in a new order every epoch.
 
-        y: targets, and what of them is to be learnt: 0 for the missing and for known anomalies.
+        y (B, T, W): targets; weight (B, T, W): 0 for missing ones and for known anomalies, else 1.
 
         Args:
             context: readings of a window; shorter series are filled up with steps that do not count.
@@ -214,7 +214,8 @@ class Readings:
                 counts.append(_padded(weight[start + ahead : end + ahead], context))
                 if ahead and start:
                     counts[-1][: min(SKIPPED, context // 4)] = 0.0
-        return Batches(np.stack(xs), (np.stack(ys), np.stack(counts)), batch_size=batch_size, shuffle=True)
+        x, y, weight = (np.stack(parts) for parts in (xs, ys, counts))
+        return Batches(x, y, weight=weight, batch_size=batch_size, shuffle=True)
 
     # ---- kept
 

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from longspan import errors
-from longspan.data.batches import Batch
+from longspan.data.batches import rows_of
 from longspan.data.labels import held_out
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.metrics import classification
 from longspan.report.elements import Exhibit, Number, Numbers, Section, Table
-from longspan.tasks.estimator import Estimator, Metrics
+from longspan.tasks.estimator import Estimator
+from longspan.tasks.fitting import Schedule
 from longspan.tasks.options import option
+from longspan.tasks.parts import Fitted, Use
+from longspan.training.loop import to_device
 
 from . import report
-from .codec import Coding, Dealt
-from .linear import STRENGTHS, Choice, Wide, fitted
-from .network import POOLS, Reader, Readers, Tokens, cross_entropy
+from .codec import FEW_TEXTS, ClassifierCodec, ExampleBatches
+from .network import POOLS, Ensemble, SequenceClassifier, TokenEmbedding
 from .reading import KINDS, Example, Layout, read_examples
 from .text_encoder import UNITS, Units
 
 _SHOWN = 8  # records of which a report tells what mattered
 _SPARE = 500  # records from which on some are held out
-_FEW = 8_000  # texts below which twice as many readers are averaged
-_TEXT_RATE, _SERIES_RATE = 5e-3, 2e-3  # learning rates
-_WARM = 0.1  # share of the steps in which the learning rate rises
+_VECTOR_DEVIATION = 0.1  # standard deviation to which vectors from a file are scaled
+
+FittedClassifier = Fitted[ClassifierCodec, Ensemble, Any]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Classifier(Estimator):
+class Classifier(Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
     """Classes of texts or series: one a record, any number of them, or one a step (tagging).
 
     Texts: words, byte pairs or characters (see `token_level`) as vectors trained here, or read from a
@@ -93,14 +94,16 @@ class Classifier(Estimator):
     token_level: str | None = option(
         None, "what a text is cut into; none for found", choices=UNITS, group="data"
     )
-    max_tokens: int | None = option(None, "different units at most; none for all, 8000 for bpe", group="data")
+    max_tokens: int | None = option(
+        None, "different units at most; none for all, 8000 for bpe", group="data", minimum=5
+    )
     lowercase: bool | None = option(
         None,
         "whether the case of words is dropped; none for where a file gives their vectors",
         group="data",
     )
     max_length: int | None = option(
-        None, "steps read of a record at most; none for the longest in training", group="data"
+        None, "steps read of a record at most; none for the longest in training", group="data", minimum=1
     )
     class_weight: str | None = option(
         None,
@@ -109,12 +112,17 @@ class Classifier(Estimator):
     )
 
     pretrained_vectors: str | None = option(None, "file of word vectors to start from", group="network")
-    embedding_size: int = option(64, "values of a word's vector, where no file gives them", group="network")
+    embedding_size: int = option(
+        64, "values of a word's vector, where no file gives them", group="network", minimum=1
+    )
     subword_buckets: int = option(
-        10000, "vectors that the n-grams of words share, 0 for none", group="network"
+        10000, "vectors that the n-grams of words share, 0 for none", group="network", minimum=0
     )
     max_ngram: int | None = option(
-        None, "units of the longest n-gram a linear model sees, 0 for none; none for found", group="network"
+        None,
+        "units of the longest n-gram a linear model sees, 0 for none; none for found",
+        group="network",
+        minimum=0,
     )
     hidden_size: int = option(64, "units of every recurrent layer", group="network")
     bidirectional: bool = option(True, "whether it is read from both ends", group="network")
@@ -124,18 +132,20 @@ class Classifier(Estimator):
     )
     filters: tuple[int, ...] = option((64, 128, 64), "of the convolutions", group="network")
     kernel_sizes: tuple[int, ...] = option((7, 5, 3), "steps that each convolution sees", group="network")
-    ensemble_size: int | None = option(None, "readers that are averaged; none for found", group="network")
-    dropout: float = option(0.5, "share of pooled values dropped in training", group="network")
-    word_dropout: float = option(0.3, "share of words hidden in training", group="network")
-    embedding_dropout: float = option(
-        0.5, "share of vector values dropped, the same at all steps", group="network"
+    ensemble_size: int | None = option(
+        None, "readers that are averaged; none for found", group="network", minimum=1
     )
-    recurrent_dropout: float = option(0.0, "share of h dropped, the same at all steps", group="network")
+    dropout: float = option(0.5, "share of pooled values dropped in training", group="network")
+    word_dropout: float = option(0.3, "share of words hidden in training", group="network", fraction=True)
+    embedding_dropout: float = option(
+        0.5, "share of vector values dropped, the same at all steps", group="network", fraction=True
+    )
+    recurrent_dropout: float = option(
+        0.0, "share of h dropped, the same at all steps", group="network", fraction=True
+    )
     epochs: int = option(10, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "rows a step at most", group="training")
-    learning_rate: float | None = option(  # pyright: ignore[reportIncompatibleVariableOverride]
-        None, "of Adam, at its highest; none for found", group="training"
-    )
+    learning_rate: float | None = option(None, "of Adam, at its highest; none for found", group="training")
     patience: int | None = option(
         None,
         "epochs without improvement on the held-out part before training stops; none for never",
@@ -149,25 +159,13 @@ class Classifier(Estimator):
     )
 
     name: ClassVar[str] = "classify"
+    schedule: ClassVar[Schedule] = Schedule(warmup=0.1, final=0.0)
 
     # ---- parts
 
-    def check(self) -> None:
-        super().check()
-        for name in ("word_dropout", "embedding_dropout", "recurrent_dropout"):
-            errors.check_fraction(name, getattr(self, name), below_one=True)
-        for name, least in (("embedding_size", 1), ("subword_buckets", 0)):
-            errors.check_int(name, getattr(self, name), least, "look at its help")
-        for name, least in (("max_tokens", 5), ("max_length", 1), ("ensemble_size", 1), ("max_ngram", 0)):
-            if getattr(self, name) is not None:
-                errors.check_int(name, getattr(self, name), least, "look at its help")
-        if len(self.filters) != len(self.kernel_sizes) or not self.filters:
-            received = f"{len(self.kernel_sizes)} for {len(self.filters)} filters"
-            raise errors.value_error(
-                "kernel_sizes", "one a convolution", received, "give as many kernel_sizes as filters"
-            )
-
-    def read(self, source: Any, y: Any = None, *, use: str = "fit") -> list[Example]:
+    def read(
+        self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedClassifier | None = None
+    ) -> list[Example]:
         layout = Layout(
             self.text, self.series, self.label, self.id, self.time, self.labels, self.separator, self.encoding
         )
@@ -183,7 +181,12 @@ class Classifier(Estimator):
         train = [records[place] for place in sorted({*range(len(records))}.difference(held))]
         return train, [records[place] for place in held] or None
 
-    def codec(self) -> Coding:
+    def codec(self) -> ClassifierCodec:
+        if len(self.filters) != len(self.kernel_sizes) or not self.filters:
+            received = f"{len(self.kernel_sizes)} for {len(self.filters)} filters"
+            raise errors.value_error(
+                "kernel_sizes", "one a convolution", received, "give as many kernel_sizes as filters"
+            )
         units = Units(
             self.token_level,
             self.max_tokens,
@@ -193,52 +196,40 @@ class Classifier(Estimator):
             length=self.max_length,
             known=self.pretrained_vectors is not None,
         )
-        return Coding(units)
+        return ClassifierCodec(
+            units,
+            balanced=self.class_weight is not None,
+            vectors=self.pretrained_vectors,
+            refit=False if self.refit is None and self.patience is not None else self.refit,
+        )
 
-    def select(self, codec: Any, train: Any, held: Any) -> None:
-        low, high = min(codec.labels.counts), max(codec.labels.counts)
-        if high > 10 * low and not self.class_weight:
-            errors.notice(
-                f"the largest class has {high} labels, the smallest {low}; "
-                "class_weight='balanced' weighs them alike"
-            )
-        codec.records = len(train)
-        tried = held is not None and codec.units.features is not None
-        self._linear = Choice(self._fitted(codec, train, STRENGTHS) if tried else {})
-        if self.pretrained_vectors is not None and codec.units.kind == "words":
-            words = codec.units.words
-            found = read_vectors(self.pretrained_vectors, words.tokens)
-            codec.embedding = len(next(iter(found.values())))
-            errors.notice(
-                f"{len(found)} of {words.size - 4} words have a vector in {self.pretrained_vectors}"
-            )
-
-    def _fitted(self, codec: Coding, records: Any, strengths: Sequence[float]) -> dict[float, Wide]:
-        """The linear model by its strength, learnt from records."""
-        y, sizes = torch.stack(codec.targets(records)), codec.sizes
-        importance = codec.labels.importance(y, len(records)) if self.class_weight else None
-        plain = Wide(sizes["features"], sizes["classes"], sizes["runs"])
-        return fitted(plain, codec.joined(records), y, strengths, importance)
-
-    def batches(self, codec: Any, records: Any, *, train: bool) -> Dealt:
+    def batches(self, codec: ClassifierCodec, records: list[Example], *, train: bool) -> ExampleBatches:
         size = self.batch_size if train else 4 * self.batch_size
-        return Dealt(codec, records, size, train=train, balanced=self.class_weight is not None)
+        return ExampleBatches(codec, records, size, train=train, balanced=codec.balanced)
 
-    def network(self, sizes: Mapping[str, Any]) -> nn.Module:
+    def network(self, codec: ClassifierCodec, train: list[Example] | None) -> Ensemble:
+        sizes = codec.sizes
         series = bool(sizes["inputs"])
-        members = self.ensemble_size or _members(series, sizes["records"])
+        count = self.ensemble_size or _ensemble_size(series, sizes["records"])
         width = sizes["inputs"] if series else sizes["embedding"] or self.embedding_size
-        tokens = [
-            Tokens(
+        embeddings = [
+            TokenEmbedding(
                 sizes["vocabulary"],
                 width,
                 buckets=sizes["subwords"],
                 word_dropout=self.word_dropout,
                 dropout=self.embedding_dropout,
             )
-            for _ in range(0 if series else members)
+            for _ in range(0 if series else count)
         ]
-        convolution = series if self.convolution is None else self.convolution
+        members = [self._member(width, sizes) for _ in range(count)]
+        network = Ensemble(members, embeddings, multilabel=sizes["multilabel"])
+        if train is not None and self.pretrained_vectors is not None and not series:
+            _load_vectors(network, self.pretrained_vectors, codec.units.words.tokens)
+        return network
+
+    def _member(self, width: int, sizes: Mapping[str, Any]) -> SequenceClassifier:
+        convolution = bool(sizes["inputs"]) if self.convolution is None else self.convolution
         recurrent = {
             "hidden_size": self.hidden_size,
             "cell": self.cell,
@@ -247,116 +238,31 @@ class Classifier(Estimator):
             "dropout": self.dropout if self.num_layers > 1 else 0.0,
             "recurrent_dropout": self.recurrent_dropout,
         }
-        readers = [
-            Reader(
-                width,
-                sizes["classes"],
-                recurrent=recurrent,
-                pool=self.pooling,
-                channels=self.filters if convolution else (),
-                kernels=self.kernel_sizes if convolution else (),
-                dropout=self.dropout,
-                steps=sizes["steps"],
-            )
-            for _ in range(members)
-        ]
-        wide = Wide(sizes["features"], sizes["classes"], sizes["runs"]) if sizes["features"] else None
-        return Readers(readers, tokens, wide=wide, many=sizes["many"])
+        return SequenceClassifier(
+            width,
+            sizes["classes"],
+            recurrent=recurrent,
+            pool=self.pooling,
+            channels=self.filters if convolution else (),
+            kernels=self.kernel_sizes if convolution else (),
+            dropout=self.dropout,
+            steps=sizes["steps"],
+        )
 
-    def prepare(self, codec: Any, network: nn.Module) -> None:
-        """Word vectors from the file into the network, brought to a deviation of 0.1."""
-        if self.pretrained_vectors is None or not isinstance(network, Readers):
-            return
-        words = codec.units.words.tokens
-        found = read_vectors(self.pretrained_vectors, words)
-        spread = float(np.std(np.stack(list(found.values())))) or 1.0
-        known = [number for number, word in enumerate(words) if word in found]
-        values = np.stack([found[words[number]] for number in known]) * (0.1 / spread)
-        with torch.no_grad():
-            for tokens in network.tokens:
-                assert isinstance(tokens, Tokens)
-                tokens.own.weight[known] = torch.from_numpy(values).to(tokens.own.weight)
-
-    def again(self, codec: Any, records: Any) -> Coding | None:
-        few = codec.channels is None and len(records) < _FEW and self.patience is None
-        if not (few if self.refit is None else self.refit):
-            return None
-        return self.codec().follow(codec, records)
-
-    def rate(self, codec: Any) -> float:
-        return self.learning_rate or (_TEXT_RATE if codec.channels is None else _SERIES_RATE)
-
-    def schedule(self, steps: int, rate: float) -> Callable[[int], float]:
-        warm = max(1, round(_WARM * steps))
-
-        def at(step: int) -> float:
-            if step < warm:
-                return rate * (step + 1) / warm
-            return rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-        return at
-
-    def batch_loss(self, output: Tensor, batch: Batch) -> Tensor:
-        return cross_entropy(output, batch)
-
-    def answer(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Scores (B, C), or (B, T, C) step by step, of all members together."""
-        assert isinstance(network, Readers)
-        return network.answer(batch)
-
-    def metrics(self) -> Metrics:
-        return {
-            "accuracy": classification.accuracy,
-            "f1": classification.f1,
-            "auc": classification.auc,
-            "log_loss": classification.log_loss,
-            "calibration_error": classification.calibration_error,
-        }
-
-    def calibrate(self, codec: Any, network: nn.Module, held: Any) -> None:
-        assert isinstance(network, Readers)
-        if self._linear.wides:
-            network.wide = None
-            device = next(network.parameters()).device
-            scores = torch.cat([part.cpu() for part in self.coded(codec, network, held)])
-            truth = torch.from_numpy(codec.truth(held))
-            network.wide = self._linear.decide(
-                codec.joined(held), scores, lambda one: codec.labels.coolest(one, truth)[0]
-            ).to(device)
-        codec.learn_temperature(self.coded(codec, network, held), held)
-
-    def settle(self, records: Any) -> None:
-        """The linear model learns from all records, the held-out ones too."""
-        codec, network = self.codec_of(), self.network_
-        assert isinstance(network, Readers)
-        self._linear.wides = {}
-        if network.wide is None:
-            return
-        codec.units.fit_features([record.input for record in records])
-        wide = self._fitted(codec, records, self._linear.path)[self._linear.strength]
-        wide.share.fill_(self._linear.share)
-        network.wide = wide.to(network.wide.share.device)
+    def calibrate(self, fitted: FittedClassifier, valid: list[Example]) -> None:
+        fitted.codec.calibrate(self._predictions(fitted, valid), valid)
 
     # ---- verbs of its own
 
     @property
     def classes_(self) -> np.ndarray:
         """The classes, in the order of the columns of `predict_proba`."""
-        classes = self.codec_of().labels.classes
-        return np.array(classes, dtype=None if len({type(one) for one in classes}) == 1 else object)
+        return self._check_fitted().codec.classes
 
     def predict_proba(self, source: Any) -> Any:
         """Calibrated probabilities (N, C), columns as `classes_`; a list of (T_i, C) for labels a step."""
-        return super().predict(source)
-
-    def predict(self, source: Any) -> Any:
-        """The likeliest class of each record (N,); a list of tuples for many labels, of lists for steps."""
-        found, classes, kind = self.predict_proba(source), self.classes_, self.codec_of().labels.kind
-        if kind == "steps":
-            return [classes[row.argmax(-1)].tolist() for row in found]
-        if kind == "many":
-            return [tuple(classes[row >= 0.5].tolist()) for row in found]
-        return classes[found.argmax(-1)]
+        fitted = self._check_fitted()
+        return self._answers(fitted, self.read(source, use="predict", fitted=fitted))
 
     def explain(self, source: Any) -> list[list[tuple[Any, float]]]:
         """Which words or steps mattered: for each record its units (steps: their number) and weights.
@@ -364,42 +270,64 @@ class Classifier(Estimator):
         A weight is the gradient of the answer's score times the input, 1 for the strongest of the record;
         below 0 it spoke against the answer. Not for labels a step.
         """
-        codec, network = self.codec_of(), self.network_
-        if codec.labels.kind == "steps":
+        fitted = self._check_fitted()
+        if fitted.codec.labels.kind == "steps":
             way_out = "look at its answers themselves"
             raise errors.value_error("labels", "one answer a record", "one a step", way_out)
-        records = self.read(source, use="predict")
-        assert isinstance(network, Readers)
-        found: list[list[tuple[Any, float]]] = []
-        for batch in self.batches(codec, records, train=False):
-            classes = self.answer(network, batch).detach().argmax(-1)
-            for row in network.matter(batch, classes):
-                pieces = codec.inputs.pieces(records[len(found)].input)
-                own = row[: len(pieces)]
-                scaled = own / own.abs().max().clamp_min(1e-12) if pieces else own
-                found.append(list(zip(pieces, scaled.tolist(), strict=True)))
-        return found
+        return self._explained(fitted, self.read(source, use="predict", fitted=fitted))
 
-    def exhibits(self, source: Any = None) -> list[Section]:
+    def _explained(self, fitted: FittedClassifier, records: list[Example]) -> list[list[tuple[Any, float]]]:
+        codec, network = fitted.codec, fitted.network
+        classes = codec.scores(self._predictions(fitted, records), records).argmax(-1)
+        weights: list[Tensor] = []
+        for batch in map(to_device(network), self.batches(codec, records, train=False)):
+            rows = torch.arange(len(weights), len(weights) + rows_of(batch))
+            asked = classes[rows]
+            spoke = network.attribution(batch, asked.to(network.device)).cpu()
+            weights += [*(spoke + codec.linear_attribution([records[at] for at in rows.tolist()], asked))]
+        return [
+            _by_strength(codec.inputs.pieces(record.input), row)
+            for record, row in zip(records, weights, strict=True)
+        ]
+
+    def report(self, fitted: FittedClassifier, source: Any) -> list[Section]:
         """Scores, confusion, calibration where the source has labels; what mattered in its first records."""
-        codec = self.codec_of()
+        codec = fitted.codec
         shown = _learnt(codec)
         if source is not None:
-            records = self.read(source, use="predict")
-            answers = codec.decode(self.coded(codec, self.network_, records), records)
+            records = self.read(source, use="predict", fitted=fitted)
+            answers = self._answers(fitted, records)
             if all(record.label is not None for record in records):
                 truths = codec.truth(records)
-                scores = {name: metric(answers, truths) for name, metric in self.metrics().items()}
+                scores = self._scores(fitted, answers, truths)
                 shown = [*_found(codec.labels.classes, answers, truths, scores), *shown[1:]]
             if codec.labels.kind != "steps":
                 weights = self.explain([record.input for record in records[:_SHOWN]])
                 names = [str(codec.labels.classes[int(row.argmax())]) for row in answers[:_SHOWN]]
                 picture = report.mattered(names, weights, words=codec.channels is None)
                 shown.append(Section("What mattered", [picture]))
-        return [*shown, *super().exhibits(source)]
+        return shown
 
 
-def _learnt(codec: Coding) -> list[Section]:
+def _by_strength(pieces: list[Any], weights: Tensor) -> list[tuple[Any, float]]:
+    """Units with their weights, 1 for the strongest."""
+    own = weights[: len(pieces)]
+    scaled = own / own.abs().max().clamp_min(1e-12) if pieces else own
+    return list(zip(pieces, scaled.tolist(), strict=True))
+
+
+@torch.no_grad()
+def _load_vectors(network: Ensemble, path: str, words: list[str]) -> None:
+    """Word vectors from a file into a network."""
+    vectors = read_vectors(path, words)
+    deviation = float(np.std(np.stack(list(vectors.values())))) or 1.0
+    known = [number for number, word in enumerate(words) if word in vectors]
+    values = np.stack([vectors[words[number]] for number in known]) * (_VECTOR_DEVIATION / deviation)
+    for weight in network.word_vectors:
+        weight[known] = torch.from_numpy(values).to(weight)
+
+
+def _learnt(codec: ClassifierCodec) -> list[Section]:
     """What the model itself remembers: its classes and its calibration."""
     labels, unit = codec.labels, codec.units.kind if codec.channels is None else "readings"
     total, kept = sum(labels.counts), labels.calibration
@@ -439,7 +367,7 @@ def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, f
     ]
 
 
-def _members(series: bool, records: int) -> int:
+def _ensemble_size(series: bool, records: int) -> int:
     if series:
         return 2 if records < _SPARE else 1
-    return 4 if records < _FEW else 2
+    return 4 if records < FEW_TEXTS else 2

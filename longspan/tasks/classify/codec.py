@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -15,41 +16,75 @@ from longspan import errors
 from longspan.data.batches import Batch
 from longspan.data.labels import IGNORED, Labels
 from longspan.data.padding import Ragged, by_length
-from longspan.tasks.codec import Codec
+from longspan.data.readers.word_vectors import read_vectors
+from longspan.metrics import classification
+from longspan.tasks.codec import Codec, Metrics
 
+from .linear import STRENGTHS, Choice, Wide, fitted
+from .network import TextInputs
 from .reading import Example
 from .series_encoder import Channels
 from .text_encoder import Units
 
+FEW_TEXTS = 8_000  # below which all is learnt from once more and twice as many members are averaged
+_TEXT_RATE, _SERIES_RATE = 5e-3, 2e-3  # learning rates
 _SHAPES = 16  # lengths of batches are multiples of it: a convolution is prepared for each anew
 _STEPS = 32  # optimizer steps an epoch at least
 _AHEAD = 16  # batches made at once: twice as quick as one between two steps, which empty the caches
 
 
-class Coding(Codec):
-    """Examples to tensors and scores to probabilities.
+class ClassifierCodec(Codec[list[Example]]):
+    """Examples to tensors, and scores to probabilities.
+
+    Beside the network's scores stand those of a linear model of n-grams (Wide & Deep, arXiv 1606.07792). Its
+    strength and its share in the scores are chosen by the validation labels; then it is fitted to all
+    records.
 
     Args:
         units: how texts are cut, not fitted; its length holds for series too.
+        balanced: whether rare classes count more, so that all classes weigh alike.
+        vectors: a file of word vectors to start from.
+        refit: whether network and codec learn from all records once more after validation; None for few
+            texts.
 
     Attributes:
-        units; channels: those of series, None for texts; labels; records: how many were trained on;
-        embedding: values of a unit's vector that comes from a file, 0 for none.
+        units; channels: those of series, None for texts; labels; linear: the model of n-grams, None for none;
+        records: how many were trained on; embedding: values of a word's vector from the file, 0 for none.
     """
 
-    def __init__(self, units: Units | None = None) -> None:
+    def __init__(
+        self,
+        units: Units | None = None,
+        *,
+        balanced: bool = False,
+        vectors: str | None = None,
+        refit: bool | None = False,
+    ) -> None:
         self.units = units or Units()
+        self.balanced, self.vectors, self._refit = balanced, vectors, refit
         self.channels: Channels | None = None
-        self.labels = Labels()
+        self.labels, self.linear, self._choice = Labels(), None, Choice()
+        self.linear: Wide | None
         self.records = self.embedding = 0
+        self._unfitted = copy.deepcopy(self.units)
 
-    def fit(self, records: Sequence[Example]) -> Self:
-        """Labels, vocabulary or scale, out of the training part.
+    def fit(self, train: list[Example], valid: list[Example] | None = None) -> Self:
+        """Labels, vocabulary or scale, and the linear model, from the training part.
 
         Raises:
             ValueError: there is one class only, texts and series are mixed, a channel is NaN only, or no text
                 has a word; one sentence.
         """
+        self._fit_encoders(train)
+        self._note_imbalance()
+        if valid is not None and self.units.features is not None:
+            self._choice = Choice(self._fitted_linear(train, STRENGTHS))
+        else:
+            self._fit_linear(train)
+        self._find_vectors()
+        return self
+
+    def _fit_encoders(self, records: Sequence[Example]) -> None:
         self.labels.fit([record.label for record in records])
         inputs = [record.input for record in records]
         series = {isinstance(one, np.ndarray) for one in inputs}
@@ -60,14 +95,60 @@ class Coding(Codec):
             self.channels = Channels(self.units.length).fit(inputs, sized=whole)
         else:
             self.units.fit(inputs, featured=whole)
+        self.records = len(records)
+
+    def _note_imbalance(self) -> None:
+        low, high = min(self.labels.counts), max(self.labels.counts)
+        if high > 10 * low and not self.balanced:
+            errors.notice(
+                f"the largest class has {high} labels, the smallest {low}; "
+                "class_weight='balanced' weighs them alike"
+            )
+
+    def _find_vectors(self) -> None:
+        if self.vectors is None or self.units.kind != "words":
+            return
+        words = self.units.words
+        vectors = read_vectors(self.vectors, words.tokens)
+        self.embedding = len(next(iter(vectors.values())))
+        errors.notice(f"{len(vectors)} of {words.size - 4} words have a vector in {self.vectors}")
+
+    def _fitted_linear(self, records: Sequence[Example], strengths: Sequence[float]) -> dict[float, Wide]:
+        """The linear model by its strength, fitted to records."""
+        y, sizes = torch.stack(self.targets(records)), self.sizes
+        importance = self.labels.importance(y, len(records)) if self.balanced else None
+        plain = Wide(sizes["features"], sizes["classes"], sizes["runs"])
+        return fitted(plain, self.joined(records), y, strengths, importance)
+
+    def _fit_linear(self, records: Sequence[Example]) -> None:
+        """Fit the linear model to records with the strength and the share that were chosen."""
+        if self.units.features is not None:
+            self.linear = self._fitted_linear(records, self._choice.path)[self._choice.strength]
+            self.linear.share.fill_(self._choice.share)
+
+    def refit(self, records: list[Example]) -> ClassifierCodec:
+        """The linear model learns from all records; for few texts vocabulary and network do, too."""
+        few = self.channels is None and len(records) < FEW_TEXTS
+        if few if self._refit is None else self._refit:
+            return self._refitted(records)
+        if self.units.features is not None:
+            self.units.fit_features([record.input for record in records])
+            self._fit_linear(records)
         return self
 
-    def follow(self, other: Coding, records: Sequence[Example]) -> Self:
-        """Fit it to more records than another one, with its units, and keep the calibration that that one
-        learnt from those then held out."""
-        self.units.kind, self.embedding, self.records = other.units.kind, other.embedding, len(records)
-        self.labels.temperature, self.labels.calibration = other.labels.temperature, other.labels.calibration
-        return self.fit(records)
+    def _refitted(self, records: list[Example]) -> ClassifierCodec:
+        """A codec fitted to all records, with the token level and the calibration of this one."""
+        codec = ClassifierCodec(copy.deepcopy(self._unfitted), balanced=self.balanced, vectors=self.vectors)
+        codec.units.kind, codec.embedding = self.units.kind, self.embedding
+        codec.labels.temperature, codec.labels.calibration = self.labels.temperature, self.labels.calibration
+        codec._choice.strength, codec._choice.share = self._choice.strength, self._choice.share
+        codec._fit_encoders(records)
+        codec._fit_linear(records)
+        return codec
+
+    @property
+    def learning_rate(self) -> float:
+        return _TEXT_RATE if self.channels is None else _SERIES_RATE
 
     @property
     def inputs(self) -> Units | Channels:
@@ -87,7 +168,7 @@ class Coding(Codec):
             "classes": len(self.labels.classes),
             "records": self.records,
             "steps": self.labels.kind == "steps",
-            "many": self.labels.kind == "many",
+            "multilabel": self.labels.kind == "many",
         }
 
     # ---- to tensors
@@ -118,33 +199,87 @@ class Coding(Codec):
 
     # ---- back
 
-    def decode(self, coded: list[Any], records: Sequence[Example]) -> Any:
+    def scores(self, predictions: list[Tensor], records: list[Example]) -> Tensor:
+        """Scores (N, C) of network and linear model together; for one label a record or many."""
+        scores = torch.cat([part.cpu() for part in predictions])
+        if self.linear is None:
+            return scores
+        return scores + self.linear.share * self.linear.scores(*self.joined(records))
+
+    def linear_attribution(self, records: list[Example], classes: Tensor) -> Tensor:
+        """How much each unit spoke for its record's class in the linear model, (N, T); 0 without one."""
+        features = self.featured(records)
+        if self.linear is None or features is None:
+            return torch.zeros(())
+        numbers, weights = (part.padded(torch.arange(len(records)))[0] for part in features)
+        return self.linear.share * self.linear.matter(numbers, weights, classes)
+
+    def decode(self, predictions: list[Any], records: list[Example]) -> Any:
         """Probabilities (N, C), calibrated; for "steps" a list of (T_i, C)."""
         if self.labels.kind != "steps":
-            return self.labels.shares(torch.cat(coded))
-        return [self.labels.shares(row) for row in _real(coded, self.rows(records))]
+            return self.labels.shares(self.scores(predictions, records))
+        return [self.labels.shares(row) for row in _real(predictions, self.rows(records))]
 
-    def learn_temperature(self, coded: list[Tensor], records: Sequence[Example]) -> None:
-        """By what the scores of held-out records are divided, see `Labels.cool`."""
-        truth = self.targets(records)
+    @property
+    def classes(self) -> np.ndarray:
+        """The classes, in the order of the scores."""
+        classes = self.labels.classes
+        return np.array(classes, dtype=None if len({type(one) for one in classes}) == 1 else object)
+
+    def present(self, answers: Any) -> Any:
+        """The likeliest class of each record (N,); a list of tuples for many labels, of lists for steps."""
+        classes, kind = self.classes, self.labels.kind
+        if kind == "steps":
+            return [classes[row.argmax(-1)].tolist() for row in answers]
+        if kind == "many":
+            return [tuple(classes[row >= 0.5].tolist()) for row in answers]
+        return classes[answers.argmax(-1)]
+
+    def metrics(self) -> Metrics:
+        return {
+            "accuracy": classification.accuracy,
+            "f1": classification.f1,
+            "auc": classification.auc,
+            "log_loss": classification.log_loss,
+            "calibration_error": classification.calibration_error,
+        }
+
+    def calibrate(self, predictions: list[Tensor], records: list[Example]) -> None:
+        """Choose the linear model, and the temperature that scores are divided by, by validation labels."""
+        targets = self.targets(records)
         if self.labels.kind == "steps":
-            self.labels.cool(torch.cat(_real(coded, truth)).cpu(), torch.cat(truth), len(records))
-        else:
-            self.labels.cool(torch.cat(coded).cpu(), torch.stack(truth), len(records))
+            scores = torch.cat(_real(predictions, targets)).cpu()
+            self.labels.cool(scores, torch.cat(targets), len(records))
+            return
+        truth = torch.stack(targets)
+        if self._choice.wides:
+            scores = torch.cat([part.cpu() for part in predictions])
+            self.linear = self._choice.decide(
+                self.joined(records), scores, lambda one: self.labels.coolest(one, truth)[0]
+            )
+            self._choice.wides = {}
+        self.labels.cool(self.scores(predictions, records), truth, len(records))
 
     # ---- kept
 
     def state(self) -> dict[str, Any]:
         channels = {"scaler": None, "span": None} if self.channels is None else self.channels.state()
         counts = {"records": self.records, "embedding": self.embedding}
-        return {**self.labels.state(), **self.units.state(), **channels, **counts}
+        linear = None
+        if self.linear is not None:
+            linear = {"weights": self.linear.state_dict(), "runs": self.linear.runs}
+        return {**self.labels.state(), **self.units.state(), **channels, **counts, "linear": linear}
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         self.labels.restore(state)
         self.units.restore(state)
         if state["scaler"] is not None:
             self.channels = Channels().restore(state)
-        self.records, self.embedding = state.get("records", 0), state.get("embedding", 0)
+        self.records, self.embedding = state["records"], state["embedding"]
+        if state["linear"] is not None:
+            weights = state["linear"]["weights"]
+            self.linear = Wide(*weights["table"].shape, tuple(state["linear"]["runs"]))
+            self.linear.load_state_dict(weights)
         return self
 
 
@@ -154,7 +289,7 @@ def _real(coded: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
     return [one[: len(row)] for one, row in zip(scores, rows, strict=True)]
 
 
-class Dealt:
+class ExampleBatches:
     """Examples in batches, dealt out anew every time it is iterated.
 
     In training texts of about one length come together; series do not, since length may tell the class and
@@ -167,7 +302,7 @@ class Dealt:
 
     def __init__(
         self,
-        codec: Coding,
+        codec: ClassifierCodec,
         records: Sequence[Example],
         batch_size: int,
         *,
@@ -183,7 +318,6 @@ class Dealt:
         self.steps = Ragged(targets) if targets is not None and codec.labels.kind == "steps" else None
         self.y = torch.stack(targets) if targets is not None and codec.labels.kind != "steps" else None
         self._take_words(records)
-        self.features = None if train else codec.featured(records)  # they are for answers alone
         self._batches = -(-len(records) // self.batch_size)
         self._passes = -(-_STEPS // self._batches) if train else 1
 
@@ -228,9 +362,6 @@ class Dealt:
             weight = self.codec.labels.importance(y, len(self.rows))
         if self.places is not None:
             words, inverse = self.places.padded(rows)[0].unique(return_inverse=True)
-            x = (x, inverse, *self.grams.joined(words))
-        elif x.dtype == torch.float64:
-            x = x.float()
-        if self.features is not None:
-            x = (*(x if isinstance(x, tuple) else (x,)), *(part.padded(rows)[0] for part in self.features))
-        return Batch(x, y, lengths=lengths, weight=weight)
+            return Batch(TextInputs(x, inverse, *self.grams.joined(words)), y, lengths=lengths, weight=weight)
+        inputs = TextInputs(x) if self.codec.channels is None else x.float()
+        return Batch(inputs, y, lengths=lengths, weight=weight)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,26 @@ from longspan.networks.encoder import Encoder, real_steps
 from longspan.networks.pooling import max_over_time
 from longspan.nn.dropout import Dropout
 from longspan.nn.embedding import Embedding, bag_means, lookup
-
-from .linear import Wide
+from longspan.tasks.network import TaskNetwork
 
 _SPREAD = 0.02  # of vectors at the start: words hardly seen stay near zero
 POOLS = ("attention", "max", "mean", "last")
 
 
-class Tokens(nn.Module):
+class TextInputs(NamedTuple):
+    """Texts as tokens (B, T), 0 for padding.
+
+    With subwords also words (B, T): the place of every token among the U different words of the batch; ngrams
+    (G,): the numbers of these words' character n-grams, end to end; starts (U,): where each word's begin.
+    """
+
+    tokens: Tensor
+    words: Tensor | None = None
+    ngrams: Tensor | None = None
+    starts: Tensor | None = None
+
+
+class TokenEmbedding(nn.Module):
     """Numbers of words as vectors: a word's own, plus the mean of those of its character n-grams.
 
     The n-grams (Bojanowski et al. 2017, arXiv 1607.04606) give a vector to words that training has not seen.
@@ -49,28 +61,22 @@ class Tokens(nn.Module):
             if table is not None:
                 nn.init.normal_(table.weight, std=_SPREAD)
 
-    def forward(self, x: Tensor | tuple[Tensor, ...]) -> Tensor:
-        """Vectors (B, T, E).
-
-        Args:
-            x: numbers (B, T); or with n-grams a tuple that begins with them, places (B, T) of each word among
-                the batch's different words, their n-grams end to end (G,), and where each word's start (U,).
-        """
-        numbers, *more = x if isinstance(x, tuple) else (x,)
+    def forward(self, x: TextInputs) -> Tensor:
+        """Vectors (B, T, E)."""
+        tokens = x.tokens
         if self.training and self.word_dropout:
-            lost = torch.rand(numbers.shape, device=numbers.device) < self.word_dropout
-            numbers = numbers.masked_fill(lost & (numbers != 0), 1)
-        vectors = self.own(numbers)
-        if self.parts is not None and more:
-            places, grams, starts = more[:3]
-            vectors = vectors + lookup(bag_means(self.parts.weight, grams, starts), places)
+            lost = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+            tokens = tokens.masked_fill(lost & (tokens != 0), 1)
+        vectors = self.own(tokens)
+        if self.parts is not None and x.words is not None:
+            vectors = vectors + lookup(bag_means(self.parts.weight, x.ngrams, x.starts), x.words)
         if self.training and self.dropout:
             kept = torch.rand(vectors.shape[0], 1, vectors.shape[2], device=vectors.device) >= self.dropout
             vectors = vectors.mul_(kept / (1.0 - self.dropout))
         return vectors
 
 
-class Norm(nn.BatchNorm1d):
+class MaskedBatchNorm1d(nn.BatchNorm1d):
     """Batch normalisation of (B, C, T) by the steps that count alone (Ioffe and Szegedy 2015)."""
 
     def forward(self, input: Tensor, real: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -103,7 +109,7 @@ class Convolutions(nn.Module):
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
         for width, kernel in zip(channels, kernels, strict=True):
             self.layers.append(nn.Conv1d(input_size, width, kernel, bias=False))
-            self.norms.append(Norm(width))
+            self.norms.append(MaskedBatchNorm1d(width))
             input_size = width
         self.kernels, self.output_size = tuple(kernels), input_size
 
@@ -145,7 +151,7 @@ class Pool(nn.Module):
         return x.gather(1, (count - 1).unsqueeze(-1).expand(-1, 1, x.shape[2])).squeeze(1)
 
 
-class Reader(nn.Module):
+class SequenceClassifier(nn.Module):
     """One reader of sequences (B, T, I): scores of C classes, for each row or each step.
 
     A recurrent branch and, where there are channels, a convolutional one beside it; what both give, pooled
@@ -193,66 +199,71 @@ def _pooled(pool: Pool | None, out: Tensor, lengths: Tensor | None) -> Tensor:
     return out if pool is None else pool(out, lengths)
 
 
-class Readers(nn.Module):
-    """Several readers of the same sequences, whose scores stand side by side.
+class Ensemble(TaskNetwork):
+    """Several classifiers of the same sequences, trained side by side; their probabilities are averaged.
 
     Args:
-        readers: M of them.
-        tokens: what makes vectors of numbers, one for each reader: those that learn their own vectors, each
-            with its own words dropped, err less alike, so that their mean errs less (Dietterich 2000,
-            "Ensemble methods in machine learning"). None where the batch's x are readings (B, T, I).
-        wide: a linear model beside them, None for none.
-        many: whether any number of classes may be right, each with a probability of its own.
+        members: M of them.
+        embeddings: the word vectors of each member: members with vectors of their own, each with its own
+            words dropped, err less alike, so that their mean errs less (Dietterich 2000, "Ensemble methods in
+            machine learning"). None where the batch's x are readings (B, T, I).
+        multilabel: whether any number of classes may be right, each with a probability of its own.
     """
 
     def __init__(
         self,
-        readers: Sequence[Reader],
-        tokens: Sequence[Tokens] = (),
+        members: Sequence[SequenceClassifier],
+        embeddings: Sequence[TokenEmbedding] = (),
         *,
-        wide: Wide | None = None,
-        many: bool = False,
+        multilabel: bool = False,
     ) -> None:
         super().__init__()
-        self.readers, self.wide, self.many = nn.ModuleList(readers), wide, many
-        self.tokens = nn.ModuleList(tokens)
+        self.members, self.multilabel = nn.ModuleList(members), multilabel
+        self.embeddings = nn.ModuleList(embeddings)
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """Scores (B, M, C), or (B, M, T, C) step by step."""
-        return self.read(self.embed(batch), batch.lengths), state
+        return self.scores(self.embed(batch), batch.lengths), state
 
-    def answer(self, batch: Batch) -> Tensor:
-        """Scores of all together, (B, C) or (B, T, C): the readers', and the linear model's by its share.
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return cross_entropy(output, batch)
 
-        Args:
-            batch: with a linear model, its x ends with the numbers and the weights of n-grams.
-        """
-        scores = self.together(self(batch)[0])
-        return scores if self.wide is None else scores + self.wide.share * self.wide(*batch.x[-2:])
+    def predict(self, batch: Batch) -> Tensor:
+        """Scores of all members together, (B, C) or (B, T, C)."""
+        return self.combine(self(batch)[0])
 
-    def together(self, scores: Tensor) -> Tensor:
-        """The readers' scores as one, (B, C): the mean probability's logarithm, for many the mean score."""
-        if self.many:
+    @property
+    def word_vectors(self) -> list[Tensor]:
+        """The vectors (V, E) of words of every member; none for readings."""
+        return [embedding.get_parameter("own.weight") for embedding in self.embeddings]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def combine(self, scores: Tensor) -> Tensor:
+        """The members' scores as one, (B, C): the log of their mean probability, or the mean score."""
+        if self.multilabel:
             return scores.mean(1)
         return scores.log_softmax(-1).logsumexp(1) - math.log(scores.shape[1])
 
     def embed(self, batch: Batch) -> list[Tensor]:
-        """What each reader reads, (B, T, I)."""
-        if not len(self.tokens):
-            return [batch.x] * len(self.readers)
-        return [tokens(batch.x) for tokens in self.tokens]
+        """What each member reads, (B, T, I)."""
+        if not len(self.embeddings):
+            return [batch.x] * len(self.members)
+        return [embedding(batch.x) for embedding in self.embeddings]
 
-    def read(self, x: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
-        """Scores of what `embed` gave."""
+    def scores(self, x: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
+        """Scores (B, M, C) or (B, M, T, C) for what `embed` gave."""
         if lengths is not None and int(lengths.min()) == x[0].shape[1]:
             lengths = None  # nothing is padded: shorter ways through recurrence, convolutions and pooling
-        if len(self.readers) == 1:
-            return self.readers[0](x[0], lengths).unsqueeze(1)
-        return torch.stack([reader(one, lengths) for reader, one in zip(self.readers, x, strict=True)], 1)
+        if len(self.members) == 1:
+            return self.members[0](x[0], lengths).unsqueeze(1)
+        return torch.stack([member(one, lengths) for member, one in zip(self.members, x, strict=True)], 1)
 
-    def matter(self, batch: Batch, classes: Tensor) -> Tensor:
-        """How much each step spoke for a class, (B, T): gradient of the readers' mean score times the input,
-        and what the linear model says of it.
+    def attribution(self, batch: Batch, classes: Tensor) -> Tensor:
+        """How much each step spoke for a class, (B, T): gradient of the members' mean score times the input.
 
         Simonyan et al. 2013 (arXiv 1312.6034) with the input multiplied, as Shrikumar et al. 2016 do.
 
@@ -263,22 +274,18 @@ class Readers(nn.Module):
         self.eval()
         with torch.enable_grad():
             x = [one.detach().clone().requires_grad_() for one in self.embed(batch)]
-            scores = self.read(x, batch.lengths).mean(1)
-            found = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
+            scores = self.scores(x, batch.lengths).mean(1)
+            gradients = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
         self.train(was_training)
-        weighed = [(slope * one.detach()).sum(-1) for slope, one in zip(found, x, strict=True)]
-        spoke = torch.stack(weighed).sum(0)
-        if self.wide is None:
-            return spoke
-        numbers, weights = batch.x[-2:]
-        return spoke + self.wide.share * self.wide.matter(numbers, weights, classes)
+        weighted = [(slope * one.detach()).sum(-1) for slope, one in zip(gradients, x, strict=True)]
+        return torch.stack(weighted).sum(0)
 
 
 def cross_entropy(scores: Tensor, batch: Batch) -> Tensor:
-    """The mean over readers, rows and the steps that count of cross entropy, binary for many labels.
+    """The mean over members, rows and the steps that count of cross entropy, binary for many labels.
 
     Args:
-        scores: (B, M, C), or (B, M, T, C) step by step, as `Readers` gives them.
+        scores: (B, M, C), or (B, M, T, C) step by step, as `Ensemble` gives them.
         batch: y of class numbers (B,) or (B, T), or of zeros and ones (B, C); weight alike, None for 1.
     """
     members = scores.shape[1]

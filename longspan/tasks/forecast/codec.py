@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from typing_extensions import Self
 
+from longspan import errors
 from longspan.data.batches import Batch
 from longspan.data.scaling import moments
 from longspan.data.transforms import bent, straight, usable
-from longspan.tasks.codec import Codec
+from longspan.tasks.codec import Codec, Metrics
 
 from . import windows
-from .conformal import Widths, coverage, lately
+from .conformal import Widths, coverage, follow, lately
 from .covariates import standard, vocabularies
-from .evaluation import mae, pairs
+from .evaluation import mae, pairs, skills
+from .network import ForecastInputs
 from .origins import apart, first_steps
 from .panel import Origins, Panel
 from .predictions import Forecasts
@@ -26,6 +29,7 @@ from .windows import Places
 
 CENTERS = ("last", "mean", "season", "none")
 SCALES = ("series", "window")
+_FEW, _AT_ONCE = 256, 16_384  # origins whose recent forecasts are apart, and origins and channels in a row
 _LOOKED_AT = 200_000  # rows from which seasons and the scale of covariates are learnt
 _KEPT = (
     "context", "season", "center", "scaling", "transform", "gaps", "names", "vocabularies", "beaten", "ends",
@@ -60,18 +64,47 @@ class Scaled(NamedTuple):
     scale: np.ndarray
 
 
-class ForecastCodec(Codec):
-    """Windows to tensors and back. What is found by validation, `.selection` sets from outside.
+class Chunk(NamedTuple):
+    """Origins that are forecast at once: those asked for and the earlier ones that their intervals follow.
+
+    every: all of them; own: (n,), which of them are asked for; recent: (n, K), earlier ones of each, -1 for
+        none.
+    """
+
+    every: Origins
+    own: np.ndarray
+    recent: np.ndarray
+
+
+class ForecastCodec(Codec[Origins]):
+    """Windows to tensors and back.
 
     Args:
-        horizon: H; levels: the quantiles answered, 0.5 among them; calendar: whether the calendar is read;
+        horizon: H.
+        quantiles: the levels in the order in which they are shown; with the median they are `levels`.
+        calendar: whether the calendar is read.
         season: steps after which the data repeat, None to find it.
+        select: sets context, center, scaling and transform, by training and validation windows; None to leave
+            them.
+
+    Raises:
+        ValueError: a level is not between 0 and 1.
     """
 
     def __init__(
-        self, horizon: int, levels: tuple[float, ...], *, calendar: bool = True, season: int | None = None
+        self,
+        horizon: int,
+        quantiles: Sequence[float],
+        *,
+        calendar: bool = True,
+        season: int | None = None,
+        select: Callable[[ForecastCodec, Origins, Origins | None], None] | None = None,
     ) -> None:
-        self.horizon, self.levels, self.calendar, self.asked = horizon, levels, calendar, season
+        for level in quantiles:
+            if not 0 < level < 1:
+                raise errors.value_error("quantiles", "levels between 0 and 1", level, "such as (0.05, 0.95)")
+        self.horizon, self.calendar, self.asked, self._select = horizon, calendar, season, select
+        self.quantiles, self.levels = tuple(quantiles), tuple(sorted({*quantiles, 0.5}))
         self.context, self.season = 0, 1
         self.center, self.scaling, self.transform = "last", "series", "none"
         self.skip: np.ndarray | None = None  # (T, H): the linear answer that the network starts from
@@ -82,7 +115,13 @@ class ForecastCodec(Codec):
 
     # ---- learning
 
-    def fit(self, records: Origins) -> Self:
+    def fit(self, train: Origins, valid: Origins | None = None) -> Self:
+        self._fit_series(train)
+        if self._select is not None:
+            self._select(self, train, valid)
+        return self
+
+    def _fit_series(self, records: Origins) -> None:
         panel = records.panel
         self.like = panel.tail(0)
         self.gaps = bool(np.isnan(panel.values).any())
@@ -100,7 +139,6 @@ class ForecastCodec(Codec):
         self.vocabularies = vocabularies((panel.past, panel.future, panel.static))
         parts = (panel.past.numbers[learnt], panel.future.numbers[learnt], panel.static.numbers)
         self.moments = [moments(part.astype(np.float64)) for part in parts]
-        return self
 
     def learn_scale(self, records: Origins, transform: str) -> None:
         """What is known of every series before its last training window ends, under a transform."""
@@ -158,7 +196,6 @@ class ForecastCodec(Codec):
         return {
             "context": self.context,
             "horizon": self.horizon,
-            "levels": len(self.levels),
             "values": 1 + 2 * self.gaps,
             "past": past.numbers.shape[1],
             "ahead": future.numbers.shape[1] + 2 * len(self.names),
@@ -219,7 +256,7 @@ class ForecastCodec(Codec):
         return Scaled(values, ~missing[:, lag:], since[:, lag:], center, scale)
 
     def encode(self, panel: Panel, at: Places, known: Known, answers: bool) -> Batch:
-        """A batch: x = (values, past, ahead, static, their words, center, scale); y on the same scale."""
+        """The windows before the places as a batch; with `answers` y (B, H), what follows, scaled alike."""
         found = self.scaled(panel, at, known)
         rows, inside = windows.rows_around(panel, at, np.arange(-self.context, self.horizon))
         values = [found.values[..., None]]
@@ -227,7 +264,7 @@ class ForecastCodec(Codec):
             values += [found.seen[..., None], np.log1p(found.since)[..., None]]
         ahead, ahead_words = self._ahead(panel, at, rows, inside)
         before, within = rows[:, : self.context], inside[:, : self.context]
-        x = (
+        x = ForecastInputs(
             _tensor(np.concatenate(values, 2)),
             _tensor(standard(panel.past.numbers[before], self.moments[0], within)),
             _tensor(ahead),
@@ -254,28 +291,73 @@ class ForecastCodec(Codec):
 
     # ---- back
 
-    def decode(self, coded: list[Any], records: Origins) -> Forecasts:
-        return self.found(*self.calibrated(coded, records), records)
+    def chunks(self, origins: Origins) -> list[Chunk]:
+        """What is forecast for origins, in parts, with the earlier origins that intervals follow."""
+        panel, rows = origins
+        if self.widths is None or not len(rows):
+            return [Chunk(origins, np.arange(len(rows)), np.full((len(rows), 0), -1))]
+        at_once = _FEW if len(rows) <= 2 * len(panel.ids) else max(1, _AT_ONCE // panel.values.shape[1])
+        parts = (Origins(panel, rows[at : at + at_once]) for at in range(0, len(rows), at_once))
+        return [self._with_earlier(part) for part in parts]
 
-    def calibrate(self, coded: list[Any], held: Origins) -> None:
+    def _with_earlier(self, origins: Origins) -> Chunk:
+        earlier = self.earlier(origins)
+        rows = np.unique([*origins.rows, *earlier[earlier >= 0]])
+        recent = np.where(earlier >= 0, np.searchsorted(rows, earlier), -1)
+        return Chunk(Origins(origins.panel, rows), np.searchsorted(rows, origins.rows), recent)
+
+    def decode(self, predictions: list[Any], records: Origins) -> Forecasts:
+        """Forecasts with intervals that follow how well the last forecasts before each origin did.
+
+        Args:
+            predictions: for the windows of all `chunks`, batch by batch.
+        """
+        values, scale = _flat(predictions)
+        parts, channels, end = [], records.panel.values.shape[1], 0
+        for chunk in self.chunks(records):
+            begin, end = end, end + len(chunk.every.rows) * channels
+            parts.append(self._followed(chunk, values[begin:end], scale[begin:end]))
+        quantiles, scales = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return self.found(quantiles, scales, records)
+
+    def _followed(self, chunk: Chunk, values: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles (n, C, H, Q) on the scale of the transform and scales (n, C) of the origins asked for."""
+        values, scale = self.calibrated(values, scale, chunk.every)
+        if self.widths is None:
+            return values, scale
+        truth = self.bent_truth(chunk.every)
+        return follow(self.levels, values, truth, chunk.own, chunk.recent), scale[chunk.own]
+
+    def present(self, answers: Forecasts) -> pl.DataFrame:
+        return answers.frame(self.quantiles, past=False)
+
+    def metrics(self) -> Metrics:
+        return skills(self.levels, self.units_of)
+
+    def calibrate(self, predictions: list[Any], held: Origins) -> None:
         """Learn how wide intervals must be, and how the two plain forecasts do, on held-out windows.
 
         Args:
-            coded: what is answered at their origins, batch by batch.
+            predictions: of their windows, batch by batch.
         """
         self.widths, self.border = None, first_steps(held)
-        values, scale = (part.reshape(-1, *part.shape[2:]) for part in self.calibrated(coded, held))
+        values, scale = _flat(predictions)
         truths = self.bent_truth(held).reshape(-1, self.horizon)
         self.widths = Widths.learn(self.levels, values, truths, scale, apart=apart(held, self.horizon))
-        found = self.decode(coded, held)
+        found = self.found(*self.calibrated(values, scale, held), held)
         plain = {name: mae(one, found.actual) for name, one in found.rivals().items()}
         self.beaten = {**plain, **_covered_by_half(self.levels, values, truths, scale)}
 
-    def calibrated(self, coded: list[Any], records: Origins) -> tuple[np.ndarray, np.ndarray]:
-        """Quantiles (n, C, H, Q) on the scale of the transform, and the windows' scales (n, C)."""
+    def calibrated(
+        self, values: np.ndarray, scale: np.ndarray, records: Origins
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Quantiles (n, C, H, Q) on the scale of the transform, and the windows' scales (n, C).
+
+        Args:
+            values: (n * C, H, Q), not calibrated; scale: (n * C,).
+        """
         n, c = len(records.rows), records.panel.values.shape[1]
-        values = np.concatenate([part.cpu().numpy() for part, _ in coded]).reshape(n, c, self.horizon, -1)
-        scale = np.concatenate([part.cpu().numpy() for _, part in coded]).reshape(n, c)
+        values, scale = values.reshape(n, c, self.horizon, -1), scale.reshape(n, c)
         return (values if self.widths is None else self.widths.apply(values, scale)), scale
 
     def earlier(self, origins: Origins) -> np.ndarray:
@@ -335,6 +417,12 @@ class ForecastCodec(Codec):
         return self
 
 
+def _flat(predictions: list[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Quantiles (N, H, Q) and scales (N,) of all batches."""
+    values, scale = zip(*predictions, strict=True)
+    return tuple(np.concatenate([part.cpu().numpy() for part in parts]) for parts in (values, scale))
+
+
 class Windows:
     """Batches of windows, gathered as they are dealt.
 
@@ -349,6 +437,14 @@ class Windows:
         self.codec, self.origins, self.batch_size, self.shuffle = codec, origins, batch_size, shuffle
         self.count = len(origins.rows) * origins.panel.values.shape[1]
         self.most = min(most, self.count) if shuffle else self.count
+
+    @classmethod
+    def in_order(
+        cls, codec: ForecastCodec, parts: Sequence[Origins], batch_size: int
+    ) -> Windows | WindowParts:
+        """All windows of the parts in their order; no batch has windows of two parts."""
+        every = [cls(codec, origins, batch_size, shuffle=False, most=0) for origins in parts]
+        return every[0] if len(every) == 1 else WindowParts(every)
 
     def __len__(self) -> int:
         return -(-self.most // self.batch_size)
@@ -366,6 +462,17 @@ class Windows:
         if self.most < self.count:
             return torch.randint(self.count, (self.most,)).numpy()
         return torch.randperm(self.count).numpy()
+
+
+class WindowParts:
+    """The batches of several `Windows`, one after the other."""
+
+    def __init__(self, parts: Sequence[Windows]) -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[Batch]:
+        for part in self.parts:
+            yield from part
 
 
 def _limits(origins: Origins) -> np.ndarray:

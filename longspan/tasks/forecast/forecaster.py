@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
 import torch
-from torch import Tensor, nn
 from typing_extensions import Self
 
 from longspan import errors
 from longspan.data.batches import Batch
 from longspan.data.transforms import TRANSFORMS, straight
-from longspan.optimizers.schedules import CosineDecay
 from longspan.report import charts
 from longspan.report.elements import Number, Numbers, Section, Table
-from longspan.tasks.estimator import Estimator, Metrics, Tree
+from longspan.tasks.codec import Tree
+from longspan.tasks.estimator import Estimator
+from longspan.tasks.fitting import Schedule
 from longspan.tasks.options import option
+from longspan.tasks.parts import Fitted, Use
 from longspan.training.loop import to_device
 
 from . import evaluation, report, windows
 from .codec import CENTERS, SCALES, ForecastCodec, Windows
-from .conformal import follow
-from .network import OUTPUTS, ForecastNet, error_of, quantiles_of
+from .network import OUTPUTS, ForecastNetwork
 from .origins import (
     MANY,
     check_future,
@@ -39,11 +40,10 @@ from .origins import (
 from .panel import Columns, Origins, Panel, note_constant, read_panel
 from .predictions import Forecasts
 from .selection import choose
-from .streaming import continued, end, row_after, rows_of
+from .streaming import ForecastStream, continued, end, row_after, rows_of
 
 _EPOCH = 20_000  # windows at most; twice as many of many series
 _HELD = 4_000  # windows at most that training is watched and intervals are calibrated on
-_FEW, _AT_ONCE = 256, 16_384  # origins whose recent forecasts are apart, and origins and channels in a row
 _EXAM = 20_000  # windows at most in evaluate
 _FOLLOWED = 2048  # rows that are foretold at once
 _SILENCE = 100_000  # steps without a row after which a series begins anew
@@ -51,8 +51,11 @@ _READ = 96  # steps at most that the recurrent part reads; the linear part reads
 _TAKEN = {"none": "as they are", "sqrt": "as square roots", "log": "as logarithms"}
 
 
+FittedForecaster = Fitted[ForecastCodec, ForecastNetwork, ForecastStream]
+
+
 @dataclass(eq=False, repr=False, kw_only=True)
-class Forecaster(Estimator):
+class Forecaster(Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStream]):
     """Forecasts of one or many series, with intervals that are calibrated on data held out.
 
     Sources are files (CSV, Parquet), pandas or polars frames, arrays (T,) or (T, C), or lists of arrays. A
@@ -69,7 +72,7 @@ class Forecaster(Estimator):
     ['time', 'target', 'point', 'q0.05', 'q0.25', 'q0.75', 'q0.95']
     """
 
-    horizon: int = option(24, "steps to foretell")
+    horizon: int = option(24, "steps to foretell", minimum=1)
     target: str | tuple[str, ...] = option(
         (), "columns to foretell; none named: the only one of numbers", group="data"
     )
@@ -90,10 +93,10 @@ class Forecaster(Estimator):
         group="network",
     )
     context_length: int | None = option(
-        None, "steps that a forecast looks back on; none to choose it", group="network"
+        None, "steps that a forecast looks back on; none to choose it", group="network", minimum=2
     )
     season_length: int | None = option(
-        None, "steps after which the data repeat, 1 for never; none to find it", group="data"
+        None, "steps after which the data repeat, 1 for never; none to find it", group="data", minimum=1
     )
     offset: str | None = option(
         None, "what every window is counted from; none to choose it", choices=CENTERS, group="network"
@@ -112,27 +115,13 @@ class Forecaster(Estimator):
     )
     calendar: bool = option(True, "whether hour, weekday, month and the like are read", group="data")
     batch_size: int = option(128, "rows a step", group="training")
-    learning_rate: float = option(2e-3, "of Adam, at the start", group="training")
+    learning_rate: float | None = option(2e-3, "of Adam, at the start", group="training")
     epochs: int = option(12, "times the training part is gone through at most", group="training")
     patience: int | None = option(
         3, "epochs without improvement on the held-out part before training stops", group="training"
     )
     name: ClassVar[str] = "forecast"
-
-    def check(self) -> None:
-        super().check()
-        errors.check_int("horizon", self.horizon, 1, "give the steps to foretell")
-        if self.context_length is not None:
-            errors.check_int(
-                "context_length", self.context_length, 2, "give the steps to look back on, or None"
-            )
-        if self.season_length is not None:
-            errors.check_int(
-                "season_length", self.season_length, 1, "give the steps of a season, 1 for none, or None"
-            )
-        for level in self.quantiles:
-            if not 0 < level < 1:
-                raise errors.value_error("quantiles", "levels between 0 and 1", level, "such as (0.05, 0.95)")
+    schedule: ClassVar[Schedule] = Schedule(final=0.05)
 
     # ---- the parts
 
@@ -145,7 +134,9 @@ class Forecaster(Estimator):
         target, time, past, future, static = (_names(one) for one in named)
         return Columns(target, time, self.id, past, future, static)
 
-    def read(self, source: Any, y: Any = None, *, use: str = "fit") -> Origins:
+    def read(
+        self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedForecaster | None = None
+    ) -> Origins:
         if y is not None:
             raise errors.value_error(
                 "y", "none: a forecast's answers are in its source", "a value", "leave it out"
@@ -155,13 +146,17 @@ class Forecaster(Estimator):
             check_length(panel, self.horizon, self.context_length)
             note_constant(panel)
             return Origins(panel, windows.every_origin(panel, 1, self.horizon))
-        known = self.codec_.like if hasattr(self, "codec_") else None
-        panel = self.panel(source, known, need_target=use == "evaluate")
-        panel, begins = continued(panel, getattr(self, "stream_", None))
+        if fitted is None:
+            panel = self.panel(source, need_target=use == "evaluate")
+            return to_examine(panel, 1, self.horizon, begins=None, seen=None, most=_EXAM)
+        codec, kept = fitted.codec, fitted.running.panel
+        if source is None:
+            return self._ends(kept)
+        panel = self.panel(source, codec.like, need_target=use == "evaluate")
+        panel, begins = continued(panel, kept)
         if use == "predict":
             return self._ends(panel)
-        seen = self.codec_.ends if hasattr(self, "codec_") else None
-        return to_examine(panel, self._lookback(), self.horizon, begins=begins, seen=seen, most=_EXAM)
+        return to_examine(panel, codec.reach, self.horizon, begins=begins, seen=codec.ends, most=_EXAM)
 
     def _ends(self, panel: Panel) -> Origins:
         """One origin a series: right after the last row in which a target is known."""
@@ -169,133 +164,61 @@ class Forecaster(Estimator):
         check_future(origins, self.horizon)
         return origins
 
-    def _lookback(self) -> int:
-        return self.codec_.reach if hasattr(self, "codec_") else 1
-
-    def _kept(self) -> int:
-        """Rows of every series that later forecasts and their intervals look back on."""
-        return self.codec_.reach + 2 * self.codec_.season + max(12 * self.horizon, 336) + 8
-
     def split(self, records: Origins) -> tuple[Origins, Origins | None]:
         """The last share of every series held out; what is trained on ends before it begins."""
         return hold_out(records, self.validation_fraction, self.horizon, _HELD)
 
     def codec(self) -> ForecastCodec:
-        levels = tuple(sorted({*self.quantiles, 0.5}))
-        return ForecastCodec(self.horizon, levels, calendar=self.calendar, season=self.season_length)
-
-    def select(self, codec: ForecastCodec, train: Origins, held: Origins | None) -> None:
-        choose(
-            codec,
-            train,
-            held,
+        select = partial(
+            choose,
             context=self.context_length,
             center=self.offset,
             scaling=self.scaling,
             transform=self.transform,
         )
+        return ForecastCodec(
+            self.horizon,
+            self.quantiles,
+            calendar=self.calendar,
+            season=self.season_length,
+            select=select,
+        )
 
-    def batches(self, codec: ForecastCodec, records: Origins, *, train: bool) -> Windows:
-        if train:
-            records = with_contexts(records, codec.reach)
-        most = _EPOCH * (2 if len(records.panel.ids) >= MANY else 1)
-        return Windows(codec, records, self.batch_size, shuffle=train, most=most)
-
-    def network(self, sizes: Mapping[str, Any]) -> ForecastNet:
-        return ForecastNet(
-            sizes,
-            output=self.distribution,
+    def network(self, codec: ForecastCodec, train: Origins | None) -> ForecastNetwork:
+        network = ForecastNetwork(
+            codec.sizes,
+            levels=codec.levels,
+            distribution=self.distribution,
             read=_READ,
             hidden_size=self.hidden_size,
             cell=self.cell,
             num_layers=self.num_layers,
             dropout=self.dropout,
         )
+        if train is not None and codec.skip is not None and codec.residuals is not None:
+            network.init_from_linear(codec.skip, codec.residuals)
+        return network
 
-    def prepare(self, codec: ForecastCodec, network: nn.Module) -> None:
-        if codec.skip is not None and codec.residuals is not None and isinstance(network, ForecastNet):
-            network.start(codec.skip, codec.residuals)
+    def batches(self, codec: ForecastCodec, records: Origins, *, train: bool) -> Iterable[Batch]:
+        if train:
+            many = len(records.panel.ids) >= MANY
+            origins, most = with_contexts(records, codec.reach), _EPOCH * (2 if many else 1)
+            return Windows(codec, origins, self.batch_size, shuffle=True, most=most)
+        return Windows.in_order(codec, [chunk.every for chunk in codec.chunks(records)], self.batch_size)
 
-    def batch_loss(self, output: Tensor, batch: Batch) -> Tensor:
-        return error_of(output, batch.y, self._levels(output), self.distribution)
+    def calibrate(self, fitted: FittedForecaster, valid: Origins) -> None:
+        codec, network = fitted.codec, fitted.network
+        if network.initial_weights:
+            network.shrink_to_init(map(to_device(network), self.batches(codec, valid, train=False)))
+        codec.calibrate(self._predictions(fitted, valid), valid)
+        evaluation.note_beaten(codec.beaten, "the held-out part")
 
-    def _levels(self, like: Tensor) -> Tensor:
-        return torch.tensor(sorted({*self.quantiles, 0.5}), dtype=like.dtype, device=like.device)
-
-    def answer(self, network: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Quantiles (B, H, Q) on the scale of the transform and the windows' scales (B,), float64."""
-        output = network(batch, None)[0].double()
-        center, scale = batch.x[7], batch.x[8]
-        found = quantiles_of(output, self._levels(output), self.distribution)
-        return found * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0]
-
-    def schedule(self, steps: int, rate: float) -> Callable[[int], float]:
-        return CosineDecay(rate, steps, alpha=0.05)
-
-    def calibrate(self, codec: ForecastCodec, network: nn.Module, held: Origins) -> None:
-        if isinstance(network, ForecastNet) and network.begun:
-            network.hold_back(
-                map(to_device(network), self.batches(codec, held, train=False)), self.batch_loss
-            )
-        codec.calibrate(self.coded(codec, network, held), held)
-
-    def settle(self, records: Origins) -> None:
-        self.stream_ = records.panel.tail(self._kept())
-        evaluation.note_beaten(self.codec_.beaten, "the held-out part")
-
-    def metrics(self) -> Metrics:
-        codec = self.codec_of()
-        return evaluation.skills(codec.levels, codec.units_of)
-
-    def exam(self, source: Any, y: Any = None) -> tuple[Forecasts, np.ndarray]:
-        codec = self.codec_of()
-        records = self.read(source, y, use="evaluate")
-        found = self.forecasts(codec, self.network_, records)
-        return found, found.actual
-
-    def forecasts(self, codec: ForecastCodec, network: nn.Module, origins: Origins) -> Forecasts:
-        """What is foretold at origins, with quantiles, actual values and the plain forecasts beside it.
-
-        The intervals follow how well the last forecasts before each origin did.
-        """
-        if codec.widths is None or not len(origins.rows):
-            return codec.decode(self.coded(codec, network, origins), origins)
-        panel, rows = origins
-        at_once = _FEW if len(rows) <= 2 * len(panel.ids) else _AT_ONCE // panel.values.shape[1]
-        parts = [
-            self._followed(codec, network, Origins(panel, rows[at : at + at_once]))
-            for at in range(0, len(rows), max(1, at_once))
-        ]
-        values, scale = (np.concatenate(part) for part in zip(*parts, strict=True))
-        return codec.found(values, scale, origins)
-
-    def _followed(
-        self, codec: ForecastCodec, network: nn.Module, origins: Origins
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Quantiles (n, C, H, Q) on the scale of the transform after what came lately, and scales (n, C)."""
-        earlier = codec.earlier(origins)
-        every = Origins(origins.panel, np.unique([*origins.rows, *earlier[earlier >= 0]]))
-        values, scale = codec.calibrated(self.coded(codec, network, every), every)
-        own = np.searchsorted(every.rows, origins.rows)
-        recent = np.where(earlier >= 0, np.searchsorted(every.rows, earlier), -1)
-        return follow(codec.levels, values, codec.bent_truth(every), own, recent), scale[own]
+    def start_stream(self, fitted: FittedForecaster, records: Origins | None) -> ForecastStream:
+        codec = fitted.codec
+        keep = codec.reach + 2 * codec.season + max(12 * self.horizon, 336) + 8
+        return ForecastStream(codec.like if records is None else records.panel.tail(keep), keep)
 
     # ---- the verbs of its own
-
-    def predict(self, source: Any = None) -> pl.DataFrame:
-        """What comes after the last known row of every series.
-
-        Args:
-            source: rows up to now, or up to the end of what is known beforehand with the target left empty;
-                None to go on from the rows of `fit` and `update`.
-
-        Returns:
-            A polars frame: [id], time, target, point (the median), one column a quantile (q0.05 and so on).
-        """
-        self.codec_of()
-        origins = self._ends(self.stream_) if source is None else self.read(source, use="predict")
-        found = self.forecasts(self.codec_, self.network_, origins)
-        return found.frame(tuple(self.quantiles), past=False)
 
     def backtest(self, source: Any, start: Any, stride: int = 1) -> pl.DataFrame:
         """Forecasts at many origins one after another, with what came; nothing is refitted.
@@ -308,10 +231,12 @@ class Forecaster(Estimator):
         Returns:
             The frame of `predict` with origin (the last time seen) and actual.
         """
-        self.codec_of()
-        origins = self.rolling(self.panel(source, self.codec_.like), start, stride)
-        found = self.forecasts(self.codec_, self.network_, origins)
-        return found.frame(tuple(self.quantiles), past=True)
+        return self.forecasts(source, start, stride).frame(tuple(self.quantiles), past=True)
+
+    def forecasts(self, source: Any, start: Any, stride: int = 1) -> Forecasts:
+        """The forecasts of `backtest` as arrays."""
+        fitted = self._check_fitted()
+        return self._answers(fitted, self.rolling(self.panel(source, fitted.codec.like), start, stride))
 
     def rolling(self, panel: Panel, start: Any, stride: int = 1) -> Origins:
         """The origins of a back-test; see `backtest`."""
@@ -323,14 +248,13 @@ class Forecaster(Estimator):
         Args:
             source: rows after the last ones, in any of the forms of `fit`; new series are taken up.
         """
-        self.codec_of()
-        panel = self.stream_.joined(self.panel(source, self.codec_.like))
-        self.stream_ = panel.tail(self._kept())
+        fitted = self._check_fitted()
+        fitted.running.update(self.panel(source, fitted.codec.like))
         return self
 
     # ---- row by row
 
-    def follow(self, source: Any) -> tuple[np.ndarray, Panel]:
+    def predict_stream(self, source: Any) -> tuple[np.ndarray, Panel]:
         """What was expected of every row of one series from the rows before it.
 
         Intervals are those that the held-out part calibrated; unlike `predict`'s they do not follow how well
@@ -346,18 +270,18 @@ class Forecaster(Estimator):
         >>> import numpy as np
         >>> wave = np.sin(np.arange(200) / 4)
         >>> f = Forecaster(horizon=1, context_length=16, epochs=1).fit(wave, verbose=0)
-        >>> expected, state = f.follow(wave[:100])
+        >>> expected, state = f.predict_stream(wave[:100])
         >>> quantiles, state = f.step(wave[100], state)
         >>> expected.shape, quantiles.shape
         ((100, 1, 5), (1, 5))
         """
-        codec = self.codec_of()
+        codec = self._check_fitted().codec
         panel = self.panel(source, codec.like, need_target=False)
         if len(panel.ids) > 1:
             raise errors.value_error(
                 "source", "rows of one series", f"{len(panel.ids)}", "follow each by itself"
             )
-        rows, keep = rows_of(panel, source), self._lookback()
+        rows, keep = rows_of(panel, source), codec.reach
         found = np.full((len(rows), len(codec.like.columns.target), len(codec.levels)), np.nan)
         whole = np.flatnonzero(rows >= keep)
         for at in range(0, len(whole), _FOLLOWED):
@@ -370,7 +294,7 @@ class Forecaster(Estimator):
 
         Args:
             row: a dict by column, or without covariates and times a number, or one a target.
-            state: as `follow` or `step` returned it, None at the beginning of a series.
+            state: as `predict_stream` or `step` returned it, None at the beginning of a series.
 
         Returns:
             Quantiles (C, Q), None before a whole context; and the state.
@@ -378,10 +302,11 @@ class Forecaster(Estimator):
         Raises:
             ValueError: it lacks a column, or its time is not on the grid or not after the last; one sentence.
         """
-        new = row_after(self.codec_of().like, row, state)
+        codec = self._check_fitted().codec
+        new = row_after(codec.like, row, state)
         if state is None or new.first[0] - end(state) > _SILENCE:
             return None, new
-        panel, keep = state.joined(new), self._lookback()
+        panel, keep = state.joined(new), codec.reach
         if len(state.values) < keep:
             return None, panel.tail(keep)
         return self._expected(panel, np.array([len(panel.values) - 1]))[0], panel.tail(keep)
@@ -393,7 +318,7 @@ class Forecaster(Estimator):
         batch = codec.encode(
             panel, windows.places(Origins(panel, rows)), codec.known_of(panel.ids[0]), answers=False
         )
-        coded, scale = self.answer(self.network_, to_device(self.network_)(batch))
+        coded, scale = self.network_.predict(to_device(self.network_)(batch))
         found = coded.cpu().numpy()
         if codec.widths is not None:
             found = codec.widths.apply(found, scale.cpu().numpy())
@@ -409,24 +334,19 @@ class Forecaster(Estimator):
         """The state that `state_to_tree` gave."""
         return None if tree is None else Panel.from_state(tree)
 
-    def stream(self) -> Tree:
-        return self.stream_.state()
-
-    def resume_stream(self, stream: Tree) -> None:
-        self.stream_ = Panel.from_state(stream)
-
     # ---- what a report shows
 
-    def exhibits(self, source: Any = None) -> list[Section]:
-        codec = self.codec_of()
-        panel = self.stream_ if source is None else self.panel(source, codec.like)
+    def report(self, fitted: FittedForecaster, source: Any) -> list[Section]:
+        codec = fitted.codec
+        panel = fitted.running.panel if source is None else self.panel(source, codec.like)
         origins = latest(panel, self.horizon)
-        ahead = report.next_forecasts(self.forecasts(codec, self.network_, origins))
-        base = [self._gates(origins), *super().exhibits(source)]
+        ahead = report.next_forecasts(self._answers(fitted, origins))
+        gates = self._gates(origins)
         if source is None:
-            return [*self._remembered(), Section("Forecasts", [ahead]), *base]
-        found, truth = self.exam(source)
-        scores = {name: metric(found, truth) for name, metric in self.metrics().items()}
+            return [*self._remembered(), Section("Forecasts", [ahead]), gates]
+        records = self.read(source, use="evaluate", fitted=fitted)
+        found = self._answers(fitted, records)
+        scores = self._scores(fitted, found, codec.truth(records))
         return [
             Section("Summary", [self._headline(scores, panel)]),
             Section("Data", [report.series(panel), self._facts(panel)]),
@@ -434,7 +354,7 @@ class Forecaster(Estimator):
             Section("Error by horizon", [report.by_step(found)]),
             Section("Coverage", [report.covered(found)]),
             Section("Forecasts", [report.past_forecasts(found), ahead]),
-            *base,
+            gates,
         ]
 
     def _remembered(self) -> list[Section]:
@@ -448,7 +368,7 @@ class Forecaster(Estimator):
         scores = {
             evaluation.named(name, "mae") if name in names else name: value for name, value in held.items()
         }
-        headline = self._headline(scores, self.stream_)
+        headline = self._headline(scores, self._check_fitted().running.panel)
         return [
             Section("Summary", [headline]),
             Section("Back-test", [table], note=evaluation.verdict(scores)),
@@ -488,7 +408,6 @@ class Forecaster(Estimator):
     def _gates(self, origins: Origins) -> Section:
         """What each gate did over the last window of the first series."""
         first, network = Origins(origins.panel, origins.rows[:1]), self.network_
-        assert isinstance(network, ForecastNet)
         batch = next(iter(Windows(self.codec_, first, 1, shuffle=False, most=1)))
         layers = network.gates(batch)
         steps, row = next(iter(layers[0].values())).shape[1], int(first.rows[0])

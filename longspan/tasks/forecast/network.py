@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from longspan.data.batches import Batch
 from longspan.networks.encoder import Encoder
+from longspan.tasks.network import TaskNetwork
 
 OUTPUTS = ("quantiles", "normal", "laplace", "logistic")
 _WORD_WIDTH = 8
@@ -21,7 +22,28 @@ _SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was learnt that are tried
 _PARTS = ("past_words", "ahead_words", "static_words")
 
 
-class ForecastNet(nn.Module):
+class ForecastInputs(NamedTuple):
+    """B windows of T steps with H steps after them, as the network reads them.
+
+    values (B, T, V): the scaled values, where some are missing also whether a value is there and the steps
+    since the last one; past (B, T, P) and future (B, T + H, F): covariates; static (B, S): those of the
+    series; past_words (B, T, _), future_words (B, T + H, _), static_words (B, _): categorical ones, as
+    numbers in their vocabularies; center (B, H) and scale (B, 1), float64: an output times the scale plus the
+    center is on the transform's scale.
+    """
+
+    values: Tensor
+    past: Tensor
+    future: Tensor
+    static: Tensor
+    past_words: Tensor
+    future_words: Tensor
+    static_words: Tensor
+    center: Tensor
+    scale: Tensor
+
+
+class ForecastNetwork(TaskNetwork):
     """Windows to what is foretold of them, on the windows' own scale.
 
     The answer is the sum of a linear map of the window (Zeng et al. 2023 show how far that alone goes), a
@@ -30,7 +52,8 @@ class ForecastNet(nn.Module):
 
     Args:
         sizes: what `longspan.tasks.forecast.codec.ForecastCodec.sizes` says.
-        output: one of OUTPUTS: a quantile a level, or a location and a scale.
+        levels: (Q,), the quantiles to predict.
+        distribution: one of OUTPUTS: a quantile a level, or a location and a scale.
         read: how many of the context's last steps the encoder reads at most.
         hidden_size, cell, num_layers, dropout: of the encoder.
     """
@@ -39,7 +62,8 @@ class ForecastNet(nn.Module):
         self,
         sizes: Mapping[str, Any],
         *,
-        output: str,
+        levels: Sequence[float],
+        distribution: str,
         read: int,
         hidden_size: int,
         cell: str,
@@ -47,8 +71,11 @@ class ForecastNet(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.horizon, self.output, self.read = sizes["horizon"], output, min(read, sizes["context"])
-        self.outputs = sizes["levels"] if output == "quantiles" else 2
+        self.horizon, self.distribution = sizes["horizon"], distribution
+        self.read = min(read, sizes["context"])
+        self.outputs = len(levels) if distribution == "quantiles" else 2
+        self.levels: Tensor
+        self.register_buffer("levels", torch.tensor(levels, dtype=torch.float64), persistent=False)
         self.words = nn.ModuleList(_embeddings(sizes[part]) for part in _PARTS)
         wide = [_WORD_WIDTH * len(sizes[part]) for part in _PARTS]
         ahead = sizes["ahead"] + wide[1]
@@ -60,9 +87,9 @@ class ForecastNet(nn.Module):
         self.steps = _Steps(state, ahead, self.horizon, self.outputs) if ahead else None
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.begun: list[Tensor] = []  # the last weights as `start` put them
+        self.initial_weights: list[Tensor] = []  # the last layers' as `init_from_linear` set them
 
-    def start(self, line: np.ndarray, errors: np.ndarray) -> None:
+    def init_from_linear(self, line: np.ndarray, errors: np.ndarray) -> None:
         """Start from a linear answer.
 
         Args:
@@ -70,7 +97,7 @@ class ForecastNet(nn.Module):
                 where none are known.
         """
         spread = np.nan_to_num(errors)
-        if self.output != "quantiles":
+        if self.distribution != "quantiles":
             wide = np.maximum(spread[:, -1] - spread[:, 0], 1e-3)
             spread = np.stack([0 * wide, np.log(wide / 3)], 1)
         weight, bias, spread = (torch.from_numpy(one).float() for one in (line[:-1].T, line[-1], spread))
@@ -78,36 +105,36 @@ class ForecastNet(nn.Module):
             self.skip.weight.copy_(weight)
             self.skip.bias.copy_(bias)
             self.head.bias.copy_(spread.flatten())
-        self.begun = [one.detach().clone() for one in self._last()]
+        self.initial_weights = [one.detach().clone() for one in self._last()]
 
     def _last(self) -> list[nn.Parameter]:
         """The weights that the answer is linear in."""
         layers = [self.skip, self.head, *([] if self.steps is None else [self.steps.out])]
         return [weight for layer in layers for weight in layer.parameters()]
 
-    def both(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def initial_and_now(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The answers (B, H, K) with the last weights as training began, and as they are."""
         now = self(batch)[0]
         kept = [one.detach().clone() for one in self._last()]
         try:
-            self._put(self.begun)
+            self._put(self.initial_weights)
             return self(batch)[0], now
         finally:
             self._put(kept)
 
     @torch.no_grad()
-    def hold_back(self, batches: Iterable[Batch], loss: Callable[[Tensor, Batch], Tensor]) -> None:
-        """Go back towards the answer that training began from, as far as held-out batches say."""
+    def shrink_to_init(self, batches: Iterable[Batch]) -> None:
+        """Move the last layers towards their initial weights by the share with the least validation loss."""
         losses = torch.zeros(len(_SHARES), dtype=torch.float64)
         for batch in batches:
-            first, now = self.both(batch)
-            tried = [loss(torch.lerp(first, now, share), batch).double().cpu() for share in _SHARES]
+            first, now = self.initial_and_now(batch)
+            tried = [self.loss(torch.lerp(first, now, share), batch).double().cpu() for share in _SHARES]
             losses += torch.stack(tried) * len(now)
-        self.go_back(_SHARES[int(losses.argmin())])
+        self.set_shrinkage(_SHARES[int(losses.argmin())])
 
-    def go_back(self, share: float) -> None:
-        """Keep so much of what was learnt since the beginning; every answer becomes that mean of the two."""
-        self._put([torch.lerp(b, w, share) for b, w in zip(self.begun, self._last(), strict=True)])
+    def set_shrinkage(self, share: float) -> None:
+        """Keep this share of what the last layers learnt; every output becomes that mean of the two."""
+        self._put([torch.lerp(b, w, share) for b, w in zip(self.initial_weights, self._last(), strict=True)])
 
     def _put(self, values: list[Tensor]) -> None:
         with torch.no_grad():
@@ -117,18 +144,30 @@ class ForecastNet(nn.Module):
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """(B, H, K): quantiles a level, or location and log scale; and None, since windows carry nothing."""
         s, ahead = self._read(batch)
-        values = batch.x[0][..., 0]
+        values = batch.x.values[..., 0]
         found = self.head(s).unflatten(1, (self.horizon, self.outputs))
         if self.steps is not None:
             found = found + self.steps(s, ahead[:, -self.horizon :])
         line = self.skip(values).unsqueeze(-1)
-        if self.output == "quantiles":
+        if self.distribution == "quantiles":
             return found + line, None
         return torch.cat([found[..., :1] + line, found[..., 1:]], -1), None
 
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """The quantile loss, or the likelihood where a distribution is predicted; output (B, H, K)."""
+        if self.distribution == "quantiles":
+            return pinball(output, batch.y, self.levels.to(output.dtype))
+        return likelihood(output, batch.y, self.distribution)
+
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Quantiles (B, H, Q) on the scale of the transform, and the windows' scales (B,), both float64."""
+        quantiles = quantiles_of(self(batch)[0].double(), self.levels, self.distribution)
+        center, scale = batch.x.center, batch.x.scale
+        return quantiles * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0]
+
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's input (B, R, I), what is known over context and horizon, and of the series."""
-        values, past, ahead, static, *words = batch.x[:7]
+        values, past, ahead, static, *words, _, _ = batch.x
         past, ahead, static = (
             torch.cat([part, *(one(word[..., place]) for place, one in enumerate(table.children()))], -1)
             for part, table, word in zip((past, ahead, static), self.words, words, strict=True)
@@ -166,16 +205,6 @@ class _Steps(nn.Module):
 
 def _embeddings(counts: Sequence[int]) -> nn.ModuleList:
     return nn.ModuleList(nn.Embedding(count, _WORD_WIDTH) for count in counts)
-
-
-def error_of(output: Tensor, y: Tensor, levels: Tensor, kind: str) -> Tensor:
-    """What training makes small: the quantile loss, or the likelihood where a distribution is given.
-
-    Args:
-        output: (B, H, K), as a network of this kind of output gives it; y: (B, H), NaN where not known.
-        levels: (Q,).
-    """
-    return pinball(output, y, levels) if kind == "quantiles" else likelihood(output, y, kind)
 
 
 def pinball(output: Tensor, y: Tensor, levels: Tensor) -> Tensor:

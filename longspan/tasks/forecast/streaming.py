@@ -14,9 +14,32 @@ from longspan import errors
 from longspan.data.frequency import parse_times
 from longspan.data.readers.tables import read_table
 from longspan.data.timestamps import parse_timestamp
+from longspan.tasks.codec import Tree
+from longspan.tasks.parts import Stream
 
 from .covariates import Covariates
 from .panel import Panel
+
+
+class ForecastStream(Stream):
+    """The last rows of every series, after which forecasts go on.
+
+    Args:
+        panel: the rows so far; keep: how many rows of every series are kept.
+    """
+
+    def __init__(self, panel: Panel, keep: int) -> None:
+        self.panel, self.keep = panel, keep
+
+    def update(self, reading: Panel) -> None:
+        """Go on from new rows."""
+        self.panel = self.panel.joined(reading).tail(self.keep)
+
+    def state(self) -> Tree:
+        return self.panel.state()
+
+    def restore(self, state: Tree) -> None:
+        self.panel = Panel.from_state(state)
 
 
 def rows_of(panel: Panel, source: Any) -> np.ndarray:

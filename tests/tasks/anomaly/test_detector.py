@@ -90,7 +90,7 @@ def test_the_budget_is_kept_on_held_out_readings() -> None:
             **{**SMALL, "epochs": 1}, false_positive_rate=budget, validation_fraction=0.5
         )
         task.fit(series, verbose=0)
-        rates.append(task.codec_of().judge.threshold)
+        rates.append(task.codec_.scorer.threshold)
     assert rates[0] >= rates[1] >= 1.02
 
 
@@ -289,7 +289,7 @@ def test_the_budget_is_the_dynamic_thresholds_least(dynamic: ls.AnomalyDetector)
     loose = ls.AnomalyDetector(**SMALL, threshold="dynamic", false_positive_rate=0.5).fit(
         wave(2400), verbose=0
     )
-    assert 0.0 < loose.codec_of().judge.least[0] < dynamic.codec_of().judge.least[0]
+    assert 0.0 < loose.codec_.scorer.least[0] < dynamic.codec_.scorer.least[0]
 
 
 def test_dynamic_alarms_go_on_after_loading(dynamic: ls.AnomalyDetector, tmp_path: Path) -> None:
@@ -311,8 +311,8 @@ def test_dynamic_alarms_go_on_after_loading(dynamic: ls.AnomalyDetector, tmp_pat
 
 def test_a_report_shows_scores_and_alarms(fitted: ls.AnomalyDetector, dynamic: ls.AnomalyDetector) -> None:
     for task in (fitted, dynamic):
-        assert [one.title for one in task.exhibits(wave(300, 1))][:3] == ["Summary", "Scores", "Alarms"]
-        assert task.exhibits()[0].title == "Summary"
+        assert [one.title for one in task.sections(wave(300, 1))][:3] == ["Summary", "Scores", "Alarms"]
+        assert task.sections()[0].title == "Summary"
 
 
 def test_several_channels_are_named_by_what_they_did() -> None:
@@ -348,7 +348,7 @@ def test_times_of_any_kind_have_to_be_in_order(
 def test_columns_that_are_not_watched_are_read_and_never_a_cause() -> None:
     table = np.column_stack([wave(400), wave(400, 1), (np.arange(400) % 9 == 0).astype(float)])
     task = ls.AnomalyDetector(**SMALL, target=("channel 0",)).fit(table, verbose=0)
-    assert task.codec_of().sizes["inputs"] == 3 + 2 + 2 and task.codec_of().readings.causes == ["channel 0"]
+    assert task.codec_.sizes["inputs"] == 3 + 2 + 2 and task.codec_.features.causes == ["channel 0"]
     new = table[:200].copy()
     new[150:160, 0] = 4.0
     assert set(task.predict(new)["cause"].drop_nulls()) == {"channel 0"}

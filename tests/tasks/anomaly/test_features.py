@@ -58,17 +58,17 @@ def test_windows_leave_out_what_is_missing_and_what_is_a_known_anomaly() -> None
     flags[30] = True
     known = Readings(("heat",)).fit([series()])
     batch = next(iter(known.windows([series(flags=flags)], 60, 4, ahead=True)))
-    targets, weight = batch.y
+    targets, weight = batch.y, batch.weight
     assert targets.shape == (1, 60, 1) and weight[0, -1] == 0.0, "the last has no next one"
     assert (1.0 - weight[0, :59, 0]).nonzero().flatten().tolist() == [4, 29]
     whole = known.whole(series(flags=flags), ahead=True)
-    assert np.array_equal(whole.y[0][:, :59], targets[:, :59]) and whole.y[1].equal(weight)
+    assert np.array_equal(whole.y[:, :59], targets[:, :59]) and whole.weight.equal(weight)
     same = known.whole(series(), ahead=False)
-    assert same.y[0][0, 1:].equal(whole.y[0][0, :-1])
+    assert same.y[0, 1:].equal(whole.y[0, :-1])
 
 
 def test_several_short_series_are_filled_up() -> None:
     known = Readings(()).fit([series(60), series(9)])
     batches = known.windows([series(60), series(9)], 20, 64, ahead=False)
-    short = [int((row.sum(-1) > 0).sum()) for batch in batches for row in batch.y[1]]
+    short = [int((row.sum(-1) > 0).sum()) for batch in batches for row in batch.weight]
     assert min(short) == 9 and max(short) == 20

@@ -37,6 +37,11 @@ def fitted(given: ls.Forecaster) -> ls.AnomalyDetector:
     return ls.AnomalyDetector(forecaster=given).fit(wave(800), verbose=0)
 
 
+def expected_of(task: ls.AnomalyDetector, source: Any) -> np.ndarray:
+    (batch,) = task.batches(task.codec_, task.read(source, use="predict"), train=False)
+    return task.network_.predict(batch).numpy()
+
+
 def test_its_forecasts_are_those_of_the_forecaster_inside(
     fitted: ls.AnomalyDetector, given: ls.Forecaster, tmp_path: Path
 ) -> None:
@@ -46,10 +51,10 @@ def test_its_forecasts_are_those_of_the_forecaster_inside(
     assert inner.predict()["point"].item() == alone.predict()["point"].item()
     series = wave(300, 1)
     found = alone.backtest(pl.DataFrame({"channel 0": series}), 1)["point"].to_numpy()
-    codec = fitted.codec_of()
-    expected = fitted.coded(codec, fitted.network_, fitted.read(series, use="predict"))[0][1:, 0]
+    codec = fitted.codec_
+    expected = expected_of(fitted, series)[1:, 0]
     assert np.isnan(expected[:23]).all(), "no whole context before them"
-    again = np.sinh(expected) * codec.readings.scale[0] + codec.readings.center[0]
+    again = np.sinh(expected) * codec.features.scale[0] + codec.features.center[0]
     assert np.allclose(again[23:], found[23:], atol=1e-5)
     fitted.save(tmp_path / "model")
     after = loaded(tmp_path / "model")
@@ -107,7 +112,7 @@ def plant() -> ls.AnomalyDetector:
 def test_one_by_one_gives_what_predict_gives_with_entities_gaps_and_covariates(
     plant: ls.AnomalyDetector,
 ) -> None:
-    assert plant.notes_ and plant.forecaster_.codec_of().like.ids == ("a", "b")
+    assert plant.notes_ and plant.forecaster_.codec_.like.ids == ("a", "b")
     new = machines(120, 700, "c")
     one_by_one = [plant.update(row)[0] for row in new.to_dicts()]
     assert np.allclose(one_by_one, plant.predict(new)["score"].to_numpy(), atol=1e-4)
@@ -118,13 +123,13 @@ def test_known_anomalies_are_unknown_to_the_forecaster() -> None:
     series, flags = wave(800), np.zeros(800, dtype=bool)
     series[300:310], flags[300:310] = 50.0, True
     task = ls.AnomalyDetector(forecaster=ls.Forecaster(**INNER)).fit(series, flags, verbose=0)
-    assert task.forecaster_.codec_of().learnt.scale[0, 0] < 1.0
+    assert task.forecaster_.codec_.learnt.scale[0, 0] < 1.0
     assert task.evaluate(series, flags)["f1"] == 1.0
 
 
 def test_how_sure_the_forecaster_usually_is_is_learnt(fitted: ls.AnomalyDetector) -> None:
-    expected, _ = fitted.codec_of().follow(fitted.network_, fitted.read(wave(300, 1))[0])
-    (usual,) = fitted.codec_of().judge.usual
+    expected = expected_of(fitted, wave(300, 1))
+    (usual,) = fitted.codec_.scorer.usual
     assert 0.0 < usual < 10 * np.nanmedian(expected[:, 1]) < 100 * usual
 
 

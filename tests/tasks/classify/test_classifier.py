@@ -66,7 +66,7 @@ def test_many_labels_and_what_is_saved(tmp_path: Path):
     task.save(tmp_path / "m")
     loaded: Any = ls.load(tmp_path / "m")
     assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
-    titles = [section.title for section in task.exhibits(source_of(x, y))]
+    titles = [section.title for section in task.sections(source_of(x, y))]
     assert "Per class" in titles and "Confusion" not in titles
 
 
@@ -89,8 +89,7 @@ def test_vectors_from_a_file(tmp_path: Path):
     )
     task.fit(["the cat sat on the mat", "the dog ran to the cat"] * 8, ["a", "b"] * 8, verbose=0)
     words = task.codec_.units.words
-    for tokens in task.network_.tokens:
-        own = tokens.own.weight
+    for own in task.network_.word_vectors:
         cat, dog = (own[words.encode(word)[0]] for word in ("cat", "dog"))
         assert own.shape[1] == 3 and cat.argmax() == 0 and dog.argmax() == 1
     assert words.encode("Cat") == words.encode("cat"), "a file's words are in lower case"
@@ -221,7 +220,7 @@ def test_the_linear_model_learns_from_what_was_held_out_too():
     task: Any = ls.Classifier(**SMALL, token_level="words", epochs=1)
     task.fit(x, [n % 2 for n in range(520)], verbose=0)
     assert task.codec_.labels.calibration["rows"] == 52
-    assert task.codec_.units.features.size == 2 + 2 * 520 + 1 == len(task.network_.wide.table)
+    assert task.codec_.units.features.size == 2 + 2 * 520 + 1 == len(task.codec_.linear.table)
     assert task.evaluate(x[:50], [n % 2 for n in range(50)])["accuracy"] == 1.0
 
 
@@ -253,4 +252,4 @@ def test_many_labels_have_n_grams_and_steps_have_none():
     assert task.predict(["rain", "sun"]) == [("r",), ("s",)]
     steps: Any = ls.Classifier(**SMALL, labels="steps", epochs=1)
     steps.fit([["a", "b"], ["b", "a"]] * 4, [[0, 1], [1, 0]] * 4, verbose=0)
-    assert steps.network_.wide is None and of_series().network_.wide is None
+    assert steps.codec_.linear is None and of_series().codec_.linear is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from longspan.tasks.classify.codec import Coding
+from longspan.tasks.classify.codec import ClassifierCodec
 from longspan.tasks.classify.linear import Choice, Wide, fitted
 from longspan.tasks.classify.reading import read_examples
 from longspan.tasks.classify.text_encoder import Units
@@ -67,7 +67,7 @@ def test_padded_n_grams_give_what_they_give_end_to_end():
 
 def test_the_share_of_n_grams_is_what_held_out_labels_say():
     records = read_examples(["good", "poor"] * 100, [0, 1] * 100)
-    codec = Coding(Units("words", ngrams=1)).fit(records)
+    codec = ClassifierCodec(Units("words", ngrams=1)).fit(records)
     truth, rows = torch.tensor([0, 1] * 100), codec.joined(records)
     start = Wide(codec.sizes["features"], 2)
     wides = fitted(start, rows, truth, [10.0, 100.0], codec.labels.importance(truth, 200))

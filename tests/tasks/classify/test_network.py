@@ -8,15 +8,15 @@ from torch import nn
 
 from longspan.data import Batch
 from longspan.data.labels import IGNORED
-from longspan.tasks.classify.linear import Wide
 from longspan.tasks.classify.network import (
     POOLS,
     Convolutions,
-    Norm,
+    Ensemble,
+    MaskedBatchNorm1d,
     Pool,
-    Reader,
-    Readers,
-    Tokens,
+    SequenceClassifier,
+    TextInputs,
+    TokenEmbedding,
     cross_entropy,
 )
 
@@ -35,7 +35,9 @@ def test_a_padded_row_gives_what_it_gives_alone(pool: str, channels: tuple[int, 
     torch.manual_seed(0)
     kernels = (4, 3)[: len(channels)]
     recurrent = {"hidden_size": 5, "bidirectional": True}
-    reader = Reader(3, 2, recurrent=recurrent, pool=pool, channels=channels, kernels=kernels).eval()
+    reader = SequenceClassifier(
+        3, 2, recurrent=recurrent, pool=pool, channels=channels, kernels=kernels
+    ).eval()
     x = torch.randn(3, 7, 3)
     together = reader(x * (torch.arange(7) < LENGTHS.unsqueeze(1)).unsqueeze(-1), LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
@@ -45,7 +47,7 @@ def test_a_padded_row_gives_what_it_gives_alone(pool: str, channels: tuple[int, 
 
 def test_norm_of_padded_rows_is_torchs_of_the_real_steps():
     torch.manual_seed(0)
-    norm, plain = Norm(3), nn.BatchNorm1d(3)
+    norm, plain = MaskedBatchNorm1d(3), nn.BatchNorm1d(3)
     x = torch.randn(3, 3, 7)
     real = (torch.arange(7) < LENGTHS.unsqueeze(1)).unsqueeze(1).float()
     found = norm(x, real)
@@ -71,9 +73,11 @@ def test_an_empty_row_pools_to_zeros():
 
 
 def test_n_grams_are_averaged_and_added():
-    tokens = Tokens(6, 4, buckets=5).eval()
+    tokens = TokenEmbedding(6, 4, buckets=5).eval()
     assert tokens.parts is not None
-    x = (torch.tensor([[2, 1]]), torch.tensor([[1, 0]]), torch.tensor([3, 0, 4]), torch.tensor([0, 1]))
+    x = TextInputs(
+        torch.tensor([[2, 1]]), torch.tensor([[1, 0]]), torch.tensor([3, 0, 4]), torch.tensor([0, 1])
+    )
     expected = tokens.own.weight[[2, 1]] + torch.stack(
         [(tokens.parts.weight[0] + tokens.parts.weight[4]) / 2, tokens.parts.weight[3]]
     )
@@ -81,63 +85,45 @@ def test_n_grams_are_averaged_and_added():
 
 
 def test_word_dropout_hides_words_and_never_padding():
-    tokens = Tokens(9, 4, word_dropout=0.9).train()
+    tokens = TokenEmbedding(9, 4, word_dropout=0.9).train()
     with torch.no_grad():
         tokens.own.weight.copy_(torch.arange(9.0).unsqueeze(1).expand(9, 4))
-    found = tokens(torch.tensor([[5] * 500 + [0]]))[0, :, 0]
+    found = tokens(TextInputs(torch.tensor([[5] * 500 + [0]])))[0, :, 0]
     assert found[-1] == 0 and set(found[:-1].tolist()) == {1.0, 5.0}
 
 
 def test_what_matters_is_the_gradient_times_the_input():
     torch.manual_seed(0)
-    readers = Readers([Reader(2, 3, recurrent={"hidden_size": 4}, pool="mean") for _ in range(2)])
+    readers = Ensemble(
+        [SequenceClassifier(2, 3, recurrent={"hidden_size": 4}, pool="mean") for _ in range(2)]
+    )
     batch = Batch(torch.randn(2, 5, 2), lengths=torch.tensor([5, 3]))
-    found = readers.matter(batch, torch.tensor([1, 2]))
+    found = readers.attribution(batch, torch.tensor([1, 2]))
     assert found.shape == (2, 5) and (found[1, 3:] == 0).all() and found[0].abs().sum() > 0
     assert all(p.grad is None for p in readers.parameters())
     scores = readers(batch)[0]
-    shares = readers.together(scores).exp()
+    shares = readers.combine(scores).exp()
     torch.testing.assert_close(shares, scores.softmax(-1).mean(1))
 
 
 def test_every_reader_learns_from_vectors_of_its_own():
     torch.manual_seed(0)
-    made = [Reader(4, 3, recurrent={"hidden_size": 2}, pool="max") for _ in range(2)]
-    readers = Readers(made, [Tokens(6, 4), Tokens(6, 4)])
-    batch = Batch(torch.tensor([[2, 3], [4, 0]]), lengths=torch.tensor([2, 1]))
+    made = [SequenceClassifier(4, 3, recurrent={"hidden_size": 2}, pool="max") for _ in range(2)]
+    readers = Ensemble(made, [TokenEmbedding(6, 4), TokenEmbedding(6, 4)])
+    batch = Batch(TextInputs(torch.tensor([[2, 3], [4, 0]])), lengths=torch.tensor([2, 1]))
     scores = readers(batch)[0]
     assert scores.shape == (2, 2, 3)
     scores[:, 1].sum().backward()
-    first, second = (next(tokens.parameters()).grad for tokens in readers.tokens)
+    first, second = (next(tokens.parameters()).grad for tokens in readers.embeddings)
     assert first is None or not first.any()
     assert second is not None and second[2:5].any()
     torch.testing.assert_close(scores[:, 0], made[0](readers.embed(batch)[0], batch.lengths))
-    found, (x, other) = readers.matter(batch, torch.tensor([0, 1])), readers.embed(batch)
+    found, (x, other) = readers.attribution(batch, torch.tensor([0, 1])), readers.embed(batch)
     one, two = (
         torch.autograd.grad(reader(each, batch.lengths)[[0, 1], [0, 1]].sum(), each)[0] * each / 2
         for reader, each in zip(made, (x, other), strict=True)
     )
     torch.testing.assert_close(found, (one + two).sum(-1))
-
-
-def test_the_linear_model_counts_by_its_share_and_not_in_training():
-    torch.manual_seed(0)
-    reader = Reader(4, 3, recurrent={"hidden_size": 2}, pool="max")
-    readers = Readers([reader], [Tokens(6, 4)], wide=Wide(5, 3, (1, 2))).eval()
-    assert readers.wide is not None
-    readers.wide.table.normal_()
-    numbers, grams = torch.tensor([[2, 3]]), torch.tensor([[[1, 0], [2, 3]]])
-    weights = (grams > 0).float()
-    batch = Batch((numbers, grams, weights), lengths=torch.tensor([2]))
-    alone = readers.together(readers(Batch(numbers, lengths=torch.tensor([2])))[0])
-    torch.testing.assert_close(readers.together(readers(batch)[0]), alone)
-    for share in (0.0, 2.0):
-        readers.wide.share.fill_(share)
-        torch.testing.assert_close(readers.answer(batch), alone + share * readers.wide(grams, weights))
-    spoke = readers.matter(batch, torch.tensor([1]))
-    readers.wide.share.fill_(0.0)
-    other = readers.matter(batch, torch.tensor([1]))
-    torch.testing.assert_close(spoke - other, 2 * readers.wide.matter(grams, weights, torch.tensor([1])))
 
 
 @pytest.mark.parametrize("labels", ["one", "many", "steps"])

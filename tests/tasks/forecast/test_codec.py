@@ -42,7 +42,7 @@ def test_what_the_network_is_to_answer_becomes_the_truth(center: str, scaling: s
     codec = fitted(origins, center=center, scaling=scaling, transform=transform)
     coded = []
     for batch in Windows(codec, origins, 7, shuffle=False, most=1):
-        middle, scale = batch.x[7], batch.x[8]
+        middle, scale = batch.x.center, batch.x.scale
         answer = (batch.y.double() * scale + middle).unsqueeze(-1) + torch.tensor([-1.0, 0.0, 1.0])
         coded.append((answer, scale[:, 0]))
     found = codec.decode(coded, origins)
@@ -64,7 +64,7 @@ def test_an_epoch_deals_every_window_once_or_as_many_as_it_may() -> None:
     origins = records(np.arange(40.0))
     codec = fitted(origins, center="none")
     last = sorted(
-        float(v) for b in Windows(codec, origins, 8, shuffle=True, most=99) for v in b.x[0][:, -1, 0]
+        float(v) for b in Windows(codec, origins, 8, shuffle=True, most=99) for v in b.x.values[:, -1, 0]
     )
     assert len(set(last)) == len(last) == len(origins.rows)
     assert sum(len(b.y) for b in Windows(codec, origins, 8, shuffle=True, most=20)) == 20
@@ -93,7 +93,7 @@ def test_sizes_are_those_of_the_batches() -> None:
     assert values.shape[1:] == (8, sizes["values"]) and past.shape[2] == sizes["past"] == 0
     assert ahead.shape[1:] == (11, sizes["ahead"]) and static.shape[1] == sizes["static"] == 0
     assert sizes["ahead"] == 2 * len(codec.names) == 2 and sizes["ahead_words"] == [3]
-    assert batch.x[5].max() == 2 and batch.x[6].unique().tolist() == [1, 2]
+    assert batch.x.future_words.max() == 2 and batch.x.static_words.unique().tolist() == [1, 2]
     assert batch.mask is not None and not batch.mask[0, 0] and batch.mask[-1].all()
 
 

@@ -369,7 +369,7 @@ def test_rows_one_by_one_are_expected_as_all_at_once(tmp_path: Path):
     task = small(id="name", target="y", past_covariates="load", horizon=1).fit(pl.concat(frames), verbose=0)
     new = table(60, 200).with_columns(name=pl.lit("c"), load=pl.Series(range(60)) % 5)
     new = new.filter(pl.int_range(60) != 30)
-    expected, last = task.follow(new)
+    expected, last = task.predict_stream(new)
     task.save(tmp_path / "model")
     again, state, found = ls.load(tmp_path / "model"), None, []
     assert isinstance(again, Forecaster)
@@ -383,12 +383,12 @@ def test_rows_one_by_one_are_expected_as_all_at_once(tmp_path: Path):
     assert state is not None and np.array_equal(state.values, last.values, equal_nan=True)
     assert (np.diff(expected[-20:], axis=-1) >= 0).all(), "quantiles in order"
     with pytest.raises(ValueError, match="source: expected rows of one series, received 2"):
-        task.follow(pl.concat(frames))
+        task.predict_stream(pl.concat(frames))
 
 
 def test_what_is_expected_of_a_row_is_the_first_step_of_its_forecast():
     task = small().fit(wave(), verbose=0)
-    expected, state = task.follow(wave(40, 120))
+    expected, state = task.predict_stream(wave(40, 120))
     found = task.backtest(wave(40, 120), 12).group_by("origin", maintain_order=True).first()
     rows = expected[12 : 12 + len(found), 0, 2]
     np.testing.assert_allclose(rows, found["point"].to_numpy(), atol=1e-5)

@@ -10,19 +10,26 @@ import torch
 from torch.distributions import Laplace, Normal
 
 from longspan.data.batches import Batch
-from longspan.tasks.forecast.network import OUTPUTS, ForecastNet, error_of, likelihood, pinball, quantiles_of
+from longspan.tasks.forecast.network import (
+    OUTPUTS,
+    ForecastInputs,
+    ForecastNetwork,
+    likelihood,
+    pinball,
+    quantiles_of,
+)
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 SIZES: dict[str, Any] = {
-    "context": 6, "horizon": 3, "levels": 3, "values": 1, "past": 1, "ahead": 2, "static": 1,
+    "context": 6, "horizon": 3, "values": 1, "past": 1, "ahead": 2, "static": 1,
     "past_words": [3], "ahead_words": [], "static_words": [2],
 }  # fmt: skip
 
 
-def network(output: str = "quantiles", **sizes: Any) -> ForecastNet:
+def network(output: str = "quantiles", **sizes: Any) -> ForecastNetwork:
     torch.manual_seed(0)
     how = {"hidden_size": 4, "cell": "LSTM", "num_layers": 1, "dropout": 0.0}
-    return ForecastNet({**SIZES, **sizes}, output=output, read=4, **how)
+    return ForecastNetwork({**SIZES, **sizes}, levels=LEVELS.tolist(), distribution=output, read=4, **how)
 
 
 def batch(rows: int = 5) -> Batch:
@@ -32,26 +39,27 @@ def batch(rows: int = 5) -> Batch:
         return torch.randn(rows, *shape, generator=draw)
 
     words = [torch.ones(rows, 6, 1).long(), torch.zeros(rows, 9, 0).long(), torch.ones(rows, 1).long()]
-    x = (numbers(6, 1), numbers(6, 1), numbers(9, 2), numbers(1), *words)
+    nothing = torch.zeros(rows, 3), torch.ones(rows, 1)
+    x = ForecastInputs(numbers(6, 1), numbers(6, 1), numbers(9, 2), numbers(1), *words, *nothing)
     return Batch(x, numbers(3))
 
 
-def started(output: str = "quantiles") -> ForecastNet:
+def started(output: str = "quantiles") -> ForecastNetwork:
     net = network(output)
     line = np.random.default_rng(0).normal(size=(7, 3))
-    net.start(line, np.array([[-1.0, 0.0, 2.0]] * 3))
+    net.init_from_linear(line, np.array([[-1.0, 0.0, 2.0]] * 3))
     return net
 
 
 def test_it_begins_at_the_linear_answer() -> None:
     net, one = started(), batch()
-    line = net.skip(one.x[0][..., 0])
+    line = net.skip(one.x.values[..., 0])
     assert torch.allclose(net(one)[0], line.unsqueeze(-1) + torch.tensor([-1.0, 0.0, 2.0]))
     found = started("normal")(one)[0]
     assert torch.allclose(found[..., 0], line) and torch.allclose(found[..., 1], torch.zeros(5, 3))
 
 
-def changed() -> ForecastNet:
+def changed() -> ForecastNetwork:
     net = started()
     with torch.no_grad():
         for weight in net.parameters():
@@ -62,19 +70,20 @@ def changed() -> ForecastNet:
 def test_the_answer_goes_back_towards_its_start_by_shares() -> None:
     net, one = changed(), batch()
     with torch.no_grad():
-        first, now = net.both(one)
+        first, now = net.initial_and_now(one)
         assert torch.equal(net(one)[0], now) and not torch.allclose(first, now)
-        net.go_back(0.25)
+        net.set_shrinkage(0.25)
         assert torch.allclose(net(one)[0], torch.lerp(first, now, 0.25), atol=1e-5)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.75, 0.5, 0.25])
-def test_it_goes_back_as_far_as_held_out_batches_say(share: float) -> None:
+def test_it_goes_back_as_far_as_held_out_batches_say(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     net, one = changed(), batch()
     with torch.no_grad():
-        first, now = net.both(one)
+        first, now = net.initial_and_now(one)
     wanted = torch.lerp(first, now, share)
-    net.hold_back([one], lambda output, _: (output - wanted).abs().mean())
+    monkeypatch.setattr(net, "loss", lambda output, _: (output - wanted).abs().mean())
+    net.shrink_to_init([one])
     assert torch.allclose(net(one)[0], wanted, atol=1e-5)
 
 
@@ -110,11 +119,11 @@ def test_likelihoods_and_quantiles_are_the_distributions(kind: str) -> None:
         wanted = -law(place, scale).log_prob(y).mean()
         assert torch.allclose(law(place[..., None], scale[..., None]).cdf(found), levels.expand(4, 3, 3))
     assert torch.allclose(likelihood(output, y, kind), wanted)
-    assert torch.equal(error_of(output, y, levels, kind), likelihood(output, y, kind))
+    assert torch.equal(network(kind).loss(output, Batch(None, y)), likelihood(output, y, kind))
 
 
 def test_quantiles_come_in_order() -> None:
     output = torch.tensor([[[3.0, 1.0, 2.0]]])
     assert quantiles_of(output, LEVELS, "quantiles").tolist() == [[[1.0, 2.0, 3.0]]]
     y = torch.zeros(1, 1)
-    assert error_of(output, y, LEVELS, "quantiles") == pinball(output, y, LEVELS)
+    assert network().loss(output, Batch(None, y)) == pinball(output, y, LEVELS)

@@ -1,0 +1,150 @@
+"""The predictor of a detector whose readings a `Forecaster` predicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from longspan import errors
+from longspan.data.batches import Batch
+from longspan.tasks.codec import Tree
+from longspan.tasks.fitting import Run
+from longspan.tasks.forecast.forecaster import Forecaster
+from longspan.tasks.parts import Fitted
+from longspan.tasks.persistence import history_from_state, history_state
+
+from .features import Readings
+from .network import EncodedReading, Predictor
+from .reading import Series
+
+TIME, ENTITY = "(time)", "(entity)"  # columns of the tables that a forecaster is given
+
+
+class ForecasterPredictor(Predictor):
+    """Expects of a reading (2W): the points of the watched numbers, scaled, and half of what their intervals
+    span.
+
+    Args:
+        forecaster: fitted by `fit_forecaster`, or restored by `restore_forecaster`.
+        features: how numbers are scaled, fitted.
+    """
+
+    def __init__(self, forecaster: Forecaster, features: Readings) -> None:
+        super().__init__()
+        self.forecaster, self.network = forecaster, forecaster.network_
+        self.levels = forecaster.codec_.levels
+        self.columns = (*features.names, *features.categories)
+        self.center, self.scale = (
+            np.array(part)[features.numeric, None] for part in (features.center, features.scale)
+        )
+
+    def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
+        return self.network(batch, state)
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        return self.network.loss(output, batch)
+
+    def predict_series(self, batch: Batch) -> tuple[Tensor, Any]:
+        """What was expected, and the state; batch: its x is the series as `table` gives it."""
+        quantiles, state = self.forecaster.predict_stream(batch.x)
+        return torch.from_numpy(self._scaled(quantiles)), state
+
+    def step(self, inputs: EncodedReading, state: Any) -> tuple[list[float] | None, Any]:
+        reading = inputs.reading
+        row = dict(zip(self.columns, (*reading.numbers, *reading.words), strict=True))
+        row |= {TIME: reading.time, ENTITY: reading.name}
+        quantiles, state = self.forecaster.step(row, state)
+        return None if quantiles is None else self._scaled(quantiles).tolist(), state
+
+    def state_to_tree(self, state: Any) -> Any:
+        return self.forecaster.state_to_tree(state)
+
+    def state_from_tree(self, tree: Any, name: Any) -> Any:
+        return self.forecaster.state_from_tree(tree)
+
+    def _scaled(self, quantiles: np.ndarray) -> np.ndarray:
+        """What is expected (..., 2W) out of quantiles (..., W, Q)."""
+        scaled = np.arcsinh((quantiles - self.center) / self.scale)
+        points = scaled[..., self.levels.index(0.5)]
+        return np.concatenate([points, (scaled[..., -1] - scaled[..., 0]) / 2], -1)
+
+
+def set_columns(forecaster: Forecaster, features: Readings) -> None:
+    """Let a forecaster predict the watched columns, from the others where it names no covariates.
+
+    Raises:
+        ValueError: no column of numbers is watched.
+    """
+    if not features.numeric:
+        raise errors.value_error("source", "a column of numbers to foretell", "none", "leave forecaster out")
+    forecaster.target = target = tuple(features.causes)
+    if not forecaster.past_covariates and not forecaster.future_covariates:
+        columns = (*features.names, *features.categories)
+        forecaster.past_covariates = tuple(name for name in columns if name not in target)
+
+
+def fit_forecaster(
+    forecaster: Forecaster,
+    features: Readings,
+    train: Sequence[Series],
+    valid: Sequence[Series] | None,
+    run: Run,
+) -> None:
+    """Fit a forecaster to series; known anomalies are missing values to it.
+
+    Args:
+        forecaster: with the columns that `set_columns` gave it; valid: None to let it hold out a part itself.
+    """
+    if len(train) > 1 and train[0].name is None:
+        way_out = "put them into one table with an id, or leave the forecaster out"
+        raise errors.value_error("source", "one series, or entities with names", f"{len(train)}", way_out)
+    forecaster.time = None if train[0].times is None else TIME
+    forecaster.id = None if train[0].name is None else ENTITY
+    tables = [None if part is None else _without_anomalies(part, features) for part in (train, valid)]
+    forecaster.fit(
+        tables[0],
+        validation_data=tables[1],
+        resume=run.resume,
+        callbacks=run.callbacks,
+        verbose=run.verbose,
+    )
+
+
+def table(one: Series, features: Readings) -> pl.DataFrame:
+    """A series as a forecaster reads it."""
+    return features.aligned(one).table(TIME, ENTITY)
+
+
+def _without_anomalies(series: Sequence[Series], features: Readings) -> pl.DataFrame:
+    tables = []
+    for one in map(features.aligned, series):
+        numbers = one.numbers.copy()
+        numbers[np.flatnonzero(one.known)[:, None], features.numeric] = np.nan
+        tables.append(replace(one, numbers=numbers).table(TIME, ENTITY))
+    return pl.concat(tables)
+
+
+def forecaster_state(forecaster: Forecaster) -> Tree:
+    """All that a fitted forecaster has learnt but weights; `restore_forecaster` takes it."""
+    return {
+        "codec": forecaster.codec_.state(),
+        "stream": forecaster.fitted_.running.state(),
+        "history": history_state(forecaster.history_),
+        "columns": (forecaster.time, forecaster.id),
+    }
+
+
+def restore_forecaster(forecaster: Forecaster, state: Tree) -> None:
+    """Make a forecaster the one that gave this state; its network has new weights, to be loaded."""
+    forecaster.time, forecaster.id = state["columns"]
+    codec = forecaster.codec().restore(state["codec"])
+    fitted = Fitted(codec, forecaster.network(codec, None), history_from_state(state["history"]))
+    fitted.stream = forecaster.start_stream(fitted, None)
+    fitted.stream.restore(state["stream"])
+    forecaster.fitted_, forecaster.notes_ = fitted, []

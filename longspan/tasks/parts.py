@@ -1,0 +1,208 @@
+"""The nine parts that a task consists of, the options that all tasks share, and what a fit has learnt."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar, final
+
+from longspan import errors
+from longspan.callbacks import History
+from longspan.data.batches import Batch
+from longspan.networks.encoder import CELL_NAMES
+from longspan.report.elements import Section
+
+from .codec import Codec, RecordsT, Tree
+from .fitting import (
+    Run,
+    Schedule,
+    TrainingOptions,
+    decoded_validation,
+    device_of,
+    fit_network,
+    predictions,
+)
+from .network import TaskNetwork
+from .options import Configurable, option, options_of
+
+CodecT = TypeVar("CodecT", bound=Codec[Any])
+NetworkT = TypeVar("NetworkT", bound=TaskNetwork)
+StreamT = TypeVar("StreamT", bound="Stream")
+Use = Literal["fit", "evaluate", "predict"]
+
+
+class Stream(abc.ABC):
+    """Where a fitted task stands in what it reads on and on; saved with the model. Abstract."""
+
+    @abc.abstractmethod
+    def update(self, reading: Any) -> Any:
+        """Take what comes next; returns what the task says about it."""
+
+    @abc.abstractmethod
+    def state(self) -> Tree:
+        """Plain values and tensors."""
+
+    @abc.abstractmethod
+    def restore(self, state: Tree) -> None:
+        """Go on from where `state` was taken."""
+
+
+@dataclass(eq=False)
+class Fitted(Generic[CodecT, NetworkT, StreamT]):
+    """What a fit has learnt: codec, network, how training went, and the stream where the task has one."""
+
+    codec: CodecT
+    network: NetworkT
+    history: History
+    stream: StreamT | None = None
+
+    @property
+    def running(self) -> StreamT:
+        """The stream, or an error for a task that has none."""
+        if self.stream is None:
+            raise errors.value_error("task", "one with a stream", "one without", "pass a source")
+        return self.stream
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
+    """The parts of a task, which `longspan.tasks.estimator.Estimator` makes its verbs of. Abstract.
+
+    Parts give the same whether or not the task is fitted: what was learnt comes to them as an argument.
+    Four a task must give: `read`, `codec`, `network`, `batches`. Five have defaults: `split`, `learn`,
+    `calibrate`, `start_stream`, `report`. Loss and prediction are the network's, metrics the codec's.
+    """
+
+    cell: str = option("LSTM", "recurrent cell of the network", choices=CELL_NAMES, group="network")
+    hidden_size: int = option(
+        64, "units of every recurrent layer", group="network", minimum=1, search=[32, 64, 128]
+    )
+    num_layers: int = option(1, "recurrent layers stacked", group="network", minimum=1, search=[1, 2])
+    dropout: float = option(
+        0.0, "share of values dropped in training", group="network", fraction=True, search=[0.0, 0.1, 0.3]
+    )
+    epochs: int = option(20, "times the training part is gone through at most", group="training", minimum=1)
+    batch_size: int = option(64, "rows a step", group="training", minimum=1)
+    learning_rate: float | None = option(
+        1e-3, "of Adam, at the start", group="training", positive=True, search=(3e-4, 1e-2)
+    )
+    patience: int | None = option(
+        5,
+        "epochs without improvement on the held-out part before training stops",
+        group="training",
+        minimum=1,
+    )
+    validation_fraction: float = option(
+        0.15, "share of the training data held out", group="training", fraction=True
+    )
+    seed: int = option(0, "of all that is random: the same seed gives the same model", group="training")
+    device: str | None = option(
+        None, "such as cpu or cuda; none for a GPU where there is one", group="training"
+    )
+
+    name: ClassVar[str]  # the task's name in TASKS
+    schedule: ClassVar[Schedule] = Schedule()  # the course of the learning rate
+    decode_validation: ClassVar[bool] = False  # whether the codec's metrics are computed after every epoch
+
+    # ---- the nine parts
+
+    @abc.abstractmethod
+    def read(
+        self,
+        source: Any,
+        y: Any = None,
+        *,
+        use: Use = "fit",
+        fitted: Fitted[CodecT, NetworkT, StreamT] | None = None,
+    ) -> RecordsT:
+        """Records from whatever the user has.
+
+        Args:
+            source: the user's; y: the targets, if they are not part of `source`.
+            use: "fit", "evaluate" (targets must be there) or "predict" (they need not be).
+            fitted: what was learnt before; None while fitting, also for validation data (use "evaluate").
+        """
+
+    def split(self, records: RecordsT) -> tuple[RecordsT, RecordsT | None]:
+        """Training and validation records, None for no validation: here the last share of a sequence."""
+        rows: Any = records
+        held_out = round(len(rows) * self.validation_fraction)
+        return (rows[: len(rows) - held_out], rows[len(rows) - held_out :]) if held_out else (records, None)
+
+    @abc.abstractmethod
+    def codec(self) -> CodecT:
+        """A codec that is not fitted; raises an error where options do not go together."""
+
+    @abc.abstractmethod
+    def network(self, codec: CodecT, train: RecordsT | None) -> NetworkT:
+        """A network for a fitted codec.
+
+        Args:
+            train: the training records, to start weights from; None for a network whose weights are loaded.
+        """
+
+    @abc.abstractmethod
+    def batches(self, codec: CodecT, records: RecordsT, *, train: bool) -> Iterable[Batch]:
+        """The records in batches, new ones at every iteration.
+
+        With `train` their order is drawn in `__iter__` from torch's global generator (so a killed run goes on
+        to the same bits); without, they come in the records' order.
+        """
+
+    def learn(
+        self, codec: CodecT, train: RecordsT, valid: RecordsT | None, run: Run
+    ) -> Fitted[CodecT, NetworkT, StreamT]:
+        """Fit codec and network; valid: None where nothing is held out."""
+        codec.fit(train, valid)
+        return self._fit_network(codec, train, valid, run)
+
+    def calibrate(self, fitted: Fitted[CodecT, NetworkT, StreamT], valid: RecordsT) -> None:
+        """Learn from the validation records after training: temperatures, interval widths; here nothing."""
+
+    def start_stream(
+        self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT | None
+    ) -> StreamT | None:
+        """The stream that goes on after all records of a fit; None for a task without one.
+
+        Args:
+            records: None for a stream whose state is loaded.
+        """
+        return None
+
+    def report(self, fitted: Fitted[CodecT, NetworkT, StreamT], source: Any) -> list[Section]:
+        """The task's own sections of its report; source: what to evaluate on and to show, or None."""
+        return []
+
+    # ---- what parts have in common
+
+    @final
+    def _fit_network(
+        self, codec: CodecT, train: RecordsT, valid: RecordsT | None, run: Run
+    ) -> Fitted[CodecT, NetworkT, StreamT]:
+        """A new network trained on records with a fitted codec."""
+        network = self.network(codec, train).to(device_of(self.device))
+        batches = self.batches(codec, train, train=True)
+        validate: Any = None if valid is None else self.batches(codec, valid, train=False)
+        if validate is not None and self.decode_validation:
+            validate = decoded_validation(codec, network, valid, validate, self._search_options())
+        rate = codec.learning_rate if self.learning_rate is None else self.learning_rate
+        options = TrainingOptions(self.epochs, rate, self.schedule, self.patience)
+        history = fit_network(network, batches, validate, options, run._replace(model=self))
+        return Fitted(codec, network, history)
+
+    @final
+    def _search_options(self) -> Mapping[str, Any]:
+        """The options that `predict` of the network takes as keywords."""
+        return {n: getattr(self, n) for n, one in options_of(type(self)).items() if one.group == "predict"}
+
+    @final
+    def _predictions(self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT) -> list[Any]:
+        """What the network predicts for every batch of the records."""
+        batches = self.batches(fitted.codec, records, train=False)
+        return predictions(fitted.network, batches, self._search_options())
+
+    @final
+    def _answers(self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT) -> Any:
+        """The decoded answers for records, as the metrics take them."""
+        return fitted.codec.decode(self._predictions(fitted, records), records)

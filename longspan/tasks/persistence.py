@@ -1,0 +1,81 @@
+"""Saves a fitted task as one file and restores it: options, codec, weights, stream, history and notes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from longspan import artifact
+from longspan.callbacks import History
+
+from .fitting import device_of
+from .options import Configurable
+from .parts import Fitted, TaskParts
+
+KIND = "task"
+_WEIGHTS = "network."  # before the names of weights
+
+
+def save(
+    task: TaskParts[Any, Any, Any, Any],
+    fitted: Fitted[Any, Any, Any],
+    notes: list[str],
+    path: str | os.PathLike[str],
+) -> None:
+    """Write a fitted task into one file, beside and renamed."""
+    stream = None if fitted.stream is None else fitted.stream.state()
+    tree, tensors = artifact.flatten({"codec": fitted.codec.state(), "stream": stream})
+    options, _ = artifact.flatten({name: _plain(value) for name, value in task.get_params().items()})
+    config = {
+        "kind": KIND,
+        "task": task.name,
+        "options": options,
+        "learned": tree,
+        "history": history_state(fitted.history),
+        "notes": notes,
+    }
+    weights = {f"{_WEIGHTS}{name}": value for name, value in fitted.network.state_dict().items()}
+    artifact.save(path, config, {**tensors, **weights})
+
+
+def restore(
+    task: TaskParts[Any, Any, Any, Any], saved: artifact.Artifact
+) -> tuple[Fitted[Any, Any, Any], list[str]]:
+    """What `save` wrote of a task with the same options: what it had learnt, and its notes."""
+    config, tensors = saved
+    learned = artifact.unflatten(config["learned"], tensors)
+    codec = task.codec().restore(learned["codec"])
+    network = task.network(codec, None)
+    weights = {n.removeprefix(_WEIGHTS): value for n, value in tensors.items() if n.startswith(_WEIGHTS)}
+    network.load_state_dict(weights)
+    network.to(device_of(task.device)).eval()
+    fitted = Fitted(codec, network, history_from_state(config["history"]))
+    fitted.stream = task.start_stream(fitted, None)
+    if fitted.stream is not None:
+        fitted.stream.restore(learned["stream"])
+    return fitted, config["notes"]
+
+
+def history_state(history: History) -> list[Any]:
+    """A history as plain values; `history_from_state` takes them."""
+    return [history.history, history.epoch, history.stopped]
+
+
+def history_from_state(state: list[Any]) -> History:
+    """The history that `history_state` gave."""
+    numbers, epochs, stopped = state
+    return History(numbers, epochs, {}, stopped)
+
+
+def options_from_tree(options: Mapping[str, Any], task: Callable[[str], Any]) -> dict[str, Any]:
+    """Options as they were saved; task: the class of a name, for an option that is a task."""
+    return {
+        name: task(value["task"])(**value["options"]) if isinstance(value, dict) else value
+        for name, value in options.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    """An option's value as it is saved: a task by its name and options."""
+    return {"task": value.name, "options": value.get_params()} if isinstance(value, Configurable) else value
