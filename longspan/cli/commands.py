@@ -11,8 +11,9 @@ import click
 
 from longspan import __version__, errors
 
-from .options import GroupedCommand, click_option, given_options, heading_of
-from .output import as_frame, file_writer, print_table, print_training, say
+from .options import QUIET, THREADS, GroupedCommand, click_option, given_options, heading_of
+from .output import as_frame, file_writer, print_table, print_training, say, write_file
+from .standard_input import source_file
 
 if TYPE_CHECKING:
     from longspan.tasks.estimator import Estimator
@@ -120,21 +121,26 @@ def _fit_parameters() -> list[click.Parameter]:
             type=click.IntRange(1),
             help="First search the options with so many trials (needs optuna).",
         ),
+        click.Option(["--threads"], **THREADS),
+        click.Option(["--quiet"], **QUIET),
     ]
 
 
 def _fit(model: Estimator, source: str, output: str, *, resume: str | None, tune: int | None) -> None:
     """Fit a model, save it and print how good it is."""
+    from .heartbeat import heartbeat
+
     if resume is not None and tune is not None:
         way_out = "leave out --resume, or fit the options that were found without --tune"
         raise errors.value_error("--resume", "a fit without --tune", "both", way_out)
     _check_output(output, source)
     if resume is not None:
         _check_resume(resume, output, source)
-    if tune is not None:
-        model.tune(source, trials=tune)
-    else:
-        model.fit(source, resume=resume)
+    with source_file(source) as path, heartbeat("fitting") as note:
+        if tune is not None:
+            model.tune(path, trials=tune)
+        else:
+            model.fit(path, resume=resume, callbacks=[note])
     model.save(output)
     print_training(model)
     say(f"Saved to {output}.")
@@ -179,23 +185,39 @@ def _would_replace(output: Path, source: Path) -> bool:
 
 _model = click.argument("model", metavar="MODEL")
 _optional_source = click.argument("source", metavar="[SOURCE]", required=False)
+_quiet = click.option("--quiet", **QUIET)
+_threads = click.option("--threads", **THREADS)
 
 
 @longspan.command(short_help="Write a model's answers into a file.")
 @_model
 @_optional_source
-@click.option("-o", "--output", metavar="FILE", required=True, help="A .csv, .parquet or .jsonl file.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="A .csv, .parquet or .jsonl file, or - for CSV on standard output.",
+)
+@_threads
+@_quiet
 def predict(model: str, source: str | None, output: str) -> None:
     """Write the model's answers for SOURCE (for what it remembers, where it can, without one)."""
-    from longspan.atomic_file import atomic_write
-
     write = file_writer(output)
-    _check_output(output, model, source)
-    loaded = _load(model)
-    frame = as_frame(loaded.predict(source) if source is not None else _predict_without_source(loaded))
-    with atomic_write(output) as file:
-        file.write(write(frame))
-    say(f"{len(frame):,} rows written to {output}.")
+    if output != "-":
+        _check_output(output, model, source)
+    frame = as_frame(_predictions(_load(model), source))
+    write_file(output, write(frame))
+    if output != "-":
+        say(f"{len(frame):,} rows written to {output}.")
+
+
+def _predictions(model: Estimator, source: str | None) -> Any:
+    """The model's answers for a source, or for what it remembers."""
+    if source is None:
+        return _predict_without_source(model)
+    with source_file(source) as path:
+        return model.predict(path)
 
 
 def _predict_without_source(model: Estimator) -> Any:
@@ -215,9 +237,12 @@ def _load(path: str) -> Estimator:
 @_model
 @click.argument("source", metavar="SOURCE")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@_threads
+@_quiet
 def evaluate(model: str, source: str, as_json: bool) -> None:
     """Print how good the model's answers for SOURCE are; SOURCE has the right answers."""
-    metrics = _load(model).evaluate(source)
+    with source_file(source) as path:
+        metrics = _load(model).evaluate(path)
     if as_json:
         import json
 
@@ -231,12 +256,19 @@ def evaluate(model: str, source: str, as_json: bool) -> None:
 @_optional_source
 @click.option("-o", "--output", metavar="HTML", default="report.html", show_default=True, help="The page.")
 @click.option("--title", default="", metavar="TEXT", help="The page's heading.")
+@_threads
+@_quiet
 def report(model: str, source: str | None, output: str, title: str) -> None:
     """Write one HTML page about the model, evaluated on SOURCE or on what it held out in training."""
     if Path(output).suffix.lower() not in (".html", ".htm"):
         raise errors.value_error("-o", "a file that ends in .html", repr(output), "change its ending")
     _check_output(output, model, source)
-    _load(model).write_report(output, source, title=title)
+    loaded = _load(model)
+    if source is None:
+        loaded.write_report(output, title=title)
+    else:
+        with source_file(source) as path:
+            loaded.write_report(output, path, title=title)
     say(f"Report written to {output}.")
 
 

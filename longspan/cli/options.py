@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .messages import set_quiet
+
 if TYPE_CHECKING:
     from longspan.tasks.options import Option
 
@@ -14,6 +16,38 @@ COMMAND = "Command"  # the heading of options that belong to the command itself
 ADVANCED = "Advanced"  # the heading of options that are rarely changed
 _HEADINGS = {"task": "Task", "data": "Data", "network": "Network", "training": "Training"}
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false"}
+
+
+def _set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value:
+        set_quiet(context)
+
+
+def _set_threads(context: click.Context, parameter: click.Parameter, value: int | None) -> None:
+    """Let PyTorch and the kernels use so many threads until the command ends."""
+    if value is None:
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(value)
+    context.call_on_close(lambda: torch.set_num_threads(before))
+
+
+# Options of every command that works with a model: click's keywords, for a decorator or an Option.
+QUIET: dict[str, Any] = {
+    "is_flag": True,
+    "expose_value": False,
+    "callback": _set_quiet,
+    "help": "Print nothing but errors and what was asked for.",
+}
+THREADS: dict[str, Any] = {
+    "type": click.IntRange(1, 1024),
+    "metavar": "N",
+    "expose_value": False,
+    "callback": _set_threads,
+    "help": "Processor threads to compute with; all by default.",
+}
 
 
 class GroupedCommand(click.Command):

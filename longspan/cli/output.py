@@ -96,17 +96,30 @@ def as_frame(predictions: Any) -> polars.DataFrame:
 
 
 def file_writer(path: str) -> Writer:
-    """The function from a frame to the content of a file, by the file's ending.
+    """The function from a frame to the content of a file, by the file's ending; `-` is CSV.
 
     Raises:
         ValueError: the ending is not known.
     """
+    if path == "-":
+        return _csv
     writers: dict[str, Writer] = {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines}
     suffix = Path(path).suffix.lower()
     if suffix not in writers:
         expected = f"a file that ends in {', '.join(writers)}"
         raise errors.value_error("-o", expected, repr(path), "change its ending")
     return writers[suffix]
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write the content to a file at once, or to standard output where the path is `-`."""
+    from longspan.atomic_file import atomic_write
+
+    if path == "-":
+        click.echo(content, nl=False)
+        return
+    with atomic_write(path) as file:
+        file.write(content)
 
 
 def _csv(frame: polars.DataFrame) -> bytes:
