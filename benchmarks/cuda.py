@@ -23,7 +23,7 @@ from longspan import kernels, use_backend
 from longspan.cells import CELLS
 from longspan.kernels import reference
 from longspan.kernels.job import Job, Weights
-from longspan.kernels.launch import loose
+from longspan.kernels.launch import allow_tf32
 
 from .measure import Column, Size, Table, interleaved
 
@@ -115,7 +115,7 @@ def job(variant: Variant, size: Size, dtype: torch.dtype, device: str) -> Job:
     return Job(
         cell, leaf(T, B, I, by=1.0), tuple(s.to(device, dtype) for s in start), (weights,),
         lengths.get(variant.option),
-        drop=(kept / 0.75).to(device, dtype) if variant.option == "drop" else None,
+        dropout_mask=(kept / 0.75).to(device, dtype) if variant.option == "drop" else None,
     )  # fmt: skip
 
 
@@ -150,7 +150,7 @@ def _widened(narrow: Job) -> Job:
     fields = {k: wide(t) for k, t in vars(narrow.weights[0]).items() if t is not None}
     return replace(
         narrow, x=wide(narrow.x), state=tuple(s.float() for s in narrow.state), weights=(Weights(**fields),),
-        drop=None if narrow.drop is None else narrow.drop.float(),
+        dropout_mask=None if narrow.dropout_mask is None else narrow.dropout_mask.float(),
     )  # fmt: skip
 
 
@@ -251,8 +251,9 @@ def loop(one: Job, step: Callable[..., tuple[Tensor, ...]]) -> Tensor:
     assert w.bx is not None
     x = _normed(F.linear(one.x, w.x), w.norm_x) + w.bx
     states, outs = [s[0] for s in one.state], list[Tensor]()
+    mask = None if one.dropout_mask is None else one.dropout_mask[0]
     for t in range(one.x.shape[0]):
-        states = step(one.cell.name, x[t], w, None if one.drop is None else one.drop[0], *states)
+        states = step(one.cell.name, x[t], w, mask, *states)
         outs.append(states[0])
     return torch.stack(outs).to(h.dtype)
 
@@ -309,7 +310,7 @@ def main(sizes: Sequence[Size] | None, quick: bool, file: Path | None, show: Cal
     if reason := without():
         show(reason)
         return 2
-    torch.backends.cudnn.allow_tf32 = loose()
+    torch.backends.cudnn.allow_tf32 = allow_tf32()
     name = torch.cuda.get_device_name()
     show(f"{name}, CUDA {torch.version.cuda}, torch {torch.__version__}")
     with use_backend("gpu"):

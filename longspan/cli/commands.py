@@ -303,7 +303,7 @@ def _backends() -> Mapping[str, str]:
     """Each backend and instruction set: chosen, available, or why not, for a small float32 LSTM."""
     from longspan import kernels
 
-    job = kernels.trial()
+    job = kernels.probe_job()
     chosen, _ = kernels.choose(job)
     reasons = {name: kernels.why_not(name, job) for name in kernels.names()}
     return {

@@ -1,4 +1,4 @@
-"""Knows which backends there are, in which order they are asked, and what the caller has forced."""
+"""Runs a recurrent layer's jobs on the first backend that does not refuse, or on the one that is forced."""
 
 from __future__ import annotations
 
@@ -15,11 +15,21 @@ from .job import Job, Result, Weights
 from .native_cells import compile_cell
 from .selection import FORCED, forced
 
-__all__ = ["BACKENDS", "choose", "compile_cell", "explain", "names", "run", "trial", "use_backend", "why_not"]
+__all__ = [
+    "BACKENDS",
+    "choose",
+    "compile_cell",
+    "explain",
+    "names",
+    "probe_job",
+    "run",
+    "use_backend",
+    "why_not",
+]
 
 
 class Backend(Protocol):
-    """A module that can run a job: the whole interface of a backend."""
+    """The interface of a backend: a module that can run a job."""
 
     def refuses(self, job: Job, /) -> str | None: ...
 
@@ -29,7 +39,7 @@ class Backend(Protocol):
 # Asked in this order; the first that does not refuse runs the job.
 BACKENDS: list[tuple[str, Backend]] = [("cpu", cpu), ("gpu", gpu), ("reference", reference)]
 
-# What explain adds, in one clause, about how a backend would run a job.
+# How a backend would run a job, in one clause, for explain.
 DETAILS: dict[str, Callable[[Job], str]] = {"cpu": cpu.detail, "gpu": gpu.detail}
 
 # What may be forced by name: the instruction sets, widest first; the libraries.
@@ -38,8 +48,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {"cpu": ("avx512", "avx2", "neon", "basel
 
 def names() -> tuple[str, ...]:
     """Every name that `use_backend` takes, without None."""
-    known = [name for name, _ in BACKENDS]
-    return tuple(full for name in known for full in (name, *(f"{name}:{v}" for v in VARIANTS.get(name, ()))))
+    return tuple(
+        full for name, _ in BACKENDS for full in (name, *(f"{name}:{v}" for v in VARIANTS.get(name, ())))
+    )
 
 
 def use_backend(name: str | None) -> AbstractContextManager[None]:
@@ -47,9 +58,9 @@ def use_backend(name: str | None) -> AbstractContextManager[None]:
 
     Args:
         name: "cpu", "gpu" or "reference"; "cpu:avx512", "cpu:avx2", "cpu:neon" or "cpu:baseline" for one
-            instruction set, "gpu:cudnn" or "gpu:triton" for one way; None gives the choice back to longspan.
+            instruction set, "gpu:cudnn" or "gpu:triton" for one library; None lets longspan choose again.
             Blocks nest; the innermost counts, in this thread or task only. A layer under torch.compile keeps
-            the choice it was compiled with.
+            the backend that it was compiled with.
 
     Raises:
         ValueError: the name is unknown.
@@ -86,7 +97,7 @@ def choose(job: Job) -> tuple[str, Backend]:
     """
     name = forced()
     if name is not None:
-        return name, _refusing_none(name, job)
+        return name, _forced_backend(name, job)
     for name, backend in BACKENDS:
         if backend.refuses(job) is None:
             return name, backend
@@ -94,7 +105,7 @@ def choose(job: Job) -> tuple[str, Backend]:
     raise RuntimeError(f"no backend runs this {job.cell.name} layer: {reasons}.")
 
 
-def _refusing_none(name: str, job: Job) -> Backend:
+def _forced_backend(name: str, job: Job) -> Backend:
     """The forced backend, or an error with its reason when it refuses."""
     backend = dict(BACKENDS)[name.partition(":")[0]]
     reason = backend.refuses(job)
@@ -110,29 +121,28 @@ def run(job: Job) -> Result:
 
 def explain(job: Job) -> str:
     """Which backend would run `job`, and why the others would not, one sentence a line."""
-    what = _described(job)
-    name = forced()
-    asked = [name] if name else list(dict(BACKENDS))
-    reasons = {one: why_not(one, job) for one in asked}
-    chosen = next((one for one, reason in reasons.items() if reason is None), "no backend")
-    by = " (forced by use_backend)" if name else ""
-    more = DETAILS.get(chosen.partition(":")[0])
-    details = [f"  {more(job)}."] if more else []
-    refusals = [f"  {one} does not: {reason}." for one, reason in reasons.items() if reason is not None]
-    return "\n".join([f"{what}: {chosen} runs it{by}.", *details, *refusals])
+    forced_name = forced()
+    asked = [forced_name] if forced_name else list(dict(BACKENDS))
+    reasons = {name: why_not(name, job) for name in asked}
+    chosen = next((name for name, reason in reasons.items() if reason is None), "no backend")
+    by = " (forced by use_backend)" if forced_name else ""
+    detail = DETAILS.get(chosen.partition(":")[0])
+    details = [f"  {detail(job)}."] if detail else []
+    refusals = [f"  {name} does not: {reason}." for name, reason in reasons.items() if reason is not None]
+    return "\n".join([f"{_description(job)}: {chosen} runs it{by}.", *details, *refusals])
 
 
-def _described(job: Job) -> str:
+def _description(job: Job) -> str:
     steps, rows, inputs = job.x.shape
     hidden = job.weights[0].x.shape[0] // len(job.cell.gates)
-    ways = "one direction" if len(job.weights) == 1 else "two directions"
+    directions = "one direction" if len(job.weights) == 1 else "two directions"
     dtype = str(job.x.dtype).removeprefix("torch.")
-    return f"{job.cell.name}, T={steps}, B={rows}, I={inputs}, H={hidden}, {ways}, {dtype} on {job.x.device}"
+    sizes = f"T={steps}, B={rows}, I={inputs}, H={hidden}"
+    return f"{job.cell.name}, {sizes}, {directions}, {dtype} on {job.x.device}"
 
 
-def trial() -> Job:
+def probe_job() -> Job:
     """The smallest plain job, a float32 LSTM step of one row: to ask whether a backend runs here at all."""
-    cell, one = cells.CELLS["lstm"], torch.ones(1, 1, 1)
-    wide = torch.ones(len(cell.gates), 1)
-    weights = Weights(x=wide, r=wide)
-    return Job(cell=cell, x=one, state=(one, one), weights=(weights,))
+    cell, scalar = cells.CELLS["lstm"], torch.ones(1, 1, 1)
+    matrix = torch.ones(len(cell.gates), 1)
+    return Job(cell=cell, x=scalar, state=(scalar, scalar), weights=(Weights(x=matrix, r=matrix),))

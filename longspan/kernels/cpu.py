@@ -1,4 +1,4 @@
-"""The CPU kernels as a backend: which jobs they refuse, and how a job becomes a call of theirs."""
+"""The CPU kernels as a backend: refuses jobs that they cannot run, and turns the others into calls."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from torch.nn import Parameter
 from longspan.cells import Cell
 
 from . import native_cells, operators, selection
-from .cpu_driver import Given, Spec, in_time_order
-from .job import Job, Result, Weights, impossible
+from .cpu_driver import CallSpec, Inputs, is_time_major
+from .job import Job, Result, Weights, contradiction
 from .program import program
-from .tracing import modes, transformed
+from .tracing import dispatch_modes, in_transform
 
 NAME = "cpu"
 DTYPES = (torch.float32, torch.float64)
 INSTRUCTION_SETS = native_cells.INSTRUCTION_SETS
 
-# Before PyTorch 2.7 nobody can tell an export from a compilation, which is the same but for where it runs.
+# Before PyTorch 2.7 an export cannot be told from a compilation, which runs on this machine.
 is_exporting = torch.compiler.__dict__.get("is_exporting", bool)
 _PLAIN = frozenset((Tensor, Parameter, type(None)))
 
 
 def instruction_set() -> str:
-    """The one that is forced, else the one LONGSPAN_ISA names, else the widest this machine has."""
+    """The instruction set that is forced, else that of LONGSPAN_ISA, else the widest of this machine."""
     return selection.variant(NAME) or native_cells.WIDEST
 
 
@@ -37,14 +37,14 @@ def refuses(job: Job) -> str | None:
         return f"the tensors are on {x.device}, not on the CPU"
     if x.dtype not in DTYPES:
         return f"it computes in float32 and float64, not in {str(x.dtype).removeprefix('torch.')}"
-    if not native_cells.entry(cell, isa):
+    if not native_cells.address_of(cell, isa):
         return native_cells.why_not(cell, isa)
-    if transformed():
+    if in_transform():
         return "under torch.func, in forward-mode differentiation and in torch.jit.trace plain operations run"
     for w in job.weights:
         misfit = (w.r is None) == cell.recurrent or (w.norm_c is not None and "c" not in cell.states)
         if misfit or (w.proj is not None and _reads_h(cell)):
-            return impossible(job)
+            return contradiction(job)
     return None
 
 
@@ -56,51 +56,51 @@ def _reads_h(cell: Cell) -> bool:
 def detail(job: Job) -> str:
     """How these kernels would run `job`, for explain."""
     isa = instruction_set()
-    own = native_cells.where(job.cell, isa)
-    made = f", compiled from your cell in {own}" if own else ""
+    path = native_cells.path_of(job.cell, isa)
+    compiled = f", compiled from your cell in {path}" if path else ""
     return (
-        f"{NAME} uses {isa}{made}; under torch.func, in forward-mode differentiation, in torch.jit.trace "
+        f"{NAME} uses {isa}{compiled}; under torch.func, in forward-mode differentiation, in torch.jit.trace "
         "and for second derivatives plain operations run instead"
     )
 
 
 def run(job: Job) -> Result:
     """Run `job`; differentiable, twice too (the second time through the reference)."""
-    zone = job.zone or ()
+    zoneout = job.zoneout or ()
     rates = masks = ()
-    if zone and any(zone):
-        rates = tuple([-1.0 if z is None else z.rate for z in zone])
-        masks = tuple([None if z is None else z.mask for z in zone])
-    weights = tuple([row(w) for w in job.weights])
-    given = Given(job.x, job.lengths, job.mask, job.reset, job.drop, job.state, masks, weights)
-    if torch.compiler.is_compiling() or not plain(given):
+    if zoneout and any(zoneout):
+        rates = tuple([-1.0 if z is None else z.rate for z in zoneout])
+        masks = tuple([None if z is None else z.mask for z in zoneout])
+    weights = tuple([weights_in_order(w) for w in job.weights])
+    inputs = Inputs(job.x, job.lengths, job.mask, job.reset, job.dropout_mask, job.state, masks, weights)
+    if torch.compiler.is_compiling() or not are_plain(inputs):
         # A program that is saved may run on another machine, which then chooses for itself.
         isa = selection.variant(NAME) or "" if is_exporting() else instruction_set()
-        spec = Spec(job.cell, isa, rates, job.gates, _longer_in_time(job.x))
-        out, last, gates = operators.dispatched(spec, given)
+        spec = CallSpec(job.cell, isa, rates, job.gates, _is_time_major(job.x))
+        out, last, gates = operators.run_operator(spec, inputs)
     else:
-        spec = Spec(job.cell, instruction_set(), rates, job.gates, in_time_order(job.x))
-        out, last, gates = operators.straight(spec, given)
+        spec = CallSpec(job.cell, instruction_set(), rates, job.gates, is_time_major(job.x))
+        out, last, gates = operators.run_eager(spec, inputs)
     return Result(out, last, None if gates is None else named_gates(job.cell, out, gates, len(weights)))
 
 
-def row(w: Weights) -> tuple[Tensor | None, ...]:
-    """The weights of one direction in the order of driver.WEIGHTS."""
+def weights_in_order(w: Weights) -> tuple[Tensor | None, ...]:
+    """The weights of one direction in the order of cpu_driver.WEIGHTS."""
     return w.x, w.r, w.bx, w.br, w.p, w.proj, w.norm_x, w.norm_r, w.norm_c, w.norm_c_bias
 
 
-def plain(given: Given) -> bool:
-    """Whether every tensor is nothing but numbers, and nobody is following what is done to them."""
-    return not modes() and _PLAIN.issuperset(map(type, given.flat()))
+def are_plain(inputs: Inputs) -> bool:
+    """Whether all tensors are of no subclass of torch.Tensor, and no dispatch mode is on."""
+    return not dispatch_modes() and _PLAIN.issuperset(map(type, inputs.flat()))
 
 
-def _longer_in_time(x: Tensor) -> bool:
-    """As in_time_order, without asking for more than a tracer knows of sizes."""
+def _is_time_major(x: Tensor) -> bool:
+    """As `is_time_major`, by strides alone, which a tracer knows."""
     return x.stride(0) >= x.stride(1)
 
 
 def named_gates(cell: Cell, out: Tensor, gates: Tensor, D: int) -> list[dict[str, Tensor]]:
-    """Out (T, B, D*R) and gates (D, G+S-1, T, B, H) as Result has them, by as few views as can be."""
+    """The gates of a Result, views of out (T, B, D*R) and gates (D, G+S-1, T, B, H)."""
     letters, first, h = (*cell.gates, *cell.states), len(cell.gates), out.transpose(0, 1)
     hs, sides = ((h,), (gates.squeeze(0),)) if D == 1 else (h.chunk(D, -1), gates.unbind(0))
     planes = [side.transpose(1, 2).unbind(0) for side in sides]

@@ -1,4 +1,4 @@
-"""Knows how the tensors of one call are laid out for the compiled drivers and handed to them as addresses."""
+"""Calls the compiled CPU kernels: lays the tensors of a call out in memory and passes their addresses."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from longspan import _core
 from longspan.cells import Cell
 
 from . import native_cells
-from .job import Job, Weights, Zone
+from .job import Job, Weights, Zoneout
 
 WEIGHTS = ("x", "r", "bx", "br", "p", "proj", "norm_x", "norm_r", "norm_c", "norm_c_bias")
 NORM_X, PROJ = WEIGHTS.index("norm_x"), WEIGHTS.index("proj")
 
-Maybe = Tensor | None
-LARGE = 1 << 16  # numbers
-# How DLPack's protocol lets others look at tensors and make them; None before PyTorch 2.10.
+LARGE = 1 << 16  # numbers; larger tensors are allocated from memory that earlier calls gave back
+# The functions by which DLPack reads and makes tensors; None before PyTorch 2.10.
 EXCHANGE: object = Tensor.__dict__.get("__dlpack_c_exchange_api__")
 
 
-class Spec(NamedTuple):
+class CallSpec(NamedTuple):
     """All of a job that is not a tensor.
 
-    rates: of zoneout by state, -1 where there is none; empty without zoneout. time_major: whether the rows
-    (b, t) of the call's tensors lie as (T, B, ...), else as (B, T, ...).
+    rates: of zoneout for each state, -1 where it has none; empty without zoneout.
+    time_major: whether the rows (b, t) of the tensors lie in memory as (T, B, ...), else as (B, T, ...).
     """
 
     cell: Cell
@@ -39,230 +38,244 @@ class Spec(NamedTuple):
     time_major: bool
 
 
-class Given(NamedTuple):
+class Inputs(NamedTuple):
     """The tensors of a job; weights: for each direction, in the order of WEIGHTS."""
 
     x: Tensor
-    lengths: Maybe
-    mask: Maybe
-    reset: Maybe
-    drop: Maybe
+    lengths: Tensor | None
+    mask: Tensor | None
+    reset: Tensor | None
+    dropout_mask: Tensor | None
     state: tuple[Tensor, ...]
-    zone: tuple[Maybe, ...]
-    weights: tuple[tuple[Maybe, ...], ...]
+    zoneout_masks: tuple[Tensor | None, ...]
+    weights: tuple[tuple[Tensor | None, ...], ...]
 
-    def flat(self) -> tuple[Maybe, ...]:
-        """All of them in one row, as autograd takes them."""
-        return (*self[:5], *self.state, *self.zone, *(t for one in self.weights for t in one))
+    def flat(self) -> tuple[Tensor | None, ...]:
+        """All tensors in one tuple, as autograd takes them."""
+        weights = (t for direction in self.weights for t in direction)
+        return (*self[:5], *self.state, *self.zoneout_masks, *weights)
 
 
-class Found(NamedTuple):
-    """What a forward call gives, in the order of its rows: (T, B, ...), or (B, T, ...) unless time_major.
+class Outputs(NamedTuple):
+    """What a forward call returns, in the order of its rows: (T, B, ...), or (B, T, ...) unless time_major.
 
-    out: (T, B, D*R); last: the final states (D, B, W); gates: (D, G+S-1, T, B, H) where wanted, h left out;
-    saved: (D, n) numbers for the backward call where wanted; plans: for it too, where the caller keeps them.
+    out: (T, B, D*R). last: the final states (D, B, W). gates: (D, G+S-1, T, B, H) where wanted, without h.
+    saved: (D, n) numbers for the backward call, where wanted. plans: for the backward call too, to be kept by
+    the caller.
     """
 
     out: Tensor
     last: tuple[Tensor, ...]
-    gates: Maybe
-    saved: Maybe
+    gates: Tensor | None
+    saved: Tensor | None
     plans: tuple[Any, ...] | None = None
 
 
-def first_weight(spec: Spec) -> int:
-    """The place in Given.flat() at which the weights begin."""
+def first_weight_index(spec: CallSpec) -> int:
+    """The index in Inputs.flat() at which the weights begin."""
     return 5 + len(spec.cell.states) * (2 if spec.rates else 1)
 
 
-def apart(spec: Spec, flat: Sequence[Any]) -> Given:
-    """Given, from what `flat` made of it."""
-    z, s, n = first_weight(spec), 5 + len(spec.cell.states), len(WEIGHTS)
+def unflatten(spec: CallSpec, flat: Sequence[Any]) -> Inputs:
+    """The inverse of `Inputs.flat`."""
+    z, s, n = first_weight_index(spec), 5 + len(spec.cell.states), len(WEIGHTS)
     weights = tuple(tuple(flat[i : i + n]) for i in range(z, len(flat), n))
-    x, lengths, mask, reset, drop = flat[:5]
-    return Given(x, lengths, mask, reset, drop, tuple(flat[5:s]), tuple(flat[s:z]), weights)
+    x, lengths, mask, reset, dropout_mask = flat[:5]
+    return Inputs(x, lengths, mask, reset, dropout_mask, tuple(flat[5:s]), tuple(flat[s:z]), weights)
 
 
-def job_of(spec: Spec, given: Given) -> Job:
+def job_of(spec: CallSpec, inputs: Inputs) -> Job:
     """The job that a call was made from."""
-    zone = [None if rate < 0 else Zone(rate, mask) for rate, mask in zip(spec.rates, given.zone, strict=True)]
-    fields: list[list[Any]] = [[one[at] for at in _FIELDS] for one in given.weights]
-    weights = tuple(Weights(*one) for one in fields)
+    pairs = zip(spec.rates, inputs.zoneout_masks, strict=True)
+    zoneout = tuple(None if rate < 0 else Zoneout(rate, mask) for rate, mask in pairs)
+    arguments: list[list[Any]] = [[direction[i] for i in _FIELDS] for direction in inputs.weights]
     return Job(
-        spec.cell, given.x, given.state, weights, given.lengths, given.mask, given.reset, given.drop,
-        tuple(zone) if zone else None, spec.gates,
+        spec.cell, inputs.x, inputs.state, tuple(Weights(*fields) for fields in arguments), inputs.lengths,
+        inputs.mask, inputs.reset, inputs.dropout_mask, zoneout or None, spec.gates,
     )  # fmt: skip
 
 
-_FIELDS = [WEIGHTS.index(name) for name in Weights.__dataclass_fields__]
+_FIELDS = [WEIGHTS.index(name) for name in Weights.__dataclass_fields__]  # where WEIGHTS has each field
 
 
-def in_time_order(x: Tensor) -> bool:
+def is_time_major(x: Tensor) -> bool:
     """Whether a (T, B, ...) tensor should be read as it is, rather than as a transposed (B, T, ...) one."""
     return x.is_contiguous() or not x.transpose(0, 1).is_contiguous()
 
 
-def new(like: Tensor, shape: Sequence[int], *, zero: bool) -> Tensor:
-    """A tensor like `like`; a large one in memory that an earlier call gave back, as fresh pages are slow."""
+def allocate(like: Tensor, shape: Sequence[int], *, zero: bool) -> Tensor:
+    """A tensor of the dtype of `like`; a large one reuses memory of earlier calls: fresh pages are slow."""
     if type(like) is not Tensor or math.prod(shape) < LARGE:
-        return like.new_zeros(*shape) if zero else like.new_empty(*shape)  # quicker so than as a tuple
-    found = _core.buffer(shape, like.dtype is torch.float64)
-    return found.zero_() if zero else found
+        return like.new_zeros(*shape) if zero else like.new_empty(*shape)  # faster than with a tuple
+    buffer = _core.buffer(shape, like.dtype is torch.float64)
+    return buffer.zero_() if zero else buffer
 
 
-def draw(shape: Sequence[int], rate: float) -> Tensor:
-    """A uint8 tensor, 1 with probability `rate`, else 0; its seed comes from PyTorch's CPU generator."""
+def bernoulli_mask(shape: Sequence[int], rate: float) -> Tensor:
+    """A uint8 tensor: 1 with probability `rate`, else 0; seeded by PyTorch's CPU generator."""
     mask = torch.empty(shape, dtype=torch.uint8)
     seed = int(torch.empty((), dtype=torch.int64).random_())
     _core.draw(mask.data_ptr(), mask.numel(), rate, seed)
     return mask
 
 
-class Layout(NamedTuple):
+class RowLayout(NamedTuple):
     """How the rows (b, t) of every tensor of a call follow each other."""
 
     T: int
     B: int
     time_major: bool
 
-    def rows(self, tensor: Tensor) -> Tensor:
+    def to_rows(self, tensor: Tensor) -> Tensor:
         """(T, B, ...) -> contiguous, in the order of the rows; no copy where it already is."""
         return tensor.contiguous() if self.time_major else tensor.transpose(0, 1).contiguous()
 
-    def back(self, rows: Tensor) -> Tensor:
-        """The inverse of `rows`, a view."""
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """The inverse of `to_rows`, a view."""
         return rows if self.time_major else rows.transpose(0, 1)
 
     def new(self, like: Tensor, *tail: int, zero: bool) -> Tensor:
         """Rows of numbers like those of `like`, 0 or without a value."""
         shape = (self.T, self.B, *tail) if self.time_major else (self.B, self.T, *tail)
-        return new(like, shape, zero=zero)
+        return allocate(like, shape, zero=zero)
 
 
 class _Call(NamedTuple):
-    """What the two calls of one layer have in common."""
+    """What the forward and the backward call of one layer have in common."""
 
     kernels: Any
-    layout: Layout
+    layout: RowLayout
     plans: tuple[Any, ...]
     sizes: tuple[int, ...]  # I, H, R, T * B
-    zone: Sequence[Maybe]
+    zoneout_masks: Sequence[Tensor | None]
 
     @property
     def D(self) -> int:
         return len(self.plans)
 
     def tensors(
-        self, given: Given, out: Tensor, gates: Maybe, saved: Maybe, last: Sequence[Maybe]
-    ) -> list[Maybe]:
-        """What both calls read and what the forward call writes, in the order of csrc/bind.cpp."""
-        x = self.layout.rows(given.x)
-        found = [x, out, given.drop, gates, saved, *given.state, *last, *self.zone]
-        for one in given.weights:
-            found += one
-        return found
+        self,
+        inputs: Inputs,
+        out: Tensor,
+        gates: Tensor | None,
+        saved: Tensor | None,
+        last: Sequence[Tensor | None],
+    ) -> list[Tensor | None]:
+        """The tensors of both calls, in the order of csrc/bind.cpp."""
+        x = self.layout.to_rows(inputs.x)
+        tensors = [x, out, inputs.dropout_mask, gates, saved, *inputs.state, *last, *self.zoneout_masks]
+        for weights in inputs.weights:
+            tensors += weights
+        return tensors
 
-    def run(self, verb: Any, tensors: Sequence[Maybe], rates: tuple[float, ...]) -> None:
+    def run(self, verb: Any, tensors: Sequence[Tensor | None], rates: tuple[float, ...]) -> None:
         verb(self.plans, tuple(tensors), *self.sizes, torch.get_num_threads(), rates)
 
 
 @lru_cache(maxsize=256)
-def _kernels(isa: str, f64: bool, entry: int) -> Any:
-    return _core.Kernels(EXCHANGE, isa, f64, entry)
+def _kernels(isa: str, f64: bool, address: int) -> Any:
+    return _core.Kernels(EXCHANGE, isa, f64, address)
 
 
-def _plans(g: Given, layout: Layout) -> tuple[Any, ...]:
+def _plans(inputs: Inputs, layout: RowLayout) -> tuple[Any, ...]:
     """Which steps each row takes, for each direction."""
     T, B, time_major = layout
-    D = len(g.weights)
-    if g.lengths is None and g.mask is None and g.reset is None:
-        return _whole_plans(T, B, D, time_major)
-    lengths = None if g.lengths is None else g.lengths.contiguous()
-    flags = [a for f in (g.mask, g.reset) for a in ((0, 0, 0) if f is None else (f.data_ptr(), *f.stride()))]
-    at = 0 if lengths is None else lengths.data_ptr()
-    return tuple([_core.plan(T, B, at, *flags, d > 0, time_major) for d in range(D)])
+    D = len(inputs.weights)
+    if inputs.lengths is None and inputs.mask is None and inputs.reset is None:
+        return _full_plans(T, B, D, time_major)
+    lengths = None if inputs.lengths is None else inputs.lengths.contiguous()
+    address = 0 if lengths is None else lengths.data_ptr()
+    flags = [*_address_and_strides(inputs.mask), *_address_and_strides(inputs.reset)]
+    return tuple([_core.plan(T, B, address, *flags, d > 0, time_major) for d in range(D)])
+
+
+def _address_and_strides(flags: Tensor | None) -> tuple[int, ...]:
+    return (0, 0, 0) if flags is None else (flags.data_ptr(), *flags.stride())
 
 
 @lru_cache(maxsize=32)
-def _whole_plans(T: int, B: int, D: int, time_major: bool) -> tuple[Any, ...]:
+def _full_plans(T: int, B: int, D: int, time_major: bool) -> tuple[Any, ...]:
     return tuple([_core.plan(T, B, 0, 0, 0, 0, 0, 0, 0, d > 0, time_major) for d in range(D)])
 
 
-def _call(spec: Spec, g: Given, plans: tuple[Any, ...] | None = None) -> _Call:
-    x, zone = g.x, g.zone
+def _call(spec: CallSpec, inputs: Inputs, plans: tuple[Any, ...] | None = None) -> _Call:
+    x, masks, state = inputs.x, inputs.zoneout_masks, inputs.state
     T, B, I = x.shape
-    layout = Layout(T, B, spec.time_major)
+    layout = RowLayout(T, B, spec.time_major)
     if not spec.time_major:
-        zone = [z if z is None else z.transpose(1, 2) for z in zone]
-    wide = g.weights[0][0]
-    assert wide is not None
-    H, R = wide.shape[0] // len(spec.cell.gates), g.state[0].shape[2]
-    kernels = _kernels(spec.isa, x.dtype is torch.float64, native_cells.entry(spec.cell, spec.isa))
-    return _Call(
-        kernels, layout, plans or _plans(g, layout), (I, H, R, T * B), zone or (None,) * len(g.state)
-    )
+        masks = [m if m is None else m.transpose(1, 2) for m in masks]
+    H, R = hidden_size(spec, inputs), state[0].shape[2]
+    kernels = _kernels(spec.isa, x.dtype is torch.float64, native_cells.address_of(spec.cell, spec.isa))
+    plans = plans or _plans(inputs, layout)
+    return _Call(kernels, layout, plans, (I, H, R, T * B), masks or (None,) * len(state))
 
 
-def saved_per_row(spec: Spec, given: Given, H: int) -> int:
-    """How many numbers one direction keeps for its backward call, for each of T*B rows at most."""
-    w, x, R = given.weights[0], given.x, given.state[0].shape[2]
-    norm, proj, zoned = w[NORM_X] is not None, w[PROJ] is not None, bool(spec.rates)
-    kernels = _kernels(spec.isa, x.dtype is torch.float64, native_cells.entry(spec.cell, spec.isa))
-    return kernels.saved_per_row(int(x.shape[2]), int(H), int(R), norm, proj, zoned)
+def hidden_size(spec: CallSpec, inputs: Inputs) -> int:
+    """H, from the rows of W."""
+    weight = inputs.weights[0][0]
+    assert weight is not None
+    return weight.shape[0] // len(spec.cell.gates)
 
 
-def forward(spec: Spec, given: Given, save: bool) -> Found:
+def saved_per_row(spec: CallSpec, inputs: Inputs, H: int) -> int:
+    """How many numbers one direction saves for the backward call, for each of T*B rows at most."""
+    w, x, R = inputs.weights[0], inputs.x, inputs.state[0].shape[2]
+    norm, proj, zoneout = w[NORM_X] is not None, w[PROJ] is not None, bool(spec.rates)
+    kernels = _kernels(spec.isa, x.dtype is torch.float64, native_cells.address_of(spec.cell, spec.isa))
+    return kernels.saved_per_row(int(x.shape[2]), int(H), int(R), norm, proj, zoneout)
+
+
+def forward(spec: CallSpec, inputs: Inputs, save: bool) -> Outputs:
     """Run the layer over its sequences."""
-    c, x = _call(spec, given), given.x
-    layout, (_, H, R, rows), ragged = c.layout, c.sizes, given.lengths is not None
+    c, x = _call(spec, inputs), inputs.x
+    layout, (_, H, R, rows), ragged = c.layout, c.sizes, inputs.lengths is not None
     out = layout.new(x, c.D * R, zero=ragged)
-    last = [_empty(s) for s in given.state]
+    last = [_empty(s) for s in inputs.state]
     saved = gates = None
     if save:
-        n = rows * saved_per_row(spec, given, H)
-        saved = new(x, (c.D, n), zero=False)
+        saved = allocate(x, (c.D, rows * saved_per_row(spec, inputs, H)), zero=False)
     if spec.gates:
-        shape = (c.D, shown(spec.cell), *_first_two(layout), H)
-        gates = new(x, shape, zero=ragged or given.mask is not None)
-    c.run(c.kernels.forward, c.tensors(given, out, gates, saved, last), spec.rates)
-    return Found(out, tuple(last), gates, saved, c.plans)
+        shape = (c.D, returned_gates(spec.cell), *_first_two(layout), H)
+        gates = allocate(x, shape, zero=ragged or inputs.mask is not None)
+    c.run(c.kernels.forward, c.tensors(inputs, out, gates, saved, last), spec.rates)
+    return Outputs(out, tuple(last), gates, saved, c.plans)
 
 
-def _first_two(layout: Layout) -> tuple[int, int]:
+def _first_two(layout: RowLayout) -> tuple[int, int]:
     T, B, time_major = layout
     return (T, B) if time_major else (B, T)
 
 
-def shown(cell: Cell) -> int:
-    """How many gates and states a call shows, h left out."""
+def returned_gates(cell: Cell) -> int:
+    """How many gates and states a call returns where they are wanted, without h."""
     return len(cell.gates) + len(cell.states) - 1
 
 
 def backward(
-    spec: Spec,
-    given: Given,
+    spec: CallSpec,
+    inputs: Inputs,
     out: Tensor,
     saved: Tensor,
-    dout: Maybe,
-    dlast: Sequence[Maybe],
+    dout: Tensor | None,
+    dlast: Sequence[Tensor | None],
     wanted: Sequence[bool],
     plans: tuple[Any, ...] | None = None,
-) -> list[Maybe]:
-    """The gradients of Given.flat(), in its order; None where not wanted or where there is no tensor.
+) -> list[Tensor | None]:
+    """The gradients of Inputs.flat(), in its order; None where not wanted or where there is no tensor.
 
-    out and dout are in the order of the rows, as in Found; plans: as Found has them.
+    out, dout: in the order of the rows, as in Outputs. plans: those of the forward call, if they were kept.
     """
-    c, x, state = _call(spec, given, plans), given.x, given.state
-    S, z = len(state), first_weight(spec)
-    holes = given.lengths is not None or given.mask is not None
-    dx = c.layout.new(x, x.shape[2], zero=holes) if wanted[0] else None
+    c, x, state = _call(spec, inputs, plans), inputs.x, inputs.state
+    S, z = len(state), first_weight_index(spec)
+    skips = inputs.lengths is not None or inputs.mask is not None
+    dx = c.layout.new(x, x.shape[2], zero=skips) if wanted[0] else None
     dstate = [_empty(s) if w else None for s, w in zip(state, wanted[5 : 5 + S], strict=True)]
-    flat = [w for one in given.weights for w in one]
+    flat = [w for direction in inputs.weights for w in direction]
     dweights = [None if w is None or not wanted[z + i] else _empty(w) for i, w in enumerate(flat)]
-    tensors = c.tensors(given, out, None, saved, (None,) * S)
+    tensors = c.tensors(inputs, out, None, saved, (None,) * S)
     c.run(c.kernels.backward, [*tensors, dout, dx, *dlast, *dstate, *dweights], spec.rates)
-    grads: list[Maybe] = [None] * z + dweights
-    grads[0] = None if dx is None else c.layout.back(dx)
+    grads: list[Tensor | None] = [None] * z + dweights
+    grads[0] = None if dx is None else c.layout.from_rows(dx)
     grads[5 : 5 + S] = dstate
     return grads
 

@@ -1,6 +1,6 @@
-"""A cell's program printed as C++ over any vector class; run as a script, the build's list of built-in cells.
+"""Prints a cell's program as C++ over any vector class; as a script, all built-in cells for the build.
 
-`python emit.py OUT.inc` needs no package but Python's own.
+`python emit_cpp.py OUT.inc` needs no package but Python's own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def source(cells: Iterable[Cell]) -> str:
     """All structs of some cells, and the lists of their names as X macros."""
     cells = list(cells)
     normed = [c for c in cells if "c" in c.states]
-    parts = ["// Generated from cells.py by kernels/emit.py."]
+    parts = ["// Generated from cells.py by kernels/emit_cpp.py."]
     parts += [struct_source(c) for c in cells] + [norm_struct_source(c) for c in normed]
     parts += ["#define LONGSPAN_CELLS(X) " + " ".join(f"X({c.name})" for c in cells)]
     parts += ["#define LONGSPAN_NORM_CELLS(X) " + " ".join(f"X({c.name}, {c.name}_norm)" for c in normed)]
@@ -87,20 +87,20 @@ def _targets(array: str, nodes: Iterable[Node]) -> list[Target]:
 
 
 def _before(program: Program) -> dict[Node, str]:
-    """Names of what a forward pass is given."""
+    """Names of the inputs of a forward pass."""
     names = _named("s", program.s.values()) | _named("p", program.p.values())
     return names | _named("x", program.x.values()) | _named("r", program.r.values())
 
 
 def _new(program: Program) -> dict[Node, str]:
-    """Names of the new states, as values and as inputs of h; what is an input already keeps its name."""
+    """Names of the new states, as values and as inputs of h; a state that is an input keeps its name."""
     letters = list(program.cell.states)
     computed = {node: f"n[{i}]" for i, node in enumerate(program.outs) if node.op not in ("in", "const")}
     return computed | {node: f"n[{letters.index(k)}]" for k, node in program.new.items()}
 
 
 def _after(program: Program) -> dict[Node, str]:
-    """Names of what a backward pass is given."""
+    """Names of the inputs of a backward pass."""
     names = _new(program) | _named("s", program.s.values()) | _named("p", program.p.values())
     return names | _named("y", program.saved) | _named("d", program.douts)
 
@@ -119,7 +119,7 @@ def _read(roots: Iterable[Node], names: Mapping[Node, str]) -> set[Node]:
 
 
 def _body(targets: Sequence[Target], names: Mapping[Node, str], add: bool = False) -> list[str]:
-    """Statements that set (or add to) each target, all at the end: targets may alias what is read."""
+    """Statements that set (or add to) each target, all at the end, since targets may alias inputs."""
     names, lines = dict(names), list[str]()
     for node in order([node for _, node in targets], known=names):
         if node.op == "const":
@@ -136,16 +136,16 @@ def _body(targets: Sequence[Target], names: Mapping[Node, str], add: bool = Fals
     ]
 
 
-def _function(name: str, given: str, sets: str, body: Sequence[str]) -> str:
-    """A static member; arguments that its body leaves alone stay unnamed, so that no compiler warns."""
+def _function(name: str, inputs: str, outputs: str, body: Sequence[str]) -> str:
+    """A static member; arguments that its body does not use have no name, so that no compiler warns."""
     text = "\n".join(f"    {line}" for line in body)
 
     def argument(kind: str, arg: str) -> str:
         return f"{kind} {arg}" if re.search(rf"\b{arg}\b", text) else kind
 
     by_value = ("nc", "d0")
-    args = [argument("const V&" if a in by_value else "const V*", a) for a in given.split()]
-    args += [argument("V&" if a == "dnc" else "V*", a) for a in sets.split()]
+    args = [argument("const V&" if a in by_value else "const V*", a) for a in inputs.split()]
+    args += [argument("V&" if a == "dnc" else "V*", a) for a in outputs.split()]
     head = f"  template <class V>\n  {ALWAYS} void {name}({', '.join(args)}) {{"
     return f"{head}\n{text}\n  }}" if text else f"{head}}}"
 
@@ -171,18 +171,18 @@ def _backward(program: Program) -> str:
 def _norm_forward(program: Program) -> list[str]:
     """forward_c: everything that needs neither nc nor the new states; forward_h: h and the rest."""
     assert program.nc is not None
-    kept = _targets("y", program.saved) + _targets("g", program.gate_values.values())
+    saved = _targets("y", program.saved) + _targets("g", program.gate_values.values())
     states = _targets("n", program.outs)
-    late = depends([node for _, node in states + kept], [program.nc, *program.new.values()])
-    early = states[1:] + [t for t in kept if t[1] not in late]
-    then = states[:1] + [t for t in kept if t[1] in late]
+    late = depends([node for _, node in states + saved], [program.nc, *program.new.values()])
+    before_norm = states[1:] + [t for t in saved if t[1] not in late]
+    after_norm = states[:1] + [t for t in saved if t[1] in late]
     names = _before(program)
-    known = {node: name for name, node in early if name[0] == "y"} | names
-    known |= {**_new(program), program.nc: "nc"}
-    known.pop(program.outs[0], None)
+    computed = {node: name for name, node in before_norm if name[0] == "y"} | names
+    computed |= {**_new(program), program.nc: "nc"}
+    computed.pop(program.outs[0], None)
     return [
-        _function("forward_c", "x r s p", "n y g", _body(early, names)),
-        _function("forward_h", "x r s p nc", "n y g", _body(then, known)),
+        _function("forward_c", "x r s p", "n y g", _body(before_norm, names)),
+        _function("forward_h", "x r s p nc", "n y g", _body(after_norm, computed)),
     ]
 
 
@@ -203,7 +203,7 @@ def _norm_backward(program: Program) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """Write the built-in cells to the file named."""
     if len(arguments) != 1:
-        print("usage: emit.py OUT.inc", file=sys.stderr)
+        print("usage: emit_cpp.py OUT.inc", file=sys.stderr)
         return 2
     Path(arguments[0]).write_text(source(CELLS.values()))
     return 0

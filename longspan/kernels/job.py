@@ -1,4 +1,4 @@
-"""What every backend is given and gives back: one layer's recurrence, its tensors and their shapes.
+"""Defines what every backend receives and returns: one layer's recurrence, its tensors and their shapes.
 
 Letters: B batch, T time, I input, H hidden, G gates, S states, P per-unit extras, D directions (1 or 2),
 R width of the recurring state h (the projection's, else H).
@@ -24,7 +24,7 @@ class Weights:
         r: (G*H, R), read by the previous h; None for a cell without R.
         bx, br: (G*H,), added to W x and to R h.
         p: (P, H), the per-unit extras in the order of the cell's letters; None where P is 0.
-        proj: (R, H), makes the h that recurs and is given out of the cell's h.
+        proj: (R, H), projects the cell's h to the h that recurs and is returned.
         norm_x, norm_r: (G*H,), layer norm of W x and of R h, each over all its gates together (Ba et al.
             2016, arXiv 1607.06450, equations 20 to 22); the biases `bx` and `br` follow the norm.
         norm_c, norm_c_bias: (H,), layer norm of the new c where it enters h; the c carried on stays raw.
@@ -43,7 +43,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class Zone:
+class Zoneout:
     """Zoneout of one state (Krueger et al. 2017, arXiv 1606.01305): units that keep their previous value.
 
     Args:
@@ -69,8 +69,8 @@ class Job:
         mask: (T, B) bool; where False the state is carried unchanged and the output is the carried h.
         reset: (T, B) bool; where True the row's states become the cell's initial constants before the step,
             in the order of the direction, whether or not the step is masked.
-        drop: (D, B, R), multiplies h wherever R reads it; already scaled.
-        zone: one for each state, or None.
+        dropout_mask: (D, B, R), multiplies h wherever R reads it; already scaled by 1 / (1 - rate).
+        zoneout: one for each state, or None.
         gates: whether the gates and states of every step are wanted.
     """
 
@@ -81,14 +81,14 @@ class Job:
     lengths: Tensor | None = None
     mask: Tensor | None = None
     reset: Tensor | None = None
-    drop: Tensor | None = None
-    zone: tuple[Zone | None, ...] | None = None
+    dropout_mask: Tensor | None = None
+    zoneout: tuple[Zoneout | None, ...] | None = None
     gates: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a job gives.
+    """What a backend returns for a job.
 
     Args:
         out: (T, B, D*R), h of every step, the directions side by side.
@@ -102,12 +102,12 @@ class Result:
     gates: list[dict[str, Tensor]] | None = None
 
 
-def impossible(job: Job) -> str | None:
-    """Why no backend can run a job, in one sentence; None when it makes sense."""
-    return next((reason for w in job.weights if (reason := _senseless(job.cell, w))), None)
+def contradiction(job: Job) -> str | None:
+    """Why the weights of a job contradict its cell, in one sentence; None when they do not."""
+    return next((reason for w in job.weights if (reason := _contradiction(job.cell, w))), None)
 
 
-def _senseless(cell: Cell, weights: Weights) -> str | None:
+def _contradiction(cell: Cell, weights: Weights) -> str | None:
     if weights.proj is not None and program(cell).reads_h:
         return (
             f"proj_size: expected a cell that reads h only through R, received {cell.name!r}, whose step "

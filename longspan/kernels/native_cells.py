@@ -1,4 +1,4 @@
-"""Knows where a cell's kernels are: built in, or, for a user's own, printed as C++, compiled and cached."""
+"""Finds a cell's compiled kernels: built in, or, for a user's own, printed as C++, compiled and cached."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HEADERS = Path(_core.__file__).parent / "csrc"
 ABI: int = _core.ABI
 INSTRUCTION_SETS: tuple[str, ...] = tuple(_core.instruction_sets())  # that this machine runs, widest first
 WIDEST: str = os.environ.get("LONGSPAN_ISA") or INSTRUCTION_SETS[0]
-# What one kernel can hold, as csrc/call.h says.
+# How many letters a kernel has room for, as in csrc/call.h.
 LIMITS = {"gates": 12, "states": 8, "params": 12}
 
 _INSTALL = (
@@ -66,11 +66,11 @@ def compile_cell(cell: Cell, isa: str | None = None) -> Path:
     path = _path(cell, isa)
     if not os.path.exists(path) or _load(path).problem:
         _build(cell, isa, path)
-    _found.cache_clear()
-    _loaded.cache_clear()
+    _kernels_of.cache_clear()
+    _open.cache_clear()
     if problem := _load(path).problem:
         raise RuntimeError(f"compile_cell: {path} {problem}; install longspan again.")
-    key(cell)
+    key_of(cell)
     return path
 
 
@@ -92,103 +92,105 @@ def _too_big(cell: Cell) -> str | None:
     return next((f"has {n} {k} of at most {LIMITS[k]}" for k, n in counts.items() if n > LIMITS[k]), None)
 
 
-# torch.compile does not look into files and addresses: it keeps what it is told.
+# torch.compile does not trace these: it keeps their answers.
 
 
 @constant
-def entry(cell: Cell, isa: str) -> int:
+def address_of(cell: Cell, isa: str) -> int:
     """The address of the cell's compiled functions, 0 where there are none."""
-    return _found(cell, isa).address
+    return _kernels_of(cell, isa).address
 
 
 @constant
 def why_not(cell: Cell, isa: str) -> str:
     """Why a cell of the user's runs on the reference, as a clause."""
-    own = f"the cell {cell.name!r} is your own and"
+    subject = f"the cell {cell.name!r} is your own and"
     if reason := _too_big(cell):
-        return f"{own} {reason} that a kernel can hold"
-    if problem := _found(cell, isa).problem:
-        again = "longspan.compile_cell(cell) builds it again"
-        return f"{own} its compiled file {_path(cell, isa)} {problem} ({again})"
+        return f"{subject} {reason} that a kernel can hold"
+    if problem := _kernels_of(cell, isa).problem:
+        way_out = "longspan.compile_cell(cell) builds it again"
+        return f"{subject} its compiled file {_path(cell, isa)} {problem} ({way_out})"
     if compiler() is None:
-        return f"{own} there is no C++ compiler for longspan.compile_cell(cell) ({_INSTALL})"
-    return f"{own} not compiled for {isa} yet (longspan.compile_cell(cell) does it, once)"
+        return f"{subject} there is no C++ compiler for longspan.compile_cell(cell) ({_INSTALL})"
+    return f"{subject} not compiled for {isa} yet (longspan.compile_cell(cell) does it, once)"
 
 
-def where(cell: Cell, isa: str) -> Path | None:
+def path_of(cell: Cell, isa: str) -> Path | None:
     """The file with the kernels compiled for a cell of the user's; None for a built-in one."""
     return None if CELLS.get(cell.name) is cell else _path(cell, isa)
 
 
 def compiler() -> list[str] | None:
     """The command of the C++ compiler that would be used, or None."""
-    named = shlex.split(os.environ.get("CXX", ""))
-    commands = [named] * bool(named) + [["g++"], ["clang++"], ["c++"]]
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    commands = [chosen] * bool(chosen) + [["g++"], ["clang++"], ["c++"]]
     return next(([path, *rest] for tool, *rest in commands if (path := shutil.which(tool))), None)
 
 
-class _Loaded(NamedTuple):
-    """Kernels in memory: their address, or 0; and why a file that is there does not do, as a clause."""
+class _Kernels(NamedTuple):
+    """Kernels in memory: their address, or 0; and why an existing file cannot be used, as a clause."""
 
     address: int
     problem: str | None = None
 
 
 @lru_cache(maxsize=256)
-def _found(cell: Cell, isa: str) -> _Loaded:
+def _kernels_of(cell: Cell, isa: str) -> _Kernels:
     if isa not in INSTRUCTION_SETS or _too_big(cell):
-        return _Loaded(0)
+        return _Kernels(0)
     if CELLS.get(cell.name) is cell:
-        return _Loaded(_core.cell(isa, cell.name))
+        return _Kernels(_core.cell(isa, cell.name))
     path = _path(cell, isa)
-    return _load(path) if os.path.exists(path) else _Loaded(0)  # nor where nobody may look
+    return (
+        _load(path) if os.path.exists(path) else _Kernels(0)
+    )  # none either where the folder may not be read
 
 
-def _load(path: Path) -> _Loaded:
-    """The kernels of a file; an opened library stays when its file is replaced, so its time belongs to it."""
-    return _loaded(path, path.stat().st_mtime_ns)
+def _load(path: Path) -> _Kernels:
+    """Loads a compiled library. dlopen caches by path, so the file's modification time is part of the key."""
+    return _open(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _loaded(path: Path, changed: int) -> _Loaded:
+def _open(path: Path, changed: int) -> _Kernels:
     try:
         function = ctypes.CDLL(str(path)).longspan_entry
     except (OSError, AttributeError) as error:
-        return _Loaded(0, f"cannot be loaded: {error}")
+        return _Kernels(0, f"cannot be loaded: {error}")
     function.restype = ctypes.c_void_p
     address = function()
-    made_for = ctypes.c_int.from_address(address).value
-    if made_for != ABI:
-        return _Loaded(0, f"was made for version {made_for} of the kernels, where this one is {ABI}")
-    return _Loaded(address)
+    version = ctypes.c_int.from_address(address).value
+    if version != ABI:
+        return _Kernels(0, f"was made for version {version} of the kernels, where this one is {ABI}")
+    return _Kernels(address)
 
 
-_known: dict[str, Cell] = {}
+_cells_by_key: dict[str, Cell] = {}
 
 
 @constant
-def key(cell: Cell) -> str:
-    """The name under which the operators know a cell: the same wherever the equations are the same."""
+def key_of(cell: Cell) -> str:
+    """A cell's name in the operators' arguments: the same wherever the equations are the same."""
     if CELLS.get(cell.name) is cell:
         return cell.name
-    name = _own_key(cell)
-    return _known.setdefault(name, cell) and name
+    key = _key_of_own(cell)
+    return _cells_by_key.setdefault(key, cell) and key
 
 
 @lru_cache(maxsize=256)
-def _own_key(cell: Cell) -> str:
+def _key_of_own(cell: Cell) -> str:
     return f"{cell.name}:{hashlib.sha256(_source(cell).encode()).hexdigest()[:16]}"
 
 
-def named(name: str) -> Cell:
-    """The cell that `key` named so."""
-    found = CELLS.get(name) or _known.get(name)
-    if found is None:
+def cell_of(key: str) -> Cell:
+    """The inverse of `key_of`, for cells that this process has used."""
+    cell = CELLS.get(key) or _cells_by_key.get(key)
+    if cell is None:
         raise RuntimeError(
-            f"longspan::recur: expected a cell that this process knows, received {name!r}; define the cell "
+            f"longspan::recur: expected a cell that this process knows, received {key!r}; define the cell "
             "as it was when the program was made, and call longspan.compile_cell(cell)."
         )
-    return found
+    return cell
 
 
 def _source(cell: Cell) -> str:
@@ -205,8 +207,8 @@ def _source(cell: Cell) -> str:
 
 
 def _flags(isa: str) -> list[str]:
-    ours = ["-std=gnu++17", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{HEADERS}"]
-    return [*shlex.split(_core.flags(isa)), *ours]
+    shared = ["-std=gnu++17", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{HEADERS}"]
+    return [*shlex.split(_core.flags(isa)), *shared]
 
 
 def _path(cell: Cell, isa: str) -> Path:
@@ -218,7 +220,7 @@ def _path(cell: Cell, isa: str) -> Path:
 
 
 def _build(cell: Cell, isa: str, path: Path) -> None:
-    """Compile beside `path` and rename, so that nobody ever finds half a file there."""
+    """Compile beside `path` and rename, so that no process ever loads half a file."""
     tool = compiler()
     if tool is None:
         raise RuntimeError(
@@ -228,10 +230,10 @@ def _build(cell: Cell, isa: str, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            source, made = Path(folder) / "cell.cpp", Path(folder) / "cell.so"
+            source, library = Path(folder) / "cell.cpp", Path(folder) / "cell.so"
             source.write_text(_source(cell), encoding="utf-8")
-            _compile(cell, [*tool, *_flags(isa), str(source), "-o"], made)
-            made.replace(path)
+            _compile(cell, [*tool, *_flags(isa), str(source), "-o"], library)
+            library.replace(path)
     except OSError as error:
         raise RuntimeError(
             f"compile_cell: expected a folder to keep compiled cells in, received {path.parent} "
@@ -239,14 +241,14 @@ def _build(cell: Cell, isa: str, path: Path) -> None:
         ) from error
 
 
-def _compile(cell: Cell, command: list[str], made: Path) -> None:
+def _compile(cell: Cell, command: list[str], library: Path) -> None:
     try:
-        done = subprocess.run([*command, str(made)], capture_output=True, text=True, errors="replace")
+        done = subprocess.run([*command, str(library)], capture_output=True, text=True, errors="replace")
     except OSError as error:
-        words = f"compile_cell: {command[0]} cannot be run: {error.strerror}; correct $CXX."
-        raise RuntimeError(words) from error
-    if done.returncode or not made.exists():
+        message = f"compile_cell: {command[0]} cannot be run: {error.strerror}; correct $CXX."
+        raise RuntimeError(message) from error
+    if done.returncode or not library.exists():
         lines = (done.stdout + done.stderr).strip().splitlines()
-        lines = lines or [f"it ended with status {done.returncode}, no file and no word"]
+        lines = lines or [f"it ended with status {done.returncode}, no file and no message"]
         first = next((line for line in lines if "error" in line), lines[0])
         raise RuntimeError(f"compile_cell: {command[0]} could not compile {cell.name!r}: {first}")

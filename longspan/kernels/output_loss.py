@@ -103,7 +103,7 @@ def _room(like: Sequence[Maybe], wanted: Sequence[bool]) -> list[Tensor]:
     first = like[0]
     assert first is not None
     return [
-        cpu_driver.new(first, t.shape, zero=False) if w and t is not None else first.new_empty(0)
+        cpu_driver.allocate(first, t.shape, zero=False) if w and t is not None else first.new_empty(0)
         for t, w in zip(like, wanted, strict=True)
     ]
 

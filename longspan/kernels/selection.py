@@ -1,4 +1,4 @@
-"""Knows which backend the caller has forced, and in which variant, for the calls of this thread or task."""
+"""Holds the backend that the caller has forced, and its variant, for the calls of this thread or task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 def constant(function: Callable[P, R]) -> Callable[P, R]:
-    """What torch.compiler.assume_constant_result does, without its import of the whole compiler (0.8 s)."""
+    """torch.compiler.assume_constant_result, without importing the whole compiler (0.8 s)."""
     function.__dict__["_dynamo_marked_constant"] = True
     return function
 
@@ -20,7 +20,7 @@ def constant(function: Callable[P, R]) -> Callable[P, R]:
 FORCED: ContextVar[str | None] = ContextVar("longspan_backend", default=None)
 
 
-# torch.compile cannot follow a context variable; it keeps the value that it finds.
+# torch.compile cannot trace a context variable; it keeps the value of the time when it traces.
 @constant
 def forced() -> str | None:
     """The name that the caller forced with `use_backend`, None where the library chooses."""
@@ -28,10 +28,10 @@ def forced() -> str | None:
 
 
 def variant(backend: str) -> str | None:
-    """The instruction set that the caller forced for `backend`, None where the backend decides.
+    """The variant of `backend` that the caller forced, None where the backend decides.
 
     >>> variant("cpu") is None
     True
     """
-    name, _, wanted = (forced() or "").partition(":")
-    return wanted if wanted and name == backend else None
+    name, _, variant = (forced() or "").partition(":")
+    return variant if variant and name == backend else None

@@ -1,4 +1,4 @@
-"""Knows the short way to one step of a stream at inference: a look at the tensors, and the arithmetic."""
+"""Runs one step of a stream at inference in C++, without the dispatcher, where the tensors allow it."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from longspan.cells import Cell
 from . import native_cells
 from .cpu_driver import EXCHANGE
 from .selection import FORCED
-from .tracing import interpreters, modes, tracing
+from .tracing import dispatch_modes, innermost_transform, jit_trace
 
 FIELDS = ("x", "r", "bx", "br", "p")
 
 _TYPES = frozenset((torch.float32, torch.float64))
-_OURS = (None, "cpu")  # the backends that may be forced
+_BACKENDS = (None, "cpu")  # with which of these forced the step may run here
 _grad = torch.is_grad_enabled
 _autocast: Callable[[], bool] = torch._C._is_any_autocast_enabled
 
 
-class Stream:
-    """One step of a stack of plain layers: one cell, direction and hidden size, no option that adds to it.
+class SingleStep:
+    """One step of a stack of plain layers: one cell, one direction, one hidden size, no further options.
 
-    Nothing of the weights is kept, so that they may change in every way; copies and pickles carry sizes only.
+    Weights are read afresh at every step, so that they may change; copies and pickles carry sizes only.
 
     Args:
         cell: the equations.
         inputs: I of the first layer.
         hidden: H.
         fields: for each layer, the names (of FIELDS) of its parameters, in the module's order.
-        layered: whether the state comes with its layers, as (L, B, H), and h is wanted once more as (B, H).
+        layered: whether states are (L, B, H) and the last layer's h is returned too, as (B, H).
     """
 
     def __init__(
         self, cell: Cell, inputs: int, hidden: int, fields: Sequence[Sequence[str]], *, layered: bool
     ) -> None:
-        self._given = cell, inputs, hidden, [list(one) for one in fields], layered
+        self._arguments = cell, inputs, hidden, [list(names) for names in fields], layered
         self._runs: dict[torch.dtype, Callable[..., Any]] = {}
 
     def step(self, parameters: Mapping[str, Tensor | None], x: Tensor, state: object) -> Any:
-        """Take the step, or return None where it has to go the long way.
+        """Run the step, or return None where the ordinary call has to run it.
 
         Args:
             parameters: the module's own dict of them.
@@ -58,32 +58,32 @@ class Stream:
         """
         if (
             _grad()
-            or modes()
-            or interpreters() is not None
+            or dispatch_modes()
+            or innermost_transform() is not None
             or forward_ad._current_level >= 0
-            or tracing() is not None
-            or FORCED.get() not in _OURS
+            or jit_trace() is not None
+            or FORCED.get() not in _BACKENDS
             or _autocast()
             or type(x) is not Tensor
         ):
             return None
-        run = self._runs.get(x.dtype) or self._made(x.dtype)
+        run = self._runs.get(x.dtype) or self._compiled(x.dtype)
         return run and run(x, state, parameters)
 
-    def _made(self, dtype: torch.dtype) -> Callable[..., Any] | None:
-        cell, inputs, hidden, fields, layered = self._given
-        entry = native_cells.entry(cell, native_cells.WIDEST)
-        if EXCHANGE is None or dtype not in _TYPES or not entry:
+    def _compiled(self, dtype: torch.dtype) -> Callable[..., Any] | None:
+        cell, inputs, hidden, fields, layered = self._arguments
+        address = native_cells.address_of(cell, native_cells.WIDEST)
+        if EXCHANGE is None or dtype not in _TYPES or not address:
             return None
         sizes = [inputs] + [hidden] * (len(fields) - 1)
-        places = [len(FIELDS) * layer + FIELDS.index(f) for layer, row in enumerate(fields) for f in row]
+        slots = [len(FIELDS) * i + FIELDS.index(f) for i, names in enumerate(fields) for f in names]
         isa, f64 = native_cells.WIDEST, dtype is torch.float64
-        made = _core.Stream(EXCHANGE, Tensor, Parameter, isa, f64, entry, hidden, sizes, places, layered)
-        return self._runs.setdefault(dtype, made.run)
+        stream = _core.Stream(EXCHANGE, Tensor, Parameter, isa, f64, address, hidden, sizes, slots, layered)
+        return self._runs.setdefault(dtype, stream.run)
 
     def __reduce__(self) -> Any:
-        return _again, self._given
+        return _rebuild, self._arguments
 
 
-def _again(cell: Cell, inputs: int, hidden: int, fields: list[list[str]], layered: bool) -> Stream:
-    return Stream(cell, inputs, hidden, fields, layered=layered)
+def _rebuild(cell: Cell, inputs: int, hidden: int, fields: list[list[str]], layered: bool) -> SingleStep:
+    return SingleStep(cell, inputs, hidden, fields, layered=layered)

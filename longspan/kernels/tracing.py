@@ -1,4 +1,4 @@
-"""Knows who may be following what is done to tensors, so that they must not be read behind PyTorch's back."""
+"""Detects tracing (dispatch modes, torch.func, torch.jit.trace), which reads of raw pointers would bypass."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ from .selection import constant
 
 _C: Any = torch._C  # of whose stubs these are not a part
 # How many dispatch modes are on.
-modes: Callable[[], int] = _C._len_torch_dispatch_stack
+dispatch_modes: Callable[[], int] = _C._len_torch_dispatch_stack
 # The innermost torch.func transform, or None.
-interpreters: Callable[[], object] = _C._functorch.peek_interpreter_stack
+innermost_transform: Callable[[], object] = _C._functorch.peek_interpreter_stack
 # What torch.jit.trace records, or None.
-tracing: Callable[[], object] = _C._get_tracing_state
+jit_trace: Callable[[], object] = _C._get_tracing_state
 
 
-# torch.compile does not call these; it keeps what it is told while it traces, inside of its own transforms.
+# torch.compile does not call these; it keeps their answers while it traces, inside transforms of its own.
 @constant
-def transformed() -> bool:
+def in_transform() -> bool:
     """Whether a torch.func transform, forward-mode differentiation or torch.jit.trace is under way."""
     return (
-        interpreters() is not None or torch.autograd.forward_ad._current_level >= 0 or tracing() is not None
+        innermost_transform() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+        or jit_trace() is not None
     )
 
 
-def followed() -> bool:
-    """Whether anyone at all is following: a dispatch mode, a transform or a tracer."""
-    return bool(modes()) or interpreters() is not None or tracing() is not None
+def is_tracing() -> bool:
+    """Whether a dispatch mode, a torch.func transform or torch.jit.trace sees the operations of tensors."""
+    return bool(dispatch_modes()) or innermost_transform() is not None or jit_trace() is not None

@@ -1,4 +1,4 @@
-"""Knows how printed Triton becomes functions: a file in the cache, imported once; and if Triton is there."""
+"""Turns printed Triton into functions: writes it to a file in the cache and imports that once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INSTALL = "pip install 'longspan[gpu]'"
 
 @constant
 def missing() -> str | None:
-    """Why there is no Triton, as a clause that names the command; None when there is."""
+    """Why Triton cannot be used, as a clause that names the way out; None when it can."""
     if "triton" not in sys.modules and importlib.util.find_spec("triton") is None:
         return f"Triton is not installed ({INSTALL} installs it)"
     return None
@@ -60,13 +60,13 @@ def _path(cell: Cell, text: str) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write beside `path` and rename, so that nobody ever finds half a file there."""
+    """Write beside `path` and rename, so that no process ever imports half a file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            made.write_text(text, encoding="utf-8")
-            made.replace(path)
+            part = Path(folder) / path.name
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
     except OSError as error:
         raise RuntimeError(
             f"gpu: expected a folder to keep printed kernels in, received {path.parent} ({error.strerror}); "

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longspan.kernels.tracing import followed, transformed
+from longspan.kernels.tracing import in_transform, is_tracing
 
 
 class _Largest(torch.autograd.Function):
@@ -69,7 +69,7 @@ def max_over_time(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     tensor([[5.],
             [2.]])
     """
-    if torch.compiler.is_compiling() or followed() or transformed():
+    if torch.compiler.is_compiling() or is_tracing() or in_transform():
         return _largest(x, None if lengths is None else _beyond(x, lengths, 0), 0)
     least, beyond = x.shape[1], None
     if lengths is not None and (shortest := int(lengths.min())) < least:

@@ -40,7 +40,7 @@ def compute_dtype(x: Tensor, half: torch.dtype | None) -> torch.dtype:
     if x.dtype is torch.float64:
         return x.dtype
     narrow = half or x.dtype
-    return narrow if gpu.keeps(narrow, x.device) else torch.float32
+    return narrow if gpu.computes_in(narrow, x.device) else torch.float32
 
 
 def to_compute_dtype(

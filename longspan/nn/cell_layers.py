@@ -13,7 +13,7 @@ from torch.nn import Module
 from longspan import errors, kernels
 from longspan.cells import Cell
 from longspan.kernels.job import Job
-from longspan.kernels.single_step import Stream
+from longspan.kernels.single_step import SingleStep
 
 from . import autocast, inputs, options, parameters
 
@@ -45,7 +45,7 @@ class RNNCellBase(Module):
             self.register_parameter("bias_ih", None)
             self.register_parameter("bias_hh", None)
         fields = [list(row) for row in self._weights.rows]
-        self._stream = Stream(self.cell, self.input_size, self.hidden_size, fields, layered=False)
+        self._stream = SingleStep(self.cell, self.input_size, self.hidden_size, fields, layered=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

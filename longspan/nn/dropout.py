@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from longspan.kernels.cpu_driver import draw as draw_on_cpu
-from longspan.kernels.tracing import followed
+from longspan.kernels.cpu_driver import bernoulli_mask as draw_on_cpu
+from longspan.kernels.tracing import is_tracing
 
 
 def bernoulli_mask(shape: tuple[int, ...], rate: float, device: torch.device) -> Tensor:
     """A uint8 tensor: 1 with probability `rate`, else 0, from PyTorch's generator of the device."""
-    if device.type == "cpu" and not torch.compiler.is_compiling() and not followed():
+    if device.type == "cpu" and not torch.compiler.is_compiling() and not is_tracing():
         return draw_on_cpu(shape, rate)
     return torch.empty(shape, dtype=torch.uint8, device=device).bernoulli_(rate)
 

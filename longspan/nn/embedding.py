@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longspan.kernels.cpu_driver import new
-from longspan.kernels.tracing import followed, transformed
+from longspan.kernels.cpu_driver import allocate
+from longspan.kernels.tracing import in_transform, is_tracing
 
 
 class _Lookup(torch.autograd.Function):
@@ -30,7 +30,7 @@ class _Lookup(torch.autograd.Function):
         (numbers,), (grad,) = ctx.saved_tensors, grads
         if torch.is_grad_enabled():  # to be differentiated again
             return torch.ops.aten.embedding_dense_backward(grad, numbers, ctx.rows, -1, False), None
-        found = new(grad, (ctx.rows, grad.shape[-1]), zero=True)
+        found = allocate(grad, (ctx.rows, grad.shape[-1]), zero=True)
         return found.index_add_(0, numbers.reshape(-1), grad.reshape(-1, grad.shape[-1])), None
 
 
@@ -50,7 +50,7 @@ class _BagMeans(torch.autograd.Function):
         each = (grad / counts.clamp_min(1).unsqueeze(1)).repeat_interleave(counts, 0)
         if torch.is_grad_enabled():  # to be differentiated again
             return torch.ops.aten.embedding_dense_backward(each, numbers, ctx.rows, -1, False), None, None
-        return new(grad, (ctx.rows, grad.shape[1]), zero=True).index_add_(0, numbers, each), None, None
+        return allocate(grad, (ctx.rows, grad.shape[1]), zero=True).index_add_(0, numbers, each), None, None
 
 
 # Without Function.apply's search for torch.func's wrappers, since these take the other way.
@@ -107,8 +107,8 @@ def _needs_fast_gradient(table: Tensor, numbers: Tensor) -> bool:
         and type(numbers) is Tensor
         and type(table) in (Tensor, nn.Parameter)
         and not torch.compiler.is_compiling()
-        and not followed()
-        and not transformed()
+        and not is_tracing()
+        and not in_transform()
     )
 
 

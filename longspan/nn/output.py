@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from longspan import errors
 from longspan.kernels import output_loss
-from longspan.kernels.tracing import transformed
+from longspan.kernels.tracing import in_transform
 
 from .embedding import lookup
 
@@ -56,8 +56,8 @@ def linear_cross_entropy(
     _check(input, linear_weight, target, linear_bias)
     x, weight, bias = _same_dtype(input.reshape(-1, input.shape[-1]), linear_weight, linear_bias)
     numbers = target.reshape(-1)
-    if reduction == "none" or transformed() or not numbers.numel():
-        losses = (output_loss.reference if transformed() else output_loss.rows)(
+    if reduction == "none" or in_transform() or not numbers.numel():
+        losses = (output_loss.reference if in_transform() else output_loss.rows)(
             x, weight, bias, numbers, smoothing, ignore_index
         )
         return _reduced(losses, target, reduction, ignore_index)

@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from longspan import errors, kernels
 from longspan.cells import Cell
-from longspan.kernels.job import Job, Weights, Zone
-from longspan.kernels.single_step import Stream
+from longspan.kernels.job import Job, Weights, Zoneout
+from longspan.kernels.single_step import SingleStep
 
 from . import autocast, inputs, options, parameters
 from . import dropout as dropout_masks
@@ -107,7 +107,7 @@ class RNNBase(Module):
         self._stream = None
         if not unlike:
             fields = [list(row) for row in self._weights.rows]
-            self._stream = Stream(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
+            self._stream = SingleStep(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
         self.reset_parameters()
 
     def _table(
@@ -306,13 +306,13 @@ class RNNBase(Module):
             (self._directions, x.shape[1], self._states.widths[layer][0]), self.recurrent_dropout, x
         )
 
-    def _zoneout(self, layer: int, x: Tensor) -> tuple[Zone | None, ...]:
+    def _zoneout(self, layer: int, x: Tensor) -> tuple[Zoneout | None, ...]:
         """Per state: which values keep their past (Krueger et al. 2017); the rate in evaluation."""
-        zones: list[Zone | None] = []
+        zones: list[Zoneout | None] = []
         for rate, width in zip(self.zoneout, self._states.widths[layer], strict=True):
             shape = (self._directions, x.shape[0], x.shape[1], width)
             mask = dropout_masks.bernoulli_mask(shape, rate, x.device) if self.training and rate else None
-            zones.append(Zone(rate, mask) if rate else None)
+            zones.append(Zoneout(rate, mask) if rate else None)
         return tuple(zones)
 
     def _for_caller(self, call: _Call, found: _Outputs, gates: bool) -> tuple[Any, ...]:

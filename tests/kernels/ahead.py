@@ -72,14 +72,14 @@ def kind(name: str, half: bool) -> str:
 def shapes(cell: Cell, variant: Variant, name: str, H: int, R: int) -> tuple[dict[str, object], int]:
     """The numbers that a launch fixes, and its warps, as the drivers choose them."""
     width = R if name in ("finish_step", "enter_step") else H
-    HP, rows = launch.padded(width), launch.TILE
+    HP, rows = launch.padded(width), launch.TILE_ROWS
     if name in WHOLE:
-        HP = min(HP, 128) if gpu_routes.columns_alone(cell, variant) else HP
+        HP = min(HP, 128) if gpu_routes.independent_columns(cell, variant) else HP
         warps = launch.warps(HP, variant.half)
     else:
         normed = (variant.norm_r or variant.norm_c) and name in ("forward_step", "backward_step")
         HP = HP if normed else min(HP, 128)
-        rows, warps = max(1, launch.POINT // HP), 8 if HP >= 1024 else 4
+        rows, warps = max(1, launch.TILE_NUMBERS // HP), 8 if HP >= 1024 else 4
     operand = tl.bfloat16 if variant.half else tl.float32
     found: dict[str, object] = {"D": 1, "H": width, "R": R, "HP": HP, "BB": rows, "RP": launch.padded(R)}
     return found | {"PRECISION": "ieee", "OPERAND": operand}, warps

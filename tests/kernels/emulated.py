@@ -34,8 +34,8 @@ calls = 0
 class Plan(NamedTuple):
     """Which steps each row takes, not yet worked out."""
 
-    given: cpu_driver.Given
-    layout: cpu_driver.Layout
+    given: cpu_driver.Inputs
+    layout: cpu_driver.RowLayout
 
 
 @lru_cache(maxsize=1)
@@ -135,7 +135,7 @@ class Kernels:
 
 def kernels(isa: str, f64: bool, address: int) -> Kernels:
     """In the place of driver._kernels."""
-    names = {native_cells.entry(cell, isa): cell.name for cell in CELLS.values()}
+    names = {native_cells.address_of(cell, isa): cell.name for cell in CELLS.values()}
     return Kernels(f64, names[address])
 
 

@@ -23,7 +23,7 @@ from longspan import cells, nn, use_backend
 from longspan import explain as explain_layer
 from longspan.cells import CELLS
 from longspan.kernels import choose, cuda_graphs, explain, gpu, gpu_routes, reference
-from longspan.kernels.job import Job, Result, Zone
+from longspan.kernels.job import Job, Result, Zoneout
 from tests.kernels.test_parity import (
     OPTIONS,
     PROJECTABLE,
@@ -40,7 +40,7 @@ from tests.kernels.test_parity import (
 )
 
 DEVICE = "cuda" if "--cuda" in sys.argv else "cpu"
-FORMS = ("whole", "steps")
+FORMS = ("persistent", "per_step")
 MAIN = ("lstm", "gru", "indrnn")
 EASY = ({"bias"}, {"batch_first"}, {"lengths"}, {"mask"}, {"drop"})  # others have them too
 Check = Callable[[], None]
@@ -49,13 +49,13 @@ Check = Callable[[], None]
 @contextmanager
 def forced(form: str) -> Iterator[None]:
     """The table led to one form, whatever the sizes."""
-    table = gpu_routes.TABLE
-    gpu_routes.TABLE = (table[-1]._replace(form=form),)
+    table = gpu_routes.ROUTES
+    gpu_routes.ROUTES = (table[-1]._replace(kernels=form),)
     try:
         with use_backend("gpu:triton"):
             yield
     finally:
-        gpu_routes.TABLE = table
+        gpu_routes.ROUTES = table
 
 
 def on_gpu(job: Job, form: str) -> Answers:
@@ -70,12 +70,12 @@ def moved(job: Job) -> Job:
     if DEVICE == "cpu":
         return job
     job = with_leaves(job, {k: v.detach().to(DEVICE).requires_grad_() for k, v in leaves(job).items()})
-    named = {"mask": job.mask, "reset": job.reset, "drop": job.drop}
+    named = {"mask": job.mask, "reset": job.reset, "dropout_mask": job.dropout_mask}
     there = {name: t.to(DEVICE) for name, t in named.items() if t is not None}
-    zone = job.zone and tuple(
-        z if z is None or z.mask is None else Zone(z.rate, z.mask.to(DEVICE)) for z in job.zone
+    zone = job.zoneout and tuple(
+        z if z is None or z.mask is None else Zoneout(z.rate, z.mask.to(DEVICE)) for z in job.zoneout
     )
-    return dataclasses.replace(job, **there, zone=zone)
+    return dataclasses.replace(job, **there, zoneout=zone)
 
 
 def equal(case: Case, form: str) -> Check:
@@ -130,7 +130,7 @@ def parity(all_forms: bool = False) -> Iterator[tuple[str, Check]]:
         yield f"{form}-many rows", equal(Case("gru", 20, B=18, T=3, input=5, **every), form)
         yield f"{form}-no rows", equal(Case("lstm", 7, B=0, **every), form)
         yield f"{form}-no real step", no_real_step(form)
-    yield "whole-columns apart", equal(Case("indrnn", 200, B=2, T=3, lengths=True), "whole")
+    yield "persistent-independent columns", equal(Case("indrnn", 200, B=2, T=3, lengths=True), "persistent")
 
 
 def users_cell() -> Iterator[tuple[str, Check]]:
@@ -181,7 +181,9 @@ def half(case: Case, form: str) -> Check:
 
 def widened(job: Job) -> Job:
     wide = with_leaves(job, {k: v.detach().float().requires_grad_() for k, v in leaves(job).items()})
-    return wide if job.drop is None else dataclasses.replace(wide, drop=job.drop.float())
+    return (
+        wide if job.dropout_mask is None else dataclasses.replace(wide, dropout_mask=job.dropout_mask.float())
+    )
 
 
 def far_out() -> None:
@@ -236,7 +238,7 @@ def second_derivatives() -> None:
     job = job_of(Case("lstm", 5, T=3, mask=True, dtype=torch.float32))
     found = []
     for run in (gpu.run, reference.run):
-        with forced("whole"):
+        with forced("persistent"):
             (first,) = torch.autograd.grad(run(job).out.square().sum(), [job.x], create_graph=True)
         found.append(torch.autograd.grad(first.square().sum(), [job.x, *job.state]))
     for a, b in zip(*found, strict=True):
@@ -261,7 +263,7 @@ def replayed() -> None:
     options = {"lengths": True, "reset": True, "drop": True, "D": 2, "norm": True, "zone": "mask"}
     try:
         for T in (6, 2):
-            equal(Case("lstm", 7, B=2, proj=3, T=T, **options), "steps")()
+            equal(Case("lstm", 7, B=2, proj=3, T=T, **options), "per_step")()
         assert len(cuda_graphs._graphs) == 3  # forward for training, forward for inference, backward
     finally:
         cuda_graphs._captured, cuda_graphs._stream, cuda_graphs.CHUNK = before
@@ -278,7 +280,7 @@ def compiled() -> None:
             assert result.gates is not None
             return result.out, result.gates[0]["z"]
 
-        with forced("whole"):
+        with forced("persistent"):
             out, gate = wrap(run)(job.x)
         found.append((out, gate, *torch.autograd.grad(out.sum(), [job.x, *job.state])))
     for a, b in zip(*found, strict=True):
@@ -290,8 +292,8 @@ def told() -> None:
     small, large = (job_of(Case("lstm", H, B=1, T=1, dtype=torch.float32)) for H in (64, 65))
     with use_backend("gpu:triton"):
         assert choose(small)[0] == "gpu:triton"
-        assert "the entry 'small, float32' of its table (not measured: " in explain(small)
-        assert "the entry 'large' of its table (not measured: " in explain(large)
+        assert "the route 'small, float32' (heuristic, not measured: " in explain(small)
+        assert "the route 'large' (heuristic, not measured: " in explain(large)
     assert choose(small)[0] == "cpu" and "gpu does not: the tensors are on cpu" in explain(small)
     with use_backend("gpu:cudnn"):
         assert gpu.refuses(small) is not None
@@ -304,7 +306,7 @@ def layers_in_halves() -> None:
     want, _ = layer(x)
     small = copy.deepcopy(layer).bfloat16()
     assert "float32" in explain_layer(small, x.bfloat16())
-    with forced("whole"):
+    with forced("persistent"):
         assert "bfloat16" in explain_layer(small, x.bfloat16())
         out, (_, c) = small(x.bfloat16())
         out.float().square().sum().backward()
@@ -321,7 +323,7 @@ def long() -> Iterator[tuple[str, Check]]:
     """More steps than a graph holds, twice with the same graph, and at widths of several programs."""
     for T in (40, 33, 40):
         every = {"lengths": True, "mask": True, "reset": True, "drop": True, "D": 2}
-        for form, H in (("whole", 48), ("steps", 48), ("steps", 300)):
+        for form, H in (("persistent", 48), ("per_step", 48), ("per_step", 300)):
             yield f"{form}-{H}-{T} steps", equal(Case("lstm", H, B=19, T=T, input=9, **every), form)
 
 

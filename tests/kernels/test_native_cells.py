@@ -68,8 +68,8 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def forget() -> None:
-    native_cells._found.cache_clear()
-    native_cells._loaded.cache_clear()
+    native_cells._kernels_of.cache_clear()
+    native_cells._open.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -195,9 +195,9 @@ class TestProgram:
 
     def test_the_key_is_the_equations(self) -> None:
         twin = Cell(two.name, two.gates, two.states, two.step)
-        assert native_cells.key(twin) == native_cells.key(two) != native_cells.key(five)
-        assert native_cells.key(CELLS["lstm"]) == "lstm"
-        assert native_cells.named(native_cells.key(two)) is two
+        assert native_cells.key_of(twin) == native_cells.key_of(two) != native_cells.key_of(five)
+        assert native_cells.key_of(CELLS["lstm"]) == "lstm"
+        assert native_cells.cell_of(native_cells.key_of(two)) is two
 
 
 SCRIPT = """
@@ -364,12 +364,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("body", "words"),
         [
-            ("exit 3", "could not compile 'two': it ended with status 3, no file and no word"),
+            ("exit 3", "could not compile 'two': it ended with status 3, no file and no message"),
             (
                 "echo cell.cpp: fatal error: disk full >&2; exit 1",
                 "could not compile 'two': .*error: disk full",
             ),
-            ("exit 0", "could not compile 'two': it ended with status 0, no file and no word"),
+            ("exit 0", "could not compile 'two': it ended with status 0, no file and no message"),
         ],
     )
     def test_broken_compiler(

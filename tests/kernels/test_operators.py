@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 import longspan as ls
 from longspan import nn
 from longspan.kernels import cpu, native_cells, operators
-from longspan.kernels.cpu_driver import Given, Spec
+from longspan.kernels.cpu_driver import CallSpec, Inputs
 
 T, B, I, H = 5, 3, 4, 6
 RECUR = torch.ops.longspan.recur.default
@@ -96,7 +96,7 @@ COMPILED: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.fixture
 def drawn_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random masks come from PyTorch's generator, which a compiled program has to use."""
-    monkeypatch.setattr("longspan.nn.dropout.followed", lambda: True)
+    monkeypatch.setattr("longspan.nn.dropout.is_tracing", lambda: True)
 
 
 class TestCompile:
@@ -275,7 +275,7 @@ EXPORTED: dict[str, Callable[[], Any]] = {
 
 
 class TestExport:
-    @pytest.mark.parametrize("strict", [True, False], ids=["strict", "loose"])
+    @pytest.mark.parametrize("strict", [True, False], ids=["strict", "allow_tf32"])
     @pytest.mark.parametrize("name", EXPORTED)
     def test_any_sizes_after_saving_and_loading(self, name: str, strict: bool) -> None:
         layer = EXPORTED[name]().eval()
@@ -291,7 +291,7 @@ class TestExport:
             args = arguments(layer, *sizes)
             same(loaded(*args), module(*args))
 
-    @pytest.mark.parametrize("strict", [True, False], ids=["strict", "loose"])
+    @pytest.mark.parametrize("strict", [True, False], ids=["strict", "allow_tf32"])
     def test_fixed_sizes_and_gradients(self, strict: bool) -> None:
         layer, x = nn.LSTM(I, H), torch.randn(T, B, I)
         loaded = saved_and_loaded(torch.export.export(layer, (x,), strict=strict)).module()
@@ -523,8 +523,8 @@ def operands(cell: str, *, full: bool, requires_grad: bool) -> tuple[Any, ...]:
     layer = nn.Recurrent(cell, I, H, bidirectional=True, layer_norm=full)
     x = torch.randn(B, T, I).transpose(0, 1) if full else torch.randn(T, B, I)
     S = len(layer.cell.states)
-    weights = tuple(cpu.row(w) for w in layer._weights.weights(layer)[0])
-    given = Given(
+    weights = tuple(cpu.weights_in_order(w) for w in layer._weights.weights(layer)[0])
+    given = Inputs(
         x,
         torch.tensor([5, 0, 2]) if full else None,
         torch.rand(T, B) < 0.7 if full else None,
@@ -535,7 +535,7 @@ def operands(cell: str, *, full: bool, requires_grad: bool) -> tuple[Any, ...]:
         weights,
     )
     rates = (0.3,) * S if full else ()
-    args = (*operators._said(Spec(layer.cell, "", rates, full, not full)), *operators._listed(given))
+    args = (*operators._encode(CallSpec(layer.cell, "", rates, full, not full)), *operators._flatten(given))
     return _pytree.tree_map_only(Tensor, lambda t: again(t, requires_grad), args)
 
 
@@ -557,7 +557,7 @@ class TestOperators:
         out, _, c, *_, saved = torch.ops.longspan.recur_saving(*args)
         wanted = [
             t is not None and t.is_floating_point() and i not in (4,)
-            for i, t in enumerate(operators._understood(args)[1].flat())
+            for i, t in enumerate(operators._decode(args)[1].flat())
         ]
         args = (*args, out, saved, [torch.ones_like(out), None, torch.ones_like(c)], wanted)
         torch.library.opcheck(torch.ops.longspan.recur_backward.default, args, test_utils=UTILS)
@@ -569,7 +569,9 @@ class TestOperators:
 
     def test_an_instruction_set_of_another_machine(self) -> None:
         cell, _, *rest = operands("lstm", full=False, requires_grad=False)
-        with pytest.raises(RuntimeError, match=r"^longspan::recur: .* that this machine runs .*'sse9'; make"):
+        with pytest.raises(
+            RuntimeError, match=r"^longspan::recur: .* that this machine runs .*'sse9'; trace"
+        ):
             RECUR(cell, "sse9", *rest)
 
     def test_fake_strides_are_the_real_ones(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from longspan.cells import CELLS, Cell
 from longspan.kernels import cpu, reference, use_backend
-from longspan.kernels.job import Job, Result, Weights, Zone
+from longspan.kernels.job import Job, Result, Weights, Zoneout
 from longspan.kernels.program import program
 
 ISAS = cpu.INSTRUCTION_SETS
@@ -73,8 +73,8 @@ def job_of(case: Case) -> Job:
         lengths=torch.randint(0, T + 1, (B,)) if case.lengths else None,
         mask=torch.rand(T, B) < 0.7 if case.mask else None,
         reset=torch.rand(T, B) < 0.3 if case.reset else None,
-        drop=(torch.rand(D, B, R) < 0.8).to(f) / 0.8 if case.drop else None,
-        zone=zone_of(case, cell, R) if case.zone else None,
+        dropout_mask=(torch.rand(D, B, R) < 0.8).to(f) / 0.8 if case.drop else None,
+        zoneout=zone_of(case, cell, R) if case.zone else None,
         gates=case.gates,
     )
 
@@ -96,16 +96,16 @@ def weights_of(case: Case, cell: Cell, R: int, GH: int) -> Weights:
     )
 
 
-def zone_of(case: Case, cell: Cell, R: int) -> tuple[Zone | None, ...]:
+def zone_of(case: Case, cell: Cell, R: int) -> tuple[Zoneout | None, ...]:
     widths = [R if i == 0 else case.H for i in range(len(cell.states))]
     rates = [0.3, 0.2, 0.0, 0.0][: len(widths)]
     if case.zone == "rate":
-        return tuple(Zone(r) if r else None for r in rates)
+        return tuple(Zoneout(r) if r else None for r in rates)
     masks = [
         (torch.rand(case.D, case.T, case.B, w) < r).to(torch.uint8)
         for w, r in zip(widths, rates, strict=True)
     ]
-    return tuple(Zone(r, m) if r else None for r, m in zip(rates, masks, strict=True))
+    return tuple(Zoneout(r, m) if r else None for r, m in zip(rates, masks, strict=True))
 
 
 def leaves(job: Job) -> dict[str, Tensor]:
@@ -358,14 +358,18 @@ def test_strides_do_not_matter(cell: str) -> None:
         )
     )
     spread = with_leaves(job, {k: strided(v) for k, v in leaves(job).items()})
-    assert job.mask is not None and job.reset is not None and job.lengths is not None and job.zone is not None
+    assert (
+        job.mask is not None and job.reset is not None and job.lengths is not None and job.zoneout is not None
+    )
     spread = dataclasses.replace(
         spread,
         mask=strided(job.mask),
         reset=strided(job.reset),
         lengths=strided(job.lengths),
-        drop=None if job.drop is None else strided(job.drop),
-        zone=tuple(z and Zone(z.rate, None if z.mask is None else strided(z.mask)) for z in job.zone),
+        dropout_mask=None if job.dropout_mask is None else strided(job.dropout_mask),
+        zoneout=tuple(
+            z and Zoneout(z.rate, None if z.mask is None else strided(z.mask)) for z in job.zoneout
+        ),
     )
     for isa in ISAS:
         want, found = on(isa, job), on(isa, spread)

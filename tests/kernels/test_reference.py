@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from longspan.cells import CELLS, Cell, Values, cell
-from longspan.kernels.job import Job, Result, Weights, Zone
+from longspan.kernels.job import Job, Result, Weights, Zoneout
 from longspan.kernels.reference import refuses, run
 
 T, B, I, H, R = 7, 4, 3, 5, 2
@@ -241,7 +241,7 @@ def test_recurrent_dropout_scales_h_where_r_reads_it(projected: bool) -> None:
     c, width = CELLS["lstm"], R if projected else H
     weights = random_weights(c, width=width, proj=torch.randn(R, H) if projected else None)
     drop = (torch.rand(1, B, width) < 0.7) / 0.7
-    job = Job(c, torch.randn(T, B, I), random_state(c, width=width), weights, drop=drop)
+    job = Job(c, torch.randn(T, B, I), random_state(c, width=width), weights, dropout_mask=drop)
     w, (h, s) = weights[0], (v[0] for v in job.state)
     outs = []
     assert w.r is not None
@@ -263,9 +263,9 @@ def test_recurrent_dropout_scales_h_where_r_reads_it(projected: bool) -> None:
 def test_zoneout_keeps_or_blends(kept: str) -> None:
     job = random_job("lstm", 2)
     masks = [(torch.rand(2, T, B, H) < 0.4).to(torch.uint8) for _ in "hc"]
-    zone = tuple(Zone(0.3, m if kept == "mask" else None) for m in masks)
+    zone = tuple(Zoneout(0.3, m if kept == "mask" else None) for m in masks)
     cells = [torch.nn.LSTMCell(I, H) for _ in range(2)]
-    got = run(replace(job, zone=zone, weights=tuple(of_cell(m) for m in cells)))
+    got = run(replace(job, zoneout=zone, weights=tuple(of_cell(m) for m in cells)))
     for d, module in enumerate(cells):
         h, c = (s[d] for s in job.state)
         for t in reversed(range(T)) if d else range(T):
@@ -283,9 +283,9 @@ def of_cell(module: torch.nn.LSTMCell) -> Weights:
 def test_zoneout_of_one_state_only() -> None:
     job = random_job("lstm")
     nothing = torch.zeros(1, T, B, H, dtype=torch.uint8)
-    one = run(replace(job, zone=(None, Zone(0.5, 1 - nothing))))
+    one = run(replace(job, zoneout=(None, Zoneout(0.5, 1 - nothing))))
     close(one.state[1], job.state[1], 0.0)
-    same(run(replace(job, zone=(Zone(0.5, nothing), None))), run(job))
+    same(run(replace(job, zoneout=(Zoneout(0.5, nothing), None))), run(job))
 
 
 def normalised(v: Tensor) -> Tensor:
@@ -409,8 +409,8 @@ def test_gradients_by_finite_differences(c: Cell) -> None:
         "lengths": torch.tensor([3, 2]),
         "mask": torch.tensor([[True, False], [True, True], [False, True]]),
         "reset": torch.tensor([[False, False], [True, False], [False, False]]),
-        "drop": torch.rand(2, rows, H),
-        "zone": (Zone(0.2), *(None if "m" in c.states else Zone(0.1) for _ in c.states[1:])),
+        "dropout_mask": torch.rand(2, rows, H),
+        "zoneout": (Zoneout(0.2), *(None if "m" in c.states else Zoneout(0.1) for _ in c.states[1:])),
     }
     shared = torch.randn(256)
 

@@ -35,14 +35,14 @@ def at_inference() -> Iterator[None]:
 def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each try whether the short way was taken."""
     found: list[bool] = []
-    step = single_step.Stream.step
+    step = single_step.SingleStep.step
 
-    def tried(self: single_step.Stream, *args: Any) -> Any:
+    def tried(self: single_step.SingleStep, *args: Any) -> Any:
         result = step(self, *args)
         found.append(result is not None)
         return result
 
-    monkeypatch.setattr(single_step.Stream, "step", tried)
+    monkeypatch.setattr(single_step.SingleStep, "step", tried)
     return found
 
 

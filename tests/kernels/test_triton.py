@@ -27,14 +27,14 @@ from longspan.kernels import (
     gpu,
     gpu_routes,
     operators,
+    probe_job,
     reference,
-    trial,
     triton_source,
 )
-from longspan.kernels.cpu_driver import Given, Spec
+from longspan.kernels.cpu_driver import CallSpec, Inputs
 from longspan.kernels.emit_triton import Variant, source
-from longspan.kernels.job import Job, Result, Zone
-from longspan.kernels.launch import TILE, loose
+from longspan.kernels.job import Job, Result, Zoneout
+from longspan.kernels.launch import TILE_ROWS, allow_tf32
 from longspan.kernels.program import program
 from longspan.nn import autocast
 from tests.kernels.test_parity import Case, answers, compare, job_of
@@ -107,7 +107,9 @@ def test_compiles_within_a_gpus_memory(
     cell, half = CELLS["lstm"], options == "full"
     variant = ahead.full(cell, half) if half else ahead.plain(half)
     found = ahead.made(cell, variant, name, 64, 64, architecture)
-    needed = gpu_routes.room(cell, variant, 64, 64) + TILE * 64 * 4 if name in ahead.WHOLE else 1024
+    needed = (
+        gpu_routes.bytes_on_chip(cell, variant, 64, 64) + TILE_ROWS * 64 * 4 if name in ahead.WHOLE else 1024
+    )
     assert found.shared <= needed and 0 < found.registers <= 255 and not found.spilled
 
 
@@ -156,7 +158,7 @@ def test_a_cpu_tensor_is_refused_in_one_sentence(name: str) -> None:
 
 
 def test_cudnn_takes_plain_jobs_only() -> None:
-    job, some = trial(), torch.ones(1, 1, dtype=torch.bool)
+    job, some = probe_job(), torch.ones(1, 1, dtype=torch.bool)
     w = job.weights[0]
     normed = dataclasses.replace(w, norm_x=torch.ones(4))
     unlike: list[tuple[str, Job]] = [
@@ -164,8 +166,8 @@ def test_cudnn_takes_plain_jobs_only() -> None:
         ("lengths", dataclasses.replace(job, lengths=torch.ones(1).long())),
         ("a mask", dataclasses.replace(job, mask=some)),
         ("a reset", dataclasses.replace(job, reset=some)),
-        ("recurrent dropout", dataclasses.replace(job, drop=torch.ones(1, 1, 1))),
-        ("zoneout", dataclasses.replace(job, zone=(Zone(0.1), None))),
+        ("recurrent dropout", dataclasses.replace(job, dropout_mask=torch.ones(1, 1, 1))),
+        ("zoneout", dataclasses.replace(job, zoneout=(Zoneout(0.1), None))),
         ("layer norm", dataclasses.replace(job, weights=(normed,))),
         ("its gates", dataclasses.replace(job, gates=True)),
     ]
@@ -186,8 +188,10 @@ def test_cudnn_behind_the_operator(cell: str, monkeypatch: pytest.MonkeyPatch) -
     job = job_of(Case(cell, 5, D=2, dtype=torch.float32))
 
     def behind(job: Job) -> Result:
-        given = Given(job.x, None, None, None, None, job.state, (), tuple(cpu.row(w) for w in job.weights))
-        out, last, _ = operators.dispatched(Spec(job.cell, "gpu:cudnn", (), False, True), given)
+        given = Inputs(
+            job.x, None, None, None, None, job.state, (), tuple(cpu.weights_in_order(w) for w in job.weights)
+        )
+        out, last, _ = operators.run_operator(CallSpec(job.cell, "gpu:cudnn", (), False, True), given)
         return Result(out, last)
 
     def of_x(x: torch.Tensor) -> torch.Tensor:
@@ -202,7 +206,7 @@ def test_cudnn_behind_the_operator(cell: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_cell_of_ones_own_named_like_a_plain_one_is_none() -> None:
-    job = trial()
+    job = probe_job()
     assert "no cell 'lstm'" in str(
         cudnn.refuses(dataclasses.replace(job, cell=dataclasses.replace(job.cell)))
     )
@@ -210,30 +214,40 @@ def test_a_cell_of_ones_own_named_like_a_plain_one_is_none() -> None:
 
 def forms(cell: str, sizes: Sequence[int], half: bool, plain: bool = False) -> list[str]:
     variant = PLAIN._replace(half=half)
-    return [gpu_routes.entry(CELLS[cell], variant, H, H, plain=plain).form for H in sizes]
+    return [gpu_routes.route(CELLS[cell], variant, H, H, plain=plain).kernels for H in sizes]
 
 
 def test_the_table_decides() -> None:
     assert forms("lstm", (1, 64, 1000), half=False, plain=True) == ["cudnn"] * 3
-    assert forms("lstm", (1, 64, 65, 1000), half=False) == ["whole", "whole", "steps", "steps"]
-    assert forms("lstm", (1, 64, 128, 129), half=True) == ["whole", "whole", "whole", "steps"]
-    assert forms("indrnn", (1, 5000), half=False) == ["whole", "whole"]
+    assert forms("lstm", (1, 64, 65, 1000), half=False) == [
+        "persistent",
+        "persistent",
+        "per_step",
+        "per_step",
+    ]
+    assert forms("lstm", (1, 64, 128, 129), half=True) == [
+        "persistent",
+        "persistent",
+        "persistent",
+        "per_step",
+    ]
+    assert forms("indrnn", (1, 5000), half=False) == ["persistent", "persistent"]
     projected = PLAIN._replace(proj=True)
-    assert gpu_routes.entry(CELLS["lstm"], projected, 64, 65, plain=False).form == "steps"
+    assert gpu_routes.route(CELLS["lstm"], projected, 64, 65, plain=False).kernels == "per_step"
 
 
 def test_smaller_gpus_hold_less() -> None:
     variant = PLAIN._replace(half=True)
-    chips = [n * 1024 for n in (227, 163, 99)]
-    entries = [gpu_routes.entry(CELLS["lstm"], variant, 128, 128, plain=False, chip=chip) for chip in chips]
-    assert [entry.form for entry in entries] == ["whole", "whole", "steps"]
+    sizes = [n * 1024 for n in (227, 163, 99)]
+    routes = [gpu_routes.route(CELLS["lstm"], variant, 128, 128, plain=False, memory=n) for n in sizes]
+    assert [route.kernels for route in routes] == ["persistent", "persistent", "per_step"]
 
 
 def test_bfloat16_is_widened_where_no_kernel_takes_it() -> None:
-    assert not gpu.keeps(torch.bfloat16, torch.device("cpu"))
-    assert autocast.computed(torch.zeros(1, dtype=torch.bfloat16), None) is torch.float32
-    assert autocast.computed(torch.zeros(1), torch.bfloat16) is torch.float32
-    assert autocast.computed(torch.zeros(1, dtype=torch.float64), torch.bfloat16) is torch.float64
+    assert not gpu.computes_in(torch.bfloat16, torch.device("cpu"))
+    assert autocast.compute_dtype(torch.zeros(1, dtype=torch.bfloat16), None) is torch.float32
+    assert autocast.compute_dtype(torch.zeros(1), torch.bfloat16) is torch.float32
+    assert autocast.compute_dtype(torch.zeros(1, dtype=torch.float64), torch.bfloat16) is torch.float64
 
 
 def test_products_round_as_pytorchs_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,19 +256,24 @@ def test_products_round_as_pytorchs_do(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         for words, rounds in (("high", True), ("medium", True), ("highest", False)):
             torch.set_float32_matmul_precision(words)
-            assert loose() is rounds
+            assert allow_tf32() is rounds
     finally:
         torch.set_float32_matmul_precision(before)
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         monkeypatch.setattr(torch, "get_float32_matmul_precision", None)
-        assert not loose()
+        assert not allow_tf32()
 
 
-def test_every_entry_says_what_it_rests_on() -> None:
-    assert all(entry.basis for entry in gpu_routes.TABLE)
-    assert gpu_routes.TABLE[-1] == gpu_routes.TABLE[-1]._replace(
-        kind="any", half=None, columns=None, room=None
+def test_explain_says_that_the_table_is_a_heuristic() -> None:
+    assert all(route.reason.startswith("heuristic, not measured: ") for route in gpu_routes.ROUTES)
+    assert gpu.detail(probe_job()).endswith(
+        "by the route 'small, float32' (heuristic, not measured: R stays on chip beside the tiles of a step)"
     )
+
+
+def test_the_last_route_takes_every_job() -> None:
+    last = gpu_routes.ROUTES[-1]
+    assert last == last._replace(jobs="any", half=None, max_columns=None, max_bytes=None)
 
 
 def test_what_is_kept_is_what_the_backward_pass_reads() -> None:

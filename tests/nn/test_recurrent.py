@@ -527,7 +527,7 @@ class TestOptions:
         jobs = recorded(monkeypatch)
         layer = nn.LSTM(I, 200, 2, bidirectional=True, recurrent_dropout=0.25)
         layer(torch.randn(T, B, I))
-        assert [job.drop.shape for job in jobs] == [(2, B, 200)] * 2
+        assert [job.dropout_mask.shape for job in jobs] == [(2, B, 200)] * 2
         same(jobs[0].drop.unique(), torch.tensor([0.0, 4 / 3]))
         assert abs((jobs[0].drop == 0).float().mean() - 0.25) < 0.05
         layer.eval()(torch.randn(T, B, I))
