@@ -1,21 +1,20 @@
-"""Callbacks: what is done at the beginnings and ends of training, epochs and batches, under Keras' names."""
+"""Callbacks with Keras' names: what is done at the beginnings and ends of training, epochs and batches."""
 
-from .callbacks import (
-    Callback,
-    CSVLogger,
-    EarlyStopping,
-    LambdaCallback,
-    LearningRateScheduler,
-    ModelCheckpoint,
-    ReduceLROnPlateau,
-    TensorBoard,
-    TerminateOnNaN,
-)
+from .base import Callback, CallbackList, LambdaCallback, TrainerState
+from .checkpoints import ModelCheckpoint
 from .history import History
+from .learning_rate import LearningRateScheduler, ReduceLROnPlateau
+from .loggers import CSVLogger, TensorBoard
+from .stopping import EarlyStopping, TerminateOnNaN
+
+# With several processes each runs these; only the first runs the others, which write files or screens.
+RUN_IN_EVERY_PROCESS = (EarlyStopping, ReduceLROnPlateau, LearningRateScheduler)
 
 __all__ = [
+    "RUN_IN_EVERY_PROCESS",
     "CSVLogger",
     "Callback",
+    "CallbackList",
     "EarlyStopping",
     "History",
     "LambdaCallback",
@@ -24,4 +23,5 @@ __all__ = [
     "ReduceLROnPlateau",
     "TensorBoard",
     "TerminateOnNaN",
+    "TrainerState",
 ]

@@ -54,7 +54,7 @@ class TrainingAdapter(nn.Module):
             return answer, None
         return self._carried(x, batch, state)
 
-    def carry(self, state: Any) -> None:
+    def set_states(self, state: Any) -> None:
         """Give the stateful layers the states they had, as `forward` gave them; None for nothing."""
         for place, layer in enumerate(self._recurrent):
             if layer.stateful and state is not None:

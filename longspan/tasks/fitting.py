@@ -15,7 +15,7 @@ from longspan.callbacks import Callback, EarlyStopping, History
 from longspan.data.batches import Batch
 from longspan.optimizers.schedules import CosineDecay
 from longspan.training import evaluate, train
-from longspan.training.loop import to_device
+from longspan.training.evaluation import to_device
 
 from .codec import Codec
 from .network import TaskNetwork

@@ -297,7 +297,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a generator": (
         lambda: run(batches=generator()),
-        "batches: expected batches that can be dealt every epoch, received generator; "
+        "batches: expected batches that can be iterated every epoch, received generator; "
         "pass a list, longspan.data.Batches or a DataLoader.",
     ),
     "shape": (

@@ -20,7 +20,7 @@ from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
 from longspan.tasks.options import option
 from longspan.tasks.parts import Fitted, Use
-from longspan.training.loop import to_device
+from longspan.training.evaluation import to_device
 
 from . import report
 from .codec import FEW_TEXTS, ClassifierCodec, ExampleBatches

@@ -1,0 +1,100 @@
+"""Saves the model between epochs or steps: every time, or when a number improves."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol, runtime_checkable
+
+from longspan import artifact, errors
+
+from .base import Logs, Monitor, weights_of
+
+
+@runtime_checkable
+class Savable(Protocol):
+    """A model that writes itself, such as Sequential."""
+
+    def save(self, path: str) -> None: ...
+
+    def save_weights(self, path: str) -> None: ...
+
+
+class ModelCheckpoint(Monitor):
+    """Save the model as it gets better, or all the time; to go on with training use `resume` of train.
+
+    Args:
+        filepath: where to; {epoch} (from 1), {batch} and the names of logs in it are filled in, such as
+            "model-{epoch:02d}-{val_loss:.2f}.ls".
+        monitor, mode: as for `EarlyStopping`.
+        verbose: 1 prints when it saves.
+        save_best_only: only when the monitored number improves.
+        save_weights_only: the weights alone.
+        save_freq: "epoch", or a number of steps.
+        initial_value_threshold: a value that the first improvement must beat.
+
+    A model with `save` and `save_weights` writes itself; any other network's weights go to a file that
+    `longspan.artifact.load` reads.
+    """
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: str | int = "epoch",
+        initial_value_threshold: float | None = None,
+    ) -> None:
+        super().__init__(monitor, mode, 0.0)
+        self.filepath, self.verbose = os.fspath(filepath), verbose
+        self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
+        if save_freq != "epoch":
+            save_freq = errors.check_int("save_freq", save_freq, 1, 'give "epoch" or a number of steps')
+        self.save_freq, self._steps_since = save_freq, 0
+        self.best = initial_value_threshold
+        if isinstance(save_freq, int):
+            self.on_train_batch_end = self._on_step  # costs nothing where it is not asked for
+
+    def _on_step(self, batch: int, logs: Logs | None = None) -> None:
+        self._steps_since += 1
+        if self._steps_since == self.save_freq:
+            self._steps_since = 0
+            self._save_if_wanted(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_freq == "epoch":
+            self._save_if_wanted(None, logs)
+
+    def _save_if_wanted(self, batch: int | None, logs: Logs | None) -> None:
+        if self.save_best_only:
+            value = self.value(logs)
+            if not self.better(value, self.best):
+                return
+            self.best = value
+        step = {} if batch is None else {"batch": batch + 1}
+        try:
+            path = self.filepath.format(epoch=self.trainer.epoch + 1, **step, **(logs or {}))
+        except KeyError as error:
+            names = ", ".join(["epoch", *step, *(logs or {})])
+            raise errors.value_error(
+                "filepath", f"names among {names}", error, "leave the others out"
+            ) from error
+        self._write(path)
+        if self.verbose:
+            self.trainer.log(f"Epoch {self.trainer.epoch + 1}: saved {path}")
+
+    def _write(self, path: str) -> None:
+        if not isinstance(self.model, Savable):
+            artifact.save(path, {"kind": "weights"}, weights_of(self.trainer.network))
+        elif self.save_weights_only:
+            self.model.save_weights(path)
+        else:
+            self.model.save(path)
+
+    def state(self) -> Any:
+        return {"best": self.best, "steps_since": self._steps_since}
+
+    def restore(self, state: Any) -> None:
+        self.best, self._steps_since = state["best"], state["steps_since"]
