@@ -215,16 +215,11 @@ def predict(model: str, source: str | None, output: str) -> None:
 def _predictions(model: Estimator, source: str | None) -> Any:
     """The model's answers for a source, or for what it remembers."""
     if source is None:
-        return _predict_without_source(model)
+        if model.stream_ is None:
+            raise errors.value_error("SOURCE", "a file or folder", "none", "name what to answer for")
+        return model.predict()
     with source_file(source) as path:
         return model.predict(path)
-
-
-def _predict_without_source(model: Estimator) -> Any:
-    """The answers of a model that remembers what to answer for."""
-    if model.stream_ is None:
-        raise errors.value_error("SOURCE", "a file or folder", "none", "name what to answer for")
-    return model.predict()
 
 
 def _load(path: str) -> Estimator:

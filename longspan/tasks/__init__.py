@@ -1,4 +1,4 @@
-"""Knows which tasks there are, and which of them a saved model is of."""
+"""Names the tasks, and loads the one that a file was saved of."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(path: str | os.PathLike[str]) -> Estimator:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, from a newer longspan, or no saved task.
+        ValueError: it is damaged or edited, from a newer longspan, or no saved task.
     """
     from . import persistence  # it loads torch, which naming tasks does not need
 
@@ -46,7 +46,10 @@ def load(path: str | os.PathLike[str]) -> Estimator:
         received = f"a file of kind {saved.config.get('kind')!r}"
         way_out = "a Sequential is read by longspan.models.load_model"
         raise errors.value_error(f"file {path}", "a saved task", received, way_out)
-    options = artifact.unflatten(saved.config["options"], {})
-    fitted = task(saved.config["task"])(**persistence.options_from_tree(options, task))
-    fitted.fitted_, fitted.notes_ = persistence.restore(fitted, saved)
+    with artifact.whole_model(path):
+        options = artifact.unflatten(saved.config["options"], {})
+        fitted = task(saved.config["task"])(**persistence.options_from_tree(options, task))
+        persistence.keep_usable_device(fitted)
+        fitted.check()
+        fitted.fitted_, fitted.notes_ = persistence.restore(fitted, saved)
     return fitted

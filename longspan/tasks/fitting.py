@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from longspan import optimizers
+from longspan import errors, optimizers
 from longspan.callbacks import Callback, EarlyStopping, History
 from longspan.data.batches import Batch
 from longspan.optimizers.schedules import CosineDecay
@@ -140,6 +140,23 @@ def decoded_validation(
 def device_of(name: str | None) -> torch.device:
     """The device of this name; None for a GPU where there is one."""
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def check_device(argument: str, name: str) -> None:
+    """Refuse a device that PyTorch cannot compute on here.
+
+    Raises:
+        ValueError: one sentence that names the devices there are.
+    """
+    try:
+        usable = torch.ones(1, device=name).sum().item() == 1.0
+    # Each kind of device that is missing raises another error: AssertionError, RuntimeError, and so on.
+    except Exception:
+        usable = False
+    if not usable:
+        names = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        names += ["mps"] if torch.backends.mps.is_available() else []
+        raise errors.value_error(argument, f"one of {', '.join(names)}", repr(name), "choose one or none")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import shlex
 import types
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, Union, final, get_args, get_origin, get_type_hints
@@ -16,6 +16,7 @@ from longspan import errors
 
 Span = Sequence[Any]  # a list of values to choose from, or a tuple (low, high) with whole or real ends
 
+_INHERITED = ("advanced", "minimum", "maximum", "fraction", "positive", "search")
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -25,9 +26,12 @@ def option(
     *,
     choices: Collection[str] = (),
     group: str = "task",
+    advanced: bool = False,
     minimum: int | None = None,
+    maximum: int | None = None,
     fraction: bool = False,
     positive: bool = False,
+    check: Callable[[str, Any], object] | None = None,
     search: Span | None = None,
 ) -> Any:
     """A dataclass field that is an option of a task.
@@ -38,15 +42,27 @@ def option(
         choices: the only values that text options may have.
         group: under which heading it is listed: "task", "data", "network" or "training"; those of the group
             "predict" are keywords of the network's `predict`.
-        minimum: the least whole number that it may be.
+        advanced: whether it is rarely changed and stands under a heading of its own.
+        minimum, maximum: the least and the largest whole number that it may be.
         fraction: whether it must lie in [0, 1).
         positive: whether it must be above 0.
+        check: called with the option's name and value; raises an error in one sentence.
         search: what `tune` searches: a list of values, or (low, high); None for no search.
 
-    An option that a subclass declares again keeps those of the last four that are not given.
+    An option that a subclass declares again keeps what is not given anew, from `advanced` on.
     """
-    limits = {"minimum": minimum, "fraction": fraction, "positive": positive}
-    metadata = {"help": help, "choices": tuple(choices), "group": group, "search": search, **limits}
+    metadata = {
+        "help": help,
+        "choices": tuple(choices),
+        "group": group,
+        "advanced": advanced,
+        "minimum": minimum,
+        "maximum": maximum,
+        "fraction": fraction,
+        "positive": positive,
+        "check": check,
+        "search": search,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -69,9 +85,12 @@ class Option:
     choices: tuple[str, ...]
     group: str
     task: type | None = None
+    advanced: bool = False
     minimum: int | None = None
+    maximum: int | None = None
     fraction: bool = False
     positive: bool = False
+    extra_check: Callable[[str, Any], object] | None = None
     search: Span | None = None
 
     @property
@@ -147,6 +166,11 @@ class Option:
             errors.check_fraction(self.name, value, below_one=True)
         if self.positive and not value > 0:
             raise errors.value_error(self.name, "a number above 0", value, "0.001 is usual")
+        if self.maximum is not None and value > self.maximum:
+            expected = f"a whole number of at most {self.maximum}"
+            raise errors.value_error(self.name, expected, value, "give a smaller one")
+        if self.extra_check is not None:
+            self.extra_check(self.name, value)
 
 
 class Configurable(abc.ABC):
@@ -281,9 +305,8 @@ def _option(owner: type, one: Any, hint: Any) -> Option:
         choices=meta["choices"],
         group=meta["group"],
         task=task,
-        **{
-            limit: _nearest(owner, one.name, limit) for limit in ("minimum", "fraction", "positive", "search")
-        },
+        extra_check=_nearest(owner, one.name, "check"),
+        **{name: _nearest(owner, one.name, name) for name in _INHERITED},
     )
 
 

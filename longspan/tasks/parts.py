@@ -18,6 +18,7 @@ from .fitting import (
     Run,
     Schedule,
     TrainingOptions,
+    check_device,
     decoded_validation,
     device_of,
     fit_network,
@@ -76,9 +77,16 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
 
     cell: str = option("LSTM", "recurrent cell of the network", choices=CELL_NAMES, group="network")
     hidden_size: int = option(
-        64, "units of every recurrent layer", group="network", minimum=1, search=[32, 64, 128]
+        64,
+        "units of every recurrent layer",
+        group="network",
+        minimum=1,
+        maximum=65_536,
+        search=[32, 64, 128],
     )
-    num_layers: int = option(1, "recurrent layers stacked", group="network", minimum=1, search=[1, 2])
+    num_layers: int = option(
+        1, "recurrent layers stacked", group="network", minimum=1, maximum=1000, search=[1, 2]
+    )
     dropout: float = option(
         0.0, "share of values dropped in training", group="network", fraction=True, search=[0.0, 0.1, 0.3]
     )
@@ -96,9 +104,15 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
     validation_fraction: float = option(
         0.15, "share of the training data held out", group="training", fraction=True
     )
-    seed: int = option(0, "of all that is random: the same seed gives the same model", group="training")
+    seed: int = option(
+        0,
+        "of all that is random: the same seed gives the same model",
+        group="training",
+        minimum=0,
+        maximum=2**32 - 1,
+    )
     device: str | None = option(
-        None, "such as cpu or cuda; none for a GPU where there is one", group="training"
+        None, "such as cpu or cuda; none for a GPU where there is one", group="training", check=check_device
     )
 
     name: ClassVar[str]  # the task's name in TASKS

@@ -6,10 +6,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from longspan import artifact
+import torch
+from torch import Tensor, nn
+
+from longspan import artifact, errors
 from longspan.callbacks import History
 
-from .fitting import device_of
+from .fitting import check_device, device_of
 from .options import Configurable
 from .parts import Fitted, TaskParts
 
@@ -46,8 +49,10 @@ def restore(
     config, tensors = saved
     learned = artifact.unflatten(config["learned"], tensors)
     codec = task.codec().restore(learned["codec"])
-    network = task.network(codec, None)
     weights = {n.removeprefix(_WEIGHTS): value for n, value in tensors.items() if n.startswith(_WEIGHTS)}
+    with torch.device("meta"):  # shapes without memory: a file cannot ask for more than it holds
+        _check_shapes(task.network(codec, None), weights)
+    network = task.network(codec, None)
     network.load_state_dict(weights)
     network.to(device_of(task.device)).eval()
     fitted = Fitted(codec, network, history_from_state(config["history"]))
@@ -55,6 +60,25 @@ def restore(
     if fitted.stream is not None:
         fitted.stream.restore(learned["stream"])
     return fitted, config["notes"]
+
+
+def _check_shapes(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    if shapes != {name: tuple(value.shape) for name, value in weights.items()}:
+        raise ValueError("its weights are not those of its network")
+
+
+def keep_usable_device(task: TaskParts[Any, Any, Any, Any]) -> None:
+    """Forget the device that a task was trained on where it is not there; a notice says so."""
+    if not isinstance(task.device, str):
+        return
+    try:
+        check_device("device", task.device)
+    except ValueError:
+        errors.notice(
+            f"The model was trained on the device {task.device}, which is not there; it runs on another."
+        )
+        task.device = None
 
 
 def history_state(history: History) -> list[Any]:
@@ -71,9 +95,16 @@ def history_from_state(state: list[Any]) -> History:
 def options_from_tree(options: Mapping[str, Any], task: Callable[[str], Any]) -> dict[str, Any]:
     """Options as they were saved; task: the class of a name, for an option that is a task."""
     return {
-        name: task(value["task"])(**value["options"]) if isinstance(value, dict) else value
+        name: _inner_task(value, task) if isinstance(value, dict) else value
         for name, value in options.items()
     }
+
+
+def _inner_task(saved: Mapping[str, Any], task: Callable[[str], Any]) -> Any:
+    inner = task(saved["task"])(**saved["options"])
+    keep_usable_device(inner)
+    inner.check()
+    return inner
 
 
 def _plain(value: Any) -> Any:

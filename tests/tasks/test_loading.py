@@ -1,0 +1,145 @@
+"""A task is read from a file only with options and weights that it could have been saved with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+
+import longspan
+from longspan import artifact, errors
+from longspan.tasks.fitting import check_device
+
+STRANGE = [None, -1, 10**9, "x", [], {}, [[1, 2]], True, 1.5, -1e300, 0, "../x", 10**30, {"tensor": "x"}]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> artifact.Artifact:
+    """What a small classifier is saved as."""
+    path = tmp_path_factory.mktemp("saved") / "model"
+    model = longspan.Classifier(hidden_size=4, embedding_size=4, ensemble_size=1, epochs=1, subword_buckets=8)
+    model.set_params(validation_fraction=0.0).fit(["a good film", "bad"] * 8, ["x", "y"] * 8, verbose=0)
+    model.save(path)
+    return artifact.load(path)
+
+
+def reload(path: Path, config: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    artifact.save(path / "model", config, tensors)
+    return longspan.load(path / "model")
+
+
+def with_option(config: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(config)
+    (option,) = [pair for pair in changed["options"]["dict"] if pair[0] == name]
+    option[1] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_layers", 1_000_000),
+        ("hidden_size", 60_000),
+        ("hidden_size", 10**12),
+        ("hidden_size", "4"),
+        ("dropout", -1.0),
+        ("cell", "none of ours"),
+        ("epochs", None),
+    ],
+)
+def test_options_are_checked_before_a_network_is_built(
+    name: str, value: Any, saved: artifact.Artifact, tmp_path: Path
+):
+    with pytest.raises(
+        ValueError, match="expected a whole saved model, received a truncated, damaged or for"
+    ):
+        reload(tmp_path, with_option(saved.config, name, value), saved.tensors)
+
+
+def test_an_option_that_is_not_one_and_weights_too_few_or_too_many(saved: artifact.Artifact, tmp_path: Path):
+    unknown = copy.deepcopy(saved.config)
+    unknown["options"]["dict"].append(["evil", 1])
+    name = next(name for name in saved.tensors if name.startswith("network."))
+    for config, tensors in [
+        (unknown, saved.tensors),
+        (saved.config, {**saved.tensors, "network.more": torch.ones(1)}),
+        (saved.config, {key: value for key, value in saved.tensors.items() if key != name}),
+        (saved.config, {**saved.tensors, name: torch.ones(2, 2, 2)}),
+    ]:
+        with pytest.raises(ValueError, match="expected a whole saved model"):
+            reload(tmp_path, config, tensors)
+
+
+def test_a_device_that_is_not_here_is_left_with_a_notice(saved: artifact.Artifact, tmp_path: Path):
+    with pytest.warns(errors.LongspanWarning, match="trained on the device tpu, which is not there"):
+        model = reload(tmp_path, with_option(saved.config, "device", "tpu"), saved.tensors)
+    assert model.device is None and len(model.predict(["good"])) == 1
+
+
+def paths(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place in nested dicts and lists."""
+    if isinstance(tree, (dict, list)):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield (*path, key)
+            yield from paths(value, (*path, key))
+
+
+def mutated(config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The config with one value changed or left out."""
+    random, changed = Random(seed), copy.deepcopy(config)
+    *outer, last = random.choice(list(paths(changed)))
+    parent: Any = changed
+    for key in outer:
+        parent = parent[key]
+    if random.random() < 0.2:
+        del parent[last]
+    else:
+        parent[last] = random.choice(STRANGE)
+    return changed
+
+
+@pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
+@pytest.mark.parametrize("start", range(0, 200, 40))
+def test_a_config_made_by_hand_loads_or_is_one_sentence(start: int, saved: artifact.Artifact, tmp_path: Path):
+    refused = 0
+    for seed in range(start, start + 40):
+        try:
+            reload(tmp_path, mutated(saved.config, seed), saved.tensors)
+        except ValueError as error:
+            refused += 1
+            assert str(error).startswith(f"file {tmp_path / 'model'}: expected a ") and "\n" not in str(error)
+    assert refused >= 10
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:99", "meta", "nothing at all", ""])
+def test_a_device_that_cannot_compute_is_one_sentence(device: str):
+    with pytest.raises(
+        ValueError, match=r"^device: expected one of cpu.*, received '.*'; choose one or none\.$"
+    ):
+        check_device("device", device)
+    check_device("device", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"device": "tpu"}, "device: expected one of cpu"),
+        (
+            {"hidden_size": 999_999_999},
+            "hidden_size: expected a whole number of at most 65536, received 9999",
+        ),
+        (
+            {"seed": 10**19},
+            "seed: expected a whole number of at most 4294967295, received 1000000000000000000",
+        ),
+        ({"seed": -1}, "seed: expected a whole number of at least 0, received -1"),
+    ],
+)
+def test_values_that_cannot_be_are_one_sentence_before_anything_is_read(options: Any, sentence: str):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        longspan.Forecaster(**options).fit("no file")
