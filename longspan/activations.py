@@ -1,4 +1,4 @@
-"""Knows the activations by Keras' names, on tensors and, unit by unit, inside a cell's equations."""
+"""Applies activations with Keras' names: to tensors, and elementwise inside a cell's equations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _leaky_relu(v: Tensor) -> Tensor:
     return F.leaky_relu(v, 0.2)
 
 
-# Keras' name -> what it does to a tensor of any shape.
+# Keras' name -> the function of a tensor of any shape.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": linear,
     "relu": F.relu,
@@ -70,7 +70,7 @@ def _elu(v: Any) -> Any:
     return v.relu() + cells.minimum(v, 0.0).exp() - 1.0
 
 
-# The same for the activations that a cell's step may use: in the few operations that a step may have.
+# Keras' name -> the same function written in the few operations that a cell's equations may use.
 STEPS: dict[str, Callable[[Any], Any]] = {
     "linear": linear,
     "relu": lambda v: v.relu(),
@@ -93,10 +93,10 @@ STEPS: dict[str, Callable[[Any], Any]] = {
 
 
 def get(activation: ActivationLike) -> Callable[[Tensor], Tensor]:
-    """The function of a name; a function is itself; None is the identity.
+    """The activation of a name; a function is itself; None is the identity.
 
     Raises:
-        ValueError: the name is unknown; the nearest is given.
+        ValueError: the name is unknown; the sentence has the nearest one.
 
     >>> get("relu")(torch.tensor([-1.0, 2.0]))
     tensor([0., 2.])
@@ -112,7 +112,7 @@ def step_name(argument: str, activation: ActivationLike) -> str:
     """The name in STEPS of an activation inside a cell.
 
     Raises:
-        ValueError, TypeError: it is not a name, or it does not act unit by unit.
+        ValueError, TypeError: it is not a name, or it is not elementwise.
     """
     if activation is None:
         return "linear"
@@ -126,5 +126,5 @@ relu, relu6, leaky_relu = (ACTIVATIONS[name] for name in ("relu", "relu6", "leak
 elu, selu, gelu, silu, swish = (ACTIVATIONS[name] for name in ("elu", "selu", "gelu", "silu", "swish"))
 sigmoid, hard_sigmoid, hard_silu = (ACTIVATIONS[name] for name in ("sigmoid", "hard_sigmoid", "hard_silu"))
 tanh, softsign, softplus, mish = (ACTIVATIONS[name] for name in ("tanh", "softsign", "softplus", "mish"))
-linear, exponential = ACTIVATIONS["linear"], ACTIVATIONS["exponential"]
+exponential = ACTIVATIONS["exponential"]
 softmax, log_softmax = ACTIVATIONS["softmax"], ACTIVATIONS["log_softmax"]

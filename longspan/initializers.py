@@ -1,21 +1,23 @@
-"""Knows how weights start, by Keras' names and spreads; the numbers come from PyTorch's generator."""
+"""Draws initial weights with Keras' names and distributions, by PyTorch's random generator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from longspan import errors
+from longspan.registry import Registry, by_name, snake_case
 
-# A name of INITIALIZERS, or shape -> tensor.
-Initializer = str | Callable[[tuple[int, ...]], Tensor]
+InitializerFunction = Callable[[tuple[int, ...]], Tensor]  # shape -> tensor
+Initializer = str | InitializerFunction  # a name in NAMES, or the function itself
 
-# The standard deviation of a normal distribution cut at two of its deviations.
-_CUT = 0.87962566103423978
+# The standard deviation of a standard normal distribution truncated at -2 and 2.
+_TRUNCATED_STDDEV = 0.87962566103423978
 
 
 def _generator(seed: int | None) -> torch.Generator | None:
@@ -23,7 +25,7 @@ def _generator(seed: int | None) -> torch.Generator | None:
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """How many values each unit reads and feeds, for a kernel (..., in, out) as Keras lays it out.
+    """Fan in and fan out of a kernel (..., in, out) in Keras' layout: how many values a unit reads and feeds.
 
     >>> fans((3, 8, 16))
     (24, 48)
@@ -87,7 +89,7 @@ class RandomNormal:
 
 @dataclass(frozen=True)
 class TruncatedNormal:
-    """As RandomNormal, drawn again beyond two standard deviations from the mean."""
+    """As RandomNormal, but values beyond two standard deviations from the mean are drawn again."""
 
     mean: float = 0.0
     stddev: float = 0.05
@@ -95,9 +97,9 @@ class TruncatedNormal:
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
         low, high = self.mean - 2 * self.stddev, self.mean + 2 * self.stddev
-        made = torch.empty(shape)
+        weights = torch.empty(shape)
         generator = _generator(self.seed)
-        return torch.nn.init.trunc_normal_(made, self.mean, self.stddev, low, high, generator=generator)
+        return torch.nn.init.trunc_normal_(weights, self.mean, self.stddev, low, high, generator=generator)
 
 
 @dataclass(frozen=True)
@@ -124,15 +126,15 @@ class VarianceScaling:
         errors.check_choice("distribution", self.distribution, kinds)
 
     def __call__(self, shape: tuple[int, ...]) -> Tensor:
-        reads, feeds = fans(shape)
-        count = {"fan_in": reads, "fan_out": feeds, "fan_avg": (reads + feeds) / 2}[self.mode]
-        spread = math.sqrt(self.scale / max(1.0, count))
+        fan_in, fan_out = fans(shape)
+        count = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        stddev = math.sqrt(self.scale / max(1.0, count))
         if self.distribution == "uniform":
-            limit = math.sqrt(3.0) * spread
+            limit = math.sqrt(3.0) * stddev
             return RandomUniform(-limit, limit, self.seed)(shape)
         if self.distribution == "untruncated_normal":
-            return RandomNormal(0.0, spread, self.seed)(shape)
-        return TruncatedNormal(0.0, spread / _CUT, self.seed)(shape)
+            return RandomNormal(0.0, stddev, self.seed)(shape)
+        return TruncatedNormal(0.0, stddev / _TRUNCATED_STDDEV, self.seed)(shape)
 
 
 @dataclass(frozen=True)
@@ -191,51 +193,73 @@ class UnitForgetBias:
         return bias
 
 
-def _scaling(scale: float, mode: str, distribution: str) -> Callable[[int | None], VarianceScaling]:
-    def make(seed: int | None = None) -> VarianceScaling:
-        return VarianceScaling(scale, mode, distribution, seed)
-
-    return make
+def GlorotUniform(seed: int | None = None) -> VarianceScaling:
+    """Uniform with variance 1 / fan average (Glorot and Bengio 2010)."""
+    return VarianceScaling(1.0, "fan_avg", "uniform", seed)
 
 
-GlorotUniform = _scaling(1.0, "fan_avg", "uniform")
-GlorotNormal = _scaling(1.0, "fan_avg", "truncated_normal")
-HeUniform = _scaling(2.0, "fan_in", "uniform")
-HeNormal = _scaling(2.0, "fan_in", "truncated_normal")
-LecunUniform = _scaling(1.0, "fan_in", "uniform")
-LecunNormal = _scaling(1.0, "fan_in", "truncated_normal")
+def GlorotNormal(seed: int | None = None) -> VarianceScaling:
+    """Truncated normal with variance 1 / fan average (Glorot and Bengio 2010)."""
+    return VarianceScaling(1.0, "fan_avg", "truncated_normal", seed)
 
-# Keras' name -> what makes the initializer, with Keras' defaults.
-INITIALIZERS: dict[str, Callable[..., Callable[[tuple[int, ...]], Tensor]]] = {
-    "zeros": Zeros,
-    "ones": Ones,
-    "constant": Constant,
-    "uniform": RandomUniform,
-    "random_uniform": RandomUniform,
-    "normal": RandomNormal,
-    "random_normal": RandomNormal,
-    "truncated_normal": TruncatedNormal,
-    "variance_scaling": VarianceScaling,
-    "orthogonal": Orthogonal,
-    "identity": Identity,
-    "glorot_uniform": GlorotUniform,
-    "glorot_normal": GlorotNormal,
-    "he_uniform": HeUniform,
-    "he_normal": HeNormal,
-    "lecun_uniform": LecunUniform,
-    "lecun_normal": LecunNormal,
+
+def HeUniform(seed: int | None = None) -> VarianceScaling:
+    """Uniform with variance 2 / fan in (He et al. 2015)."""
+    return VarianceScaling(2.0, "fan_in", "uniform", seed)
+
+
+def HeNormal(seed: int | None = None) -> VarianceScaling:
+    """Truncated normal with variance 2 / fan in (He et al. 2015)."""
+    return VarianceScaling(2.0, "fan_in", "truncated_normal", seed)
+
+
+def LecunUniform(seed: int | None = None) -> VarianceScaling:
+    """Uniform with variance 1 / fan in (LeCun et al. 1998)."""
+    return VarianceScaling(1.0, "fan_in", "uniform", seed)
+
+
+def LecunNormal(seed: int | None = None) -> VarianceScaling:
+    """Truncated normal with variance 1 / fan in (LeCun et al. 1998)."""
+    return VarianceScaling(1.0, "fan_in", "truncated_normal", seed)
+
+
+_CLASSES: dict[str, Callable[..., InitializerFunction]] = by_name(
+    Zeros,
+    Ones,
+    Constant,
+    RandomUniform,
+    RandomNormal,
+    TruncatedNormal,
+    VarianceScaling,
+    Orthogonal,
+    Identity,
+    GlorotUniform,
+    GlorotNormal,
+    HeUniform,
+    HeNormal,
+    LecunUniform,
+    LecunNormal,
+)
+_ALIASES = {
+    **{snake_case(name): name for name in _CLASSES},
+    "uniform": "RandomUniform",
+    "normal": "RandomNormal",
+    "IdentityInitializer": "Identity",
+    "OrthogonalInitializer": "Orthogonal",
 }
+REGISTRY: Registry[InitializerFunction] = Registry(
+    "initializer", "glorot_uniform", "longspan.initializers.NAMES", _CLASSES, _ALIASES
+)
+NAMES = REGISTRY.names
 
 
-def get(initializer: Initializer) -> Callable[[tuple[int, ...]], Tensor]:
-    """The initializer of a name; one that is made already is itself.
+def get(initializer: Initializer | Mapping[str, Any]) -> InitializerFunction:
+    """The initializer of a name or a saved config; a function is itself.
 
     Raises:
-        ValueError: the name is unknown; the nearest is given.
+        ValueError: the name is unknown; the sentence has the nearest one.
 
     >>> get("ones")((2,))
     tensor([1., 1.])
     """
-    if callable(initializer):
-        return initializer
-    return INITIALIZERS[errors.check_choice("initializer", initializer, INITIALIZERS)]()
+    return initializer if callable(initializer) else REGISTRY.get(initializer)

@@ -17,6 +17,15 @@ def by_name(*classes: Callable[..., T]) -> dict[str, Callable[..., T]]:
     return {kind.__name__: kind for kind in classes}
 
 
+def snake_case(name: str) -> str:
+    """A class's name in lower case with underscores.
+
+    >>> snake_case("GlorotUniform")
+    'glorot_uniform'
+    """
+    return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).lstrip("_")
+
+
 def constructor_arguments(item: object) -> dict[str, Any]:
     """The arguments of an object's constructor, read from the attributes of the same names."""
     return {name: getattr(item, name) for name in inspect.signature(type(item)).parameters}
@@ -56,9 +65,8 @@ class Registry(Generic[T]):
             ValueError: there is no such name; the sentence gives the nearest one.
         """
         if isinstance(identifier, str):
-            return self.classes[self._class_name(identifier, self.names)]()
-        name = self._class_name(identifier.get("class_name"), {name: name for name in self.classes})
-        return self.classes[name](**identifier.get("config", {}))
+            return self.classes[self._class_name(identifier)]()
+        return self.classes[self._class_name(identifier.get("class_name"))](**identifier.get("config", {}))
 
     def config(self, item: object, options: Mapping[str, Any]) -> dict[str, Any]:
         """What `get` makes an equal object from: the class's name and the constructor's arguments.
@@ -73,10 +81,10 @@ class Registry(Generic[T]):
             raise errors.value_error(self.kind, expected, received, "pass it again after loading")
         return {"class_name": name, "config": dict(options)}
 
-    def _class_name(self, name: object, names: Mapping[str, str]) -> str:
-        if isinstance(name, str) and name in names:
-            return names[name]
-        nearest = get_close_matches(str(name), names, n=1)
+    def _class_name(self, name: object) -> str:
+        if isinstance(name, str) and name in self.names:
+            return self.names[name]
+        nearest = get_close_matches(str(name), self.names, n=1)
         way_out = f"the nearest is {nearest[0]!r}" if nearest else f"{self.listing} has them all"
         article = "an" if self.kind[0] in "aeiou" else "a"
         expected = f"the name of {article} {self.kind}, such as {self.example!r}"

@@ -1,15 +1,16 @@
-"""Knows what large weights add to the loss, by Keras' names."""
+"""Penalises large weights in the loss, with Keras' names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from longspan import errors
+from longspan.registry import Registry, by_name
 
-# A name of REGULARIZERS, weights -> a scalar, or None.
+# A name in NAMES, a function weights -> scalar, or None.
 Regularizer = str | Callable[[Tensor], Tensor] | None
 
 
@@ -43,23 +44,28 @@ def L2(l2: float = 0.01) -> L1L2:
     return L1L2(l2=l2)
 
 
-REGULARIZERS: dict[str, Callable[[], L1L2]] = {"l1": L1, "l2": L2, "l1_l2": lambda: L1L2(0.01, 0.01)}
-
-
-def get(regularizer: Regularizer) -> Callable[[Tensor], Tensor] | None:
-    """The regularizer of a name; None and one that is made already are themselves.
-
-    Raises:
-        ValueError: the name is unknown; the nearest is given.
-    """
-    if regularizer is None or callable(regularizer):
-        return regularizer
-    return REGULARIZERS[errors.check_choice("regularizer", regularizer, REGULARIZERS)]()
-
-
-l1, l2 = L1, L2
-
-
 def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
     """l1 * sum |w| + l2 * sum w^2."""
     return L1L2(l1, l2)
+
+
+REGISTRY: Registry[L1L2] = Registry(
+    "regularizer",
+    "l2",
+    "longspan.regularizers.NAMES",
+    by_name(L1, L2, L1L2, l1_l2),
+    {"l1": "L1", "l2": "L2"},
+)
+NAMES = REGISTRY.names
+
+
+def get(regularizer: Regularizer | Mapping[str, Any]) -> Callable[[Tensor], Tensor] | None:
+    """The regularizer of a name or a saved config; None and a function are themselves.
+
+    Raises:
+        ValueError: the name is unknown; the sentence has the nearest one.
+    """
+    return regularizer if regularizer is None or callable(regularizer) else REGISTRY.get(regularizer)
+
+
+l1, l2 = L1, L2

@@ -30,19 +30,8 @@ LAYERS: dict[str, type[Layer]] = {
 _CELLS = {"LSTMCell": wrappers.LSTMCell, "GRUCell": wrappers.GRUCell, "SimpleRNNCell": wrappers.SimpleRNNCell}
 _NAMES = {id(function): name for name, function in reversed(ACTIVATIONS.items())}
 
-# Keras' class names of what a weight may start from or be held down by.
-_PARTS: dict[str, Callable[..., Any]] = {
-    "L1": lambda l1=0.01: regularizers.L1L2(l1=l1),
-    "L2": lambda l2=0.01: regularizers.L1L2(l2=l2),
-    "L1L2": regularizers.L1L2,
-    "Identity": initializers.Identity,
-    "IdentityInitializer": initializers.Identity,
-    "OrthogonalInitializer": initializers.Orthogonal,
-} | {
-    "".join(word.capitalize() for word in name.split("_")): make
-    for name, make in initializers.INITIALIZERS.items()
-    if name not in ("uniform", "normal", "identity")
-}
+# Makers of what a weight may start from or be penalised by, by class name.
+_REGISTRIES = (initializers.REGISTRY, regularizers.REGISTRY)
 
 Custom = Mapping[str, Any]
 
@@ -134,8 +123,9 @@ def _value(value: Any, custom: Custom) -> Any:
         return _CELLS[name](**_cell_options(_CELLS[name], options, custom))
     if name == "Cell":
         return _cell(options["name"], custom)
-    if name in _PARTS:
-        return _PARTS[name](**{key: one for key, one in options.items() if one is not None})
+    for registry in _REGISTRIES:
+        if name in registry.names:
+            return registry.get({**value, "config": {k: v for k, v in options.items() if v is not None}})
     return None if "dtype" in name.lower() else _unknown(name)
 
 
@@ -153,5 +143,7 @@ def _cell(name: str, custom: Custom) -> Cell:
 
 
 def _unknown(name: str) -> Any:
-    expected = f"one of {', '.join(sorted(_PARTS))}"
-    raise errors.value_error("saved option", expected, repr(name), errors.did_you_mean(name, list(_PARTS)))
+    names = sorted({name for registry in _REGISTRIES for name in registry.classes})
+    raise errors.value_error(
+        "saved option", f"one of {', '.join(names)}", repr(name), errors.did_you_mean(name, names)
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from longspan import errors
-from longspan.registry import Registry, by_name
+from longspan.registry import Registry, by_name, snake_case
 
 from .classes import (
     REDUCTIONS,
@@ -29,7 +29,6 @@ from .classes import (
     Poisson,
     SparseCategoricalCrossentropy,
     SquaredHinge,
-    snake_case,
 )
 from .functional import (
     EPSILON,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from longspan import errors
-from longspan.registry import constructor_arguments
+from longspan.registry import constructor_arguments, snake_case
 
 from .functional import (
     LossFunction,
@@ -132,10 +132,6 @@ class Loss(abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return constructor_arguments(self)
-
-
-def snake_case(name: str) -> str:
-    return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).lstrip("_")
 
 
 class MeanSquaredError(Loss):
