@@ -1,9 +1,9 @@
-"""Knows how time columns become whole steps: frequency, steps to times and back."""
+"""Finds the step of times and counts whole steps: fixed ones, calendar months, days and hours that occur."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,13 @@ import polars as pl
 
 from longspan import errors
 
-SECOND = 1_000_000  # in microseconds, the unit of all dated times here
-DAY = 86_400 * SECOND
-_FORMATS = (
-    "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y", "%m/%d/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y %H:%M:%S", "%d/%m/%Y %H:%M", "%d/%m/%Y", "%b %d %Y", "%B %d %Y",
-    "%d %b %Y", "%Y%m%d", "%d-%b-%Y", "%d-%m-%Y",
-)  # fmt: skip
+from .layouts import DAY, SECOND
+from .timestamps import from_wall, to_wall
+
 _CHUNK = 1 << 16  # steps that are worked on at once
 _MOST_EMPTY = 20  # rows of a regular grid for one that is there, beyond which it is no frequency
-_PARTS = ("year", "month", "day", "hour", "minute", "second")
+_WEEK = 7 * DAY
+_MONDAY = 4 * DAY  # the first Monday after 1970-01-01
 _WORD = {
     1: "1 us",
     1000: "1 ms",
@@ -31,16 +27,21 @@ _WORD = {
     DAY: "1 day",
     7 * DAY: "1 week",
 }
+_CHANCE = 0.01  # of a part of the week to be empty by accident, below which it counts as closed
+_FILLED = 0.6  # of the steps that occur must have rows, for closed days and hours to be believed
 
 
 @dataclass(frozen=True)
 class Frequency:
     """How far apart the rows of a series are.
 
-    kind: "number" (plain whole numbers, or rows of an array), "step" (a fixed time in microseconds), "month"
-    (calendar months) or "business" (Monday to Friday); size: the numbers, microseconds, months or days of one
-    step; phase: what is left of a time beyond its step, such as microseconds within the month; end: whether
-    months are dated by their last day; shift: the first month of a step of several.
+    kind: "number" (plain whole numbers, or rows of an array), "elapsed" (microseconds since the start),
+    "step" (a fixed time in microseconds), "month" (calendar months), "business" (Monday to Friday) or "week"
+    (the same moments every week, such as opening hours); size: the numbers, microseconds, months or days of
+    one step; phase: what is left of a time beyond its step, such as microseconds within the month; end:
+    whether months are dated by their last day; shift: the first month of a step of several; business: whether
+    the last day of a month is its last from Monday to Friday; slots: of "week", microseconds since Monday.
+    zone: of the times as they are shown, None for none; wall: whether steps are counted on its clocks.
     """
 
     kind: str
@@ -48,11 +49,15 @@ class Frequency:
     phase: int = 0
     end: bool = False
     shift: int = 0
+    business: bool = False
+    slots: tuple[int, ...] = ()
+    zone: str | None = None
+    wall: bool = False
 
     @property
     def dated(self) -> bool:
         """Whether times are dates."""
-        return self.kind != "number"
+        return self.kind not in ("number", "elapsed")
 
     def steps(self, times: np.ndarray) -> np.ndarray:
         """Whole steps (int64) of times (int64: microseconds since 1970, or numbers)."""
@@ -61,25 +66,59 @@ class Frequency:
         if self.kind == "business":
             days = ((times - self.phase) // DAY).astype("datetime64[D]")
             return np.busday_count(np.datetime64("1970-01-01"), days)
+        if self.kind == "week":
+            slots, since = np.array(self.slots), times - _MONDAY
+            return since // _WEEK * len(slots) + np.searchsorted(slots, since % _WEEK, side="right") - 1
         return (times - self.phase) // self.size
 
     def times(self, steps: np.ndarray) -> np.ndarray:
         """The times of whole steps: what `steps` undoes."""
         if self.kind == "month":
             months = (steps * self.size + self.shift).astype("datetime64[M]")
+            if self.business:
+                days = np.busday_offset((months + 1).astype("datetime64[D]"), -1, roll="forward")
+                return days.astype("datetime64[us]").astype(np.int64) + self.phase
             if self.end:
                 return ((months + 1).astype("datetime64[D]") - 1).astype("datetime64[us]").astype(np.int64)
             return months.astype("datetime64[us]").astype(np.int64) + self.phase
         if self.kind == "business":
             days = np.busday_offset(np.datetime64("1970-01-01"), steps)
             return days.astype("datetime64[us]").astype(np.int64) + self.phase
+        if self.kind == "week":
+            week, slot = np.divmod(steps, len(self.slots))
+            return week * _WEEK + np.array(self.slots)[slot] + _MONDAY
         return steps * self.size + self.phase
 
+    def fits(self, times: np.ndarray) -> np.ndarray:
+        """(N,) bool: whether times are on the grid; months by their last business day shift with holidays."""
+        nearest = self.times(self.steps(times))
+        return np.abs(nearest - times) <= (4 * DAY if self.business else 0)
+
+    def clock(self, times: np.ndarray) -> np.ndarray:
+        """What the clocks of the times' zone show, in microseconds."""
+        return times if self.zone is None or self.wall else to_wall(times, self.zone)
+
     def shown(self, times: np.ndarray) -> np.ndarray:
-        """Times as the user knows them: datetime64[us], or whole numbers."""
-        return times.astype("datetime64[us]") if self.dated else times
+        """Times as the user knows them: datetime64[us] of the zone's clocks, seconds, or whole numbers."""
+        if self.kind == "elapsed":
+            return times / SECOND
+        return self.clock(times).astype("datetime64[us]") if self.dated else times
+
+    def column(self, times: np.ndarray, name: str) -> pl.Series:
+        """Times (any shape) as a column, in their zone where they have one."""
+        if self.zone is None:
+            return pl.Series(name, self.shown(times).ravel())
+        utc = from_wall(times.ravel(), self.zone) if self.wall else times.ravel()
+        return (
+            pl.Series(name, utc)
+            .cast(pl.Datetime("us"))
+            .dt.replace_time_zone("UTC")
+            .dt.convert_time_zone(self.zone)
+        )
 
     def __str__(self) -> str:
+        if self.kind == "week":
+            return self._week_text()
         if self.kind == "number":
             return "1 row" if self.size == 1 else f"{self.size} rows"
         if self.kind == "month":
@@ -91,13 +130,28 @@ class Frequency:
         unit = max(unit for unit in _WORD if self.size % unit == 0)
         return f"{self.size // unit} {_WORD[unit][2:]}"
 
+    def _week_text(self) -> str:
+        step, days = str(Frequency("step", self.size)), sorted({slot // DAY for slot in self.slots})
+        named = ", ".join(["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][day] for day in days)
+        if self.size >= DAY:
+            return f"{step} ({named})"
+        clocks = sorted({slot % DAY for slot in self.slots})
+        first, last = (
+            f"{at // (3600 * SECOND):02d}:{at // (60 * SECOND) % 60:02d}" for at in (clocks[0], clocks[-1])
+        )
+        return f"{step} ({named}, {first} to {last})"
+
     def seasons(self) -> tuple[int, ...]:
         """Steps after which such data usually repeat, by the calendar, short ones first."""
+        if self.kind == "week":
+            days = len({slot // DAY for slot in self.slots})
+            daily = len(self.slots) // days
+            return tuple(dict.fromkeys(one for one in (daily, len(self.slots)) if one > 1))
         if self.kind == "month":
             return (12 // self.size,) if 12 % self.size == 0 and self.size < 12 else ()
         if self.kind == "business":
             return (5, 21, 260)
-        if self.kind == "number":
+        if not self.dated:
             return ()
         spans = (3600 * SECOND, DAY, 7 * DAY, round(365.25 * DAY))
         found = [round(span / self.size) for span in spans if span >= 2 * self.size]
@@ -105,18 +159,12 @@ class Frequency:
 
     def state(self) -> dict[str, Any]:
         """Plain values that `from_state` makes the same frequency from."""
-        return {
-            "kind": self.kind,
-            "size": self.size,
-            "phase": self.phase,
-            "end": self.end,
-            "shift": self.shift,
-        }
+        return asdict(self)
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Frequency:
         """The frequency that gave this state."""
-        return cls(**state)
+        return cls(**{**state, "slots": tuple(state.get("slots", ()))})
 
 
 ROWS = Frequency("number", 1)
@@ -127,95 +175,20 @@ def months(times: np.ndarray) -> np.ndarray:
     return times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
 
 
-def parse_times(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[np.ndarray, bool] | None:
-    """Times of a frame as int64, and whether they are dates (microseconds since 1970); None if they are none.
-
-    Args:
-        columns: one column of dates, date-times, text that stands for them or whole numbers; or several that
-            together are year, month, day, hour, minute and second, from the first on.
-
-    Raises:
-        ValueError: some, but not all, can be read; the sentence names the first that cannot.
-    """
-    if len(columns) > 1:
-        parts = {part: frame[column].cast(pl.Int32) for part, column in zip(_PARTS, columns, strict=False)}
-        fields: dict[str, Any] = {"day": pl.lit(1), **{part: pl.col(part) for part in parts}}
-        joined = pl.DataFrame(parts).select(pl.datetime(**fields))
-        return joined.to_series().cast(pl.Datetime("us")).to_physical().to_numpy(), True
-    series = frame[columns[0]]
-    if series.null_count():
-        place = int(series.is_null().arg_true()[0])
-        raise errors.value_error(
-            f"time {columns[0]}", "a time in every row", f"none in row {place + 1}", "drop that row"
-        )
-    if series.dtype == pl.String:
-        series = _from_text(series, columns[0])
-        if series is None:
-            return None
-    if series.dtype.is_integer():
-        return series.cast(pl.Int64).to_numpy(), False
-    if isinstance(series.dtype, pl.Datetime) or series.dtype == pl.Date:
-        if isinstance(series.dtype, pl.Datetime) and series.dtype.time_zone:
-            series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        return series.cast(pl.Datetime("us")).to_physical().to_numpy(), True
-    if series.dtype.is_float() and bool((series == series.round()).all()):
-        return series.cast(pl.Int64).to_numpy(), False
-    return None
-
-
-def _from_text(series: pl.Series, name: str) -> pl.Series | None:
-    """Dates out of text, in the one of the usual forms that reads all of it."""
-    text = series.str.strip_chars()
-    best, count = None, 0
-    for form in ("%Y-%m", "%Y", *_FORMATS):
-        head = text.head(1)
-        found = _read(head, form)
-        if found.null_count():
-            continue
-        found = _read(text, form)
-        read = len(found) - found.null_count()
-        if read > count:
-            best, count = found, read
-        if count == len(text):
-            return best
-    if best is None or count < 0.5 * len(text):
-        return None
-    place = int(best.is_null().arg_true()[0])
-    way_out = "write all times in one form, such as 2024-01-31 18:00"
-    raise errors.value_error(
-        f"time {name}", "times in one form", f"{series[place]!r} in row {place + 1}", way_out
-    )
-
-
-def _read(text: pl.Series, form: str) -> pl.Series:
-    if form == "%Y-%m":
-        whole = text.str.contains(r"^\d{4}-\d{1,2}$")
-        return _strict(pl.Series(text + "-01").str.to_date("%Y-%m-%d", strict=False), whole)
-    if form == "%Y":
-        whole = text.str.contains(r"^\d{4}$")
-        return _strict(pl.Series(text + "-01-01").str.to_date("%Y-%m-%d", strict=False), whole)
-    if "%H" in form:
-        return text.str.to_datetime(form, strict=False, time_unit="us")
-    return text.str.to_date(form, strict=False)
-
-
-def _strict(found: pl.Series, whole: pl.Series) -> pl.Series:
-    return pl.select(pl.when(whole).then(found).otherwise(None)).to_series()
-
-
-def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool) -> Frequency:
+def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool, elapsed: bool = False) -> Frequency:
     """The step that the times of all series are on.
 
     Args:
         times: (N,) int64, rising within each series; starts: (S+1,), where series start and the last ends.
-        dated: whether they are microseconds.
+        dated: whether they are microseconds since 1970; elapsed: whether they are those of another start.
 
     Raises:
         ValueError: none fits; the sentence names the first time off the most usual step.
 
-    >>> find_frequency(np.array([0, 60, 120, 240]) * 10**6, np.array([0, 4]), True)
-    Frequency(kind='step', size=60000000, phase=0, end=False, shift=0)
+    >>> print(find_frequency(np.array([0, 60, 120, 240]) * 10**6, np.array([0, 4]), True))
+    1 min
     """
+    plain = "step" if dated else "elapsed" if elapsed else "number"
     gaps = np.diff(times)
     alike = gaps == gaps[0] if len(gaps) else np.empty(0, bool)
     alike[starts[1:-1] - 1] = True
@@ -229,35 +202,38 @@ def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool) -> Freque
             and not (dated and size >= 28 * DAY)
             and len(np.unique(first % size)) == 1
         ):
-            return Frequency("step" if dated else "number", size, int(first[0] % size))
+            return Frequency(plain, size, int(first[0] % size))
     inside = np.ones(len(gaps), bool)
     inside[starts[1:-1] - 1] = False
     gaps = gaps[inside]
     if len(gaps) == 0:
         size, phase = (DAY, int(times[0] % DAY)) if dated else (1, 0)
-        return Frequency("step" if dated else "number", size, phase)
+        return Frequency(plain, size, phase)
     sizes, counts = np.unique(gaps, return_counts=True)
     usual = int(sizes[counts.argmax()])
     monthly = _monthly(times, gaps) if dated else None
     if monthly is not None:
         return monthly
     phases = times % usual
+    weekly = _week(times, usual, gaps) if dated else None
+    if weekly is not None:
+        return weekly
     if (gaps % usual == 0).all() and gaps.sum() / usual <= _MOST_EMPTY * (len(gaps) + 1):
         if dated and usual == DAY and _business(times):
             return Frequency("business", 1, int(times[0] % DAY))
         if len(np.unique(phases)) == 1:
-            return Frequency("step" if dated else "number", usual, int(phases[0]))
+            return Frequency(plain, usual, int(phases[0]))
     common = int(np.gcd.reduce(np.concatenate([gaps, np.diff(np.unique(phases))])))
     if gaps.sum() / common <= _MOST_EMPTY * (len(gaps) + 1):
-        return Frequency("step" if dated else "number", common, int(times[0] % common))
-    raise _no_frequency(times, gaps, usual, dated)
+        return Frequency(plain, common, int(times[0] % common))
+    raise _no_frequency(gaps, usual, plain)
 
 
-def _no_frequency(times: np.ndarray, gaps: np.ndarray, usual: int, dated: bool) -> ValueError:
+def _no_frequency(gaps: np.ndarray, usual: int, plain: str) -> ValueError:
     odd = int(np.flatnonzero(gaps % usual)[0]) if (gaps % usual).any() else int(gaps.argmax())
-    kind = Frequency("step" if dated else "number", usual)
-    frequency = Frequency("step" if dated else "number", int(gaps[odd]))
-    way_out = "bring the rows onto a regular step first, such as one mean an hour"
+    kind = Frequency(plain, usual)
+    frequency = Frequency(plain, int(gaps[odd]))
+    way_out = f"bring the rows onto a regular step, such as by frequency={str(kind).replace(' ', '')!r}"
     received = f"{frequency} between two rows where the most usual is {kind}"
     return errors.value_error("time", "times on a regular step", received, way_out)
 
@@ -275,7 +251,7 @@ def _monthly(times: np.ndarray, gaps: np.ndarray) -> Frequency | None:
     )
     end = bool((times == last).all())
     if not end and len(np.unique(within)) > 1:
-        return None
+        return _last_business_days(times, month)
     apart = np.diff(month)
     size = int(np.gcd.reduce(apart[apart > 0]))
     if len(np.unique(month % size)) > 1:
@@ -287,3 +263,43 @@ def _business(times: np.ndarray) -> bool:
     """Whether days over at least two weeks leave out every Saturday and Sunday."""
     weekday = (times // DAY + 3) % 7
     return len(times) >= 10 and bool((weekday < 5).all())
+
+
+def _last_business_days(times: np.ndarray, month: np.ndarray) -> Frequency | None:
+    """Months by their last day from Monday to Friday, of which some are holidays."""
+    frequency = Frequency("month", 1, int(times[0] % DAY), end=True, business=True)
+    nominal = frequency.times(month)
+    exact = float((nominal == times).mean())
+    near = bool((np.abs(nominal - times) <= 4 * DAY).all()) and len(np.unique(times % DAY)) == 1
+    return frequency if near and exact >= 0.8 else None
+
+
+def _week(times: np.ndarray, size: int, gaps: np.ndarray) -> Frequency | None:
+    """Steps that occur at the same moments of every week, where days or hours never have a row.
+
+    A day or an hour counts as closed where it is unlikely to be empty by accident, given how many weeks or
+    days there are and how many of the other steps have rows.
+    """
+    if size > DAY or DAY % size or bool((gaps % size).any()) or len(np.unique(times % size)) > 1:
+        return None
+    if size == DAY and _business(times):
+        return None
+    first, last = int(times.min()), int(times.max())
+    days, weeks = (last - first) // DAY + 1, (last - first) / _WEEK
+    moments = np.unique((times - _MONDAY) % _WEEK)
+    weekdays, clocks = np.unique(moments // DAY), np.unique(moments % DAY)
+    total = len(np.unique(times)) / ((last - first) // size + 1)
+    if total > 0.96 or days < 5:
+        return None
+    slots = (weekdays[:, None] * DAY + clocks).ravel()
+    if len(slots) > 1.3 * len(moments) and weeks >= 4:
+        slots = moments
+    frequency = Frequency("week", size, slots=tuple(slots.tolist()))
+    steps = frequency.steps(np.array([first, last]))
+    filled = len(np.unique(times)) / (steps[1] - steps[0] + 1)
+    empty = max(1.0 - filled, 0.02)
+    weekend = weeks >= 1 and weekdays.tolist() == [0, 1, 2, 3, 4]
+    luck = 0.0 if weekend else (7 - len(weekdays)) * empty**weeks
+    luck += (DAY // size - len(clocks)) * empty ** (days * len(weekdays) / 7)
+    closed = len(slots) < 7 * DAY // size
+    return frequency if closed and filled >= _FILLED and luck < _CHANCE else None

@@ -74,7 +74,7 @@ def test_a_forecaster_with_options_of_its_own_is_held_and_saved(
         (["fit", "anomaly", "dead.csv"], "column heat: expected at least one number, received NaN only"),
         (
             ["fit", "anomaly", "bytes.csv"],
-            "bytes.csv: expected a table in utf-8, received the byte 0xff in line 3",
+            "encoding: expected a table in utf-8, received the byte 0xff in line 3",
         ),
         (["fit", "anomaly", "times.csv"], "time time: expected times in one form, received 'noon' in row 3"),
         (

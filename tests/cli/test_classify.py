@@ -80,7 +80,7 @@ CASES = {
     ),
     "a byte": (
         b"text,label\na,x\ncaf\xe9,y\n",
-        "encoding: expected a file in utf-8, received the byte 0xe9 in line 3",
+        "encoding: expected a table in utf-8, received the byte 0xe9 in line 3",
     ),
     "a channel of NaN": (
         b"id,u,v,label\n0,1,,x\n0,2,,x\n1,1,,y\n1,3,,y\n",

@@ -1,14 +1,13 @@
-"""Knows which steps are found in times, and that steps and times undo each other."""
+"""Checks which steps are found in times, and that steps and times undo each other."""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
-import polars as pl
 import pytest
 
-from longspan.data.frequency import Frequency, find_frequency, parse_times
+from longspan.data.frequency import Frequency, find_frequency
 
 START = datetime(2024, 1, 31)
 
@@ -78,47 +77,6 @@ def test_no_step_at_all_is_one_sentence():
         ValueError, match=r"^time: expected times on a regular step, received .* the most usual"
     ):
         found(uneven)
-
-
-TEXTS = {
-    "2024-01-31 18:00": datetime(2024, 1, 31, 18),
-    "2024-01-31T18:00:30": datetime(2024, 1, 31, 18, 0, 30),
-    "2024-01-31": datetime(2024, 1, 31),
-    "31.01.2024 18:00": datetime(2024, 1, 31, 18),
-    "01/31/2024": datetime(2024, 1, 31),
-    "2024-01": datetime(2024, 1, 1),
-    "2024": datetime(2024, 1, 1),
-    "Jan 31 2024": datetime(2024, 1, 31),
-}
-
-
-@pytest.mark.parametrize("text", TEXTS)
-def test_text_is_read_in_its_form(text: str):
-    read = parse_times(pl.DataFrame({"t": [text] * 3}), ("t",))
-    assert read is not None
-    times, dated = read
-    assert dated and times.tolist() == micro([TEXTS[text]] * 3).tolist()
-
-
-def test_columns_of_parts_and_zones():
-    frame = pl.DataFrame({"y": [2024, 2024], "m": [2, 3], "d": [29, 1], "h": [23, 0]})
-    read = parse_times(frame, ("y", "m", "d", "h"))
-    assert read is not None
-    assert read[0].tolist() == micro([datetime(2024, 2, 29, 23), datetime(2024, 3, 1)]).tolist()
-    zoned = pl.DataFrame({"t": [datetime(2024, 7, 1, 12)]}).select(
-        pl.col("t").dt.replace_time_zone("Europe/Berlin")
-    )
-    read = parse_times(zoned, ("t",))
-    assert read is not None and read[0].tolist() == micro([datetime(2024, 7, 1, 10)]).tolist()
-    dates = parse_times(pl.DataFrame({"t": [date(2024, 7, 1)]}), ("t",))
-    assert dates is not None and dates[0].tolist() == micro([datetime(2024, 7, 1)]).tolist()
-    assert parse_times(pl.DataFrame({"t": ["one", "two"]}), ("t",)) is None
-    assert parse_times(pl.DataFrame({"t": [0.5, 1.5]}), ("t",)) is None
-
-
-def test_a_row_without_a_time_is_refused():
-    with pytest.raises(ValueError, match="time t: expected a time in every row, received none in row 2"):
-        parse_times(pl.DataFrame({"t": ["2024-01-01", None]}), ("t",))
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,59 @@
-"""Knows how tables come in (CSV, Parquet, pandas, polars, NumPy) and what is said of columns that fit ill."""
+"""Reads tables from files and frames into polars, numbers as numbers; describes columns that do not fit."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from longspan import errors
+from longspan import errors, optional
 
-from .text_files import fault
+from . import numeric
+from .delimited import read_delimited
+from .frames import from_frame, is_frame, library
+from .text_files import PACKED_ENDINGS, compression, decoded, read_bytes
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "?")
-_KINDS = "a path to a CSV or Parquet file, a pandas or polars frame, an array, or a list of arrays"
-_ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".tsv": "tsv", ".tab": "tsv"}
+_EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
+_BINARY = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".feather": "feather",
+    ".arrow": "feather",
+    ".ipc": "feather",
+}
+_JSON = (".jsonl", ".ndjson", ".json")
+_TABBED = (".tsv", ".tab")
+TABLE_ENDINGS = (".csv", *_TABBED, *_BINARY, *_EXCEL)
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read.
+
+    encoding: of text files without a byte order mark; missing: markers of missing values beside
+    `numeric.MISSING`; sheet: of an Excel file, None for the first.
+    """
+
+    encoding: str = "utf-8"
+    missing: tuple[str, ...] = ()
+    sheet: str | None = None
+
+
+class Source(NamedTuple):
+    """A table and where it came from.
+
+    frame: its columns; index: those that were the index of a pandas frame; kind: the library in which it
+    came ("pandas", "polars", "file" ...), which is that of the answers.
+    """
+
+    frame: pl.DataFrame
+    index: tuple[str, ...]
+    kind: str
 
 
 def is_path(source: Any) -> bool:
@@ -24,116 +61,189 @@ def is_path(source: Any) -> bool:
     return isinstance(source, (str, os.PathLike))
 
 
-def read_table(source: Any, name: str = "source") -> pl.DataFrame:
-    """A polars frame out of a file or a frame.
+def is_table(source: Any) -> bool:
+    """Whether it is a file or a frame, whose columns have names."""
+    return is_path(source) or is_frame(source) or library(source) == "pandas"
+
+
+def read_table(
+    source: Any, name: str = "source", *, options: ReadOptions | None = None, text: Collection[str] = ()
+) -> pl.DataFrame:
+    """A polars frame out of a file or a frame; see `read_source`."""
+    return read_source(source, name, options=options, text=text).frame
+
+
+def read_source(
+    source: Any, name: str = "source", *, options: ReadOptions | None = None, text: Collection[str] = ()
+) -> Source:
+    """A table out of a file or a frame; columns of text that hold numbers alone are numbers.
 
     Args:
-        source: a path (.parquet, .pq; else text with a header line, gzipped or not, whose separator is
-            found), or a pandas, polars or other frame that narwhals reads.
+        source: a path (Parquet, Feather, Excel, JSON lines by their endings, else delimited text; gzip,
+            bzip2, xz and zip are unpacked), or a pandas, polars or other frame, records, a structured array.
         name: how errors call it.
+        options: how files are read.
+        text: columns that stay as they are written, such as ids and labels.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: it is not there, empty, has a header only, or is none of
             these; one sentence.
     """
+    options = options or ReadOptions()
+    decimal = "."
     if is_path(source):
-        return _filled(_from_file(Path(source)), f"file {source}")
-    if isinstance(source, pl.DataFrame):
-        return _filled(source, name)
-    import narwhals  # only here: files and polars frames need none of it
-
-    try:
-        frame: Any = narwhals.from_native(source)
-    except TypeError as error:
-        raise errors.type_error(name, _KINDS, source, "convert it to one of these") from error
-    if isinstance(frame, narwhals.LazyFrame):
-        frame = frame.collect()
-    columns = {str(column): _column(frame[column]) for column in frame.columns}
-    return _filled(pl.DataFrame(columns), name)
-
-
-def _filled(frame: pl.DataFrame, name: str) -> pl.DataFrame:
+        name = f"file {source}"
+        frame, decimal = _from_file(Path(source), options, text)
+        index, kind = (), "file"
+    else:
+        (frame, index), kind = from_frame(source, name), library(source)
+        frame = (
+            frame.rename({column: str(column).strip() or column for column in frame.columns})
+            if len({str(column).strip() for column in frame.columns}) == frame.width
+            else frame
+        )
     if frame.height == 0:
         received = "a header only" if frame.width else "no data"
         raise errors.value_error(name, "at least one row", received, "check what was written there")
-    return frame
+    return Source(_with_numbers(frame, text, options.missing, decimal), index, kind)
 
 
-def _column(series: Any) -> pl.Series:
-    """A column of another library's frame; text and categories as text."""
-    values = series.to_numpy()
-    if values.dtype == object or values.dtype.kind in "US":
-        return pl.Series([None if _is_missing(value) else value for value in values.tolist()], strict=False)
-    if values.dtype.kind == "M":
-        return pl.Series(values.astype("datetime64[us]"))
-    return pl.Series(np.ascontiguousarray(values))
+def _with_numbers(
+    frame: pl.DataFrame, text: Collection[str], missing: Collection[str], decimal: str
+) -> pl.DataFrame:
+    """The frame with the columns of text that hold numbers alone as numbers."""
+    new: list[pl.Series] = []
+    for column in frame.get_columns():
+        if column.dtype == pl.Categorical or isinstance(column.dtype, pl.Enum):
+            column = column.cast(pl.String)
+            new.append(column)
+        if column.dtype == pl.Null:
+            new.append(column.cast(pl.Float64))
+        if column.name in text and column.dtype == pl.String:
+            new.append(_without_blanks(column))
+        elif column.dtype == pl.String and not numeric.is_text(column):
+            found = numeric.read_numbers(column, missing, decimal)
+            if not found.odd.any():
+                new.append(found.values.alias(column.name))
+                if found.guess:
+                    errors.notice(f"In column {column.name} {found.guess}.")
+            elif missing:
+                new.append(column.replace(list(missing), None))
+    return frame.with_columns(new) if new else frame
 
 
-def _is_missing(value: Any) -> bool:
-    return value is None or value != value or (isinstance(value, str) and value in MISSING)
+def _without_blanks(column: pl.Series) -> pl.Series:
+    """Text whose empty cells are missing."""
+    return (
+        pl.select(pl.when(column.str.strip_chars() == "").then(None).otherwise(column))
+        .to_series()
+        .alias(column.name)
+    )
 
 
-def _from_file(path: Path) -> pl.DataFrame:
+# ---- files
+
+
+def _from_file(path: Path, options: ReadOptions, text: Collection[str]) -> tuple[pl.DataFrame, str]:
+    """The table in a file, and the decimal mark of its text."""
     if not path.is_file():
         received = "a folder" if path.is_dir() else "nothing there"
         raise FileNotFoundError(errors.message(f"file {path}", "a table", received, _nearest_file(path)))
-    kind = _ENDINGS.get(path.suffix.lower(), "csv")
+    inner = path.with_suffix("") if path.suffix.lower() in PACKED_ENDINGS else path
+    ending = inner.suffix.lower()
+    if ending in _EXCEL:
+        return _from_excel(path, options.sheet), "."
+    if ending in _JSON:
+        return _from_json(path, options.encoding), "."
+    if ending in _BINARY or _looks_binary(path):
+        return _from_binary(path, _BINARY.get(ending, "parquet")), "."
+    separator = "\t" if ending in _TABBED else None
+    frame, form = read_delimited(path, encoding=options.encoding, text=text, separator=separator)
+    first = frame.columns[0] if frame.width else ""
+    if first == "column_1" and frame.width > 1 and _is_count(frame[first]):
+        frame = frame.drop(first)
+    return frame, form.decimal
+
+
+def _is_count(column: pl.Series) -> bool:
+    """Whether a column counts the rows from 0 or 1, as an index that was written beside them does."""
+    if not column.dtype.is_integer() or column.null_count() or not len(column):
+        return False
+    return column[0] in (0, 1) and bool((column == pl.int_range(len(column), eager=True) + column[0]).all())
+
+
+def _looks_binary(path: Path) -> bool:
+    if path.suffix.lower() in (".csv", *_TABBED, ".txt") or compression(path) is not None:
+        return False
+    return read_bytes(path, 4) == b"PAR1"
+
+
+def _from_binary(path: Path, kind: str) -> pl.DataFrame:
     try:
         if kind == "parquet":
             return pl.read_parquet(path)
-        return pl.read_csv(
-            path,
-            separator="\t" if kind == "tsv" else _separator(path),
-            null_values=list(MISSING),
-            infer_schema_length=None,
-            try_parse_dates=False,
-        )
-    except pl.exceptions.NoDataError as error:
-        raise errors.value_error(
-            f"file {path}", "a table with a header", "an empty file", "check it"
-        ) from error
-    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
-        if "utf-8" in str(error):
-            raise _undecodable(path) from error
-        way_out = "save it as CSV with a header line, or as Parquet"
-        received = str(error).splitlines()[0].rstrip(".")[:120]
-        raise errors.value_error(f"file {path}", "a readable table", received, way_out) from error
+        return pl.read_ipc(path, memory_map=False)
+    except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException) as error:
+        way_out = "write it again"
+        raise errors.value_error(f"file {path}", f"a {kind} file", "another content", way_out) from error
 
 
-def _undecodable(path: Path) -> ValueError:
-    """The error for a table with a byte that is no UTF-8."""
-    with _unzipped(path) as file:
-        raw = file.read()
+def _from_json(path: Path, encoding: str) -> pl.DataFrame:
+    """One JSON object a line, or one list of them."""
+    import json
+
+    content = decoded(path, encoding).strip()
     try:
-        raw.decode()
-    except UnicodeDecodeError as error:
-        return errors.value_error(f"file {path}", "a table in utf-8", fault(error), "save it as UTF-8")
-    return errors.value_error(f"file {path}", "a table in utf-8", "another encoding", "save it as UTF-8")
+        if content.startswith("["):
+            rows = json.loads(content)
+        else:
+            rows = [json.loads(line) for line in content.splitlines() if line.strip()]
+            rows = rows[0] if len(rows) == 1 and isinstance(rows[0], dict) and _is_columns(rows[0]) else rows
+    except (json.JSONDecodeError, RecursionError) as error:
+        received = f"{getattr(error, 'msg', 'values nested too deep')}"
+        way_out = "write one object a line"
+        raise errors.value_error(f"file {path}", "JSON objects, one a line", received, way_out) from error
+    rows_named = isinstance(rows, dict) or (
+        isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    )
+    if not rows or not rows_named:
+        received = "no data" if not rows else "other values"
+        raise errors.value_error(
+            f"file {path}", "JSON objects, one a line", received, "write one object a line"
+        )
+    return from_frame(rows, f"file {path}")[0]
 
 
-def _unzipped(path: Path) -> Any:
-    """The file's bytes, unpacked where they are gzipped."""
-    import gzip
+def _is_columns(row: dict[str, Any]) -> bool:
+    """Whether an object holds whole columns: lists of one length."""
+    lengths = {len(value) if isinstance(value, list) else -1 for value in row.values()}
+    return len(lengths) == 1 and -1 not in lengths
 
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if zipped else path.open("rb")
+
+def _from_excel(path: Path, sheet: str | None) -> pl.DataFrame:
+    fastexcel = optional.require("fastexcel", "excel", f"file {path}")
+    try:
+        book = fastexcel.read_excel(str(path))
+        names = book.sheet_names
+    except Exception as error:  # the package raises errors of its own kinds
+        raise errors.value_error(
+            f"file {path}", "an Excel file", "another content", "save it again"
+        ) from error
+    if sheet is not None and sheet not in names:
+        expected = f"one of {', '.join(names)}"
+        raise errors.value_error("sheet", expected, repr(sheet), errors.did_you_mean(sheet, names))
+    if sheet is None and len(names) > 1:
+        errors.notice(f"file {path} has {len(names)} sheets; {names[0]!r} is read.")
+    return pl.read_excel(path, sheet_name=sheet or names[0], infer_schema_length=None, raise_if_empty=False)
 
 
 def _nearest_file(path: Path) -> str:
     beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    return (
-        errors.did_you_mean(path.name, beside)
-        if beside and "nearest" in errors.did_you_mean(path.name, beside)
-        else "check the path"
-    )
+    near = errors.did_you_mean(path.name, beside) if beside else ""
+    return near if "nearest" in near else "check the path"
 
 
-def _separator(path: Path) -> str:
-    """The separator that the header line has most of."""
-    with _unzipped(path) as file:
-        head = file.readline().decode("utf-8", "replace")
-    return max((",", ";", "\t", "|"), key=head.count)
+# ---- columns
 
 
 def check_columns(frame: pl.DataFrame, wanted: Collection[str], option: str, name: str = "source") -> None:
@@ -159,22 +269,22 @@ def numbers(frame: pl.DataFrame, columns: Sequence[str], option: str) -> np.ndar
     Raises:
         ValueError: a column holds text or infinity; the sentence names the first place.
     """
-    found = np.empty((frame.height, len(columns)))
+    values = np.empty((frame.height, len(columns)))
     for place, column in enumerate(columns):
-        found[:, place] = _float(frame[column], f"{option} {column}")
-    return found
+        values[:, place] = _float(frame[column], f"{option} {column}")
+    return values
 
 
 def _float(series: pl.Series, name: str) -> np.ndarray:
-    if series.dtype == pl.String or series.dtype == pl.Object:
-        cast = series.cast(pl.String, strict=False).str.strip_chars().cast(pl.Float64, strict=False)
-        bad = (cast.is_null() & series.is_not_null()).arg_true()
-        if len(bad):
-            received = f"{series[int(bad[0])]!r} in row {int(bad[0]) + 1}"
-            raise errors.value_error(
-                name, "numbers", received, "correct it, leave it empty, or drop the column"
-            )
-        series = cast
+    if series.dtype == pl.String:
+        read = numeric.read_numbers(series)
+        if read.odd.any():
+            raise numeric.not_a_number(name, *numeric.odd_cell(read, series))
+        series = read.values
+    elif series.dtype == pl.Object:
+        row = int(series.is_not_null().arg_true()[0])
+        received = f"a {type(series[row]).__name__} in row {row + 1}"
+        raise errors.value_error(name, "numbers", received, "put one number into every cell")
     elif not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
         raise errors.value_error(name, "numbers", f"a column of {series.dtype}", "name another column")
     series = series.cast(pl.Float64)
@@ -191,6 +301,29 @@ def is_number(series: pl.Series) -> bool:
     return series.dtype.is_numeric() or series.dtype == pl.Boolean
 
 
+def holds_numbers(series: pl.Series) -> bool:
+    """Whether a column is one of numbers: all of them, or at least every twentieth cell of its text."""
+    return is_number(series) or number_share(series) >= 0.05
+
+
+def number_share(series: pl.Series) -> float:
+    """The share of a column of text that reads as numbers, of the cells that are not missing."""
+    if series.dtype != pl.String:
+        return float(is_number(series))
+    read = numeric.read_numbers(series)
+    there = len(series) - read.values.null_count()
+    return there / max(1, there + int(read.odd.sum()))
+
+
 def words(frame: pl.DataFrame, column: str) -> np.ndarray:
     """A column as text (N,), "" where a value is missing."""
-    return frame[column].cast(pl.String).fill_null("").to_numpy().astype(object)
+    series = frame[column]
+    if series.dtype == pl.Float64 and bool((series.fill_nan(None).drop_nulls() % 1 == 0).all()):
+        series = series.fill_nan(None).cast(pl.Int64, strict=False)
+    text = series.cast(pl.String)
+    if series.dtype == pl.String:
+        stripped = text.str.strip_chars()
+        text = pl.select(
+            pl.when(stripped.is_in(list(numeric.MISSING))).then(None).otherwise(stripped)
+        ).to_series()
+    return text.fill_null("").to_numpy().astype(object)

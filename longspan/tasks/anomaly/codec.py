@@ -10,6 +10,7 @@ import polars as pl
 from torch import Tensor
 from typing_extensions import Self
 
+from longspan.data.readers.frames import to_pandas
 from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.forecast.forecaster import Forecaster
 
@@ -87,14 +88,21 @@ class AnomalyCodec(Codec[list[Series]]):
         pairs = zip(records, predictions, strict=True)
         return [ScoredSeries(one, *self.scorer.verdict(self.seen(one, expected))) for one, expected in pairs]
 
-    def present(self, answers: list[ScoredSeries]) -> pl.DataFrame:
+    def present(self, answers: list[ScoredSeries]) -> Any:
+        """`table` in the kind in which the source came: with pandas a pandas frame."""
+        table, kind = self.table(answers), answers[0].series.answers
+        if not kind.startswith("pandas"):
+            return table
+        return to_pandas(table, "time" if kind == "pandas by time" else None)
+
+    def table(self, answers: list[ScoredSeries]) -> pl.DataFrame:
         """A row a reading: the entity's name where there is one, time, score, alarm and cause."""
         return pl.concat([self._frame(one) for one in answers], how="vertical_relaxed")
 
     def _frame(self, scored: ScoredSeries) -> pl.DataFrame:
         one, scores, alarms, causes = scored
         columns: dict[str, Any] = {} if one.name is None else {"id": [one.name] * len(one)}
-        columns["time"] = list(range(len(one))) if one.times is None else list(one.times)
+        columns["time"] = list(range(len(one))) if one.times is None else one.times
         columns["score"], columns["alarm"] = scores, alarms
         names = [
             self.features.causes[at] if alarm else None for at, alarm in zip(causes, alarms, strict=True)

@@ -10,12 +10,14 @@ import polars as pl
 
 from longspan import errors
 from longspan.data.batches import Batch
+from longspan.data.readers.frames import in_kind
 from longspan.report.elements import Curves, Line, Number, Numbers, Section, choice, table_of
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run
 from longspan.tasks.forecast.forecaster import Forecaster
 from longspan.tasks.options import option
 from longspan.tasks.parts import Fitted, Use
+from longspan.tasks.reading_options import ReadingOptions
 
 from .alarms import alarm_frame, intervals
 from .codec import AnomalyCodec
@@ -36,7 +38,7 @@ FittedDetector = Fitted[AnomalyCodec, Predictor, DetectorStream]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class AnomalyDetector(Estimator[list[Series], AnomalyCodec, Predictor, DetectorStream]):
+class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Predictor, DetectorStream]):
     """Finds what a series has not shown before: readings that a recurrent network did not expect.
 
     The network foretells each next reading (or writes windows down again, method "autoencoder"); the
@@ -119,7 +121,12 @@ class AnomalyDetector(Estimator[list[Series], AnomalyCodec, Predictor, DetectorS
         if given is None:
             return None
         inner = Forecaster.from_string(f"horizon=1 {given}") if isinstance(given, str) else given.clone()
-        inner.set_params(seed=self.seed, device=self.device, validation_fraction=self.validation_fraction)
+        inner.set_params(
+            seed=self.seed,
+            device=self.device,
+            validation_fraction=self.validation_fraction,
+            time_format=self.time_format,
+        )
         if self.method != "forecast":
             raise errors.value_error("forecaster", "none to reconstruct", "one", "leave it or the method out")
         inner.check()
@@ -147,8 +154,12 @@ class AnomalyDetector(Estimator[list[Series], AnomalyCodec, Predictor, DetectorS
         if scored and self.label is None and y is None:
             way_out = "set label, or pass them as y"
             raise errors.value_error("label", "the column with the known anomalies", None, way_out)
-        columns = Columns(self.time, self.id, self.label, self.categorical, use != "predict")
-        records = read_series(source, columns, y)
+        time = () if self.time is None else tuple(part.strip() for part in self.time.split(","))
+        features = None if fitted is None else fitted.codec.features
+        categories = self.categorical if features is None else features.categories
+        columns = Columns(time, self.id, self.label, categories, use != "predict", self.target)
+        form = None if features is None else features.form
+        records = read_series(source, columns, y, form=form, options=self._reading())
         if scored and not any(one.known.any() for one in records):
             errors.notice("No reading is flagged, so recall and f1 say nothing.")
         return records
@@ -207,7 +218,7 @@ class AnomalyDetector(Estimator[list[Series], AnomalyCodec, Predictor, DetectorS
                 share=self.validation_fraction or 1.0,
                 budget=self.false_positive_rate,
                 min_gap=self.min_gap,
-                goes_on=len(records) == 1 or self.id is not None,
+                goes_on=len(records) == 1 or records[0].name is not None,
             )
         return stream
 
@@ -218,14 +229,20 @@ class AnomalyDetector(Estimator[list[Series], AnomalyCodec, Predictor, DetectorS
 
     # ---- alarms
 
-    def alarms(self, source: Any) -> pl.DataFrame:
+    def _judged(self, source: Any) -> pl.DataFrame:
+        """The answers of `predict` as a polars frame."""
+        fitted = self._check_fitted()
+        records = self.read(source, use="predict", fitted=fitted)
+        return fitted.codec.table(self._answers(fitted, records))
+
+    def alarms(self, source: Any) -> Any:
         """The alarms of a source as intervals.
 
         Returns:
             A frame: id where there is one, start, end, severity (the highest score), cause (the columns that
             raised it, the one that did so most first), readings (that were over the threshold).
         """
-        return alarm_frame(self.predict(source), self.min_gap)
+        return in_kind(alarm_frame(self._judged(source), self.min_gap), source)
 
     # ---- one reading at a time
 
@@ -247,7 +264,8 @@ class AnomalyDetector(Estimator[list[Series], AnomalyCodec, Predictor, DetectorS
         """
         fitted = self._check_fitted()
         columns = fitted.codec.features.names, fitted.codec.features.categories
-        return fitted.running.update(read_reading(reading, time, columns, (self.time, self.id)))
+        form = fitted.codec.features.form
+        return fitted.running.update(read_reading(reading, time, columns, (self.time, self.id), form))
 
     # ---- what a report shows
 
@@ -258,7 +276,7 @@ class AnomalyDetector(Estimator[list[Series], AnomalyCodec, Predictor, DetectorS
         if level is not None:
             numbers = [Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
         if source is not None:
-            frame = self.predict(source)
+            frame = self._judged(source)
             alarms = alarm_frame(frame, self.min_gap)
             numbers += [Number("Readings", f"{len(frame):,}"), Number("Alarms", f"{len(alarms):,}")]
             curves = {name: _curve(part, self.min_gap, level) for name, part in _entities(frame).items()}

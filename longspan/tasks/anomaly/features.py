@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from longspan import errors
 from longspan.data.batches import Batch, Batches
+from longspan.data.timestamps import TimeForm
 
 from .reading import Series
 
@@ -47,6 +48,7 @@ class Readings:
         self.center: list[float] = []
         self.scale: list[float] = []
         self.values: list[list[str]] = []
+        self.form: TimeForm | None = None  # of the times
 
     def fit(self, records: Sequence[Series]) -> Self:
         """Learn columns, scales and categories.
@@ -55,6 +57,7 @@ class Readings:
             ValueError: there is nothing to watch or to learn from; one sentence.
         """
         self.names, self.categories = records[0].names, records[0].categories
+        self.form = records[0].form
         if not self.names and not self.categories:
             raise errors.value_error(
                 "source", "at least one column to watch", "none", "add the readings' columns"
@@ -222,12 +225,14 @@ class Readings:
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes."""
         columns = {"names": list(self.names), "categories": list(self.categories)}
-        return {**columns, "center": self.center, "scale": self.scale, "values": self.values}
+        form = None if self.form is None else self.form.state()
+        return {**columns, "center": self.center, "scale": self.scale, "values": self.values, "form": form}
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         """Take what `state` gave; returns itself."""
         self.names, self.categories = tuple(state["names"]), tuple(state["categories"])
         self.center, self.scale, self.values = state["center"], state["scale"], state["values"]
+        self.form = None if state["form"] is None else TimeForm.from_state(state["form"])
         self._prepare()
         return self
 

@@ -1,37 +1,63 @@
-"""Knows how readings and events come in: series of numbers, categories, times and flags, or one by one."""
+"""Reads readings and events: series of numbers, categories, times and flags, or one reading at a time."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from longspan import errors
-from longspan.data.frequency import parse_times
-from longspan.data.readers.tables import check_columns, is_number, is_path, numbers, read_table, words
-from longspan.data.timestamps import parse_timestamp
+from longspan.data.readers import numeric
+from longspan.data.readers.number_arrays import number_arrays
+from longspan.data.readers.tables import (
+    check_columns,
+    is_number,
+    is_path,
+    is_table,
+    number_share,
+    numbers,
+    read_source,
+    words,
+)
+from longspan.data.time_table import TimeOptions, canonical_ids, check_unused, find_id, find_time, row_times
+from longspan.data.timestamps import TIME_NAMES, TimeForm, parse_times
 
-TIMES = ("time", "timestamp", "datetime", "date", "ds")  # a column of one of these names is the time
 FLAG = "known anomaly"  # the column of flags that came apart from a table
+LABEL_NAMES = (
+    "label",
+    "labels",
+    "is_anomaly",
+    "anomaly",
+    "anomalies",
+    "is_outlier",
+    "outlier",
+    "flag",
+    "is_attack",
+)
+"""Names of columns that say which readings are anomalies."""
+
+_MOMENT = "(moment)"  # the column of times as numbers
+_FEW = 0.05  # the share of numbers among text below which it is taken for categories
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns are what; time None is the first one called so, columns of text are categories too.
+    """Which columns are what; time () is found, columns of text are categories too.
 
-    `flagged` says whether the column of flags has to be there.
+    `flagged` says whether the column of flags has to be there; target: the columns that are watched.
     """
 
-    time: str | None = None
+    time: tuple[str, ...] = ()
     id: str | None = None
     label: str | None = None
     categories: tuple[str, ...] = ()
     flagged: bool = True
+    target: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,16 +66,21 @@ class Series:
 
     name: of its entity, None for a single series; times: (T,) in the user's form, None for none; numbers:
     (T, N) float64 with NaN where missing, called `names`; words: (T, K) text, "" where missing, called
-    `categories`; flags: (T,) bool, True where the user says that it is an anomaly, None for no such column.
+    `categories`; flags: (T,) bool, True where the user says that it is an anomaly, None for no such column;
+    form, moments: the form of the times, and (T,) these as numbers, None where there are none; answers: the
+    kind of frame in which answers go back.
     """
 
     name: Any
-    times: Sequence[Any] | None
+    times: Sequence[Any] | pl.Series | None
     names: tuple[str, ...]
     numbers: np.ndarray
     categories: tuple[str, ...]
     words: np.ndarray
     flags: np.ndarray | None
+    form: TimeForm | None = field(default=None)
+    moments: np.ndarray | None = field(default=None)
+    answers: str = "polars"
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -59,14 +90,21 @@ class Series:
         times = None if self.times is None else self.times[start:end]
         flags = None if self.flags is None else self.flags[start:end]
         plain = self.numbers[start:end], self.categories, self.words[start:end]
-        return Series(self.name, times, self.names, *plain, flags)
+        moments = None if self.moments is None else self.moments[start:end]
+        return Series(self.name, times, self.names, *plain, flags, self.form, moments, self.answers)
 
     @property
     def last(self) -> int | float | str | None:
         """The `parse_timestamp` of the last reading, or None."""
-        with suppress(ValueError):
-            return None if self.times is None else parse_timestamp(self.times[-1])
-        return None
+        if self.moments is not None and self.form is not None and self.form.dated:
+            return moment_text(int(self.moments[-1]), self.form)
+        last = None if self.times is None else self.times[-1]
+        return last if isinstance(last, (int, float)) else None
+
+    @property
+    def key(self) -> str | None:
+        """The name by which the stream of its entity is found."""
+        return key_of(self.name)
 
     @property
     def known(self) -> np.ndarray:
@@ -75,7 +113,7 @@ class Series:
 
     def table(self, time: str, entity: str) -> pl.DataFrame:
         """Numbers and categories as a table, with columns of these names for times and entity where known."""
-        found: dict[str, Any] = {} if self.times is None else {time: list(self.times)}
+        found: dict[str, Any] = {} if self.times is None else {time: self.times}
         if self.name is not None:
             found[entity] = [str(self.name)] * len(self)
         found |= dict(zip(self.names, self.numbers.T, strict=True))
@@ -98,38 +136,148 @@ def held_out(series: Sequence[Series], share: float) -> tuple[list[Series], list
     return first, last or None
 
 
-def read_series(source: Any, columns: Columns, flags: Any = None) -> list[Series]:
+def moment_text(moment: int, form: TimeForm) -> str:
+    """A moment as `timestamps.parse_timestamp` gives it, with its offset where the times have a zone."""
+    when = datetime(1970, 1, 1) if form.zone is None else datetime(1970, 1, 1, tzinfo=timezone.utc)
+    return str(when + (np.timedelta64(moment, "us").astype("timedelta64[us]").item()))
+
+
+def key_of(name: Any) -> str | None:
+    """The name of an entity as text, by which 1 and 1.0 are one."""
+    return None if name is None else canonical_ids(pl.Series([name]))[0]
+
+
+def read_series(
+    source: Any, columns: Columns, flags: Any = None, *, form: TimeForm | None = None, options: Any = None
+) -> list[Series]:
     """Series out of a table, an array (T,) or (T, C), or a list of such arrays.
 
     Args:
         source: those; columns: of the table.
-        flags: (T,), above 0 where a reading is a known anomaly, for each of a list of arrays.
+        flags: (T,), 1 or True where a reading is a known anomaly, or -1 beside 1, for each of a list of
+            arrays.
+        form: of the times, as fit found it; options: `time_table.TimeOptions`, how files are read.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: it is not there or cannot be used; one sentence.
     """
-    if hasattr(source, "detach"):
-        source = source.detach().cpu().numpy()
-    if isinstance(source, (np.ndarray, list, tuple)):
+    if not is_table(source):
         found = _from_arrays(source)
         return found if flags is None else _with_flags(found, flags)
+    options = options or TimeOptions()
     name = f"file {source}" if is_path(source) else "source"
-    frame = read_table(source, name)
+    table = read_source(source, name, options=options, text={*columns.categories, columns.id or ""})
+    frame = table.frame
     if flags is not None:
         frame, columns = _flagged(frame, flags), replace(columns, label=FLAG)
     elif columns.label not in frame.columns and not columns.flagged:
         columns = replace(columns, label=None)
-    if columns.time is None:
-        columns = replace(columns, time=next((one for one in frame.columns if one.lower() in TIMES), None))
-    for option in ("time", "id", "label"):
-        if getattr(columns, option) is not None:
-            check_columns(frame, [getattr(columns, option)], option, name)
-    check_columns(frame, columns.categories, "categorical", name)
+    columns = _found(frame, columns, table.index, name)
     _check_flags(frame, columns)
+    frame, form = _timed(frame, columns, form, options)
+    if columns.id is not None:
+        frame = frame.with_columns(_natural_ids(frame[columns.id]))
+    kinds = _kinds(frame, columns)
+    parts = [((None,), frame)] if columns.id is None else frame.partition_by(columns.id, as_dict=True).items()
+    series = [_from_frame(part, key[0], columns, kinds, form) for key, part in parts]
+    timed = bool(columns.time) and table.index == columns.time
+    answers = ("pandas by time" if timed else "pandas") if table.kind == "pandas" else "polars"
+    return [replace(one, answers=answers) for one in series]
+
+
+def _found(frame: pl.DataFrame, columns: Columns, index: Sequence[str], name: str) -> Columns:
+    """The columns with what was not named found; what looks like a time or a label is told."""
+    for option, named in (
+        ("time", columns.time),
+        ("id", (columns.id,)),
+        ("label", (columns.label,)),
+        ("categorical", columns.categories),
+    ):
+        check_columns(frame, [column for column in named if column is not None], option, name)
+    taken = {columns.id, columns.label, *columns.categories, *columns.target}
+    if not columns.time:
+        columns = replace(columns, time=find_time(frame, taken, index))
+    check_unused(frame, columns.time, taken)
+    if columns.id is None and len(index) > 1:
+        columns = replace(columns, id=find_id(frame, {*taken, *columns.time}, index))
     if columns.id is not None:
         _filled(frame, columns.id, "an entity")
-    parts = [((None,), frame)] if columns.id is None else frame.partition_by(columns.id, as_dict=True).items()
-    return [_from_frame(part, key[0], columns) for key, part in parts]
+    return columns
+
+
+def _natural_ids(column: pl.Series) -> pl.Series:
+    """Ids that are whole numbers without leading zeros as numbers, others as text."""
+    text = canonical_ids(column)
+    whole = bool(text.str.contains(r"^(0|-?[1-9]\d{0,17})$").all())
+    return (text.cast(pl.Int64) if whole else text).alias(column.name)
+
+
+def _timed(
+    frame: pl.DataFrame, columns: Columns, form: TimeForm | None, options: TimeOptions
+) -> tuple[pl.DataFrame, TimeForm | None]:
+    """The rows in the order of time, with a column of their moments; and the form of the times."""
+    if not columns.time:
+        return frame, None
+    for column in columns.time:
+        _filled(frame, column, "a time")
+    rows = row_times(frame, columns.time, None, form=form, options=options)
+    frame = frame.with_columns(pl.Series(_MOMENT, rows.values))
+    if len(columns.time) > 1:
+        frame = frame.with_columns(pl.Series("time", rows.values).cast(pl.Datetime("us")))
+    whole = columns.id is None
+    if whole and bool((rows.values[1:] < rows.values[:-1]).any()):
+        errors.notice(f"The rows were not in the order of {columns.time[0]} and have been sorted.")
+        frame = frame[np.argsort(rows.values, kind="stable")]
+    return frame, rows.form
+
+
+def _kinds(frame: pl.DataFrame, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of numbers and those of categories; times and labels that were not named are left out."""
+    known = {*columns.time, columns.id, columns.label, _MOMENT}
+    known |= {"time"} if len(columns.time) > 1 else set()
+    text, plain = [], []
+    for column in (one for one in frame.columns if one not in known):
+        series = frame[column]
+        if column in columns.categories:
+            text.append(column)
+        elif column not in columns.target and (_is_label(series) or _is_time(series)):
+            continue
+        elif is_number(series) or series.null_count() == frame.height or number_share(series) >= _FEW:
+            plain.append(column)
+        else:
+            text.append(column)
+            if number_share(series):
+                errors.notice(f"{column} holds text and a few numbers; it is read as categories.")
+    return tuple(plain), tuple(text)
+
+
+def _is_label(column: pl.Series) -> bool:
+    """Whether a column is called as labels are and holds nothing else; that is told."""
+    if column.name.strip().lower() not in LABEL_NAMES or not is_number(column):
+        return False
+    if not set(column.drop_nulls().unique().cast(pl.Float64).to_list()) <= {-1.0, 0.0, 1.0}:
+        return False
+    errors.notice(f"{column.name} looks like labels and is not watched; name it by label to learn from it.")
+    return True
+
+
+def _is_time(column: pl.Series) -> bool:
+    """Whether a column that is not the time holds times."""
+    if (
+        column.dtype == pl.Date
+        or isinstance(column.dtype, (pl.Datetime, pl.Duration))
+        or column.dtype == pl.Time
+    ):
+        return True
+    if column.dtype != pl.String or column.name.strip().lower() not in TIME_NAMES or column.null_count():
+        return False
+    try:
+        dated = parse_times(column.head(50).to_frame(), (column.name,)) is not None
+    except ValueError:
+        dated = True
+    if dated:
+        errors.notice(f"{column.name} looks like times too and is not used; name the times by time.")
+    return dated
 
 
 def _check_flags(frame: pl.DataFrame, columns: Columns) -> None:
@@ -153,12 +301,28 @@ def _filled(frame: pl.DataFrame, column: str, what: str) -> None:
         raise errors.value_error(f"column {column}", f"{what} in every row", f"none in row {row}", way_out)
 
 
-def _as_flags(given: Any) -> np.ndarray:
+def _as_flags(given: Any, name: str = "y") -> np.ndarray:
+    """Flags (T,) bool: 0 and 1, True and False, or scikit-learn's 1 and -1, of which -1 is an anomaly.
+
+    Raises:
+        ValueError: there are other values; one sentence.
+    """
+    way_out = "give one a reading, 1 where it is a known anomaly"
     try:
-        return np.asarray(given, dtype=np.float64).reshape(-1) > 0
+        values = np.asarray(given, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError) as error:
-        way_out = "give one a reading, above 0 where it is a known anomaly"
-        raise errors.value_error("y", "flags, 1 or 0", str(error), way_out) from error
+        raise errors.value_error(name, "flags, 1 or 0", str(error).splitlines()[0], way_out) from error
+    there = set(np.unique(values[~np.isnan(values)]).tolist())
+    if -1.0 in there and there <= {-1.0, 1.0}:
+        errors.notice(f"{name} holds 1 and -1; -1 is read as an anomaly, as scikit-learn means it.")
+        return values == -1.0
+    if not there <= {0.0, 1.0}:
+        odd = min(there - {0.0, 1.0})
+        raise errors.value_error(name, "flags, 1 or 0", f"{odd:g}", way_out)
+    flags = values == 1.0
+    if 0.5 < flags.mean() < 1:
+        errors.notice(f"Most readings are flagged as anomalies in {name}; 1 means an anomaly, 0 none.")
+    return flags
 
 
 def _with_flags(series: Sequence[Series], flags: Any) -> list[Series]:
@@ -179,23 +343,10 @@ def _uneven(expected: Any, received: Any) -> ValueError:
 
 
 def _from_arrays(source: Any) -> list[Series]:
-    ragged = isinstance(source, (list, tuple)) and len(source) > 0 and np.ndim(source[0]) > 0
-    try:
-        arrays = [np.asarray(one, dtype=np.float64) for one in (source if ragged else [source])]
-    except (ValueError, TypeError) as error:
-        way_out = "name text columns as categories in a frame"
-        raise errors.value_error("source", "numbers (T,) or (T, C)", str(error), way_out) from error
     found = []
-    for array in arrays:
-        if array.ndim not in (1, 2) or array.size == 0:
-            raise errors.value_error(
-                "source", "numbers (T,) or (T, C)", f"shape {array.shape}", "check what it holds"
-            )
-        values = array.reshape(len(array), -1)
-        if np.isinf(values).any():
-            raise errors.value_error("source", "finite numbers or NaN", "infinity", "drop it first")
+    for values in number_arrays(source):
         names = tuple(f"channel {place}" for place in range(values.shape[1]))
-        found.append(Series(None, None, names, values, (), np.empty((len(array), 0), dtype=object), None))
+        found.append(Series(None, None, names, values, (), np.empty((len(values), 0), dtype=object), None))
     return found
 
 
@@ -206,39 +357,44 @@ def _flagged(frame: pl.DataFrame, flags: Any) -> pl.DataFrame:
     return frame.with_columns(pl.Series(FLAG, known.astype(np.int8)))
 
 
-def _from_frame(frame: pl.DataFrame, name: Any, columns: Columns) -> Series:
-    times = None
-    if columns.time is not None:
-        frame, times = _in_order(frame, columns.time)
-    known = {columns.time, columns.id, columns.label}
-    rest = [one for one in frame.columns if one not in known]
-    empty = [one for one in rest if frame[one].null_count() == frame.height and frame[one].dtype == pl.String]
-    frame = frame.with_columns(pl.col(empty).cast(pl.Float64))  # as a CSV file's column with nothing in it
-    text = [one for one in rest if one in columns.categories or not is_number(frame[one])]
-    plain = [one for one in rest if one not in text]
-    flags = None if columns.label is None else numbers(frame, [columns.label], "label")[:, 0] > 0
+def _from_frame(
+    frame: pl.DataFrame,
+    name: Any,
+    columns: Columns,
+    kinds: tuple[tuple[str, ...], tuple[str, ...]],
+    form: TimeForm | None,
+) -> Series:
+    times = moments = None
+    if form is not None:
+        moments = frame[_MOMENT].to_numpy()
+        if bool((moments[1:] < moments[:-1]).any()):
+            errors.notice(f"The rows were not in the order of {columns.time[0]} and have been sorted.")
+            order = np.argsort(moments, kind="stable")
+            frame, moments = frame[order], moments[order]
+        times = frame[columns.time[0] if len(columns.time) == 1 else "time"]
+        times = times if isinstance(times.dtype, pl.Datetime) and times.dtype.time_zone else times.to_list()
+    plain, text = kinds
+    flags = None
+    if columns.label is not None:
+        flags = _as_flags(numbers(frame, [columns.label], "label")[:, 0], f"label {columns.label}")
     categories = np.empty((frame.height, len(text)), dtype=object)
     for place, one in enumerate(text):
         categories[:, place] = words(frame, one)
-    values = numbers(frame, plain, "column")
-    return Series(name, times, tuple(plain), values, tuple(text), categories, flags)
+    return Series(name, times, plain, _numbers(frame, plain), text, categories, flags, form, moments)
 
 
-def _in_order(frame: pl.DataFrame, time: str) -> tuple[pl.DataFrame, list[Any]]:
-    _filled(frame, time, "a time")
-    order = frame[time]
-    if order.dtype == pl.String:
-        times = parse_times(frame, (time,))
-        if times is None:
-            way_out = "write them so, or rename the column if it is no time"
-            raise errors.value_error(
-                f"column {time}", "dates, date-times or numbers", repr(order[0]), way_out
-            )
-        order = pl.Series(times[0])
-    if not order.is_sorted():
-        errors.notice(f"The rows were not in the order of {time} and have been sorted.")
-        frame = frame[np.argsort(order.to_numpy(), kind="stable")]
-    return frame, frame[time].to_list()
+def _numbers(frame: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
+    """Columns of numbers; of one that has text in it the sentence says that it may be named a category."""
+    for column in columns:
+        series = frame[column]
+        if series.dtype == pl.String:
+            read = numeric.read_numbers(series)
+            if read.odd.any():
+                cell, row = numeric.odd_cell(read, series)
+                way_out = f"{numeric.way_out_of(cell)}, or name the column in categorical"
+                received = f"{cell!r} in row {row + 1}"
+                raise errors.value_error(f"column {column}", "numbers", received, way_out)
+    return numbers(frame, columns, "column")
 
 
 # ---- one reading at a time
@@ -254,7 +410,11 @@ class Reading(NamedTuple):
 
 
 def read_reading(
-    given: Any, time: Any, columns: tuple[Sequence[str], Sequence[str]], places: tuple[str | None, str | None]
+    given: Any,
+    time: Any,
+    columns: tuple[Sequence[str], Sequence[str]],
+    places: tuple[str | None, str | None],
+    form: TimeForm | None = None,
 ) -> Reading:
     """A reading out of a number, a sequence in the order of the columns, or a dict by column.
 
@@ -262,6 +422,7 @@ def read_reading(
         given: those; time: when it was, where the dict does not hold it.
         columns: names of the numbers and of the categories.
         places: the columns of the time and of the entity, None for none.
+        form: of the times, as fit found it.
 
     Raises:
         ValueError: a column is lacking, there are too many, or a number is none; one sentence.
@@ -276,13 +437,30 @@ def read_reading(
         values, name, when = _by_column(given, time, (*columns[0], *columns[1]), places)
     else:
         values = [given] if np.ndim(given) == 0 else list(given)
-    return Reading(*_parts(values, len(columns[0]), len(columns[1])), name, when)
+    return Reading(*_parts(values, len(columns[0]), len(columns[1])), name, _moment(when, form))
+
+
+def _moment(when: Any, form: TimeForm | None) -> Any:
+    """A time that is text in fit's form as text that can be compared; others as they are."""
+    if (
+        form is None
+        or form.kind not in ("text", "digits", "unix")
+        or (form.layouts[:1] and form.layouts[0].plain)
+    ):
+        return when
+    if not isinstance(when, (str, int, float)) or isinstance(when, bool):
+        return when
+    try:
+        read = parse_times(pl.DataFrame({"time": [when]}), ("time",), form=form)
+    except ValueError:
+        return when
+    return when if read is None or not read.form.dated else moment_text(int(read.values[0]), form)
 
 
 def _by_column(given: Mapping[Any, Any], time: Any, known: Sequence[str], places: Any) -> Any:
     """The values of the columns, the entity and the time."""
     when, entity = places
-    when = when or next((one for one in given if str(one).lower() in TIMES), None)
+    when = when or next((one for one in given if str(one).lower() in TIME_NAMES), None)
     lacking = [one for one in known if one not in given]
     if lacking:
         expected = "every column that fit had"
@@ -298,7 +476,7 @@ def _parts(values: list[Any], count: int, categories: int) -> tuple[list[float],
         expected = f"{count + categories} values"
         raise errors.value_error("reading", expected, len(values), "give one a column, as in fit")
     try:
-        numbers = [math.nan if value is None else float(value) for value in values[:count]]
+        numbers = [math.nan if _is_na(value) else float(value) for value in values[:count]]
     except (TypeError, ValueError) as error:
         raise errors.value_error(
             "reading", "numbers", str(error), "give None where one is missing"
@@ -308,4 +486,8 @@ def _parts(values: list[Any], count: int, categories: int) -> tuple[list[float],
             raise errors.value_error("reading", "finite numbers", value, "give None where one is missing")
     if not categories:
         return numbers, []
-    return numbers, ["" if value is None else str(value) for value in values[count:]]
+    return numbers, ["" if _is_na(value) else str(value) for value in values[count:]]
+
+
+def _is_na(value: Any) -> bool:
+    return value is None or type(value).__name__ == "NAType"

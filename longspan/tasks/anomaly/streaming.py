@@ -18,7 +18,7 @@ from .codec import AnomalyCodec
 from .dynamic_threshold import Dynamic
 from .extremes import Watch
 from .network import EncodedReading, Predictor
-from .reading import Reading, Series
+from .reading import Reading, Series, key_of
 
 
 @dataclass
@@ -96,7 +96,7 @@ class DetectorStream(Stream):
                     self.scorer.excess(limits, seen, error)
                 watches = self.scorer.learnt(go_on=len(records) == 1)
                 before = self.features.encode(one)[2]
-                self.series[one.name] = SeriesState(state, watches, limits, before, one.last)
+                self.series[one.key] = SeriesState(state, watches, limits, before, one.last)
 
     def fresh(self) -> SeriesState:
         """The state of a series of which nothing has been read yet."""
@@ -110,11 +110,12 @@ class DetectorStream(Stream):
         Raises:
             ValueError: its time cannot be the next; the series stays where it is.
         """
-        series = self.series.get(reading.name) or self.fresh()
+        key = key_of(reading.name)
+        series = self.series.get(key) or self.fresh()
         if reading.time is not None:
             reading = reading._replace(time=next_timestamp(series.time, reading.time))
         score, alarm = self._score(reading, series)
-        self.series[reading.name] = series
+        self.series[key] = series
         return score, alarm
 
     def _score(self, reading: Reading, series: SeriesState) -> tuple[float, bool]:

@@ -20,6 +20,7 @@ from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
 from longspan.tasks.options import option
 from longspan.tasks.parts import Fitted, Use
+from longspan.tasks.reading_options import ReadingOptions
 from longspan.training.evaluation import to_device
 
 from . import report
@@ -36,7 +37,7 @@ FittedClassifier = Fitted[ClassifierCodec, Ensemble, Any]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Classifier(Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
+class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
     """Classes of texts or series: one a record, any number of them, or one a step (tagging).
 
     Texts: words, byte pairs or characters (see `token_level`) as vectors trained here, or read from a
@@ -90,7 +91,6 @@ class Classifier(Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
         group="data",
     )
     separator: str = option("|", "between the labels of one cell, where there are many", group="data")
-    encoding: str = option("utf-8", "of text files", group="data")
     token_level: str | None = option(
         None, "what a text is cut into; none for found", choices=UNITS, group="data"
     )
@@ -166,8 +166,17 @@ class Classifier(Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
     def read(
         self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedClassifier | None = None
     ) -> list[Example]:
+        classes = None if fitted is None else tuple(fitted.codec.labels.classes)
         layout = Layout(
-            self.text, self.series, self.label, self.id, self.time, self.labels, self.separator, self.encoding
+            self.text,
+            self.series,
+            self.label,
+            self.id,
+            self.time,
+            self.labels,
+            self.separator,
+            self._reading(),
+            classes,
         )
         return read_examples(source, y, layout=layout, labelled=use != "predict")
 

@@ -1,11 +1,11 @@
-"""Knows how texts or series with labels come in: files of five kinds, folders, frames, arrays and lists."""
+"""Reads texts or series with labels: files of many kinds, folders, frames, arrays and lists."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from io import StringIO
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,14 +15,26 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.data.labels import sort_key
-from longspan.data.readers.tables import check_columns, is_path, numbers, read_table
-from longspan.data.readers.text_files import decoded, existing, lines
+from longspan.data.readers.frames import is_frame
+from longspan.data.readers.tables import (
+    TABLE_ENDINGS,
+    Source,
+    check_columns,
+    is_number,
+    is_path,
+    number_share,
+    numbers,
+    read_source,
+)
+from longspan.data.readers.text_files import PACKED_ENDINGS, decoded, existing, lines
+from longspan.data.time_table import TimeOptions, row_times
 
 from .ts_format import read_ts
 
 KINDS = ("one", "many", "steps")
 _SOURCES = "a path, a frame, texts, or an array or list of series"
-_TABLES = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".gz")
+_JSON = (".jsonl", ".ndjson", ".json")
+_MANY = 10  # numbered columns from which on every row is read as a series
 _TEXT_NAMES = ("text", "sentence", "review", "content", "question")
 _ID_NAMES = ("id", "series_id", "series", "sequence", "unique_id", "case")
 
@@ -42,7 +54,7 @@ class Layout:
     text: the column or field with the text; series: those with values; label: that with the label; id: the
     column that says which series a row belongs to; time: the column by which its rows are put in order;
     labels: "one" a record, "many" (any number of them), "steps" (one a step), None for found; separator:
-    between the labels of one cell; encoding: of text files.
+    between the labels of one cell; options: how files are read; classes: those of fit, None before it.
     """
 
     text: str | None = None
@@ -52,7 +64,13 @@ class Layout:
     time: str | None = None
     labels: str | None = None
     separator: str = "|"
-    encoding: str = "utf-8"
+    options: TimeOptions = field(default_factory=TimeOptions)
+    classes: tuple[Any, ...] | None = None
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of text files."""
+        return self.options.encoding
 
 
 def read_examples(
@@ -82,8 +100,9 @@ def read_examples(
     [Example(input='good', label=1), Example(input='bad', label=0)]
     """
     layout = layout or Layout()
+    wanted = labelled and y is None
     inputs, found = (
-        _from_path(Path(source), layout, labelled) if is_path(source) else _held(source, layout, labelled)
+        _from_path(Path(source), layout, wanted) if is_path(source) else _held(source, layout, wanted)
     )
     if not len(inputs):
         raise errors.value_error("source", "at least one record", "no data", "check what was read")
@@ -112,29 +131,34 @@ def _from_path(path: Path, layout: Layout, labelled: bool) -> Found:
         return _from_folder(path, layout)
     if suffix == ".ts":
         return read_ts(path, layout.encoding)
-    if suffix in (".jsonl", ".ndjson", ".json"):
+    if suffix in PACKED_ENDINGS:
+        suffix = path.with_suffix("").suffix.lower() or ".csv"
+    if suffix in _JSON:
         return _from_fields(_json_lines(path, layout), layout, labelled)
-    if suffix in _TABLES:
+    if suffix in TABLE_ENDINGS:
         return _from_table(_table(path, layout), layout, labelled)
     return _from_lines(path, layout, labelled)
 
 
-def _table(path: Path, layout: Layout) -> pl.DataFrame:
-    """The table in a file; a text file is decoded here, so that a wrong byte is named by its line."""
-    if path.suffix.lower() not in (".csv", ".tsv", ".tab"):
-        return read_table(path)
-    text = decoded(path, layout.encoding)
-    if layout.encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
-        return read_table(path)
-    separator = "," if path.suffix.lower() == ".csv" else "\t"
-    return read_table(pl.read_csv(StringIO(text), separator=separator, infer_schema_length=None))
+def _table(source: Any, layout: Layout) -> Source:
+    """The table in a file or a frame; ids, labels and texts stay as they are written."""
+    series = (layout.series,) if isinstance(layout.series, str) else tuple(layout.series or ())
+    text = {layout.label, layout.text or "", layout.id or "", *_TEXT_NAMES, *_ID_NAMES} - set(series)
+    table = read_source(source, options=layout.options, text=text)
+    named = {layout.label, layout.text, layout.id, layout.time, *series}
+    unused = [column for column in table.index if column not in named and len(table.index) == 1]
+    return table._replace(frame=table.frame.drop(unused))
 
 
 def _held(source: Any, layout: Layout, labelled: bool) -> Found:
-    if hasattr(source, "columns"):
-        return _from_table(read_table(source), layout, labelled)
+    if is_frame(source) and hasattr(source, "columns"):
+        return _from_table(_table(source, layout), layout, labelled)
     if isinstance(source, Tensor):
         source = source.detach().cpu().numpy()
+    if isinstance(source, np.ndarray) and source.dtype.names is not None:
+        return _from_table(_table(source, layout), layout, labelled)
+    if isinstance(source, np.ma.MaskedArray):
+        source = source.astype(np.float64).filled(np.nan)
     if isinstance(source, np.ndarray) and source.dtype.kind in "biuf":
         if source.ndim not in (2, 3):
             expected = "series (N, T) or (N, T, D)"
@@ -142,12 +166,22 @@ def _held(source: Any, layout: Layout, labelled: bool) -> Found:
                 "source", expected, f"shape {source.shape}", "put a single series in a list"
             )
         return list(source), None
+    if isinstance(source, Mapping) and source and all(_is_column(column) for column in source.values()):
+        return _from_table(_table(source, layout), layout, labelled)
     if isinstance(source, Mapping) or not isinstance(source, Iterable):
         raise errors.type_error("source", _SOURCES, source, "convert it to one of these")
     rows = list(source)
     if rows and isinstance(rows[0], Mapping):
         return _from_fields(rows, layout, labelled)
+    odd = next((one for one in rows if hasattr(one, "columns")), None)
+    if odd is not None:
+        way_out = "join the frames into one with a column that names the series"
+        raise errors.type_error("source", f"{_SOURCES}; no list of frames", odd, way_out)
     return rows, None
+
+
+def _is_column(value: Any) -> bool:
+    return not isinstance(value, (str, bytes, Mapping)) and isinstance(value, Iterable)
 
 
 # ---- text files
@@ -192,11 +226,21 @@ def _from_lines(path: Path, layout: Layout, labelled: bool) -> Found:
 
 def _json_lines(path: Path, layout: Layout) -> list[Any]:
     found: list[Any] = []
+    whole = decoded(path, layout.encoding).strip() if path.suffix.lower() == ".json" else ""
+    if whole.startswith("["):
+        try:
+            rows = json.loads(whole)
+        except (json.JSONDecodeError, RecursionError) as error:
+            received = f"text that is none in {path}"
+            raise errors.value_error("source", "a list of JSON objects", received, "correct it") from error
+        if all(isinstance(row, Mapping) for row in rows):
+            return rows
+        raise errors.value_error("source", "a list of JSON objects", f"other values in {path}", "correct it")
     for number, line in lines(path, layout.encoding):
         try:
             found.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            received = f"{error.msg} in line {number} of {path}"
+        except (json.JSONDecodeError, RecursionError) as error:
+            received = f"{getattr(error, 'msg', 'values nested too deep')} in line {number} of {path}"
             raise errors.value_error(
                 "source", "one JSON object on every line", received, "correct the line"
             ) from error
@@ -234,26 +278,56 @@ def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> Found:
 # ---- tables
 
 
-def _from_table(frame: pl.DataFrame, layout: Layout, labelled: bool) -> Found:
+def _from_table(table: Source, layout: Layout, labelled: bool) -> Found:
+    frame = table.frame
     has_label = layout.label in frame.columns
     if labelled and not has_label:
         check_columns(frame, [layout.label], "label")
-    frame = _empty_as_numbers(frame, layout)
+    labels = _labels_of(table, layout) if has_label else None
     column = _text_column(frame, layout)
     if column is not None:
         check_columns(frame, [column], "text")
-        texts = frame[column].cast(pl.String).fill_null("").to_list()
-        return texts, frame[layout.label].to_list() if has_label else None
-    return _long(frame, layout, has_label)
+        return frame[column].cast(pl.String).fill_null("").to_list(), labels
+    if _is_row_a_series(frame, layout):
+        columns = _series_columns(frame, layout, None)
+        return list(numbers(frame, columns, "series").astype(np.float32)), labels
+    return _long(frame, layout, labels)
 
 
-def _empty_as_numbers(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
-    """Columns without a single value are channels, not texts, unless their name says so."""
-    known = {layout.text, layout.label, layout.id, layout.time}
-    empty = [n for n in frame.columns if n not in known and n.lower() not in _TEXT_NAMES + _ID_NAMES]
-    return frame.with_columns(
-        frame[name].cast(pl.Float64) for name in empty if frame[name].null_count() == len(frame)
-    )
+def _labels_of(table: Source, layout: Layout) -> list[Any]:
+    """The labels; those of a file, which are text, as the classes of fit or by what they all look like."""
+    column = table.frame[layout.label]
+    if column.dtype != pl.String:
+        return column.to_list()
+    values = column.to_list()
+    if layout.labels in ("many", "steps"):
+        return values
+    if layout.classes is not None:
+        known = {_plain_text(one): one for one in layout.classes if not isinstance(one, tuple)}
+        return [None if value is None else known.get(_plain_text(value), value) for value in values]
+    return values if table.kind != "file" else _natural([one.strip() if one else one for one in values])
+
+
+def _plain_text(value: Any) -> str:
+    """A label as text; whole numbers without a point."""
+    text = str(int(value)) if isinstance(value, float) and value == int(value) else str(value)
+    return re.sub(r"\.0+$", "", text.strip()) if re.fullmatch(r"-?\d+\.0+", text.strip()) else text.strip()
+
+
+def _natural(values: list[str | None]) -> list[Any]:
+    """Labels of a file as whole numbers, numbers or truth values where all are; zeros in front make text."""
+    there = {value for value in values if value is not None}
+    if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in there):
+        return [None if value is None else int(value) for value in values]
+    if all(re.fullmatch(r"-?(0|[1-9]\d*)\.\d+", value) for value in there):
+        return [None if value is None else float(value) for value in values]
+    if {value.lower() for value in there} <= {"true", "false"}:
+        return [None if value is None else value.lower() == "true" for value in values]
+    return list(values)
+
+
+def _is_numeric(column: pl.Series) -> bool:
+    return is_number(column) or number_share(column) >= 0.5
 
 
 def _text_column(frame: pl.DataFrame, layout: Layout) -> str | None:
@@ -261,35 +335,77 @@ def _text_column(frame: pl.DataFrame, layout: Layout) -> str | None:
     if layout.text is not None or layout.series is not None:
         return layout.text
     others = {layout.label, layout.id, layout.time}
-    written = [name for name in frame.columns if frame.schema[name] == pl.String and name not in others]
-    named = [name for name in written if name.lower() in _TEXT_NAMES]
+    named = [name for name in frame.columns if name.lower() in _TEXT_NAMES and name not in others]
+    named = [name for name in named if frame.schema[name] == pl.String]
     if len(named) == 1:
         return named[0]
-    numeric = [n for n in frame.columns if frame.schema[n].is_numeric() and n not in others]
-    ids = [name for name in written if name.lower() in _ID_NAMES]
-    return None if numeric and (not written or written == ids) else written[0] if len(written) == 1 else None
+    ids = [name for name in frame.columns if name.lower() in _ID_NAMES and frame.schema[name] == pl.String]
+    free = [name for name in frame.columns if name not in others]
+    numeric = [name for name in free if name not in ids and _is_numeric(frame[name])]
+    written = [name for name in free if frame.schema[name] == pl.String and name not in numeric]
+    texts = [name for name in written if name not in ids] or written
+    if numeric and (not written or written == ids):
+        return None
+    if len(texts) > 1 and not numeric:
+        received = f"{len(texts)} ({', '.join(texts[:6])})"
+        raise errors.value_error(
+            "text", "one column of text to find it by itself", received, "name it by text="
+        )
+    return texts[0] if len(texts) == 1 else None
 
 
-def _long(frame: pl.DataFrame, layout: Layout, has_label: bool) -> Found:
-    """Series out of a table with a row a reading: rows of one id belong together."""
-    id = layout.id or next((name for name in frame.columns if name.lower() in _ID_NAMES), None)
-    if id is None:
-        way_out = "name it by id=, or name the column with texts by text="
-        raise errors.value_error("id", "the column that says which series a row belongs to", "none", way_out)
+def _id_of(frame: pl.DataFrame, layout: Layout) -> str | None:
+    return layout.id or next((name for name in frame.columns if name.lower() in _ID_NAMES), None)
+
+
+def _series_columns(frame: pl.DataFrame, layout: Layout, id: str | None) -> list[str]:
     others = {layout.label, id, layout.time}
     columns = [layout.series] if isinstance(layout.series, str) else list(layout.series or ())
-    columns = columns or [n for n in frame.columns if n not in others and frame.schema[n].is_numeric()]
-    check_columns(frame, [*columns, id, *([layout.time] if layout.time else [])], "series")
+    check_columns(frame, columns, "series")
+    if columns:
+        return columns
+    return [name for name in frame.columns if name not in others and _is_numeric(frame[name])]
+
+
+def _is_row_a_series(frame: pl.DataFrame, layout: Layout) -> bool:
+    """Whether every row is a series: several columns of one id a row, or many numbered columns."""
+    id = _id_of(frame, layout)
+    if layout.id is not None or layout.time is not None or layout.labels == "steps":
+        return False
+    if id is not None and frame[id].n_unique() < frame.height:
+        return False
+    columns = _series_columns(frame, layout, id)
+    if layout.series is not None:
+        return len(columns) > 1
+    places = [re.fullmatch(r"(.*?)(\d+)", name) for name in columns]
+    if len(columns) < _MANY or not all(places) or len({match.group(1) for match in places if match}) > 1:
+        return False
+    errors.notice(f"Every row is read as a series of {len(columns)} readings.")
+    return True
+
+
+def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Found:
+    """Series out of a table with a row a reading: rows of one id belong together."""
+    id = _id_of(frame, layout)
+    if id is None:
+        way_out = "name it by id=, name series= for one a row, or name the column with texts by text="
+        raise errors.value_error("id", "the column that says which series a row belongs to", "none", way_out)
+    check_columns(frame, [id, *([layout.time] if layout.time else [])], "series")
+    columns = _series_columns(frame, layout, id)
     if not columns:
         raise errors.value_error("series", "at least one column of numbers", "none", "name them by series=")
+    time = () if layout.time is None else (layout.time,)
+    rows = row_times(frame, time, id, options=layout.options)
+    values = numbers(frame, columns, "series").astype(np.float32)
     series: list[Any] = []
-    labels: list[Any] = []
-    for part in frame.partition_by(id, maintain_order=True):
-        ordered = part.sort(layout.time, maintain_order=True) if layout.time else part
-        series.append(numbers(ordered, columns, "series").astype(np.float32))
-        if has_label:
-            labels.append(_label_of_series(ordered[layout.label].to_list(), part[id][0], layout))
-    return series, labels if has_label else None
+    found: list[Any] = []
+    order = np.lexsort((rows.values, rows.series))
+    for part in np.split(order, np.cumsum(np.bincount(rows.series))[:-1]):
+        series.append(values[part])
+        if labels is not None:
+            name = frame[id][int(part.min())]
+            found.append(_label_of_series([labels[row] for row in part.tolist()], name, layout))
+    return series, found if labels is not None else None
 
 
 def _label_of_series(found: list[Any], id: Any, layout: Layout) -> Any:
@@ -311,6 +427,13 @@ def _answers(y: Any) -> list[Any]:
         y = y.detach().cpu().numpy()
     if isinstance(y, (str, bytes)) or not isinstance(y, Iterable):
         raise errors.type_error("y", "a list or array of labels", y, "give one label a record")
+    if is_frame(y) and hasattr(y, "columns"):
+        frame = read_source(y, "y").frame
+        if frame.width != 1:
+            raise errors.value_error(
+                "y", "one column of labels", f"{frame.width} columns", "pass one of them"
+            )
+        return frame.to_series().to_list()
     if hasattr(y, "to_numpy") and not hasattr(y, "tolist"):
         y = y.to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
     return list(y)
@@ -318,7 +441,7 @@ def _answers(y: Any) -> list[Any]:
 
 def _label(value: Any, row: int, layout: Layout, labelled: bool) -> Any:
     plain = _plain(value)
-    if plain is None or plain == "" or plain != plain:
+    if _is_missing(plain) or plain == "":
         if labelled:
             way_out = "fill it or leave the row out"
             raise errors.value_error("label", "a label in every row", f"none in row {row}", way_out)
@@ -339,6 +462,13 @@ def _label(value: Any, row: int, layout: Layout, labelled: bool) -> Any:
         parts = str(plain).split(layout.separator)
         return tuple(sorted({part.strip() for part in parts if part.strip()}, key=sort_key))
     return plain
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN or pd.NA."""
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float) and value != value
 
 
 def _plain(value: Any) -> Any:
@@ -364,7 +494,7 @@ def _input(value: Any, row: int, layout: Layout) -> Any:
     if isinstance(value, str):
         return value.split() if layout.labels == "steps" else value
     if not hasattr(value, "__len__"):
-        if value is None or value != value:  # a missing text
+        if _is_missing(value):  # a missing text
             return ""
         received = f"{value!r} in row {row}"
         raise errors.value_error(

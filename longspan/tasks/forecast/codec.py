@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import polars as pl
 import torch
 from typing_extensions import Self
 
@@ -125,7 +124,8 @@ class ForecastCodec(Codec[Origins]):
         panel = records.panel
         self.like = panel.tail(0)
         self.gaps = bool(np.isnan(panel.values).any())
-        self.ends = dict(zip(panel.ids, panel.ends.tolist(), strict=True))  # as steps, that of fit's rows
+        ends = panel.steps(panel.last_seen(), np.arange(len(panel.ids)))
+        self.ends = dict(zip(panel.ids, ends.tolist(), strict=True))  # as steps, that of fit's known rows
         limits = _limits(records)
         steps = int((limits - panel.starts[:-1]).max())
         self.names = calendar_names(panel.frequency, steps) if self.calendar else ()
@@ -328,8 +328,8 @@ class ForecastCodec(Codec[Origins]):
         truth = self.bent_truth(chunk.every)
         return follow(self.levels, values, truth, chunk.own, chunk.recent), scale[chunk.own]
 
-    def present(self, answers: Forecasts) -> pl.DataFrame:
-        return answers.frame(self.quantiles, past=False)
+    def present(self, answers: Forecasts) -> Any:
+        return answers.answers(self.quantiles, past=False)
 
     def metrics(self) -> Metrics:
         return skills(self.levels, self.units_of)

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
-import polars as pl
 import torch
 from typing_extensions import Self
 
@@ -22,6 +21,7 @@ from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
 from longspan.tasks.options import option
 from longspan.tasks.parts import Fitted, Use
+from longspan.tasks.reading_options import ReadingOptions
 from longspan.training.evaluation import to_device
 
 from . import evaluation, report, windows
@@ -37,8 +37,9 @@ from .origins import (
     to_examine,
     with_contexts,
 )
-from .panel import Columns, Origins, Panel, note_constant, read_panel
+from .panel import Columns, Origins, Panel
 from .predictions import Forecasts
+from .reading import note_constant, read_panel
 from .selection import choose
 from .streaming import ForecastStream, continued, end, row_after, rows_of
 
@@ -55,7 +56,7 @@ FittedForecaster = Fitted[ForecastCodec, ForecastNetwork, ForecastStream]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Forecaster(Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStream]):
+class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStream]):
     """Forecasts of one or many series, with intervals that are calibrated on data held out.
 
     Sources are files (CSV, Parquet), pandas or polars frames, arrays (T,) or (T, C), or lists of arrays. A
@@ -113,6 +114,9 @@ class Forecaster(Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStre
         choices=TRANSFORMS,
         group="network",
     )
+    frequency: str | None = option(
+        None, "step onto which rows are brought, such as 10min; none for the one they are on", group="data"
+    )
     calendar: bool = option(True, "whether hour, weekday, month and the like are read", group="data")
     batch_size: int = option(128, "rows a step", group="training")
     learning_rate: float | None = option(2e-3, "of Adam, at the start", group="training")
@@ -127,7 +131,8 @@ class Forecaster(Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStre
 
     def panel(self, source: Any, known: Panel | None = None, *, need_target: bool = True) -> Panel:
         """The series of a source; `known`: the fitted codec's panel, whose columns are wanted again."""
-        return read_panel(source, self._columns(), known=known, need_target=need_target)
+        how = self._reading(self.frequency)
+        return read_panel(source, self._columns(), known=known, need_target=need_target, options=how)
 
     def _columns(self) -> Columns:
         named = (self.target, self.time, self.past_covariates, self.future_covariates, self.static_covariates)
@@ -153,7 +158,7 @@ class Forecaster(Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStre
         if source is None:
             return self._ends(kept)
         panel = self.panel(source, codec.like, need_target=use == "evaluate")
-        panel, begins = continued(panel, kept)
+        panel, begins = continued(panel, kept, over_gaps=use == "predict")
         if use == "predict":
             return self._ends(panel)
         return to_examine(panel, codec.reach, self.horizon, begins=begins, seen=codec.ends, most=_EXAM)
@@ -220,7 +225,7 @@ class Forecaster(Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStre
 
     # ---- the verbs of its own
 
-    def backtest(self, source: Any, start: Any, stride: int = 1) -> pl.DataFrame:
+    def backtest(self, source: Any, start: Any, stride: int = 1) -> Any:
         """Forecasts at many origins one after another, with what came; nothing is refitted.
 
         Args:
@@ -231,7 +236,7 @@ class Forecaster(Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStre
         Returns:
             The frame of `predict` with origin (the last time seen) and actual.
         """
-        return self.forecasts(source, start, stride).frame(tuple(self.quantiles), past=True)
+        return self.forecasts(source, start, stride).answers(tuple(self.quantiles), past=True)
 
     def forecasts(self, source: Any, start: Any, stride: int = 1) -> Forecasts:
         """The forecasts of `backtest` as arrays."""
@@ -281,7 +286,7 @@ class Forecaster(Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStre
             raise errors.value_error(
                 "source", "rows of one series", f"{len(panel.ids)}", "follow each by itself"
             )
-        rows, keep = rows_of(panel, source), codec.reach
+        rows, keep = rows_of(panel, source, self._reading(self.frequency)), codec.reach
         found = np.full((len(rows), len(codec.like.columns.target), len(codec.levels)), np.nan)
         whole = np.flatnonzero(rows >= keep)
         for at in range(0, len(whole), _FOLLOWED):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import numpy as np
 
 from longspan import errors
+from longspan.data.frequency import Frequency
+from longspan.data.timestamps import from_wall, parse_timestamp, to_wall
 
 from .panel import Origins, Panel
 from .windows import every_origin, thinned
@@ -22,7 +24,7 @@ def check_length(panel: Panel, horizon: int, context: int | None) -> None:
     Raises:
         ValueError: the sentence has the largest horizon that works.
     """
-    lengths = np.diff(panel.starts)
+    lengths = panel.last_seen() - panel.starts[:-1]
     longest = int(lengths.max())
     needed = horizon + (horizon if context is None else context) + 1
     if longest >= needed:
@@ -78,11 +80,12 @@ def hold_out(records: Origins, share: float, horizon: int, most: int) -> tuple[O
         most: windows that are held out at most.
     """
     panel, rows = records
-    lengths = np.diff(panel.starts)
+    ends = panel.last_seen()
+    lengths = ends - panel.starts[:-1]
     wanted = np.maximum(
         np.round(lengths * share).astype(np.int64), np.where(9 * horizon <= lengths, 3 * horizon, horizon)
     )
-    border = (panel.starts[1:] - wanted)[records.series]
+    border = (ends - wanted)[records.series]
     held, train = rows[rows >= border], rows[rows + horizon <= border]
     if share == 0 or len(train) < max(4, horizon) or not len(held):
         return records, None
@@ -172,7 +175,9 @@ def rolling(panel: Panel, start: Any, stride: int, horizon: int) -> Origins:
     stride = errors.check_int("stride", stride, 1, "give the rows from one origin to the next")
     spans = [
         np.arange(max(first, begin + 1), end - horizon + 1, stride)
-        for first, begin, end in zip(_rows_at(panel, start), panel.starts[:-1], panel.starts[1:], strict=True)
+        for first, begin, end in zip(
+            _rows_at(panel, start), panel.starts[:-1], panel.last_seen(), strict=True
+        )
     ]
     rows = np.concatenate(spans).astype(np.int64)
     if not len(rows):
@@ -184,16 +189,26 @@ def rolling(panel: Panel, start: Any, stride: int, horizon: int) -> Origins:
 def _rows_at(panel: Panel, start: Any) -> np.ndarray:
     """(S,): the row of every series at a row number or time, the next one where it has none."""
     if isinstance(start, (int, np.integer)) and not isinstance(start, bool):
-        return (panel.starts[:-1] if start >= 0 else panel.starts[1:]) + int(start)
+        return (panel.starts[:-1] if start >= 0 else panel.last_seen()) + int(start)
     if not panel.frequency.dated:
         raise errors.type_error("start", "a row number, since the data have no dates", start, "pass one")
+    frequency = panel.frequency
+    at = np.array([_moment(start, frequency)])
+    steps = frequency.steps(at)
+    exact = frequency.times(steps)[0] == at[0]
+    return panel.starts[:-1] + steps[0] + (0 if exact else 1) - panel.first
+
+
+def _moment(start: Any, frequency: Frequency) -> int:
+    """A time as steps are counted; one without a zone is what the clocks of the data's zone show."""
     try:
-        plain = start if isinstance(start, (date, datetime)) else str(start)
-        moment = np.datetime64(plain, "us")
+        text = str(parse_timestamp(str(start) if isinstance(start, date) else start))
+        moment = int(np.datetime64(text.removesuffix("+00:00"), "us").astype(np.int64))
     except ValueError as error:
         raise errors.value_error(
             "start", "a row number or a time", repr(start), "such as '2024-01-31 18:00'"
         ) from error
-    steps = panel.frequency.steps(np.array([moment.astype(np.int64)]))
-    exact = panel.frequency.times(steps)[0] == moment.astype(np.int64)
-    return panel.starts[:-1] + steps[0] + (0 if exact else 1) - panel.first
+    if frequency.zone is None or text.endswith("+00:00") != frequency.wall:
+        return moment
+    convert = to_wall if frequency.wall else from_wall
+    return int(convert(np.array([moment]), frequency.zone)[0])

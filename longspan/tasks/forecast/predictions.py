@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
+from longspan.data.readers.frames import to_pandas
+
 from .panel import Origins
 
 
@@ -31,6 +33,15 @@ class Forecasts(NamedTuple):
         """The model's points and the two plain forecasts, (n, H, C) each."""
         return {"model": self.point, "naive": self.naive, "seasonal_naive": self.seasonal}
 
+    def answers(self, shown: tuple[float, ...], *, past: bool) -> Any:
+        """`frame` in the kind in which the source came: with pandas a pandas frame."""
+        panel = self.origins.panel
+        found = self.frame(shown, past=past)
+        if not panel.answers.startswith("pandas"):
+            return found
+        time = panel.columns.time[0] if len(panel.columns.time) == 1 else "time"
+        return to_pandas(found, time if panel.answers == "pandas by time" else None)
+
     def frame(self, shown: tuple[float, ...], *, past: bool) -> pl.DataFrame:
         """[origin], [id], time, target, point, a column a level `shown`, [actual]; `past` adds the two."""
         panel, series = self.origins.panel, self.origins.series
@@ -41,11 +52,12 @@ class Forecasts(NamedTuple):
         times = panel.frequency.times(ahead) if n else ahead
         columns: dict[str, Any] = {}
         if past:
-            columns["origin"] = _spread(panel.frequency.shown(panel.frequency.times(steps - 1)), order, 0)
+            seen = np.broadcast_to(panel.frequency.times(steps - 1)[:, None, None], order)
+            columns["origin"] = panel.frequency.column(seen, "origin")
         if panel.columns.id is not None or len(panel.ids) > 1:
             columns[panel.columns.id or "id"] = _spread(np.array(panel.ids, object)[series], order, 0)
         time = panel.columns.time[0] if len(panel.columns.time) == 1 else "time"
-        columns[time] = np.repeat(panel.frequency.shown(times)[:, None], channels, 1).ravel()
+        columns[time] = panel.frequency.column(np.repeat(times[:, None], channels, 1), time)
         columns["target"] = _spread(np.array(panel.columns.target, object), order, 1)
         columns["point"] = self.point.transpose(0, 2, 1).ravel()
         for level in shown:
@@ -56,7 +68,7 @@ class Forecasts(NamedTuple):
         return pl.DataFrame({name: pl.Series(name, _plain(values)) for name, values in columns.items()})
 
 
-def _plain(values: np.ndarray) -> np.ndarray | list[Any]:
+def _plain(values: np.ndarray | pl.Series) -> np.ndarray | pl.Series | list[Any]:
     return values.tolist() if values.dtype == object else values
 
 

@@ -1,19 +1,20 @@
-"""Knows a panel row by row: which of its rows a table's are, and rows that come after those kept."""
+"""Follows a panel row by row: which of its rows a table's are, and rows that come after those kept."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from longspan import errors
-from longspan.data.frequency import parse_times
+from longspan.data.readers.frames import from_frame
 from longspan.data.readers.tables import read_table
-from longspan.data.timestamps import parse_timestamp
+from longspan.data.time_table import TimeOptions, on_clock, rounded, row_times
+from longspan.data.timestamps import parse_timestamp, to_wall
 from longspan.tasks.codec import Tree
 from longspan.tasks.parts import Stream
 
@@ -42,7 +43,7 @@ class ForecastStream(Stream):
         self.panel = Panel.from_state(state)
 
 
-def rows_of(panel: Panel, source: Any) -> np.ndarray:
+def rows_of(panel: Panel, source: Any, options: TimeOptions | None = None) -> np.ndarray:
     """The rows (T,) of a panel of one series that a source's are, in the source's order.
 
     Args:
@@ -50,9 +51,12 @@ def rows_of(panel: Panel, source: Any) -> np.ndarray:
     """
     if not panel.columns.time:
         return np.arange(len(panel.values))
-    times = parse_times(read_table(source), panel.columns.time)
-    assert times is not None  # the panel could read them
-    return panel.frequency.steps(times[0]) - panel.first[0]
+    frame = read_table(source, options=options)
+    rows = row_times(frame, panel.columns.time, None, form=panel.form, options=options)
+    times = on_clock(rows, panel.frequency)[0]
+    if options is not None and options.frequency is not None:
+        times = rounded(times, options.frequency)[0]
+    return panel.frequency.steps(times) - panel.first[0]
 
 
 def row_after(like: Panel, row: Any, kept: Panel | None) -> Panel:
@@ -87,19 +91,42 @@ def row_after(like: Panel, row: Any, kept: Panel | None) -> Panel:
     )
 
 
-def continued(panel: Panel, kept: Panel | None) -> tuple[Panel, np.ndarray | None]:
-    """A panel with the rows before it where it goes right on from those kept.
+def continued(panel: Panel, kept: Panel | None, *, over_gaps: bool = True) -> tuple[Panel, np.ndarray | None]:
+    """A panel with the kept rows that come before its own, joined by time; rows between them are unknown.
+
+    Args:
+        over_gaps: whether kept rows are taken where rows lie between them and the panel's own.
 
     Returns:
         The panel, and (S,) the rows from which on its own are; None in their place where it stays as it is.
     """
-    if kept is None or not panel.columns.time or not set(panel.ids) <= set(kept.ids):
+    if kept is None or not panel.columns.time or panel.frequency != kept.frequency:
         return panel, None
-    kept = kept if kept.ids == panel.ids else kept.only(panel.ids)
-    if not np.array_equal(kept.ends, panel.first):
+    places = {name: place for place, name in enumerate(kept.ids)}
+    firsts = panel.first.tolist()
+    before = [
+        _rows_before(kept, places.get(name), first, over_gaps)
+        for name, first in zip(panel.ids, firsts, strict=True)
+    ]
+    if not any(before):
         return panel, None
-    joined = kept.joined(panel)
-    return joined, joined.starts[:-1] + np.diff(kept.starts)
+    names = tuple(name for name, count in zip(panel.ids, before, strict=True) if count)
+    begins = kept.only(names)
+    begins = begins.cut(
+        begins.starts[:-1], begins.starts[:-1] + np.array([count for count in before if count])
+    )
+    joined = begins.joined(panel).only(panel.ids)
+    own = joined.starts[1:] - np.diff(panel.starts)
+    return replace(joined, columns=panel.columns, form=panel.form, answers=panel.answers), own
+
+
+def _rows_before(kept: Panel, series: int | None, step: int, over_gaps: bool) -> int:
+    """How many kept rows of a series lie before a step; none where the gap to it is longer than they are."""
+    if series is None:
+        return 0
+    length, first = int(kept.starts[series + 1] - kept.starts[series]), int(kept.first[series])
+    gap = step - (first + length)
+    return 0 if gap > (length if over_gaps else 0) else max(0, min(length, step - first))
 
 
 def end(panel: Panel) -> int:
@@ -113,7 +140,7 @@ def _step(like: Panel, row: Mapping[str, Any], kept: Panel | None) -> int:
     when = row.get(columns[0]) if columns else None
     if not columns or (when is None and kept is not None):
         return after
-    time = _time(row, columns, grid.dated)
+    time = _time(row, columns, like)
     if time is None:
         expected = "when the reading was, a time as in fit"
         raise errors.value_error("time", expected, repr(when), "pass it with the reading")
@@ -124,16 +151,30 @@ def _step(like: Panel, row: Mapping[str, Any], kept: Panel | None) -> int:
     return step
 
 
-def _time(row: Mapping[str, Any], columns: Sequence[str], dated: bool) -> int | None:
-    """A row's time as a number, microseconds since 1970 where dated; None where it has none of this kind."""
-    if len(columns) > 1:
-        found = parse_times(pl.DataFrame({name: [row.get(name)] for name in columns}), columns)
-        return None if found is None else int(found[0][0])
+def _time(row: Mapping[str, Any], columns: Sequence[str], like: Panel) -> int | None:
+    """A row's time as steps are counted; None where it has none of fit's kind."""
+    frequency = like.frequency
+    value = row.get(columns[0])
+    plain = isinstance(value, (int, float, datetime, np.generic)) or (
+        isinstance(value, str) and value[4:5] == "-" and value[7:8] == "-"
+    )
+    if (
+        len(columns) > 1
+        or (not plain and value is not None)
+        or like.form.kind not in ("text", "dates", "number")
+    ):
+        rows = {name: [row.get(name)] for name in columns}
+        with suppress(ValueError):
+            read = row_times(from_frame(rows)[0], columns, None, form=like.form)
+            return int(on_clock(read, frequency)[0][0]) if read.form.dated == frequency.dated else None
+        return None
     with suppress(ValueError):  # text that is no time
-        when = parse_timestamp(row.get(columns[0]))
-        if isinstance(when, str) and dated:
-            return int(np.datetime64(when, "us").astype(np.int64))
-        if isinstance(when, (int, float)) and not dated and when == int(when):
+        when = parse_timestamp(value)
+        if isinstance(when, str) and frequency.dated and ("+" in when) == (frequency.zone is not None):
+            moment = np.datetime64(when.partition("+")[0], "us").astype(np.int64)
+            wall = frequency.zone is not None and frequency.wall
+            return int(to_wall(np.array([moment]), frequency.zone or "UTC")[0] if wall else moment)
+        if isinstance(when, (int, float)) and not frequency.dated and when == int(when):
             return int(when)
     return None
 

@@ -1,10 +1,11 @@
-"""Knows what the calendar says of whole steps: hour, weekday and the like, as waves that a network reads."""
+"""Encodes the calendar of whole steps (hour, weekday, month ...) as waves that a network reads."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from longspan.data.frequency import DAY, SECOND, Frequency, months
+from longspan.data.frequency import Frequency, months
+from longspan.data.layouts import DAY, SECOND
 
 _CHUNK = 1 << 16  # steps that are worked on at once
 
@@ -29,6 +30,8 @@ def calendar_names(frequency: Frequency, steps: int) -> tuple[str, ...]:
     if frequency.kind == "month":
         return ("month",) if frequency.size < 12 and steps * frequency.size >= 24 else ()
     size = DAY * 7 // 5 if frequency.kind == "business" else frequency.size
+    if frequency.kind == "week":
+        size = 7 * DAY // len(frequency.slots)
     return tuple(
         name
         for name, (_, longest, least) in CALENDAR.items()
@@ -40,7 +43,7 @@ def calendar_codes(frequency: Frequency, low: int, high: int, names: tuple[str, 
     """The features of the whole steps from low up to high as codes from 0, (N, K) uint8."""
     codes = np.empty((high - low, len(names)), np.uint8)
     for at in range(0, len(codes), _CHUNK):
-        times = frequency.times(np.arange(low + at, min(low + at + _CHUNK, high)))
+        times = frequency.clock(frequency.times(np.arange(low + at, min(low + at + _CHUNK, high))))
         for place, name in enumerate(names):
             codes[at : at + _CHUNK, place] = _code(times, name)
     return codes

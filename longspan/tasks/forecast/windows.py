@@ -71,9 +71,10 @@ def carried(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def every_origin(panel: Panel, before: int, after: int, most: int = 200_000) -> np.ndarray:
     """Rows with at least `before` rows before them in their series and `after` rows from them on.
 
+    A series ends with its last known row: unknown ones at its end are what is foretold.
     Where there are more than `most`, every second, third and so on.
     """
-    begins, ends = panel.starts[:-1] + before, panel.starts[1:] - after + 1
+    begins, ends = panel.starts[:-1] + before, panel.last_seen() - after + 1
     stride = max(1, -(-int(np.maximum(ends - begins, 0).sum()) // most))
     spans = [np.arange(begin, end, stride) for begin, end in zip(begins, ends, strict=True)]
     return np.concatenate(spans).astype(np.int64)

@@ -170,7 +170,7 @@ def table(**columns: Any) -> pl.DataFrame:
         ),
         (table(time=["2024-01-01"] * 39 + ["noon"]), {}, "times in one form, received 'noon' in row 40"),
         (table().select("time"), {}, "at least one column to watch"),
-        ([], {}, r"source: expected numbers \(T,\) or \(T, C\)"),
+        ([], {}, "source: expected at least one row, received no data"),
         (["a"] * 9, {}, r"source: expected numbers \(T,\) or \(T, C\)"),
     ],
 )
@@ -190,7 +190,9 @@ def test_columns_are_found_by_name_or_missed_in_one_sentence(tmp_path: Path) -> 
         task.predict(table().drop("x"))
     with pytest.raises(ValueError, match="column x: expected numbers, as in fit, received 'high'"):
         task.predict(table(x=[None, "high"] * 20))
-    codes = ls.AnomalyDetector(**SMALL).fit(table(who=["7", "x"] * 20), verbose=0)
+    with pytest.raises(ValueError, match=r"'x' in row 2; .* or name the column in categorical"):
+        ls.AnomalyDetector(**SMALL).fit(table(who=["7", "x"] * 20), verbose=0)
+    codes = ls.AnomalyDetector(**SMALL, categorical=("who",)).fit(table(who=["7", "x"] * 20), verbose=0)
     numbers = codes.predict(table(who=[7] * 40))
     assert numbers.equals(codes.predict(table(who=["7"] * 40))), "a column that happens to hold numbers"
 

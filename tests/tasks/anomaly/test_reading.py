@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from longspan.data.timestamps import next_timestamp
+from longspan.data.timestamps import TimeForm, next_timestamp
 from longspan.tasks.anomaly.reading import Series, held_out, read_reading
 
 COLUMNS = (["load", "heat"], ["mode"])
@@ -72,4 +73,8 @@ def test_a_series_as_a_table_and_what_is_known_of_it() -> None:
     plain, named = series(3), series(2, "a", ["2024-01-01", "no time"])
     assert plain.table("t", "who").columns == ["load", "mode"] and plain.last is None
     assert named.table("t", "who").rows() == [("2024-01-01", "a", 0.0, "on"), ("no time", "a", 1.0, "on")]
-    assert named.last is None and named.cut(0, 1).last == "2024-01-01 00:00:00" and not named.known.any()
+    assert named.last is None and not named.known.any()
+    dated = replace(named, form=TimeForm("dates"), moments=np.array([0, 60_000_000]))
+    assert dated.last == "1970-01-01 00:01:00" and dated.cut(0, 1).last == "1970-01-01 00:00:00"
+    zoned = replace(dated, form=TimeForm("dates", zone="Europe/Berlin"))
+    assert zoned.last == "1970-01-01 00:01:00+00:00" and replace(dated, name=1.0).key == "1"

@@ -14,6 +14,7 @@ import torch
 
 from longspan.data.padding import Ragged, by_length
 from longspan.data.readers.word_vectors import read_vectors
+from longspan.data.time_table import TimeOptions
 from longspan.tasks.classify.reading import Example, Layout, read_examples
 from longspan.tasks.classify.ts_format import read_ts
 
@@ -56,7 +57,7 @@ def test_a_wrong_byte_is_named_by_file_and_line(tmp_path: Path):
             ValueError, match=rf"encoding: .* 0xe9 in line 2 of .*{name}; give the file's own"
         ):
             read_examples(path)
-    latin = Layout(encoding="latin-1")
+    latin = Layout(options=TimeOptions("latin-1"))
     assert read_examples(tmp_path / "a.csv", layout=latin) == [Example("café", "x")]
 
 

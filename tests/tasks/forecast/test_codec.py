@@ -13,7 +13,8 @@ import torch
 
 from longspan.tasks.forecast import windows
 from longspan.tasks.forecast.codec import CENTERS, SCALES, ForecastCodec, Windows
-from longspan.tasks.forecast.panel import Columns, Origins, read_panel
+from longspan.tasks.forecast.panel import Columns, Origins
+from longspan.tasks.forecast.reading import read_panel
 
 LEVELS = (0.1, 0.5, 0.9)
 

@@ -7,8 +7,9 @@ import pytest
 
 from longspan import errors
 from longspan.tasks.forecast import evaluation
-from longspan.tasks.forecast.panel import Columns, Origins, read_panel
+from longspan.tasks.forecast.panel import Columns, Origins
 from longspan.tasks.forecast.predictions import Forecasts
+from longspan.tasks.forecast.reading import read_panel
 
 TRUTH = np.array([[[2.0], [4.0], [np.nan]]])
 

@@ -58,7 +58,10 @@ def test_every_form_of_one_table_gives_one_answer(tmp_path: Path):
         small().fit(source, verbose=0).predict()
         for source in (frame, other, *(tmp_path / name for name in ("a.csv", "a.tsv", "b.csv", "a.parquet")))
     ]
+    assert isinstance(found.pop(1), pandas.DataFrame), "answers come in the kind of the source"
     assert all(one.equals(found[0]) for one in found[1:])
+    back = small().fit(other, verbose=0).predict()
+    assert {name: back[name].tolist() for name in back} == found[0].to_dict(as_series=False)
     assert found[0].columns == ["time", "target", "point", "q0.05", "q0.25", "q0.75", "q0.95"]
     assert found[0]["time"].to_list() == times(3, 120) and found[0]["target"].to_list() == ["y"] * 3
     array = small(calendar=False, season_length=1).fit(wave(), verbose=0).predict()
@@ -291,7 +294,7 @@ def test_other_bad_sources(tmp_path: Path):
         small().fit(np.where(np.arange(50) == 5, np.inf, 1.0))
     with pytest.raises(ValueError, match="name the column of the series with id"):
         small(target="y").fit(pl.concat([table(), table()]))
-    with pytest.raises(TypeError, match="source: expected a path to a CSV"):
+    with pytest.raises(TypeError, match="source: expected a path to a table"):
         small().fit(7)
     with pytest.raises(ValueError, match="target: expected one column of numbers"):
         small().fit(table().with_columns(z=pl.col("y")))

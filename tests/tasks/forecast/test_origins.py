@@ -20,7 +20,8 @@ from longspan.tasks.forecast.origins import (
     to_examine,
     with_contexts,
 )
-from longspan.tasks.forecast.panel import Columns, Origins, Panel, read_panel
+from longspan.tasks.forecast.panel import Columns, Origins, Panel
+from longspan.tasks.forecast.reading import read_panel
 from longspan.tasks.forecast.windows import every_origin
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from longspan import errors
 from longspan.tasks.forecast import windows
-from longspan.tasks.forecast.panel import Columns, Origins, Panel, note_constant, read_panel
+from longspan.tasks.forecast.panel import Columns, Origins, Panel
+from longspan.tasks.forecast.reading import note_constant, read_panel
 
 BEGIN = datetime(2024, 1, 1)
 

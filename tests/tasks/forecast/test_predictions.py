@@ -7,8 +7,9 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from longspan.tasks.forecast.panel import Columns, Origins, read_panel
+from longspan.tasks.forecast.panel import Columns, Origins
 from longspan.tasks.forecast.predictions import Forecasts
+from longspan.tasks.forecast.reading import read_panel
 
 
 def found(several: bool = True) -> Forecasts:

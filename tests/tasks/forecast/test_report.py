@@ -6,8 +6,9 @@ import numpy as np
 
 from longspan.report.elements import Choice, Curves
 from longspan.tasks.forecast import report
-from longspan.tasks.forecast.panel import Columns, Origins, Panel, read_panel
+from longspan.tasks.forecast.panel import Columns, Origins, Panel
 from longspan.tasks.forecast.predictions import Forecasts
+from longspan.tasks.forecast.reading import read_panel
 
 
 def panel(series: int = 1, rows: int = 30) -> Panel:

@@ -8,7 +8,8 @@ import pytest
 from longspan.tasks.forecast import windows
 from longspan.tasks.forecast.codec import ForecastCodec
 from longspan.tasks.forecast.origins import hold_out
-from longspan.tasks.forecast.panel import Columns, Origins, read_panel
+from longspan.tasks.forecast.panel import Columns, Origins
+from longspan.tasks.forecast.reading import read_panel
 from longspan.tasks.forecast.selection import choose, contexts, fit_linear
 
 OPEN = {"context": None, "center": None, "scaling": None, "transform": None}

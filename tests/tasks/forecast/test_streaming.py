@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from longspan.tasks.forecast.panel import Columns, Panel, read_panel
+from longspan.tasks.forecast.panel import Columns, Panel
+from longspan.tasks.forecast.reading import read_panel
 from longspan.tasks.forecast.streaming import continued, end, row_after, rows_of
 
 COLUMNS = Columns(target=("y",), time=("time",), id="name", past=("mode",), future=("push",))
@@ -85,6 +86,11 @@ def test_a_panel_goes_on_from_the_rows_kept_where_it_comes_right_after_them() ->
     kept, new = read_panel(table(6), COLUMNS).tail(4), read_panel(table(9)[6:], COLUMNS)
     joined, begins = continued(new, kept)
     assert begins is not None and begins.tolist() == [4] and same(joined, whole.tail(7))
-    for other in (None, kept.tail(0), read_panel(table(5), COLUMNS)):
+    joined, begins = continued(read_panel(table(9)[7:], COLUMNS), read_panel(table(5), COLUMNS))
+    assert begins is not None and begins.tolist() == [7] and np.isnan(joined.values[5:7]).all()
+    joined, begins = continued(read_panel(table(9)[4:], COLUMNS), kept)
+    assert begins is not None and begins.tolist() == [2] and same(joined, whole.tail(7)), "rows overlap"
+    assert continued(read_panel(table(9)[7:], COLUMNS), kept, over_gaps=False)[1] is None
+    for other in (None, kept.tail(0)):
         found, begins = continued(whole.cut(np.array([7]), np.array([9])), other)
         assert begins is None and len(found.values) == 2

@@ -1,0 +1,362 @@
+"""Finds how text writes dates: the order of day and month, separators, hours, offsets; reads it so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from longspan import errors
+
+SECOND = 1_000_000  # in microseconds, the unit of all dated times
+DAY = 86_400 * SECOND
+_SAMPLE = 200  # rows by which layouts are found
+_COMPARED = 5_000  # rows by which the regularity of two readings is compared
+_MOST_LAYOUTS = 4  # layouts that one column may mix
+
+_DATES = {
+    "ymd": (
+        "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y %m %d", "%Y%m%d", "%Y-%m", "%Y/%m", "%Y%m", "%YM%m", "%Y",
+        "%Y-%b-%d", "%Y %b %d", "%Y-%b", "%Y %b", "%Y/%b/%d", "%b-%Y", "%b %Y", "%b/%Y", "%m/%Y", "%m-%Y",
+        "%m.%Y", "%b-%y", "%b %y", "%b'%y", "%y-%b",
+    ),
+    "dmy": (
+        "%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%d %m %Y", "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d.%b.%Y",
+        "%d. %b %Y", "%d%b%Y", "%d/%m/%y", "%d.%m.%y", "%d-%m-%y", "%d %m %y", "%d %b %y", "%d-%b-%y",
+        "%d/%b/%y", "%d%b%y", "%d. %b %y", "%b %d %Y", "%b-%d-%Y", "%b %d %y", "%b. %d %Y",
+    ),
+    "mdy": ("%m/%d/%Y", "%m-%d-%Y", "%m/%d/%y", "%m-%d-%y", "%m %d %Y"),
+    "yymmdd": ("%y-%m-%d", "%y/%m/%d", "%y.%m.%d", "%y%m%d"),
+}  # fmt: skip
+_CLOCKS = (
+    "", " %H:%M:%S%.f", " %H:%M", " %H", " %I:%M:%S %p", " %I:%M %p", " %I %p", " %I:%M:%S%p", " %I:%M%p",
+    " %I%p", " %H.%M", " %H.%M.%S", " %Hh%M", " %Hh", " %H%M%S", " %H%M", ":%H:%M:%S", "_%H:%M:%S",
+    "-%H:%M:%S", "_%H%M%S",
+)  # fmt: skip
+_COMPACT = ("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
+_CTIME = ("%b %d %H:%M:%S %Y", "%H:%M:%S %d/%m/%Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
+_FIELDS = {
+    "%Y": r"\d{4}", "%y": r"\d{2}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%b": r"[^\W\d_]{3,9}",
+    "%H": r"\d{1,2}", "%M": r"\d{2}", "%S": r"\d{2}", "%.f": r"(?:\.\d+)?", "%I": r"\d{1,2}",
+    "%p": r"[APap][Mm]",
+}  # fmt: skip
+_TIGHT = {**_FIELDS, "%m": r"\d{2}", "%d": r"\d{2}", "%H": r"\d{2}"}  # where digits stand side by side
+_QUARTER = r"^(?:(\d{4})[- ]?[Qq]([1-4])|[Qq]([1-4])[-/ ]?(\d{4})|([1-4])[Qq][-/ ]?(\d{4}))$"
+_WEEK = r"^(\d{4})[- ]?[Ww](\d{1,2})(?:-?([1-7]))?$"
+_INTERVAL = r"^(\S.*?\d{1,2}:\d{2}\S*)\s*(?:-|–|to|/)\s*\S.*\d{1,2}:\d{2}\S*$"
+_OFFSET = r"(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})(?:\s*\[[^\]]*\])?$"
+_HAS_OFFSET = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*" + _OFFSET + r"|T\d{4,6}" + _OFFSET)
+_WEEKDAY = r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[., ]+"
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:([ T])(?:[01]\d|2[0-3]):\d{2}(?::\d{2}(?:\.\d+)?)?)?")
+_ZONES = (
+    "Europe/London", "Europe/Berlin", "Europe/Helsinki", "America/New_York", "America/Chicago",
+    "America/Denver", "America/Los_Angeles", "Australia/Sydney", "America/Sao_Paulo",
+    "America/Halifax", "America/Anchorage",
+    "Australia/Adelaide", "Pacific/Auckland", "Europe/Moscow", "America/Santiago", "Asia/Jerusalem",
+)  # fmt: skip
+
+
+class Layout(NamedTuple):
+    """How text writes times.
+
+    format: chrono's, after `_normal`; "quarter" and "week" are read on their own; order: of day, month and
+    year; plain: whether the text is read as it is, without `_normal`.
+    """
+
+    format: str
+    order: str = "dmy"
+    plain: bool = False
+
+
+# ---- finding
+
+
+def candidates(column: pl.Series) -> list[Layout]:
+    """The layouts in which the first and some later rows can be read, those that read most first."""
+    sample = [str(one).strip() for one in column.gather(_spread_rows(len(column))).to_list()]
+    separators = {match.group(1) for match in map(_ISO.fullmatch, sample) if match}
+    sizes = {min(len(one), 17) for one in sample}
+    if all(_ISO.fullmatch(one) for one in sample) and len(sizes) == 1 and len(separators) == 1:
+        return [_iso(sample[0])]
+    normal = [_normal_text(one) for one in sample]
+    counted: dict[Layout, int] = {}
+    for text in dict.fromkeys(normal):
+        for layout in _layouts_of(text):
+            counted[layout] = counted.get(layout, 0) + 1
+    return sorted(counted, key=lambda layout: -counted[layout])
+
+
+def _iso(text: str) -> Layout:
+    """The layout of a date in ISO's form, which is read without further ado."""
+    clock = "" if len(text) == 10 else f"{text[10]}%H:%M" + ("" if len(text) == 16 else ":%S%.f")
+    return Layout(f"%Y-%m-%d{clock}", "ymd", plain=True)
+
+
+def _spread_rows(rows: int) -> list[int]:
+    return list(
+        dict.fromkeys(
+            [*range(min(rows, _SAMPLE // 2)), *np.linspace(0, rows - 1, _SAMPLE // 2).astype(int).tolist()]
+        )
+    )
+
+
+def _layouts_of(text: str) -> list[Layout]:
+    found = [Layout(form, order) for order, form, pattern in _patterns() if pattern.fullmatch(text)]
+    if re.match(_QUARTER, text):
+        found.append(Layout("quarter", "ymd"))
+    if re.match(_WEEK, text):
+        found.append(Layout("week", "ymd"))
+    return found
+
+
+@cache
+def _patterns() -> list[tuple[str, str, re.Pattern[str]]]:
+    """Every layout with its order and the pattern of what it reads."""
+    forms = [
+        (order, date + clock)
+        for order, dates in _DATES.items()
+        for date, clock in product(dates, _CLOCKS)
+        if not clock or "%d" in date
+    ]
+    forms += [("ymd", form) for form in _COMPACT] + [("dmy", form) for form in _CTIME]
+    return [(order, form, re.compile(_pattern(form))) for order, form in forms]
+
+
+def _pattern(form: str) -> str:
+    tight = "%Y%m" in form or "%y%m" in form or "%d%b" in form
+    date = form.partition(" ")[0]
+    parts: list[str] = []
+    for part in re.split(r"(%\.f|%[A-Za-z])", form):
+        fields = (
+            _TIGHT if (tight and part in ("%m", "%d") and "%b" not in date) or "%H%M" in form else _FIELDS
+        )
+        parts.append(fields.get(part, re.escape(part)))
+    return "".join(parts)
+
+
+# ---- reading
+
+
+def parse(column: pl.Series, layout: Layout) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """All rows in one layout: what clocks show, int64 microseconds, and offsets from UTC or None.
+
+    None where a row cannot be read, or a year lies before 1000.
+    """
+    values, offsets = _parsed(column, layout)
+    if values.null_count() or not _plausible(values):
+        return None
+    if offsets is not None and offsets.null_count():
+        return None
+    return values.to_numpy(), None if offsets is None else offsets.to_numpy()
+
+
+def parse_mixed(
+    column: pl.Series, found: Sequence[Layout]
+) -> tuple[np.ndarray, list[Layout], np.ndarray | None] | None:
+    """All rows, each in one of several layouts; None where a row cannot be read in any."""
+    values = pl.Series([None] * len(column), dtype=pl.Int64)
+    offsets: pl.Series | None = None
+    used: list[Layout] = []
+    for layout in found[: 3 * _MOST_LAYOUTS]:
+        read, moved = _parsed(column, layout)
+        read = _without_odd_years(read)
+        if not bool((values.is_null() & read.is_not_null()).any()):
+            continue
+        values, offsets = values.fill_null(read), moved if offsets is None else offsets
+        used.append(layout)
+        if not values.null_count():
+            break
+    if values.null_count() or len(used) > _MOST_LAYOUTS or (offsets is not None and offsets.null_count()):
+        return None
+    return values.to_numpy(), used, None if offsets is None else offsets.to_numpy()
+
+
+def count(column: pl.Series, layout: Layout) -> tuple[int, int]:
+    """How many rows a layout reads, and the first that it does not."""
+    values = _without_odd_years(_parsed(column, layout)[0])
+    unread = values.is_null().arg_true()
+    return len(values) - len(unread), int(unread[0]) if len(unread) else 0
+
+
+def first_unread(column: pl.Series, layout: Layout) -> int:
+    """The first row that a layout does not read."""
+    return count(column, layout)[1]
+
+
+def _plausible(values: pl.Series) -> bool:
+    return not _without_odd_years(values).null_count()
+
+
+_YEAR_1000, _YEAR_3000 = (int(np.datetime64(year, "us").astype(np.int64)) for year in ("1000", "3000"))
+
+
+def _without_odd_years(values: pl.Series) -> pl.Series:
+    right = (values >= _YEAR_1000) & (values < _YEAR_3000)
+    return pl.select(pl.when(right).then(values).otherwise(None)).to_series()
+
+
+def _parsed(column: pl.Series, layout: Layout) -> tuple[pl.Series, pl.Series | None]:
+    """Microseconds, null where a row cannot be read; offsets from UTC where rows have them."""
+    if layout.plain:
+        return _strptime(column, layout.format), None
+    text, offsets, later = _normal(column)
+    if layout.format == "quarter":
+        values = _quarters(text)
+    elif layout.format == "week":
+        values = _weeks(text)
+    else:
+        text, form = _completed(text, layout.format)
+        values = _strptime(text, form)
+    return (values if later is None else values + later), offsets
+
+
+def _completed(text: pl.Series, form: str) -> tuple[pl.Series, str]:
+    """Text and format with the day, month or minute that they lack."""
+    date = "%d" in form
+    if "%m" not in form and "%b" not in form:
+        return text + " 01 01", form + " %m %d"
+    if not date:
+        return text + " 01", form + " %d"
+    if form.endswith((" %H", "%d%H")):
+        return text + ":00", form + ":%M"
+    if form.endswith("%Hh"):
+        return text + "00", form + "%M"
+    if form.endswith(("%I %p", "%I%p")):
+        hour = "%I %p" if form.endswith("%I %p") else "%I%p"
+        text = text.str.replace(r"(\d{1,2})\s?([APap][Mm])$", "${1}:00 ${2}")
+        return text, form.removesuffix(hour) + "%I:%M %p"
+    return text, form
+
+
+def _strptime(text: pl.Series, form: str) -> pl.Series:
+    try:
+        read = text.str.to_datetime(form.replace("%b", "%B"), strict=False, time_unit="us", time_zone=None)
+    except (pl.exceptions.PolarsError, ValueError) as error:
+        received = "one that no text can have"
+        raise errors.value_error(
+            "time_format", "a form such as %d/%m/%Y %H:%M", received, repr(form)
+        ) from error
+    if isinstance(read.dtype, pl.Datetime) and read.dtype.time_zone:
+        read = read.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return read.to_physical().cast(pl.Int64)
+
+
+def _quarters(text: pl.Series) -> pl.Series:
+    parts = [text.str.extract(_QUARTER, place).cast(pl.Int32) for place in range(1, 7)]
+    year = parts[0].fill_null(parts[3]).fill_null(parts[5])
+    quarter = parts[1].fill_null(parts[2]).fill_null(parts[4])
+    dates = pl.select(pl.datetime(year, 3 * quarter - 2, 1)).to_series()
+    return dates.cast(pl.Datetime("us")).to_physical()
+
+
+def _weeks(text: pl.Series) -> pl.Series:
+    """The Monday of ISO weeks, or the day that is given."""
+    year, week, day = (text.str.extract(_WEEK, place).cast(pl.Int32) for place in (1, 2, 3))
+    fourth = pl.select(pl.datetime(year, 1, 4)).to_series()
+    monday = fourth.cast(pl.Datetime("us")).to_physical() - (fourth.dt.weekday().cast(pl.Int64) - 1) * DAY
+    days = 7 * (week.cast(pl.Int64) - 1) + day.fill_null(1).cast(pl.Int64) - 1
+    right = (week >= 1) & (week <= 53)
+    return pl.select(pl.when(right).then(monday + days * DAY).otherwise(None)).to_series()
+
+
+# ---- one form of text
+
+
+def _normal_text(text: str) -> str:
+    return str(_normal(pl.Series([text]))[0][0])
+
+
+def _normal(column: pl.Series) -> tuple[pl.Series, pl.Series | None, pl.Series | None]:
+    """Text with the date before the hour, a blank between; its offsets from UTC; what 24:00 adds.
+
+    Only what a sample shows is looked for.
+    """
+    text = column.str.strip_chars()
+    sample = [str(one) for one in text.gather(_spread_rows(len(text))).to_list()]
+    if any(
+        re.match(_INTERVAL, one) and not _HAS_OFFSET.search(one.partition(" - ")[0] + "\0") for one in sample
+    ):
+        text = text.str.replace(_INTERVAL, "${1}")
+    if any(re.match(_WEEKDAY, one) for one in sample):
+        text = text.str.replace(_WEEKDAY, "")
+    offsets = None
+    if any(_HAS_OFFSET.search(one) for one in sample):
+        offsets = _offset_of(text.str.extract(_OFFSET, 1))
+        text = text.str.replace(r"\s*" + _OFFSET, "")
+    later = None
+    if any("24:00" in one for one in sample):
+        late = text.str.contains(r"(^|[ T])24:00(:00(\.0+)?)?$")
+        text = text.str.replace(r"([ T])24:00", "${1}00:00")
+        later = late.cast(pl.Int64) * DAY
+    if any("," in one for one in sample):
+        text = text.str.replace(r"(:\d{2}),(\d+)$", "${1}.${2}").str.replace_all(",", " ", literal=True)
+    if any(re.search(r"(?i)[ap]\.\s?m\.", one) for one in sample):
+        text = text.str.replace(r"(?i)([ap])\.\s?m\.", "${1}m")
+    if any(re.match(r"(?i).*\d(st|nd|rd|th)\b", one) for one in sample):
+        text = text.str.replace(r"(?i)(\d)(st|nd|rd|th)\b", "${1}")
+    text = text.str.replace(r"(\d)[Tt](\d)", "${1} ${2}")
+    if any(re.search(r"\s\s|\u00a0|\u202f", one) for one in sample) or any("," in one for one in sample):
+        text = text.str.replace_all(r"\s+", " ")
+    return text, offsets, later
+
+
+def _offset_of(text: pl.Series) -> pl.Series:
+    """Offsets from UTC in microseconds."""
+    named = {one: _offset(one) for one in text.unique().to_list() if one is not None}
+    return text.replace_strict(named, default=None, return_dtype=pl.Int64) if named else text.cast(pl.Int64)
+
+
+def _offset(text: str) -> int:
+    if text[0] not in "+-":
+        return 0
+    digits = text[1:].replace(":", "").ljust(4, "0")
+    minutes = 60 * int(digits[:2]) + int(digits[2:])
+    return (1 if text[0] == "+" else -1) * minutes * 60 * SECOND
+
+
+# ---- judging
+
+
+def density(values: np.ndarray, series: np.ndarray | None) -> float:
+    """How much of a regular grid the times fill, by steps of one size or by months: 1 for all of it."""
+    values = values[:_COMPARED]
+    codes = np.zeros(len(values), np.int64) if series is None else series[: len(values)]
+    rows, steps, months = 0, 0.0, 0.0
+    for code in np.unique(codes)[:20]:
+        part = np.unique(values[codes == code])
+        gaps = np.diff(part)
+        if not len(gaps):
+            continue
+        rows += len(part)
+        steps += (part[-1] - part[0]) / np.gcd.reduce(gaps) + 1
+        month = part.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+        within = part - month.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
+        regular = len(np.unique(within)) == 1 and len(np.unique(month)) == len(month)
+        months += (month[-1] - month[0]) / np.gcd.reduce(np.diff(month)) + 1 if regular else np.inf
+    return 0.0 if not rows else float(rows / min(steps, months))
+
+
+def zone_of(utc: np.ndarray, offsets: np.ndarray, name: str) -> str:
+    """The zone whose offsets these are: UTC, whole hours from it, or the first of the usual zones."""
+    different = np.unique(offsets)
+    if len(different) == 1:
+        hours = different[0] / (3600 * SECOND)
+        if hours == 0:
+            return "UTC"
+        if hours == int(hours):
+            return f"Etc/GMT{-int(hours):+d}"
+        errors.notice(f"The offsets of {name} are no whole hours; its times are answered in UTC.")
+        return "UTC"
+    moments = pl.Series(utc).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    for zone in _ZONES:
+        local = moments.dt.convert_time_zone(zone).dt.replace_time_zone(None).to_physical().to_numpy()
+        if np.array_equal(local - utc, offsets):
+            errors.notice(f"The offsets of {name} change as the clocks of {zone}; its times are answered so.")
+            return zone
+    errors.notice(f"The offsets of {name} change; its times are answered in UTC.")
+    return "UTC"

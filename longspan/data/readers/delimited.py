@@ -1,0 +1,377 @@
+"""Reads delimited text (CSV and its kin): finds separator, header and decimal mark, leaves comments out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from longspan import errors
+
+from .numeric import MISSING
+from .text_files import compression, decode, encoding_of, read_bytes
+
+_SEPARATORS = (",", ";", "\t", "|")
+_BLANKS = " "  # stands for runs of blanks
+_NONE = "\x1f"  # the separator of a file of one column
+_HEAD_BYTES = 1 << 18  # bytes by which the form of a file is found
+_HEAD_ROWS = 300  # rows by which it is found
+_INFERRED = 10_000  # rows by which the types of columns are found at first
+_NUMBER = re.compile(r"[-+\u2212]?(\d[\d., \u00a0']*|[.,]\d+)([eE][-+]?\d+)?%?")
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{4}-?(Q\d|W\d\d|\d\d)(-\d)?")
+_COMMENTS = ("#", "%", "//")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a delimited file.
+
+    separator: one character, " " for runs of blanks; names: of its columns; skip: lines before the first row;
+    decimal: "," or "."; as_text: columns whose numbers must be read by `numeric.read_numbers`; notes: what
+    is worth knowing of how it was found.
+    """
+
+    separator: str
+    names: tuple[str, ...]
+    skip: int
+    decimal: str = "."
+    as_text: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def read_delimited(
+    path: Path, *, encoding: str = "utf-8", text: Collection[str] = (), separator: str | None = None
+) -> tuple[pl.DataFrame, Form]:
+    """A delimited file as a frame, and its form.
+
+    Args:
+        path: the file, compressed or not.
+        encoding: where no byte order mark shows it.
+        text: columns that stay text as it is written.
+        separator: None to find it.
+
+    Raises:
+        ValueError: it is no table, or cannot be decoded; one sentence.
+    """
+    head = read_bytes(path, _HEAD_BYTES)
+    found = encoding_of(head, encoding).lower().replace("_", "-")
+    plain = compression(path) is None and found in ("utf-8", "utf8", "utf-8-sig")
+    whole = "" if plain else decode(read_bytes(path), encoding, path, "table")
+    start = _decoded_head(head, encoding, path) if plain else whole[:_HEAD_BYTES]
+    start = start.removeprefix("\ufeff")
+    form = find_form(start, f"file {path}", separator)
+    for note in form.notes:
+        errors.notice(note)
+    if form.separator == _BLANKS:
+        whole = whole or decode(read_bytes(path), encoding, path, "table")
+        whole = "\n".join("\t".join(line.split()) for line in whole.splitlines())
+    elif '"' not in start and "\r" in start.replace("\r\n", ""):  # lines that end as on old Macs
+        whole = (
+            (whole or decode(read_bytes(path), encoding, path, "table"))
+            .replace("\r\n", "\n")
+            .replace("\r", "\n")
+        )
+    source = io.BytesIO(whole.encode()) if whole else path
+    return _parsed(source, path, form, text), form
+
+
+def _decoded_head(head: bytes, encoding: str, path: Path) -> str:
+    """The first bytes as text, up to the last whole line."""
+    if len(head) == _HEAD_BYTES and b"\n" in head:
+        head = head[: head.rindex(b"\n") + 1]
+    return decode(head, encoding, path, "table")
+
+
+def _parsed(source: Path | io.BytesIO, path: Path, form: Form, text: Collection[str]) -> pl.DataFrame:
+    """The rows by polars; types are found by the first rows, by all of them where these mislead."""
+    kept = {name: pl.String for name in form.names if name in text or name in form.as_text}
+    try:
+        try:
+            frame = _read_csv(source, form, kept, _INFERRED)
+        except pl.exceptions.ComputeError as error:
+            if "utf-8" in str(error) or "found more fields" in str(error):
+                raise
+            if isinstance(source, io.BytesIO):
+                source.seek(0)
+            frame = _read_csv(source, form, kept, None)
+    except pl.exceptions.NoDataError:
+        return pl.DataFrame(schema=dict.fromkeys(form.names, pl.String))
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise _unreadable(path, source, form, error) from error
+    empty = [
+        name for name in frame.columns if _is_nameless(name) and frame[name].null_count() == frame.height
+    ]
+    return frame.drop(empty).rename({name: _named(name) for name in frame.columns if name not in empty})
+
+
+def _read_csv(
+    source: Path | io.BytesIO, form: Form, kept: dict[str, type[pl.String]], rows: int | None
+) -> pl.DataFrame:
+    return pl.read_csv(
+        source,
+        has_header=False,
+        new_columns=list(form.names),
+        separator="\t" if form.separator == _BLANKS else form.separator,
+        skip_lines=form.skip,
+        schema_overrides=kept,
+        infer_schema_length=rows,
+        null_values="",
+        try_parse_dates=False,
+    )
+
+
+def _unreadable(path: Path, source: Path | io.BytesIO, form: Form, error: Exception) -> ValueError:
+    """The sentence for what polars could not read: a byte that is no text, or a line with more cells."""
+    raw = source.getvalue() if isinstance(source, io.BytesIO) else read_bytes(path)
+    if "utf-8" in str(error):
+        decode(raw, "utf-8", path, "table")
+    width, separator = len(form.names), "\t" if form.separator == _BLANKS else form.separator
+    reader = csv.reader(io.StringIO(raw.decode("utf-8", "replace"), newline=""), delimiter=separator)
+    received, way_out = "lines of unequal length or open quotes", "check the quotes and the separators"
+    try:
+        for row in reader:
+            if reader.line_num > form.skip and len(row) > width:
+                received = f"{len(row)} in line {reader.line_num}"
+                way_out = "put cells that contain the separator in quotes"
+                return errors.value_error(f"file {path}", f"{width} cells in every line", received, way_out)
+    except csv.Error:
+        pass
+    return errors.value_error(f"file {path}", "a readable table", received, way_out)
+
+
+# ---- the form
+
+
+def find_form(head: str, name: str, separator: str | None = None) -> Form:
+    """The form of a delimited file by its first lines.
+
+    >>> find_form("# made by hand\\ndate;v\\n2021-01-01;1,5\\n", "file").separator
+    ';'
+
+    Raises:
+        ValueError: there is nothing in it; one sentence.
+    """
+    lines = head.splitlines()
+    skip = 0
+    if lines and re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE):
+        separator, skip = lines[0].strip().strip('"')[4], 1
+    comment = ""
+    while skip < len(lines) and (not lines[skip].strip() or lines[skip].lstrip().startswith(_COMMENTS)):
+        comment, skip = lines[skip], skip + 1
+    if skip == len(lines) and not comment.strip():
+        raise errors.value_error(name, "a table with a header", "an empty file", "check it")
+    body = lines[skip:]
+    separator = separator or _find_separator(body)
+    rows = _rows(body, separator)
+    width = _width(rows)
+    above = _commented_names(comment, separator, width)
+    first = 0 if above else _first_row(rows, width)
+    if above or not rows:
+        names, notes, data = above or [comment.strip()], (), rows
+    else:
+        names, notes, first = _names(rows, first, width)
+        data = rows[first:]
+    titles = [
+        line for _, row in rows[: 0 if above else _first_row(rows, width)] for line in row if line.strip()
+    ]
+    if titles:
+        notes = (*notes, f"{name}: lines before the header are left out, the first with {titles[0]!r}.")
+    skip = (skip + data[0][0]) if data else len(lines)
+    cells = [row for _, row in data if len(row) >= min(width, len(names))]
+    decimal = _decimal(cells, separator)
+    return Form(separator, tuple(names), skip, decimal, _as_text(cells, names, decimal), notes)
+
+
+Row = tuple[int, list[str]]  # the number of its first line, from 0, and its cells
+
+
+def _rows(lines: Sequence[str], separator: str) -> list[Row]:
+    """The first rows that are not blank."""
+    if separator == _BLANKS:
+        split = [line.split() for line in lines[:_HEAD_ROWS]]
+        return [(number, row) for number, row in enumerate(split) if row]
+    reader = csv.reader((line + "\n" for line in lines[: 4 * _HEAD_ROWS]), delimiter=separator)
+    rows: list[Row] = []
+    begin = 0
+    try:
+        for row in reader:
+            if row:
+                rows.append((begin, row))
+            begin = reader.line_num
+            if len(rows) == _HEAD_ROWS:
+                break
+    except csv.Error:
+        return rows
+    return rows
+
+
+def _width(rows: Sequence[Row]) -> int:
+    """The number of cells that most rows have; of two that are as usual the larger."""
+    counts = Counter(len(row) for _, row in rows)
+    return max(counts, key=lambda width: (counts[width], width)) if counts else 1
+
+
+def _first_row(rows: Sequence[Row], width: int) -> int:
+    """The header's place: the first row of the usual width, or the one before it that lacks one name."""
+    place = next((place for place, (_, row) in enumerate(rows) if len(row) == width), 0)
+    before = place > 0 and len(rows[place - 1][1]) == width - 1
+    return place - 1 if before and any(_is_value(cell) and cell.strip() for cell in rows[place][1]) else place
+
+
+def _find_separator(lines: Sequence[str]) -> str:
+    """The separator that cuts most lines, the header among them, into equally many cells."""
+    best, best_score = _NONE, (0.0, 0.0, 0)
+    for candidate in _SEPARATORS:
+        rows = _rows(lines, candidate)
+        width = _width(rows)
+        if width < 2:
+            continue
+        first = _first_row(rows, width)
+        below = rows[first:]
+        share = sum(len(row) == width for _, row in below) / len(below)
+        share *= len(below) / len(rows)
+        score = (round(share, 1), 1.0 if len(rows[0][1]) >= width - 1 > 0 else 0.0, width)
+        score = (score[0] if len(rows[0][1]) > 1 else 0.5 * score[0], *score[1:])
+        if score > best_score and share > 0.3:
+            best, best_score = candidate, score
+    if best == _NONE and _is_blank_separated(lines):
+        return _BLANKS
+    return best
+
+
+def _is_blank_separated(lines: Sequence[str]) -> bool:
+    rows = _rows(lines, _BLANKS)
+    width = _width(rows)
+    alike = [row for _, row in rows if len(row) == width]
+    if width < 2 or len(alike) < 0.9 * len(rows):
+        return False
+    return all(_is_value(row[-1]) for row in alike[1:]) and len(alike) > 1
+
+
+def _is_value(cell: str) -> bool:
+    """Whether a cell reads as a number, a date or a missing marker, so that it is no name."""
+    cell = cell.strip()
+    return bool(_NUMBER.fullmatch(cell) or _DATE.fullmatch(cell)) or cell in MISSING
+
+
+def _commented_names(comment: str, separator: str, width: int) -> list[str]:
+    """The names of a header that stands in the last comment line, [] where it is a comment."""
+    if width < 2 or not comment.strip():
+        return []
+    bare = comment.strip().lstrip("#%/").strip()
+    names = [cell.strip() for cell in (bare.split() if separator == _BLANKS else bare.split(separator))]
+    return names if len(names) == width and not any(_is_value(cell) for cell in names) else []
+
+
+def _names(rows: Sequence[Row], first: int, width: int) -> tuple[list[str], tuple[str, ...], int]:
+    """The columns' names, what is to be told, and the place of the first row of data."""
+    header, below = [cell.strip() for cell in rows[first][1]], [row for _, row in rows[first + 1 :]]
+    if _is_headless(header, below):
+        names = [f"column_{place + 1}" for place in range(width)]
+        note = f"The file has no header line; its columns are called column_1 to column_{width}."
+        return names, (note,), first
+    header, count, notes = _with_more_lines(header, below[:3], below[3:])
+    if len(header) == width - 1:
+        last_empty = all(not row[-1].strip() for row in below if len(row) == width)
+        header = [*header, ""] if last_empty else ["", *header]
+    seen: Counter[str] = Counter()
+    names = []
+    for place, cell in enumerate(header):
+        seen[cell] += 1
+        twice = f"{cell}_{seen[cell]}" if seen[cell] > 1 else cell
+        names.append(_NAMELESS.format(place + 1) if not cell else twice)
+        if cell and seen[cell] == 2:
+            notes = (*notes, f"Two columns are called {cell!r}; the second is read as {twice!r}.")
+    return names, notes, first + 1 + count
+
+
+_NAMELESS = "\x00column_{}"
+
+
+def _is_nameless(name: str) -> bool:
+    return name.startswith("\x00")
+
+
+def _named(name: str) -> str:
+    return name.removeprefix("\x00")
+
+
+def _is_headless(header: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row is data: a date or a decimal number in it, or all of it is values."""
+    if not below or not any(cell for cell in header):
+        return False
+    values = [_is_value(cell) for cell in header]
+    if all(values):
+        return True
+    for place, cell in enumerate(header):
+        column = [row[place].strip() for row in below if place < len(row)]
+        alike = sum(map(_is_value, column)) > 0.9 * len(column)
+        decimal = bool(re.fullmatch(r"-?\d*[.,]\d+|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*", cell))
+        if alike and (decimal or (re.fullmatch(r"[01]", cell) and set(column) <= {"0", "1"})):
+            return True
+    return False
+
+
+def _with_more_lines(
+    header: list[str], above: Sequence[Sequence[str]], below: Sequence[Sequence[str]]
+) -> tuple[list[str], int, tuple[str, ...]]:
+    """A header of several lines: names, the number of lines beside the first, and what is to be told.
+
+    Lines of units are left out; where the columns' second names differ (tickers) they are added to the first.
+    """
+    if len(below) < 3:
+        return header, 0, ()
+    numeric = [
+        place
+        for place in range(len(header))
+        if all(_is_value(row[place]) for row in below if place < len(row) and row[place].strip())
+    ]
+    count = 0
+    for row in above:
+        cells = [row[place].strip() for place in numeric if place < len(row)]
+        if (
+            not cells
+            or any(_is_value(cell) and cell for cell in cells)
+            or not any(cell.strip() for cell in row)
+        ):
+            break
+        count += 1
+    if not count or (count == 1 and not any(above[0][place].strip() for place in numeric)):
+        return header, 0, ()
+    second = [cell.strip() for cell in above[0]]
+    named = next((row[0].strip() for row in above[:count][::-1] if row and row[0].strip()), "")
+    if count > 1 and not any(cell.strip() for cell in above[count - 1][1:]):
+        header = [named, *header[1:]]
+    apart = len({second[place] for place in numeric if place and place < len(second)}) > 1
+    if apart and len(set(header[1:])) < len(header[1:]):
+        header = [header[0], *(f"{one}_{other}" for one, other in zip(header[1:], second[1:], strict=False))]
+    told = f"The header has {count + 1} lines; columns are called {', '.join(header[:6])}."
+    return header, count, (told,)
+
+
+def _decimal(rows: Sequence[Sequence[str]], separator: str) -> str:
+    """The decimal mark: a comma where it is no separator and cells show one."""
+    if separator == ",":
+        return ""
+    shown = any(
+        re.fullmatch(r"[-+]?(\d+|\d{1,3}(\.\d{3})+),\d+", cell.strip()) for row in rows for cell in row
+    )
+    dotted = any(re.fullmatch(r"[-+]?\d*\.(\d{1,2}|\d{4,})", cell.strip()) for row in rows for cell in row)
+    return "," if shown and not dotted else "" if shown else "."
+
+
+def _as_text(rows: Sequence[Sequence[str]], names: Sequence[str], decimal: str) -> tuple[str, ...]:
+    """Columns in which a dot stands between thousands, as decimal commas elsewhere show."""
+    if decimal != ",":
+        return ()
+    return tuple(
+        name
+        for place, name in enumerate(names)
+        if any(place < len(row) and re.fullmatch(r"-?\d{1,3}(\.\d{3})+", row[place].strip()) for row in rows)
+    )

@@ -1,0 +1,152 @@
+"""Reads numbers out of text: missing markers, decimal commas, thousands; names the cells that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+import polars as pl
+
+from longspan import errors
+
+MISSING = (
+    "", "-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", ".", "..", "...", "?", "NA", "N/A", "n/a", "n.a.",
+    "N.A.", "#N/A", "#N/A N/A", "#NA", "<NA>", "NaN", "nan", "NAN", "-NaN", "-nan", "1.#QNAN", "-1.#IND",
+    "1.#IND", "-1.#QNAN", "NaT", "NULL", "Null", "null", "(null)", "nil", "None", "none", "missing",
+    "Missing", "#VALUE!", "#DIV/0!", "#REF!", "#NUM!", "#NAME?", "#NULL!", "\\N",
+)  # fmt: skip
+"""Cells that stand for an unknown number or category; an estimator's option `missing` adds others."""
+
+_GROUP = r"[ \u00a0\u202f\u2009'\u2019]"
+_COMMA_THOUSANDS = r"^-?\d{1,3}(,\d{3})+(\.\d*)?$"
+_COMMA_DECIMAL = rf"^-?(\d+|\d{{1,3}}((\.|{_GROUP})\d{{3}})+)?,\d*$"
+_DOT_THOUSANDS = r"^-?\d{1,3}(\.\d{3})+$"
+_SPACED = rf"^-?\d{{1,3}}({_GROUP}\d{{3}})+([.,]\d+)?$"
+_PLAIN_DECIMAL = r"^-?\d*\.\d*$"
+_CURRENCY = "$€£¥₹₽₩"
+_LOOKED_AT = 200  # cells by which a column of text alone is told from numbers
+
+
+class Numbers(NamedTuple):
+    """A column of text as numbers.
+
+    values: Float64, null where missing or no number; odd: Boolean, whether a cell is neither a number nor a
+    missing marker; guess: a sentence about what could be read in two ways, "" for none.
+    """
+
+    values: pl.Series
+    odd: pl.Series
+    guess: str = ""
+
+
+def read_numbers(text: pl.Series, missing: Collection[str] = (), decimal: str = "") -> Numbers:
+    """A column of text as numbers.
+
+    Args:
+        text: String.
+        missing: markers of missing values beside `MISSING`.
+        decimal: "," where the file writes decimal commas, "." where it does not, "" to find it by the column.
+
+    >>> read_numbers(pl.Series(["1,5", " - ", "x"])).values.to_list()
+    [1.5, None, None]
+    >>> read_numbers(pl.Series(["1,234.5", "20"])).values.to_list()
+    [1234.5, 20.0]
+    """
+    stripped = text.str.strip_chars()
+    if missing:
+        stripped = _without(stripped, missing)
+    if decimal == "," and not bool(stripped.str.contains(_PLAIN_DECIMAL_ONLY).any()):
+        return _from_commas(_without(stripped, MISSING))
+    values = stripped.cast(pl.Float64, strict=False).fill_nan(None)
+    rest = stripped.filter(values.is_null() & stripped.is_not_null())
+    if not len(rest):
+        return Numbers(values, values.is_null() & False)
+    stripped = _without(stripped, MISSING)
+    rest = _tidied(_without(rest, MISSING).drop_nulls())
+    if not len(rest):
+        return Numbers(values, values.is_null() & False)
+    return _with_style(stripped, values, rest, decimal)
+
+
+_PLAIN_DECIMAL_ONLY = r"^-?\d*\.(\d{1,2}|\d{4,})$"  # a dot that cannot stand between thousands
+
+
+def _with_style(stripped: pl.Series, values: pl.Series, rest: pl.Series, decimal: str) -> Numbers:
+    """Numbers with separators between thousands or decimal commas, by what most cells that need it show."""
+    thousands = int(rest.str.contains(_COMMA_THOUSANDS).sum())
+    commas = int(rest.str.contains(_COMMA_DECIMAL).sum())
+    guess = ""
+    if decimal != "," and thousands and thousands >= commas:
+        right = _tidied(stripped).str.contains(_COMMA_THOUSANDS)
+        if _has_dots(values, stripped):  # 20,037 beside 20.04 may be either
+            right = right & stripped.str.contains(".", literal=True)
+        elif commas == thousands:
+            guess = f"{rest[0]!r} is read as {float(rest[0].replace(',', '')):g}"
+        written = _tidied(stripped).str.replace_all(",", "", literal=True)
+    elif commas:
+        return _from_commas(stripped)
+    else:
+        written, right = _tidied(stripped), _tidied(stripped).str.contains(_SPACED)
+    written = pl.select(pl.when(right).then(_unspaced(written)).otherwise(_tidied(stripped))).to_series()
+    found = pl.select(
+        pl.when(values.is_not_null()).then(values).otherwise(written.cast(pl.Float64, strict=False))
+    ).to_series()
+    return Numbers(found, found.is_null() & stripped.is_not_null(), guess)
+
+
+def _has_dots(values: pl.Series, stripped: pl.Series) -> bool:
+    """Whether some cells that are numbers as they stand have a decimal point."""
+    return bool(stripped.filter(values.is_not_null()).str.contains(_PLAIN_DECIMAL).any())
+
+
+def _from_commas(stripped: pl.Series) -> Numbers:
+    """Numbers with decimal commas, dots or blanks between thousands."""
+    tidied = _tidied(stripped)
+    grouped = tidied.str.contains(_DOT_THOUSANDS) | tidied.str.contains(_COMMA_DECIMAL)
+    plain = tidied.str.contains(r"^-?\d+([eE][-+]?\d+)?$") | tidied.str.contains(_SPACED)
+    undotted = _unspaced(tidied.str.replace_all(".", "", literal=True)).str.replace(",", ".", literal=True)
+    right = (grouped | plain).fill_null(value=False)
+    written = pl.select(pl.when(right).then(undotted).otherwise(None)).to_series()
+    values = written.cast(pl.Float64, strict=False)
+    return Numbers(values, values.is_null() & stripped.is_not_null())
+
+
+def _unspaced(text: pl.Series) -> pl.Series:
+    return text.str.replace_all(_GROUP, "")
+
+
+def _tidied(text: pl.Series) -> pl.Series:
+    """Minus signs of typography as plain ones, no plus."""
+    return text.str.replace("\N{MINUS SIGN}", "-", literal=True).str.strip_prefix("+")
+
+
+def _without(text: pl.Series, markers: Collection[str]) -> pl.Series:
+    return pl.select(pl.when(text.is_in(list(markers))).then(None).otherwise(text)).to_series()
+
+
+def is_text(column: pl.Series) -> bool:
+    """Whether the first cells of a column of text are no numbers at all, a quick look before a whole one."""
+    head = column.drop_nulls().head(_LOOKED_AT)
+    found = read_numbers(head)
+    return bool(len(head)) and found.values.null_count() == len(head) and bool(found.odd.any())
+
+
+def odd_cell(numbers: Numbers, text: pl.Series) -> tuple[str, int]:
+    """The first cell that is no number, and its row counted from 0."""
+    row = int(numbers.odd.arg_true()[0])
+    return str(text[row]), row
+
+
+def way_out_of(cell: str) -> str:
+    """What to do about a cell that is no number."""
+    bare = cell.strip()
+    if bare.endswith("%"):
+        return "write it without the sign, 5 % as 5 or as 0.05"
+    if any(sign in bare for sign in _CURRENCY) or bare[-3:] in ("USD", "EUR", "GBP"):
+        return "write it without the currency"
+    return f"correct it, leave it empty, or name it as a marker by missing={bare!r}"
+
+
+def not_a_number(name: str, cell: str, row: int) -> ValueError:
+    """The error for a cell that is no number; row: counted from 0."""
+    return errors.value_error(name, "numbers", f"{cell!r} in row {row + 1}", way_out_of(cell))

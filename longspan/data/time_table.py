@@ -1,0 +1,313 @@
+"""Finds times and series in tables, for every task: which columns hold them, rows sorted, one id a series."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from longspan import errors
+
+from .frequency import Frequency
+from .layouts import DAY, SECOND
+from .readers.tables import ReadOptions, is_number
+from .timestamps import NUMBERED, TIME_NAMES, TimeForm, parse_times, to_wall
+
+ID_NAMES = ("unique_id", "id", "series_id", "item_id", "series", "sequence", "entity", "sku", "store", "case")
+"""Names of columns that tell series apart, the more usual first."""
+
+_HEAD = 50  # rows by which a column of text is tried as times
+_STEP = re.compile(r"(\d*\.?\d*)\s*([A-Za-z]+)")
+_STEP_UNITS = {
+    "us": 1, "ms": 1000, "s": SECOND, "sec": SECOND, "min": 60 * SECOND, "t": 60 * SECOND, "m": 60 * SECOND,
+    "h": 3600 * SECOND, "hour": 3600 * SECOND, "d": DAY, "day": DAY, "w": 7 * DAY, "week": 7 * DAY,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TimeOptions(ReadOptions):
+    """How files are read, and their times.
+
+    time_format: the form of dates as text, such as "%d/%m/%Y", None to find it; frequency: the step onto
+    which rows are brought, such as "10min", None for the one that they are on.
+    """
+
+    time_format: str | None = None
+    frequency: str | None = None
+
+
+class RowTimes(NamedTuple):
+    """Times of a table's rows and the series they are of.
+
+    values: (N,) int64, see `timestamps.Times`; form; series: (N,) int32, the number of each row's series;
+    ids: the series' names.
+    """
+
+    values: np.ndarray
+    form: TimeForm
+    series: np.ndarray
+    ids: tuple[str, ...]
+
+
+NO_TIMES = TimeForm("number")
+
+
+# ---- which columns
+
+
+def find_time(
+    frame: pl.DataFrame, taken: Collection[str | None], index: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """The columns of the times: by type, by a usual name, or by text that reads as dates; () for none.
+
+    Args:
+        taken: columns that are something else; index: those that were the index of a pandas frame.
+
+    Raises:
+        ValueError: a column with a usual name holds times in some rows only; one sentence.
+    """
+    free = [column for column in frame.columns if column not in taken]
+    free.sort(key=lambda column: column not in index)
+    usual = sorted(free, key=lambda column: (column not in index, _place(column)))
+    found = next((column for column in free if _is_dated(frame[column])), None)
+    if found is None:
+        found = next((column for column in usual if _reads_as_dates(frame, column)), None)
+    if found is None:
+        found = next((column for column in usual if _is_numbered(frame[column])), None)
+    if found is None:
+        return ()
+    clock = next((column for column in free if column != found and _is_clock(frame[column])), None)
+    if clock is not None and _is_midnight(frame, found) and clock.lower() in (*TIME_NAMES, "time_of_day"):
+        return found, clock
+    return (found,)
+
+
+def _place(column: str) -> int:
+    name = column.strip().lower()
+    return TIME_NAMES.index(name) if name in TIME_NAMES else len(TIME_NAMES)
+
+
+def _is_dated(column: pl.Series) -> bool:
+    return isinstance(column.dtype, (pl.Datetime, pl.Duration)) or column.dtype == pl.Date
+
+
+def _reads_as_dates(frame: pl.DataFrame, column: str) -> bool:
+    if frame[column].dtype != pl.String:
+        return False
+    named = _place(column) < len(TIME_NAMES)
+    head = frame.select(pl.col(column).drop_nulls().head(_HEAD))
+    if not head.height or (frame[column].null_count() and not named):
+        return False
+    try:
+        return parse_times(head, (column,)) is not None
+    except ValueError as error:
+        return named or "told apart" in str(error)
+
+
+def _is_numbered(column: pl.Series) -> bool:
+    """Whether whole numbers under a usual name are times: each a later one, or dates written as digits."""
+    name = column.name.strip().lower()
+    if not is_number(column) or column.dtype == pl.Boolean or column.null_count() == len(column):
+        return False
+    if name in NUMBERED:
+        return True
+    return (
+        not column.null_count()
+        and name in ("year", "jahr", "month", "period")
+        and parse_times_quietly(column) is not None
+    )
+
+
+def parse_times_quietly(column: pl.Series) -> TimeForm | None:
+    """The form of a column of numbers that stand for dates, None for plain numbers."""
+    try:
+        with errors.collect_notices():
+            read = parse_times(column.head(_HEAD).to_frame(), (column.name,))
+    except ValueError:
+        return None
+    return read.form if read is not None and read.form.kind == "digits" else None
+
+
+def _is_clock(column: pl.Series) -> bool:
+    """Whether a column holds times of day alone."""
+    if column.dtype == pl.Time:
+        return True
+    if column.dtype != pl.String:
+        return False
+    head = column.drop_nulls().head(_HEAD)
+    return bool(len(head)) and bool(
+        head.str.contains(r"^\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*([AaPp][Mm])?$").all()
+    )
+
+
+def _is_midnight(frame: pl.DataFrame, column: str) -> bool:
+    head = frame.select(pl.col(column).head(_HEAD))
+    try:
+        read = parse_times(head, (column,))
+    except ValueError:
+        return True  # day and month of some rows alone cannot be told apart
+    return read is not None and read.form.dated and not (read.values % DAY).any()
+
+
+def check_unused(frame: pl.DataFrame, time: Sequence[str], taken: Collection[str | None]) -> None:
+    """Say which columns look like times and are not used as such.
+
+    Raises:
+        ValueError: no column holds times, but one is called so and holds text; one sentence.
+    """
+    for column in frame.columns:
+        if column in taken or column in time:
+            continue
+        if not time and column.strip().lower() in NUMBERED:
+            shown = next((value for value in frame[column].to_list() if value is not None), None)
+            expected = "dates, date-times or numbers"
+            way_out = "write them so, give time_format, or rename the column if it is no time"
+            raise errors.value_error(f"column {column}", expected, repr(shown), way_out)
+        if _is_dated(frame[column]) and frame[column].null_count() < frame.height:
+            errors.notice(f"{column} looks like times too and is not used; name the times by time.")
+    parts = [column for column in frame.columns if column.lower() in ("year", "month", "day", "hour")]
+    if not time and len(parts) > 1 and not set(parts) & set(taken):
+        errors.notice(
+            f"{', '.join(parts)} look like times and are not used; name them by time={','.join(parts)}."
+        )
+
+
+def find_id(frame: pl.DataFrame, taken: Collection[str | None], index: Sequence[str]) -> str | None:
+    """The column that tells series apart where times come several times: of the index, or by a usual name."""
+    level = [column for column in index if column not in taken]
+    if len(level) == 1 and len(index) > 1:
+        return level[0]
+    if len(level) > 1:
+        way_out = "call reset_index() and name the columns"
+        raise errors.value_error("source", "an index of a time and an id", ", ".join(level), way_out)
+    names = {column.lower(): column for column in frame.columns if column not in taken}
+    return next((names[name] for name in ID_NAMES if name in names), None)
+
+
+# ---- rows
+
+
+def row_times(
+    frame: pl.DataFrame,
+    time: Sequence[str],
+    id: str | None,
+    *,
+    form: TimeForm | None = None,
+    options: TimeOptions | None = None,
+) -> RowTimes:
+    """The times and series of all rows; rows are counted where no column holds times.
+
+    Raises:
+        ValueError: a time cannot be read, or an id is missing; one sentence.
+    """
+    series, ids = series_of(frame, id)
+    if not time:
+        return RowTimes(np.arange(frame.height, dtype=np.int64), NO_TIMES, series, ids)
+    options = options or TimeOptions()
+    read = parse_times(frame, time, form=form, series=series, written=options.time_format)
+    if read is None:
+        shown = repr(frame[time[0]][0])
+        expected = "dates, date-times or whole numbers"
+        raise errors.value_error(f"time {time[0]}", expected, shown, "name the column of the times")
+    return RowTimes(read.values, read.form, series, ids)
+
+
+def series_of(frame: pl.DataFrame, id: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The number of each row's series (N,) int32, and the series' names in the order in which they come."""
+    if id is None:
+        return np.zeros(frame.height, np.int32), ("",)
+    names = canonical_ids(frame[id])
+    if names.null_count():
+        row = int(names.is_null().arg_true()[0]) + 1
+        way_out = "fill it or drop the row"
+        raise errors.value_error(f"column {id}", "an id in every row", f"none in row {row}", way_out)
+    unique = names.unique(maintain_order=True)
+    order = {name: place for place, name in enumerate(unique.to_list())}
+    codes = names.replace_strict(order, return_dtype=pl.Int32).to_numpy()
+    return codes, tuple(unique.to_list())
+
+
+def canonical_ids(column: pl.Series) -> pl.Series:
+    """Ids as text, whole numbers without a point.
+
+    >>> canonical_ids(pl.Series([1.0, 2.0])).to_list(), canonical_ids(pl.Series(["0007"])).to_list()
+    (['1', '2'], ['0007'])
+    """
+    if column.dtype.is_float():
+        column = column.fill_nan(None)
+        if bool((column == column.round()).all()):
+            column = column.cast(pl.Int64)
+    text = column.cast(pl.String)
+    if column.dtype == pl.String:
+        text = text.str.strip_chars()
+        if bool(text.str.contains(r"^-?\d+\.0+$").all()):
+            text = text.str.replace(r"\.0+$", "")
+    return text
+
+
+def check_ids(new: Iterable[str], known: Iterable[str], column: str) -> None:
+    """Refuse ids that differ from those of fit only by leading zeros.
+
+    Raises:
+        ValueError: one sentence that names the first.
+    """
+    stripped = {name.lstrip("0"): name for name in known if name.startswith("0")}
+    known = set(known)
+    for name in new:
+        if name not in known and name.lstrip("0") in stripped:
+            expected = f"ids as in fit, such as {stripped[name.lstrip('0')]!r}"
+            raise errors.value_error(f"column {column}", expected, repr(name), "write it with its zeros")
+
+
+def order_of(times: np.ndarray, series: np.ndarray) -> np.ndarray | None:
+    """The order that puts rows by series and time, None where they are in it."""
+    rising = (series[1:] > series[:-1]) | ((series[1:] == series[:-1]) & (times[1:] >= times[:-1]))
+    return None if bool(rising.all()) else np.lexsort((times, series))
+
+
+# ---- clocks and steps
+
+
+def on_clock(rows: RowTimes, known: Frequency | None) -> tuple[np.ndarray, str | None, bool]:
+    """Times as steps are counted: on the clocks of their zone where they are whole days there, else in UTC.
+
+    Returns:
+        The times, the zone that answers are given in, and whether the zone's clocks count.
+    """
+    zone = rows.form.zone if known is None else known.zone
+    if zone is None or rows.form.zone is None:
+        return rows.values, zone, False
+    if known is not None and not known.wall:
+        return rows.values, zone, False
+    wall = to_wall(rows.values, zone)
+    daily = known is not None or len(np.unique(wall % DAY)) == 1
+    return (wall, zone, True) if daily else (rows.values, zone, False)
+
+
+def rounded(times: np.ndarray, step: str) -> tuple[np.ndarray, int]:
+    """Times brought onto the nearest multiple of a step, such as "10min", and its microseconds.
+
+    Raises:
+        ValueError: the step cannot be read; one sentence.
+    """
+    size = step_size(step)
+    return (times + size // 2) // size * size, size
+
+
+def step_size(step: str) -> int:
+    """The microseconds of a step such as "10min", "1h" or "0.5s".
+
+    >>> step_size("10min")
+    600000000
+    """
+    match = _STEP.fullmatch(step.strip())
+    word = match.group(2).lower() if match else ""
+    unit = _STEP_UNITS.get(word) or _STEP_UNITS.get(word.rstrip("s"))
+    size = round(float(match.group(1) or 1) * unit) if match and unit else 0
+    if size < 1:
+        raise errors.value_error("frequency", "a step such as 10min, 1h or 1d", repr(step), "write it so")
+    return size

@@ -1,0 +1,29 @@
+"""Declares the options by which every task reads tables: encoding, missing markers, sheet, form of times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longspan.data.time_table import TimeOptions
+
+from .options import option
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class ReadingOptions:
+    """Options that say how files and times are read. Abstract; tasks that read tables inherit from it."""
+
+    encoding: str = option(
+        "utf-8", "encoding of text files that have no byte order mark, such as latin-1", group="data"
+    )
+    missing: tuple[str, ...] = option(
+        (), "cells that stand for a missing value, beside NA, n/a, -, null and the like", group="data"
+    )
+    sheet: str | None = option(None, "sheet of an Excel file; none for the first", group="data")
+    time_format: str | None = option(
+        None, "form of times that are text, such as %d/%m/%Y %H:%M; none to find it", group="data"
+    )
+
+    def _reading(self, frequency: str | None = None) -> TimeOptions:
+        """How files and times are read; frequency: the step onto which rows are brought."""
+        return TimeOptions(self.encoding, self.missing, self.sheet, self.time_format, frequency)
