@@ -1,4 +1,4 @@
-"""Knows how models and weights leave and come in: Keras' files, torch.nn's state dicts, ONNX."""
+"""Exchanges models and weights with others: Keras' files, torch.nn's state dicts, ONNX graphs."""
 
 from .keras import KerasFile, read_keras, to_keras
 from .layer_info import described_layers

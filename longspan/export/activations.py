@@ -1,4 +1,4 @@
-"""Knows the activations in ONNX's operators."""
+"""Builds the activations from ONNX's operators."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from longspan import errors
 from .graph import Graph
 
 
-def activated(graph: Graph, value: str, name: Any) -> str:
-    """The value under the activation of this name."""
+def activation(graph: Graph, value: str, name: Any) -> str:
+    """Adds the activation of this name on a value."""
     if name in (None, "linear"):
         return value
     if name not in _ACTIVATIONS:

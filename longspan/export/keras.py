@@ -1,4 +1,4 @@
-"""Knows where in Keras' files (.keras, .weights.h5, .h5) each layer's weights lie, and in which order."""
+"""Reads and writes Keras' files (.keras, .weights.h5, .h5): a Sequential's config and its weights."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class KerasFile:
 
     Args:
         config: the Sequential's config, None in a file of weights alone.
-        shape: (None, …) of the input, None where the file does not say.
-        weights: in Keras' order where the file says it, else by path inside the file.
-        compiled: what Keras' `compile` was told, None where the file does not say.
+        shape: (None, …) of the input, None where the file has none.
+        weights: a list in Keras' order where the file has an order, else by path inside the file.
+        compiled: the arguments of Keras' `compile`, None where the file has none.
     """
 
     config: dict[str, Any] | None
@@ -60,7 +60,7 @@ def folders(layers: Sequence[Described]) -> list[str]:
     """
     names = _container([layer["class_name"] for layer in layers])
     pairs = zip(names, layers, strict=True)
-    return [f"layers/{name}/{place}" for name, layer in pairs for place in _places(layer)]
+    return [f"layers/{name}/{folder}" for name, layer in pairs for folder in _folders(layer)]
 
 
 def _container(kinds: Sequence[str]) -> list[str]:
@@ -79,16 +79,16 @@ def _snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
 
 
-def _places(layer: Described) -> list[str]:
-    """Where inside its folder a layer's variables lie."""
+def _folders(layer: Described) -> list[str]:
+    """The folders of a layer's variables, inside the layer's own."""
     kind, config = layer["class_name"], layer["config"]
     if kind in OVER_TIME:
         return ["cell/"]
     if kind == "Bidirectional":
-        inner = _places(config["layer"])
-        return [f"{way}_layer/{place}" for way in ("forward", "backward") for place in inner]
+        inner = _folders(config["layer"])
+        return [f"{direction}_layer/{folder}" for direction in ("forward", "backward") for folder in inner]
     if kind == "TimeDistributed":
-        return [f"layer/{place}" for place in _places(config["layer"])]
+        return [f"layer/{folder}" for folder in _folders(config["layer"])]
     if kind == "RNN":
         cells = _cells(config["cell"])
         if cells is None:
@@ -105,8 +105,8 @@ def _cells(cell: Any) -> Sequence[Described] | None:
 
 
 def _variables(weights: Mapping[str, np.ndarray], folder: str) -> list[np.ndarray]:
-    found = {name: array for name, array in weights.items() if name.startswith(f"{folder}vars/")}
-    return [found[name] for name in sorted(found, key=lambda name: int(name.rpartition("/")[2]))]
+    arrays = {name: array for name, array in weights.items() if name.startswith(f"{folder}vars/")}
+    return [arrays[name] for name in sorted(arrays, key=lambda name: int(name.rpartition("/")[2]))]
 
 
 def read_keras(path: str | os.PathLike[str]) -> KerasFile:
@@ -126,11 +126,16 @@ def read_keras(path: str | os.PathLike[str]) -> KerasFile:
     try:
         if zipfile.is_zipfile(file):
             with zipfile.ZipFile(file) as archive:
-                said = json.loads(archive.read("config.json"))
+                config_json = json.loads(archive.read("config.json"))
                 weights = io.BytesIO(archive.read("model.weights.h5"))
-            _check_kind(path, said)
+            _check_kind(path, config_json)
             with h5py.File(weights, "r") as opened:
-                return KerasFile(said["config"], _shape(said), _arrays(opened), said.get("compile_config"))
+                return KerasFile(
+                    config_json["config"],
+                    _shape(config_json),
+                    _arrays(opened),
+                    config_json.get("compile_config"),
+                )
         with h5py.File(file, "r") as opened:
             return _read_h5(path, opened)
     except _DAMAGE as error:
@@ -145,10 +150,10 @@ class _NotSequential(ValueError):
     """The file is whole, but holds another kind of model."""
 
 
-def _check_kind(path: Any, said: Mapping[str, Any]) -> None:
-    if said["class_name"] != "Sequential":
+def _check_kind(path: Any, config_json: Mapping[str, Any]) -> None:
+    if config_json["class_name"] != "Sequential":
         received, way_out = (
-            f"a {said['class_name']} model",
+            f"a {config_json['class_name']} model",
             "save its weights, and load them into a Sequential",
         )
         raise _NotSequential(errors.message(f"file {path}", "a Sequential", received, way_out))
@@ -166,9 +171,13 @@ def _read_h5(path: Any, opened: Any) -> KerasFile:
     ]
     if "model_config" not in opened.attrs:
         return KerasFile(None, None, weights)
-    said = json.loads(_text(opened.attrs["model_config"]))
-    _check_kind(path, said)
-    config = said["config"] if isinstance(said["config"], dict) else {"name": None, "layers": said["config"]}
+    config_json = json.loads(_text(opened.attrs["model_config"]))
+    _check_kind(path, config_json)
+    config = (
+        config_json["config"]
+        if isinstance(config_json["config"], dict)
+        else {"name": None, "layers": config_json["config"]}
+    )
     compiled = (
         json.loads(_text(opened.attrs["training_config"])) if "training_config" in opened.attrs else None
     )
@@ -182,21 +191,21 @@ def _text(word: Any) -> str:
 def _arrays(opened: Any) -> dict[str, np.ndarray]:
     """Every array of an HDF5 file by its path."""
     h5py = require("h5py", "keras", "a file of Keras")
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
 
-    def keep(name: str, item: Any) -> None:
+    def collect(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = np.asarray(item)
+            arrays[name] = np.asarray(item)
 
-    opened.visititems(keep)
-    return found
+    opened.visititems(collect)
+    return arrays
 
 
-def _shape(said: Mapping[str, Any]) -> tuple[int | None, ...] | None:
-    """The input's shape as the build config or the first layer says."""
-    if "input_shape" in said.get("build_config", {}):
-        return tuple(said["build_config"]["input_shape"])
-    first = said["config"]["layers"][0]["config"]
+def _shape(config_json: Mapping[str, Any]) -> tuple[int | None, ...] | None:
+    """The input's shape, from the build config or the first layer."""
+    if "input_shape" in config_json.get("build_config", {}):
+        return tuple(config_json["build_config"]["input_shape"])
+    first = config_json["config"]["layers"][0]["config"]
     shape = first.get("batch_shape") or first.get("batch_input_shape")
     return tuple(shape) if shape else None
 
@@ -223,7 +232,7 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
         way_out = "'model.keras' holds all of it"
         raise errors.value_error("path", "a name that ends in .keras, .weights.h5 or .h5", file.name, way_out)
     for layer in described_layers(model):
-        _check_known(layer)
+        _check_keras_has(layer)
     packed, older = io.BytesIO(), not file.name.endswith((".keras", ".weights.h5"))
     with h5py.File(packed, "w") as opened:
         (_write_older if older else _write_weights)(opened, model)
@@ -233,35 +242,37 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
             return
         with zipfile.ZipFile(target, "w") as archive:
             archive.writestr("metadata.json", json.dumps({"keras_version": "3.0.0", "date_saved": ""}))
-            archive.writestr("config.json", json.dumps(_said(model)))
+            archive.writestr("config.json", json.dumps(_keras_config(model)))
             archive.writestr("model.weights.h5", packed.getvalue())
 
 
 def _write_weights(opened: Any, model: ModelLike) -> None:
     described = described_layers(model)
     for kind, layer in zip(described, model.layers, strict=True):
-        left = layer.get_weights()
-        for folder, count in zip(folders_of(described, kind), _counts(kind, len(left)), strict=True):
+        weights = layer.get_weights()
+        for folder, count in zip(folders_of(described, kind), _counts(kind, len(weights)), strict=True):
             group = opened.create_group(f"{folder}vars")
             for number in range(count):
-                group.create_dataset(str(number), data=left.pop(0))
+                group.create_dataset(str(number), data=weights.pop(0))
 
 
 def _counts(layer: Described, weights: int) -> list[int]:
-    """How many of a layer's weights lie at each of its places."""
+    """How many weights each of a layer's folders holds."""
     cells = _cells(layer["config"]["cell"]) if layer["class_name"] == "RNN" else None
     if cells is None:
-        places = len(_places(layer))
-        return [weights // places] * places
+        folders = len(_folders(layer))
+        return [weights // folders] * folders
     return [3 if cell["config"].get("use_bias", True) else 2 for cell in cells]
 
 
 def _write_older(opened: Any, model: ModelLike) -> None:
     """The layout that names every layer and weight in order, with the model beside it."""
-    said = _said(model)["config"]
-    layers = [{"class_name": layer["class_name"], "config": layer["config"]} for layer in said["layers"]]
+    config_json = _keras_config(model)["config"]
+    layers = [
+        {"class_name": layer["class_name"], "config": layer["config"]} for layer in config_json["layers"]
+    ]
     opened.attrs["model_config"] = json.dumps(
-        {"class_name": "Sequential", "config": said | {"layers": layers}}
+        {"class_name": "Sequential", "config": config_json | {"layers": layers}}
     )
     opened.attrs["backend"], opened.attrs["keras_version"] = "torch", "3.0.0"
     group = opened.create_group("model_weights")
@@ -274,14 +285,14 @@ def _write_older(opened: Any, model: ModelLike) -> None:
         own.attrs["weight_names"] = names
 
 
-def folders_of(layers: Sequence[Described], one: Described) -> list[str]:
+def folders_of(layers: Sequence[Described], layer: Described) -> list[str]:
     """The folders of one of the layers."""
     names = _container([layer["class_name"] for layer in layers])
-    place = next(i for i, layer in enumerate(layers) if layer is one)
-    return [f"layers/{names[place]}/{inside}" for inside in _places(one)]
+    index = next(i for i, other in enumerate(layers) if other is layer)
+    return [f"layers/{names[index]}/{folder}" for folder in _folders(layer)]
 
 
-def _check_known(layer: Described) -> None:
+def _check_keras_has(layer: Described) -> None:
     cell = layer["config"].get("cell")
     own = isinstance(cell, str) or (isinstance(cell, Mapping) and cell["class_name"] == "Cell")
     if own:
@@ -290,8 +301,8 @@ def _check_known(layer: Described) -> None:
         raise errors.value_error(f"layer {name}", "a cell that Keras has", f"the cell {cell!r}", way_out)
 
 
-def _said(model: ModelLike) -> dict[str, Any]:
-    """The model in the words of Keras' config.json."""
+def _keras_config(model: ModelLike) -> dict[str, Any]:
+    """The model as Keras' config.json has it."""
     kind = "int32" if model.takes_token_ids() else "float32"
     config = {"batch_shape": list(model.input_shape), "dtype": kind, "name": "input_layer"}
     layers = [
@@ -307,7 +318,7 @@ def _said(model: ModelLike) -> dict[str, Any]:
     }
 
 
-# What only this library's layers are told, or what Keras 3 no longer takes.
+# Options that only this library's layers have, or that Keras 3 no longer takes.
 _OURS = {"input_dim", "input_length", "weights", "input_shape", "batch_input_shape", "batch_shape"}
 
 
@@ -319,14 +330,14 @@ def _wrapped(described: Described) -> dict[str, Any]:
         cells = _cells(config["cell"])
         if cells is not None:
             config["cell"] = {"class_name": "StackedRNNCells", "config": {"cells": cells}}
-    kept = {key: _module(value) for key, value in config.items() if key not in ours}
-    return {"module": _home(kind), "class_name": kind, "config": kept, "registered_name": None}
+    config = {key: _module(value) for key, value in config.items() if key not in ours}
+    return {"module": _home(kind), "class_name": kind, "config": config, "registered_name": None}
 
 
 def _module(value: Any) -> Any:
     if isinstance(value, Mapping) and "class_name" in value:
         return _wrapped(value)
-    return [_module(one) for one in value] if isinstance(value, list) else value
+    return [_module(item) for item in value] if isinstance(value, list) else value
 
 
 def _home(kind: str) -> str:

@@ -1,4 +1,4 @@
-"""Knows what interchange asks of a model and of a layer: what Keras would say of them, and their weights."""
+"""Declares what the exports ask of a model and of a layer: Keras' config of them, and their weights."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ class ModelLike(Protocol):
 
 
 def described_layers(model: ModelLike) -> list[Described]:
-    """What every layer but the Input was made with, in order."""
+    """Class name and config of every layer but the Input, in order."""
     return [layer for layer in model.get_config()["layers"] if layer["class_name"] != "InputLayer"]

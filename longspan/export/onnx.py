@@ -1,4 +1,4 @@
-"""Knows each layer's ONNX operators; a trained Sequential becomes one graph with open batch and time."""
+"""Exports a trained Sequential as one ONNX graph with open batch and time, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from longspan import errors
 from longspan.atomic_file import atomic_write
 
 from . import conv_lstm, recurrence
-from .activations import activated
+from .activations import activation
 from .graph import Graph
 from .layer_info import Described, ModelLike, described_layers
 
 
 @dataclass
 class Flow:
-    """Where a graph has come to.
+    """The output of the layers converted so far.
 
     Args:
-        value: the name of the last layer's answer, (B, …).
+        value: the name of the last layer's output, (B, …).
         rank: its number of dimensions.
         mask: the name of its mask, (B, T) bool, None where every step counts.
-        states: whether recurrent layers get their states as inputs and give them as outputs.
-        moved: (name, value, units) of each state that is to be given out.
+        states: whether recurrent layers take their states from inputs and return them as outputs.
+        final_states: (name, value, units) of each state that is returned.
     """
 
     value: str
     rank: int
     mask: str | None = None
     states: bool = False
-    moved: list[tuple[str, str, int]] = field(default_factory=list)
+    final_states: list[tuple[str, str, int]] = field(default_factory=list)
 
 
 def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, states: bool = False) -> bytes:
@@ -47,8 +47,8 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
         model: a Sequential of any layers but those with cells of your own.
         path: where to write it; None to write nothing.
         states: let every LSTM, GRU and SimpleRNN start from the inputs "{layer}.h" (and "{layer}.c"), (B, H),
-            and give its last states as "{layer}.h_out" (and "{layer}.c_out"), so that a stream can be served
-            piece by piece.
+            and return its last states as "{layer}.h_out" (and "{layer}.c_out"), to serve a stream piece by
+            piece.
 
     Returns:
         The file's bytes.
@@ -65,28 +65,28 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
     names = ["batch", *("time" if i == 1 and len(shape) > 2 else f"size_{i}" for i in range(1, len(shape)))]
     if model.takes_token_ids():
         names[1] = "time"
-    open_ = [
+    sizes = [
         name if size is None or name in ("batch", "time") else size
         for name, size in zip(names, shape, strict=True)
     ]
-    flow = Flow(graph.input("input", open_, whole=model.takes_token_ids()), len(shape), states=states)
+    flow = Flow(graph.input("input", sizes, integers=model.takes_token_ids()), len(shape), states=states)
     for described, layer in zip(described_layers(model), model.layers, strict=True):
         convert(graph, flow, described, layer.get_weights())
     out = [f"out_{i}" if i else "batch" for i in range(flow.rank)]
     if flow.rank > 1 and isinstance(model.layers[-1].output_shape[-1], int):
         out[-1] = model.layers[-1].output_shape[-1]
     graph.output("output", flow.value, out)
-    for name, value, units in flow.moved:
+    for name, value, units in flow.final_states:
         graph.output(name, value, ("batch", units))
-    made = graph.model(model.name).SerializeToString()
+    content = graph.model(model.name).SerializeToString()
     if path is not None:
         with atomic_write(path) as file:
-            file.write(made)
-    return made
+            file.write(content)
+    return content
 
 
 def convert(graph: Graph, flow: Flow, described: Described, weights: Sequence[np.ndarray]) -> None:
-    """Add one layer to the graph and move the flow past it."""
+    """Adds one layer to the graph and updates the flow."""
     kind, config = described["class_name"], described["config"]
     if kind not in _LAYERS:
         expected = f"one of {', '.join(sorted(_LAYERS))}"
@@ -108,27 +108,27 @@ def _dense(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
     value = graph.add("MatMul", flow.value, graph.floats(weights[0]))
     if config["use_bias"]:
         value = graph.add("Add", value, graph.floats(weights[1]))
-    flow.value = activated(graph, value, config["activation"])
+    flow.value = activation(graph, value, config["activation"])
 
 
 def _embedding(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
-    codes = flow.value
-    flow.value = graph.add("Gather", graph.floats(weights[0]), codes, axis=0)
+    ids = flow.value
+    flow.value = graph.add("Gather", graph.floats(weights[0]), ids, axis=0)
     if config["mask_zero"]:
-        flow.mask = graph.add("Not", graph.add("Equal", codes, graph.number(0)))
+        flow.mask = graph.add("Not", graph.add("Equal", ids, graph.int_scalar(0)))
     flow.rank += 1
 
 
 def _masking(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
-    other = graph.add("Not", graph.add("Equal", flow.value, graph.floats(config["mask_value"])))
-    count = graph.add("ReduceMax", graph.add("Cast", other, to=1), axes=[flow.rank - 1], keepdims=1)
-    seen = graph.add("Cast", count, to=9)
-    flow.value = graph.add("Where", seen, flow.value, graph.floats(0.0))
-    flow.mask = graph.add("Squeeze", seen, graph.whole(flow.rank - 1))
+    differs = graph.add("Not", graph.add("Equal", flow.value, graph.floats(config["mask_value"])))
+    count = graph.add("ReduceMax", graph.add("Cast", differs, to=1), axes=[flow.rank - 1], keepdims=1)
+    mask = graph.add("Cast", count, to=9)
+    flow.value = graph.add("Where", mask, flow.value, graph.floats(0.0))
+    flow.mask = graph.add("Squeeze", mask, graph.int_vector(flow.rank - 1))
 
 
 def _activation(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
-    flow.value = activated(graph, flow.value, config["activation"])
+    flow.value = activation(graph, flow.value, config["activation"])
 
 
 def _relu(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
@@ -138,12 +138,12 @@ def _relu(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
 
 
 def _flatten(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
-    flow.value, flow.rank, flow.mask = graph.add("Reshape", flow.value, graph.whole(0, -1)), 2, None
+    flow.value, flow.rank, flow.mask = graph.add("Reshape", flow.value, graph.int_vector(0, -1)), 2, None
 
 
 def _reshape(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
     target = config["target_shape"]
-    shape = graph.whole(0, *target) if -1 in target else graph.whole(-1, *target)
+    shape = graph.int_vector(0, *target) if -1 in target else graph.int_vector(-1, *target)
     flow.value, flow.rank, flow.mask = graph.add("Reshape", flow.value, shape), len(target) + 1, None
 
 
@@ -152,15 +152,15 @@ def _permute(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None
 
 
 def _repeat(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
-    wide = graph.add("Unsqueeze", flow.value, graph.whole(1))
-    flow.value, flow.rank, flow.mask = graph.add("Expand", wide, graph.whole(1, config["n"], 1)), 3, None
+    row = graph.add("Unsqueeze", flow.value, graph.int_vector(1))
+    flow.value, flow.rank, flow.mask = graph.add("Expand", row, graph.int_vector(1, config["n"], 1)), 3, None
 
 
-def _slide(graph: Graph, flow: Flow, op: str, inputs: Sequence[str], **attributes: Any) -> None:
-    """A node over (B, C, …) in place of (B, …, C)."""
+def _channels_first(graph: Graph, flow: Flow, op: str, inputs: Sequence[str], **attributes: Any) -> None:
+    """Adds a node that takes (B, C, …) in place of (B, …, C)."""
     last = flow.rank - 1
-    ahead = graph.add("Transpose", flow.value, perm=[0, last, *range(1, last)])
-    out = graph.add(op, ahead, *inputs, **attributes)
+    transposed = graph.add("Transpose", flow.value, perm=[0, last, *range(1, last)])
+    out = graph.add(op, transposed, *inputs, **attributes)
     flow.value, flow.mask = graph.add("Transpose", out, perm=[0, *range(2, last + 1), 1]), None
 
 
@@ -170,34 +170,36 @@ def _padding(padding: str, windows: Sequence[int]) -> dict[str, Any]:
     return {"pads": [windows[0] - 1, 0]} if padding == "causal" else {}
 
 
-def _listed(sizes: Any, rank: int) -> list[int]:
+def _per_axis(sizes: Any, rank: int) -> list[int]:
     return [sizes] * rank if isinstance(sizes, int) else list(sizes)
 
 
 def _convolution(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
     rank = flow.rank - 2
-    kernel = _listed(config["kernel_size"], rank)
-    gaps = _listed(config["dilation_rate"], rank)
+    kernel = _per_axis(config["kernel_size"], rank)
+    dilations = _per_axis(config["dilation_rate"], rank)
     order = (rank + 1, rank, *range(rank))
     inputs = [graph.floats(weights[0].transpose(order)), *map(graph.floats, weights[1:])]
-    windows = [(size - 1) * gap + 1 for size, gap in zip(kernel, gaps, strict=True)]
-    options = {"kernel_shape": kernel, "strides": _listed(config["strides"], rank), "dilations": gaps}
+    windows = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+    options = {"kernel_shape": kernel, "strides": _per_axis(config["strides"], rank), "dilations": dilations}
     options |= {"group": config["groups"]} | _padding(config["padding"], windows)
-    if config["padding"] == "same" and max(gaps) > 1:  # which onnxruntime's auto_pad does not count with
+    if config["padding"] == "same" and max(dilations) > 1:  # onnxruntime's auto_pad ignores them
         before = [(window - 1) // 2 for window in windows]
         after = [window - 1 - pad for window, pad in zip(windows, before, strict=True)]
         del options["auto_pad"]
         options["pads"] = [*before, *after]
-    _slide(graph, flow, "Conv", inputs, **options)
-    flow.value = activated(graph, flow.value, config["activation"])
+    _channels_first(graph, flow, "Conv", inputs, **options)
+    flow.value = activation(graph, flow.value, config["activation"])
 
 
 def _pooling(op: str) -> Callable[[Graph, Flow, Config, Weights], None]:
     def add(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
         rank = flow.rank - 2
-        size = _listed(config["pool_size"], rank)
-        steps = size if config["strides"] is None else _listed(config["strides"], rank)
-        _slide(graph, flow, op, [], kernel_shape=size, strides=steps, **_padding(config["padding"], size))
+        size = _per_axis(config["pool_size"], rank)
+        steps = size if config["strides"] is None else _per_axis(config["strides"], rank)
+        _channels_first(
+            graph, flow, op, [], kernel_shape=size, strides=steps, **_padding(config["padding"], size)
+        )
 
     return add
 
@@ -206,9 +208,11 @@ def _global(op: str) -> Callable[[Graph, Flow, Config, Weights], None]:
     def add(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
         axes, keep = list(range(1, flow.rank - 1)), int(config["keepdims"])
         if op == "ReduceMean" and flow.mask is not None:
-            shown = graph.add("Unsqueeze", graph.add("Cast", flow.mask, to=1), graph.whole(2))
-            total = graph.add("ReduceSum", graph.add("Mul", flow.value, shown), graph.whole(1), keepdims=keep)
-            count = graph.add("ReduceSum", shown, graph.whole(1), keepdims=keep)
+            weight = graph.add("Unsqueeze", graph.add("Cast", flow.mask, to=1), graph.int_vector(2))
+            total = graph.add(
+                "ReduceSum", graph.add("Mul", flow.value, weight), graph.int_vector(1), keepdims=keep
+            )
+            count = graph.add("ReduceSum", weight, graph.int_vector(1), keepdims=keep)
             flow.value = graph.add("Div", total, count)
         else:
             flow.value = graph.add(op, flow.value, axes=axes, keepdims=keep)
@@ -223,10 +227,10 @@ def _batch_norm(graph: Graph, flow: Flow, config: Config, weights: Weights) -> N
     beta = left.pop(0) if config["center"] else np.float32(0.0)
     mean, variance = left
     scale = gamma / np.sqrt(variance + config["epsilon"])
-    wide = [1] * flow.rank
-    wide[config["axis"]] = -1
-    scaled = graph.add("Mul", flow.value, graph.floats(scale.reshape(wide)))
-    flow.value = graph.add("Add", scaled, graph.floats((beta - mean * scale).reshape(wide)))
+    shape = [1] * flow.rank
+    shape[config["axis"]] = -1
+    scaled = graph.add("Mul", flow.value, graph.floats(scale.reshape(shape)))
+    flow.value = graph.add("Add", scaled, graph.floats((beta - mean * scale).reshape(shape)))
 
 
 def _layer_norm(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
@@ -244,20 +248,20 @@ def _layer_norm(graph: Graph, flow: Flow, config: Config, weights: Weights) -> N
 def _time_distributed(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
     """The inner layer over (B * T, …)."""
     inner, mask = config["layer"], flow.mask
-    whole = graph.add("Shape", flow.value)
-    rest = graph.add("Slice", whole, graph.whole(2), graph.whole(flow.rank), graph.whole(0))
-    flow.value = graph.add("Reshape", flow.value, graph.add("Concat", graph.whole(-1), rest, axis=0))
+    outer = graph.add("Shape", flow.value)
+    rest = graph.add("Slice", outer, graph.int_vector(2), graph.int_vector(flow.rank), graph.int_vector(0))
+    flow.value = graph.add("Reshape", flow.value, graph.add("Concat", graph.int_vector(-1), rest, axis=0))
     flow.rank, flow.mask = flow.rank - 1, None
     convert(graph, flow, inner, weights)
     after = graph.add("Shape", flow.value)
-    rest = graph.add("Slice", after, graph.whole(1), graph.whole(flow.rank), graph.whole(0))
-    lead = graph.add("Slice", whole, graph.whole(0), graph.whole(2), graph.whole(0))
+    rest = graph.add("Slice", after, graph.int_vector(1), graph.int_vector(flow.rank), graph.int_vector(0))
+    lead = graph.add("Slice", outer, graph.int_vector(0), graph.int_vector(2), graph.int_vector(0))
     flow.value = graph.add("Reshape", flow.value, graph.add("Concat", lead, rest, axis=0))
     flow.rank, flow.mask = flow.rank + 1, mask
 
 
 def _attention(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
-    """Of a sequence with itself, as it stands in a Sequential."""
+    """Attention of a sequence to itself, as in a Sequential."""
     if config.get("score_mode", "dot") != "dot":
         way_out = "train with score_mode='dot'"
         raise errors.value_error(f"layer {config['name']}", "score_mode='dot'", config["score_mode"], way_out)
@@ -266,12 +270,12 @@ def _attention(graph: Graph, flow: Flow, config: Config, weights: Weights) -> No
         scores = graph.add("Mul", scores, graph.floats(weights[0]))
     if flow.mask is not None:
         hidden = graph.add("Cast", graph.add("Not", flow.mask), to=1)
-        off = graph.add("Unsqueeze", graph.add("Mul", hidden, graph.floats(1e9)), graph.whole(1))
+        off = graph.add("Unsqueeze", graph.add("Mul", hidden, graph.floats(1e9)), graph.int_vector(1))
         scores = graph.add("Sub", scores, off)
     value = graph.add("MatMul", graph.add("Softmax", scores, axis=-1), flow.value)
     if flow.mask is not None:
-        shown = graph.add("Unsqueeze", graph.add("Cast", flow.mask, to=1), graph.whole(2))
-        value = graph.add("Mul", value, shown)
+        valid = graph.add("Unsqueeze", graph.add("Cast", flow.mask, to=1), graph.int_vector(2))
+        value = graph.add("Mul", value, valid)
     flow.value = value
 
 
@@ -282,7 +286,7 @@ def _recurrent(kind: str) -> Callable[[Graph, Flow, Config, Weights], None]:
     return add
 
 
-def _check_one_answer(config: Config) -> None:
+def _check_one_output(config: Config) -> None:
     if config.get("return_state"):
         way_out = "export with states=True instead"
         raise errors.value_error(f"layer {config['name']}", "return_state=False", True, way_out)
@@ -291,16 +295,16 @@ def _check_one_answer(config: Config) -> None:
 def _run_over_time(
     graph: Graph, flow: Flow, directions: list[recurrence.Direction], config: Config, merge: str | None = None
 ) -> None:
-    _check_one_answer(config)
+    _check_one_output(config)
     starts: list[str] = []
     states = "hc" if directions[0].kind == "LSTM" else "h"
     if flow.states and len(directions) == 1:
         starts = [graph.input(f"{config['name']}.{s}", ("batch", directions[0].units)) for s in states]
-    answer = recurrence.run(graph, flow.value, flow.mask, directions, starts, merge)
+    output = recurrence.run(graph, flow.value, flow.mask, directions, starts, merge)
     if starts:
-        names = zip(states, answer.states, strict=True)
-        flow.moved += [(f"{config['name']}.{s}_out", value, directions[0].units) for s, value in names]
-    flow.value = answer.value
+        names = zip(states, output.states, strict=True)
+        flow.final_states += [(f"{config['name']}.{s}_out", value, directions[0].units) for s, value in names]
+    flow.value = output.value
     if not directions[0].config.get("return_sequences", False):
         flow.rank, flow.mask = 2, None
 
@@ -334,20 +338,20 @@ def _rnn(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
     """Cells on top of each other, one layer each."""
     cells = config["cell"] if isinstance(config["cell"], list) else [config["cell"]]
     left, shared = list(weights), {k: config.get(k, False) for k in ("return_sequences", "go_backwards")}
-    for place, cell in enumerate(cells):
+    for i, cell in enumerate(cells):
         if not isinstance(cell, Mapping) or cell["class_name"] == "Cell":
             way_out = "use LSTM, GRU or SimpleRNN"
             raise errors.value_error(f"layer {config['name']}", "a cell that ONNX has", repr(cell), way_out)
-        options = {**cell["config"], **shared, "name": f"{config['name']}.{place}"}
-        options["return_sequences"] = place < len(cells) - 1 or shared["return_sequences"]
-        options["go_backwards"] = shared["go_backwards"] and place == 0
+        options = {**cell["config"], **shared, "name": f"{config['name']}.{i}"}
+        options["return_sequences"] = i < len(cells) - 1 or shared["return_sequences"]
+        options["go_backwards"] = shared["go_backwards"] and i == 0
         count = 3 if cell["config"]["use_bias"] else 2
         _recurrent(cell["class_name"].removesuffix("Cell"))(graph, flow, options, left[:count])
         left = left[count:]
 
 
-def _frames(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
-    _check_one_answer(config)
+def _conv_lstm(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
+    _check_one_output(config)
     flow.value = conv_lstm.run(graph, flow.value, config, weights)
     if not config.get("return_sequences", False):
         flow.rank, flow.mask = 4, None
@@ -384,5 +388,5 @@ _LAYERS: Mapping[str, Callable[[Graph, Flow, Config, Weights], None]] = {
     "SimpleRNN": _recurrent("SimpleRNN"),
     "Bidirectional": _bidirectional,
     "RNN": _rnn,
-    "ConvLSTM2D": _frames,
+    "ConvLSTM2D": _conv_lstm,
 }

@@ -1,8 +1,8 @@
-"""Knows recurrent layers in ONNX: their operators, gate orders, and how a mask at any place becomes lengths.
+"""Builds recurrent layers from ONNX's operators: gate orders, activations, and masks turned into lengths.
 
-ONNX's LSTM, GRU and RNN know rows that end early, but no masks. A masked row is therefore moved together: its
-steps that count first, in time order, which makes it a row that ends early; every step then reads the output
-of the last step before it that counts.
+ONNX's LSTM, GRU and RNN take lengths, but no masks. The valid steps of a masked row are therefore moved to
+the row's start, in time order, and their number is the length. Then every step gets the output of the last
+valid step up to it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from longspan import errors
 
 from .graph import Graph
 
-# Where in Keras' gates, i f c o or z r h, those of ONNX are: i o f c and z r h (operators LSTM-14, GRU-14).
+# For each of ONNX's gates, i o f c or z r h (LSTM-14, GRU-14), its index in Keras' i f c o or z r h.
 ORDERS = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2), "SimpleRNN": (0,)}
 OPERATORS = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
 
@@ -49,7 +49,7 @@ class Direction:
         return self.config["units"]
 
 
-class Answer(NamedTuple):
+class RecurrentOutput(NamedTuple):
     """value: (B, T, H) or (B, H); states: h and, for an LSTM, c, each (B, H), of one direction."""
 
     value: str
@@ -63,39 +63,43 @@ def run(
     directions: Sequence[Direction],
     starts: Sequence[str],
     merge: str | None,
-) -> Answer:
+) -> RecurrentOutput:
     """Add a recurrent layer over x (B, T, I), with one direction or two merged."""
-    first = directions[0]
-    backward = bool(first.config.get("go_backwards", False))
-    rows = Rows(graph, x, mask)
-    way = "bidirectional" if len(directions) == 2 else "reverse" if backward else "forward"
+    config = directions[0].config
+    backward = bool(config.get("go_backwards", False))
     if len(directions) == 2 and backward:
-        raise errors.value_error(
-            f"layer {first.config['name']}", "a forward layer", "go_backwards", "swap the two"
-        )
-    found = _operate(graph, rows, directions, starts, way)
-    ends = (
-        [graph.add("Split", value, axis=0, outputs=2) for value in found[1:]]
-        if way == "bidirectional"
-        else []
-    )
-    if not first.config.get("return_sequences", False):
-        if ends:
-            halves = [graph.add("Squeeze", half, graph.whole(0)) for half in ends[0]]
-            return Answer(_merged(graph, halves[0], halves[1], merge), [])
-        states = [graph.add("Squeeze", value, graph.whole(0)) for value in found[1:]]
-        return Answer(states[0], states)
-    by_time = graph.add("Transpose", found[0], perm=[1, 2, 0, 3])  # (D, B, T, H)
-    zero = bool(first.config.get("zero_output_for_mask", False))
+        raise errors.value_error(f"layer {config['name']}", "a forward layer", "go_backwards", "swap the two")
+    rows = CompactRows(graph, x, mask)
+    name = "bidirectional" if len(directions) == 2 else "reverse" if backward else "forward"
+    out, *last = _operate(graph, rows, directions, starts, name)
     if len(directions) == 2:
-        halves = graph.add("Split", by_time, axis=0, outputs=2)
-        ways = zip(halves, (False, True), strict=True)
-        outs = [rows.back(graph.add("Squeeze", half, graph.whole(0)), back, zero) for half, back in ways]
-        return Answer(_merged(graph, outs[0], outs[1], merge), [])
-    out = rows.back(graph.add("Squeeze", by_time, graph.whole(0)), backward, zero)
-    if backward:  # Keras gives the outputs in the order in which it read
-        out = graph.add("Slice", out, graph.whole(-1), graph.whole(-(2**62)), graph.whole(1), graph.whole(-1))
-    return Answer(out, [graph.add("Squeeze", value, graph.whole(0)) for value in found[1:]])
+        return RecurrentOutput(_two_directions(graph, rows, out, last[0], config, merge), [])
+    states = [graph.add("Squeeze", value, graph.int_vector(0)) for value in last]
+    if not config.get("return_sequences", False):
+        return RecurrentOutput(states[0], states)
+    by_row = graph.add("Squeeze", graph.add("Transpose", out, perm=[1, 2, 0, 3]), graph.int_vector(0))
+    value = rows.scatter(by_row, backward, bool(config.get("zero_output_for_mask", False)))
+    return RecurrentOutput(_reversed(graph, value) if backward else value, states)
+
+
+def _two_directions(
+    graph: Graph, rows: CompactRows, out: str, h: str, config: Mapping[str, Any], merge: str | None
+) -> str:
+    """Merges both directions: of out (T, 2, B, H), or of the last h (2, B, H) without return_sequences."""
+    sequences = bool(config.get("return_sequences", False))
+    both = graph.add("Transpose", out, perm=[1, 2, 0, 3]) if sequences else h
+    split = graph.add("Split", both, axis=0, outputs=2)
+    ahead, back = (graph.add("Squeeze", half, graph.int_vector(0)) for half in split)
+    if sequences:
+        zero = bool(config.get("zero_output_for_mask", False))
+        ahead, back = rows.scatter(ahead, False, zero), rows.scatter(back, True, zero)
+    return _merged(graph, ahead, back, merge)
+
+
+def _reversed(graph: Graph, value: str) -> str:
+    """(B, T, H) from the last step to the first: the order in which Keras returns what it read backwards."""
+    start, end = graph.int_vector(-1), graph.int_vector(-(2**62))
+    return graph.add("Slice", value, start, end, graph.int_vector(1), graph.int_vector(-1))
 
 
 def _merged(graph: Graph, ahead: str, back: str, merge: str | None) -> str:
@@ -108,19 +112,31 @@ def _merged(graph: Graph, ahead: str, back: str, merge: str | None) -> str:
 
 
 def _operate(
-    graph: Graph, rows: Rows, directions: Sequence[Direction], starts: Sequence[str], way: str
+    graph: Graph, rows: CompactRows, directions: Sequence[Direction], starts: Sequence[str], direction: str
 ) -> list[str]:
     """The operator itself: out (T, D, B, H), and each last state (D, B, H)."""
     first = directions[0]
     w, r, b = (graph.floats(np.stack(parts)) for parts in zip(*map(_weights, directions), strict=True))
-    options: dict[str, Any] = {"hidden_size": first.units, "direction": way, **_activations(directions)}
+    options: dict[str, Any] = {"hidden_size": first.units, "direction": direction, **_activations(directions)}
     if first.kind == "GRU":
         options["linear_before_reset"] = int(first.config.get("reset_after", True))
-    given = [graph.add("Unsqueeze", start, graph.whole(0)) for start in starts]
-    inputs = [rows.by_time, w, r, b, rows.lengths or "", *given]
+    initial = [graph.add("Unsqueeze", start, graph.int_vector(0)) for start in starts]
+    inputs = [rows.by_time, w, r, b, rows.lengths or "", *initial]
     while inputs[-1] == "":
         inputs.pop()
-    return graph.add(OPERATORS[first.kind], *inputs, outputs=3 if first.kind == "LSTM" else 2, **options)
+    out, *last = graph.add(
+        OPERATORS[first.kind], *inputs, outputs=3 if first.kind == "LSTM" else 2, **options
+    )
+    return [out, *_carried(graph, rows, initial, last)]
+
+
+def _carried(graph: Graph, rows: CompactRows, initial: Sequence[str], last: Sequence[str]) -> list[str]:
+    """The last states; a row without a valid step keeps its initial ones, for which onnxruntime gives 0."""
+    if rows.lengths is None or not initial:
+        return list(last)
+    empty = graph.add("Equal", graph.add("Cast", rows.lengths, to=7), graph.int_scalar(0))
+    empty = graph.add("Unsqueeze", empty, graph.int_vector(0, 2))
+    return [graph.add("Where", empty, *pair) for pair in zip(initial, last, strict=True)]
 
 
 def _weights(direction: Direction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -131,35 +147,35 @@ def _weights(direction: Direction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return np.concatenate([rows[gate * units : (gate + 1) * units] for gate in order])
 
     kernel, recurrent = direction.weights[:2]
-    wide = len(order) * units
-    bias = direction.weights[2] if len(direction.weights) > 2 else np.zeros(wide, np.float32)
+    rows = len(order) * units
+    bias = direction.weights[2] if len(direction.weights) > 2 else np.zeros(rows, np.float32)
     first, second = (bias[0], bias[1]) if bias.ndim == 2 else (bias, np.zeros_like(bias))
     return ordered(kernel.T), ordered(recurrent.T), np.concatenate([ordered(first), ordered(second)])
 
 
 def _activations(directions: Sequence[Direction]) -> dict[str, Any]:
-    """The attributes that name the activations, left out where they are ONNX's own."""
+    """The attributes that name the activations; none where they are ONNX's defaults."""
     names = [name for direction in directions for name in _names(direction)]
     for name in names:
         if name not in ACTIVATIONS:
             expected = f"one of {', '.join(ACTIVATIONS)}"
             argument = f"activation of {directions[0].config['name']}"
             raise errors.value_error(argument, expected, repr(name), "choose one that ONNX's operators have")
-    if set(names) <= {"tanh", "sigmoid"} and all(_names(d) == _USUAL[d.kind] for d in directions):
+    if set(names) <= {"tanh", "sigmoid"} and all(_names(d) == _DEFAULTS[d.kind] for d in directions):
         return {}
-    found = [ACTIVATIONS[name] for name in names]
+    operators = [ACTIVATIONS[name] for name in names]
     return {
-        "activations": [name for name, _, _ in found],
-        "activation_alpha": [alpha for _, alpha, _ in found],
-        "activation_beta": [beta for _, _, beta in found],
+        "activations": [name for name, _, _ in operators],
+        "activation_alpha": [alpha for _, alpha, _ in operators],
+        "activation_beta": [beta for _, _, beta in operators],
     }
 
 
-_USUAL = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "SimpleRNN": ["tanh"]}
+_DEFAULTS = {"LSTM": ["sigmoid", "tanh", "tanh"], "GRU": ["sigmoid", "tanh"], "SimpleRNN": ["tanh"]}
 
 
 def _names(direction: Direction) -> list[str]:
-    """In ONNX's order: of the gates, of the candidate, and for an LSTM of the output."""
+    """The activations in ONNX's order: of the gates, of the candidate, and for an LSTM of the output."""
     own = direction.config["activation"] or "linear"
     if direction.kind == "SimpleRNN":
         return [own]
@@ -167,8 +183,8 @@ def _names(direction: Direction) -> list[str]:
     return [gates, own, own] if direction.kind == "LSTM" else [gates, own]
 
 
-class Rows:
-    """A batch (B, T, I) as ONNX's operators take it: time first, masked rows moved together.
+class CompactRows:
+    """A batch (B, T, I) as ONNX's operators take it: time first, the valid steps at the start of each row.
 
     Attributes:
         by_time: (T, B, I).
@@ -181,44 +197,45 @@ class Rows:
         if mask is not None:
             self._count = graph.add("Cast", mask, to=7)
             self.lengths = graph.add(
-                "Cast", graph.add("ReduceSum", self._count, graph.whole(1), keepdims=0), to=6
+                "Cast", graph.add("ReduceSum", self._count, graph.int_vector(1), keepdims=0), to=6
             )
-            x = self._gathered(x, self._order())
+            x = self._gather(x, self._order())
         self.by_time = graph.add("Transpose", x, perm=[1, 0, 2])
 
     def _order(self) -> str:
-        """(B, T): first the places of the steps that count, in time order."""
+        """(B, T): the time indices of a row's valid steps, in time order, then those of the others."""
         graph = self._graph
-        steps = graph.add("Gather", graph.add("Shape", self._count), graph.number(1), axis=0)
-        left = graph.add("Sub", steps, graph.add("Range", graph.number(0), steps, graph.number(1)))
-        keys = graph.add("Cast", graph.add("Mul", self._count, left), to=1)
-        count = graph.add("Unsqueeze", steps, graph.whole(0))
+        steps = graph.add("Gather", graph.add("Shape", self._count), graph.int_scalar(1), axis=0)
+        remaining = graph.add(
+            "Sub", steps, graph.add("Range", graph.int_scalar(0), steps, graph.int_scalar(1))
+        )
+        keys = graph.add("Cast", graph.add("Mul", self._count, remaining), to=1)
+        count = graph.add("Unsqueeze", steps, graph.int_vector(0))
         return graph.add("TopK", keys, count, axis=1, largest=1, sorted=1, outputs=2)[1]
 
-    def _gathered(self, values: str, places: str) -> str:
-        """values (B, T, W) at places (B, T)."""
+    def _gather(self, values: str, indices: str) -> str:
+        """values (B, T, W) at the time indices (B, T)."""
         return self._graph.add(
-            "GatherND", values, self._graph.add("Unsqueeze", places, self._graph.whole(2)), batch_dims=1
+            "GatherND", values, self._graph.add("Unsqueeze", indices, self._graph.int_vector(2)), batch_dims=1
         )
 
-    def back(self, out: str, backward: bool, zero: bool) -> str:
-        """Outputs (B, T, H) of the rows moved together, at the steps where they belong.
+    def scatter(self, out: str, backward: bool, zero: bool) -> str:
+        """Moves outputs (B, T, H) of the valid steps back to where these steps were.
 
-        A masked step has the output of the step that was read before it, 0 where there was none or with
-        `zero`.
+        A masked step gets the output of the valid step read before it; 0 where there is none, or with `zero`.
         """
         if self._mask is None:
             return out
         graph = self._graph
-        so_far = graph.add("CumSum", self._count, graph.number(1))
+        counted = graph.add("CumSum", self._count, graph.int_scalar(1))
         if backward:
-            places = graph.add("Sub", so_far, self._count)
-            total = graph.add("ReduceSum", self._count, graph.whole(1), keepdims=1)
-            there = graph.add("Less", places, total)
+            indices = graph.add("Sub", counted, self._count)
+            total = graph.add("ReduceSum", self._count, graph.int_vector(1), keepdims=1)
+            exists = graph.add("Less", indices, total)
         else:
-            places = graph.add("Sub", so_far, graph.number(1))
-            there = graph.add("Less", graph.number(-1), places)
-        none = graph.number(0)
-        found = self._gathered(out, graph.add("Where", there, places, none))
-        shown = graph.add("And", there, self._mask) if zero else there
-        return graph.add("Where", graph.add("Unsqueeze", shown, graph.whole(2)), found, graph.floats(0.0))
+            indices = graph.add("Sub", counted, graph.int_scalar(1))
+            exists = graph.add("Less", graph.int_scalar(-1), indices)
+        outputs = self._gather(out, graph.add("Where", exists, indices, graph.int_scalar(0)))
+        valid = graph.add("And", exists, self._mask) if zero else exists
+        by_unit = graph.add("Unsqueeze", valid, graph.int_vector(2))
+        return graph.add("Where", by_unit, outputs, graph.floats(0.0))

@@ -1,4 +1,4 @@
-"""Knows how layers and the modules of torch.nn exchange weights, by torch's names."""
+"""Exchanges the weights of layers with modules of torch.nn, by torch's names."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from torch import Tensor
 from longspan import errors
 
 from .layer_info import LayerLike
+
+_LAYER = re.compile(r"_l(\d+)")  # the number of a layer in the names of a stack's weights
 
 
 def to_torch(layer: LayerLike) -> dict[str, Tensor]:
@@ -51,59 +53,58 @@ def from_torch(layers: LayerLike | Sequence[LayerLike], state: Mapping[str, Tens
     >>> torch.allclose(ours(x), theirs(x)[0], atol=1e-6)
     True
     """
-    many = list(layers) if isinstance(layers, Sequence) else [layers]
+    targets = list(layers) if isinstance(layers, Sequence) else [layers]
     parts = _by_layer(state)
-    if len(parts) != len(many):
+    if len(parts) != len(targets):
         way_out = "pass one of ours for each layer of the stack"
         raise errors.value_error(
-            "state", f"the weights of {len(many)} layers", f"those of {len(parts)}", way_out
+            "state", f"the weights of {len(targets)} layers", f"those of {len(parts)}", way_out
         )
-    for layer, part in zip(many, parts, strict=True):
+    for layer, part in zip(targets, parts, strict=True):
         _take(layer, part)
 
 
 def _by_layer(state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The weights of each layer of a stack under the names of a lone one."""
-    places = sorted({int(found[1]) for name in state if (found := re.search(r"_l(\d+)", name))})
-    if not places:
+    """The weights of each layer of a stack, under the names of a single layer."""
+    numbers = sorted({int(match[1]) for name in state if (match := _LAYER.search(name))})
+    if not numbers:
         return [{name: value for name, value in state.items() if name != "num_batches_tracked"}]
-    mark = re.compile(r"_l(\d+)")
     return [
-        {mark.sub("_l0", name): value for name, value in state.items() if f"_l{place}" == _mark(name)}
-        for place in places
+        {_LAYER.sub("_l0", name): value for name, value in state.items() if _layer_number(name) == number}
+        for number in numbers
     ]
 
 
-def _mark(name: str) -> str:
-    found = re.search(r"_l\d+", name)
-    return found[0] if found else ""
+def _layer_number(name: str) -> int | None:
+    match = _LAYER.search(name)
+    return int(match[1]) if match else None
 
 
 def _take(layer: LayerLike, part: dict[str, Tensor]) -> None:
     own = layer.state_dict()
     prefix = "core." if any(name.startswith("core.") for name in own) else ""
-    given: dict[str, Any] = {f"{prefix}{name}": value for name, value in part.items()}
-    _join_biases(layer, given)
-    if own.keys() != given.keys():
-        odd = ", ".join(sorted(own.keys() ^ given.keys())).replace("core.", "")
+    renamed: dict[str, Any] = {f"{prefix}{name}": value for name, value in part.items()}
+    _join_biases(layer, renamed)
+    if own.keys() != renamed.keys():
+        odd = ", ".join(sorted(own.keys() ^ renamed.keys())).replace("core.", "")
         way_out = "build the layer first, with the module's options"
         expected = "the weights of a module of its kind"
         raise errors.value_error(f"state for {layer.name}", expected, f"a difference in {odd}", way_out)
-    for name, value in given.items():
+    for name, value in renamed.items():
         if value.shape != own[name].shape:
             argument = f"{name.removeprefix('core.')} for {layer.name}"
             expected = f"shape {tuple(own[name].shape)}"
             raise errors.value_error(argument, expected, tuple(value.shape), "match units and inputs")
-    layer.load_state_dict(given)
+    layer.load_state_dict(renamed)
 
 
-def _join_biases(layer: LayerLike, given: dict[str, Any]) -> None:
+def _join_biases(layer: LayerLike, renamed: dict[str, Any]) -> None:
     """One bias out of torch's two where Keras has one."""
     single = [
         weight.name for weight in layer.keras_weights() if weight.name == "bias" and len(weight.shape) == 1
     ]
-    for name in [name for name in given if ".bias_hh" in name]:
+    for name in [name for name in renamed if ".bias_hh" in name]:
         first = name.replace("bias_hh", "bias_ih")
-        if single and first in given:
-            given[first] = given[first] + given[name]
-            given[name] = given[name].new_zeros(given[name].shape)
+        if single and first in renamed:
+            renamed[first] = renamed[first] + renamed[name]
+            renamed[name] = renamed[name].new_zeros(renamed[name].shape)
