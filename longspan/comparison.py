@@ -14,6 +14,7 @@ import torch
 from longspan import errors as checks
 from longspan import metrics
 from longspan.callbacks import Callback
+from longspan.text_table import text_table
 
 
 class Trainable(Protocol):
@@ -77,20 +78,10 @@ class Comparison:
     def __str__(self) -> str:
         heads = ("", self.metric, "± over seeds", "seconds", "parameters")
         rows = [
-            (one.name, f"{one.error:.4g}", f"{one.stddev:.2g}", f"{one.seconds:.2f}", f"{one.parameters:,}")
-            for one in self.entries
+            (e.name, f"{e.error:.4g}", f"{e.stddev:.2g}", f"{e.seconds:.2f}", f"{e.parameters:,}")
+            for e in self.entries
         ]
-        widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-        lines = [
-            "  ".join(
-                [
-                    row[0].ljust(widths[0]),
-                    *(word.rjust(w) for word, w in zip(row[1:], widths[1:], strict=True)),
-                ]
-            )
-            for row in (heads, *rows)
-        ]
-        return "\n".join([*lines, "", self.verdict])
+        return f"{text_table(heads, rows)}\n\n{self.verdict}"
 
     __repr__ = __str__
 

@@ -16,7 +16,7 @@ FLOORS = [
     {"__version__"},
     {"errors"},
     {"atomic_file"},
-    {"optional", "cells", "artifact", "search", "statistics", "registry"},
+    {"optional", "cells", "artifact", "search", "statistics", "registry", "text_table"},
     {"losses", "activations", "initializers", "regularizers"},
     {"metrics"},
     {"data"},

@@ -1,4 +1,4 @@
-"""Knows the numbers of every epoch, how they look as a table and as curves."""
+"""Keeps the numbers of every epoch, and shows them as a table and as curves."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from typing import Any
 
 from longspan import errors
 from longspan.optional import require
+from longspan.text_table import text_table
 
-_SHOWN = 12  # epochs at the end of a long table
+_EPOCHS_SHOWN = 12  # epochs at the start and at the end of a long table; those between are left out
 
 
 @dataclass
 class History:
-    """What training came to, epoch by epoch.
+    """The numbers of a training, epoch by epoch; prints as a table.
 
-    history: name -> one number an epoch ("loss", the metrics, the same with "val_"); epoch: their numbers,
-    from 0; params: epochs, steps and verbose as asked for; stopped: why training ended before its last epoch,
-    None if it did not.
+    Args:
+        history: name -> one number an epoch: "loss", the metrics, and the same of validation with "val_".
+        epoch: the epochs, counted from 0.
+        params: epochs, steps and verbose as asked for.
+        stopped: why training ended before its last epoch; None if it did not.
 
     >>> curve = History({"loss": [0.5, 0.25]}, [0, 1])
     >>> print(curve)
@@ -34,7 +37,7 @@ class History:
     stopped: str | None = None
 
     def add(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """One more epoch; a name that comes late has NaN before."""
+        """Add an epoch; a name that is new gets NaN for the epochs before."""
         for name, value in logs.items():
             column = self.history.setdefault(name, [float("nan")] * len(self.epoch))
             column.append(float(value))
@@ -58,8 +61,8 @@ class History:
         figures = require("matplotlib.figure", "plot", "plot")
         names = [name for name in self.history if not name.startswith("val_")]
         figure = figures.Figure(figsize=(6.4, 3.2 * len(names)), layout="constrained")
-        for place, name in enumerate(names):
-            axes = figure.add_subplot(len(names), 1, place + 1)
+        for index, name in enumerate(names):
+            axes = figure.add_subplot(len(names), 1, index + 1)
             for key, label in ((name, "training"), (f"val_{name}", "validation")):
                 if key in self.history:
                     axes.plot([epoch + 1 for epoch in self.epoch], self.history[key], label=label)
@@ -71,13 +74,11 @@ class History:
 
     def __repr__(self) -> str:
         heads = ["epoch", *self.history]
-        columns = [[str(epoch + 1) for epoch in self.epoch]]
-        columns += [[f"{value:.4g}" for value in values] for values in self.history.values()]
-        widths = [
-            max(len(word) for word in [head, *column]) for head, column in zip(heads, columns, strict=True)
+        rows = [
+            [str(epoch + 1), *(f"{values[index]:.4g}" for values in self.history.values())]
+            for index, epoch in enumerate(self.epoch)
         ]
-        rows = [heads, *zip(*columns, strict=True)] if self.epoch else [heads]
-        if len(rows) > 2 * _SHOWN:
-            rows = [*rows[: _SHOWN + 1], ["…"] * len(heads), *rows[-_SHOWN:]]
-        lines = ["  ".join(word.rjust(w) for word, w in zip(row, widths, strict=True)) for row in rows]
-        return "\n".join([*lines, *([f"stopped: {self.stopped}"] if self.stopped else [])])
+        if len(rows) >= 2 * _EPOCHS_SHOWN:
+            rows = [*rows[:_EPOCHS_SHOWN], ["…"] * len(heads), *rows[-_EPOCHS_SHOWN:]]
+        stopped = [f"stopped: {self.stopped}"] if self.stopped else []
+        return "\n".join([text_table(heads, rows, left=0), *stopped])

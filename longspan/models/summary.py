@@ -1,4 +1,4 @@
-"""Knows how a model looks as a table: its layers, the shapes between them, how many numbers they learn."""
+"""Prints a model as a table: its layers, the shapes between them, how many numbers they learn."""
 
 from __future__ import annotations
 
@@ -6,29 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from longspan.layers import Layer
+from longspan.text_table import text_table
 
 _HEADS = ("Layer (type)", "Output Shape", "Param #")
 
 
 def summary(name: str, layers: Sequence[Layer]) -> str:
     """The table that Keras prints; shapes are unknown before the model is built."""
-    rows = [_row(layer) for layer in layers]
-    widths = [max(len(row[i]) for row in [_HEADS, *rows]) + 1 for i in range(3)]
-    bars = {kind: kind[0] + kind[2].join(kind[1] * (w + 1) for w in widths) + kind[3] for kind in _RULES}
-    lines = [f'Model: "{name}"', bars[_RULES[0]], _line("┃", _HEADS, widths), bars[_RULES[1]]]
-    for place, row in enumerate(rows):
-        lines += [*([bars[_RULES[2]]] if place else []), _line("│", row, widths)]
-    return "\n".join([*lines, bars[_RULES[3]], *_totals(layers)])
-
-
-# Left end, line, crossing, right end: above the heads, below them, between rows, below the last.
-_RULES = ("┏━┳┓", "┡━╇┩", "├─┼┤", "└─┴┘")
-
-
-def _line(bar: str, row: Sequence[str], widths: Sequence[int]) -> str:
-    first, second, third = row
-    cells = f" {first:<{widths[0]}}", f" {second:<{widths[1]}}", f"{third:>{widths[2]}} "
-    return bar + bar.join(cells) + bar
+    table = text_table(_HEADS, [_row(layer) for layer in layers], left=2, ruled=True)
+    return "\n".join([f'Model: "{name}"', table, *_totals(layers)])
 
 
 def _row(layer: Layer) -> tuple[str, str, str]:
@@ -40,7 +26,7 @@ def _row(layer: Layer) -> tuple[str, str, str]:
 
 def _shape(shape: Any) -> str:
     if shape and isinstance(shape[0], tuple):
-        return "[" + ", ".join(_shape(one) for one in shape) + "]"
+        return "[" + ", ".join(_shape(part) for part in shape) + "]"
     return str(tuple(shape))
 
 
