@@ -180,6 +180,7 @@ def _keep_sum(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
     *tensors, ctx.smoothing, ctx.ignore, ctx.wanted = inputs
     ctx.save_for_backward(*tensors)
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # as large zeros for these
     ctx.gradients = output[1:]
 
 
