@@ -184,7 +184,9 @@ def _keep_sum(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> 
     ctx.gradients = output[1:]
 
 
-def _sum_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
+def _sum_backward(ctx: Any, grad: Maybe, *_: Any) -> tuple[Any, ...]:
+    if grad is None:
+        return (None,) * 8
     x, weight, bias, target, scale = ctx.saved_tensors
     if torch.is_grad_enabled():
         return *_again(ctx, x, weight, bias, target, grad * scale), None, None, None, None, None

@@ -295,21 +295,22 @@ class Decoder(nn.Module):
             logits (R, V) as of `logits`, the state behind the tokens, and with a memory the attention (R, S).
         """
         state = self._given(state, tokens.shape[0])
-        x = vectors = self._vectors(tokens.unsqueeze(1)).squeeze(1)
+        x = vectors = self._vectors(tokens)
         finals, reading = [], None
         for place, layer in enumerate(self._stack):
             x, final = layer.step(x, _layer_state(state.layers[place], layer.cell.states))
             finals.append(_rows_first(final))
             if place == 0 and self.attention is not None:
                 reading = self._read_in_groups(x, state)
-            if place < len(self.layers) - 1 and reading is not None:
-                x = torch.cat([x, reading.context.squeeze(1)], -1)
-        coverage = None
-        if reading is not None and state.coverage is not None:
-            coverage = state.coverage + reading.attention.squeeze(1)
+            if place < len(self.layers) - 1:
+                x = self._dropped(x)
+                x = x if reading is None else torch.cat([x, self._dropped(reading.context.squeeze(1))], -1)
+        if reading is None:
+            return self.output(self._dropped(self.combine(x))), DecoderState(tuple(finals), state.memory)
+        attention = reading.attention.squeeze(1)
+        coverage = None if state.coverage is None else state.coverage + attention
         output = self._outputs(x.unsqueeze(1), vectors.unsqueeze(1), reading, state.memory)
-        logits, after = self.logits(output).squeeze(1), DecoderState(tuple(finals), state.memory, coverage)
-        return (logits, after) if reading is None else (logits, after, reading.attention.squeeze(1))
+        return self.logits(output).squeeze(1), DecoderState(tuple(finals), state.memory, coverage), attention
 
     def reorder(self, state: DecoderState, rows: Tensor) -> DecoderState:
         """The state of these rows (R',); beams of a row share its memory. For `longspan.search.beam`."""
@@ -354,7 +355,7 @@ class Decoder(nn.Module):
         return state if state.memory is None else state._replace(memory=Memory(*state.memory))
 
     def _vectors(self, tokens: Tensor) -> Tensor:
-        """(B, T) -> (B, T, E)."""
+        """(...) -> (..., E)."""
         if self.generate is not None:
             tokens = tokens.masked_fill(tokens >= self.vocabulary, self.unknown)
         vectors = self.embedding(tokens)
@@ -364,12 +365,12 @@ class Decoder(nn.Module):
         return self._dropped(vectors)
 
     def _dropped(self, x: Tensor) -> Tensor:
-        """(B, T, W) after dropout."""
-        if not self.variational:
-            return self.drop(x)
+        """(B, T, W), or (R, W) of one step, after dropout."""
         if not self.training or not self.dropout:
             return x
-        return x * dropout_mask((x.shape[0], 1, x.shape[2]), self.dropout, x)
+        if not self.variational:
+            return self.drop(x)
+        return x * dropout_mask((x.shape[0], *(1,) * (x.dim() - 2), x.shape[-1]), self.dropout, x)
 
     def _outputs(self, x: Tensor, vectors: Tensor, reading: Any, memory: Memory | None) -> DecoderOutput:
         """From the last layer's output (B, T, H)."""

@@ -44,7 +44,7 @@ class _Sampling:
             logits = _penalised(logits, before, self.repetition_penalty)
         if self.temperature == 0.0:
             return logits.argmax(-1)
-        logits = logits / self.temperature
+        logits = logits if self.temperature == 1.0 else logits / self.temperature
         ids = None
         if self.top_k is not None and self.top_k < logits.shape[-1]:
             logits, ids = logits.topk(self.top_k)

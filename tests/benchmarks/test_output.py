@@ -21,6 +21,15 @@ def test_it_measures_after_parity(
     assert "Output layer, 1 thread(s)" in words
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_a_step_needs_a_small_part_of_the_pairs_memory(
+    benchmark_module: Callable[[str], ModuleType],
+) -> None:
+    output = benchmark_module("output")
+    size = (1500, 32, 4000)  # logits of 23 MiB
+    assert output.memory("ours", size) < output.memory("pair", size) / 4
+
+
 def test_it_refuses_over_a_red_parity(
     benchmark_module: Callable[[str], ModuleType],
     capsys: pytest.CaptureFixture[str],

@@ -73,6 +73,23 @@ def test_numbers_and_gradients_are_those_of_the_plain_pair(
                 check([ours(g, **options)], [theirs.detach()])
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_random_sizes_targets_and_weights_of_rows_agree(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    N, K, V = (int(torch.randint(1, most, (), generator=random)) for most in (90, 70, 400))
+    g = given((N, K, V), torch.float64, seed=seed, bias=seed % 2 == 0)
+    g.target.masked_fill_(torch.rand(N, generator=random) < 0.3, -1)
+    options = {
+        "ignore_index": -1,
+        "label_smoothing": float(torch.rand((), generator=random)),
+        "reduction": "none",
+    }
+    g.target.clamp_min_(-1)
+    weights = torch.randn(N, generator=random, dtype=torch.float64)
+    mine, theirs = (ours(g, **options) * weights).sum(), (plain(g, **options) * weights).sum()
+    check([mine, *gradients(mine, g)], [theirs, *gradients(theirs, g)])
+
+
 def test_the_number_of_threads_changes_no_bit() -> None:
     g, found = given((300, 40, 700), torch.float32), []
     before = torch.get_num_threads()
