@@ -1,4 +1,4 @@
-"""Knows the public names; each is loaded when it is first used."""
+"""The public names; each is imported when it is first used."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from longspan import losses as losses
     from longspan import metrics as metrics
     from longspan import models as models
+    from longspan import networks as networks
     from longspan import nn as nn
     from longspan import optimizers as optimizers
     from longspan import preprocessing as preprocessing
@@ -31,50 +32,14 @@ if TYPE_CHECKING:
     from longspan.kernels import use_backend as use_backend
     from longspan.layers import Input as Input
     from longspan.models import Sequential as Sequential
-    from longspan.networks import encoder as nets
     from longspan.nn.recurrent import explain as explain
     from longspan.tasks import load as load
-    from longspan.tasks.anomaly.detector import AnomalyDetector as AnomalyDetector
-    from longspan.tasks.classify.classifier import Classifier as Classifier
-    from longspan.tasks.forecast.forecaster import Forecaster as Forecaster
+    from longspan.tasks.anomaly import AnomalyDetector as AnomalyDetector
+    from longspan.tasks.classify import Classifier as Classifier
+    from longspan.tasks.forecast import Forecaster as Forecaster
 
 
 __version__ = "0.1.0"
-
-# public name -> the module that has it; a name that stands for the module itself has no attribute
-_HOMES = {
-    "activations": ("longspan.activations", ""),
-    "backend": ("longspan.backend", ""),
-    "callbacks": ("longspan.callbacks", ""),
-    "cell": ("longspan.cells", "cell"),
-    "cells": ("longspan.cells", ""),
-    "compare": ("longspan.comparison", "compare"),
-    "compile_cell": ("longspan.kernels", "compile_cell"),
-    "data": ("longspan.data", ""),
-    "explain": ("longspan.nn.recurrent", "explain"),
-    "export": ("longspan.export", ""),
-    "AnomalyDetector": ("longspan.tasks.anomaly", "AnomalyDetector"),
-    "Classifier": ("longspan.tasks.classify", "Classifier"),
-    "Forecaster": ("longspan.tasks.forecast", "Forecaster"),
-    "initializers": ("longspan.initializers", ""),
-    "Input": ("longspan.layers", "Input"),
-    "layers": ("longspan.layers", ""),
-    "load": ("longspan.tasks", "load"),
-    "losses": ("longspan.losses", ""),
-    "metrics": ("longspan.metrics", ""),
-    "models": ("longspan.models", ""),
-    "nets": ("longspan.networks.encoder", ""),
-    "nn": ("longspan.nn", ""),
-    "optimizers": ("longspan.optimizers", ""),
-    "preprocessing": ("longspan.preprocessing", ""),
-    "regularizers": ("longspan.regularizers", ""),
-    "Sequential": ("longspan.models", "Sequential"),
-    "saving": ("longspan.saving", ""),
-    "tasks": ("longspan.tasks", ""),
-    "training": ("longspan.training", ""),
-    "use_backend": ("longspan.kernels", "use_backend"),
-    "utils": ("longspan.utils", ""),
-}
 
 __all__ = [
     "AnomalyDetector",
@@ -99,7 +64,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
-    "nets",
+    "networks",
     "nn",
     "optimizers",
     "preprocessing",
@@ -111,15 +76,36 @@ __all__ = [
     "utils",
 ]
 
+# public name -> the module that defines it; every other public name is a module of this package
+_HOMES = {
+    "AnomalyDetector": "longspan.tasks.anomaly",
+    "Classifier": "longspan.tasks.classify",
+    "Forecaster": "longspan.tasks.forecast",
+    "Input": "longspan.layers",
+    "Sequential": "longspan.models",
+    "cell": "longspan.cells",
+    "compare": "longspan.comparison",
+    "compile_cell": "longspan.kernels",
+    "explain": "longspan.nn.recurrent",
+    "load": "longspan.tasks",
+    "use_backend": "longspan.kernels",
+}
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'longspan' has no attribute {name!r}; it has {', '.join(_HOMES)}")
-    home, attribute = _HOMES[name]
-    module = import_module(home)
-    value = getattr(module, attribute) if attribute else module
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker is to see the names above and no others
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(import_module(_HOMES[name]), name)
+        elif name in __all__:
+            value = import_module(f"longspan.{name}")
+        else:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, __all__, n=1)
+            hint = f"the nearest name is {near[0]!r}" if near else f"it has {', '.join(__all__)}"
+            raise AttributeError(f"module 'longspan' has no attribute {name!r}; {hint}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

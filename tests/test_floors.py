@@ -36,6 +36,15 @@ FLOORS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
+TOP = {name for floor in FLOORS for name in floor} - {"__version__", "_core", "__main__"}
+DOORS = {"__init__.py", "codec.py", "network.py", "report.py"}  # every task has these files
+SIDE_DOORS = {("anomaly", "forecast"): {"Forecaster"}}  # what a task may import from another one
+WAITING: dict[str, str] = {  # shared files with one room so far -> the task that is to be the second
+    "data/labels.py": "video",
+    "data/padding.py": "speech",
+    "data/readers/word_vectors.py": "language",
+    "data/tokenizers.py": "language",
+}
 STANDARD_LIBRARY_ONLY = [
     "cells.py",
     "kernels/program.py",
@@ -88,12 +97,82 @@ def circle(root: Path) -> list[str]:
     return []
 
 
+def room(name: str, root: Path) -> str:
+    """The room of a module: a task's folder, or the first name below the package."""
+    parts = [*name.split("."), "", ""]
+    return ".".join(parts[1:3]) if parts[1] == "tasks" and (root / "tasks" / parts[2]).is_dir() else parts[1]
+
+
+def sideways(root: Path) -> Iterator[str]:
+    """Imports from one task's folder into another's, but for the side doors."""
+    for path in sorted((root / "tasks").glob("*/*.py")):
+        for name in imports(path, root):
+            parts = [*name.split("."), "", ""]
+            if parts[:2] != [PACKAGE, "tasks"] or not (root / "tasks" / parts[2]).is_dir():
+                continue
+            here, there = path.parent.name, parts[2]
+            if here != there and parts[-3] not in SIDE_DOORS.get((here, there), set()):
+                yield f"{path.relative_to(root)} may not import {name}"
+
+
+def lonely(root: Path) -> Iterator[str]:
+    """Files of data/ and networks/ that fewer than two rooms use; a room's public names count as one."""
+    files = {module(path, root): path for path in sorted(root.rglob("*.py"))}
+    users: dict[str, set[str]] = {name: set() for name in files}
+    for name, path in files.items():
+        for full in imports(path, root):
+            target = full if full in files else full.rpartition(".")[0]
+            if target in files:
+                users[target].add("its public names" if path.name == "__init__.py" else room(name, root))
+    for name, path in files.items():
+        place, shared = str(path.relative_to(root)), path.relative_to(root).parts[0] in ("data", "networks")
+        if shared and path.name != "__init__.py" and len(users[name]) < 2 and place not in WAITING:
+            yield f"{place} belongs to {', '.join(users[name]) or 'nobody'}"
+
+
+def without_doors(root: Path) -> Iterator[str]:
+    """Tasks without the files that every task has, or with another number of public names than one."""
+    for folder in sorted(path for path in (root / "tasks").iterdir() if (path / "__init__.py").exists()):
+        for door in sorted(DOORS - {path.name for path in folder.iterdir()}):
+            yield f"tasks/{folder.name} lacks {door}"
+        names = [
+            node.value
+            for node in ast.walk(ast.parse((folder / "__init__.py").read_text()))
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        ]
+        count = len(ast.literal_eval(names[0])) if names else 0
+        if count != 1:
+            yield f"tasks/{folder.name} shows {count} names, not 1"
+
+
+def unlisted(root: Path) -> list[str]:
+    """Files and folders at the top that have no floor."""
+    found = {path.stem for path in root.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    return sorted(name for name in found - TOP if not name.startswith("_"))
+
+
 def test_imports_only_go_down() -> None:
     assert list(upward(ROOT / PACKAGE)) == []
 
 
 def test_no_circles() -> None:
     assert circle(ROOT / PACKAGE) == []
+
+
+def test_tasks_do_not_know_each_other() -> None:
+    assert list(sideways(ROOT / PACKAGE)) == []
+
+
+def test_what_is_shared_is_shared() -> None:
+    assert list(lonely(ROOT / PACKAGE)) == []
+
+
+def test_every_task_has_the_same_doors() -> None:
+    assert list(without_doors(ROOT / PACKAGE)) == []
+
+
+def test_the_top_level_is_a_closed_list() -> None:
+    assert unlisted(ROOT / PACKAGE) == []
 
 
 @pytest.mark.parametrize("name", STANDARD_LIBRARY_ONLY)
@@ -119,3 +198,36 @@ def test_a_wrong_import_is_seen(tmp_path: Path) -> None:
         "kernels/job.py may not import basement",
     ]
     assert {"longspan.kernels.cpu", "longspan.kernels.job"} <= set(circle(tmp_path))
+
+
+def test_a_wrong_room_is_seen(tmp_path: Path) -> None:
+    for folder in ("data", "networks", "tasks/anomaly", "tasks/forecast", "tasks/video"):
+        (tmp_path / folder).mkdir(parents=True)
+    for task, names in (("anomaly", ["Detector"]), ("forecast", ["Forecaster", "Panel"])):
+        (tmp_path / f"tasks/{task}/__init__.py").write_text(f"__all__ = {names}\n")
+        for door in DOORS - {"__init__.py", *(["report.py"] if task == "anomaly" else [])}:
+            (tmp_path / f"tasks/{task}/{door}").touch()
+    (tmp_path / "data/__init__.py").touch()
+    (tmp_path / "data/orphan.py").touch()
+    (tmp_path / "data/one.py").touch()
+    (tmp_path / "data/two.py").touch()
+    (tmp_path / "cellar.py").touch()
+    (tmp_path / "tasks/forecast/codec.py").write_text("from longspan.data.one import x\n")
+    (tmp_path / "tasks/forecast/network.py").write_text(
+        "from ...data import two\nfrom ..anomaly import alarms\n"
+    )
+    (tmp_path / "tasks/anomaly/codec.py").write_text(
+        "from longspan.data.two import y\nfrom longspan.tasks.forecast import Forecaster\n"
+        "from longspan.tasks.forecast.panel import Panel\n"
+    )
+    assert list(sideways(tmp_path)) == [
+        "tasks/anomaly/codec.py may not import longspan.tasks.forecast.panel.Panel",
+        "tasks/forecast/network.py may not import longspan.tasks.anomaly.alarms",
+    ]
+    assert list(lonely(tmp_path)) == [
+        "data/one.py belongs to tasks.forecast", "data/orphan.py belongs to nobody"
+    ]  # fmt: skip
+    assert list(without_doors(tmp_path)) == [
+        "tasks/anomaly lacks report.py", "tasks/forecast shows 2 names, not 1"
+    ]  # fmt: skip
+    assert unlisted(tmp_path) == ["cellar"]
