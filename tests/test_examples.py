@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import longspan
+from longspan import tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,3 +48,15 @@ def test_readme_code_runs() -> None:
         [sys.executable, "-W", "error", "-c", "\n".join(blocks)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_task_of_ones_own_gets_every_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = runpy.run_path(str(ROOT / "examples/own_task.py"))
+    lines = ["the/DET dog/NOUN barks/VERB", "cats/NOUN sleep/VERB"] * 20
+    tagger = example["Tagger"](epochs=20, learning_rate=0.01, hidden_size=16).fit(lines, verbose=0)
+    assert tagger.predict(["the dog barks", "cats sleep"]) == [["DET", "NOUN", "VERB"], ["NOUN", "VERB"]]
+    assert tagger.evaluate(lines) == {"accuracy": 1.0}
+    monkeypatch.setitem(tasks.TASKS, "tag", ("own_task", "Tagger"))
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    tagger.save(tmp_path / "model")
+    assert longspan.load(tmp_path / "model").predict(["the cats"]) == tagger.predict(["the cats"])
