@@ -1,6 +1,6 @@
 """A task of your own: a tagger of words, from lines such as "the/DET dog/NOUN barks/VERB".
 
-It gives the four parts that a task must give, and gets fit, predict, evaluate, tune, save, reports and resuming.
+It gives the four parts that a task must give, and gets fit, predict, evaluate, tune, save, reports, resuming.
 Run it: `python examples/own_task.py`. A task for everybody is the same thing in a folder of `longspan/tasks`.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from longspan.tasks.network import TaskNetwork
 from torch import Tensor, nn
 
 from longspan.data import Batch, Batches
 from longspan.networks import Encoder
 from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.estimator import Estimator
+from longspan.tasks.network import TaskNetwork
 
 Sentences = list[list[tuple[str, str]]]  # words with their tags, "" where the tag is not known
 

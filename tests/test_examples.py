@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import re
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -51,12 +51,12 @@ def test_readme_code_runs() -> None:
 
 
 def test_a_task_of_ones_own_gets_every_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    example = runpy.run_path(str(ROOT / "examples/own_task.py"))
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    example = importlib.import_module("own_task")
     lines = ["the/DET dog/NOUN barks/VERB", "cats/NOUN sleep/VERB"] * 20
-    tagger = example["Tagger"](epochs=20, learning_rate=0.01, hidden_size=16).fit(lines, verbose=0)
+    tagger = example.Tagger(epochs=20, learning_rate=0.01, hidden_size=16).fit(lines, verbose=0)
     assert tagger.predict(["the dog barks", "cats sleep"]) == [["DET", "NOUN", "VERB"], ["NOUN", "VERB"]]
     assert tagger.evaluate(lines) == {"accuracy": 1.0}
     monkeypatch.setitem(tasks.TASKS, "tag", ("own_task", "Tagger"))
-    monkeypatch.syspath_prepend(ROOT / "examples")
     tagger.save(tmp_path / "model")
     assert longspan.load(tmp_path / "model").predict(["the cats"]) == tagger.predict(["the cats"])

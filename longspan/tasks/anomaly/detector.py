@@ -11,7 +11,7 @@ import polars as pl
 from longspan import errors
 from longspan.data.batches import Batch
 from longspan.data.readers.frames import in_kind
-from longspan.report.elements import Curves, Line, Number, Numbers, Section, choice, table_of
+from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run
 from longspan.tasks.forecast.forecaster import Forecaster
@@ -19,7 +19,8 @@ from longspan.tasks.options import option
 from longspan.tasks.parts import Fitted, Use
 from longspan.tasks.reading_options import ReadingOptions
 
-from .alarms import alarm_frame, intervals
+from . import report
+from .alarms import alarm_frame
 from .codec import AnomalyCodec
 from .extremes import START
 from .network import Autoencoder, NextStepPredictor, Predictor
@@ -30,8 +31,6 @@ from .streaming import DetectorStream
 METHODS = ("forecast", "autoencoder")
 LOSSES = ("mae", "mse")
 THRESHOLDS = ("fixed", "dynamic")
-SHOWN = 20  # entities whose scores a report shows
-ROWS = 200  # alarms that it lists
 
 
 FittedDetector = Fitted[AnomalyCodec, Predictor, DetectorStream]
@@ -270,35 +269,4 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
     # ---- what a report shows
 
     def report(self, fitted: FittedDetector, source: Any) -> list[Section]:
-        codec, shown = fitted.codec, []
-        level = None if codec.scorer.dynamic else codec.scorer.threshold
-        numbers = [Number("Threshold", "dynamic", "found anew in the recent errors")]
-        if level is not None:
-            numbers = [Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
-        if source is not None:
-            frame = self._judged(source)
-            alarms = alarm_frame(frame, self.min_gap)
-            numbers += [Number("Readings", f"{len(frame):,}"), Number("Alarms", f"{len(alarms):,}")]
-            curves = {name: _curve(part, self.min_gap, level) for name, part in _entities(frame).items()}
-            shown += [Section("Scores", [choice("Scores by entity", curves)])]
-            shown += [Section("Alarms", [table_of("Alarms", alarms.head(ROWS))])]
-        note = f"Watched: {', '.join(codec.features.causes)}."
-        return [Section("Summary", [Numbers("Detector", numbers, note=note)]), *shown]
-
-
-def _entities(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """Judged readings by entity, those with most alarms first."""
-    if "id" not in frame.columns:
-        return {"": frame}
-    parts = frame.partition_by("id", maintain_order=True)
-    parts.sort(key=lambda part: -int(part["alarm"].sum()))
-    return {str(part["id"][0]): part for part in parts[:SHOWN]}
-
-
-def _curve(part: pl.DataFrame, quiet: int, level: float | None) -> Curves:
-    """The scores of an entity with its alarms shaded; level: the threshold where there is one for scores."""
-    x = part["time"].to_list()
-    spans = [(x[first], x[last], "alarm") for first, last in intervals(part["alarm"].to_list(), quiet)]
-    levels = [] if level is None else [(level, "threshold")]
-    line = Line("score", x, part["score"].to_list())
-    return Curves("Scores", "time", "score", [line], spans=spans, levels=levels)
+        return report.sections(fitted.codec, None if source is None else self._judged(source), self.min_gap)

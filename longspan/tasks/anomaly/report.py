@@ -1,0 +1,54 @@
+"""Sections of a detector's report: its threshold, the scores of every entity, the alarms."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from longspan.report.elements import Curves, Line, Number, Numbers, Section, choice, table_of
+
+from .alarms import alarm_frame, intervals
+from .codec import AnomalyCodec
+
+_ENTITIES = 20  # entities whose scores are shown at most
+_ALARMS = 200  # alarms listed at most
+
+
+def sections(codec: AnomalyCodec, predictions: pl.DataFrame | None, min_gap: int) -> list[Section]:
+    """What a detector's report shows before training and options.
+
+    Args:
+        codec: of the fitted detector.
+        predictions: the frame of `AnomalyDetector.predict`; None where no source is evaluated.
+        min_gap: readings without an alarm that end one.
+    """
+    level = None if codec.scorer.dynamic else codec.scorer.threshold
+    numbers = [Number("Threshold", "dynamic", "found anew in the recent errors")]
+    if level is not None:
+        numbers = [Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
+    shown = []
+    if predictions is not None:
+        alarms = alarm_frame(predictions, min_gap)
+        numbers += [Number("Readings", f"{len(predictions):,}"), Number("Alarms", f"{len(alarms):,}")]
+        curves = {name: _curve(part, min_gap, level) for name, part in _entities(predictions).items()}
+        shown += [Section("Scores", [choice("Scores by entity", curves)])]
+        shown += [Section("Alarms", [table_of("Alarms", alarms.head(_ALARMS))])]
+    note = f"Watched: {', '.join(codec.features.causes)}."
+    return [Section("Summary", [Numbers("Detector", numbers, note=note)]), *shown]
+
+
+def _entities(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """Judged readings by entity, those with most alarms first."""
+    if "id" not in frame.columns:
+        return {"": frame}
+    parts = frame.partition_by("id", maintain_order=True)
+    parts.sort(key=lambda part: -int(part["alarm"].sum()))
+    return {str(part["id"][0]): part for part in parts[:_ENTITIES]}
+
+
+def _curve(part: pl.DataFrame, min_gap: int, level: float | None) -> Curves:
+    """The scores of an entity with its alarms shaded; level: the threshold where there is one for scores."""
+    x = part["time"].to_list()
+    spans = [(x[first], x[last], "alarm") for first, last in intervals(part["alarm"].to_list(), min_gap)]
+    levels = [] if level is None else [(level, "threshold")]
+    line = Line("score", x, part["score"].to_list())
+    return Curves("Scores", "time", "score", [line], spans=spans, levels=levels)
