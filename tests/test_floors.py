@@ -118,18 +118,32 @@ def sideways(root: Path) -> Iterator[str]:
 
 
 def lonely(root: Path) -> Iterator[str]:
-    """Files of data/ and networks/ that fewer than two rooms use; a room's public names count as one."""
+    """Files of data/ and networks/ that fewer than two rooms use, themselves or through other shared files.
+
+    A room's public names count as a room that uses the file.
+    """
     files = {module(path, root): path for path in sorted(root.rglob("*.py"))}
-    users: dict[str, set[str]] = {name: set() for name in files}
+    importers: dict[str, set[str]] = {name: set() for name in files}
     for name, path in files.items():
         for full in imports(path, root):
-            target = full if full in files else full.rpartition(".")[0]
-            if target in files:
-                users[target].add("its public names" if path.name == "__init__.py" else room(name, root))
-    for name, path in files.items():
-        place, shared = str(path.relative_to(root)), path.relative_to(root).parts[0] in ("data", "networks")
-        if shared and path.name != "__init__.py" and len(users[name]) < 2 and place not in WAITING:
-            yield f"{place} belongs to {', '.join(users[name]) or 'nobody'}"
+            importers.get(full, importers.get(full.rpartition(".")[0], set())).add(name)
+
+    def shared(name: str) -> bool:
+        return name.split(".")[1:2] in (["data"], ["networks"]) and files[name].name != "__init__.py"
+
+    def users(name: str, seen: frozenset[str]) -> set[str]:
+        rooms = set()
+        for other in importers[name] - seen:
+            public = files[other].name == "__init__.py"
+            rooms |= (
+                users(other, seen | {other}) if shared(other) else {other if public else room(other, root)}
+            )
+        return rooms
+
+    for name in filter(shared, files):
+        rooms, place = users(name, frozenset({name})), str(files[name].relative_to(root))
+        if len(rooms) < 2 and place not in WAITING:
+            yield f"{place} belongs to {', '.join(sorted(rooms)) or 'nobody'}"
 
 
 def without_doors(root: Path) -> Iterator[str]:
