@@ -416,7 +416,7 @@ def test_the_build_prints_the_cells_with_a_bare_python(tmp_path: Path) -> None:
     assert emit_cpp.struct_source(CELLS["lstm"]) in text
     without = subprocess.run(run, capture_output=True, text=True)
     assert without.returncode == 2
-    assert "usage: emit.py OUT.inc" in without.stderr
+    assert "usage: emit_cpp.py OUT.inc" in without.stderr
 
 
 def test_the_script_refuses_other_arguments(capsys: pytest.CaptureFixture[str]) -> None:

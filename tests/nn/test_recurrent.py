@@ -528,10 +528,10 @@ class TestOptions:
         layer = nn.LSTM(I, 200, 2, bidirectional=True, recurrent_dropout=0.25)
         layer(torch.randn(T, B, I))
         assert [job.dropout_mask.shape for job in jobs] == [(2, B, 200)] * 2
-        same(jobs[0].drop.unique(), torch.tensor([0.0, 4 / 3]))
-        assert abs((jobs[0].drop == 0).float().mean() - 0.25) < 0.05
+        same(jobs[0].dropout_mask.unique(), torch.tensor([0.0, 4 / 3]))
+        assert abs((jobs[0].dropout_mask == 0).float().mean() - 0.25) < 0.05
         layer.eval()(torch.randn(T, B, I))
-        assert jobs[-1].drop is None
+        assert jobs[-1].dropout_mask is None
 
     def test_weight_dropout_masks_r_and_scales_it(self, monkeypatch: pytest.MonkeyPatch):
         jobs = recorded(monkeypatch)
