@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from longspan.kernels import use_backend as use_backend
     from longspan.layers import Input as Input
     from longspan.models import Sequential as Sequential
-    from longspan.nn.recurrent import explain as explain
+    from longspan.nn.explain import explain as explain
     from longspan.tasks import load as load
     from longspan.tasks.anomaly import AnomalyDetector as AnomalyDetector
     from longspan.tasks.classify import Classifier as Classifier
@@ -86,7 +86,7 @@ _HOMES = {
     "cell": "longspan.cells",
     "compare": "longspan.comparison",
     "compile_cell": "longspan.kernels",
-    "explain": "longspan.nn.recurrent",
+    "explain": "longspan.nn.explain",
     "load": "longspan.tasks",
     "use_backend": "longspan.kernels",
 }

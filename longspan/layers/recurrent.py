@@ -16,7 +16,7 @@ from longspan.cells import Cell
 from longspan.initializers import Initializer, UnitForgetBias
 from longspan.nn import dropout as dropout_masks
 from longspan.nn import options
-from longspan.nn.recurrent import explain
+from longspan.nn.explain import explain
 from longspan.regularizers import Regularizer
 
 from . import activation_cells

@@ -16,7 +16,7 @@ from longspan.cells import Cell
 from longspan.initializers import Initializer
 from longspan.kernels.program import program
 from longspan.nn import options as nn_options
-from longspan.nn.recurrent import explain
+from longspan.nn.explain import explain
 from longspan.regularizers import Regularizer
 
 from .base import Layer, LayerOptions, Shape, Weight, check_rank, required_size, to_tensor

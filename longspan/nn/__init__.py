@@ -1,4 +1,12 @@
-"""Knows the recurrent layers' names: those of torch.nn, with the same arguments and numbers, and ours."""
+"""Recurrent layers with torch.nn's names, arguments and numbers, and layers of any cell.
+
+Every other name of torch.nn is found here too, so that `from longspan import nn` can stand for
+`from torch import nn`: `nn.LSTM` and `isinstance(module, nn.LSTM)` then mean this library's layer.
+"""
+
+from typing import Any
+
+import torch.nn as _torch_nn
 
 from .cell_layers import GRUCell, LSTMCell, RecurrentCell, RNNCell
 from .output import LinearCrossEntropyLoss, SampledSoftmaxLoss, linear_cross_entropy
@@ -17,3 +25,17 @@ __all__ = [
     "SampledSoftmaxLoss",
     "linear_cross_entropy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A name of torch.nn that this library does not have itself."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    try:
+        return getattr(_torch_nn, name)
+    except AttributeError:
+        choice = ", ".join(__all__)
+        sentence = (
+            f"longspan.nn: expected {choice} or a name of torch.nn, received {name!r}; correct the name."
+        )
+        raise AttributeError(sentence) from None

@@ -1,4 +1,4 @@
-"""Knows the layers that run one step of a cell at a time, as torch.nn's LSTMCell, GRUCell and RNNCell do."""
+"""The layers that run one step: LSTMCell, GRUCell and RNNCell as in torch.nn, RecurrentCell for any cell."""
 
 from __future__ import annotations
 
@@ -52,44 +52,42 @@ class RNNCellBase(Module):
         """Draw every parameter afresh, as torch.nn does and in the same order."""
         parameters.initialise(self._weights.fields(self)[0], self.cell, self.hidden_size, None)
 
-    def forward(self, x: Tensor, state: State | None = None) -> Any:
+    def forward(self, input: Tensor, hx: State | None = None) -> Any:
         """Run one step.
 
         Args:
-            x: (B, I), or (I,) for one row.
-            state: (B, H), or (H,) for one row, a tuple of them where the cell has several states; None: the
-                cell's constants (zeros).
+            input: (B, I), or (I,) for one row.
+            hx: the state (B, H), or (H,) for one row, a tuple where the cell has several states; None:
+                the cell's constants (zeros).
 
         Returns:
-            The new state, shaped like `state`; its first (or only) tensor is the output.
+            The new state, shaped like `hx`; its first (or only) tensor is the output.
 
         Raises:
             ValueError, TypeError: an argument does not fit; the sentence names it.
         """
-        if state is not None and not is_compiling():
-            found = self._stream.step(self._parameters, x, state)
-            if found is not None:
-                return found
-        if not isinstance(x, Tensor):
-            raise errors.type_error("input", "a tensor", x, "convert it with torch.as_tensor")
+        if hx is not None and not is_compiling():
+            state = self._stream.step(self._parameters, input, hx)
+            if state is not None:
+                return state
+        if not isinstance(input, Tensor):
+            raise errors.type_error("input", "a tensor", input, "convert it with torch.as_tensor")
         weights = self._weights.weights(self)
-        half = autocast.autocast_dtype(x)
-        inputs.check_values(x, weights[0][0].x, (2, 1), ("(B, I)", "(I,)"), half)
-        batched = x.dim() == 2
-        rows = (x if batched else x.unsqueeze(0)).unsqueeze(0)
-        states = self._initial(rows) if state is None else self._checked(state, rows, half, batched)
-        if half is None and x.dtype not in autocast.HALF_DTYPES:
-            new = kernels.run(Job(self.cell, rows, states, weights[0])).state
+        half = autocast.autocast_dtype(input)
+        inputs.check_values(input, weights[0][0].x, (2, 1), ("(B, I)", "(I,)"), half)
+        batched = input.dim() == 2
+        x = (input if batched else input.unsqueeze(0)).unsqueeze(0)
+        states = self._initial(x) if hx is None else self._checked(hx, x, half, batched)
+        if half is None and input.dtype not in autocast.HALF_DTYPES:
+            new = kernels.run(Job(self.cell, x, states, weights[0])).state
         else:
-            new = self._run_in_compute_dtype(rows, states, weights, half)
+            new = self._run_in_compute_dtype(x, states, weights, half)
         new = tuple([tensor.squeeze(0) if batched else tensor[0, 0] for tensor in new])
         return new[0] if len(new) == 1 else new
 
     def _initial(self, x: Tensor) -> tuple[Tensor, ...]:
-        start = self.cell.initial
-        return tuple(
-            x.new_full((1, x.shape[1], self.hidden_size), start.get(k, 0.0)) for k in self.cell.states
-        )
+        constants = [self.cell.initial.get(letter, 0.0) for letter in self.cell.states]
+        return tuple(x.new_full((1, x.shape[1], self.hidden_size), constant) for constant in constants)
 
     def _checked(
         self, state: State, x: Tensor, half: torch.dtype | None, batched: bool

@@ -1,4 +1,4 @@
-"""Knows how what a caller hands over (sequences, lengths, masks, packed batches) is checked and laid out."""
+"""Checks sequences, lengths, masks, states and packed batches, and lays them out by time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ from longspan import errors
 _TO_TENSOR = "convert it with torch.as_tensor"
 
 
-class SequenceInfo(NamedTuple):
-    """What is said about single steps, as kernels.job.Job takes it.
+class InputError(ValueError, RuntimeError):
+    """A shape or device that does not fit; a RuntimeError too, which torch.nn raises for it."""
 
-    lengths: (B,) int64 on the CPU; mask and reset: (T, B) bool; None where nothing is said.
+
+class DtypeError(TypeError, ValueError):
+    """A dtype that does not fit; a ValueError too, which torch.nn raises for it."""
+
+
+class SequenceInfo(NamedTuple):
+    """Lengths, mask and reset of a batch, as kernels.job.Job takes them.
+
+    lengths: (B,) int64 on the CPU; mask and reset: (T, B) bool; None where the caller gave none.
     """
 
     lengths: Tensor | None = None
@@ -50,14 +58,13 @@ def check_values(
 def check_steps(x: Tensor) -> None:
     """Refuse a time-major sequence (T, B, I) without a step, as torch.nn does."""
     if x.shape[0] == 0:
-        raise errors.value_error(
-            "input", "at least one time step", "none", "skip empty chunks; lengths may be 0"
-        )
+        way_out = "skip empty chunks; lengths may be 0"
+        raise InputError(errors.message("input", "at least one time step", "none", way_out))
 
 
 def _wrong_shape(x: Tensor, width: int, layouts: Sequence[str], way_out: str) -> ValueError:
     shapes = " or ".join(layout.replace("I", str(width)) for layout in layouts)
-    return errors.value_error("input", f"a tensor of shape {shapes}", tuple(x.shape), way_out)
+    return InputError(errors.message("input", f"a tensor of shape {shapes}", tuple(x.shape), way_out))
 
 
 def _wrong_dtype(x: Tensor, weight: Tensor) -> TypeError:
@@ -65,13 +72,12 @@ def _wrong_dtype(x: Tensor, weight: Tensor) -> TypeError:
         way_out = "look codes up in torch.nn.Embedding, or convert numbers with .float()"
     else:
         way_out = f"convert the input with .to({weight.dtype}) or the layer with .to({x.dtype})"
-    return TypeError(errors.message("input", f"{weight.dtype} values like the weights", x.dtype, way_out))
+    return DtypeError(errors.message("input", f"{weight.dtype} values like the weights", x.dtype, way_out))
 
 
 def _wrong_device(argument: str, value: Tensor, like: Tensor, what: str) -> ValueError:
-    return errors.value_error(
-        argument, f"a tensor on {like.device} like {what}", value.device, "move it with .to(device)"
-    )
+    expected, way_out = f"a tensor on {like.device} like {what}", "move it with .to(device)"
+    return InputError(errors.message(argument, expected, value.device, way_out))
 
 
 def check_state(
@@ -82,12 +88,13 @@ def check_state(
     if not isinstance(value, Tensor):
         raise errors.type_error(argument, f"a tensor of shape {shape}, {letters}", value, _TO_TENSOR)
     if tuple(value.shape) != shape:
-        raise errors.value_error(
-            argument, f"shape {shape}, {letters}", tuple(value.shape), "pass None to start afresh"
-        )
+        way_out = "pass None to start afresh"
+        raise InputError(errors.message(argument, f"shape {shape}, {letters}", tuple(value.shape), way_out))
     if value.dtype != like.dtype and (half is None or not value.is_floating_point()):
         way_out = f"convert it with .to({like.dtype})"
-        raise TypeError(errors.message(argument, f"{like.dtype} values like the input", value.dtype, way_out))
+        raise DtypeError(
+            errors.message(argument, f"{like.dtype} values like the input", value.dtype, way_out)
+        )
     if value.device != like.device:
         raise _wrong_device(argument, value, like, "the input")
     return value
@@ -135,7 +142,7 @@ def check_lengths(lengths: object, steps: int, rows: int) -> Tensor:
         raise errors.type_error("lengths", kind(), lengths, way_out)
     tensor = lengths if isinstance(lengths, Tensor) else torch.as_tensor(list(lengths) or [0])[: len(lengths)]
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.dtype is torch.bool:
-        raise TypeError(errors.message("lengths", kind(), tensor.dtype, "convert them with .long()"))
+        raise DtypeError(errors.message("lengths", kind(), tensor.dtype, "convert them with .long()"))
     if tensor.dim() != 1 or tensor.shape[0] != rows:
         raise errors.value_error("lengths", kind(), f"shape {tuple(tensor.shape)}", way_out)
     if isinstance(lengths, Tensor) and torch.compiler.is_compiling():
@@ -176,7 +183,7 @@ def _by_time(name: str, value: object, x: Tensor, batched: bool, batch_first: bo
     if not isinstance(value, Tensor):
         raise errors.type_error(name, kind(), value, _TO_TENSOR)
     if value.dtype is not torch.bool:
-        raise TypeError(errors.message(name, kind(), value.dtype, f"convert it with {name}.bool()"))
+        raise DtypeError(errors.message(name, kind(), value.dtype, f"convert it with {name}.bool()"))
     if tuple(value.shape) != shape:
         raise errors.value_error(name, kind(), f"shape {tuple(value.shape)}", "mark every step of every row")
     if value.device != x.device:
@@ -189,13 +196,13 @@ def _by_time(name: str, value: object, x: Tensor, batched: bool, batch_first: bo
 class Unpacked(NamedTuple):
     """A PackedSequence as a padded batch, rows in the packed (longest first) order.
 
-    x: (T, B, I); lengths: (B,) int64 on the CPU, None when all rows are T long; places: (N,), where in T*B
+    x: (T, B, I); lengths: (B,) int64 on the CPU, None when all rows are T long; positions: (N,), where in T*B
     each of the N real steps is, None likewise.
     """
 
     x: Tensor
     lengths: Tensor | None
-    places: Tensor | None
+    positions: Tensor | None
 
 
 def unpack(packed: PackedSequence) -> Unpacked:
@@ -205,13 +212,13 @@ def unpack(packed: PackedSequence) -> Unpacked:
     if data.shape[0] == steps * rows:
         return Unpacked(data.reshape(steps, rows, data.shape[1]), None, None)
     real = torch.arange(rows) < sizes.unsqueeze(1)
-    places = real.flatten().nonzero().squeeze(1).to(data.device)
-    padded = data.new_zeros(steps * rows, data.shape[1]).index_copy(0, places, data)
-    return Unpacked(padded.view(steps, rows, data.shape[1]), real.sum(0), places)
+    positions = real.flatten().nonzero().squeeze(1).to(data.device)
+    padded = data.new_zeros(steps * rows, data.shape[1]).index_copy(0, positions, data)
+    return Unpacked(padded.view(steps, rows, data.shape[1]), real.sum(0), positions)
 
 
-def repack(out: Tensor, packed: PackedSequence, places: Tensor | None) -> PackedSequence:
+def repack(out: Tensor, packed: PackedSequence, positions: Tensor | None) -> PackedSequence:
     """`out` (T, B, W), rows in the packed order, with the batch sizes and the order of `packed`."""
     flat = out.reshape(-1, out.shape[2])
-    data = flat if places is None else flat.index_select(0, places)
+    data = flat if positions is None else flat.index_select(0, positions)
     return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)

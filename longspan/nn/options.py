@@ -1,17 +1,62 @@
-"""Knows which options a recurrent layer takes and which of them go together."""
+"""Checks the options of recurrent layers, each alone and those that must agree."""
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
+from typing import Any, TypedDict, TypeVar
 
 import torch
 
 from longspan import errors
 from longspan.cells import CELLS, Cell
 from longspan.kernels.program import program
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class RecurrentOptions(TypedDict, total=False):
+    """The keywords of longspan's recurrent layers that torch.nn does not have; see `longspan.nn.LSTM`."""
+
+    layer_norm: bool
+    recurrent_dropout: float
+    zoneout: float | Sequence[float]
+    weight_dropout: float
+    forget_bias: float | None
+
+
+# What each keyword is when it is left out: torch.nn's behaviour.
+DEFAULTS = RecurrentOptions(
+    layer_norm=False, recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, forget_bias=None
+)
+
+
+def with_defaults(layer: type, chosen: RecurrentOptions) -> dict[str, Any]:
+    """`chosen` and the default of every other keyword; a keyword that `layer` does not have is an error."""
+    for name in chosen:
+        if name not in DEFAULTS:
+            way_out = errors.did_you_mean(name, inspect.signature(layer).parameters)
+            raise UnknownOption(errors.message(layer.__name__, "one of its arguments", repr(name), way_out))
+    return {**DEFAULTS, **chosen}
+
+
+class UnknownOption(TypeError, ValueError):
+    """An argument that the layer does not have; torch.nn raises one or the other of the two."""
+
+
+def show_options(init: Function) -> Function:
+    """`init`, whose signature, as help() prints it, names the keywords behind `**extra`."""
+    signature = inspect.signature(init)
+    keywords = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+        for name, default in DEFAULTS.items()
+    ]
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    init.__signature__ = signature.replace(parameters=[*named, *keywords])  # pyright: ignore
+    return init
 
 
 def resolve_cell(cell: object) -> Cell:
@@ -108,7 +153,7 @@ def check_layer_dropout(dropout: object, layers: int) -> float:
         message = (
             f"dropout: acts between layers, so dropout={share} does nothing with num_layers=1; add a layer."
         )
-        warnings.warn(message, stacklevel=4)
+        warnings.warn(message, stacklevel=5)
     return share
 
 

@@ -1,4 +1,4 @@
-"""Knows the states of a stack of layers: where they start, in which shapes they come and go."""
+"""Converts the states of a stack between the callers' shapes and the kernels', and checks them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LayerStates = Sequence[tuple[Tensor, ...]]
 
 
 class StateLayout:
-    """The states of L layers in D directions: as kernels take them (per layer) and as callers hold them.
+    """The states of L layers in D directions: as the kernels take them (per layer) and as callers hold them.
 
     Attributes:
         widths: per layer, per state: W, which is R for h and H for the others.
@@ -35,16 +35,21 @@ class StateLayout:
         constants = [cell.initial.get(letter, 0.0) for letter in cell.states]
         starts = [list(zip(row, constants, strict=True)) for row in self.widths]
         self._distinct = list(dict.fromkeys(start for row in starts for start in row))
-        self._places = [[self._distinct.index(start) for start in row] for row in starts]
+        self._index = [[self._distinct.index(start) for start in row] for row in starts]
 
-    def initial(self, x: Tensor) -> LayerStates:
-        """The states to start in when none are given, for `x` (T, B, I); equal ones are one tensor."""
+    def starting(
+        self, state: State | None, x: Tensor, half: torch.dtype | None, batched: bool
+    ) -> LayerStates:
+        """The caller's states, checked, for `x` (T, B, I); None: the cell's constants."""
+        return self._initial(x) if state is None else self._checked(state, x, half, batched)
+
+    def _initial(self, x: Tensor) -> LayerStates:
+        """The cell's constants; states that are equal are one tensor."""
         rows = x.shape[1]
-        made = [x.new_full((self._directions, rows, width), value) for width, value in self._distinct]
-        return [tuple([made[place] for place in layer]) for layer in self._places]
+        tensors = [x.new_full((self._directions, rows, width), value) for width, value in self._distinct]
+        return [tuple([tensors[index] for index in layer]) for layer in self._index]
 
-    def checked(self, state: State, x: Tensor, half: torch.dtype | None, batched: bool) -> LayerStates:
-        """The caller's states, checked, for `x` (T, B, I)."""
+    def _checked(self, state: State, x: Tensor, half: torch.dtype | None, batched: bool) -> LayerStates:
         values = inputs.check_states(self._letters, state)
         if self._by_layer:
             return self._checked_by_layer(values, x, half, batched)
@@ -64,11 +69,11 @@ class StateLayout:
     ) -> LayerStates:
         words = "(directions, B, H) of its layer" if batched else "(directions, H) of its layer"
         columns = []
-        for place, (letter, value) in enumerate(zip(self._letters, values, strict=True)):
+        for position, (letter, value) in enumerate(zip(self._letters, values, strict=True)):
             column = []
             tensors = inputs.check_layer_states(letter, value, len(self.widths))
             for widths, tensor in zip(self.widths, tensors, strict=True):
-                shape = (self._directions, x.shape[1], widths[place])
+                shape = (self._directions, x.shape[1], widths[position])
                 wanted = shape if batched else (shape[0], shape[2])
                 column.append(inputs.check_state(letter, tensor, wanted, words, x, half).reshape(shape))
             columns.append(column)

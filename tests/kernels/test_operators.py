@@ -18,7 +18,6 @@ from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.export import Dim
 from torch.func import functional_call, grad, hessian, jacrev, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.jit._trace import TracerWarning
 from torch.utils import _pytree
 from torch.utils.checkpoint import checkpoint
 
@@ -370,12 +369,6 @@ class TestTransforms:
         assert "reference runs it" in said[0] and "cpu does not: under torch.func" in said[0]
         plain = ls.explain(layer, torch.randn(T, B, I, dtype=torch.float64))
         assert "cpu runs it" in plain and "under torch.func, in forward-mode" in plain
-
-    def test_trace(self, layer: nn.LSTM, x: Tensor) -> None:
-        with pytest.warns(TracerWarning):
-            traced: Any = torch.jit.trace(layer, (x,))
-        y = torch.randn_like(x)
-        close(traced(y), by_reference(layer, y))
 
 
 class TestAutograd:

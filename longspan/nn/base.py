@@ -1,0 +1,435 @@
+"""The base of every recurrent layer: stacked cells in one or two directions, run over whole sequences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.compiler import is_compiling
+from torch.nn import Module
+from torch.nn import RNNBase as TorchRNNBase
+from torch.nn.utils.rnn import PackedSequence
+from typing_extensions import Unpack
+
+from longspan import errors, kernels
+from longspan.cells import Cell
+from longspan.kernels.job import Job, Weights, Zoneout
+from longspan.kernels.single_step import SingleStep
+
+from . import autocast, inputs, options, parameters, torch_operators
+from . import dropout as dropout_masks
+from .state import LayerStates, State, StateLayout
+
+_RANKS = (3, 2)
+_LAYOUTS = {False: ("(T, B, I)", "(T, I)"), True: ("(B, T, I)", "(T, I)")}
+
+
+class Call(NamedTuple):
+    """One forward pass, laid out by time.
+
+    x: (T, B, I); states: per layer, per state (D, B, W); weights: per layer, per direction; half: autocast's
+    dtype where it is on; batched: whether the caller's input had a batch; packed and positions: see
+    inputs.unpack.
+    """
+
+    x: Tensor
+    states: LayerStates
+    weights: Sequence[tuple[Weights, ...]]
+    info: inputs.SequenceInfo
+    half: torch.dtype | None
+    batched: bool
+    packed: PackedSequence | None
+    positions: Tensor | None
+
+
+class _Outputs(NamedTuple):
+    """What a stack gives: out (T, B, D*R), states as in Call, gates as in forward."""
+
+    out: Tensor
+    states: LayerStates
+    gates: list[dict[str, Tensor]]
+
+
+class RNNBase(TorchRNNBase):
+    """Any recurrent layer: num_layers stacked cells in one or two directions. Abstract; see LSTM.
+
+    It is a torch.nn.RNNBase for code that looks for recurrent layers, and shares none of its methods.
+
+    Attributes:
+        mode: torch.nn's name of the cell, such as "LSTM" or "RNN_TANH"; "LONGSPAN" for cells it lacks.
+    """
+
+    mode = "LONGSPAN"
+    hidden_size: Any  # an int, or a tuple with one a layer
+    # torch.nn.RNNBase keeps a second list of its weights; here the parameters are the only one.
+    __setattr__ = Module.__setattr__  # pyright: ignore[reportAssignmentType]
+    __setstate__ = Module.__setstate__  # pyright: ignore[reportAssignmentType]
+    _apply = Module._apply  # pyright: ignore[reportAssignmentType]
+    _replicate_for_data_parallel = Module._replicate_for_data_parallel  # pyright: ignore
+
+    def __init__(
+        self,
+        cell: Cell | str,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        /,
+        **extra: Unpack[options.RecurrentOptions],
+    ) -> None:
+        Module.__init__(self)
+        self.cell = options.resolve_cell(cell)
+        self._set_sizes(input_size, hidden_size, num_layers, bidirectional, proj_size)
+        self._set_options(bias, batch_first, dropout, options.with_defaults(type(self), extra))
+        self._create_parameters(device, options.check_floating(dtype))
+
+    def _set_sizes(
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int,
+        bidirectional: bool,
+        proj_size: int,
+    ) -> None:
+        self.input_size = errors.check_int("input_size", input_size, 1, "give the number of values a step")
+        self.hidden_sizes = options.hidden_sizes(hidden_size, num_layers)
+        self.hidden_size = self.hidden_sizes if isinstance(hidden_size, Sequence) else self.hidden_sizes[0]
+        self.num_layers = len(self.hidden_sizes)
+        self.bidirectional = errors.check_bool("bidirectional", bidirectional)
+        self.proj_size = options.check_proj_size(proj_size, self.cell, self.hidden_sizes)
+        self._directions = 2 if self.bidirectional else 1
+
+    def _set_options(self, bias: bool, batch_first: bool, dropout: float, extra: Mapping[str, Any]) -> None:
+        self.bias = errors.check_bool("bias", bias)
+        self.batch_first = errors.check_bool("batch_first", batch_first)
+        self.dropout = options.check_layer_dropout(dropout, self.num_layers)
+        self.layer_norm = errors.check_bool("layer_norm", extra["layer_norm"])
+        self.recurrent_dropout = options.check_recurrent_rate(
+            "recurrent_dropout", extra["recurrent_dropout"], self.cell
+        )
+        self.zoneout = options.zoneout_rates(extra["zoneout"], self.cell)
+        self.weight_dropout = options.check_recurrent_rate(
+            "weight_dropout", extra["weight_dropout"], self.cell
+        )
+        self.forget_bias = options.check_forget_bias(extra["forget_bias"], self.cell, self.bias)
+        self._no_zoneout = None if any(self.zoneout) else self.zoneout
+
+    def _create_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
+        self._weights = self._register_parameters(device, dtype)
+        one_size = isinstance(self.hidden_size, int)
+        self._states = StateLayout(
+            self.cell, self.hidden_sizes, self.proj_size, self._directions, by_layer=not one_size
+        )
+        self._stream = None
+        if one_size and not (self.bidirectional or self.proj_size or self.layer_norm):
+            fields = [list(row) for row in self._weights.rows]
+            self._stream = SingleStep(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
+        self.reset_parameters()
+
+    def _register_parameters(
+        self, device: torch.device | str | None, dtype: torch.dtype | None
+    ) -> parameters.ParameterTable:
+        """Register the parameters of every layer and direction, in torch.nn's order and with its names."""
+        table, width = parameters.ParameterTable(self._directions), self.input_size
+        for layer, hidden in enumerate(self.hidden_sizes):
+            shapes = parameters.parameter_shapes(
+                self.cell, width, hidden, proj=self.proj_size, bias=self.bias, layer_norm=self.layer_norm
+            )
+            for suffix in ("", "_reverse")[: self._directions]:
+                table.add(self, shapes, f"_l{layer}{suffix}", device, dtype)
+            width = self._directions * (self.proj_size or hidden)
+        return table
+
+    def reset_parameters(self) -> None:
+        """Draw every parameter afresh, as torch.nn does: the same seed gives the same numbers."""
+        for row, fields in enumerate(self._weights.fields(self)):
+            hidden = self.hidden_sizes[row // self._directions]
+            parameters.initialise(fields, self.cell, hidden, self.forget_bias)
+
+    @property
+    def all_weights(self) -> list[list[Any]]:
+        """The parameters, one list a layer and direction, in torch.nn's order."""
+        return [list(fields.values()) for fields in self._weights.fields(self)]
+
+    @property
+    def _flat_weights(self) -> list[Any]:
+        """The parameters in one list, by the name that torch.nn's layers keep it under."""
+        return [tensor for fields in self._weights.fields(self) for tensor in fields.values()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__.copy()
+
+    def flatten_parameters(self) -> None:
+        """Nothing: kept for scripts written for torch.nn, where it arranges memory for cuDNN."""
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        lengths: Sequence[int] | Tensor | None = None,
+        mask: Tensor | None = None,
+        reset: Tensor | None = None,
+        return_gates: bool | None = None,  # torch's ONNX exporter cannot trace a bool
+    ) -> tuple[Any, ...]:
+        """Run the layer over whole sequences.
+
+        Args:
+            input: (T, B, I), or (B, T, I) with batch_first; (T, I) for one sequence; or a PackedSequence.
+            hx: the state to start from, as a call returned it: (L*D, B, R) for h and (L*D, B, H) for the
+                others, a tuple of them where the cell has several; without B for one sequence. None: the
+                cell's constants (zeros).
+            lengths: (B,) whole numbers, 0 to T: the real steps of each row. Beyond them nothing happens and
+                the output is exactly 0.
+            mask: bool, (T, B) or (B, T) with batch_first, (T,) for one sequence: where False the state is
+                carried unchanged and the output is the carried h.
+            reset: bool, shaped like mask: where True the row starts afresh before that step.
+            return_gates: also return the value of every gate and state.
+
+        Returns:
+            out: (T, B, D*R), laid out as the input, a PackedSequence for one.
+            state: the state after every row's last step, shaped as torch.nn does; where hidden_size has one
+                number a layer, each state is a tuple of one (D, B, H) tensor a layer.
+            gates, with return_gates: a list, element `layer * D + direction` a dict from each gate letter and
+                state name to (B, T, H), (B, T, R) for h, whatever batch_first says; (T, H) for one sequence.
+                0 at padding.
+
+        Raises:
+            ValueError, TypeError: an argument does not fit; the sentence names it.
+            RuntimeError: the backend forced by `longspan.use_backend` refuses.
+
+        >>> from longspan.nn import LSTM
+        >>> layer = LSTM(3, 4, batch_first=True)
+        >>> out, (h, c) = layer(torch.randn(2, 5, 3), lengths=[5, 2])
+        >>> out.shape, h.shape
+        (torch.Size([2, 5, 4]), torch.Size([1, 2, 4]))
+        """
+        if torch_operators.recording():
+            extra = {"lengths": lengths, "mask": mask, "reset": reset, "return_gates": return_gates}
+            return torch_operators.run(self, input, hx, **extra)
+        call = self._call(input, hx, lengths, mask, reset)
+        if call.half is None and call.x.dtype not in autocast.HALF_DTYPES:
+            outputs = self._run(call, bool(return_gates))
+        else:
+            outputs = self._run_in_compute_dtype(call, bool(return_gates))
+        return self._for_caller(call, outputs, bool(return_gates))
+
+    def step(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
+        """One step of a stream: what `forward` gives for one time step, without the time dimension.
+
+        Args:
+            input: (B, I), or (I,) for one stream.
+            hx: the state that the last step returned, None at first.
+
+        Returns:
+            out (B, R), or (R,); and the state to hand to the next step.
+
+        Raises:
+            ValueError: the layer is bidirectional, and the future has not come yet.
+
+        >>> from longspan.nn import GRU
+        >>> layer, state = GRU(3, 4), None
+        >>> for reading in torch.randn(6, 2, 3):
+        ...     out, state = layer.step(reading, state)
+        """
+        if (
+            self._stream is not None
+            and hx is not None
+            and not is_compiling()
+            and self.zoneout is self._no_zoneout
+            and not (self.training and (self.dropout or self.recurrent_dropout or self.weight_dropout))
+            and not (self._forward_hooks or self._forward_pre_hooks)
+        ):
+            answer = self._stream.step(self._parameters, input, hx)
+            if answer is not None:
+                return answer
+        self._check_step(input)
+        time = 1 if self.batch_first and input.dim() == 2 else 0
+        out, state = self(input.unsqueeze(time), hx)
+        return out.squeeze(time), state
+
+    def _check_step(self, input: object) -> None:
+        """Refuse a step where the layer or the shape of the input needs whole sequences."""
+        if self.bidirectional:
+            expected = "a layer of one direction, since the other begins at the end of a sequence"
+            way_out = "call the layer on whole sequences"
+            raise errors.value_error("step", expected, "bidirectional=True", way_out)
+        if not isinstance(input, Tensor) or input.dim() not in (1, 2):
+            received = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
+            expected = f"a tensor of shape (B, {self.input_size}) or ({self.input_size},)"
+            way_out = "call the layer itself on whole sequences"
+            raise errors.value_error("input of step", expected, received, way_out)
+
+    def jobs(
+        self,
+        input: Tensor | PackedSequence,
+        hx: State | None = None,
+        *,
+        lengths: Sequence[int] | Tensor | None = None,
+        mask: Tensor | None = None,
+        reset: Tensor | None = None,
+        return_gates: bool = False,
+    ) -> list[Job]:
+        """The kernels' job of every layer of the stack, as a call would make them; nothing is computed.
+
+        Args: as for `forward`. Zeros of the right shape stand for the input of a layer above the first, and
+        no random number is used up.
+        """
+        call = _in_compute_dtype(self._call(input, hx, lengths, mask, reset))
+        x, jobs = call.x, []
+        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+            for layer in range(self.num_layers):
+                jobs.append(self._job(layer, x, call, return_gates))
+                x = x.new_zeros(x.shape[0], x.shape[1], self._directions * self._states.widths[layer][0])
+        return jobs
+
+    def _call(
+        self, x: Tensor | PackedSequence, state: State | None, lengths: object, mask: object, reset: object
+    ) -> Call:
+        if isinstance(x, PackedSequence):
+            return self._packed_call(x, state, lengths, mask, reset)
+        if not isinstance(x, Tensor):
+            way_out = "convert it with torch.as_tensor"
+            raise errors.type_error("input", "a tensor or a PackedSequence", x, way_out)
+        weights = self._weights.weights(self)
+        half = autocast.autocast_dtype(x)
+        inputs.check_values(x, weights[0][0].x, _RANKS, _LAYOUTS[self.batch_first], half)
+        batched = x.dim() == 3
+        rows = x if batched else x.unsqueeze(1)
+        if batched and self.batch_first:
+            rows = x.transpose(0, 1)
+        inputs.check_steps(rows)
+        info = inputs.NO_SEQUENCE_INFO
+        if lengths is not None or mask is not None or reset is not None:
+            info = inputs.sequence_info(
+                rows, lengths, mask, reset, batched=batched, batch_first=self.batch_first
+            )
+        states = self._states.starting(state, rows, half, batched)
+        return Call(rows, states, weights, info, half, batched, None, None)
+
+    def _packed_call(
+        self, packed: PackedSequence, state: State | None, lengths: object, mask: object, reset: object
+    ) -> Call:
+        if lengths is not None:
+            expected = "None, since a PackedSequence has its own"
+            raise errors.value_error(
+                "lengths", expected, "a value", "leave lengths out, or pass the padded tensor"
+            )
+        weights = self._weights.weights(self)
+        half = autocast.autocast_dtype(packed.data)
+        inputs.check_values(packed.data, weights[0][0].x, (2,), ("(N, I)",), half)
+        x, real, positions = inputs.unpack(packed)
+        info = inputs.sequence_info(x, None, mask, reset, batched=True, batch_first=self.batch_first)
+        states = self._states.starting(state, x, half, batched=True)
+        order = packed.sorted_indices
+        if order is not None:
+            info = inputs.SequenceInfo(
+                None, *(flags if flags is None else flags.index_select(1, order) for flags in info[1:])
+            )
+            states = [tuple(tensor.index_select(1, order) for tensor in layer) for layer in states]
+        return Call(x, states, weights, info._replace(lengths=real), half, True, packed, positions)
+
+    def _run(self, call: Call, with_gates: bool) -> _Outputs:
+        x, states, values = call.x, [], []
+        for layer in range(self.num_layers):
+            if layer and self.training and self.dropout:
+                x = torch.dropout(x, self.dropout, True)
+            result = kernels.run(self._job(layer, x, call, with_gates))
+            x = result.out
+            states.append(result.state)
+            if result.gates is not None:
+                values += result.gates
+        return _Outputs(x, states, values)
+
+    def _job(self, layer: int, x: Tensor, call: Call, with_gates: bool) -> Job:
+        weights, (lengths, mask, reset) = call.weights[layer], call.info
+        if self.weight_dropout and self.training:
+            weights = tuple(_drop_connect(direction, self.weight_dropout) for direction in weights)
+        drop = self._dropout_mask(layer, x) if self.recurrent_dropout and self.training else None
+        zone = self._zoneout(layer, x) if any(self.zoneout) else None
+        return Job(self.cell, x, call.states[layer], weights, lengths, mask, reset, drop, zone, with_gates)
+
+    def _dropout_mask(self, layer: int, x: Tensor) -> Tensor:
+        """(D, B, R): one mask a sequence on h_{t-1} (Gal & Ghahramani 2016, section 4)."""
+        return dropout_masks.dropout_mask(
+            (self._directions, x.shape[1], self._states.widths[layer][0]), self.recurrent_dropout, x
+        )
+
+    def _zoneout(self, layer: int, x: Tensor) -> tuple[Zoneout | None, ...]:
+        """Per state: which values keep their past (Krueger et al. 2017); the rate in evaluation."""
+        zones: list[Zoneout | None] = []
+        for rate, width in zip(self.zoneout, self._states.widths[layer], strict=True):
+            shape = (self._directions, x.shape[0], x.shape[1], width)
+            mask = dropout_masks.bernoulli_mask(shape, rate, x.device) if self.training and rate else None
+            zones.append(Zoneout(rate, mask) if rate else None)
+        return tuple(zones)
+
+    def _for_caller(self, call: Call, outputs: _Outputs, with_gates: bool) -> tuple[Any, ...]:
+        """Torch's shapes and the caller's order of rows."""
+        out, states, values = outputs
+        if call.packed is not None:
+            out = inputs.repack(out, call.packed, call.positions)
+            order = call.packed.unsorted_indices
+            if order is not None:
+                states = [tuple(tensor.index_select(1, order) for tensor in layer) for layer in states]
+                values = [
+                    {letter: gate.index_select(0, order) for letter, gate in gates.items()}
+                    for gates in values
+                ]
+        elif not call.batched:
+            out = out.squeeze(1)
+            values = [{letter: gate.squeeze(0) for letter, gate in gates.items()} for gates in values]
+        elif self.batch_first:
+            out = out.transpose(0, 1)
+        state = self._states.for_caller(states, call.batched)
+        return (out, state, values) if with_gates else (out, state)
+
+    def _run_in_compute_dtype(self, call: Call, with_gates: bool) -> _Outputs:
+        """Compute without autocast (see autocast.compute_dtype); give back the dtypes that torch.nn would."""
+        first, rest = self._dtypes(call)
+        with torch.autocast(call.x.device.type, enabled=False):
+            out, states, values = self._run(_in_compute_dtype(call), with_gates)
+        states = [(h.to(first), *(state.to(rest) for state in others)) for h, *others in states]
+        values = [{letter: gate.to(first) for letter, gate in gates.items()} for gates in values]
+        return _Outputs(out.to(first), states, values)
+
+    def _dtypes(self, call: Call) -> tuple[torch.dtype, torch.dtype]:
+        """The dtype of the output and h, and that of the other states."""
+        if call.half is None:
+            return call.x.dtype, call.x.dtype
+        promoted = autocast.promoted_dtype(call.half, [call.x, *call.states[0]])
+        return self._autocast_dtypes(call.half, promoted, call)
+
+    def _autocast_dtypes(
+        self, half: torch.dtype, promoted: torch.dtype, call: Call
+    ) -> tuple[torch.dtype, torch.dtype]:
+        return promoted, promoted
+
+    def extra_repr(self) -> str:
+        sizes = f"{self.input_size}, {self.hidden_size}"
+        plain = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        ours = {"layer_norm": False, "recurrent_dropout": 0.0, "weight_dropout": 0.0, "forget_bias": None}
+        zones = (0.0,) * len(self.cell.states)
+        shown = {"proj_size": 0, **plain, **ours, "zoneout": zones}
+        changed = [
+            f"{name}={getattr(self, name)}" for name, usual in shown.items() if getattr(self, name) != usual
+        ]
+        return ", ".join([sizes, *changed])
+
+
+def _drop_connect(weights: Weights, rate: float) -> Weights:
+    """DropConnect on R, once a forward pass (Merity et al. 2018, section 2)."""
+    return weights if weights.r is None else replace(weights, r=torch.dropout(weights.r, rate, True))
+
+
+def _in_compute_dtype(call: Call) -> Call:
+    x, states, weights = autocast.to_compute_dtype(call.x, call.states, call.weights, call.half)
+    return call._replace(x=x, states=states, weights=weights)
