@@ -63,8 +63,8 @@ class Predictor(StreamingNetwork):
         """The state of a series as plain values and tensors."""
         return state
 
-    def state_from_tree(self, tree: Any, name: Any) -> Any:
-        """The state that `state_to_tree` gave; name: of the series."""
+    def state_from_tree(self, tree: Any) -> Any:
+        """The state that `state_to_tree` gave."""
         return tree
 
 

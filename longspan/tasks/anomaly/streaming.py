@@ -144,6 +144,6 @@ class DetectorStream(Stream):
 
     def restore(self, state: Tree) -> None:
         self.series = {
-            name: SeriesState.from_tree(tree, self.predictor.state_from_tree(tree["state"], name))
+            name: SeriesState.from_tree(tree, self.predictor.state_from_tree(tree["state"]))
             for name, tree in state
         }

@@ -233,9 +233,16 @@ class ForecastCodec(Codec[Origins]):
     def scaled(self, panel: Panel, at: Places, known: Known) -> Scaled:
         """The windows before the places on the network's scale."""
         mean, scale, floor, _ = (part[at.series, at.channel][:, None] for part in known)
-        lag = self.lag
         raw = bent(windows.past(panel, at, self.reach), self.transform, floor)
-        missing = np.isnan(raw)
+        return self.scaled_windows(raw, mean, scale)
+
+    def scaled_windows(self, raw: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> Scaled:
+        """Windows (B, reach) on the scale of the transform, on that of the network.
+
+        Args:
+            mean, scale: (B, 1), those of the windows' series.
+        """
+        lag, missing = self.lag, np.isnan(raw)
         if missing.any():
             filled, since = windows.carried(raw)
             filled = np.where(np.isnan(filled), mean, filled)
@@ -259,13 +266,10 @@ class ForecastCodec(Codec[Origins]):
         """The windows before the places as a batch; with `answers` y (B, H), what follows, scaled alike."""
         found = self.scaled(panel, at, known)
         rows, inside = windows.rows_around(panel, at, np.arange(-self.context, self.horizon))
-        values = [found.values[..., None]]
-        if self.gaps:
-            values += [found.seen[..., None], np.log1p(found.since)[..., None]]
         ahead, ahead_words = self._ahead(panel, at, rows, inside)
         before, within = rows[:, : self.context], inside[:, : self.context]
         x = ForecastInputs(
-            _tensor(np.concatenate(values, 2)),
+            self.network_values(found),
             _tensor(standard(panel.past.numbers[before], self.moments[0], within)),
             _tensor(ahead),
             _tensor(standard(panel.static.numbers[at.series], self.moments[2])),
@@ -277,6 +281,23 @@ class ForecastCodec(Codec[Origins]):
         )
         y = _tensor((self.ahead(panel, at, known) - found.center) / found.scale) if answers else None
         return Batch(x, y, mask=torch.from_numpy(within) if not within.all() else None)
+
+    def network_values(self, scaled: Scaled) -> torch.Tensor:
+        """Scaled windows as the network reads them, (B, T, V) float32."""
+        values = [scaled.values[..., None]]
+        if self.gaps:
+            values += [scaled.seen[..., None], np.log1p(scaled.since)[..., None]]
+        return _tensor(np.concatenate(values, 2))
+
+    def first_step(self, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """The quantiles (n, Q) of the first step ahead, in the user's units.
+
+        Args:
+            values: (n, H, Q) on the scale of the transform, not calibrated; scale: (n,), of the windows.
+        """
+        if self.widths is not None:
+            values = self.widths.apply(values, scale)
+        return straight(values[:, 0], self.transform)
 
     def _ahead(
         self, panel: Panel, at: Places, rows: np.ndarray, inside: np.ndarray

@@ -13,10 +13,9 @@ from typing_extensions import Self
 
 from longspan import errors
 from longspan.data.batches import Batch
-from longspan.data.transforms import TRANSFORMS, straight
+from longspan.data.transforms import TRANSFORMS
 from longspan.report import charts
 from longspan.report.elements import Number, Numbers, Section, Table
-from longspan.tasks.codec import Tree
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
 from longspan.tasks.options import option
@@ -41,13 +40,13 @@ from .panel import Columns, Origins, Panel
 from .predictions import Forecasts
 from .reading import note_constant, read_panel
 from .selection import choose
-from .streaming import ForecastStream, continued, end, row_after, rows_of
+from .streaming import continued, read_row, rows_of
+from .window_stream import ForecastStream, SeriesBuffer
 
 _EPOCH = 20_000  # windows at most; twice as many of many series
 _HELD = 4_000  # windows at most that training is watched and intervals are calibrated on
 _EXAM = 20_000  # windows at most in evaluate
 _FOLLOWED = 2048  # rows that are foretold at once
-_SILENCE = 100_000  # steps without a row after which a series begins anew
 _READ = 96  # steps at most that the recurrent part reads; the linear part reads all
 _TAKEN = {"none": "as they are", "sqrt": "as square roots", "log": "as logarithms"}
 
@@ -221,7 +220,8 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
     def start_stream(self, fitted: FittedForecaster, records: Origins | None) -> ForecastStream:
         codec = fitted.codec
         keep = codec.reach + 2 * codec.season + max(12 * self.horizon, 336) + 8
-        return ForecastStream(codec.like if records is None else records.panel.tail(keep), keep)
+        panel = codec.like if records is None else records.panel.tail(keep)
+        return ForecastStream(codec, fitted.network, panel, keep)
 
     # ---- the verbs of its own
 
@@ -259,7 +259,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
 
     # ---- row by row
 
-    def predict_stream(self, source: Any) -> tuple[np.ndarray, Panel]:
+    def predict_stream(self, source: Any) -> tuple[np.ndarray, SeriesBuffer]:
         """What was expected of every row of one series from the rows before it.
 
         Intervals are those that the held-out part calibrated; unlike `predict`'s they do not follow how well
@@ -292,14 +292,14 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         for at in range(0, len(whole), _FOLLOWED):
             part = whole[at : at + _FOLLOWED]
             found[part] = self._expected(panel, rows[part])
-        return found, panel.tail(keep)
+        return found, SeriesBuffer.from_panel(codec, panel)
 
-    def step(self, row: Any, state: Panel | None = None) -> tuple[np.ndarray | None, Panel]:
+    def step(self, row: Any, state: SeriesBuffer | None = None) -> tuple[np.ndarray | None, SeriesBuffer]:
         """Take one row of a series: what had been expected of it, and the state from which the next goes on.
 
         Args:
             row: a dict by column, or without covariates and times a number, or one a target.
-            state: as `predict_stream` or `step` returned it, None at the beginning of a series.
+            state: as `predict_stream` or `step` returned it, None at a series' beginning; changed in place.
 
         Returns:
             Quantiles (C, Q), None before a whole context; and the state.
@@ -307,14 +307,9 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         Raises:
             ValueError: it lacks a column, or its time is not on the grid or not after the last; one sentence.
         """
-        codec = self._check_fitted().codec
-        new = row_after(codec.like, row, state)
-        if state is None or new.first[0] - end(state) > _SILENCE:
-            return None, new
-        panel, keep = state.joined(new), codec.reach
-        if len(state.values) < keep:
-            return None, panel.tail(keep)
-        return self._expected(panel, np.array([len(panel.values) - 1]))[0], panel.tail(keep)
+        fitted = self._check_fitted()
+        parsed, name = read_row(fitted.codec.like, row, None if state is None else state.end)
+        return fitted.running.step(parsed, name, state)
 
     @torch.no_grad()
     def _expected(self, panel: Panel, rows: np.ndarray) -> np.ndarray:
@@ -323,21 +318,9 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         batch = codec.encode(
             panel, windows.places(Origins(panel, rows)), codec.known_of(panel.ids[0]), answers=False
         )
-        coded, scale = self.network_.predict(to_device(self.network_)(batch))
-        found = coded.cpu().numpy()
-        if codec.widths is not None:
-            found = codec.widths.apply(found, scale.cpu().numpy())
-        return straight(found[:, 0], codec.transform).reshape(len(rows), -1, len(codec.levels))
-
-    @staticmethod
-    def state_to_tree(state: Panel | None) -> Tree:
-        """The state that `step` returns as plain values and tensors; `state_from_tree` takes them."""
-        return None if state is None else state.state()
-
-    @staticmethod
-    def state_from_tree(tree: Tree) -> Panel | None:
-        """The state that `state_to_tree` gave."""
-        return None if tree is None else Panel.from_state(tree)
+        values, scale = self.network_.predict(to_device(self.network_)(batch))
+        quantiles = codec.first_step(values.cpu().numpy(), scale.cpu().numpy())
+        return quantiles.reshape(len(rows), -1, len(codec.levels))
 
     # ---- what a report shows
 

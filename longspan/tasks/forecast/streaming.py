@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,32 +15,9 @@ from longspan.data.readers.frames import from_frame
 from longspan.data.readers.tables import read_table
 from longspan.data.time_table import TimeOptions, on_clock, rounded, row_times
 from longspan.data.timestamps import parse_timestamp, to_wall
-from longspan.tasks.codec import Tree
-from longspan.tasks.parts import Stream
 
 from .covariates import Covariates
 from .panel import Panel
-
-
-class ForecastStream(Stream):
-    """The last rows of every series, after which forecasts go on.
-
-    Args:
-        panel: the rows so far; keep: how many rows of every series are kept.
-    """
-
-    def __init__(self, panel: Panel, keep: int) -> None:
-        self.panel, self.keep = panel, keep
-
-    def update(self, reading: Panel) -> None:
-        """Go on from new rows."""
-        self.panel = self.panel.joined(reading).tail(self.keep)
-
-    def state(self) -> Tree:
-        return self.panel.state()
-
-    def restore(self, state: Tree) -> None:
-        self.panel = Panel.from_state(state)
 
 
 def rows_of(panel: Panel, source: Any, options: TimeOptions | None = None) -> np.ndarray:
@@ -59,13 +36,24 @@ def rows_of(panel: Panel, source: Any, options: TimeOptions | None = None) -> np
     return panel.frequency.steps(times) - panel.first[0]
 
 
-def row_after(like: Panel, row: Any, kept: Panel | None) -> Panel:
-    """One row as a panel.
+class Row(NamedTuple):
+    """One row of a series: its whole step in time, targets (C,), and covariates, numbers and words apart."""
+
+    step: int
+    values: Sequence[float]
+    past: Sequence[float] = ()
+    past_words: Sequence[str] = ()
+    future: Sequence[float] = ()
+    future_words: Sequence[str] = ()
+
+
+def read_row(like: Panel, row: Any, after: int | None) -> tuple[Row, str]:
+    """A row and the name of its series.
 
     Args:
         like: a panel with the same columns on the same grid of time.
         row: a dict by column, or without covariates and times a number, or one a target.
-        kept: the series' last rows, None for none.
+        after: the step after the series' last row, None at its beginning.
 
     Raises:
         ValueError: it lacks a column, or its time is not on the grid or not after the last; one sentence.
@@ -79,16 +67,16 @@ def row_after(like: Panel, row: Any, kept: Panel | None) -> Panel:
                 "row", f"the column {name} that fit had", ", ".join(row) or "none", "add it"
             )
     name = None if columns.id is None else row.get(columns.id)
-    return replace(
-        like,
-        values=np.array([[row[name] for name in columns.target]], dtype=np.float64),
-        starts=np.array([0, 1]),
-        first=np.array([_step(like, row, kept)]),
-        ids=("" if name is None else str(name),),
-        past=_covariates(row, columns.past, like.past),
-        future=_covariates(row, columns.future, like.future),
-        static=Covariates(np.empty((1, 0), np.float32), {}),
-    )
+    past, past_words = _parted(row, columns.past, like.past)
+    future, future_words = _parted(row, columns.future, like.future)
+    when = [row.get(column) for column in columns.time]
+    values = [row[column] for column in columns.target]
+    step = step_of(like, when, after)
+    return Row(step, values, past, past_words, future, future_words), "" if name is None else str(name)
+
+
+def _parted(row: Mapping[str, Any], names: Sequence[str], like: Covariates) -> tuple[list[Any], list[str]]:
+    return [row[name] for name in names if name not in like.labels], [row[name] for name in like.labels]
 
 
 def continued(panel: Panel, kept: Panel | None, *, over_gaps: bool = True) -> tuple[Panel, np.ndarray | None]:
@@ -129,32 +117,33 @@ def _rows_before(kept: Panel, series: int | None, step: int, over_gaps: bool) ->
     return 0 if gap > (length if over_gaps else 0) else max(0, min(length, step - first))
 
 
-def end(panel: Panel) -> int:
-    """The step after the last row of a panel of one series."""
-    return int(panel.first[0]) + len(panel.values)
+def step_of(like: Panel, when: Sequence[Any], after: int | None) -> int:
+    """The whole step in time of a row.
 
+    Args:
+        like: a panel on the same grid; when: the row's times, one for each of the panel's columns of time.
+        after: the step after the series' last row, which it is where there is no time; None at its beginning.
 
-def _step(like: Panel, row: Mapping[str, Any], kept: Panel | None) -> int:
-    """The whole step in time of a row; the next one where it has no time."""
-    columns, grid, after = like.columns.time, like.frequency, 0 if kept is None else end(kept)
-    when = row.get(columns[0]) if columns else None
-    if not columns or (when is None and kept is not None):
-        return after
-    time = _time(row, columns, like)
+    Raises:
+        ValueError: the time is not on the grid or not after the last; one sentence.
+    """
+    grid, first = like.frequency, when[0] if when else None
+    if not when or (first is None and after is not None):
+        return after or 0
+    time = _time(when, like)
     if time is None:
         expected = "when the reading was, a time as in fit"
-        raise errors.value_error("time", expected, repr(when), "pass it with the reading")
+        raise errors.value_error("time", expected, repr(first), "pass it with the reading")
     step = int(grid.steps(np.array([time]))[0])
-    if grid.times(np.array([step]))[0] != time or (kept is not None and step < after):
+    if grid.times(np.array([step]))[0] != time or (after is not None and step < after):
         expected = f"one after the last reading's, on fit's grid of {grid}"
-        raise errors.value_error("time", expected, when, "bring the readings onto it, in the order of time")
+        raise errors.value_error("time", expected, first, "bring the readings onto it, in the order of time")
     return step
 
 
-def _time(row: Mapping[str, Any], columns: Sequence[str], like: Panel) -> int | None:
+def _time(when: Sequence[Any], like: Panel) -> int | None:
     """A row's time as steps are counted; None where it has none of fit's kind."""
-    frequency = like.frequency
-    value = row.get(columns[0])
+    frequency, columns, value = like.frequency, like.columns.time, when[0]
     plain = isinstance(value, (int, float, datetime, np.generic)) or (
         isinstance(value, str) and value[4:5] == "-" and value[7:8] == "-"
     )
@@ -163,23 +152,17 @@ def _time(row: Mapping[str, Any], columns: Sequence[str], like: Panel) -> int | 
         or (not plain and value is not None)
         or like.form.kind not in ("text", "dates", "number")
     ):
-        rows = {name: [row.get(name)] for name in columns}
+        rows = {name: [part] for name, part in zip(columns, when, strict=True)}
         with suppress(ValueError):
             read = row_times(from_frame(rows)[0], columns, None, form=like.form)
             return int(on_clock(read, frequency)[0][0]) if read.form.dated == frequency.dated else None
         return None
     with suppress(ValueError):  # text that is no time
-        when = parse_timestamp(value)
-        if isinstance(when, str) and frequency.dated and ("+" in when) == (frequency.zone is not None):
-            moment = np.datetime64(when.partition("+")[0], "us").astype(np.int64)
+        parsed = parse_timestamp(value)
+        if isinstance(parsed, str) and frequency.dated and ("+" in parsed) == (frequency.zone is not None):
+            moment = np.datetime64(parsed.partition("+")[0], "us").astype(np.int64)
             wall = frequency.zone is not None and frequency.wall
             return int(to_wall(np.array([moment]), frequency.zone or "UTC")[0] if wall else moment)
-        if isinstance(when, (int, float)) and not frequency.dated and when == int(when):
-            return int(when)
+        if isinstance(parsed, (int, float)) and not frequency.dated and parsed == int(parsed):
+            return int(parsed)
     return None
-
-
-def _covariates(row: Mapping[str, Any], names: Sequence[str], like: Covariates) -> Covariates:
-    plain = [row[name] for name in names if name not in like.labels]
-    labels = {name: np.array([row[name]], dtype=object) for name in like.labels}
-    return Covariates(np.array([plain], dtype=np.float32).reshape(1, -1), labels)

@@ -1,4 +1,4 @@
-"""Rows of a panel one at a time are those that a whole table gives, on its grid of time."""
+"""Rows one at a time stand where a whole table puts them, on its grid of time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from longspan.tasks.forecast.panel import Columns, Panel
 from longspan.tasks.forecast.reading import read_panel
-from longspan.tasks.forecast.streaming import continued, end, row_after, rows_of
+from longspan.tasks.forecast.streaming import continued, read_row, rows_of
 
 COLUMNS = Columns(target=("y",), time=("time",), id="name", past=("mode",), future=("push",))
 
@@ -37,15 +37,17 @@ def same(one: Panel, other: Panel) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
-def test_rows_one_after_another_make_the_panel_of_the_table() -> None:
+def test_rows_stand_where_the_table_puts_them() -> None:
     source = table(9, without=4)
     whole = read_panel(source, COLUMNS)
     assert rows_of(whole, source).tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
-    kept: Panel | None = None
-    for row in source.with_columns(mode=pl.col("mode").fill_null("")).to_dicts():
-        new = row_after(whole, row, kept)
-        kept = new if kept is None else kept.joined(new)
-    assert kept is not None and end(kept) == end(whole) and same(kept, whole)
+    after: int | None = None
+    for at, row in zip(rows_of(whole, source), source.to_dicts(), strict=True):
+        found, name = read_row(whole, row, after)
+        after = found.step + 1
+        assert name == "a" and found.step == whole.first[0] + at
+        assert (found.values, found.future) == ([row["y"]], [row["push"]])
+        assert (found.past, found.past_words) == ([], [row["mode"]])
 
 
 @pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
@@ -64,20 +66,20 @@ def test_a_row_that_cannot_be_the_next_is_one_sentence(change: dict[str, Any], s
     whole = read_panel(table(9), COLUMNS)
     row: dict[str, Any] = {**table(9).row(8, named=True), "time": "2024-01-01T09:00", **change}
     row = {name: value for name, value in row.items() if value is not ...}
-    kept = None if row.get("time") is None else whole
+    after = None if row.get("time") is None else int(whole.ends[0])
     with pytest.raises(ValueError, match=said) as error:
-        row_after(whole, row, kept)
+        read_row(whole, row, after)
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
 
 
 def test_times_in_several_columns_and_none() -> None:
     days = pl.DataFrame({"year": [2024] * 9, "month": [1] * 9, "day": range(1, 10), "y": range(9)})
     parts = read_panel(days, Columns(target=("y",), time=("year", "month", "day")))
-    assert row_after(parts, {"year": 2024, "month": 1, "day": 10, "y": 5}, parts).first[0] == end(parts)
+    end = int(parts.ends[0])
+    assert read_row(parts, {"year": 2024, "month": 1, "day": 10, "y": 5}, end)[0].step == end
     plain = read_panel(np.arange(9.0), Columns())
     for row in (4.0, [4.0], {"value": 4.0}):
-        new = row_after(plain, row, plain)
-        assert new.first[0] == 9 and new.values.tolist() == [[4.0]]
+        assert read_row(plain, row, 9)[0] == (9, [4.0], [], [], [], [])
     assert rows_of(plain, np.arange(9.0)).tolist() == list(range(9))
 
 
