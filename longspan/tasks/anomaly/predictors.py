@@ -16,8 +16,6 @@ from longspan.data.batches import Batch
 from longspan.tasks.codec import Tree
 from longspan.tasks.fitting import Run
 from longspan.tasks.forecast.forecaster import Forecaster
-from longspan.tasks.forecast.streaming import Row, step_of
-from longspan.tasks.forecast.window_stream import SeriesBuffer
 from longspan.tasks.parts import Fitted
 from longspan.tasks.persistence import history_from_state, history_state
 
@@ -41,15 +39,7 @@ class ForecasterPredictor(Predictor):
         super().__init__()
         self.forecaster, self.network = forecaster, forecaster.network_
         self.levels = forecaster.codec_.levels
-        like, names, categories = forecaster.codec_.like, features.names, features.categories
-        columns = like.columns
-        self.targets = [names.index(name) for name in columns.target]
-        self.past, self.future = (
-            [names.index(name) for name in part if name not in covariates.labels]
-            for part, covariates in ((columns.past, like.past), (columns.future, like.future))
-        )
-        self.past_words = [categories.index(name) for name in like.past.labels]
-        self.future_words = [categories.index(name) for name in like.future.labels]
+        self.rows = forecaster.row_reader(features.names, features.categories)
         self.center, self.scale = (
             np.array(part)[features.numeric, None] for part in (features.center, features.scale)
         )
@@ -66,24 +56,17 @@ class ForecasterPredictor(Predictor):
         return torch.from_numpy(self._scaled(quantiles)), state
 
     def step(self, inputs: EncodedReading, state: Any) -> tuple[list[float] | None, Any]:
-        fitted, (numbers, words, name, time) = self.forecaster.fitted_, inputs.reading
-        like, after = fitted.codec.like, None if state is None else state.end
-        row = Row(
-            step_of(like, [time] if like.columns.time else [], after),
-            [numbers[at] for at in self.targets],
-            [numbers[at] for at in self.past],
-            [words[at] for at in self.past_words],
-            [numbers[at] for at in self.future],
-            [words[at] for at in self.future_words],
-        )
-        quantiles, state = fitted.running.step(row, "" if name is None else str(name), state)
+        numbers, words, name, time = inputs.reading
+        row = self.rows.read(numbers, words, time, None if state is None else state.end)
+        stream = self.forecaster.fitted_.running
+        quantiles, state = stream.step(row, "" if name is None else str(name), state)
         return None if quantiles is None else self._scaled(quantiles).tolist(), state
 
-    def state_to_tree(self, state: SeriesBuffer | None) -> Tree:
+    def state_to_tree(self, state: Any) -> Tree:
         return None if state is None else state.state()
 
-    def state_from_tree(self, tree: Tree) -> SeriesBuffer | None:
-        return None if tree is None else SeriesBuffer.from_state(self.forecaster.codec_, tree)
+    def state_from_tree(self, tree: Tree) -> Any:
+        return None if tree is None else self.forecaster.state_from_tree(tree)
 
     def _scaled(self, quantiles: np.ndarray) -> np.ndarray:
         """What is expected (..., 2W) out of quantiles (..., W, Q)."""

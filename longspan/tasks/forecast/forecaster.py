@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from longspan.data.batches import Batch
 from longspan.data.transforms import TRANSFORMS
 from longspan.report import charts
 from longspan.report.elements import Number, Numbers, Section, Table
+from longspan.tasks.codec import Tree
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
 from longspan.tasks.options import option
@@ -40,7 +41,7 @@ from .panel import Columns, Origins, Panel
 from .predictions import Forecasts
 from .reading import note_constant, read_panel
 from .selection import choose
-from .streaming import continued, read_row, rows_of
+from .streaming import RowReader, continued, read_row, rows_of
 from .window_stream import ForecastStream, SeriesBuffer
 
 _EPOCH = 20_000  # windows at most; twice as many of many series
@@ -310,6 +311,14 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         fitted = self._check_fitted()
         parsed, name = read_row(fitted.codec.like, row, None if state is None else state.end)
         return fitted.running.step(parsed, name, state)
+
+    def row_reader(self, numbers: Sequence[str], words: Sequence[str]) -> RowReader:
+        """What makes rows for the stream's `step` of numbers and words in the order of these columns."""
+        return RowReader(self._check_fitted().codec.like, numbers, words)
+
+    def state_from_tree(self, tree: Tree) -> SeriesBuffer:
+        """The state of a series that its `state()` gave as plain values and tensors."""
+        return SeriesBuffer.from_state(self._check_fitted().codec, tree)
 
     @torch.no_grad()
     def _expected(self, panel: Panel, rows: np.ndarray) -> np.ndarray:

@@ -75,6 +75,35 @@ def read_row(like: Panel, row: Any, after: int | None) -> tuple[Row, str]:
     return Row(step, values, past, past_words, future, future_words), "" if name is None else str(name)
 
 
+class RowReader:
+    """Reads rows whose numbers and words come in a fixed order, without a dict a row.
+
+    Args:
+        like: a panel of the columns that are wanted; numbers, words: names of the columns that come.
+    """
+
+    def __init__(self, like: Panel, numbers: Sequence[str], words: Sequence[str]) -> None:
+        columns, self.like, self.timed = like.columns, like, bool(like.columns.time)
+        self.target = [numbers.index(name) for name in columns.target]
+        self.past, self.future = (
+            [numbers.index(name) for name in part if name not in covariates.labels]
+            for part, covariates in ((columns.past, like.past), (columns.future, like.future))
+        )
+        self.past_words = [words.index(name) for name in like.past.labels]
+        self.future_words = [words.index(name) for name in like.future.labels]
+
+    def read(self, numbers: Sequence[float], words: Sequence[str], when: Any, after: int | None) -> Row:
+        """A row; when: its time, None for none; after, errors: as for `step_of`."""
+        return Row(
+            step_of(self.like, [when] if self.timed else [], after),
+            [numbers[at] for at in self.target],
+            [numbers[at] for at in self.past],
+            [words[at] for at in self.past_words],
+            [numbers[at] for at in self.future],
+            [words[at] for at in self.future_words],
+        )
+
+
 def _parted(row: Mapping[str, Any], names: Sequence[str], like: Covariates) -> tuple[list[Any], list[str]]:
     return [row[name] for name in names if name not in like.labels], [row[name] for name in like.labels]
 
