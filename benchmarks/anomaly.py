@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from longspan.tasks.anomaly.alarms import intervals
+from longspan.tasks.anomaly.alarms import alarm_intervals
 from longspan.tasks.anomaly.detector import AnomalyDetector
 
 from . import nab, telemanom
@@ -118,7 +118,7 @@ def _smap_line(table: Table, name: str, hits: Sequence[telemanom.Hits]) -> None:
 def channel_alarms(channel: telemanom.Channel, seed: int) -> list[tuple[int, int]]:
     """Fit on a channel's training part; the alarms of its test part, readings without a gap."""
     detector = AnomalyDetector(**TELEMETRY, seed=seed, device="cpu").fit(channel.train, verbose=0)
-    return intervals(detector.predict(channel.test)["alarm"].to_list(), 2)
+    return alarm_intervals(detector.predict(channel.test)["alarm"].to_list(), 2)
 
 
 def run_speed() -> Table:

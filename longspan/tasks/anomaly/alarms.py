@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 
-def intervals(over: Sequence[bool], quiet: int) -> list[tuple[int, int]]:
+def alarm_intervals(over: Sequence[bool], quiet: int) -> list[tuple[int, int]]:
     """First and last reading of each alarm: readings over the threshold less than `quiet` apart are one.
 
     >>> intervals([False, True, False, True, False, False, False, True], quiet=3)
@@ -38,7 +38,7 @@ def alarm_frame(frame: pl.DataFrame, quiet: int) -> pl.DataFrame:
     rows = [
         _alarm(part[first : last + 1])
         for part in parts
-        for first, last in intervals(part["alarm"].to_list(), quiet)
+        for first, last in alarm_intervals(part["alarm"].to_list(), quiet)
     ]
     time = frame.schema["time"]
     schema = {"id": frame.schema["id"]} if "id" in frame.columns else {}
@@ -70,7 +70,7 @@ def event_scores(alarms: Sequence[np.ndarray], flags: Sequence[np.ndarray], quie
     """
     right, alarmed, found, known = 0, 0, 0, 0
     for over, truth in zip(alarms, flags, strict=True):
-        ours, theirs = intervals(over.tolist(), quiet), intervals(truth.tolist(), 2)
+        ours, theirs = alarm_intervals(over.tolist(), quiet), alarm_intervals(truth.tolist(), 2)
         right += sum(any(_touch(one, other) for other in theirs) for one in ours)
         found += sum(any(_touch(one, other) for other in ours) for one in theirs)
         alarmed, known = alarmed + len(ours), known + len(theirs)
@@ -83,7 +83,7 @@ def _touch(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return one[0] <= other[1] and other[0] <= one[1]
 
 
-def best_threshold(scores: Sequence[np.ndarray], worth: Callable[[float], float], least: float) -> float:
+def threshold_for_f1(scores: Sequence[np.ndarray], worth: Callable[[float], float], least: float) -> float:
     """The middle of the thresholds that are worth most; `least` where no score is above 0."""
     known = np.concatenate(list(scores))
     if not (known > 0).any():
@@ -94,7 +94,7 @@ def best_threshold(scores: Sequence[np.ndarray], worth: Callable[[float], float]
     return float(np.sqrt(best[0] * best[-1]))
 
 
-def allowed_threshold(held: np.ndarray, budget: float, least: float) -> float:
+def threshold_for_false_positive_rate(held: np.ndarray, budget: float, least: float) -> float:
     """The lowest threshold that at most a share `budget` of the scores (N,) reaches; `least` or above.
 
     >>> allowed_threshold(np.array([1.0, 3.0, 2.0, 1.5]), budget=0.25, least=1.02) > 2.0

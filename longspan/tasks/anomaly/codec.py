@@ -15,10 +15,10 @@ from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.forecast.forecaster import Forecaster
 
 from .alarms import event_scores
-from .features import Readings
+from .features import FeatureEncoder
 from .predictors import forecaster_state, restore_forecaster, set_columns
 from .reading import Series
-from .scoring import Judge, Seen
+from .scoring import AnomalyScorer, Seen
 
 
 class ScoredSeries(NamedTuple):
@@ -43,7 +43,7 @@ class AnomalyCodec(Codec[list[Series]]):
             columns are set here.
 
     Attributes:
-        features: `longspan.tasks.anomaly.features.Readings`; scorer: `longspan.tasks.anomaly.scoring.Judge`.
+        features: what a reading is to the network; scorer: what its errors are worth.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class AnomalyCodec(Codec[list[Series]]):
         min_gap: int = 100,
         forecaster: Forecaster | None = None,
     ) -> None:
-        self.features = Readings(target, "" if forecaster is None else "with a forecaster")
-        self.scorer = Judge(history, dynamic)
+        self.features = FeatureEncoder(target, "" if forecaster is None else "with a forecaster")
+        self.scorer = AnomalyScorer(history, dynamic)
         self.context, self.min_gap, self.forecaster = context or 0, min_gap, forecaster
 
     def fit(self, train: list[Series], valid: list[Series] | None = None) -> Self:
         self.features.fit(train)
         self.context = self.context or max(2, min(100, max(map(len, train)) // 3))
         self._prepare()
-        self.scorer.watches = self.scorer.fresh()
+        self.scorer.trackers = self.scorer.new_state()
         return self
 
     def _prepare(self) -> None:
         """Tell scorer and forecaster the columns, once these are known."""
-        self.scorer.watch(self.features.spreads, self.features.sizes["categories"])
+        self.scorer.reset(self.features.spreads, self.features.sizes["categories"])
         if self.forecaster is not None:
             set_columns(self.forecaster, self.features)
 
@@ -84,9 +84,11 @@ class AnomalyCodec(Codec[list[Series]]):
         return Seen(watched, self.features.encode(one)[1], expected.cpu().numpy(), one.known)
 
     def decode(self, predictions: list[Tensor], records: list[Series]) -> list[ScoredSeries]:
-        self.features.note_more(records[0])
+        self.features.warn_unknown_columns(records[0])
         pairs = zip(records, predictions, strict=True)
-        return [ScoredSeries(one, *self.scorer.verdict(self.seen(one, expected))) for one, expected in pairs]
+        return [
+            ScoredSeries(one, *self.scorer.score_series(self.seen(one, expected))) for one, expected in pairs
+        ]
 
     def present(self, answers: list[ScoredSeries]) -> Any:
         """`table` in the kind in which the source came: with pandas a pandas frame."""
@@ -105,7 +107,7 @@ class AnomalyCodec(Codec[list[Series]]):
         columns["time"] = list(range(len(one))) if one.times is None else one.times
         columns["score"], columns["alarm"] = scores, alarms
         names = [
-            self.features.causes[at] if alarm else None for at, alarm in zip(causes, alarms, strict=True)
+            self.features.monitored[at] if alarm else None for at, alarm in zip(causes, alarms, strict=True)
         ]
         return pl.DataFrame({**columns, "cause": pl.Series(names, dtype=pl.String)})
 

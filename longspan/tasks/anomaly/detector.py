@@ -42,8 +42,8 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
 
     The network foretells each next reading (or writes windows down again, method "autoencoder"); the
     value and running means of the signed error are held against their own extremes in the recent past, so
-    that a score of 1.1 is a tenth beyond all that was usual (see `.extremes.Watch`). The threshold lets
-    through as many of the held-out readings as the false-alarm budget says, or, where some readings are
+    that a score of 1.1 is a tenth beyond all that was usual (see `.extremes.ExtremeTracker`). The threshold
+    lets through as many of the held-out readings as the false-alarm budget says, or, where some readings are
     flagged, is the one that finds the flagged stretches best. For long telemetry there is the dynamic
     threshold of Hundman et al. (2018) instead, which never goes below what the budget says (see
     `longspan.tasks.anomaly.dynamic_threshold`); it needs some two thousand readings.
@@ -195,7 +195,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         ahead = self.method == "forecast"
         if train:
             return codec.features.windows(records, codec.context, self.batch_size, ahead=ahead)
-        return [codec.features.whole(one, ahead=ahead) for one in records]
+        return [codec.features.encode_series(one, ahead=ahead) for one in records]
 
     def learn(
         self, codec: AnomalyCodec, train: list[Series], valid: list[Series] | None, run: Run

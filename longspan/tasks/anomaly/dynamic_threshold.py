@@ -13,18 +13,20 @@ import numpy as np
 import torch
 from typing_extensions import Self
 
-SPAN = 105  # of the running mean of the errors
+SMOOTHING_SPAN = 105  # of the running mean of the errors
 BATCH = 70  # readings that are decided about together
 HISTORY = 2100  # readings that a batch is seen within, itself the newest of them
 BUFFER = 100  # readings around an unusual one that belong to it
-SETTLING = 500  # readings at the beginning of a series that have too little before them to be judged
+SKIPPED_AT_START = 500  # readings at the beginning of a series that have too little before them to be judged
 STEPS = np.arange(2.5, 12.0, 0.5)  # deviations above the mean that are tried
-APART = 0.1  # how much lower, as a share, the next lower peak has to be; 0.13 in that code
+MIN_ERRORS_APART = 0.1  # how much lower, as a share, the next lower peak has to be; 0.13 in that code
 SHARE = 0.05  # of what the values span: errors below it are usual, whatever else was
-GLIMPSE = 0.01  # of the training data's range; an error of the whole range in one reading leaves twice that
+# The least error that can be an anomaly, as a share of the training data's range. An error of the whole
+# range in one reading leaves twice that in the running mean.
+MIN_ERROR_SHARE = 0.01
 
 
-class Dynamic:
+class DynamicThreshold:
     """Which readings of one channel have unusual errors, decided about in batches, each within its history.
 
     The running mean of the absolute errors is held against the threshold that best parts the last HISTORY of
@@ -64,7 +66,7 @@ class Dynamic:
             None while the batch is not full; then of every reading not decided about yet (n,) how far its
             error is above the threshold as a ratio, at least 1, and 0 where it is usual.
         """
-        keep = (SPAN - 1) / (SPAN + 1)
+        keep = (SMOOTHING_SPAN - 1) / (SMOOTHING_SPAN + 1)
         if error is not None:
             self.total = self.total * keep + abs(error)
             self.weight = self.weight * keep + 1.0
@@ -84,8 +86,8 @@ class Dynamic:
         known = np.concatenate([self.found, np.zeros(waiting, dtype=bool)])
         first = len(known) - waiting
         if not self.settled:
-            first += SETTLING if waiting > 2 * SETTLING else 0
-        excess = judge(levels, values, known, first, self.least)
+            first += SKIPPED_AT_START if waiting > 2 * SKIPPED_AT_START else 0
+        excess = find_anomalies(levels, values, known, first, self.least)
         self.found = (known | (excess > 0.0))[-(HISTORY - BATCH) :]
         self.levels, self.values = self.levels[-(HISTORY - BATCH) :], self.values[-(HISTORY - BATCH) :]
         self.settled = True
@@ -107,7 +109,9 @@ class Dynamic:
         return one
 
 
-def judge(levels: np.ndarray, values: np.ndarray, known: np.ndarray, first: int, least: float) -> np.ndarray:
+def find_anomalies(
+    levels: np.ndarray, values: np.ndarray, known: np.ndarray, first: int, least: float
+) -> np.ndarray:
     """How far above its threshold each of the readings (T,) from `first` on is, 0 where it is usual.
 
     Args:
@@ -122,7 +126,7 @@ def judge(levels: np.ndarray, values: np.ndarray, known: np.ndarray, first: int,
         return excess
     for side, bound in ((levels, max(SHARE * span, least)), (2 * mean - levels, SHARE * span)):
         limit = _limit(side, mean, deviation)
-        found = widened((side >= limit) & (side > bound), BUFFER)
+        found = dilate((side >= limit) & (side > bound), BUFFER)
         found[:first] = False
         for start, end in _pruned(side, found, known):
             ratio = np.maximum(side[start:end] / limit, 1.0)
@@ -138,8 +142,8 @@ def _limit(side: np.ndarray, mean: float, deviation: float) -> float:
         above = side >= tried
         if not above.any():
             break
-        below, around = side[~above], widened(above, BUFFER - 1)
-        stretches, count = len(_stretches(around)), int(around.sum())
+        below, around = side[~above], dilate(above, BUFFER - 1)
+        stretches, count = len(_runs(around)), int(around.sum())
         gain = (mean - below.mean()) / mean + (deviation - below.std()) / deviation
         worth = gain / (stretches**2 + count)
         if worth >= best and stretches <= 5 and count < len(side) / 2:
@@ -149,22 +153,22 @@ def _limit(side: np.ndarray, mean: float, deviation: float) -> float:
 
 def _pruned(side: np.ndarray, found: np.ndarray, known: np.ndarray) -> list[tuple[int, int]]:
     """Stretches, as start and end, down to the last one that is well above the next lower peak."""
-    stretches = _stretches(found)
+    stretches = _runs(found)
     usual = side[~found & ~known]
     stretches.sort(key=lambda one: -side[one[0] : one[1]].max())
     peaks = [side[start:end].max() for start, end in stretches]
     lower = [*peaks[1:], usual.max() if len(usual) else 0.0]
-    apart = [(high - low) / high >= APART for high, low in zip(peaks, lower, strict=False)]
+    apart = [(high - low) / high >= MIN_ERRORS_APART for high, low in zip(peaks, lower, strict=False)]
     return stretches[: len(apart) - apart[::-1].index(True)] if True in apart else []
 
 
-def _stretches(found: np.ndarray) -> list[tuple[int, int]]:
+def _runs(found: np.ndarray) -> list[tuple[int, int]]:
     """Start and end (not included) of what is True without a gap."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], found.astype(np.int8), [0]])))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def widened(found: np.ndarray, buffer: int) -> np.ndarray:
+def dilate(found: np.ndarray, buffer: int) -> np.ndarray:
     """True also up to `buffer` steps from a True.
 
     >>> widened(np.array([False, False, False, True]), 1).tolist()
@@ -177,12 +181,12 @@ def widened(found: np.ndarray, buffer: int) -> np.ndarray:
 
 
 def smoothed(errors: np.ndarray) -> np.ndarray:
-    """The running mean of absolute errors (T,) that `Dynamic` judges by, NaN for none.
+    """The running mean of absolute errors (T,) that `DynamicThreshold` judges by, NaN for none.
 
     >>> smoothed(np.array([1.0, -1.0, 1.0])).tolist()
     [1.0, 1.0, 1.0]
     """
-    keep, total, weight = (SPAN - 1) / (SPAN + 1), 0.0, 0.0
+    keep, total, weight = (SMOOTHING_SPAN - 1) / (SMOOTHING_SPAN + 1), 0.0, 0.0
     found = np.zeros(len(errors))
     for place, error in enumerate(np.abs(errors).tolist()):
         if error == error:

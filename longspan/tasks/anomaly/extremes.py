@@ -10,10 +10,10 @@ import torch
 
 SPEEDS = (0.3, 0.1, 0.03)  # how fast the running means of the errors follow: from one reading to some thirty
 START = 100  # readings that are only learnt from before the first score
-LEAST = 1e-3  # of a range or an error, in units of the data's usual spread: less is rounding
+MIN_EXTREME = 1e-3  # of a range or an error, in units of the data's usual spread: less is rounding
 
 
-class Peak:
+class SlidingMax:
     """The largest of the last `window` numbers, in constant time a number."""
 
     __slots__ = ("items", "window")
@@ -40,7 +40,7 @@ class Peak:
         self.items = deque((int(when), value) for when, value in state.tolist())
 
 
-class Watch:
+class ExtremeTracker:
     """Scores one channel: 1 is what the recent past has seen at most, 1.1 a tenth more.
 
     Two things are held against the last `window` readings: how far the value lies outside the range it had,
@@ -57,8 +57,8 @@ class Watch:
         self.window, self.spread = window, spread
         speeds = SPEEDS if spread is not None else (1.0, *SPEEDS)  # a surprise counts by itself too
         self.speeds, self.means, self.count, self.fresh = speeds, [0.0] * len(speeds), 0, 0
-        self.errors = [Peak(window) for _ in speeds]
-        self.high, self.low = Peak(window), Peak(window)
+        self.errors = [SlidingMax(window) for _ in speeds]
+        self.high, self.low = SlidingMax(window), SlidingMax(window)
 
     def restart(self) -> None:
         """Another series begins: what is usual stays, the running means do not."""
@@ -72,7 +72,7 @@ class Watch:
         now = self.count = self.count + 1
         score = 0.0
         if value is not None and self.spread is not None:
-            score = self._outside(now, value, learn)
+            score = self._excess(now, value, learn)
         if error is not None:
             fresh = self.fresh = self.fresh + 1
             for place, speed in enumerate(self.speeds):
@@ -81,7 +81,7 @@ class Watch:
                 self.means[place] = mean
                 peak, size = self.errors[place], mean if mean >= 0.0 else -mean
                 if peak.items:
-                    ratio = size / max(peak.items[0][1], LEAST)
+                    ratio = size / max(peak.items[0][1], MIN_EXTREME)
                     if full < 1.0:  # what one error of many adds to a mean is all that one of few counts for
                         ratio *= full
                     if ratio > score:
@@ -90,13 +90,13 @@ class Watch:
                     peak.add(now, size)
         return score if now > START else 0.0
 
-    def _outside(self, now: int, value: float, learn: bool) -> float:
+    def _excess(self, now: int, value: float, learn: bool) -> float:
         score = 0.0
         if self.high.items:
             top, bottom = self.high.items[0][1], -self.low.items[0][1]
             beyond = max(value - top, bottom - value)
             assert self.spread is not None
-            score = 1.0 + beyond / max(top - bottom, LEAST * self.spread)
+            score = 1.0 + beyond / max(top - bottom, MIN_EXTREME * self.spread)
         if learn:
             self.high.add(now, value)
             self.low.add(now, -value)
@@ -109,7 +109,7 @@ class Watch:
         return {**plain, "means": list(self.means), "peaks": peaks}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Watch:
+    def from_state(cls, state: Mapping[str, Any]) -> ExtremeTracker:
         """The watch that gave this state."""
         watch = cls(state["window"], state["spread"])
         watch.count, watch.fresh, watch.means = state["count"], state["fresh"], list(state["means"])

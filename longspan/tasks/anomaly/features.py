@@ -23,7 +23,7 @@ MOST_WINDOWS = 4096  # an epoch
 MOST = 50  # categories of a column that are told apart; the rarer ones are one
 
 
-class Readings:
+class FeatureEncoder:
     """Numbers and categories of readings to a network's inputs and targets.
 
     Args:
@@ -95,7 +95,9 @@ class Readings:
         self.textual = [place for place, name in enumerate(self.categories) if name in watched]
         self.watched = frozenset(self.numeric)
         self.places = [{value: at + 1 for at, value in enumerate(values)} for values in self.values]
-        self.causes = [self.names[at] for at in self.numeric] + [self.categories[at] for at in self.textual]
+        self.monitored = [self.names[at] for at in self.numeric] + [
+            self.categories[at] for at in self.textual
+        ]
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -139,7 +141,7 @@ class Readings:
                 words[:, place] = [_word(value) for value in one.numbers[:, one.names.index(name)].tolist()]
         return replace(one, names=self.names, numbers=numbers, categories=self.categories, words=words)
 
-    def note_more(self, one: Series) -> None:
+    def warn_unknown_columns(self, one: Series) -> None:
         """Say which columns of a series fit did not have."""
         known = (*self.names, *self.categories)
         more = [name for name in (*one.names, *one.categories) if name not in known]
@@ -152,7 +154,7 @@ class Readings:
         """The scaled numbers last seen (N,), before the first reading."""
         return [math.nan] * len(self.names)
 
-    def row(
+    def encode_row(
         self, numbers: Sequence[float], words: Sequence[str], before: list[float]
     ) -> tuple[list[float], list[Any]]:
         """Inputs and targets of one reading; `before` holds the scaled numbers last seen and is kept up."""
@@ -182,11 +184,14 @@ class Readings:
     def encode(self, one: Series) -> tuple[np.ndarray, np.ndarray, list[float]]:
         """Inputs (T, I) and targets (T, W) of a series, float32, and the scaled numbers last seen."""
         one, before = self.aligned(one), self.start()
-        rows = [self.row(a, b, before) for a, b in zip(one.numbers.tolist(), one.words.tolist(), strict=True)]
+        rows = [
+            self.encode_row(a, b, before)
+            for a, b in zip(one.numbers.tolist(), one.words.tolist(), strict=True)
+        ]
         inputs = np.array([row[0] for row in rows], dtype=np.float32)
         return inputs, np.array([row[1] for row in rows], dtype=np.float32), before
 
-    def whole(self, one: Series, *, ahead: bool) -> Batch:
+    def encode_series(self, one: Series, *, ahead: bool) -> Batch:
         """A series as a batch of one row, y and weight as those of `windows`."""
         x, y = (torch.from_numpy(found) for found in self.encode(one)[:2])
         rows = y.nan_to_num(), ((~y.isnan()) & torch.from_numpy(~one.known)[:, None]).float()

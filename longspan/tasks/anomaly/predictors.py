@@ -19,7 +19,7 @@ from longspan.tasks.forecast.forecaster import Forecaster
 from longspan.tasks.parts import Fitted
 from longspan.tasks.persistence import history_from_state, history_state
 
-from .features import Readings
+from .features import FeatureEncoder
 from .network import EncodedReading, Predictor
 from .reading import Series
 
@@ -35,7 +35,7 @@ class ForecasterPredictor(Predictor):
         features: how numbers are scaled, fitted.
     """
 
-    def __init__(self, forecaster: Forecaster, features: Readings) -> None:
+    def __init__(self, forecaster: Forecaster, features: FeatureEncoder) -> None:
         super().__init__()
         self.forecaster, self.network = forecaster, forecaster.network_
         self.levels = forecaster.codec_.levels
@@ -75,7 +75,7 @@ class ForecasterPredictor(Predictor):
         return np.concatenate([points, (scaled[..., -1] - scaled[..., 0]) / 2], -1)
 
 
-def set_columns(forecaster: Forecaster, features: Readings) -> None:
+def set_columns(forecaster: Forecaster, features: FeatureEncoder) -> None:
     """Let a forecaster predict the watched columns, from the others where it names no covariates.
 
     Raises:
@@ -83,7 +83,7 @@ def set_columns(forecaster: Forecaster, features: Readings) -> None:
     """
     if not features.numeric:
         raise errors.value_error("source", "a column of numbers to foretell", "none", "leave forecaster out")
-    forecaster.target = target = tuple(features.causes)
+    forecaster.target = target = tuple(features.monitored)
     if not forecaster.past_covariates and not forecaster.future_covariates:
         columns = (*features.names, *features.categories)
         forecaster.past_covariates = tuple(name for name in columns if name not in target)
@@ -91,7 +91,7 @@ def set_columns(forecaster: Forecaster, features: Readings) -> None:
 
 def fit_forecaster(
     forecaster: Forecaster,
-    features: Readings,
+    features: FeatureEncoder,
     train: Sequence[Series],
     valid: Sequence[Series] | None,
     run: Run,
@@ -116,12 +116,12 @@ def fit_forecaster(
     )
 
 
-def table(one: Series, features: Readings) -> pl.DataFrame:
+def table(one: Series, features: FeatureEncoder) -> pl.DataFrame:
     """A series as a forecaster reads it."""
     return features.aligned(one).table(TIME, ENTITY)
 
 
-def _without_anomalies(series: Sequence[Series], features: Readings) -> pl.DataFrame:
+def _without_anomalies(series: Sequence[Series], features: FeatureEncoder) -> pl.DataFrame:
     tables = []
     for one in map(features.aligned, series):
         numbers = one.numbers.copy()

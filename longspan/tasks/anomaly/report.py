@@ -6,7 +6,7 @@ import polars as pl
 
 from longspan.report.elements import Curves, Line, Number, Numbers, Section, choice, table_of
 
-from .alarms import alarm_frame, intervals
+from .alarms import alarm_frame, alarm_intervals
 from .codec import AnomalyCodec
 
 _ENTITIES = 20  # entities whose scores are shown at most
@@ -32,7 +32,7 @@ def sections(codec: AnomalyCodec, predictions: pl.DataFrame | None, min_gap: int
         curves = {name: _curve(part, min_gap, level) for name, part in _entities(predictions).items()}
         shown += [Section("Scores", [choice("Scores by entity", curves)])]
         shown += [Section("Alarms", [table_of("Alarms", alarms.head(_ALARMS))])]
-    note = f"Watched: {', '.join(codec.features.causes)}."
+    note = f"Watched: {', '.join(codec.features.monitored)}."
     return [Section("Summary", [Numbers("Detector", numbers, note=note)]), *shown]
 
 
@@ -48,7 +48,9 @@ def _entities(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
 def _curve(part: pl.DataFrame, min_gap: int, level: float | None) -> Curves:
     """The scores of an entity with its alarms shaded; level: the threshold where there is one for scores."""
     x = part["time"].to_list()
-    spans = [(x[first], x[last], "alarm") for first, last in intervals(part["alarm"].to_list(), min_gap)]
+    spans = [
+        (x[first], x[last], "alarm") for first, last in alarm_intervals(part["alarm"].to_list(), min_gap)
+    ]
     levels = [] if level is None else [(level, "threshold")]
     line = Line("score", x, part["score"].to_list())
     return Curves("Scores", "time", "score", [line], spans=spans, levels=levels)

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .alarms import allowed_threshold, best_threshold, event_scores
-from .dynamic_threshold import GLIMPSE, Dynamic, smoothed
-from .extremes import Watch
+from .alarms import event_scores, threshold_for_f1, threshold_for_false_positive_rate
+from .dynamic_threshold import MIN_ERROR_SHARE, DynamicThreshold, smoothed
+from .extremes import ExtremeTracker
 
-SURE = 10.0  # times at most that an error counts for what it usually does, where it was expected that surely
-AFTER = 30  # readings after a known anomaly that still feel it
-LEAST = 1.02  # the lowest threshold: the extreme of the recent past, and a little
+MAX_CONFIDENCE_GAIN = 10.0  # upper bound on how much a narrow predicted interval may amplify an error
+RECOVERY_STEPS = 30  # readings after a known anomaly that still feel it
+MIN_THRESHOLD = 1.02  # the lowest threshold: the extreme of the recent past, and a little
 
 Errors = list[list[float | None]]  # of every reading and watched column, None where none is known
 
@@ -33,12 +33,12 @@ class Seen(NamedTuple):
     known: np.ndarray
 
 
-class Judge:
+class AnomalyScorer:
     """Scores readings, and raises alarms.
 
-    Every watched column has a `Watch`, which says how far value and error go beyond their recent past; the
+    An `ExtremeTracker` of every watched column says how far value and error go beyond their recent past; the
     score is the highest of these. There is an alarm where it reaches the threshold, or, if `dynamic`, where
-    `longspan.tasks.anomaly.dynamic_threshold.Dynamic` finds the errors unusual.
+    `longspan.tasks.anomaly.dynamic_threshold.DynamicThreshold` finds the errors unusual.
 
     Args:
         window: readings that count as the recent past.
@@ -52,13 +52,13 @@ class Judge:
 
     def __init__(self, window: int, dynamic: bool = False) -> None:
         self.window, self.dynamic = window, dynamic
-        self.watches: list[Watch] = []
+        self.trackers: list[ExtremeTracker] = []
         self.threshold = 1.0
-        self.least: list[float] = []
-        self.usual: list[float] = []
+        self.noise_floor: list[float] = []
+        self.typical_width: list[float] = []
 
-    def watch(self, spreads: Sequence[float], values: Sequence[int]) -> None:
-        """Watch numbers of these usual sizes, and categories with so many values each."""
+    def reset(self, spreads: Sequence[float], values: Sequence[int]) -> None:
+        """ExtremeTracker numbers of these usual sizes, and categories with so many values each."""
         self.spreads, self.values = list(spreads), list(values)
 
     # ---- one reading
@@ -76,10 +76,10 @@ class Judge:
             truth - other if truth == truth else None
             for truth, other in zip(targets[:at], expected, strict=False)
         ]
-        if self.usual:
+        if self.typical_width:
             return [
                 None if error is None else error * _sureness(usual, width)
-                for error, usual, width in zip(found, self.usual, expected[at:], strict=True)
+                for error, usual, width in zip(found, self.typical_width, expected[at:], strict=True)
             ]
         if not self.values:
             return found
@@ -90,7 +90,7 @@ class Judge:
 
     def score(
         self,
-        watches: list[Watch],
+        watches: list[ExtremeTracker],
         numbers: Sequence[float],
         errors: Sequence[float | None],
         learn: bool = True,
@@ -110,25 +110,27 @@ class Judge:
                 best, cause = score, place
         return best, cause
 
-    def fresh(self) -> list[Watch]:
+    def new_state(self) -> list[ExtremeTracker]:
         """Watches that have seen nothing."""
-        return [Watch(self.window, spread) for spread in (*self.spreads, *(None for _ in self.values))]
+        return [
+            ExtremeTracker(self.window, spread) for spread in (*self.spreads, *(None for _ in self.values))
+        ]
 
-    def learnt(self, *, go_on: bool = False) -> list[Watch]:
+    def initial_state(self, *, go_on: bool = False) -> list[ExtremeTracker]:
         """Watches that know what was usual, at the beginning of another series or where that one ended."""
-        copies = [Watch.from_state(one.state()) for one in self.watches]
+        copies = [ExtremeTracker.from_state(one.state()) for one in self.trackers]
         if not go_on:
             _restart(copies)
         return copies
 
-    def limits(self) -> list[Dynamic]:
+    def limits(self) -> list[DynamicThreshold]:
         """The dynamic thresholds of the columns at the beginning of a series, none where not asked for."""
-        return [Dynamic(least) for least in self.least] if self.dynamic else []
+        return [DynamicThreshold(least) for least in self.noise_floor] if self.dynamic else []
 
     # ---- a series
 
     def run(
-        self, watches: list[Watch], one: Seen, *, training: bool = False
+        self, watches: list[ExtremeTracker], one: Seen, *, training: bool = False
     ) -> tuple[np.ndarray, np.ndarray, Errors]:
         """Score a series one by one; watches are kept up.
 
@@ -150,14 +152,14 @@ class Judge:
             errors.append(error)
         return scores, causes, errors
 
-    def excess(self, limits: list[Dynamic], one: Seen, errors: Errors) -> np.ndarray:
+    def excess(self, limits: list[DynamicThreshold], one: Seen, errors: Errors) -> np.ndarray:
         """How far every error of a series lies above its limit (T, W), 0 where usual; limits are kept up."""
         columns = zip(limits, zip(*one.targets.tolist(), strict=True), zip(*errors, strict=True), strict=True)
         return np.stack([_decided(*column) for column in columns], 1)
 
-    def verdict(self, one: Seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def score_series(self, one: Seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scores (T,), alarms (T,) bool and the places of the columns that cause them (T,)."""
-        scores, causes, errors = self.run(self.learnt(), one)
+        scores, causes, errors = self.run(self.initial_state(), one)
         if not self.dynamic:
             return scores, scores >= self.threshold, causes
         excess = self.excess(self.limits(), one, errors)
@@ -165,7 +167,7 @@ class Judge:
 
     # ---- learning
 
-    def learn(self, series: Sequence[Seen], *, share: float, budget: float, quiet: int) -> list[Errors]:
+    def fit(self, series: Sequence[Seen], *, share: float, budget: float, quiet: int) -> list[Errors]:
         """Learn what is usual, and the threshold: the best for known anomalies, else what the budget allows.
 
         Args:
@@ -175,34 +177,37 @@ class Judge:
         Returns:
             The errors of every series.
         """
-        watches, scores, errors = self.fresh(), [], []
+        watches, scores, errors = self.new_state(), [], []
         for one in series:
             for watch in watches:
                 watch.restart()
             found = self.run(watches, one, training=True)
             scores.append(found[0])
             errors.append(found[2])
-        self.watches = watches
+        self.trackers = watches
         if any(one.known.any() for one in series):
             self.threshold = self._best(series, quiet)
         else:
             held = np.concatenate([_last(one, share) for one in scores])
-            self.threshold = allowed_threshold(held, budget, LEAST)
+            self.threshold = threshold_for_false_positive_rate(held, budget, MIN_THRESHOLD)
         self._learn_least(series, errors, share, budget)
         return errors
 
-    def learn_widths(self, widths: np.ndarray) -> None:
+    def fit_widths(self, widths: np.ndarray) -> None:
         """Learn how surely numbers are usually expected, from the widths (T, N) of intervals around them."""
-        self.usual = np.nanmedian(widths, axis=0).tolist()
+        self.typical_width = np.nanmedian(widths, axis=0).tolist()
 
     def _best(self, series: Sequence[Seen], quiet: int) -> float:
         """The threshold that finds the known anomalies best, scored as such would be from now on."""
-        scores, flags = [self.run(self.learnt(), one)[0] for one in series], [one.known for one in series]
+        scores, flags = (
+            [self.run(self.initial_state(), one)[0] for one in series],
+            [one.known for one in series],
+        )
 
         def worth(limit: float) -> float:
             return event_scores([one >= limit for one in scores], flags, quiet)["f1"]
 
-        return best_threshold(scores, worth, LEAST)
+        return threshold_for_f1(scores, worth, MIN_THRESHOLD)
 
     def _learn_least(
         self, series: Sequence[Seen], errors: Sequence[Errors], share: float, budget: float
@@ -210,26 +215,26 @@ class Judge:
         """Learn how high the running mean of errors may be: what the budget says of held-out readings."""
         seen = np.concatenate([one.targets for one in series])
         plain = [np.array(one, dtype=np.float64) for one in errors]
-        self.least = []
+        self.noise_floor = []
         for place in range(seen.shape[1]):
             levels = [_last(smoothed(one[:, place]), share) for one in plain]
             usual = float(np.quantile(np.concatenate(levels), 1.0 - budget))
             numeric = place < len(self.spreads)
             span = np.nanmax(seen[:, place]) - np.nanmin(seen[:, place]) if numeric else 0.0
-            self.least.append(max(usual, GLIMPSE * float(span or 2.0)))
+            self.noise_floor.append(max(usual, MIN_ERROR_SHARE * float(span or 2.0)))
 
     # ---- kept
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `restore` takes."""
-        found = {"threshold": self.threshold, "dynamic": self.dynamic, "least": self.least}
-        return {**found, "watches": [one.state() for one in self.watches], "usual": self.usual}
+        found = {"threshold": self.threshold, "dynamic": self.dynamic, "least": self.noise_floor}
+        return {**found, "watches": [one.state() for one in self.trackers], "usual": self.typical_width}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
         self.threshold, self.dynamic = state["threshold"], state["dynamic"]
-        self.least, self.usual = state["least"], state["usual"]
-        self.watches = [Watch.from_state(one) for one in state["watches"]]
+        self.noise_floor, self.typical_width = state["least"], state["usual"]
+        self.trackers = [ExtremeTracker.from_state(one) for one in state["watches"]]
 
 
 def _last(values: np.ndarray, share: float) -> np.ndarray:
@@ -238,7 +243,7 @@ def _last(values: np.ndarray, share: float) -> np.ndarray:
 
 def _sureness(usual: float, width: float) -> float:
     """What an error counts for where the interval is so wide: 1 where as usual, the more the narrower."""
-    return usual / max(width, usual / SURE) if usual > 0.0 else 1.0
+    return usual / max(width, usual / MAX_CONFIDENCE_GAIN) if usual > 0.0 else 1.0
 
 
 def _surprise(logits: Sequence[float], place: int) -> float:
@@ -249,17 +254,17 @@ def _surprise(logits: Sequence[float], place: int) -> float:
 
 def _disturbed(flags: np.ndarray) -> np.ndarray:
     """Flagged readings (T,) and those after them in which they are still felt."""
-    after = np.cumsum(np.concatenate([np.zeros(AFTER + 1, dtype=np.int64), flags]))
-    return after[AFTER + 1 :] > after[: len(flags)]
+    after = np.cumsum(np.concatenate([np.zeros(RECOVERY_STEPS + 1, dtype=np.int64), flags]))
+    return after[RECOVERY_STEPS + 1 :] > after[: len(flags)]
 
 
-def _restart(watches: Sequence[Watch]) -> None:
+def _restart(watches: Sequence[ExtremeTracker]) -> None:
     """What comes is no longer the course of errors that was."""
     for one in watches:
         one.restart()
 
 
-def _decided(limit: Dynamic, values: Sequence[float], errors: Sequence[float | None]) -> np.ndarray:
+def _decided(limit: DynamicThreshold, values: Sequence[float], errors: Sequence[float | None]) -> np.ndarray:
     """How far above a limit each of a column's readings (T,) lies, 0 where it is usual."""
     found = [
         limit.add(value if value == value else None, error)

@@ -15,8 +15,8 @@ from longspan.tasks.codec import Tree
 from longspan.tasks.parts import Stream
 
 from .codec import AnomalyCodec
-from .dynamic_threshold import Dynamic
-from .extremes import Watch
+from .dynamic_threshold import DynamicThreshold
+from .extremes import ExtremeTracker
 from .network import EncodedReading, Predictor
 from .reading import Reading, Series, key_of
 
@@ -31,23 +31,23 @@ class SeriesState:
     """
 
     state: Any
-    watches: list[Watch]
-    limits: list[Dynamic]
+    trackers: list[ExtremeTracker]
+    limits: list[DynamicThreshold]
     before: list[float]
     time: Any
     alarm: bool = False
 
     def tree(self, state: Tree) -> dict[str, Any]:
         """Plain values and tensors that `from_tree` takes; state: the predictor's, as such values."""
-        watches, limits = [one.state() for one in self.watches], [one.state() for one in self.limits]
+        watches, limits = [one.state() for one in self.trackers], [one.state() for one in self.limits]
         plain = {"before": self.before, "time": self.time, "alarm": self.alarm}
         return {"state": state, "watches": watches, "limits": limits, **plain}
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any], state: Any) -> SeriesState:
         """The state of the series that gave this tree; state: the predictor's, made again."""
-        watches = [Watch.from_state(one) for one in tree["watches"]]
-        limits = [Dynamic.from_state(one) for one in tree["limits"]]
+        watches = [ExtremeTracker.from_state(one) for one in tree["watches"]]
+        limits = [DynamicThreshold.from_state(one) for one in tree["limits"]]
         return cls(state, watches, limits, list(tree["before"]), tree["time"], tree["alarm"])
 
 
@@ -78,30 +78,30 @@ class DetectorStream(Stream):
 
         Args:
             records, batches: the series, and each as the predictor reads it.
-            share, budget: see `Judge.learn`; min_gap: readings without an alarm that end one.
+            share, budget: see `AnomalyScorer.fit`; min_gap: readings without an alarm that end one.
             goes_on: whether later readings belong to these series.
         """
         predicted = [self.predictor.predict_series(batch) for batch in batches]
         if self.codec.forecaster is not None:
             widths = np.concatenate([expected.numpy() for expected, _ in predicted])
-            self.scorer.learn_widths(widths[:, len(self.features.numeric) :])
+            self.scorer.fit_widths(widths[:, len(self.features.numeric) :])
         series = [
             self.codec.seen(one, expected) for one, (expected, _) in zip(records, predicted, strict=True)
         ]
-        errors = self.scorer.learn(series, share=share, budget=budget, quiet=min_gap)
+        errors = self.scorer.fit(series, share=share, budget=budget, quiet=min_gap)
         for one, seen, error, (_, state) in zip(records, series, errors, predicted, strict=True):
             if goes_on:
                 limits = self.scorer.limits()
                 if limits:
                     self.scorer.excess(limits, seen, error)
-                watches = self.scorer.learnt(go_on=len(records) == 1)
+                watches = self.scorer.initial_state(go_on=len(records) == 1)
                 before = self.features.encode(one)[2]
                 self.series[one.key] = SeriesState(state, watches, limits, before, one.last)
 
-    def fresh(self) -> SeriesState:
+    def new_state(self) -> SeriesState:
         """The state of a series of which nothing has been read yet."""
         initial, start = self.predictor.initial_state(), self.features.start()
-        return SeriesState(initial, self.scorer.learnt(), self.scorer.limits(), start, None)
+        return SeriesState(initial, self.scorer.initial_state(), self.scorer.limits(), start, None)
 
     @torch.no_grad()
     def update(self, reading: Reading) -> tuple[float, bool]:
@@ -111,7 +111,7 @@ class DetectorStream(Stream):
             ValueError: its time cannot be the next; the series stays where it is.
         """
         key = key_of(reading.name)
-        series = self.series.get(key) or self.fresh()
+        series = self.series.get(key) or self.new_state()
         if reading.time is not None:
             reading = reading._replace(time=next_timestamp(series.time, reading.time))
         score, alarm = self._score(reading, series)
@@ -120,13 +120,13 @@ class DetectorStream(Stream):
 
     def _score(self, reading: Reading, series: SeriesState) -> tuple[float, bool]:
         before = list(series.before)
-        inputs, targets = self.features.row(reading.numbers, reading.words, before)
+        inputs, targets = self.features.encode_row(reading.numbers, reading.words, before)
         expected, series.state = self.predictor.step(EncodedReading(reading, inputs), series.state)
         series.before, scorer = before, self.scorer
         series.time = series.time if reading.time is None else reading.time
         errors = scorer.errors(targets, expected)
         numbers = [reading.numbers[place] for place in self.features.numeric]
-        score, _ = scorer.score(series.watches, numbers, errors)
+        score, _ = scorer.score(series.trackers, numbers, errors)
         if not scorer.dynamic:
             return score, score >= scorer.threshold
         decided = [

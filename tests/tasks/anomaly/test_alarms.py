@@ -8,18 +8,18 @@ import pytest
 
 from longspan.tasks.anomaly.alarms import (
     alarm_frame,
-    allowed_threshold,
-    best_threshold,
+    alarm_intervals,
     event_scores,
-    intervals,
+    threshold_for_f1,
+    threshold_for_false_positive_rate,
 )
 
 
 def test_intervals() -> None:
     over = [False, True, False, True, False, False, False, True]
-    assert intervals(over, 3) == [(1, 3), (7, 7)]
-    assert intervals(over, 1) == [(1, 1), (3, 3), (7, 7)]
-    assert intervals([], 3) == []
+    assert alarm_intervals(over, 3) == [(1, 3), (7, 7)]
+    assert alarm_intervals(over, 1) == [(1, 1), (3, 3), (7, 7)]
+    assert alarm_intervals([], 3) == []
 
 
 def test_alarms_of_each_entity_are_apart() -> None:
@@ -54,14 +54,14 @@ def test_an_alarm_is_right_where_it_touches_what_is_known() -> None:
 
 def test_the_best_threshold_is_in_the_middle_of_the_best() -> None:
     scores = np.array([0.0, 1.0, 1.1, 1.2, 4.0, 9.0])
-    found = best_threshold([scores], lambda limit: float((scores >= limit).sum() == 2), 1.02)
+    found = threshold_for_f1([scores], lambda limit: float((scores >= limit).sum() == 2), 1.02)
     assert 1.2 < found < 4.0
-    assert best_threshold([np.zeros(5)], lambda limit: 1.0, 1.02) == 1.02
+    assert threshold_for_f1([np.zeros(5)], lambda limit: 1.0, 1.02) == 1.02
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.01, 0.2])
 def test_the_allowed_threshold_lets_through_what_the_budget_says(budget: float) -> None:
     held = 2.0 + np.random.default_rng(0).random(500)
-    limit = allowed_threshold(held, budget, 1.02)
+    limit = threshold_for_false_positive_rate(held, budget, 1.02)
     assert (held >= limit).sum() == int(budget * 500)
-    assert allowed_threshold(held, 1.0, 1.02) == 1.02
+    assert threshold_for_false_positive_rate(held, 1.0, 1.02) == 1.02

@@ -46,7 +46,7 @@ def series(rows: int, seed: int = 0, name: str | None = None) -> Series:
 
 
 def whole(codec: AnomalyCodec, *records: Series) -> list[Batch]:
-    return [codec.features.whole(one, ahead=True) for one in records]
+    return [codec.features.encode_series(one, ahead=True) for one in records]
 
 
 def learnt(*records: Series, dynamic: bool = False) -> tuple[AnomalyCodec, DetectorStream]:
@@ -82,11 +82,11 @@ def test_a_stream_gives_what_a_series_gives_and_goes_on_as_it_was_kept(dynamic: 
 
 def test_the_stream_of_the_only_series_goes_on_in_it() -> None:
     _, stream = learnt(series(400))
-    assert stream.series[None].time == 399 and stream.series[None].watches[0].fresh == 399
+    assert stream.series[None].time == 399 and stream.series[None].trackers[0].fresh == 399
     with pytest.raises(ValueError, match="not before the last"):
         fed(stream, series(1))
     _, stream = learnt(series(400, 0, "a"), series(300, 1, "b"))
-    assert stream.series["a"].watches[0].fresh == 0, "usual in all of them, and no course of errors yet"
+    assert stream.series["a"].trackers[0].fresh == 0, "usual in all of them, and no course of errors yet"
 
 
 def test_the_window_of_training_is_found() -> None:

@@ -291,7 +291,7 @@ def test_the_budget_is_the_dynamic_thresholds_least(dynamic: ls.AnomalyDetector)
     loose = ls.AnomalyDetector(**SMALL, threshold="dynamic", false_positive_rate=0.5).fit(
         wave(2400), verbose=0
     )
-    assert 0.0 < loose.codec_.scorer.least[0] < dynamic.codec_.scorer.least[0]
+    assert 0.0 < loose.codec_.scorer.noise_floor[0] < dynamic.codec_.scorer.noise_floor[0]
 
 
 def test_dynamic_alarms_go_on_after_loading(dynamic: ls.AnomalyDetector, tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_times_of_any_kind_have_to_be_in_order(
 def test_columns_that_are_not_watched_are_read_and_never_a_cause() -> None:
     table = np.column_stack([wave(400), wave(400, 1), (np.arange(400) % 9 == 0).astype(float)])
     task = ls.AnomalyDetector(**SMALL, target=("channel 0",)).fit(table, verbose=0)
-    assert task.codec_.sizes["inputs"] == 3 + 2 + 2 and task.codec_.features.causes == ["channel 0"]
+    assert task.codec_.sizes["inputs"] == 3 + 2 + 2 and task.codec_.features.monitored == ["channel 0"]
     new = table[:200].copy()
     new[150:160, 0] = 4.0
     assert set(task.predict(new)["cause"].drop_nulls()) == {"channel 0"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from longspan.tasks.anomaly import dynamic_threshold
-from longspan.tasks.anomaly.dynamic_threshold import BATCH, HISTORY, Dynamic, smoothed, widened
+from longspan.tasks.anomaly.dynamic_threshold import BATCH, HISTORY, DynamicThreshold, dilate, smoothed
 
 
 def noise(rows: int, seed: int = 0) -> np.ndarray:
@@ -14,11 +14,11 @@ def noise(rows: int, seed: int = 0) -> np.ndarray:
 
 
 def run(errors: np.ndarray, least: float = 0.0, reload_at: int | None = None) -> np.ndarray:
-    one, found = Dynamic(least), []
+    one, found = DynamicThreshold(least), []
     values = np.sin(np.arange(len(errors)) / 9)
     for place, (value, error) in enumerate(zip(values.tolist(), errors.tolist(), strict=True)):
         if place == reload_at:
-            one = Dynamic.from_state(one.state())
+            one = DynamicThreshold.from_state(one.state())
         found.append(one.add(value, error))
     return np.concatenate([*(part for part in found if part is not None), one.finish()])
 
@@ -49,7 +49,7 @@ def test_what_does_not_stand_out_is_usual(errors: np.ndarray) -> None:
 def test_a_series_that_is_short_is_decided_about_at_its_end() -> None:
     errors = noise(800)
     errors[500:540] = 2.0
-    one = Dynamic(0.0)
+    one = DynamicThreshold(0.0)
     assert all(one.add(0.0, error) is None for error in errors.tolist())
     found = one.finish()
     assert len(found) == 800 and found[520] > 0 and len(one.finish()) == 0
@@ -58,7 +58,7 @@ def test_a_series_that_is_short_is_decided_about_at_its_end() -> None:
 def test_batches_come_when_they_are_full_and_a_state_goes_on() -> None:
     errors = noise(4000)
     errors[3000:3050] = 1.0
-    one, sizes = Dynamic(0.0), {}
+    one, sizes = DynamicThreshold(0.0), {}
     for place, error in enumerate(errors.tolist()):
         found = one.add(0.0, error)
         if found is not None:
@@ -69,7 +69,7 @@ def test_batches_come_when_they_are_full_and_a_state_goes_on() -> None:
 
 
 def test_a_missing_error_changes_nothing() -> None:
-    one, other = Dynamic(0.0), Dynamic(0.0)
+    one, other = DynamicThreshold(0.0), DynamicThreshold(0.0)
     for error in noise(200).tolist():
         one.add(1.0, error)
         other.add(1.0, error)
@@ -88,6 +88,8 @@ def test_a_stretch_has_to_be_well_above_the_next(usual: float, kept: list[int]) 
 
 def test_smoothed_is_what_pandas_gives() -> None:
     errors = np.array([1.0, -2.0, 0.5, 4.0])
-    weights = ((dynamic_threshold.SPAN - 1) / (dynamic_threshold.SPAN + 1)) ** np.arange(4)[::-1]
+    weights = ((dynamic_threshold.SMOOTHING_SPAN - 1) / (dynamic_threshold.SMOOTHING_SPAN + 1)) ** np.arange(
+        4
+    )[::-1]
     assert smoothed(errors)[-1] == pytest.approx((np.abs(errors) * weights).sum() / weights.sum())
-    assert widened(np.zeros(3, dtype=bool), 2).sum() == 0
+    assert dilate(np.zeros(3, dtype=bool), 2).sum() == 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from longspan.tasks.anomaly.extremes import START, Peak, Watch
+from longspan.tasks.anomaly.extremes import START, ExtremeTracker, SlidingMax
 
 
 def test_the_largest_of_a_window() -> None:
     values = np.random.default_rng(0).normal(size=300)
-    peak, window = Peak(7), 7
+    peak, window = SlidingMax(7), 7
     for now, value in enumerate(values, start=1):
         if now > 1:
             assert peak.items[0][1] == values[max(0, now - 1 - window) : now - 1].max()
@@ -17,16 +17,16 @@ def test_the_largest_of_a_window() -> None:
 
 
 def test_a_watch_scores_beyond_the_range_and_only_after_the_start() -> None:
-    watch = Watch(1000, 1.0)
+    watch = ExtremeTracker(1000, 1.0)
     scores = [watch.add(float(place % 10), 0.1) for place in range(START)]
     assert not any(scores)
     assert watch.add(9.0, 0.1) <= 1.0
     assert watch.add(18.0, 0.1) == 2.0  # a whole range beyond
-    assert Watch.from_state(watch.state()).add(4.0, 5.0) == watch.add(4.0, 5.0) > 2.0
+    assert ExtremeTracker.from_state(watch.state()).add(4.0, 5.0) == watch.add(4.0, 5.0) > 2.0
 
 
 def test_a_first_error_of_another_series_is_not_held_against_means_of_many() -> None:
-    watch, errors = Watch(1000, 1.0), np.random.default_rng(0).normal(size=2 * START)
+    watch, errors = ExtremeTracker(1000, 1.0), np.random.default_rng(0).normal(size=2 * START)
     for error in errors.tolist():
         watch.add(None, error)
     usual = float(np.abs(errors).max())

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from longspan.tasks.anomaly.features import MOST, Readings
+from longspan.tasks.anomaly.features import MOST, FeatureEncoder
 from longspan.tasks.anomaly.reading import Series
 
 
@@ -20,13 +20,13 @@ def series(rows: int = 60, flags: np.ndarray | None = None) -> Series:
 
 
 def test_a_series_is_its_readings_one_by_one() -> None:
-    known, one = Readings(("heat", "mode")).fit([series()]), series()
+    known, one = FeatureEncoder(("heat", "mode")).fit([series()]), series()
     inputs, targets, last = known.encode(one)
     assert inputs.shape == (60, known.sizes["inputs"]) == (60, 3 + 2 + 3) and targets.shape == (60, 2)
-    assert known.causes == ["heat", "mode"] and known.sizes["categories"] == [3]
+    assert known.monitored == ["heat", "mode"] and known.sizes["categories"] == [3]
     before = known.start()
     for at, (numbers, words) in enumerate(zip(one.numbers.tolist(), one.words.tolist(), strict=True)):
-        row, target = known.row(numbers, words, before)
+        row, target = known.encode_row(numbers, words, before)
         assert np.array_equal(np.array(row, dtype=np.float32), inputs[at])
         assert np.array_equal(np.array(target, dtype=np.float32), targets[at], equal_nan=True)
     assert before == last
@@ -39,16 +39,16 @@ def test_a_series_is_its_readings_one_by_one() -> None:
 def test_the_rarest_and_the_unheard_of_are_one_category() -> None:
     words = np.array([[str(min(at // 2, MOST + 4))] for at in range(4 * MOST)], dtype=object)
     one = Series(None, None, (), np.empty((len(words), 0)), ("user",), words, None)
-    known = Readings(()).fit([one])
+    known = FeatureEncoder(()).fit([one])
     assert known.sizes["categories"] == [MOST + 1]
-    places = {word: known.row([], [word], [])[1][0] for word in ("0", "53", "never")}
+    places = {word: known.encode_row([], [word], [])[1][0] for word in ("0", "53", "never")}
     assert places["never"] == 0 and places["0"] > 0 and sorted(known.places[0].values())[-1] == MOST
 
 
 def test_what_was_learnt_is_kept() -> None:
-    known = Readings(("load",)).fit([series()])
-    again = Readings(("load",)).restore(known.state())
-    assert again.causes == ["load"] and again.spreads == known.spreads
+    known = FeatureEncoder(("load",)).fit([series()])
+    again = FeatureEncoder(("load",)).restore(known.state())
+    assert again.monitored == ["load"] and again.spreads == known.spreads
     for one, other in zip(again.encode(series())[:2], known.encode(series())[:2], strict=True):
         assert np.array_equal(one, other, equal_nan=True)
 
@@ -56,19 +56,19 @@ def test_what_was_learnt_is_kept() -> None:
 def test_windows_leave_out_what_is_missing_and_what_is_a_known_anomaly() -> None:
     flags = np.zeros(60, dtype=bool)
     flags[30] = True
-    known = Readings(("heat",)).fit([series()])
+    known = FeatureEncoder(("heat",)).fit([series()])
     batch = next(iter(known.windows([series(flags=flags)], 60, 4, ahead=True)))
     targets, weight = batch.y, batch.weight
     assert targets.shape == (1, 60, 1) and weight[0, -1] == 0.0, "the last has no next one"
     assert (1.0 - weight[0, :59, 0]).nonzero().flatten().tolist() == [4, 29]
-    whole = known.whole(series(flags=flags), ahead=True)
+    whole = known.encode_series(series(flags=flags), ahead=True)
     assert np.array_equal(whole.y[:, :59], targets[:, :59]) and whole.weight.equal(weight)
-    same = known.whole(series(), ahead=False)
+    same = known.encode_series(series(), ahead=False)
     assert same.y[0, 1:].equal(whole.y[0, :-1])
 
 
 def test_several_short_series_are_filled_up() -> None:
-    known = Readings(()).fit([series(60), series(9)])
+    known = FeatureEncoder(()).fit([series(60), series(9)])
     batches = known.windows([series(60), series(9)], 20, 64, ahead=False)
     short = [int((row.sum(-1) > 0).sum()) for batch in batches for row in batch.weight]
     assert min(short) == 9 and max(short) == 20

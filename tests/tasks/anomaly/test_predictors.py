@@ -129,7 +129,7 @@ def test_known_anomalies_are_unknown_to_the_forecaster() -> None:
 
 def test_how_sure_the_forecaster_usually_is_is_learnt(fitted: ls.AnomalyDetector) -> None:
     expected = expected_of(fitted, wave(300, 1))
-    (usual,) = fitted.codec_.scorer.usual
+    (usual,) = fitted.codec_.scorer.typical_width
     assert 0.0 < usual < 10 * np.nanmedian(expected[:, 1]) < 100 * usual
 
 

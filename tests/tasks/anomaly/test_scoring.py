@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from longspan.tasks.anomaly.extremes import START
-from longspan.tasks.anomaly.scoring import LEAST, Judge, Seen
+from longspan.tasks.anomaly.scoring import MIN_THRESHOLD, AnomalyScorer, Seen
 
 
-def judge(dynamic: bool = False, values: tuple[int, ...] = ()) -> Judge:
-    found = Judge(1000, dynamic)
-    found.watch([1.0], values)
+def judge(dynamic: bool = False, values: tuple[int, ...] = ()) -> AnomalyScorer:
+    found = AnomalyScorer(1000, dynamic)
+    found.reset([1.0], values)
     return found
 
 
@@ -27,8 +27,8 @@ def seen(rows: int, bad: slice | None = None, seed: int = 0) -> Seen:
 
 def test_errors_count_by_how_sure_what_was_expected_was() -> None:
     found = judge()
-    found.learn_widths(np.array([[0.4], [np.nan], [0.4], [0.8]]))
-    assert found.usual == [0.4]
+    found.fit_widths(np.array([[0.4], [np.nan], [0.4], [0.8]]))
+    assert found.typical_width == [0.4]
     errors = [found.errors([0.5], [0.2, width])[0] for width in (0.4, 0.8, 0.1, 0.0)]
     assert np.allclose(np.array(errors, dtype=float), [0.3, 0.15, 1.2, 3.0])
 
@@ -46,33 +46,33 @@ def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
     ordinary, found = judge(), judge()
     for one, known in ((ordinary, False), (found, True)):
         series = seen(600, slice(300, 310))
-        one.learn(
+        one.fit(
             [series if known else series._replace(known=np.zeros_like(series.known))],
             share=0.2,
             budget=0.0,
             quiet=50,
         )
     new = seen(400, slice(200, 210), seed=1)
-    assert found.verdict(new)[1][200] and not ordinary.verdict(new)[1][200]
-    assert not found.verdict(new)[1][:200].any()
+    assert found.score_series(new)[1][200] and not ordinary.score_series(new)[1][200]
+    assert not found.score_series(new)[1][:200].any()
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.02])
 def test_the_budget_is_kept(budget: float) -> None:
     found = judge()
-    found.learn([seen(2000)], share=0.5, budget=budget, quiet=50)
-    scores = found.run(found.fresh(), seen(2000))[0][1000:]
-    assert found.threshold >= LEAST and (scores >= found.threshold).sum() <= budget * 1000
+    found.fit([seen(2000)], share=0.5, budget=budget, quiet=50)
+    scores = found.run(found.new_state(), seen(2000))[0][1000:]
+    assert found.threshold >= MIN_THRESHOLD and (scores >= found.threshold).sum() <= budget * 1000
 
 
 def test_a_series_is_its_readings_one_by_one_and_goes_on_where_it_was_kept() -> None:
     found = judge()
-    found.learn([seen(500)], share=0.2, budget=0.0, quiet=50)
+    found.fit([seen(500)], share=0.2, budget=0.0, quiet=50)
     again = judge()
     again.restore(found.state())
     new = seen(300, slice(250, 255), seed=2)
-    scores, over, causes = again.verdict(new)
-    watches, one_by_one = found.learnt(), []
+    scores, over, causes = again.score_series(new)
+    watches, one_by_one = found.initial_state(), []
     for number, expected in zip(new.numbers.tolist(), new.expected.tolist(), strict=True):
         errors = found.errors(
             np.array(number, dtype=np.float32).tolist(), None if np.isnan(expected[0]) else expected
@@ -84,15 +84,15 @@ def test_a_series_is_its_readings_one_by_one_and_goes_on_where_it_was_kept() -> 
 
 def test_watches_go_on_or_begin_another_series() -> None:
     found = judge()
-    found.learn([seen(START + 20)], share=0.2, budget=0.0, quiet=50)
-    (on,), (new,) = found.learnt(go_on=True), found.learnt()
+    found.fit([seen(START + 20)], share=0.2, budget=0.0, quiet=50)
+    (on,), (new,) = found.initial_state(go_on=True), found.initial_state()
     assert on.fresh == START + 19 and new.fresh == 0 and on.count == new.count == START + 20
 
 
 def test_dynamic_thresholds_judge_errors() -> None:
     found = judge(dynamic=True)
-    found.learn([seen(2400)], share=0.2, budget=0.001, quiet=2)
+    found.fit([seen(2400)], share=0.2, budget=0.001, quiet=2)
     assert len(found.limits()) == 1 and judge().limits() == []
     new = seen(3000, slice(2600, 2640), seed=3)
-    _, over, _ = found.verdict(new)
+    _, over, _ = found.score_series(new)
     assert over[2600:2700].any() and not over[:2400].any()
