@@ -164,7 +164,8 @@ def _sum(x: Tensor, weight: Tensor, bias: Maybe, target: Tensor, scale: Tensor, 
 
 def _sum_shapes(x: Tensor, weight: Tensor, bias: Maybe, target: Tensor, scale: Tensor, *rest: Any) -> Any:
     like, wanted = (x, weight, bias), rest[-1]
-    grads = [t.new_empty(t.shape) if w else x.new_empty(0) for t, w in zip(like, wanted, strict=True)]
+    shapes = [t.shape if w and t is not None else (0,) for t, w in zip(like, wanted, strict=True)]
+    grads = [x.new_empty(shape) for shape in shapes]
     return (_rows_shape(x, weight, bias, target).new_empty(()), *grads)
 
 
@@ -223,13 +224,11 @@ def _again(
     ctx: Any, x: Tensor, weight: Tensor, bias: Maybe, target: Tensor, grad: Tensor
 ) -> list[Tensor | None]:
     """The gradients through the plain pair, to be differentiated again; grad: (N,) of the losses."""
-    leaves = [None if t is None else t.view_as(t) for t in (x, weight, bias)]
-    losses = reference(leaves[0], leaves[1], leaves[2], target, ctx.smoothing, ctx.ignore)  # pyright: ignore[reportArgumentType]
-    places = [i for i, w in enumerate(ctx.wanted) if w]
-    inputs = [leaves[i] for i in places]
-    values = torch.autograd.grad(losses, inputs, grad.to(losses.dtype), create_graph=True)  # pyright: ignore[reportArgumentType]
-    found = dict(zip(places, values, strict=True))
-    return [found.get(i) for i in range(3)]
+    x, weight, bias = x.view_as(x), weight.view_as(weight), None if bias is None else bias.view_as(bias)
+    losses = reference(x, weight, bias, target, ctx.smoothing, ctx.ignore)
+    inputs = [t for t, w in zip((x, weight, bias), ctx.wanted, strict=True) if w and t is not None]
+    values = iter(torch.autograd.grad(losses, inputs, grad.to(losses.dtype), create_graph=True))
+    return [next(values) if w else None for w in ctx.wanted]
 
 
 for device in ("CPU", "CUDA"):
