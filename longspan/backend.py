@@ -1,4 +1,4 @@
-"""Knows what scripts ask of Keras' backend between two models."""
+"""Functions of Keras' backend that scripts use."""
 
 from longspan.layers.base import reset_names
 

@@ -1,4 +1,4 @@
-"""Knows how to choose between networks: the same data, budget and seeds, and how sure the choice is."""
+"""Compares networks on the same data, budget and seeds, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from longspan.text_table import text_table
 
 
 class Trainable(Protocol):
-    """What is compared: a compiled Sequential, or anything with these verbs of it."""
+    """A model that can be compared: a compiled Sequential, or another object with these methods."""
 
     stop_training: bool
 
@@ -31,13 +31,13 @@ class Trainable(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """What one of the networks came to.
+    """The results of one network.
 
     Args:
-        name: as it was given to `build`.
-        errors: the metric on the rows held out, one a seed.
-        seconds: of fitting, the mean over seeds.
-        parameters: numbers that are learned.
+        name: the argument of `build`.
+        errors: the metric on the validation rows, one a seed.
+        seconds: the time of fitting, the mean over seeds.
+        parameters: the number of trained values.
     """
 
     name: str
@@ -58,12 +58,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The networks, best first, and what can be said of them; prints as a table.
+    """The results of all networks, best first, with a verdict; prints as a table.
 
     Args:
-        metric: what the errors are.
+        metric: the name of the metric.
         entries: best first.
-        verdict: which is best, by how much, and how sure that is, in words.
+        verdict: which network is best, by how much, and with what confidence.
     """
 
     metric: str
@@ -112,8 +112,8 @@ def compare(
         seconds: stop each fit after the epoch in which so much time is used up; None for no limit.
         batch_size: rows a step.
         seeds: their number (0, 1, …) or the seeds themselves; they decide the first weights and the order.
-        metric: what is compared, "loss" or a metric that `build` compiled; lower is better, but for those
-            like "accuracy" of which longspan.metrics says that they rise.
+        metric: what is compared, "loss" or a metric that `build` compiled; lower is better, except for
+            metrics such as "accuracy" whose direction in longspan.metrics is "up".
         verbose: 1 prints a line a fit.
 
     Returns:
@@ -129,34 +129,37 @@ def compare(
     ...     model.compile("adam", "mse")
     ...     return model
     >>> x = torch.randn(20, 5, 1)
-    >>> found = compare(build, ["LSTM", "GRU"], (x, x.sum(1)), epochs=1, seeds=2)
-    >>> sorted(one.name for one in found.entries)
+    >>> comparison = compare(build, ["LSTM", "GRU"], (x, x.sum(1)), epochs=1, seeds=2)
+    >>> sorted(entry.name for entry in comparison.entries)
     ['GRU', 'LSTM']
     """
-    chosen = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
-    if not names or not chosen:
+    seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    if not names or not seed_list:
         raise checks.value_error("names" if not names else "seeds", "at least one", "none", "give some")
-    training, held_out = _parted(data, validation_data, validation_split)
-    found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
-    for seed in chosen:  # one after the other, so that a busy machine is unkind to all alike
+    training, validation = _split(data, validation_data, validation_split)
+    runs_of: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
+    for seed in seed_list:  # seeds outside, so that a busy machine slows all networks alike
         for name in names:
             torch.manual_seed(seed)
-            outcome = _fitted(build(name), training, held_out, epochs, seconds, batch_size, metric)
-            found[name].append(outcome)
+            run = _fit_one(build(name), training, validation, epochs, seconds, batch_size, metric)
+            runs_of[name].append(run)
             if verbose:
-                print(f"{name}, seed {seed}: {metric} {outcome[0]:.4g} after {outcome[1]:.2f} s")
+                print(f"{name}, seed {seed}: {metric} {run[0]:.4g} after {run[1]:.2f} s")
     entries = sorted(
         (
             Entry(name, tuple(r[0] for r in runs), statistics.fmean(r[1] for r in runs), runs[0][2])
-            for name, runs in found.items()
+            for name, runs in runs_of.items()
         ),
-        key=lambda one: (math.isnan(one.error), -one.error if higher_is_better(metric) else one.error),
+        key=lambda entry: (
+            math.isnan(entry.error),
+            -entry.error if higher_is_better(metric) else entry.error,
+        ),
     )
     return Comparison(metric, tuple(entries), _verdict(entries, metric))
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether more of a metric is better.
+    """Whether a higher value of a metric is better.
 
     >>> higher_is_better("accuracy"), higher_is_better("loss")
     (True, False)
@@ -164,23 +167,25 @@ def higher_is_better(metric: str) -> bool:
     return metric in metrics.NAMES and metrics.get(metric).direction == "up"
 
 
-def _parted(data: tuple[Any, Any], validation: Any, share: float) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+def _split(
+    data: tuple[Any, Any], validation: Any, fraction: float
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise checks.type_error("data", "a pair (x, y)", data, "pass both in a tuple")
     x, y = data
     if validation is not None:
         return (x, y), validation
     rows = len(x)
-    at = int(rows * (1.0 - checks.check_fraction("validation_split", share, below_one=True)))
-    if not 0 < at < rows:
+    boundary = int(rows * (1.0 - checks.check_fraction("validation_split", fraction, below_one=True)))
+    if not 0 < boundary < rows:
         way_out = "change it, or pass validation_data"
         raise checks.value_error(
-            "validation_split", f"a share that leaves rows on both sides of {rows}", share, way_out
+            "validation_split", f"a fraction that leaves rows on both sides of {rows}", fraction, way_out
         )
-    return (x[:at], y[:at]), (x[at:], y[at:])
+    return (x[:boundary], y[:boundary]), (x[boundary:], y[boundary:])
 
 
-class _Until(Callback):
+class _TimeLimit(Callback):
     """Stops training at the end of the epoch in which the time is used up."""
 
     def __init__(self, seconds: float) -> None:
@@ -194,22 +199,22 @@ class _Until(Callback):
             self.model.stop_training = True
 
 
-def _fitted(
+def _fit_one(
     model: Trainable,
     training: tuple[Any, Any],
-    held_out: tuple[Any, Any],
+    validation: tuple[Any, Any],
     epochs: int,
     seconds: float | None,
     batch_size: int,
     metric: str,
 ) -> tuple[float, float, int]:
-    """The error on the rows held out, the seconds of fitting, the number of parameters."""
-    callbacks = [] if seconds is None else [_Until(seconds)]
-    began = perf_counter()
+    """The error on the validation rows, the seconds of fitting, the number of parameters."""
+    callbacks = [] if seconds is None else [_TimeLimit(seconds)]
+    start = perf_counter()
     model.fit(*training, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=callbacks)
-    took = perf_counter() - began
-    logs = model.evaluate(*held_out, batch_size=max(batch_size, 256), verbose=0, return_dict=True)
-    return float(logs[checks.check_choice("metric", metric, logs)]), took, model.count_params()
+    seconds_taken = perf_counter() - start
+    logs = model.evaluate(*validation, batch_size=max(batch_size, 256), verbose=0, return_dict=True)
+    return float(logs[checks.check_choice("metric", metric, logs)]), seconds_taken, model.count_params()
 
 
 # Student's t that 2.5 % lie above, for 1 to 30 degrees of freedom; beyond, the normal distribution's.
@@ -223,7 +228,7 @@ _T = (
 
 
 def confidence_interval(differences: Sequence[float]) -> tuple[float, float]:
-    """Where the mean of paired differences lies with 95 % confidence, by Student's t.
+    """The 95 % confidence interval of the mean of paired differences, by Student's t.
 
     >>> low, high = confidence_interval([1.0, 2.0, 3.0])
     >>> round(low, 2), round(high, 2)
@@ -239,19 +244,22 @@ def confidence_interval(differences: Sequence[float]) -> tuple[float, float]:
 def _verdict(entries: Sequence[Entry], metric: str) -> str:
     best, *others = entries
     extreme = "highest" if higher_is_better(metric) else "lowest"
-    said = f"{best.name} has the {extreme} mean {metric}, {best.error:.4g}."
+    verdict = f"{best.name} has the {extreme} mean {metric}, {best.error:.4g}."
     if not others:
-        return said
+        return verdict
     if len(best.errors) < 2:
-        return f"{said} One seed cannot say how sure that is: give several."
+        return f"{verdict} One seed cannot say how sure that is: give several."
     sentences = [_against(best, other, higher_is_better(metric)) for other in others]
-    return " ".join([said, *sentences, "The intervals tell of seeds, not of other data."])
+    return " ".join([verdict, *sentences, "The intervals tell of seeds, not of other data."])
 
 
-def _against(best: Entry, other: Entry, rising: bool) -> str:
-    """The difference to one of the others, seed by seed, and whether it may be chance."""
-    sign, word = (-1.0, "less") if rising else (1.0, "more")
-    pairs = [sign * (theirs - ours) for ours, theirs in zip(best.errors, other.errors, strict=True)]
+def _against(best: Entry, other: Entry, higher_better: bool) -> str:
+    """One sentence on the difference to another network, seed by seed, and whether it is significant."""
+    sign, word = (-1.0, "less") if higher_better else (1.0, "more")
+    pairs = [
+        sign * (other_error - best_error)
+        for best_error, other_error in zip(best.errors, other.errors, strict=True)
+    ]
     low, high = confidence_interval(pairs)
     share = (
         f"{statistics.fmean(pairs):.3g} {word} (95 % interval {low:.3g} to {high:.3g}, {len(pairs)} seeds)"

@@ -1,4 +1,4 @@
-"""Knows how models come out of files by the place that Keras has for it."""
+"""Loads models from files, where Keras has the function."""
 
 from longspan.models import load_model
 

@@ -1,4 +1,4 @@
-"""Knows Keras' small helpers: one-hot rows, padded lists, windows of a series, seeds."""
+"""Keras' helpers: one-hot rows, padded lists, windows of a series, seeds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def clear_session(free_memory: bool = True) -> None:
     """Count the names of layers from the start again; nothing else is kept between models.
 
     Args:
-        free_memory: taken and without effect.
+        free_memory: accepted without effect.
     """
     reset_names()
 
@@ -68,8 +68,8 @@ def pad_sequences(
     Args:
         sequences: one list or array a row.
         maxlen: the length; None: that of the longest.
-        padding: "pre" or "post": where the filling goes.
-        truncating: "pre" or "post": where rows that are too long are cut.
+        padding: "pre" or "post": part the filling goes.
+        truncating: "pre" or "post": part rows that are too long are cut.
 
     >>> pad_sequences([[1, 2], [3]])
     array([[1, 2],
@@ -80,13 +80,13 @@ def pad_sequences(
     longest = max((len(row) for row in sequences), default=0)
     steps = longest if maxlen is None else errors.check_int("maxlen", maxlen, 1, "give the number of steps")
     inner = next((np.asarray(row).shape[1:] for row in sequences if len(row)), ())
-    made = np.full((len(sequences), steps, *inner), value, dtype)
-    for target, row in zip(made, sequences, strict=True):
-        kept = np.asarray(row[-steps:] if truncating == "pre" else row[:steps], dtype)
-        if len(kept):
-            where = slice(steps - len(kept), None) if padding == "pre" else slice(len(kept))
-            target[where] = kept
-    return made
+    padded = np.full((len(sequences), steps, *inner), value, dtype)
+    for target, row in zip(padded, sequences, strict=True):
+        values = np.asarray(row[-steps:] if truncating == "pre" else row[:steps], dtype)
+        if len(values):
+            part = slice(steps - len(values), None) if padding == "pre" else slice(len(values))
+            target[part] = values
+    return padded
 
 
 def set_random_seed(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Knows how what people hold (arrays, frames, lists, ragged lists) becomes tensors, and what is refused."""
+"""Turns arrays, frames, lists and ragged lists into tensors; refuses what is not numeric or not finite."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Tensors(NamedTuple):
 
 
 def as_tensors(x: Any, name: str = "x", *, finite: bool = True) -> Tensors:
-    """Tensors out of whatever holds numbers.
+    """Tensors of arrays, frames or lists of numbers.
 
     Args:
         x: a tensor (kept as it is), a NumPy array, a pandas or polars frame or series, or a list of numbers,
@@ -33,34 +33,34 @@ def as_tensors(x: Any, name: str = "x", *, finite: bool = True) -> Tensors:
         finite: refuse NaN and infinity.
 
     Raises:
-        ValueError, TypeError: it is empty, not numeric or not finite; the sentence names the place.
+        ValueError, TypeError: it is empty, not numeric or not finite; the sentence names the position.
 
     >>> as_tensors([[1.0, 2.0, 3.0], [4.0]])
     Tensors(values=tensor([[1., 2., 3.],
             [4., 0., 0.]]), lengths=tensor([3, 1]))
     """
-    found = _convert(x, name)
-    if found.values.dim() == 0:
+    tensors = _convert(x, name)
+    if tensors.values.dim() == 0:
         raise errors.value_error(name, "at least one row", "a single number", "put it in a list")
-    if found.values.numel() == 0:
+    if tensors.values.numel() == 0:
         raise errors.value_error(
             name, "at least one value", "no data", "check what was read or how it was split"
         )
-    if finite and found.values.is_floating_point():
-        check_finite(found.values, name)
-    return found
+    if finite and tensors.values.is_floating_point():
+        check_finite(tensors.values, name)
+    return tensors
 
 
 def check_finite(values: Tensor, name: str) -> None:
-    """Refuse NaN and infinity, naming the first place; one pass over the data."""
+    """Refuse NaN and infinity, naming the first position; one pass over the data."""
     if values.sum().isfinite():
         return
     bad = ~values.isfinite()
     count = int(bad.sum())
     if count == 0:
         return  # the sum itself overflowed
-    place = bad.nonzero()[0].tolist()
-    received = f"{count} NaN or infinite, the first {values[tuple(place)].item()} at {place}"
+    position = bad.nonzero()[0].tolist()
+    received = f"{count} NaN or infinite, the first {values[tuple(position)].item()} at {position}"
     raise errors.value_error(name, "finite numbers", received, "fill or drop them first")
 
 

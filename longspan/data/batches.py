@@ -122,10 +122,10 @@ class Batches:
         _check_rows(self.rows, self._columns)
 
     def _take_loader(self, loader: DataLoader[Any], **others: object) -> None:
-        given = [name for name, value in others.items() if value is not None]
-        if given:
+        names = [name for name, value in others.items() if value is not None]
+        if names:
             expected = "None beside a DataLoader, which gives everything itself"
-            raise errors.value_error(given[0], expected, "a value", "let its data set give (x, y, weight)")
+            raise errors.value_error(names[0], expected, "a value", "let its data set give (x, y, weight)")
         self._loader = loader
 
     def __len__(self) -> int:

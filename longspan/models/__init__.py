@@ -1,4 +1,4 @@
-"""Knows whole models by Keras' names."""
+"""Models with Keras' names: Sequential, and loading it from files and JSON."""
 
 from longspan.layers import Input
 

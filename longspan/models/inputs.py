@@ -1,4 +1,4 @@
-"""Knows how what people pass to fit, evaluate and predict becomes batches that suit the model."""
+"""Turns the arguments of fit, evaluate and predict into batches that fit the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .protocol import Model
 
 
 class Stream:
-    """Batches that come from somewhere else: a generator or any iterable of x, (x, y) or (x, y, weight)."""
+    """Batches of a generator or any other iterable of x, (x, y) or (x, y, weight)."""
 
     def __init__(self, source: Iterable[Any], steps: int | None) -> None:
         """`steps`: batches an epoch; None: until the source ends."""
@@ -29,55 +29,53 @@ class Stream:
         items = iter(self._source) if self._running is None else islice(self._running, self._steps)
         for item in items:
             batch = as_batch(item)
-            x, y = (None if one is None else as_tensors(one).values for one in (batch.x, batch.y))
+            x, y = (None if part is None else as_tensors(part).values for part in (batch.x, batch.y))
             yield Batch(x, y, batch.lengths, batch.mask, batch.weight, batch.continues)
 
     def first(self) -> Any:
-        """What the first batch holds, which is still dealt out afterwards."""
+        """The first item of the source; iterating still gives it."""
         if self._running is None:
             return next(iter(self._source), None)
-        found = next(self._running, None)
-        self._running = self._running if found is None else chain([found], self._running)
-        return found
+        batch = next(self._running, None)
+        self._running = self._running if batch is None else chain([batch], self._running)
+        return batch
 
 
 @runtime_checkable
 class _Array(Protocol):
-    """Whatever NumPy can read: arrays, tensors, frames and series."""
+    """What NumPy can read: arrays, tensors, frames and series."""
 
     def __array__(self) -> Any: ...
 
 
 def is_stream(x: Any) -> bool:
-    """Whether x deals out batches by itself."""
+    """Whether x is an iterable of batches rather than data."""
     return isinstance(x, Iterable) and not isinstance(x, (Sequence, Mapping, _Array))
 
 
 def inputs_of(model: Model, x: Any) -> Tensors:
-    """x as the model's first layer takes it, checked against the shape it was told."""
+    """x as the model's first layer takes it, checked against the declared input shape."""
     if isinstance(x, (tuple, Mapping)):
         way_out = "join the features into one array"
         raise errors.type_error("x", "one array, since a Sequential has one input", x, way_out)
-    found = as_tensors(x, "x")
-    values = model.cast_inputs(found.values)
+    tensors = as_tensors(x, "x")
+    values = model.cast_inputs(tensors.values)
     if values.dim() == 1 and not model.takes_token_ids():
         values = values.unsqueeze(-1)
-    model.build_for(values, ragged=found.lengths is not None)
-    _check_shape(model, values, found.lengths is not None)
+    model.build_for(values, ragged=tensors.lengths is not None)
+    _check_shape(model, values, tensors.lengths is not None)
     check_mask(model, values)
-    return Tensors(values, found.lengths)
+    return Tensors(values, tensors.lengths)
 
 
 def _check_shape(model: Model, values: Tensor, ragged: bool) -> None:
-    told = model.declared_input_shape
-    if told is None:
+    declared = model.declared_input_shape
+    if declared is None:
         return
-    sizes = list(zip(told[1:], values.shape[1:], strict=False))
-    wrong = [
-        place for place, (a, b) in enumerate(sizes) if a not in (None, b) and not (ragged and place == 0)
-    ]
-    if len(told) != values.dim() or wrong:
-        expected = "(N, " + ", ".join("any" if size is None else str(size) for size in told[1:]) + ")"
+    sizes = list(zip(declared[1:], values.shape[1:], strict=False))
+    wrong = [axis for axis, (a, b) in enumerate(sizes) if a not in (None, b) and not (ragged and axis == 0)]
+    if len(declared) != values.dim() or wrong:
+        expected = "(N, " + ", ".join("any" if size is None else str(size) for size in declared[1:]) + ")"
         way_out = "reshape x, or change the model's input_shape"
         raise errors.value_error("x", f"shape {expected}", tuple(values.shape), way_out)
 
@@ -94,20 +92,20 @@ def check_mask(model: Model, values: Tensor) -> None:
         )
 
 
-def answers_of(model: Model, y: Any, rows: int) -> Tensor:
-    """y as the loss takes it: whole numbers for class numbers, else like the output in kind and rank."""
+def targets_of(model: Model, y: Any, rows: int) -> Tensor:
+    """y as the loss takes it: int64 class numbers, else the output's dtype and rank."""
     values = as_tensors(y, "y").values
     if values.shape[0] != rows:
-        raise errors.value_error("y", f"{rows} rows like x", values.shape[0], "give one answer for every row")
+        raise errors.value_error("y", f"{rows} rows like x", values.shape[0], "give one target for every row")
     if isinstance(model.loss, losses.SparseCategoricalCrossentropy):
         return values if values.dtype == torch.int64 else values.long()
     values = values.to(model.dtype)
     if isinstance(model.loss, (losses.BinaryCrossentropy, losses.BinaryFocalCrossentropy)):
-        _check_chances(values)
+        _check_probabilities(values)
     return values.unsqueeze(-1) if values.dim() == 1 else values
 
 
-def _check_chances(values: Tensor) -> None:
+def _check_probabilities(values: Tensor) -> None:
     least, most = (end.item() for end in values.aminmax())
     if least < 0.0 or most > 1.0:
         way_out = "for more than two classes use sparse_categorical_crossentropy"
@@ -117,7 +115,7 @@ def _check_chances(values: Tensor) -> None:
 def weights_of(
     y: Tensor | None, sample_weight: Any, class_weight: Mapping[int, float] | None
 ) -> Tensor | None:
-    """(N,) or (N, T): the sample weights times those of each row's class, None where all count alike."""
+    """(N,) or (N, T): sample weights times the weights of the rows' classes; None if all are 1."""
     weight = None if sample_weight is None else as_tensors(sample_weight, "sample_weight").values
     if weight is not None and y is not None and weight.shape[0] != y.shape[0]:
         way_out = "give one for every row"
@@ -132,15 +130,15 @@ def weights_of(
 
 def _by_class(y: Tensor, class_weight: Mapping[int, float]) -> Tensor:
     labels = y.argmax(-1) if y.dim() > 1 and y.shape[-1] > 1 else y.reshape(y.shape[0], -1)[:, 0].long()
-    known = sorted(class_weight)
+    classes = sorted(class_weight)
     missing = [int(label) for label in labels.unique() if int(label) not in class_weight]
     if missing:
         way_out = "give every class a weight"
         raise errors.value_error(
-            "class_weight", f"a weight for class {missing[0]}", f"classes {known}", way_out
+            "class_weight", f"a weight for class {missing[0]}", f"classes {classes}", way_out
         )
-    table = torch.zeros(max(known) + 1)
-    table[known] = torch.tensor([float(class_weight[label]) for label in known])
+    table = torch.zeros(max(classes) + 1)
+    table[classes] = torch.tensor([float(class_weight[label]) for label in classes])
     return table[labels]
 
 
@@ -155,32 +153,32 @@ def batches_of(
     class_weight: Mapping[int, float] | None = None,
     steps: int | None = None,
 ) -> Any:
-    """What to iterate for one epoch."""
+    """The batches of one epoch."""
     if is_stream(x):
         if y is not None:
             way_out = "let it give (x, y)"
-            raise errors.value_error("y", "None beside an x that deals out batches", "a value", way_out)
-        for name, given in (("sample_weight", sample_weight), ("class_weight", class_weight)):
-            if given is not None:
+            raise errors.value_error("y", "None beside an x of batches", "a value", way_out)
+        for name, value in (("sample_weight", sample_weight), ("class_weight", class_weight)):
+            if value is not None:
                 way_out = "let it give (x, y, weight)"
-                raise errors.value_error(name, "None beside an x that deals out batches", "a value", way_out)
+                raise errors.value_error(name, "None beside an x of batches", "a value", way_out)
         return _stream(model, x, steps)
     inputs = inputs_of(model, x)
-    answers = None if y is None else answers_of(model, y, inputs.values.shape[0])
+    targets = None if y is None else targets_of(model, y, inputs.values.shape[0])
     return Batches(
         inputs.values,
-        answers,
+        targets,
         batch_size=32 if batch_size is None else batch_size,
         shuffle=shuffle,
-        weight=weights_of(answers, sample_weight, class_weight),
+        weight=weights_of(targets, sample_weight, class_weight),
         lengths=inputs.lengths,
     )
 
 
 def _stream(model: Model, x: Any, steps: int | None) -> Any:
-    """Batches that someone else deals out, once the model knows the sizes of the first."""
-    known = isinstance(x, (Batches, BPTTChunks)) or (isinstance(x, DataLoader) and steps is None)
-    batches = x if known else Stream(x, steps)
+    """An iterable of batches as batches; builds the model for the first one."""
+    has_batches = isinstance(x, (Batches, BPTTChunks)) or (isinstance(x, DataLoader) and steps is None)
+    batches = x if has_batches else Stream(x, steps)
     if not model.built:
         first = batches.first() if isinstance(batches, Stream) else _peek(batches)
         if first is None:
@@ -191,7 +189,7 @@ def _stream(model: Model, x: Any, steps: int | None) -> Any:
 
 
 def _peek(batches: Any) -> Any:
-    """The first batch or None; chance stands afterwards where it stood, so that looking changes no run."""
+    """The first batch, or None. Random states are restored, so that peeking changes no training."""
     generator = getattr(batches, "generator", None)
     before = None if generator is None else generator.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -201,22 +199,22 @@ def _peek(batches: Any) -> Any:
     return first
 
 
-def split(share: float, *columns: Any) -> tuple[list[Any], list[Any]]:
-    """The rows before the last `share` of each column, and those in it; None stays None."""
-    errors.check_fraction("validation_split", share, below_one=True)
-    parts = [None if one is None else _rows(one) for one in columns]
+def split(fraction: float, *columns: Any) -> tuple[list[Any], list[Any]]:
+    """The rows of each column before the last fraction, and that last fraction; None stays None."""
+    errors.check_fraction("validation_split", fraction, below_one=True)
+    parts = [None if part is None else _rows(part) for part in columns]
     rows = 0 if parts[0] is None else len(parts[0])
-    at = int(rows * (1.0 - share))
-    if not 0 < at < rows:
+    boundary = int(rows * (1.0 - fraction))
+    if not 0 < boundary < rows:
         raise errors.value_error(
-            "validation_split", f"a share that leaves rows on both sides of {rows}", share, "change it"
+            "validation_split", f"a fraction that leaves rows on both sides of {rows}", fraction, "change it"
         )
     return (
-        [None if one is None else one[:at] for one in parts],
-        [None if one is None else one[at:] for one in parts],
+        [None if part is None else part[:boundary] for part in parts],
+        [None if part is None else part[boundary:] for part in parts],
     )
 
 
 def _rows(column: Any) -> Any:
-    """Something that slices by row: lists and arrays do, frames as tensors."""
+    """The column as something that slices by row: frames become tensors."""
     return column if isinstance(column, (list, Tensor)) else as_tensors(column).values

@@ -1,4 +1,4 @@
-"""Knows how what Keras' `compile` was told, as its files keep it, becomes `compile` here."""
+"""Compiles a model as a file of Keras says."""
 
 from __future__ import annotations
 
@@ -11,56 +11,58 @@ from longspan import errors, losses, metrics, optimizers
 from .protocol import Model
 
 
-def compile_as_keras(model: Model, said: Mapping[str, Any]) -> None:
-    """Compile the model as a file of Keras says; what this library lacks is left to the user, with a note.
+def compile_from_keras(model: Model, config: Mapping[str, Any]) -> None:
+    """Compile the model as a file of Keras says; if a part is missing here, only a notice says so.
 
     Args:
         model: a Sequential.
-        said: Keras 3's compile_config, or the older training_config.
+        config: Keras 3's compile_config, or the older training_config.
     """
     try:
-        recipe = optimizers.get(
-            _known(said.get("optimizer", said.get("optimizer_config")), optimizers.CLASSES)
+        optimizer = optimizers.get(
+            _supported(config.get("optimizer", config.get("optimizer_config")), optimizers.CLASSES)
         )
-        loss = None if said.get("loss") is None else losses.get(_known(said["loss"], losses.CLASSES))
-        watched = [_metrics(said.get(kind)) for kind in ("metrics", "weighted_metrics")]
+        loss = None if config.get("loss") is None else losses.get(_supported(config["loss"], losses.CLASSES))
+        metric_lists = [_metrics(config.get(kind)) for kind in ("metrics", "weighted_metrics")]
     except (ValueError, TypeError) as error:
-        errors.notice(f"the model is loaded without what compile said in Keras: {str(error).rstrip('.')}")
+        errors.notice(
+            f"the model is loaded without the arguments of compile in Keras: {str(error).rstrip('.')}"
+        )
         return
-    model.compile(recipe, loss, *watched)
+    model.compile(optimizer, loss, *metric_lists)
 
 
-def _metrics(said: Any) -> list[metrics.Metric]:
-    """Of a list, or of Keras 2's list of lists."""
-    found = []
-    for one in said or ():
-        if isinstance(one, (list, tuple)):
-            found += _metrics(one)
-        elif isinstance(one, Mapping) and one["class_name"] == "MeanMetricWrapper":  # Keras 2: a function
-            found.append(metrics.get(one["config"]["fn"]))
+def _metrics(saved: Any) -> list[metrics.Metric]:
+    """The metrics of a list, or of Keras 2's list of lists."""
+    result = []
+    for entry in saved or ():
+        if isinstance(entry, (list, tuple)):
+            result += _metrics(entry)
+        elif isinstance(entry, Mapping) and entry["class_name"] == "MeanMetricWrapper":  # Keras 2: a function
+            result.append(metrics.get(entry["config"]["fn"]))
         else:
-            found.append(metrics.get(_known(one, metrics.CLASSES)))
-    return found
+            result.append(metrics.get(_supported(entry, metrics.CLASSES)))
+    return result
 
 
-# What Keras writes down and what changes no number; what older files call it.
-_IDLE = {"dtype", "fn", "is_legacy_optimizer", "jit_compile", "ema_momentum"}
-_OLDER = {"lr": "learning_rate", "auto": "sum_over_batch_size"}
+# Options that Keras saves and that change no number, and the names of options in older files.
+_IGNORED = {"dtype", "fn", "is_legacy_optimizer", "jit_compile", "ema_momentum"}
+_RENAMED = {"lr": "learning_rate", "auto": "sum_over_batch_size"}
 
 
-def _known(said: Any, classes: Mapping[str, Callable[..., Any]]) -> Any:
-    """The same with the options that the class here has; an error where another one matters."""
-    if not isinstance(said, Mapping) or said.get("class_name") not in classes:
-        return said
-    kind = said["class_name"]
-    own = inspect.signature(classes[kind]).parameters
-    kept = {}
-    for key, value in said["config"].items():
-        name = _OLDER.get(key, key)
-        if name in own:
-            kept[name] = _OLDER.get(value, value) if key == "reduction" else value
-        elif key not in _IDLE and value not in (None, False, -1):
+def _supported(saved: Any, classes: Mapping[str, Callable[..., Any]]) -> Any:
+    """The saved config with the options that the class has here; an error if another option matters."""
+    if not isinstance(saved, Mapping) or saved.get("class_name") not in classes:
+        return saved
+    kind = saved["class_name"]
+    parameters = inspect.signature(classes[kind]).parameters
+    options = {}
+    for key, value in saved["config"].items():
+        name = _RENAMED.get(key, key)
+        if name in parameters:
+            options[name] = _RENAMED.get(value, value) if key == "reduction" else value
+        elif key not in _IGNORED and value not in (None, False, -1):
             raise errors.value_error(
-                kind, f"no option but {', '.join(own)}", f"{key}={value!r}", "compile it again"
+                kind, f"no option but {', '.join(parameters)}", f"{key}={value!r}", "compile it again"
             )
-    return {"class_name": kind, "config": kept}
+    return {"class_name": kind, "config": options}

@@ -1,4 +1,4 @@
-"""Knows how a Sequential comes out of a file."""
+"""Loads a Sequential from files, JSON, or another model."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import Any
 from longspan import artifact, errors, export
 
 from . import saving
-from .keras_config import compile_as_keras
+from .keras_config import compile_from_keras
 from .sequential import Sequential
 
 
 def load_model(
-    path: saving.Path_, custom_objects: Mapping[str, Any] | None = None, compile: bool = True
+    path: saving.PathLike, custom_objects: Mapping[str, Any] | None = None, compile: bool = True
 ) -> Sequential:
-    """A model out of a file that Sequential.save, or Keras (.keras, or .h5 of a whole model), wrote.
+    """Load a model from a file that Sequential.save or Keras (.keras, or .h5 of a whole model) wrote.
 
     Args:
         path: the file.
         custom_objects: name -> the cell, layer or function that the file means by it.
-        compile: also take what `compile` said and the optimizer's state; of a Keras file the loss, the
-            optimizer and the metrics where this library has them, without the optimizer's state; a note
-            says what it lacks.
+        compile: also compile the model as it was when saved, with the optimizer's state. From a Keras file,
+            take the loss, the optimizer and the metrics that this library has, without the optimizer's
+            state; a notice says what is missing.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is truncated or damaged, or holds what this library does not have.
     """
     if saving.is_keras(path):
-        read = export.read_keras(path)
-        if read.config is None:
+        keras_file = export.read_keras(path)
+        if keras_file.config is None:
             way_out = "build the model and call load_weights"
             raise errors.value_error(f"file {path}", "a whole model of Keras", "weights alone", way_out)
-        model = Sequential.from_config(read.config, custom_objects)
-        model.build(read.shape)
-        model.set_weights(read.ordered(export.described_layers(model)))
-        if compile and read.compiled is not None:
-            compile_as_keras(model, read.compiled)
+        model = Sequential.from_config(keras_file.config, custom_objects)
+        model.build(keras_file.shape)
+        model.set_weights(keras_file.ordered(export.described_layers(model)))
+        if compile and keras_file.compiled is not None:
+            compile_from_keras(model, keras_file.compiled)
         return model
-    kept = artifact.load(path)
-    if kept.config.get("kind") != "Sequential":
-        received = f"a file of {kept.config.get('kind')}"
+    saved = artifact.load(path)
+    if saved.config.get("kind") != "Sequential":
+        received = f"a file of {saved.config.get('kind')}"
         way_out = "build the model and call load_weights, or longspan.load for a task"
         raise errors.value_error(f"file {path}", "a saved Sequential", received, way_out)
-    model = Sequential.from_config(kept.config["model"], custom_objects)
-    if kept.config["shape"] is not None:
-        model.build(kept.config["shape"])
-        saving.take(model, kept.tensors)
-    if compile and "compiled" in kept.config:
-        saving.compile_as(model, kept)
+    model = Sequential.from_config(saved.config["model"], custom_objects)
+    if saved.config["shape"] is not None:
+        model.build(saved.config["shape"])
+        saving.set_weights(model, saved.tensors)
+    if compile and "compiled" in saved.config:
+        saving.compile_from(model, saved)
     return model
 
 
@@ -65,8 +65,8 @@ def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None =
         ValueError: it is no JSON of a Sequential.
     """
     try:
-        said = json.loads(json_string)
-        kind, config = said["class_name"], said["config"]
+        described = json.loads(json_string)
+        kind, config = described["class_name"], described["config"]
     except (ValueError, KeyError, TypeError) as error:
         way_out = "pass what to_json() gives"
         raise errors.value_error("json_string", "JSON of a Sequential", str(error), way_out) from error

@@ -1,4 +1,4 @@
-"""Knows what the helpers of Sequential ask of it, so that they need not know its class."""
+"""Declares what the parts of this package use of a Sequential, so that they need not import its class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from longspan.optimizers import OptimizerConfig
 
 
 class Model(Protocol):
-    """A Sequential, as those see it who feed, train and save it; its own docstrings say what is what."""
+    """The attributes and methods of a Sequential that feeding, training and saving use."""
 
     name: str
     built: bool

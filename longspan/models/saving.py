@@ -1,4 +1,4 @@
-"""Knows how a Sequential lies in a file of its own and comes out again, or out of a file of Keras."""
+"""Saves a Sequential and its weights to files, and loads them, also from files of Keras."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from longspan import artifact, errors, export, losses, metrics, optimizers
 from .protocol import Model
 
 _HDF5 = b"\x89HDF"
-Path_ = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
 
 
-def save(model: Model, path: Path_, *, overwrite: bool) -> None:
+def save(model: Model, path: PathLike, *, overwrite: bool) -> None:
     """Write everything; see Sequential.save."""
     _check_free(path, overwrite)
     config = {"kind": "Sequential", "model": model.get_config(), "shape": _shape(model)}
     tensors = _weights(model)
-    compiled = _compiled(model)
+    compiled = _compile_config(model)
     if compiled is not None:
-        running, moved = artifact.flatten(_running(model))
-        config |= {"compiled": compiled, "optimizer": running}
-        tensors |= {f"optimizer/{name}": value for name, value in moved.items()}
+        optimizer_tree, optimizer_tensors = artifact.flatten(_optimizer_state(model))
+        config |= {"compiled": compiled, "optimizer": optimizer_tree}
+        tensors |= {f"optimizer/{name}": value for name, value in optimizer_tensors.items()}
     artifact.save(path, config, tensors)
 
 
-def save_weights(model: Model, path: Path_, *, overwrite: bool) -> None:
+def save_weights(model: Model, path: PathLike, *, overwrite: bool) -> None:
     """Write the weights; see Sequential.save_weights."""
     _check_free(path, overwrite)
     artifact.save(path, {"kind": "weights", "shape": _shape(model)}, _weights(model))
 
 
-def _check_free(path: Path_, overwrite: bool) -> None:
+def _check_free(path: PathLike, overwrite: bool) -> None:
     if not overwrite and Path(path).exists():
         raise FileExistsError(
             errors.message(f"file {path}", "a free path", "an existing file", "overwrite=True")
@@ -50,16 +50,16 @@ def _shape(model: Model) -> list[int | None] | None:
 
 
 def _weights(model: Model) -> dict[str, Tensor]:
-    """In Keras' order and layout: what a weight means does not hang on how the kernels keep it."""
+    """The weights in Keras' order and layout, whatever layout the kernels use."""
     return {
-        f"weights/{place}/{i}.{weight.name}": weight.get()
-        for place, layer in enumerate(model.layers)
+        f"weights/{index}/{i}.{weight.name}": weight.get()
+        for index, layer in enumerate(model.layers)
         for i, weight in enumerate(layer.keras_weights())
     }
 
 
-def _compiled(model: Model) -> dict[str, Any] | None:
-    """What `compile` said; None where it was not called, or, with a note, where a file cannot hold it."""
+def _compile_config(model: Model) -> dict[str, Any] | None:
+    """The arguments of `compile`; None if it was not called, or if a file cannot hold them."""
     if model.loss is None or model.optimizer_config is None:
         return None
     try:
@@ -67,60 +67,64 @@ def _compiled(model: Model) -> dict[str, Any] | None:
             "optimizer": optimizers.serialize(model.optimizer_config),
             "loss": losses.serialize(model.loss),
             "metrics": [
-                [metrics.serialize(one), one.name, weighted] for one, weighted in model.compiled_metrics
+                [metrics.serialize(metric), metric.name, weighted]
+                for metric, weighted in model.compiled_metrics
             ],
         }
     except ValueError as error:
-        errors.notice(f"the model is saved without what compile said: {str(error).rstrip('.')}")
+        errors.notice(f"the model is saved without the arguments of compile: {str(error).rstrip('.')}")
         return None
 
 
-def _running(model: Model) -> Any:
+def _optimizer_state(model: Model) -> Any:
     stepper = model.optimizer
     return stepper.state_dict() if isinstance(stepper, torch.optim.Optimizer) else None
 
 
-def compile_as(model: Model, kept: artifact.Artifact) -> None:
-    said = kept.config["compiled"]
-    found: dict[bool, list[metrics.Metric]] = {False: [], True: []}
-    for described, name, weighted in said["metrics"]:
-        metric = metrics.get(described)
+def compile_from(model: Model, saved: artifact.Artifact) -> None:
+    options = saved.config["compiled"]
+    compiled: dict[bool, list[metrics.Metric]] = {False: [], True: []}
+    for config, name, weighted in options["metrics"]:
+        metric = metrics.get(config)
         metric.name = name
-        found[weighted].append(metric)
-    model.compile(optimizers.get(said["optimizer"]), losses.get(said["loss"]), found[False], found[True])
+        compiled[weighted].append(metric)
+    model.compile(
+        optimizers.get(options["optimizer"]), losses.get(options["loss"]), compiled[False], compiled[True]
+    )
     tensors = {
         name.removeprefix("optimizer/"): value
-        for name, value in kept.tensors.items()
+        for name, value in saved.tensors.items()
         if name.startswith("optimizer/")
     }
-    state = artifact.unflatten(kept.config["optimizer"], tensors)
+    state = artifact.unflatten(saved.config["optimizer"], tensors)
     if state is not None:
         model.optimizer.load_state_dict(state)
 
 
-def load_weights(model: Model, path: Path_) -> None:
+def load_weights(model: Model, path: PathLike) -> None:
     """Take the weights of a file; see Sequential.load_weights."""
     if is_keras(path):
         model.set_weights(export.read_keras(path).ordered(export.described_layers(model)))
         return
-    kept = artifact.load(path)
-    if not model.built and kept.config["shape"] is not None:
-        model.build(kept.config["shape"])
-    take(model, kept.tensors)
+    saved = artifact.load(path)
+    if not model.built and saved.config["shape"] is not None:
+        model.build(saved.config["shape"])
+    set_weights(model, saved.tensors)
 
 
-def take(model: Model, tensors: Mapping[str, Tensor]) -> None:
-    named = [name for name in tensors if name.startswith("weights/")]
-    ordered = sorted(named, key=_place)
+def set_weights(model: Model, tensors: Mapping[str, Tensor]) -> None:
+    """Set the model's weights from the tensors of a saved file."""
+    names = [name for name in tensors if name.startswith("weights/")]
+    ordered = sorted(names, key=_weight_position)
     model.set_weights([tensors[name].numpy() for name in ordered])
 
 
-def _place(name: str) -> tuple[int, int]:
+def _weight_position(name: str) -> tuple[int, int]:
     _, layer, weight = name.split("/")
     return int(layer), int(weight.split(".")[0])
 
 
-def is_keras(path: Path_) -> bool:
+def is_keras(path: PathLike) -> bool:
     """Whether a file is one of Keras': HDF5, or a zip with HDF5 weights in it."""
     file = Path(path)
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""Knows Sequential: layers in a row with Keras' verbs over the library's training loop."""
+"""Defines Sequential: layers in a row with Keras' methods, trained by the library's training loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from . import inputs, saving
 from .summary import summary
 from .train_step import CompiledLoss, CompiledMetric, TrainingAdapter
 
-# The layers that can say which kernel runs them.
+# The layers that can explain which kernel runs them.
 EXPLAINABLE_LAYERS = (RNNBase, Bidirectional, RNN)
 
 
@@ -39,8 +39,8 @@ class Sequential(nn.Module):
 
     Attributes:
         layers: a list, without the `Input`.
-        optimizer: the running optimizer once there are weights, else what `compile` was given.
-        history: what the last `fit` returned.
+        optimizer: the optimizer of the weights once the model is built, else its options.
+        history: the History of the last `fit`.
 
     Raises:
         TypeError, ValueError: something is no layer, or shapes do not fit; the sentence names the layer.
@@ -66,7 +66,7 @@ class Sequential(nn.Module):
         self.optimizer_config: optimizers.OptimizerConfig | None = None
         self._optimizer: Optimizer | None = None
         self.compiled_metrics: list[tuple[metrics.Metric, bool]] = []
-        self._row: list[Layer] = []
+        self._layers: list[Layer] = []
         self.eval()
         for layer in layers or ():
             self.add(layer)
@@ -81,17 +81,17 @@ class Sequential(nn.Module):
             way_out = "take one from longspan.layers"
             raise errors.type_error("layer", "a layer", layer, way_out)
         if isinstance(layer, InputLayer):
-            if self._row or self.input_layer is not None:
+            if self._layers or self.input_layer is not None:
                 way_out = "make it the first, or leave it out"
                 raise errors.value_error("Input", "the first place in the model", "a later one", way_out)
             self.input_layer = layer
             return
-        if any(layer is one or layer.name == one.name for one in self._row):
+        if any(layer is other or layer.name == other.name for other in self._layers):
             raise errors.value_error(
                 "layer", "a name no other layer has", repr(layer.name), "give it a name of its own"
             )
-        self.add_module(str(len(self._row)), layer)
-        self._row.append(layer)
+        self.add_module(str(len(self._layers)), layer)
+        self._layers.append(layer)
         layer.train(self.training)
         self.built = False
         shape = self.declared_input_shape
@@ -100,18 +100,18 @@ class Sequential(nn.Module):
 
     def pop(self) -> Layer:
         """Take the last layer away."""
-        if not self._row:
+        if not self._layers:
             raise errors.value_error("pop", "a model with layers", "an empty one", "add layers first")
-        layer = self._row.pop()
-        del self._modules[str(len(self._row))]
+        layer = self._layers.pop()
+        del self._modules[str(len(self._layers))]
         return layer
 
     @property
     def declared_input_shape(self) -> Shape | None:
-        """The (B, …) shape that an Input or the first layer's input_shape says, None where none does."""
+        """The (B, …) shape that an Input or the first layer's input_shape declares; None without one."""
         if self.input_layer is not None:
             return self.input_layer.declared_shape
-        return self._row[0].declared_shape if self._row else None
+        return self._layers[0].declared_shape if self._layers else None
 
     def build(self, input_shape: Sequence[int | None] | None = None) -> None:
         """Make the weights for inputs of this shape, (B, …)."""
@@ -119,34 +119,34 @@ class Sequential(nn.Module):
         if shape is None:
             way_out = "give the first layer an input_shape, or call the model on data"
             raise errors.value_error("build", "the shape of the input", None, way_out)
-        for layer in self._row:
+        for layer in self._layers:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
-        self.built = bool(self._row)
+        self.built = bool(self._layers)
 
     def build_for(self, x: Tensor, *, ragged: bool = False) -> None:
         """Make the weights, if they are not there, for rows like those of `x`."""
         if not self.built:
-            told = self.declared_input_shape
-            found = (None, None, *x.shape[2:]) if ragged else (None, *x.shape[1:])
-            if told is not None and len(told) == len(found):
-                found = tuple(a if a is not None else b for a, b in zip(told, found, strict=True))
-            self.build(found)
+            declared = self.declared_input_shape
+            shape = (None, None, *x.shape[2:]) if ragged else (None, *x.shape[1:])
+            if declared is not None and len(declared) == len(shape):
+                shape = tuple(a if a is not None else b for a, b in zip(declared, shape, strict=True))
+            self.build(shape)
 
     @property
     def layers(self) -> list[Layer]:
         """The layers in order."""
-        return list(self._row)
+        return list(self._layers)
 
     @property
     def input_shape(self) -> Shape:
         """(None, …) once built."""
-        return self._shape_of(self._row[0].input_shape if self._row else None)
+        return self._shape_of(self._layers[0].input_shape if self._layers else None)
 
     @property
     def output_shape(self) -> Any:
         """(None, …) once built."""
-        return self._shape_of(self._row[-1].output_shape if self._row else None)
+        return self._shape_of(self._layers[-1].output_shape if self._layers else None)
 
     def _shape_of(self, shape: Any) -> Any:
         if shape is None:
@@ -158,37 +158,37 @@ class Sequential(nn.Module):
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of this name or at this place."""
         if index is not None:
-            return self._row[index]
-        names = [layer.name for layer in self._row]
-        return self._row[names.index(errors.check_choice("layer", name, names))]
+            return self._layers[index]
+        names = [layer.name for layer in self._layers]
+        return self._layers[names.index(errors.check_choice("layer", name, names))]
 
     # Running.
 
     def takes_token_ids(self) -> bool:
-        """Whether the first layer looks codes up."""
-        return bool(self._row) and isinstance(self._row[0], Embedding)
+        """Whether the first layer is an Embedding, which takes whole numbers."""
+        return bool(self._layers) and isinstance(self._layers[0], Embedding)
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are computed in."""
+        """The dtype of the weights."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
     def cast_inputs(self, x: Tensor) -> Tensor:
-        """`x` in the dtype that the first layer takes."""
+        """x in the dtype that the first layer takes."""
         if self.takes_token_ids():
             return x if x.dtype == torch.int64 else x.long()
         return x if x.dtype == self.dtype else x.to(self.dtype)
 
     def run(self, x: Tensor, mask: Tensor | None = None) -> tuple[Any, Tensor | None]:
-        """The answer to x (B, …) and its mask; modes and dtypes as they are."""
-        for layer in self._row:
+        """The output for x (B, …) and the output's mask, without changing mode or dtype."""
+        for layer in self._layers:
             before = x
             x = layer(before, mask)
             mask = layer.compute_mask(before, mask)
         return x, mask
 
     def forward(self, x: Any, mask: Tensor | None = None, training: bool | None = None) -> Any:
-        """The answer of the last layer.
+        """The output of the last layer.
 
         Args:
             x: (B, …) tensor or array.
@@ -209,19 +209,19 @@ class Sequential(nn.Module):
             self.train(before)
 
     def __iter__(self) -> Iterator[Layer]:
-        return iter(self._row)
+        return iter(self._layers)
 
     def __len__(self) -> int:
-        return len(self._row)
+        return len(self._layers)
 
-    def __getitem__(self, place: int) -> Layer:
-        return self._row[place]
+    def __getitem__(self, index: int) -> Layer:
+        return self._layers[index]
 
     # Weights.
 
     def keras_weights(self) -> list[Weight]:
         """Every weight, layer by layer in Keras' order."""
-        return [weight for layer in self._row for weight in layer.keras_weights()]
+        return [weight for layer in self._layers for weight in layer.keras_weights()]
 
     @property
     def weights(self) -> list[Tensor]:
@@ -230,7 +230,7 @@ class Sequential(nn.Module):
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights in Keras' order and layout."""
-        return [array for layer in self._row for array in layer.get_weights()]
+        return [array for layer in self._layers for array in layer.get_weights()]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Take weights as `get_weights`, here or in Keras, gives them.
@@ -241,34 +241,34 @@ class Sequential(nn.Module):
         assign(self.name, self.keras_weights(), weights)
 
     def count_params(self) -> int:
-        """How many numbers the weights hold."""
-        return sum(layer.count_params() for layer in self._row)
+        """The number of values in all weights."""
+        return sum(layer.count_params() for layer in self._layers)
 
     @property
     def trainable(self) -> bool:
         """Whether fitting changes any layer; setting it sets every layer's."""
-        return any(layer.trainable for layer in self._row)
+        return any(layer.trainable for layer in self._layers)
 
     @trainable.setter
     def trainable(self, wanted: bool) -> None:
-        for layer in self._row:
+        for layer in self._layers:
             layer.trainable = wanted
 
     def regularization_loss(self) -> Tensor | None:
-        """What the weights' regularizers add to the loss, None for nothing."""
-        terms = [term for layer in self._row if (term := layer.regularization_loss()) is not None]
+        """The sum of the weights' regularization losses; None without regularizers."""
+        terms = [term for layer in self._layers if (term := layer.regularization_loss()) is not None]
         return torch.stack(terms).sum() if terms else None
 
     def reset_states(self) -> None:
-        """Forget the states that stateful layers carry."""
-        for layer in self._row:
+        """Reset the states of stateful layers."""
+        for layer in self._layers:
             layer.reset_states()
 
     def reset_state(self) -> None:
         """The same by Keras' other name."""
         self.reset_states()
 
-    # Learning.
+    # Training.
 
     def compile(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -280,7 +280,7 @@ class Sequential(nn.Module):
         jit_compile: bool | str = "auto",
         steps_per_execution: int = 1,
     ) -> None:
-        """Say how the model learns.
+        """Set the optimizer, the loss and the metrics of training.
 
         Args:
             optimizer: a name ("adam", "adamw", "sgd", "rmsprop"), one of longspan.optimizers, or a running
@@ -288,8 +288,8 @@ class Sequential(nn.Module):
             loss: a name ("mse", "categorical_crossentropy", …), one of longspan.losses, or a function
                 (y_true, y_pred) -> one value a row.
             metrics: names ("accuracy", "mae", "auc", …), metrics, or functions.
-            weighted_metrics: the same, but heeding sample and class weights.
-            run_eagerly, jit_compile, steps_per_execution: taken and without effect.
+            weighted_metrics: the same, weighted by sample and class weights.
+            run_eagerly, jit_compile, steps_per_execution: accepted without effect.
 
         Raises:
             ValueError: a name is unknown; the nearest is given.
@@ -297,12 +297,12 @@ class Sequential(nn.Module):
         self.optimizer_config = None if isinstance(optimizer, Optimizer) else optimizers.get(optimizer)
         self._optimizer = optimizer if isinstance(optimizer, Optimizer) else None
         self.loss = None if loss is None else losses.get(loss)
-        self.compiled_metrics = [(_metric(one), False) for one in _flat(metrics)]
-        self.compiled_metrics += [(_metric(one), True) for one in _flat(weighted_metrics)]
+        self.compiled_metrics = [(_metric(metric), False) for metric in _flat(metrics)]
+        self.compiled_metrics += [(_metric(metric), True) for metric in _flat(weighted_metrics)]
 
     @property
     def optimizer(self) -> Any:
-        """The optimizer of the weights, made when they are there."""
+        """The optimizer of the weights, made once the model is built."""
         if self._optimizer is None and self.optimizer_config is not None and self.built:
             learned = [p for p in self.parameters() if p.requires_grad]
             if not learned:
@@ -348,16 +348,16 @@ class Sequential(nn.Module):
             x: (N, …) numbers as an array, tensor, frame or list; a ragged list of sequences, padded and
                 masked by itself; or a DataLoader, longspan.data.Batches or BPTTChunks, or any iterable of
                 (x, y).
-            y: (N, …) answers; None where x deals them out.
+            y: (N, …) targets; None if x gives them.
             batch_size: rows a step, 32 where None.
-            epochs: epochs in all; initial_epoch: the one to start from.
+            epochs: the number of the last epoch; initial_epoch: the epochs that are done already.
             verbose: 0 silent, 1 or "auto" a progress bar, 2 a line an epoch.
             callbacks: objects of longspan.callbacks or with their methods.
-            validation_split: the share of rows, the last ones, to validate on instead of learning from.
+            validation_split: the fraction of rows, the last ones, to validate on instead of training.
             validation_data: (x, y) or (x, y, sample_weight), or batches.
             shuffle: a new order every epoch.
-            class_weight: class number -> how much its rows count.
-            sample_weight: (N,) or (N, T), how much rows or steps count.
+            class_weight: class number -> the weight of its rows.
+            sample_weight: (N,) or (N, T), the weights of rows or steps.
             steps_per_epoch, validation_steps: batches to take of an iterable.
             validation_freq: validate every so many epochs.
             clip_norm, clip_value, schedule, resume, precision, processes: see longspan.training.train.
@@ -387,7 +387,7 @@ class Sequential(nn.Module):
                 epochs=epochs,
                 initial_epoch=initial_epoch,
                 validate=check,
-                metrics=self._watched(adapter),
+                metrics=self._batch_metrics(adapter),
                 callbacks=list(callbacks or ()),
                 clip_norm=clip_norm,
                 clip_value=clip_value,
@@ -422,7 +422,7 @@ class Sequential(nn.Module):
         loss = self._ready()
         batches = self._batches(x, y, batch_size, False, sample_weight, None, steps)
         adapter = TrainingAdapter(self)
-        logs = evaluate(adapter, batches, CompiledLoss(adapter, loss), self._watched(adapter))
+        logs = evaluate(adapter, batches, CompiledLoss(adapter, loss), self._batch_metrics(adapter))
         if verbose not in (0, "auto"):
             print("  ".join(f"{name}: {value:.4f}" for name, value in logs.items()))
         if return_dict:
@@ -433,25 +433,25 @@ class Sequential(nn.Module):
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: int | str = "auto", steps: int | None = None
     ) -> Any:
-        """The answers to x as a NumPy array (N, …), a list of arrays where the last layer gives several.
+        """The outputs for x as a NumPy array (N, …), a list of arrays where the last layer has several.
 
         Args:
-            x, batch_size, steps: as for `fit`; verbose: taken and without effect.
+            x, batch_size, steps: as for `fit`; verbose: accepted without effect.
         """
-        if not self._row:
+        if not self._layers:
             raise errors.value_error(self.name, "a model with layers", "an empty one", "add layers first")
         batches = self._batches(x, None, batch_size, False, None, None, steps)
-        adapter, state, found, was_training = TrainingAdapter(self), None, [], self.training
+        adapter, state, outputs, was_training = TrainingAdapter(self), None, [], self.training
         self.eval()
         try:
             with torch.no_grad():
                 for batch in batches:
-                    answer, state = adapter(batch, state)
-                    found.append(answer if isinstance(answer, tuple) else (answer,))
+                    output, state = adapter(batch, state)
+                    outputs.append(output if isinstance(output, tuple) else (output,))
         finally:
             self.train(was_training)
-        joined = [torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True)]
-        return joined if len(joined) > 1 else joined[0]
+        arrays = [torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True)]
+        return arrays if len(arrays) > 1 else arrays[0]
 
     def train_on_batch(
         self,
@@ -465,7 +465,7 @@ class Sequential(nn.Module):
         loss = self._ready()
         batch = self._one_batch(x, y, sample_weight, class_weight)
         adapter = TrainingAdapter(self)
-        measures = self._watched(adapter)
+        batch_metrics = self._batch_metrics(adapter)
         self.train()
         try:
             output, _ = adapter(batch)
@@ -476,10 +476,10 @@ class Sequential(nn.Module):
         finally:
             self.eval()
         logs = {"loss": value.item()}
-        for measure in measures:
-            measure.reset()
-            measure.update(output, batch)
-            logs[measure.name] = float(measure.result())
+        for metric in batch_metrics:
+            metric.reset()
+            metric.update(output, batch)
+            logs[metric.name] = float(metric.result())
         if return_dict:
             return logs
         return list(logs.values()) if len(logs) > 1 else logs["loss"]
@@ -496,7 +496,7 @@ class Sequential(nn.Module):
         return self.predict(x, batch_size=len(x))
 
     def _ready(self) -> losses.Loss:
-        if not self._row:
+        if not self._layers:
             raise errors.value_error(self.name, "a model with layers", "an empty one", "add layers first")
         if self.loss is None or (self.optimizer_config is None and self._optimizer is None):
             way_out = "call compile(optimizer, loss) first"
@@ -541,24 +541,24 @@ class Sequential(nn.Module):
         batches = self._batches(x, y, rows, False, weight, classes, None)
         return next(iter(batches))
 
-    def _watched(self, adapter: TrainingAdapter) -> list[CompiledMetric]:
+    def _batch_metrics(self, adapter: TrainingAdapter) -> list[CompiledMetric]:
         return [
             CompiledMetric(adapter, metric, weighted=weighted) for metric, weighted in self.compiled_metrics
         ]
 
-    # Looking and keeping.
+    # Showing and saving.
 
     def summary(self, line_length: int | None = None, print_fn: Callable[[str], Any] | None = None) -> None:
         """Print the layers, the shapes between them and how many numbers they learn."""
-        (print_fn or print)(summary(self.name, self._row))
+        (print_fn or print)(summary(self.name, self._layers))
 
     def explain(self, x: Any) -> str:
-        """Which kernel runs each recurrent layer on x (B, …), and why the others do not, in words."""
+        """Explain which kernel runs each recurrent layer on x (B, …), and why the others do not."""
         x = to_tensor(x)
         self.build_for(x)
         x, mask, lines = self.cast_inputs(x), None, []
         with torch.no_grad():
-            for layer in self._row:
+            for layer in self._layers:
                 before = x
                 if isinstance(layer, EXPLAINABLE_LAYERS):
                     lines.append(layer.explain(before, mask))
@@ -568,7 +568,7 @@ class Sequential(nn.Module):
     def get_config(self) -> dict[str, Any]:
         """The model without its weights, JSON values only."""
         first = [] if self.input_layer is None else [self.input_layer]
-        return {"name": self.name, "layers": [to_config(layer) for layer in [*first, *self._row]]}
+        return {"name": self.name, "layers": [to_config(layer) for layer in [*first, *self._layers]]}
 
     def to_json(self) -> str:
         """`get_config` as text, for longspan.models.model_from_json."""
@@ -582,10 +582,10 @@ class Sequential(nn.Module):
         return cls([from_config(layer, custom_objects) for layer in config["layers"]], name=config["name"])
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write layers, weights, what `compile` said and the optimizer's state to one file.
+        """Write layers, weights, the arguments of `compile` and the optimizer's state to one file.
 
-        With a loss, metric or schedule of your own the last two are left out, which a note says. The file is
-        longspan's own whatever its suffix; longspan.export.to_keras writes Keras'.
+        With a loss, metric or schedule of your own, the last two are left out and a notice says so. The file
+        is longspan's own whatever its suffix; longspan.export.to_keras writes Keras'.
         """
         saving.save(self, path, overwrite=overwrite)
 
@@ -594,18 +594,18 @@ class Sequential(nn.Module):
         saving.save_weights(self, path, overwrite=overwrite)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
-        """Take the weights of a file of `save`, `save_weights`, or Keras' .h5 or .keras, layer by layer."""
+        """Load the weights of a file of `save`, `save_weights` or Keras (.h5, .keras), layer by layer."""
         saving.load_weights(self, path)
 
 
 def _flat(metrics: Any) -> list[Any]:
-    """A lone metric, a list, or Keras' list of lists."""
+    """The metrics of a single metric, a list, or Keras' list of lists."""
     if metrics is None:
         return []
     if not isinstance(metrics, (list, tuple)):
         return [metrics]
-    return [one for part in metrics for one in (part if isinstance(part, (list, tuple)) else [part])]
+    return [metric for part in metrics for metric in (part if isinstance(part, (list, tuple)) else [part])]
 
 
-def _metric(given: Any) -> metrics.Metric:
-    return metrics.get(given)
+def _metric(identifier: Any) -> metrics.Metric:
+    return metrics.get(identifier)

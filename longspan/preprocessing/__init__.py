@@ -1,4 +1,4 @@
-"""Knows preparation by the place that Keras has for it."""
+"""Preprocessing with Keras' names: sequences and texts."""
 
 from longspan.utils import timeseries_dataset_from_array
 

@@ -1,4 +1,4 @@
-"""Knows how lists of different lengths become one array, and series become windows, in Keras' words."""
+"""Pads lists to one array and cuts series into windows, with Keras' names."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class TimeseriesGenerator(Batches):
         x = values[ends[:, None] + (steps[::-1] if reverse else steps)]
         super().__init__(x, answers[ends], batch_size=batch_size, shuffle=shuffle)
 
-    def __getitem__(self, place: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch number `place`, without shuffling: x and y."""
-        if not 0 <= place < len(self):
-            raise IndexError(place)  # which ends a for loop
-        rows = slice(place * self.batch_size, (place + 1) * self.batch_size)
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch number `index`, without shuffling: x and y."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)  # which ends a for loop
+        rows = slice(index * self.batch_size, (index + 1) * self.batch_size)
         return self._x[rows].numpy(), self._y[rows].numpy()  # pyright: ignore[reportOptionalSubscript]

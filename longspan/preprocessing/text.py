@@ -1,4 +1,4 @@
-"""Knows how texts become numbers in Keras 2's words; longspan.data.Words is the newer way."""
+"""Turns texts into numbers with Keras 2's names; longspan.data.Words is the newer way."""
 
 from __future__ import annotations
 
@@ -75,20 +75,20 @@ class Tokenizer:
         for text in texts:
             self.document_count += 1
             self.word_counts.update(self._words(text))
-        known = [word for word, _ in self.word_counts.most_common()]
-        ordered = known if self.oov_token is None else [self.oov_token, *known]
-        self.word_index = {word: place for place, word in enumerate(dict.fromkeys(ordered), 1)}
-        self.index_word = {place: word for word, place in self.word_index.items()}
+        words = [word for word, _ in self.word_counts.most_common()]
+        ordered = words if self.oov_token is None else [self.oov_token, *words]
+        self.word_index = {word: number for number, word in enumerate(dict.fromkeys(ordered), 1)}
+        self.index_word = {number: word for word, number in self.word_index.items()}
 
     def texts_to_sequences(self, texts: Iterable[str | Sequence[str]]) -> list[list[int]]:
         """The numbers of every text's words; unknown ones are oov_token's number or left out."""
         unknown = None if self.oov_token is None else self.word_index.get(self.oov_token)
-        found = []
+        sequences = []
         for text in texts:
             codes = [self.word_index.get(word) for word in self._words(text)]
-            kept = [unknown if code is None or self._rare(code) else code for code in codes]
-            found.append([code for code in kept if code is not None])
-        return found
+            replaced = [unknown if code is None or self._rare(code) else code for code in codes]
+            sequences.append([code for code in replaced if code is not None])
+        return sequences
 
     def _rare(self, code: int) -> bool:
         return self.num_words is not None and code >= self.num_words
@@ -103,7 +103,7 @@ class Tokenizer:
         """(N, num_words) float64: whether, how often ("count") or in what share ("freq") each word comes."""
         errors.check_choice("mode", mode, MODES)
         rows = self.texts_to_sequences(texts)
-        made = np.zeros((len(rows), self.num_words or len(self.word_index) + 1))
-        for target, row in zip(made, rows, strict=True):
+        matrix = np.zeros((len(rows), self.num_words or len(self.word_index) + 1))
+        for target, row in zip(matrix, rows, strict=True):
             np.add.at(target, row, 1.0 / max(len(row), 1) if mode == "freq" else 1.0)
-        return np.minimum(made, 1.0) if mode == "binary" else made
+        return np.minimum(matrix, 1.0) if mode == "binary" else matrix

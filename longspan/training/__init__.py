@@ -1,4 +1,4 @@
-"""Knows the public names of training."""
+"""Training of networks: the loop, callbacks, checkpoints, losses and metrics of batches."""
 
 from longspan.callbacks import (
     Callback,

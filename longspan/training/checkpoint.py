@@ -1,4 +1,4 @@
-"""Knows what must be kept so that training which was killed goes on to the very same weights."""
+"""Writes and reads checkpoints of training, from which it goes on to exactly the same weights."""
 
 from __future__ import annotations
 
@@ -21,14 +21,21 @@ KIND = "training"
 
 @dataclass
 class CheckpointConfig:
-    """Where training keeps what it needs to go on after it was killed, and how often.
+    """Where and how often training writes a checkpoint, and from where it goes on.
 
-    If the file is there, training goes on from it to the same weights, bit by bit, as if it had never stopped
-    (on the same machine, with the same data, network and callbacks); if not, it starts afresh. What is
-    written is whole at any time. Callbacks of your own are kept by their `state` and `restore`.
+    If the file exists, training goes on from it to the same weights, bit by bit, as if it had never stopped
+    (on the same machine, with the same data, network and callbacks). If not, training starts afresh. The file
+    is replaced whole. Callbacks of your own are saved by their `state` and `restore`.
 
-    path: the file; steps: write after so many steps; seconds: write when so much time has passed, looked at
-    after every step. Either may be None; the end of training is always written.
+    Args:
+        path: the file.
+        steps: write every so many steps; None for never by steps.
+        seconds: write when so many seconds have passed, checked after every step; None for never by time.
+
+    The end of training is always written.
+
+    Raises:
+        ValueError, TypeError: steps or seconds is not above 0, or the path cannot be written.
     """
 
     path: str | os.PathLike[str]
@@ -44,13 +51,13 @@ class CheckpointConfig:
         check_output(self.path, "resume")
 
     def should_write(self, steps: int) -> bool:
-        """Whether to write now, after so many steps."""
+        """Whether a checkpoint is due after so many steps."""
         if self.steps is not None and steps % self.steps == 0:
             return True
         return self.seconds is not None and monotonic() - self._last >= self.seconds
 
     def write(self, snapshot: dict[str, Any]) -> None:
-        """Put a snapshot of training into the file."""
+        """Write a snapshot of training to the file."""
         write(self.path, snapshot)
         self._last = monotonic()
 
@@ -59,14 +66,14 @@ class CheckpointConfig:
         return read(self.path) if Path(self.path).exists() else None
 
 
-def as_checkpoint_config(given: Any) -> CheckpointConfig | None:
-    """A CheckpointConfig out of what the user gave: one, a path, or None."""
-    if given is None or isinstance(given, CheckpointConfig):
-        return given
-    if isinstance(given, (str, os.PathLike)):
-        return CheckpointConfig(given)
+def as_checkpoint_config(resume: Any) -> CheckpointConfig | None:
+    """The CheckpointConfig of a path; a CheckpointConfig and None are themselves."""
+    if resume is None or isinstance(resume, CheckpointConfig):
+        return resume
+    if isinstance(resume, (str, os.PathLike)):
+        return CheckpointConfig(resume)
     way_out = "pass the file to go on from and to write to"
-    raise errors.type_error("resume", "a path or a longspan.training.CheckpointConfig", given, way_out)
+    raise errors.type_error("resume", "a path or a longspan.training.CheckpointConfig", resume, way_out)
 
 
 def write(path: str | os.PathLike[str], snapshot: dict[str, Any]) -> None:
@@ -90,19 +97,19 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of every random generator that training may draw from."""
-    kind, keys, place, has_gauss, gauss = cast("tuple[Any, ...]", np.random.get_state(legacy=True))
+    """The state of every random generator that training may use: torch, CUDA, Python, NumPy."""
+    kind, keys, position, has_gauss, gauss = cast("tuple[Any, ...]", np.random.get_state(legacy=True))
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
         "torch": torch.get_rng_state(),
         "cuda": list(cuda),
         "python": random.getstate(),
-        "numpy": (str(kind), torch.from_numpy(keys.astype(np.int64)), place, has_gauss, gauss),
+        "numpy": (str(kind), torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
     }
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Go back to where `chance` was taken."""
+    """Set the random generators to what `rng_state` gave."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
@@ -113,12 +120,16 @@ def set_rng_state(state: dict[str, Any]) -> None:
 
 
 def check_fits(network: nn.Module, weights: dict[str, Any], path: object) -> None:
-    """Refuse a checkpoint of another network."""
-    own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    kept = {name: tuple(value.shape) for name, value in weights.items()}
-    if own == kept:
+    """Raise an error unless the weights have the names and shapes of the network's."""
+    expected_shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    saved_shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    if expected_shapes == saved_shapes:
         return
-    odd = next(name for name in {**own, **kept} if own.get(name) != kept.get(name))
-    expected = f"the weights of this network, {odd} {own.get(odd, 'not among them')}"
-    received = f"{odd} {kept.get(odd, 'missing')}"
+    name = next(
+        name
+        for name in {**expected_shapes, **saved_shapes}
+        if expected_shapes.get(name) != saved_shapes.get(name)
+    )
+    expected = f"the weights of this network, {name} {expected_shapes.get(name, 'not among them')}"
+    received = f"{name} {saved_shapes.get(name, 'missing')}"
     raise errors.value_error(f"checkpoint {path}", expected, received, "name another file or delete this one")

@@ -1,6 +1,6 @@
-"""Knows how a step is taken: alone, in mixed precision, or by several processes that share every batch.
+"""Takes training steps: in one process, in mixed precision, or in several processes that share every batch.
 
-The last two go through lightning-fabric, which is loaded only then.
+The last two use lightning-fabric, which is imported only then.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _EXTRA = "parallel"
 
 
 class SingleProcess:
-    """One process in full precision: the path that costs nothing beyond the network and the optimizer.
+    """One process in full precision: no cost beyond the network and the optimizer.
 
     Args:
-        hooked: whether optimizer.step must be called itself, since a scheduler of torch counts its calls.
+        hooked: call optimizer.step itself, since a scheduler of torch counts its calls.
     """
 
     rank, world, is_padding = 0, 1, False
@@ -67,7 +67,7 @@ class SingleProcess:
             parameter.grad = None
 
     def rows(self, batch: Batch) -> int:
-        """How many rows count."""
+        """The number of rows that count."""
         return batch.x.shape[0] if type(batch.x) is Tensor else rows_of(batch)
 
     def shard(self, batch: Batch) -> Batch:
@@ -79,11 +79,11 @@ class SingleProcess:
         return [value]
 
     def state(self) -> Any:
-        """What a checkpoint keeps of the precision."""
+        """The state of mixed precision, for checkpoints."""
         return {}
 
     def restore(self, state: Any) -> None:
-        """Go on from what `state` gave."""
+        """Take back what `state` gave."""
 
 
 def parameters_of(network: nn.Module, optimizer: Optimizer) -> list[Tensor]:
@@ -113,12 +113,12 @@ class FabricEngine:
     ) -> None:
         parameters_of(network, optimizer)
         self.fabric, self.rank, self.world = fabric, fabric.global_rank, fabric.world_size
-        self._module, self._optimizer = fabric.setup(_Spread(network), optimizer, move_to_device=False)
+        self._module, self._optimizer = fabric.setup(_Unpacked(network), optimizer, move_to_device=False)
         self._clip_norm, self._clip_value, self._loss, self.is_padding = clip_norm, clip_value, loss, False
-        clipper(clip_norm, clip_value)  # refuses what it cannot clip to
+        clipper(clip_norm, clip_value)  # raises an error for limits that are not above 0
 
     def forward(self, batch: Batch, state: Any) -> tuple[Any, Any]:
-        """The network's answer to this process's part."""
+        """The network's output for this process's part."""
         return self._module(*(getattr(batch, field.name) for field in fields(batch)), state)
 
     def step(self, value: Tensor, output: Any, batch: Batch) -> None:
@@ -134,11 +134,11 @@ class FabricEngine:
         self._optimizer.zero_grad()
 
     def rows(self, batch: Batch) -> int:
-        """How many rows of this process's part count."""
+        """The number of rows of this process's part that count."""
         return 0 if self.is_padding else rows_of(batch)
 
     def _share(self, output: Any, batch: Batch) -> Tensor:
-        """What this part's mean counts in the whole batch's, times the number of processes."""
+        """The weight of this part's mean in the whole batch's mean, times the number of processes."""
         if isinstance(self._loss, WeightedLoss):
             count = self._loss.count(output, batch).float().to(self.fabric.device)
         else:
@@ -150,15 +150,15 @@ class FabricEngine:
         return self.world * (torch.sign(count) if summed else count / whole)
 
     def shard(self, batch: Batch) -> Batch:
-        """Every world-th row from the rank on; a process left without a row takes one that does not count."""
+        """Rows rank, rank + world, …; a process that gets none takes the first row, which does not count."""
         if self.world == 1:
             return batch
         rows = rows_of(batch)
-        places = torch.arange(self.rank, rows, self.world)
-        self.is_padding = len(places) == 0
-        places = torch.zeros(1, dtype=torch.int64) if self.is_padding else places
+        indices = torch.arange(self.rank, rows, self.world)
+        self.is_padding = len(indices) == 0
+        indices = torch.zeros(1, dtype=torch.int64) if self.is_padding else indices
         parts = {
-            field.name: _rows(getattr(batch, field.name), places)
+            field.name: _rows(getattr(batch, field.name), indices)
             for field in fields(batch)
             if field.name != "continues"
         }
@@ -168,22 +168,22 @@ class FabricEngine:
         """The value of every process, by rank."""
         if self.world == 1:
             return [value]
-        found: list[Any] = [None] * self.world
-        torch.distributed.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(values, value)
+        return values
 
     def state(self) -> Any:
         """The loss scale of 16-mixed."""
         return self.fabric.strategy.precision.state_dict()
 
     def restore(self, state: Any) -> None:
-        """Go on from what `state` gave."""
+        """Take back what `state` gave."""
         if state:
             self.fabric.strategy.precision.load_state_dict(state)
 
 
-class _Spread(nn.Module):
-    """A network called with a batch's parts, since Fabric looks for tensors in the arguments."""
+class _Unpacked(nn.Module):
+    """A network that takes the fields of a batch as arguments, where Fabric looks for tensors."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -194,8 +194,8 @@ class _Spread(nn.Module):
         return self.network(Batch(*values), state)
 
 
-def _rows(value: Any, places: Tensor) -> Any:
-    return map_tensors(lambda tensor: tensor.index_select(0, places.to(tensor.device)), value)
+def _rows(value: Any, indices: Tensor) -> Any:
+    return map_tensors(lambda tensor: tensor.index_select(0, indices.to(tensor.device)), value)
 
 
 def fabric_of(network: nn.Module, precision: str | None, processes: int | None, *, fork: bool) -> Any:

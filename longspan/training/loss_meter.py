@@ -1,4 +1,4 @@
-"""Knows the mean loss of an epoch, and stops at a loss that is no number."""
+"""Averages the loss of an epoch, and stops training at a loss that is NaN or infinite."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from longspan import errors
 from longspan.data.batches import Batch
 
-_LATE = 32  # steps between two looks at losses on a device, where every look waits for it
+_FLUSH_STEPS = 32  # steps between two reads of losses on a device, since every read waits for the device
 
 Rows = Callable[[Batch], int]
 
@@ -22,11 +22,11 @@ class NotFinite(FloatingPointError):
 
 
 def not_finite(number: float, epoch: int, step: int, batch: Batch | None) -> NotFinite:
-    """The error for a loss; epoch and step count from 0."""
-    held = "" if batch is None or not _holds_nan(batch) else ", whose batch holds NaN or infinity"
-    where = f"{number} at epoch {epoch + 1}, step {step + 1}{held}"
+    """The error for a NaN or infinite loss; epoch and step count from 0."""
+    cause = "" if batch is None or not _holds_nan(batch) else ", whose batch holds NaN or infinity"
+    received = f"{number} at epoch {epoch + 1}, step {step + 1}{cause}"
     way_out = "lower the learning rate, clip the gradients (clip_norm=1.0) or look at the data"
-    return NotFinite(errors.message("loss", "a finite number", where, way_out))
+    return NotFinite(errors.message("loss", "a finite number", received, way_out))
 
 
 def _holds_nan(batch: Batch) -> bool:
@@ -39,7 +39,7 @@ def _is_bad(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
 
 
-def _check_number(value: Any) -> None:
+def _check_loss(value: Any) -> None:
     if not isinstance(value, Tensor) or value.dim():
         received = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise errors.value_error("loss", "one number, a tensor without dimensions", received, "take its mean")
@@ -50,15 +50,15 @@ def _check_number(value: Any) -> None:
 
 
 class LossMeter:
-    """The mean loss over rows, looked at before every step is taken: a tenth of 1 us on a CPU."""
+    """The mean loss over rows; every loss is checked before its step, which takes 0.1 us on a CPU."""
 
     def __init__(self, rows: Rows) -> None:
         self.total, self.count, self._rows = 0.0, 0, rows
 
     def add(self, value: Tensor, batch: Batch, epoch: int, step: int) -> None:
-        """The loss of a step, which is not taken if this raises `NotFinite`."""
+        """Add the loss of a step; the step is not taken if this raises `NotFinite`."""
         if self.count == 0:
-            _check_number(value)
+            _check_loss(value)
         number = value.item()
         if not math.isfinite(number):
             raise not_finite(number, epoch, step, batch)
@@ -67,7 +67,7 @@ class LossMeter:
         self.count += rows
 
     def flush(self) -> None:
-        """Look at what has not been looked at."""
+        """Check the losses that have not been checked."""
 
     def result(self) -> float:
         """The mean so far."""
@@ -75,32 +75,32 @@ class LossMeter:
 
 
 class AsyncLossMeter(LossMeter):
-    """The same on a device: looked at every 32 steps, since a look waits for everything asked of the device.
+    """The same on a device: losses are checked every 32 steps, since a check waits for the device.
 
-    Steps after a loss that is no number may have been taken before it is seen; the right one is named.
+    Steps after a NaN or infinite loss may have been taken before the check; the error names the right step.
     """
 
     def __init__(self, rows: Rows) -> None:
         super().__init__(rows)
         self._losses: list[Tensor] = []
-        self._places: list[tuple[int, int, int]] = []
+        self._positions: list[tuple[int, int, int]] = []
 
     def add(self, value: Tensor, batch: Batch, epoch: int, step: int) -> None:
         if not self._losses:
-            _check_number(value)
+            _check_loss(value)
         self._losses.append(value.detach())
-        self._places.append((self._rows(batch), epoch, step))
-        if len(self._losses) >= _LATE:
+        self._positions.append((self._rows(batch), epoch, step))
+        if len(self._losses) >= _FLUSH_STEPS:
             self.flush()
 
     def flush(self) -> None:
         numbers = torch.stack(self._losses).tolist() if self._losses else []
-        for number, (rows, epoch, step) in zip(numbers, self._places, strict=True):
+        for number, (rows, epoch, step) in zip(numbers, self._positions, strict=True):
             if not math.isfinite(number):
                 raise not_finite(number, epoch, step, None)
             self.total += number * rows
             self.count += rows
-        self._losses, self._places = [], []
+        self._losses, self._positions = [], []
 
     def result(self) -> float:
         self.flush()

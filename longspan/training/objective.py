@@ -1,4 +1,4 @@
-"""Knows how losses and metrics of truths and answers read a batch: its weights, its mask, its padding."""
+"""Applies losses and metrics of truths and predictions to batches: their weights, masks and padding."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ BatchLoss = Callable[[Any, Batch], Tensor]
 
 
 class MaskedLoss:
-    """A loss of truths and answers as a loss of a batch: (output, batch) -> one number.
+    """A loss of truths and predictions as a loss of a batch: (output, batch) -> one number.
 
-    Weights count as the loss says. Where the output has a time dimension, (B, T, ...), steps that the batch's
-    mask or lengths leave out do not count.
+    The loss defines how weights count. Where the output has a time dimension, (B, T, ...), steps that the
+    batch's mask or lengths hide do not count.
     """
 
     def __init__(self, loss: losses.Loss) -> None:
@@ -28,7 +28,7 @@ class MaskedLoss:
         return self.loss(batch.y, output, batch.weight, step_mask(output, batch))
 
     def count(self, output: Tensor, batch: Batch) -> Tensor:
-        """What the mean divides by, so that the parts of a batch can be put together again."""
+        """The denominator of the mean, by which the losses of the parts of a batch are combined."""
         mask = self.loss.valid_mask(batch.y, step_mask(output, batch))
         if self.loss.reduction == "sum":
             return torch.ones(())
@@ -65,7 +65,7 @@ def step_mask(output: Tensor, batch: Batch) -> Tensor | None:
 
 @runtime_checkable
 class WeightedLoss(Protocol):
-    """A loss of a batch that says what its mean divides by; others divide by the number of rows."""
+    """A loss of a batch that gives the denominator of its mean; other losses divide by the number of rows."""
 
     def count(self, output: Any, batch: Batch) -> Tensor:
         """A number."""
@@ -74,7 +74,7 @@ class WeightedLoss(Protocol):
 
 @runtime_checkable
 class MetricLike(Protocol):
-    """What the loop asks of a metric."""
+    """A metric of batches, as the training loop uses it."""
 
     name: str
     direction: str | None
@@ -83,21 +83,21 @@ class MetricLike(Protocol):
         """Add a batch."""
 
     def result(self) -> float | Tensor:
-        """The number so far."""
+        """The metric of the batches so far."""
         ...
 
     def reset(self) -> None:
         """Start afresh."""
 
     def state(self) -> Any:
-        """What a checkpoint keeps: sums by name, which are added up where several processes share a batch."""
+        """The sums by name, for checkpoints; several processes add them up."""
 
     def restore(self, state: Any) -> None:
-        """Go on from there."""
+        """Take back what `state` gave."""
 
 
 class BatchMetric:
-    """A metric of truths and answers as a metric of batches.
+    """A metric of truths and predictions as a metric of batches.
 
     Args:
         weighted: whether the batch's weights count, as in Keras' weighted_metrics; the mask always does.
@@ -132,20 +132,20 @@ def _merged(weight: Tensor, mask: Tensor) -> Tensor:
     return (weight if weight.dim() == mask.dim() else weight.unsqueeze(-1)) * mask
 
 
-def as_metrics(given: Iterable[Any]) -> list[MetricLike]:
-    """Metrics by name, as objects of longspan.metrics, or already of batches."""
-    found: list[MetricLike] = []
-    for one in given:
-        if isinstance(one, (str, metrics.Metric)):
-            found.append(BatchMetric(metrics.get(one)))
-        elif isinstance(one, MetricLike):
-            found.append(one)
+def as_metrics(metrics_given: Iterable[Any]) -> list[MetricLike]:
+    """Metrics of batches from names, objects of longspan.metrics, or metrics of batches."""
+    batch_metrics: list[MetricLike] = []
+    for metric in metrics_given:
+        if isinstance(metric, (str, metrics.Metric)):
+            batch_metrics.append(BatchMetric(metrics.get(metric)))
+        elif isinstance(metric, MetricLike):
+            batch_metrics.append(metric)
         else:
-            raise errors.type_error("metrics", "names or metrics", one, 'pass such as ["mae"]')
-    names = [one.name for one in found]
+            raise errors.type_error("metrics", "names or metrics", metric, 'pass such as ["mae"]')
+    names = [metric.name for metric in batch_metrics]
     for name in names:
         if names.count(name) > 1:
             raise errors.value_error(
                 "metrics", "different names", f"{name!r} twice", "give one of them a name"
             )
-    return found
+    return batch_metrics

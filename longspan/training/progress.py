@@ -1,4 +1,4 @@
-"""Knows how training looks while it goes on: nothing, a bar, or a line an epoch."""
+"""Shows the progress of training: nothing, a progress bar, or a line an epoch."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Any
 
 from longspan import errors
 
-_PAUSE = 0.25  # seconds between two pictures of the bar, which takes a millisecond to draw
+_REDRAW_SECONDS = 0.25  # time between two drawings of the bar, each of which takes a millisecond
 
 Logs = Mapping[str, float]
 
 
 class NoProgress:
-    """Shows nothing; the others are like it."""
+    """Shows nothing; the base of the other displays."""
 
     def begin(self, epochs: int, done: int, steps: int | None) -> None:
-        """Training starts: `done` of `epochs` are behind it, an epoch has `steps`."""
+        """Training starts after `done` of `epochs`; an epoch has `steps`, None if unknown."""
 
     def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
-        """A step is done, counted from 1; `logs` is only asked when they are shown."""
+        """A step is done, counted from 1; `logs` is called only when the numbers are shown."""
 
     def end_epoch(self, epoch: int, steps: int, logs: Logs, seconds: float) -> None:
         """An epoch is done, counted from 0."""
 
     def log(self, text: str) -> None:
-        """A line for the user."""
+        """Print a line for the user."""
         print(text)
 
     def close(self) -> None:
-        """Training is over, well or badly."""
+        """Training has ended, with or without an error."""
 
 
 class EpochLines(NoProgress):
@@ -41,7 +41,7 @@ class EpochLines(NoProgress):
         self._epochs = epochs
 
     def end_epoch(self, epoch: int, steps: int, logs: Logs, seconds: float) -> None:
-        print(line(epoch, self._epochs, steps, logs, seconds), flush=True)
+        print(epoch_line(epoch, self._epochs, steps, logs, seconds), flush=True)
 
 
 class ProgressBar(NoProgress):
@@ -57,7 +57,7 @@ class ProgressBar(NoProgress):
             TextColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(compact=True),
             console=Console(highlight=False),
-            auto_refresh=False,  # a thread that draws would take turns with the training
+            auto_refresh=False,  # a drawing thread would compete with training
             transient=True,
         )
         self._lines: list[str] = []
@@ -75,27 +75,27 @@ class ProgressBar(NoProgress):
             self._draw(epoch, step, logs())
 
     def _draw(self, epoch: int, step: int, logs: Logs) -> None:
-        of = "" if self._steps is None else f"/{self._steps}"
+        total = "" if self._steps is None else f"/{self._steps}"
         done = step if self._steps is None else epoch * self._steps + step
         self._print_lines()
         self._progress.update(
             self._task,
             completed=done,
-            description=f"epoch {epoch + 1}/{self._epochs}, step {step}{of}",
-            numbers=numbers(logs),
+            description=f"epoch {epoch + 1}/{self._epochs}, step {step}{total}",
+            numbers=format_logs(logs),
             refresh=True,
         )
-        self._next = perf_counter() + _PAUSE
+        self._next = perf_counter() + _REDRAW_SECONDS
 
     def _print_lines(self) -> None:
-        """All lines since the last picture at once: an epoch may take less time than its line."""
+        """Print all lines since the last drawing at once: an epoch may be shorter than printing its line."""
         if self._lines:
             self._progress.console.print("\n".join(self._lines), markup=False)
             self._lines = []
 
     def end_epoch(self, epoch: int, steps: int, logs: Logs, seconds: float) -> None:
         self._steps = steps
-        self._lines.append(line(epoch, self._epochs, steps, logs, seconds))
+        self._lines.append(epoch_line(epoch, self._epochs, steps, logs, seconds))
         if perf_counter() >= self._next:
             self._progress.update(self._task, total=self._epochs * steps)
             self._draw(epoch, steps, logs)
@@ -108,18 +108,18 @@ class ProgressBar(NoProgress):
         self._progress.stop()
 
 
-def numbers(logs: Logs) -> str:
+def format_logs(logs: Logs) -> str:
     """`loss 0.1234  val_loss 0.2345`"""
     return "  ".join(f"{name} {value:.4g}" for name, value in logs.items())
 
 
-def line(epoch: int, epochs: int, steps: int, logs: Logs, seconds: float) -> str:
+def epoch_line(epoch: int, epochs: int, steps: int, logs: Logs, seconds: float) -> str:
     """An epoch in one line."""
-    return f"Epoch {epoch + 1}/{epochs} - {steps} steps - {seconds:.2f} s - {numbers(logs)}"
+    return f"Epoch {epoch + 1}/{epochs} - {steps} steps - {seconds:.2f} s - {format_logs(logs)}"
 
 
 def progress_display(verbose: Any) -> NoProgress:
-    """What shows the progress.
+    """The display of training's progress.
 
     Args:
         verbose: 0 for nothing, 1 or "auto" for a bar where there is a terminal or a notebook and nothing

@@ -1,4 +1,4 @@
-"""Knows how options are searched: by trials or minutes, with optuna."""
+"""Searches options by trials or minutes, with optuna."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from longspan import errors
 from longspan.optional import require
 
-Found = tuple[float, dict[str, Any]]  # a score, less is better, and the options that gave it
+ScoredOptions = tuple[float, dict[str, Any]]  # a score, less is better, and its options
 
 
 def search(
@@ -20,7 +20,7 @@ def search(
     minutes: float | None = None,
     seed: int = 0,
     verbose: int | str = 0,
-) -> list[Found]:
+) -> list[ScoredOptions]:
     """The options tried and their scores, best first.
 
     Args:
@@ -50,31 +50,31 @@ def search(
     optuna = require("optuna", "tune", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-    if first is not None and all(_lies_in(first[name], span) for name, span in space.items()):
+    if first is not None and all(_is_in(first[name], span) for name, span in space.items()):
         study.enqueue_trial(dict(first))
 
     def run(trial: Any) -> float:
-        found = {name: _drawn(trial, name, span) for name, span in space.items()}
-        value = float(score(found))
+        options = {name: _suggest(trial, name, span) for name, span in space.items()}
+        value = float(score(options))
         if verbose not in (0, "auto"):
-            print(f"trial {trial.number + 1}: {value:.6g} with {found}", flush=True)
+            print(f"trial {trial.number + 1}: {value:.6g} with {options}", flush=True)
         return value
 
     study.optimize(run, n_trials=trials, timeout=None if minutes is None else 60.0 * minutes)
-    done = [trial for trial in study.trials if trial.value is not None]
-    return [(trial.value, dict(trial.params)) for trial in sorted(done, key=lambda trial: trial.value)]
+    finished = [trial for trial in study.trials if trial.value is not None]
+    return [(trial.value, dict(trial.params)) for trial in sorted(finished, key=lambda trial: trial.value)]
 
 
-def _drawn(trial: Any, name: str, span: Any) -> Any:
-    if isinstance(span, list):
-        return trial.suggest_categorical(name, span)
-    low, high = span
+def _suggest(trial: Any, name: str, values: Any) -> Any:
+    if isinstance(values, list):
+        return trial.suggest_categorical(name, values)
+    low, high = values
     if isinstance(low, int) and isinstance(high, int):
         return trial.suggest_int(name, low, high)
     return trial.suggest_float(name, low, high, log=low > 0 and high >= 10 * low)
 
 
-def _lies_in(value: Any, span: Any) -> bool:
-    if isinstance(span, list):
-        return value in span
-    return value is not None and span[0] <= value <= span[1]
+def _is_in(value: Any, values: Any) -> bool:
+    if isinstance(values, list):
+        return value in values
+    return value is not None and values[0] <= value <= values[1]

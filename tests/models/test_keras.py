@@ -248,6 +248,7 @@ def test_compiled_as_in_keras(suffix: str, tmp_path: Path) -> None:
     theirs.compile("nadam", "mse")
     theirs.save(tmp_path / f"model{suffix}")
     with pytest.warns(
-        errors.LongspanWarning, match="without what compile said in Keras: optimizer: expected the name of"
+        errors.LongspanWarning,
+        match="without the arguments of compile in Keras: optimizer: expected the name of",
     ):
         assert models.load_model(tmp_path / f"model{suffix}").loss is None

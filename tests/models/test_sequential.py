@@ -321,7 +321,7 @@ def test_functions_of_ones_own_are_left_out_of_files(tmp_path: Path) -> None:
     model = made(loss=lambda y, answer: (y - answer).abs().mean(-1))
     fit(model)
     with pytest.warns(
-        errors.LongspanWarning, match=r"saved without what compile said.*pass it again after loading"
+        errors.LongspanWarning, match=r"saved without the arguments of compile.*pass it again after loading"
     ):
         model.save(tmp_path / "model")
     loaded = models.load_model(tmp_path / "model")
@@ -366,7 +366,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
     "metric": (lambda: made(metrics=["acuracy"]), "metric: .*'acuracy'; the nearest is 'accuracy'"),
     "no data": (lambda: fit(made(), X[:0], Y[:0]), "x: expected at least one value"),
     "no x": (lambda: fit(made(), None, None), "x: expected data"),
-    "no y": (lambda: fit(made(), X, None), "y: expected an answer for every row"),
+    "no y": (lambda: fit(made(), X, None), "y: expected a target for every row"),
     "nan": (lambda: fit(made(), np.where(X > 1, np.nan, X), Y), "x: expected finite numbers"),
     "rows": (lambda: fit(made(), X, Y[:-1]), "y: expected 24 rows like x, received 23"),
     "text": (lambda: fit(made(), ["a", "b"], [0, 1]), "x: expected numbers"),
@@ -407,7 +407,7 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
     "split": (lambda: fit(made(), validation_split=1.0), r"validation_split: expected a number in \[0, 1\)"),
     "weights of a loader": (
         lambda: fit(made(), data.Batches(X, Y), None, class_weight={0: 1.0}),
-        "class_weight: expected None beside an x that deals out batches",
+        "class_weight: expected None beside an x of batches",
     ),
     "validation": (lambda: fit(made(), validation_data=3), "validation_data: expected .x, y."),
     "class weight": (

@@ -55,7 +55,7 @@ def test_a_bar_on_a_terminal(known: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setenv("COLUMNS", "140")
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(progress, "_PAUSE", 0.0)
+    monkeypatch.setattr(progress, "_REDRAW_SECONDS", 0.0)
     x = torch.rand(8, 1)
 
     class Unknown:
