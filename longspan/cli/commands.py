@@ -12,10 +12,12 @@ import click
 from longspan import __version__, errors
 
 from .options import QUIET, THREADS, GroupedCommand, click_option, given_options, heading_of
-from .output import as_frame, file_writer, print_table, print_training, say, write_file
+from .output import file_writer, print_table, print_training, say, write_file
 from .standard_input import source_file
 
 if TYPE_CHECKING:
+    import polars
+
     from longspan.tasks.estimator import Estimator
 
 # Whatever takes time to import, PyTorch first of all, is imported by the command that needs it.
@@ -206,20 +208,20 @@ def predict(model: str, source: str | None, output: str) -> None:
     write = file_writer(output)
     if output != "-":
         _check_output(output, model, source)
-    frame = as_frame(_predictions(_load(model), source))
+    frame = _predictions(_load(model), source)
     write_file(output, write(frame))
     if output != "-":
         say(f"{len(frame):,} rows written to {output}.")
 
 
-def _predictions(model: Estimator, source: str | None) -> Any:
+def _predictions(model: Estimator, source: str | None) -> polars.DataFrame:
     """The model's answers for a source, or for what it remembers."""
     if source is None:
         if model.stream_ is None:
             raise errors.value_error("SOURCE", "a file or folder", "none", "name what to answer for")
-        return model.predict()
+        return model.predict_table()
     with source_file(source) as path:
-        return model.predict(path)
+        return model.predict_table(path)
 
 
 def _load(path: str) -> Estimator:

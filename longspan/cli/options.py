@@ -86,7 +86,7 @@ class OptionValue(click.ParamType):
 
 def heading_of(option: Option) -> str:
     """The heading under which an option stands in the help."""
-    return _HEADINGS.get(option.group, option.group.title())
+    return ADVANCED if option.advanced else _HEADINGS.get(option.group, option.group.title())
 
 
 def click_option(option: Option) -> click.Option:

@@ -72,27 +72,16 @@ def print_table(
         title_style="bold",
         box=box.SIMPLE_HEAD,
         show_header=any(columns),
-        caption=note or None,
-        caption_justify="left",
     )
     for index, name in enumerate(columns):
         is_numeric = any(isinstance(row[index], (int, float)) for row in rows)
         table.add_column(Text(name), justify="right" if is_numeric else "left")
     for index, row in enumerate(rows):
         table.add_row(*(Text(shown(value)) for value in row), style="bold" if index == emphasis else None)
-    Console(highlight=False).print(table)
-
-
-def as_frame(predictions: Any) -> polars.DataFrame:
-    """Predictions as a polars frame: frames as they are, anything else one answer a row."""
-    import narwhals
-    import polars
-
-    if isinstance(predictions, polars.DataFrame):
-        return predictions
-    if narwhals.dependencies.is_into_dataframe(predictions):
-        return narwhals.from_native(predictions).to_polars()
-    return polars.DataFrame({"row": range(len(predictions)), "answer": list(predictions)})
+    console = Console(highlight=False)
+    console.print(table)
+    if note:  # not the table's caption, which would be folded to the table's width
+        console.print(Text(note, style="dim"), soft_wrap=True)
 
 
 def file_writer(path: str) -> Writer:

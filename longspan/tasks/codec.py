@@ -6,6 +6,8 @@ import abc
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
+import narwhals as nw
+import polars as pl
 from typing_extensions import Self
 
 Tree = Any  # None, booleans, numbers, text, tensors, and dicts, lists and tuples of them
@@ -49,6 +51,13 @@ class Codec(abc.ABC, Generic[RecordsT]):
     def present(self, answers: Any) -> Any:
         """Decoded answers in the form that `predict` returns to the user."""
         return answers
+
+    def table(self, answers: Any, records: RecordsT) -> pl.DataFrame:
+        """Decoded answers as a table for a file: the frame of `present`, else a row for every answer."""
+        presented = self.present(answers)
+        if nw.dependencies.is_into_dataframe(presented):
+            return nw.from_native(presented).to_polars()
+        return pl.DataFrame({"row": range(len(presented)), "answer": list(presented)})
 
     @abc.abstractmethod
     def truth(self, records: RecordsT) -> Any:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import polars as pl
 from typing_extensions import Self
 
 from longspan import errors
@@ -107,10 +108,27 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             ValueError, TypeError: the task is not fitted or the source cannot be used; one sentence.
         """
         fitted = self._check_fitted()
+        return fitted.codec.present(self._answers(fitted, self._records_to_predict(fitted, source)))
+
+    @final
+    def predict_table(self, source: Any = None) -> pl.DataFrame:
+        """The answers for a source as a table, with what `predict` leaves out, such as probabilities.
+
+        Args:
+            source: as for `predict`.
+
+        Returns:
+            A row for every answer, as `longspan predict` writes them to a file.
+        """
+        fitted = self._check_fitted()
+        records = self._records_to_predict(fitted, source)
+        return fitted.codec.table(self._answers(fitted, records), records)
+
+    @final
+    def _records_to_predict(self, fitted: Fitted[CodecT, NetworkT, StreamT], source: Any) -> RecordsT:
         if source is None and fitted.stream is None:
             raise errors.value_error("source", "one to predict for", None, "pass it")
-        records = self.read(source, use="predict", fitted=fitted)
-        return fitted.codec.present(self._answers(fitted, records))
+        return self.read(source, use="predict", fitted=fitted)
 
     @final
     def evaluate(self, source: Any, y: Any = None) -> dict[str, float]:

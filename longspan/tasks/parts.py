@@ -75,7 +75,13 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
     `calibrate`, `start_stream`, `report`. Loss and prediction are the network's, metrics the codec's.
     """
 
-    cell: str = option("LSTM", "recurrent cell of the network", choices=CELL_NAMES, group="network")
+    cell: str = option(
+        "LSTM",
+        "recurrent cell of the network",
+        choices=CELL_NAMES,
+        group="network",
+        advanced=True,
+    )
     hidden_size: int = option(
         64,
         "units of every recurrent layer",
@@ -85,24 +91,51 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         search=[32, 64, 128],
     )
     num_layers: int = option(
-        1, "recurrent layers stacked", group="network", minimum=1, maximum=1000, search=[1, 2]
+        1,
+        "recurrent layers stacked",
+        group="network",
+        minimum=1,
+        maximum=1000,
+        search=[1, 2],
+        advanced=True,
     )
     dropout: float = option(
-        0.0, "share of values dropped in training", group="network", fraction=True, search=[0.0, 0.1, 0.3]
+        0.0,
+        "share of values dropped in training",
+        group="network",
+        fraction=True,
+        search=[0.0, 0.1, 0.3],
+        advanced=True,
     )
     epochs: int = option(20, "times the training part is gone through at most", group="training", minimum=1)
-    batch_size: int = option(64, "rows a step", group="training", minimum=1)
+    batch_size: int = option(
+        64,
+        "rows a step",
+        group="training",
+        minimum=1,
+        advanced=True,
+    )
     learning_rate: float | None = option(
-        1e-3, "of Adam, at the start", group="training", positive=True, search=(3e-4, 1e-2)
+        1e-3,
+        "of Adam, at the start",
+        group="training",
+        positive=True,
+        search=(3e-4, 1e-2),
+        advanced=True,
     )
     patience: int | None = option(
         5,
         "epochs without improvement on the held-out part before training stops",
         group="training",
         minimum=1,
+        advanced=True,
     )
     validation_fraction: float = option(
-        0.15, "share of the training data held out", group="training", fraction=True
+        0.15,
+        "share of the training data held out",
+        group="training",
+        fraction=True,
+        advanced=True,
     )
     seed: int = option(
         0,
@@ -112,7 +145,11 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         maximum=2**32 - 1,
     )
     device: str | None = option(
-        None, "such as cpu or cuda; none for a GPU where there is one", group="training", check=check_device
+        None,
+        "such as cpu or cuda; none for a GPU where there is one",
+        group="training",
+        check=check_device,
+        advanced=True,
     )
 
     name: ClassVar[str]  # the task's name in TASKS

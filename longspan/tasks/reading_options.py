@@ -14,14 +14,25 @@ class ReadingOptions:
     """Options that say how files and times are read. Abstract; tasks that read tables inherit from it."""
 
     encoding: str = option(
-        "utf-8", "encoding of text files that have no byte order mark, such as latin-1", group="data"
+        "utf-8",
+        "encoding of text files that have no byte order mark, such as latin-1",
+        group="data",
+        advanced=True,
     )
     missing: tuple[str, ...] = option(
-        (), "cells that stand for a missing value, beside NA, n/a, -, null and the like", group="data"
+        (),
+        "cells that stand for a missing value, beside NA, n/a, -, null and the like",
+        group="data",
+        advanced=True,
     )
-    sheet: str | None = option(None, "sheet of an Excel file; none for the first", group="data")
+    sheet: str | None = option(
+        None, "sheet of an Excel file; none for the first", group="data", advanced=True
+    )
     time_format: str | None = option(
-        None, "form of times that are text, such as %d/%m/%Y %H:%M; none to find it", group="data"
+        None,
+        "form of times that are text, such as %d/%m/%Y %H:%M; none to find it",
+        group="data",
+        advanced=True,
     )
 
     def _reading(self, frequency: str | None = None) -> TimeOptions:

@@ -38,7 +38,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_fit_predict_evaluate_and_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*FIT, "--hidden-size", "8", "-o", "model"]) == 0, capsys.readouterr().err
-    assert "Threshold" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "Threshold" in printed and "Held-out part" in printed
+    assert "90 readings, the last of every series." in printed and "allowed at most" in printed
     assert cli.main(["predict", "model", "new.csv", "-o", "found.csv"]) == 0
     found = pl.read_csv("found.csv")
     assert found.columns == ["id", "time", "score", "alarm", "cause"] and len(found) == ROWS

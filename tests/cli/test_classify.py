@@ -1,4 +1,4 @@
-"""Knows what the command line does for classes of texts and series: fit, predict, evaluate, report."""
+"""The command line classifies texts and series: fit, predict, evaluate, report."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
+import longspan
 from longspan import cli
 
 SMALL = ["--hidden-size", "4", "--embedding-size", "4", "--subword-buckets", "0", "--ensemble-size", "1"]
@@ -38,8 +41,11 @@ def test_fit_predict_evaluate_and_report(capsys: pytest.CaptureFixture[str]):
     assert "note: 30 records are too few to hold some out" in shown.err
     assert cli.main(["predict", "model", "data.csv", "-o", "out.csv"]) == 0
     rows = Path("out.csv").read_text().splitlines()
-    assert rows[0] == "row,answer" and len(rows) == 31
-    assert [row.split(",")[1] for row in rows[1:5]] == LABELS[:4]
+    assert rows[0] == "row,answer,probability,text" and len(rows) == 31
+    answers = pl.read_csv("out.csv").fill_null("")
+    assert answers["answer"][:4].to_list() == LABELS[:4] and answers["text"][:5].to_list() == TEXTS
+    best = longspan.load("model").predict_proba("data.csv").max(axis=1)
+    np.testing.assert_allclose(answers["probability"], best, rtol=1e-12)
     capsys.readouterr()
     assert cli.main(["evaluate", "model", "data.csv", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -51,15 +57,30 @@ def test_fit_predict_evaluate_and_report(capsys: pytest.CaptureFixture[str]):
         assert part in page, part
 
 
+def test_a_fit_with_a_held_out_part_ends_with_its_quality_beside_the_class_shares(
+    capsys: pytest.CaptureFixture[str],
+):
+    rows = [f"{('good' if n % 3 else 'bad')} film {n % 7},{('pos' if n % 3 else 'neg')}" for n in range(510)]
+    Path("data.csv").write_text("\n".join(["text,label", *rows]))
+    assert fit("data.csv", "--epochs", "2") == 0
+    printed = capsys.readouterr().out
+    assert "Held-out part" in printed and "51 records held out of the training" in printed
+    (model,), (shares,) = (
+        [line.split() for line in printed.splitlines() if line.strip().startswith(name)]
+        for name in ("classifier", "class shares")
+    )
+    assert float(model[1]) > 0.99 and float(shares[2]) == pytest.approx(2 / 3, abs=1e-3)
+
+
 def test_many_labels_and_labels_of_steps_are_written_into_one_cell():
     Path("many.csv").write_text(table(["x|y", "y", "x", "y|z", "z"]))
     assert fit("many.csv", "--labels", "many", "--epochs", "30", "--learning-rate", "0.03") == 0
     assert cli.main(["predict", "model", "many.csv", "-o", "out.csv"]) == 0
-    assert Path("out.csv").read_text().splitlines()[1] == "0,x|y"
+    assert Path("out.csv").read_text().splitlines()[1].startswith("0,x|y,0.")
     Path("steps.csv").write_text("text,label\n" + "a good film,A B C\nbad film,B C\nso,D\n" * 10)
     assert fit("steps.csv", "--labels", "steps", "--epochs", "30", "--learning-rate", "0.03") == 0
     assert cli.main(["predict", "model", "steps.csv", "-o", "out.csv"]) == 0
-    assert Path("out.csv").read_text().splitlines()[1] == "0,A|B|C"
+    assert Path("out.csv").read_text().splitlines()[1].startswith("0,A|B|C,0.")
 
 
 def test_series_of_a_table_with_a_row_a_reading(capsys: pytest.CaptureFixture[str]):

@@ -17,6 +17,7 @@ import torch
 import longspan
 from longspan import cli, errors, kernels, tasks
 from longspan.cli import commands
+from longspan.tasks.options import options_of
 
 HERE = Path(__file__).parents[1]
 COMMANDS = "one of demo, evaluate, fit, info, predict, report"
@@ -55,7 +56,8 @@ def test_help_of_a_task_is_made_of_its_fields(level: Path, capsys: pytest.Captur
     assert "The level of a column, learnt by gradient descent." in out and "second paragraph" not in out
     assert "--shift X,..." in out and "Numbers to add to what is read." in out and "[value]" in out
     headings = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert headings == ["Task:", "Data:", "Network:", "Training:", "Command:"]
+    assert headings == ["Task:", "Data:", "Network:", "Training:", "Command:", "Advanced:"]
+    assert out.index("Advanced:") < out.index("--batch-size") and "--epochs" in out.partition("Advanced:")[0]
     assert cli.main(["fit", "--help"]) == 0
     assert "level  The level of a column" in capsys.readouterr().out
 
@@ -243,6 +245,12 @@ def test_an_error_of_the_library_is_one_sentence_too(
     monkeypatch.setenv("LONGSPAN_TRACEBACK", "1")
     with pytest.raises(RuntimeError, match="a bug"):
         cli.main(words)
+
+
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_at_most_20_options_stand_before_the_advanced_ones(name: str):
+    options = options_of(tasks.task(name)).values()
+    assert 5 < sum(not option.advanced for option in options) <= 20
 
 
 @pytest.mark.parametrize("name", tasks.TASKS)

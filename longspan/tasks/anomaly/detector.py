@@ -87,6 +87,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         None,
         "options of one that foretells the readings, such as 'context_length=48 past_covariates=mode'; "
         "none for a network that foretells categories too",
+        advanced=True,
     )
     false_positive_rate: float = option(
         0.001, "share of ordinary readings that may raise an alarm", fraction=True
@@ -95,13 +96,28 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         "fixed",
         "of the scores, fixed in fit; or found anew in the recent errors, 70 readings at a time",
         choices=THRESHOLDS,
+        advanced=True,
     )
     history: int = option(
-        4000, "readings that count as the recent past, to which scores are relative", minimum=START
+        4000,
+        "readings that count as the recent past, to which scores are relative",
+        minimum=START,
+        advanced=True,
     )
-    min_gap: int = option(100, "readings without an alarm that end one", minimum=1)
+    min_gap: int = option(
+        100,
+        "readings without an alarm that end one",
+        minimum=1,
+        advanced=True,
+    )
     context_length: int | None = option(None, "readings of a training window", group="network", minimum=2)
-    loss: str = option("mae", "of a number, that training makes small", choices=LOSSES, group="training")
+    loss: str = option(
+        "mae",
+        "of a number, that training makes small",
+        choices=LOSSES,
+        group="training",
+        advanced=True,
+    )
     hidden_size: int = option(32, "units of every recurrent layer", group="network")
     epochs: int = option(50, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "windows a step", group="training")

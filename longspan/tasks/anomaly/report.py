@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from longspan.report.elements import Curves, Line, Number, Numbers, Section, choice, table_of
+from longspan.report.elements import Curves, Line, Number, Numbers, Section, Table, choice, table_of
 
 from .alarms import alarm_frame, alarm_intervals
 from .codec import AnomalyCodec
@@ -26,6 +28,8 @@ def sections(codec: AnomalyCodec, predictions: pl.DataFrame | None, min_gap: int
     if level is not None:
         numbers = [Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
     shown = []
+    if level is not None and codec.scorer.held_out["readings"]:
+        shown.append(Section("Held-out part", [_held_out_alarms(codec.scorer.held_out)]))
     if predictions is not None:
         alarms = alarm_frame(predictions, min_gap)
         numbers += [Number("Readings", f"{len(predictions):,}"), Number("Alarms", f"{len(alarms):,}")]
@@ -34,6 +38,15 @@ def sections(codec: AnomalyCodec, predictions: pl.DataFrame | None, min_gap: int
         shown += [Section("Alarms", [table_of("Alarms", alarms.head(_ALARMS))])]
     note = f"Watched: {', '.join(codec.features.monitored)}."
     return [Section("Summary", [Numbers("Detector", numbers, note=note)]), *shown]
+
+
+def _held_out_alarms(held_out: Mapping[str, int]) -> Table:
+    """How many held-out readings raised an alarm, beside what the false-positive rate allows."""
+    total = held_out["readings"]
+    names = {"detector": "over", "allowed at most": "allowed"}
+    rows = [[name, held_out[key], held_out[key] / total] for name, key in names.items()]
+    note = f"{total:,} readings, the last of every series."
+    return Table("Held-out part", ["", "alarms", "share"], rows, note=note, emphasis=0)
 
 
 def _entities(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:

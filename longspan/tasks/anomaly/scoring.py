@@ -48,6 +48,8 @@ class AnomalyScorer:
         watches: one a column, what was usual in training; threshold: of the scores.
         least: of every column, an error at most that high is usual.
         usual: of every column the usual width where it is told how surely a number was expected, () if not.
+        held_out: of the readings that were held out in `learn`, how many there were, how many lay over the
+            threshold, and how many of them the budget allows.
     """
 
     def __init__(self, window: int, dynamic: bool = False) -> None:
@@ -56,6 +58,7 @@ class AnomalyScorer:
         self.threshold = 1.0
         self.noise_floor: list[float] = []
         self.typical_width: list[float] = []
+        self.held_out = {"readings": 0, "over": 0, "allowed": 0}
 
     def reset(self, spreads: Sequence[float], values: Sequence[int]) -> None:
         """ExtremeTracker numbers of these usual sizes, and categories with so many values each."""
@@ -185,11 +188,14 @@ class AnomalyScorer:
             scores.append(found[0])
             errors.append(found[2])
         self.trackers = watches
+        held = np.concatenate([_last(one, share) for one in scores])
         if any(one.known.any() for one in series):
             self.threshold = self._best(series, quiet)
         else:
-            held = np.concatenate([_last(one, share) for one in scores])
             self.threshold = threshold_for_false_positive_rate(held, budget, MIN_THRESHOLD)
+        if share < 1.0:
+            over = int((held >= self.threshold).sum())
+            self.held_out = {"readings": len(held), "over": over, "allowed": int(budget * len(held))}
         self._learn_least(series, errors, share, budget)
         return errors
 
@@ -228,12 +234,14 @@ class AnomalyScorer:
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `restore` takes."""
         found = {"threshold": self.threshold, "dynamic": self.dynamic, "least": self.noise_floor}
+        found["held_out"] = dict(self.held_out)
         return {**found, "watches": [one.state() for one in self.trackers], "usual": self.typical_width}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
         self.threshold, self.dynamic = state["threshold"], state["dynamic"]
         self.noise_floor, self.typical_width = state["least"], state["usual"]
+        self.held_out = state["held_out"]
         self.trackers = [ExtremeTracker.from_state(one) for one in state["watches"]]
 
 

@@ -90,20 +90,34 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
         choices=KINDS,
         group="data",
     )
-    separator: str = option("|", "between the labels of one cell, where there are many", group="data")
+    separator: str = option(
+        "|",
+        "between the labels of one cell, where there are many",
+        group="data",
+        advanced=True,
+    )
     token_level: str | None = option(
         None, "what a text is cut into; none for found", choices=UNITS, group="data"
     )
     max_tokens: int | None = option(
-        None, "different units at most; none for all, 8000 for bpe", group="data", minimum=5
+        None,
+        "different units at most; none for all, 8000 for bpe",
+        group="data",
+        minimum=5,
+        advanced=True,
     )
     lowercase: bool | None = option(
         None,
         "whether the case of words is dropped; none for where a file gives their vectors",
         group="data",
+        advanced=True,
     )
     max_length: int | None = option(
-        None, "steps read of a record at most; none for the longest in training", group="data", minimum=1
+        None,
+        "steps read of a record at most; none for the longest in training",
+        group="data",
+        minimum=1,
+        advanced=True,
     )
     class_weight: str | None = option(
         None,
@@ -113,35 +127,86 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
 
     pretrained_vectors: str | None = option(None, "file of word vectors to start from", group="network")
     embedding_size: int = option(
-        64, "values of a word's vector, where no file gives them", group="network", minimum=1
+        64,
+        "values of a word's vector, where no file gives them",
+        group="network",
+        minimum=1,
+        advanced=True,
     )
     subword_buckets: int = option(
-        10000, "vectors that the n-grams of words share, 0 for none", group="network", minimum=0
+        10000,
+        "vectors that the n-grams of words share, 0 for none",
+        group="network",
+        minimum=0,
+        advanced=True,
     )
     max_ngram: int | None = option(
         None,
         "units of the longest n-gram a linear model sees, 0 for none; none for found",
         group="network",
         minimum=0,
+        advanced=True,
     )
     hidden_size: int = option(64, "units of every recurrent layer", group="network")
-    bidirectional: bool = option(True, "whether it is read from both ends", group="network")
-    pooling: str = option("max", "how steps become one answer", choices=POOLS, group="network")
-    convolution: bool | None = option(
-        None, "whether convolutions stand beside; none for found", group="network"
+    bidirectional: bool = option(
+        True,
+        "whether it is read from both ends",
+        group="network",
+        advanced=True,
     )
-    filters: tuple[int, ...] = option((64, 128, 64), "of the convolutions", group="network")
-    kernel_sizes: tuple[int, ...] = option((7, 5, 3), "steps that each convolution sees", group="network")
+    pooling: str = option(
+        "max",
+        "how steps become one answer",
+        choices=POOLS,
+        group="network",
+        advanced=True,
+    )
+    convolution: bool | None = option(
+        None,
+        "whether convolutions stand beside; none for found",
+        group="network",
+        advanced=True,
+    )
+    filters: tuple[int, ...] = option(
+        (64, 128, 64),
+        "of the convolutions",
+        group="network",
+        advanced=True,
+    )
+    kernel_sizes: tuple[int, ...] = option(
+        (7, 5, 3),
+        "steps that each convolution sees",
+        group="network",
+        advanced=True,
+    )
     ensemble_size: int | None = option(
-        None, "readers that are averaged; none for found", group="network", minimum=1
+        None,
+        "readers that are averaged; none for found",
+        group="network",
+        minimum=1,
+        advanced=True,
     )
     dropout: float = option(0.5, "share of pooled values dropped in training", group="network")
-    word_dropout: float = option(0.3, "share of words hidden in training", group="network", fraction=True)
+    word_dropout: float = option(
+        0.3,
+        "share of words hidden in training",
+        group="network",
+        fraction=True,
+        advanced=True,
+    )
     embedding_dropout: float = option(
-        0.5, "share of vector values dropped, the same at all steps", group="network", fraction=True
+        0.5,
+        "share of vector values dropped, the same at all steps",
+        group="network",
+        fraction=True,
+        advanced=True,
     )
     recurrent_dropout: float = option(
-        0.0, "share of h dropped, the same at all steps", group="network", fraction=True
+        0.0,
+        "share of h dropped, the same at all steps",
+        group="network",
+        fraction=True,
+        advanced=True,
     )
     epochs: int = option(10, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "rows a step at most", group="training")
@@ -156,6 +221,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
         None,
         "whether all is learnt from once more, when the held-out part has told what it can; none for found",
         group="training",
+        advanced=True,
     )
 
     name: ClassVar[str] = "classify"
@@ -351,7 +417,10 @@ def _learnt(codec: ClassifierCodec) -> list[Section]:
         columns = ["temperature", "error before", "error after", "held-out records"]
         note = "Expected calibration error over ten bins."
         shown.append(Table("Calibration", columns, [row], note=note))
-    return [Section("Summary", [Numbers("Classifier", numbers)]), Section("Classes", shown)]
+    sections = [Section("Summary", [Numbers("Classifier", numbers)]), Section("Classes", shown)]
+    if "scores" in kept:
+        sections.insert(1, Section("Held-out part", [report.against_shares(kept)]))
+    return sections
 
 
 def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, float]) -> list[Section]:

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 from typing_extensions import Self
@@ -235,6 +236,22 @@ class ClassifierCodec(Codec[list[Example]]):
             return [tuple(classes[row >= 0.5].tolist()) for row in answers]
         return classes[answers.argmax(-1)]
 
+    def table(self, answers: Any, records: list[Example]) -> pl.DataFrame:
+        """Row, answer, its probability (several where there are several labels), and the text."""
+        columns = {
+            "row": range(len(records)),
+            "answer": list(self.present(answers)),
+            "probability": self._probabilities_of_answers(answers),
+        }
+        if records and all(isinstance(record.input, str) for record in records):
+            columns["text"] = [record.input for record in records]
+        return pl.DataFrame(columns)
+
+    def _probabilities_of_answers(self, answers: Any) -> list[Any]:
+        if self.labels.kind == "many":
+            return [row[row >= 0.5].tolist() for row in answers]
+        return [row.max(-1).tolist() for row in answers]
+
     def metrics(self) -> Metrics:
         return {
             "accuracy": classification.accuracy,
@@ -250,8 +267,12 @@ class ClassifierCodec(Codec[list[Example]]):
         if self.labels.kind == "steps":
             scores = torch.cat(_real(predictions, targets)).cpu()
             self.labels.cool(scores, torch.cat(targets), len(records))
-            return
-        truth = torch.stack(targets)
+        else:
+            self._calibrate_whole(predictions, torch.stack(targets), records)
+        self._compare_with_shares(predictions, records)
+
+    def _calibrate_whole(self, predictions: list[Tensor], truth: Tensor, records: list[Example]) -> None:
+        """Calibrate answers for whole records; truth: (N,) or (N, C)."""
         if self._choice.wides:
             scores = torch.cat([part.cpu() for part in predictions])
             self.linear = self._choice.decide(
@@ -259,6 +280,18 @@ class ClassifierCodec(Codec[list[Example]]):
             )
             self._choice.wides = {}
         self.labels.cool(self.scores(predictions, records), truth, len(records))
+
+    def _compare_with_shares(self, predictions: list[Tensor], records: list[Example]) -> None:
+        """Keep the validation metrics beside those of answering every record with the classes' shares."""
+        answers, truth = self.decode(predictions, records), self.truth(records)
+        counts = np.array(self.labels.counts, dtype=float)
+        shares = counts / (self.records if self.labels.kind == "many" else counts.sum())
+        rows = answers if isinstance(answers, list) else [answers]
+        constant: Any = [np.broadcast_to(shares, row.shape) for row in rows]
+        constant = constant if isinstance(answers, list) else constant[0]
+        for name, given in (("scores", answers), ("scores_of_shares", constant)):
+            metrics = {key: float(metric(given, truth)) for key, metric in self.metrics().items()}
+            self.labels.calibration[name] = metrics
 
     # ---- kept
 

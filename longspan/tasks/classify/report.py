@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,18 @@ def by_class(classes: Sequence[Any], answers: np.ndarray, truths: np.ndarray) ->
         precision, recall = (right / int(one.sum()) if one.any() else None for one in (said, there))
         rows.append([name, int(there.sum()), precision, recall, 2 * right / both if both else None])
     return Table("Per class", ["class", "records", "precision", "recall", "f1"], rows)
+
+
+def against_shares(calibration: Mapping[str, Any]) -> Table:
+    """The validation metrics of a classifier beside those of the class shares; see `ClassifierCodec`."""
+    names = {"classifier": "scores", "class shares": "scores_of_shares"}
+    metrics = list(calibration["scores"])
+    rows = [[name, *(calibration[key][metric] for metric in metrics)] for name, key in names.items()]
+    best = {"accuracy": "high", "f1": "high", "auc": "high", "log_loss": "low"}
+    note = (
+        f"{calibration['rows']:,} records held out of the training; shares: of the classes, for every record."
+    )
+    return Table("Held-out part", ["", *metrics], rows, note=note, best=best, emphasis=0)
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> Curves:

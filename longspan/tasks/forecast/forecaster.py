@@ -92,6 +92,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         "what the network gives: each quantile, or a distribution",
         choices=OUTPUTS,
         group="network",
+        advanced=True,
     )
     context_length: int | None = option(
         None, "steps that a forecast looks back on; none to choose it", group="network", minimum=2
@@ -100,24 +101,38 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         None, "steps after which the data repeat, 1 for never; none to find it", group="data", minimum=1
     )
     offset: str | None = option(
-        None, "what every window is counted from; none to choose it", choices=CENTERS, group="network"
+        None,
+        "what every window is counted from; none to choose it",
+        choices=CENTERS,
+        group="network",
+        advanced=True,
     )
     scaling: str | None = option(
         None,
         "whether windows are scaled by their series or by themselves; none to choose it",
         choices=SCALES,
         group="network",
+        advanced=True,
     )
     transform: str | None = option(
         None,
         "what is taken of the values before all else; none to choose it",
         choices=TRANSFORMS,
         group="network",
+        advanced=True,
+    )
+    calendar: bool = option(
+        True,
+        "whether hour, weekday, month and the like are read",
+        group="data",
+        advanced=True,
     )
     frequency: str | None = option(
-        None, "step onto which rows are brought, such as 10min; none for the one they are on", group="data"
+        None,
+        "step onto which rows are brought, such as 10min; none for the one they are on",
+        group="data",
+        advanced=True,
     )
-    calendar: bool = option(True, "whether hour, weekday, month and the like are read", group="data")
     batch_size: int = option(128, "rows a step", group="training")
     learning_rate: float | None = option(2e-3, "of Adam, at the start", group="training")
     epochs: int = option(12, "times the training part is gone through at most", group="training")
