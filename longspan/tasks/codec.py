@@ -52,7 +52,7 @@ class Codec(abc.ABC, Generic[RecordsT]):
         """Decoded answers in the form that `predict` returns to the user."""
         return answers
 
-    def table(self, answers: Any, records: RecordsT) -> pl.DataFrame:
+    def as_table(self, answers: Any, records: RecordsT) -> pl.DataFrame:
         """Decoded answers as a table for a file: the frame of `present`, else a row for every answer."""
         presented = self.present(answers)
         if nw.dependencies.is_into_dataframe(presented):

@@ -122,7 +122,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         """
         fitted = self._check_fitted()
         records = self._records_to_predict(fitted, source)
-        return fitted.codec.table(self._answers(fitted, records), records)
+        return fitted.codec.as_table(self._answers(fitted, records), records)
 
     @final
     def _records_to_predict(self, fitted: Fitted[CodecT, NetworkT, StreamT], source: Any) -> RecordsT:

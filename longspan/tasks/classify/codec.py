@@ -236,7 +236,7 @@ class ClassifierCodec(Codec[list[Example]]):
             return [tuple(classes[row >= 0.5].tolist()) for row in answers]
         return classes[answers.argmax(-1)]
 
-    def table(self, answers: Any, records: list[Example]) -> pl.DataFrame:
+    def as_table(self, answers: Any, records: list[Example]) -> pl.DataFrame:
         """Row, answer, its probability (several where there are several labels), and the text."""
         columns = {
             "row": range(len(records)),
