@@ -1,4 +1,4 @@
-"""Knows the benchmark of the cells: parity with torch.nn first, its tables after; none over a failed check.
+"""Benchmarks the cells: parity with torch.nn first, then its tables; none after a failed check.
 
 python -m benchmarks.cells
 python -m benchmarks.cells --quick --cells LSTM --sections speed,ragged --json lstm.json

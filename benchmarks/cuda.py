@@ -1,4 +1,4 @@
-"""Knows the benchmark of the cells on a GPU: parity there first, then ratios of medians of a training step.
+"""Benchmarks the cells on a GPU: parity there first, then ratios of medians of a training step.
 
 A step is forward and backward to every weight and the input. Beside longspan's choice stand torch.nn (cuDNN:
 the same cell where it has it, else its plain LSTM), an eager loop of PyTorch operations (the reference

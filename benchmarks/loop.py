@@ -1,4 +1,4 @@
-"""Knows what a step of training costs beyond network and optimizer, and what optimizers cost.
+"""Measures what a step of training costs beyond network and optimizer, and what optimizers cost.
 
 python -m benchmarks.loop
 """

@@ -1,4 +1,4 @@
-"""Knows how to time rivals fairly on a shared machine, and how a table is shown and written down."""
+"""Times rivals fairly on a shared machine; shows and writes tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows when two networks agree: outputs, states and every gradient, before any speed is spoken of."""
+"""Checks that two networks agree in outputs, states and every gradient, before their speed is measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the speed of ragged batches: lengths= beside torch.nn with a PackedSequence, training."""
+"""Measures the speed of ragged batches: lengths= beside torch.nn with a PackedSequence, training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the speed of whole sequences: RNN, LSTM and GRU beside torch.nn, inference and training.
+"""Measures the speed of whole sequences: RNN, LSTM and GRU beside torch.nn, inference and training.
 
 "train" is the step of a layer that reads data; "inner" that of a layer above another, which owes that one the
 gradient of its input too.

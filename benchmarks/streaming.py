@@ -1,4 +1,4 @@
-"""Knows the speed of a stream: one reading at a time, one row, beside torch.nn.LSTMCell and LSTM."""
+"""Measures the speed of a stream: one reading at a time, one row, beside torch.nn.LSTMCell and LSTM."""
 
 from __future__ import annotations
 

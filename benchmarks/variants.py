@@ -1,4 +1,4 @@
-"""Knows what the LSTM's variants and its gates cost, beside the plain LSTM and beside plain PyTorch loops."""
+"""Measures what the LSTM's variants and gates cost, beside the plain LSTM and plain PyTorch loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recurrent cells, each written once as its equations; knows no tensors, shapes, time or weights."""
+"""The recurrent cells, each written once as its equations, without tensors, shapes, time or weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cell's step as straight-line code: traced, differentiated, and what the backward pass needs, found."""
+"""Traces a cell's step as straight-line code, differentiates it, and finds what backward needs saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how a backend is chosen, forced and explained."""
+"""Tests how a backend is chosen, forced and explained."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what a user's own cell is owed: compiled, cached, equal to the reference, every refusal said."""
+"""Tests a user's own cell: compiled, cached, equal to the reference, every refusal in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what layers owe to what follows a program: the compiler, export, transforms, other tensors."""
+"""Tests layers under whatever traces a program: the compiler, export, transforms, tensor subclasses."""
 
 from __future__ import annotations
 

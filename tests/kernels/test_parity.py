@@ -1,4 +1,4 @@
-"""Knows that every compiled kernel equals the reference: outputs, states, gates and all gradients."""
+"""Tests that every compiled kernel equals the reference: outputs, states, gates and all gradients."""
 
 from __future__ import annotations
 

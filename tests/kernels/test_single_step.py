@@ -1,4 +1,4 @@
-"""Knows that the short way to a step at inference gives what the long way gives, and when it is left."""
+"""Tests that the fast single step at inference equals the ordinary call, and when it is not taken."""
 
 from __future__ import annotations
 

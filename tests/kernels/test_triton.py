@@ -1,4 +1,4 @@
-"""Knows that the Triton kernels equal the reference, in Triton's interpreter, and compile for a GPU.
+"""Tests that the Triton kernels equal the reference, in Triton's interpreter, and compile for a GPU.
 
 The comparisons themselves are in interpreted.py, which runs in a process of its own.
 """
