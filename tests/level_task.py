@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from longspan import errors
 from longspan.data import Batch
-from longspan.report.elements import Curves, Line, Number, Numbers, Section, Table
+from longspan.report.elements import Line, LineChart, Section, Stat, Stats, Table
 from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.network import TaskNetwork
@@ -105,6 +105,6 @@ class Level(Estimator[list[float], Nothing, Constant, Any]):
     def report(self, fitted: Fitted[Nothing, Constant, Any], source: Any) -> list[Section]:
         level = fitted.network.level.item()
         table = Table("Back-test", ["answer", "MAE"], [["level", 1.5], ["zero", 2.5]], "Of two.", emphasis=0)
-        curve = Curves("Level", "row", "value", [Line("level", [0, 1], [level, level])])
-        summary = Section("Summary", [Numbers("", [Number("Level", f"{level:.3f}", "just learnt", "good")])])
+        curve = LineChart("Level", "row", "value", [Line("level", [0, 1], [level, level])])
+        summary = Section("Summary", [Stats("", [Stat("Level", f"{level:.3f}", "just learnt", "good")])])
         return [summary, Section("Back-test", [table, curve])]

@@ -29,14 +29,14 @@ def say(text: str) -> None:
 
 def print_training(model: Estimator) -> None:
     """Print what the model remembers of its training: its headline numbers and its tables of comparison."""
-    from longspan.report.elements import Numbers, Table
+    from longspan.report.elements import Stats, Table
 
     if is_quiet():
         return
     for section in model.sections():
-        for element in section.exhibits:
-            if isinstance(element, Numbers):
-                rows = [[number.name, number.value, number.remark] for number in element.numbers]
+        for element in section.elements:
+            if isinstance(element, Stats):
+                rows = [[number.name, number.value, number.remark] for number in element.stats]
                 print_table("", ["", "", ""], rows)
             elif isinstance(element, Table) and element.emphasis is not None:
                 print_table(element.title, element.columns, element.rows, element.emphasis, element.note)

@@ -5,29 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .elements import Choice, Curves, HeatMap, Line
+from .elements import HeatMap, Line, LineChart, Tabs
 
 _UNITS = 24  # rows of a heat map of a gate
 _GATES = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate", "r": "reset gate",
           "z": "update gate", "n": "candidate", "c": "cell state", "h": "output"}  # fmt: skip
 
 
-def gates(
-    layers: Sequence[Mapping[str, Any]], x: Sequence[Any], values: Sequence[float], name: str
-) -> Choice:
+def gates(layers: Sequence[Mapping[str, Any]], x: Sequence[Any], values: Sequence[float], name: str) -> Tabs:
     """What each gate did over the steps of one sequence, a layer at a time.
 
     Args:
         layers: per layer, letter -> (B, T, H), of which the first row of the batch is shown.
         x: times of the T steps; values: the input at those steps; name: what the input is called.
     """
-    seen = Curves("The input", "time", name, [Line("actual", x, values)])
+    seen = LineChart("The input", "time", name, [Line("actual", x, values)])
     shown = {f"layer {place + 1}": [seen, *_maps(layer, x)] for place, layer in enumerate(layers)}
-    return Choice("What the gates did", shown)
+    return Tabs("What the gates did", shown)
 
 
-def _maps(layer: Mapping[str, Any], x: Sequence[Any]) -> list[Curves | HeatMap]:
-    maps: list[Curves | HeatMap] = []
+def _maps(layer: Mapping[str, Any], x: Sequence[Any]) -> list[LineChart | HeatMap]:
+    maps: list[LineChart | HeatMap] = []
     for letter, value in layer.items():
         values = value[0, :, :_UNITS].T.cpu().numpy()
         low, high = (0.0, 1.0) if letter in "ifozr" and values.min() >= 0 else (None, None)

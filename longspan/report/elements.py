@@ -1,4 +1,4 @@
-"""Knows what a report can show, as plain data: numbers, tables, curves, heat maps; and not how they look."""
+"""Defines what a report can show, as plain data: statistics, tables, charts, heat maps, text."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Values = Sequence[Any] | np.ndarray  # numbers; for x also times (datetime) or t
 
 
 @dataclass(frozen=True)
-class Number:
+class Stat:
     """A headline: name, value as shown, a short remark, and the mood: "good", "bad" or "" for neither.
 
-    >>> Number("MAE", "1.42 °F", "38 % below repeating the last day", "good").value
+    >>> Stat("MAE", "1.42 °F", "38 % below repeating the last day", "good").value
     '1.42 °F'
     """
 
@@ -26,11 +26,11 @@ class Number:
 
 
 @dataclass(frozen=True)
-class Numbers:
+class Stats:
     """The few numbers that matter most, in a row."""
 
     title: str
-    numbers: Sequence[Number]
+    stats: Sequence[Stat]
     note: str = ""
 
 
@@ -74,8 +74,8 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Curves:
-    """Curves and bands in one picture.
+class LineChart:
+    """LineChart and bands in one picture.
 
     spans: (start, end, name) stretches of x to shade, such as alarms; marks: (place on x, name), such as
     where a forecast begins; levels: (value of y, name), such as a threshold; log: a logarithmic y axis.
@@ -94,7 +94,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Bars:
+class BarChart:
     """Groups of bars: for each name in `values` one bar over each label."""
 
     title: str
@@ -125,7 +125,7 @@ class HeatMap:
 
 
 @dataclass(frozen=True)
-class Words:
+class Text:
     """A paragraph, or lines to be read as they are (code=True: commands, code)."""
 
     title: str
@@ -134,7 +134,7 @@ class Words:
 
 
 @dataclass(frozen=True)
-class Marked:
+class HighlightedText:
     """Texts whose words carry weights from -1 (spoke against the answer) to 1 (spoke for it).
 
     texts: for each its heading and its (word, weight) pairs.
@@ -146,26 +146,32 @@ class Marked:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Exhibits of which the reader looks at one at a time, by name, such as a series or a layer each."""
+class Tabs:
+    """Elements of which the reader looks at one at a time, by name, such as a series or a layer each."""
 
     title: str
     options: Mapping[
-        str, Curves | Bars | HeatMap | Table | Marked | Sequence[Curves | Bars | HeatMap | Table]
+        str,
+        LineChart
+        | BarChart
+        | HeatMap
+        | Table
+        | HighlightedText
+        | Sequence[LineChart | BarChart | HeatMap | Table],
     ]
     note: str = ""
 
 
-Exhibit = Numbers | Table | Curves | Bars | HeatMap | Words | Marked | Choice
+Element = Stats | Table | LineChart | BarChart | HeatMap | Text | HighlightedText | Tabs
 
 
-def choice(title: str, options: Mapping[str, Any]) -> Any:
-    """A `Choice` among exhibits by name, or the exhibit itself where there is only one.
+def tabs(title: str, options: Mapping[str, Any]) -> Any:
+    """`Tabs` of elements by name, or the element itself where there is only one.
 
-    >>> choice("Series", {"a": Words("", "alone")})
-    Words(title='', text='alone', code=False)
+    >>> tabs("Series", {"a": Text("", "alone")})
+    Text(title='', text='alone', code=False)
     """
-    return Choice(title, options) if len(options) > 1 else next(iter(options.values()))
+    return Tabs(title, options) if len(options) > 1 else next(iter(options.values()))
 
 
 def table_of(title: str, frame: Any, note: str = "") -> Table:
@@ -175,8 +181,8 @@ def table_of(title: str, frame: Any, note: str = "") -> Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Exhibits that belong together under one heading; note: what it says, in a sentence or two."""
+    """Elements that belong together under one heading; note: what it says, in a sentence or two."""
 
     title: str
-    exhibits: Sequence[Exhibit] = field(default_factory=tuple)
+    elements: Sequence[Element] = field(default_factory=tuple)
     note: str = ""

@@ -1,4 +1,4 @@
-"""Knows how an exhibit is drawn: curves, bars and grids as small pictures for a wide page and for a phone."""
+"""Draws charts and heat maps as SVG, once for a wide page and once for a phone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from longspan.optional import require
 
-from .elements import Bars, Curves, HeatMap, Line, Values
+from .elements import BarChart, HeatMap, Line, LineChart, Values
 from .theme import HUES, ink, themed, tint
 
 _WIDTHS = {"wide": 8.0, "narrow": 3.6}  # inches; a page shows one of the two, by its width
@@ -62,24 +62,24 @@ class Drawing(NamedTuple):
 
 
 @singledispatch
-def draw(exhibit: Any, name: str) -> Drawing:
-    """The exhibit as a drawing; `name` is unlike any other drawing's on the page.
+def draw(element: Any, name: str) -> Drawing:
+    """The element as a drawing; `name` is unlike any other drawing's on the page.
 
     Raises:
         ImportError: matplotlib is missing; the sentence names the command.
         TypeError: it is nothing that can be drawn.
     """
-    raise TypeError(f"nothing draws a {type(exhibit).__name__}")
+    raise TypeError(f"nothing draws a {type(element).__name__}")
 
 
 @draw.register
-def _(curves: Curves, name: str) -> Drawing:
+def _(curves: LineChart, name: str) -> Drawing:
     wide, narrow = (_svg(curves, name, width, _plot_curves) for width in _WIDTHS)
     return Drawing(wide, narrow, _keys(curves), _words_of_curves(curves))
 
 
 @draw.register
-def _(bars: Bars, name: str) -> Drawing:
+def _(bars: BarChart, name: str) -> Drawing:
     wide, narrow = (_svg(bars, name, width, _plot_bars) for width in _WIDTHS)
     legend = [Key(series, f"hue{i + 1}", "bar") for i, series in enumerate(bars.values)]
     return Drawing(wide, narrow, legend if len(legend) > 1 else [], _words_of_bars(bars))
@@ -95,13 +95,13 @@ def _(grid: HeatMap, name: str) -> Drawing:
     return Drawing(wide, narrow, [] if grid.figures else legend, _words_of_grid(grid))
 
 
-def _svg(exhibit: Any, name: str, width: str, plot: Callable[[Any, Any, Any, bool], None]) -> str:
+def _svg(element: Any, name: str, width: str, plot: Callable[[Any, Any, Any, bool], None]) -> str:
     """One picture; its size is left to the page."""
     narrow = width == "narrow"
     with _matplotlib(f"{name}-{width}") as figures:
-        figure = figures.Figure(figsize=(_WIDTHS[width], _height(exhibit, narrow)), layout="constrained")
+        figure = figures.Figure(figsize=(_WIDTHS[width], _height(element, narrow)), layout="constrained")
         axes = figure.add_subplot()
-        plot(exhibit, figure, axes, narrow)
+        plot(element, figure, axes, narrow)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = file.getvalue()
@@ -119,16 +119,16 @@ def _matplotlib(salt: str) -> Iterator[Any]:
         yield require("matplotlib.figure", "report", "report")
 
 
-def _height(exhibit: Any, narrow: bool) -> float:
-    if isinstance(exhibit, HeatMap):
-        rows, _ = _matrix(exhibit).shape
-        if exhibit.figures:
+def _height(element: Any, narrow: bool) -> float:
+    if isinstance(element, HeatMap):
+        rows, _ = _matrix(element).shape
+        if element.figures:
             return min(max(1.4, 0.9 + 0.34 * rows), 9.0)
         return 2.0 if narrow else 2.3
     return 2.2 if narrow else 2.7
 
 
-def _plot_curves(curves: Curves, figure: Any, axes: Any, narrow: bool) -> None:
+def _plot_curves(curves: LineChart, figure: Any, axes: Any, narrow: bool) -> None:
     roles = _roles(curves)
     for start, end, _ in curves.spans:
         axes.axvspan(_x(start), _x(end), color=ink("alarm"), alpha=0.18, linewidth=0)
@@ -195,7 +195,7 @@ def _place_ticks(axes: Any, x: np.ndarray, narrow: bool) -> None:
         axes.xaxis.set_major_locator(ticker.MaxNLocator(most, integer=whole))
 
 
-def _roles(curves: Curves) -> dict[str, str]:
+def _roles(curves: LineChart) -> dict[str, str]:
     """A colour a line; a band has that of the line whose name its own starts with, else the first one's."""
     others = [line.name for line in curves.lines if line.name != "actual"]
     roles = {"actual": "ink", **{name: HUES[i % len(HUES)] for i, name in enumerate(others)}}
@@ -205,7 +205,7 @@ def _roles(curves: Curves) -> dict[str, str]:
     return roles
 
 
-def _keys(curves: Curves) -> list[Key]:
+def _keys(curves: LineChart) -> list[Key]:
     roles = _roles(curves)
     keys = [Key(line.name, roles[line.name], line.style) for line in curves.lines]
     keys += [Key(band.name, roles[band.name], "band") for band in curves.bands]
@@ -230,7 +230,7 @@ def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[keep], y[keep]
 
 
-def _plot_bars(bars: Bars, figure: Any, axes: Any, narrow: bool) -> None:
+def _plot_bars(bars: BarChart, figure: Any, axes: Any, narrow: bool) -> None:
     places, share = np.arange(len(bars.labels)), 0.8 / max(len(bars.values), 1)
     for i, heights in enumerate(bars.values.values()):
         middle = places + (i - (len(bars.values) - 1) / 2) * share
@@ -288,7 +288,7 @@ def _print_figures(axes: Any, values: np.ndarray, high: float) -> None:
             axes.text(column, row, text, ha="center", va="center", color=colour)
 
 
-def _words_of_curves(curves: Curves) -> str:
+def _words_of_curves(curves: LineChart) -> str:
     """What a listener should know of it: from where to where each line runs."""
     parts = []
     for line in curves.lines:
@@ -301,7 +301,7 @@ def _words_of_curves(curves: Curves) -> str:
     return f"{curves.title}. Lines: {'; '.join(parts)}."
 
 
-def _words_of_bars(bars: Bars) -> str:
+def _words_of_bars(bars: BarChart) -> str:
     parts = [
         f"{name}: "
         + ", ".join(

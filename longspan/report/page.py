@@ -1,4 +1,4 @@
-"""Knows how sections of exhibits become one HTML file that needs nothing else."""
+"""Renders sections of elements as one HTML file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "", foot: str =
 
 def _parted(sections: Sequence[Section]) -> tuple[Sequence[Any], Sequence[Section]]:
     if sections and sections[0].title == SUMMARY:
-        return sections[0].exhibits, sections[1:]
+        return sections[0].elements, sections[1:]
     return (), sections
 
 
@@ -70,9 +70,9 @@ def _helpers() -> dict[str, Any]:
     """What the template asks for while it is filled in."""
     number = count(1)
     return {
-        "draw": lambda exhibit: draw(exhibit, f"drawing-{next(number)}"),
+        "draw": lambda element: draw(element, f"drawing-{next(number)}"),
         "fresh": lambda word: f"{word}-{next(number)}",
-        "kind_of": lambda exhibit: type(exhibit).__name__,
+        "kind_of": lambda element: type(element).__name__,
         "several": lambda shown: shown if isinstance(shown, (list, tuple)) else [shown],
         "strength": lambda weight: round(min(abs(weight), 1.0) * 70),
         "is_number": _is_number,

@@ -16,7 +16,7 @@ from typing_extensions import Self
 from longspan import errors
 from longspan.callbacks import Callback, History
 from longspan.report import write_report
-from longspan.report.elements import Curves, Exhibit, Line, Section, Table, Words
+from longspan.report.elements import Element, Line, LineChart, Section, Table, Text
 from longspan.training import tune
 
 from . import persistence
@@ -263,23 +263,25 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         sections = self.sections(source)
         return write_report(sections, path, title=title or type(self).__name__, lead=lead or repr(self))
 
-    def _training(self) -> list[Exhibit]:
+    def _training(self) -> list[Element]:
         history = self.history_
         x = [epoch + 1 for epoch in history.epoch]
         lines = [Line(name, x, values) for name, values in history.history.items() if "loss" in name]
         count = sum(p.numel() for p in self.network_.parameters())
-        shown: list[Exhibit] = [Curves("Training curve", "epoch", "loss", lines, note=history.stopped or "")]
-        shown.append(Words("Network", f"{count:,} weights.\n{self.network_}", code=True))
-        return [*shown, Words("Notes", "\n".join(self.notes_))] if self.notes_ else shown
+        shown: list[Element] = [
+            LineChart("Training curve", "epoch", "loss", lines, note=history.stopped or "")
+        ]
+        shown.append(Text("Network", f"{count:,} weights.\n{self.network_}", code=True))
+        return [*shown, Text("Notes", "\n".join(self.notes_))] if self.notes_ else shown
 
-    def _recipe(self) -> list[Exhibit]:
+    def _recipe(self) -> list[Element]:
         known = options_of(type(self))
         rows = [[name, as_text(value), known[name].help] for name, value in self.get_params().items()]
         flags = [f"{known[n].flag} {shlex.quote(as_text(v))}" for n, v in self.changed_params().items()]
         command = " ".join([f"longspan fit {self.name} SOURCE -o MODEL", *flags])
         code = f"import longspan\n\nlongspan.{self!r}.fit(SOURCE)"
         return [
-            Words("Command", command, code=True),
-            Words("Python", code, code=True),
+            Text("Command", command, code=True),
+            Text("Python", code, code=True),
             Table("Options", ["option", "value", "meaning"], rows),
         ]

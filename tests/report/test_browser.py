@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from longspan.report import page
-from longspan.report.elements import Choice, Curves, Line, Section, Table
+from longspan.report.elements import Line, LineChart, Section, Table, Tabs
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for found in map(shutil.which, NAMES) if found), None)
@@ -33,10 +33,11 @@ def told(folder: Path, width: int, *flags: str) -> list[str]:
     """How many pictures are to be seen, of which kind, the text's colour, whether the page is too wide."""
     x = np.arange(60)
     curves = {
-        name: Curves(name, "", "", [Line("one", x, np.sin(x / place))]) for place, name in enumerate("abc", 2)
+        name: LineChart(name, "", "", [Line("one", x, np.sin(x / place))])
+        for place, name in enumerate("abc", 2)
     }
     table = Table("Wide", [f"a long heading {i}" for i in range(12)], [[1.0] * 12])
-    html = page("Waves", [Section("One", [Choice("Which", curves), table]), Section("Two", [curves["a"]])])
+    html = page("Waves", [Section("One", [Tabs("Which", curves), table]), Section("Two", [curves["a"]])])
     file = folder / "page.html"
     file.write_text(html.replace("</body>", ASK + "</body>"))
     command = [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"]

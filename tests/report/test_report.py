@@ -20,7 +20,7 @@ from longspan.tasks.estimator import Estimator
 TIMES = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(48)]
 WAVE = np.sin(np.arange(48) / 4)
 ODD = 'a <b> & $c$ "d"'
-CURVES = x.Curves(
+CURVES = x.LineChart(
     ODD,
     "",
     "°F",
@@ -32,17 +32,19 @@ CURVES = x.Curves(
 )
 DRAWN = [
     CURVES,
-    x.Curves("Numbers", "steps", "error", [x.Line("one", [1, 2, 3], [1.0, np.nan, 3.0], "points")], log=True),
-    x.Curves("Words below", "", "", [x.Line("one", ["a", "b"], [1.0, 2.0])]),
-    x.Curves("Nothing", "", "", []),
-    x.Bars("Bars", ["a", "b"], {"one": [1, 2], "two": [2, None]}),
+    x.LineChart(
+        "Numbers", "steps", "error", [x.Line("one", [1, 2, 3], [1.0, np.nan, 3.0], "points")], log=True
+    ),
+    x.LineChart("Words below", "", "", [x.Line("one", ["a", "b"], [1.0, 2.0])]),
+    x.LineChart("Nothing", "", "", []),
+    x.BarChart("Bars", ["a", "b"], {"one": [1, 2], "two": [2, None]}),
     x.HeatMap("Confusion", "answer", "truth", ["a", "b"], [[3, 0], [1, np.nan]], y=["a", "b"], figures=True),
     x.HeatMap("Gate", "", "unit", TIMES, np.ones((3, 48)), 0.0, 1.0),
     x.HeatMap("State", "", "unit", TIMES, np.ones((3, 48)) * [[-1], [0], [1]]),
 ]
 SECTIONS = [
-    x.Section("Summary", [x.Numbers("", [x.Number("MAE", "1.42", "38 % below", "good")])]),
-    x.Section("All", [*DRAWN, x.Choice("Choose", {"first": CURVES, ODD: [DRAWN[1], DRAWN[4]]})], "A note."),
+    x.Section("Summary", [x.Stats("", [x.Stat("MAE", "1.42", "38 % below", "good")])]),
+    x.Section("All", [*DRAWN, x.Tabs("Choose", {"first": CURVES, ODD: [DRAWN[1], DRAWN[4]]})], "A note."),
     x.Section(
         "Tables",
         [
@@ -53,8 +55,8 @@ SECTIONS = [
                 best={"MAE": "low"},
                 emphasis=1,
             ),
-            x.Words("Command", "longspan fit <x>", code=True),
-            x.Marked("Words", [("positive", [("good", 0.9), ("but", -0.4)])]),
+            x.Text("Command", "longspan fit <x>", code=True),
+            x.HighlightedText("Words", [("positive", [("good", 0.9), ("but", -0.4)])]),
         ],
     ),
 ]
@@ -118,21 +120,21 @@ def test_everything_given_is_on_the_page(html: str):
     assert "<b>" not in html, "a column's name became a tag"
 
 
-@pytest.mark.parametrize("exhibit", DRAWN, ids=lambda one: one.title)
-def test_a_drawing_is_valid_in_the_pages_colours_and_told_in_words(exhibit: x.Curves):
-    drawing = draw(exhibit, "name")
+@pytest.mark.parametrize("element", DRAWN, ids=lambda one: one.title)
+def test_a_drawing_is_valid_in_the_pages_colours_and_told_in_words(element: x.LineChart):
+    drawing = draw(element, "name")
     for svg in (drawing.wide, drawing.narrow):
         ElementTree.fromstring(svg)
         assert "#0a0b" not in svg and "var(--" in svg
-    assert drawing.words.startswith(exhibit.title)
-    assert draw(exhibit, "name") == drawing, "the same exhibit twice gives two drawings"
+    assert drawing.words.startswith(element.title)
+    assert draw(element, "name") == drawing, "the same element twice gives two drawings"
 
 
 def test_a_long_line_is_thinned_and_keeps_its_peaks():
     values = np.zeros(50_000)
     values[31_234] = 7.0
-    drawing = draw(x.Curves("Long", "", "", [x.Line("one", np.arange(50_000), values)]), "name")
-    flat = draw(x.Curves("Long", "", "", [x.Line("one", np.arange(50_000), np.zeros(50_000))]), "name")
+    drawing = draw(x.LineChart("Long", "", "", [x.Line("one", np.arange(50_000), values)]), "name")
+    flat = draw(x.LineChart("Long", "", "", [x.Line("one", np.arange(50_000), np.zeros(50_000))]), "name")
     assert len(drawing.wide) < 100_000 and drawing.wide != flat.wide
     assert "to 7" in drawing.words
 

@@ -208,5 +208,5 @@ def test_what_a_report_shows_is_plain(name: str):
     sections = fitted(name).sections(toy(name).test)
     assert {"Training", "How to reproduce"} <= {section.title for section in sections}
     for section in sections:
-        for one in section.exhibits:
+        for one in section.elements:
             assert re.fullmatch(r"longspan\.report\.elements", type(one).__module__) and one.title

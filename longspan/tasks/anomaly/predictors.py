@@ -145,6 +145,6 @@ def restore_forecaster(forecaster: Forecaster, state: Tree) -> None:
     forecaster.time, forecaster.id = state["columns"]
     codec = forecaster.codec().restore(state["codec"])
     fitted = Fitted(codec, forecaster.network(codec, None), history_from_state(state["history"]))
-    fitted.stream = forecaster.start_stream(fitted, None)
-    fitted.stream.restore(state["stream"])
+    fitted.stream = stream = forecaster.start_stream(fitted, None)
+    stream.restore(state["stream"])
     forecaster.fitted_, forecaster.notes_ = fitted, []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from longspan.report.elements import Curves, Line, Number, Numbers, Section, Table, choice, table_of
+from longspan.report.elements import Line, LineChart, Section, Stat, Stats, Table, table_of, tabs
 
 from .alarms import alarm_frame, alarm_intervals
 from .codec import AnomalyCodec
@@ -24,20 +24,20 @@ def sections(codec: AnomalyCodec, predictions: pl.DataFrame | None, min_gap: int
         min_gap: readings without an alarm that end one.
     """
     level = None if codec.scorer.dynamic else codec.scorer.threshold
-    numbers = [Number("Threshold", "dynamic", "found anew in the recent errors")]
+    numbers = [Stat("Threshold", "dynamic", "found anew in the recent errors")]
     if level is not None:
-        numbers = [Number("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
+        numbers = [Stat("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
     shown = []
     if level is not None and codec.scorer.held_out["readings"]:
         shown.append(Section("Held-out part", [_held_out_alarms(codec.scorer.held_out)]))
     if predictions is not None:
         alarms = alarm_frame(predictions, min_gap)
-        numbers += [Number("Readings", f"{len(predictions):,}"), Number("Alarms", f"{len(alarms):,}")]
+        numbers += [Stat("Readings", f"{len(predictions):,}"), Stat("Alarms", f"{len(alarms):,}")]
         curves = {name: _curve(part, min_gap, level) for name, part in _entities(predictions).items()}
-        shown += [Section("Scores", [choice("Scores by entity", curves)])]
+        shown += [Section("Scores", [tabs("Scores by entity", curves)])]
         shown += [Section("Alarms", [table_of("Alarms", alarms.head(_ALARMS))])]
     note = f"Watched: {', '.join(codec.features.monitored)}."
-    return [Section("Summary", [Numbers("Detector", numbers, note=note)]), *shown]
+    return [Section("Summary", [Stats("Detector", numbers, note=note)]), *shown]
 
 
 def _held_out_alarms(held_out: Mapping[str, int]) -> Table:
@@ -58,7 +58,7 @@ def _entities(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
     return {str(part["id"][0]): part for part in parts[:_ENTITIES]}
 
 
-def _curve(part: pl.DataFrame, min_gap: int, level: float | None) -> Curves:
+def _curve(part: pl.DataFrame, min_gap: int, level: float | None) -> LineChart:
     """The scores of an entity with its alarms shaded; level: the threshold where there is one for scores."""
     x = part["time"].to_list()
     spans = [
@@ -66,4 +66,4 @@ def _curve(part: pl.DataFrame, min_gap: int, level: float | None) -> Curves:
     ]
     levels = [] if level is None else [(level, "threshold")]
     line = Line("score", x, part["score"].to_list())
-    return Curves("Scores", "time", "score", [line], spans=spans, levels=levels)
+    return LineChart("Scores", "time", "score", [line], spans=spans, levels=levels)

@@ -15,7 +15,7 @@ from longspan.data.batches import rows_of
 from longspan.data.labels import held_out
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.metrics import classification
-from longspan.report.elements import Exhibit, Number, Numbers, Section, Table
+from longspan.report.elements import Element, Section, Stat, Stats, Table
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
 from longspan.tasks.options import option
@@ -407,17 +407,17 @@ def _learnt(codec: ClassifierCodec) -> list[Section]:
     labels, unit = codec.labels, codec.units.kind if codec.channels is None else "readings"
     total, kept = sum(labels.counts), labels.calibration
     numbers = [
-        Number("classes", str(len(labels.classes))),
-        Number("labels", f"{total:,}", f"trained on; {unit}"),
+        Stat("classes", str(len(labels.classes))),
+        Stat("labels", f"{total:,}", f"trained on; {unit}"),
     ]
     rows = [[one, count, count / total] for one, count in zip(labels.classes, labels.counts, strict=True)]
-    shown: list[Exhibit] = [Table("Classes in training", ["class", "labels", "share"], rows)]
+    shown: list[Element] = [Table("Classes in training", ["class", "labels", "share"], rows)]
     if kept:
         row = [labels.temperature, kept["before"], kept["after"], kept["rows"]]
         columns = ["temperature", "error before", "error after", "held-out records"]
         note = "Expected calibration error over ten bins."
         shown.append(Table("Calibration", columns, [row], note=note))
-    sections = [Section("Summary", [Numbers("Classifier", numbers)]), Section("Classes", shown)]
+    sections = [Section("Summary", [Stats("Classifier", numbers)]), Section("Classes", shown)]
     if "scores" in kept:
         sections.insert(1, Section("Held-out part", [report.against_shares(kept)]))
     return sections
@@ -425,7 +425,7 @@ def _learnt(codec: ClassifierCodec) -> list[Section]:
 
 def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, float]) -> list[Section]:
     """How it did on labelled records; answers, truths: as the metrics take them; scores: metric -> number."""
-    headline = [Number(name.replace("_", " "), f"{value:.4g}") for name, value in scores.items()]
+    headline = [Stat(name.replace("_", " "), f"{value:.4g}") for name, value in scores.items()]
     table = Table("Scores", list(scores), [list(scores.values())])
     flat, true = classification.flatten(answers, truths)
     if true.ndim == 1:
@@ -436,7 +436,7 @@ def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, f
     else:
         middle = Section("Per class", [report.by_class(classes, flat >= 0.5, true > 0)])
     return [
-        Section("Summary", [Numbers("Scores", headline), table]),
+        Section("Summary", [Stats("Scores", headline), table]),
         middle,
         Section(
             "Calibration of the answers",

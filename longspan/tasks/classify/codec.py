@@ -22,7 +22,7 @@ from longspan.metrics import classification
 from longspan.tasks.codec import Codec, Metrics
 
 from .linear import STRENGTHS, Choice, Wide, fitted
-from .network import TextInputs
+from .network import Subwords, TextInputs
 from .reading import Example
 from .series_encoder import Channels
 from .text_encoder import Units
@@ -311,7 +311,8 @@ class ClassifierCodec(Codec[list[Example]]):
         self.records, self.embedding = state["records"], state["embedding"]
         if state["linear"] is not None:
             weights = state["linear"]["weights"]
-            self.linear = Wide(*weights["table"].shape, tuple(state["linear"]["runs"]))
+            ngrams, classes = weights["table"].shape
+            self.linear = Wide(ngrams, classes, tuple(state["linear"]["runs"]))
             self.linear.load_state_dict(weights)
         return self
 
@@ -395,6 +396,8 @@ class ExampleBatches:
             weight = self.codec.labels.importance(y, len(self.rows))
         if self.places is not None:
             words, inverse = self.places.padded(rows)[0].unique(return_inverse=True)
-            return Batch(TextInputs(x, inverse, *self.grams.joined(words)), y, lengths=lengths, weight=weight)
+            return Batch(
+                TextInputs(x, Subwords(inverse, *self.grams.joined(words))), y, lengths=lengths, weight=weight
+            )
         inputs = TextInputs(x) if self.codec.channels is None else x.float()
         return Batch(inputs, y, lengths=lengths, weight=weight)

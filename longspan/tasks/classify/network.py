@@ -23,17 +23,23 @@ _SPREAD = 0.02  # of vectors at the start: words hardly seen stay near zero
 POOLS = ("attention", "max", "mean", "last")
 
 
-class TextInputs(NamedTuple):
-    """Texts as tokens (B, T), 0 for padding.
+class Subwords(NamedTuple):
+    """The character n-grams of the U different words of a batch.
 
-    With subwords also words (B, T): the place of every token among the U different words of the batch; ngrams
-    (G,): the numbers of these words' character n-grams, end to end; starts (U,): where each word's begin.
+    words (B, T): the place of every token among the U; ngrams (G,): the n-grams' numbers, end to end; starts
+    (U,): where each word's begin.
     """
 
+    words: Tensor
+    ngrams: Tensor
+    starts: Tensor
+
+
+class TextInputs(NamedTuple):
+    """Texts as tokens (B, T), 0 for padding; and their words' subwords where these have vectors."""
+
     tokens: Tensor
-    words: Tensor | None = None
-    ngrams: Tensor | None = None
-    starts: Tensor | None = None
+    subwords: Subwords | None = None
 
 
 class TokenEmbedding(nn.Module):
@@ -68,8 +74,9 @@ class TokenEmbedding(nn.Module):
             lost = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
             tokens = tokens.masked_fill(lost & (tokens != 0), 1)
         vectors = self.own(tokens)
-        if self.parts is not None and x.words is not None:
-            vectors = vectors + lookup(bag_means(self.parts.weight, x.ngrams, x.starts), x.words)
+        if self.parts is not None and x.subwords is not None:
+            words, ngrams, starts = x.subwords
+            vectors = vectors + lookup(bag_means(self.parts.weight, ngrams, starts), words)
         if self.training and self.dropout:
             kept = torch.rand(vectors.shape[0], 1, vectors.shape[2], device=vectors.device) >= self.dropout
             vectors = vectors.mul_(kept / (1.0 - self.dropout))

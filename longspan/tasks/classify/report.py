@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from longspan.report.elements import Curves, HeatMap, Line, Marked, Table
+from longspan.report.elements import HeatMap, HighlightedText, Line, LineChart, Table
 
 
 def confusion(classes: Sequence[Any], answers: np.ndarray, truths: np.ndarray) -> HeatMap:
@@ -41,16 +41,16 @@ def against_shares(calibration: Mapping[str, Any]) -> Table:
     return Table("Held-out part", ["", *metrics], rows, note=note, best=best, emphasis=0)
 
 
-def reliability(bins: Sequence[tuple[float, float, int]]) -> Curves:
+def reliability(bins: Sequence[tuple[float, float, int]]) -> LineChart:
     """Accuracy by confidence; `bins` as `classification.calibration_curve` gives them."""
     sure, right = [one[0] for one in bins], [one[1] for one in bins]
     lines = [Line("answers", sure, right), Line("perfect", [0.0, 1.0], [0.0, 1.0], "dash")]
-    return Curves("Reliability", "confidence", "share right", lines, note="Ten bins by confidence.")
+    return LineChart("Reliability", "confidence", "share right", lines, note="Ten bins by confidence.")
 
 
 def mattered(
     names: Sequence[str], weights: Sequence[Sequence[tuple[Any, float]]], *, words: bool
-) -> Marked | Curves:
+) -> HighlightedText | LineChart:
     """Which words or steps of some records mattered.
 
     Args:
@@ -61,9 +61,9 @@ def mattered(
     records = list(zip(names, weights, strict=True))
     if words:
         texts = [(name, [(str(word), weight) for word, weight in one]) for name, one in records]
-        return Marked("Which words mattered", texts, note=note)
+        return HighlightedText("Which words mattered", texts, note=note)
     lines = [
         Line(f"record {place}: {name}", [step for step, _ in one], [weight for _, weight in one])
         for place, (name, one) in enumerate(records)
     ]
-    return Curves("Which steps mattered", "step", "weight", lines, note=note)
+    return LineChart("Which steps mattered", "step", "weight", lines, note=note)

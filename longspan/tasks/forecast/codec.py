@@ -440,8 +440,8 @@ class ForecastCodec(Codec[Origins]):
 
 def _flat(predictions: list[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Quantiles (N, H, Q) and scales (N,) of all batches."""
-    values, scale = zip(*predictions, strict=True)
-    return tuple(np.concatenate([part.cpu().numpy() for part in parts]) for parts in (values, scale))
+    values = np.concatenate([part.cpu().numpy() for part, _ in predictions])
+    return values, np.concatenate([part.cpu().numpy() for _, part in predictions])
 
 
 class Windows:

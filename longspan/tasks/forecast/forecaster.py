@@ -15,7 +15,7 @@ from longspan import errors
 from longspan.data.batches import Batch
 from longspan.data.transforms import TRANSFORMS
 from longspan.report import charts
-from longspan.report.elements import Number, Numbers, Section, Table
+from longspan.report.elements import Section, Stat, Stats, Table
 from longspan.tasks.codec import Tree
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
@@ -386,19 +386,19 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
             Section("Back-test", [table], note=evaluation.verdict(scores)),
         ]
 
-    def _headline(self, scores: Mapping[str, float], panel: Panel) -> Numbers:
+    def _headline(self, scores: Mapping[str, float], panel: Panel) -> Stats:
         mae, rival = scores["mae"], min(scores["naive_mae"], scores["seasonal_naive_mae"])
         gain = 100 * (1 - mae / rival) if rival > 0 else 0.0
         remark = f"{abs(gain):.0f} % {'below' if gain >= 0 else 'above'} the best plain forecast"
-        numbers = [Number("Mean absolute error", f"{mae:.4g}", remark, "good" if gain > 0 else "bad")]
+        numbers = [Stat("Mean absolute error", f"{mae:.4g}", remark, "good" if gain > 0 else "bad")]
         for name, value in scores.items():
             if name.startswith("coverage_"):
                 percent = int(name.removeprefix("coverage_"))
                 mood = "good" if abs(100 * value - percent) <= 5 else "bad"
-                numbers.append(Number(f"{percent} % intervals cover", f"{100 * value:.0f} %", "", mood))
+                numbers.append(Stat(f"{percent} % intervals cover", f"{100 * value:.0f} %", "", mood))
         count = len(panel.ids) * panel.values.shape[1]
-        numbers.append(Number("Series", f"{count:,}", f"every {panel.frequency}, {self.horizon} steps ahead"))
-        return Numbers("At a glance", numbers)
+        numbers.append(Stat("Series", f"{count:,}", f"every {panel.frequency}, {self.horizon} steps ahead"))
+        return Stats("At a glance", numbers)
 
     def _facts(self, panel: Panel) -> Table:
         codec, columns = self.codec_, panel.columns

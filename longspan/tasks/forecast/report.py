@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from longspan.report.elements import Band, Choice, Curves, Exhibit, Line, Table, choice
+from longspan.report.elements import Band, Element, Line, LineChart, Table, Tabs, tabs
 
 from . import evaluation, windows
 from .panel import Panel
@@ -34,14 +34,14 @@ def times_of(panel: Panel, rows: np.ndarray, series: int) -> np.ndarray:
     return panel.frequency.shown(panel.frequency.times(panel.steps(rows, np.full(len(rows), series))))
 
 
-def series(panel: Panel) -> Exhibit:
+def series(panel: Panel) -> Element:
     """A few of a panel's series, one at a time."""
     found = {}
     for s, c, name in _shown(panel):
         rows = windows.thinned(np.arange(panel.starts[s], panel.starts[s + 1]), _POINTS)
         line = Line("actual", times_of(panel, rows, s), panel.values[rows, c])
-        found[name] = Curves(name, "time", name, [line])
-    return choice("Series", found)
+        found[name] = LineChart(name, "time", name, [line])
+    return tabs("Series", found)
 
 
 def against(scores: Mapping[str, float]) -> Table:
@@ -55,7 +55,7 @@ def against(scores: Mapping[str, float]) -> Table:
     return Table("Against plain forecasts", ["forecast", *heads], rows, best=best, emphasis=0)
 
 
-def by_step(found: Forecasts) -> Curves:
+def by_step(found: Forecasts) -> LineChart:
     """The mean absolute error of every step ahead, beside those of the plain forecasts."""
     steps = list(range(1, found.point.shape[1] + 1))
     lines = [
@@ -67,7 +67,7 @@ def by_step(found: Forecasts) -> Curves:
         )
         for name, values in found.rivals().items()
     ]
-    return Curves("Error by horizon", "steps ahead", "mean absolute error", lines)
+    return LineChart("Error by horizon", "steps ahead", "mean absolute error", lines)
 
 
 def covered(found: Forecasts) -> Table:
@@ -82,7 +82,7 @@ def covered(found: Forecasts) -> Table:
     return Table("What the intervals cover", ["interval", "truths inside", "mean width"], rows, note=note)
 
 
-def _fan(found: Forecasts, n: int, c: int, title: str, panel: Panel) -> Curves:
+def _fan(found: Forecasts, n: int, c: int, title: str, panel: Panel) -> LineChart:
     """One forecast with its intervals after what was known, and what came where that is known."""
     row, horizon = int(found.origins.rows[n]), found.point.shape[1]
     s = int(found.origins.series[n])
@@ -99,10 +99,10 @@ def _fan(found: Forecasts, n: int, c: int, title: str, panel: Panel) -> Curves:
         for percent, low, high in evaluation.pairs(found.levels)
     ]
     mark = times_of(panel, np.array([row - 1]), s)[0]
-    return Curves(title, "time", panel.columns.target[c], lines, bands, marks=[(mark, "origin")])
+    return LineChart(title, "time", panel.columns.target[c], lines, bands, marks=[(mark, "origin")])
 
 
-def past_forecasts(found: Forecasts) -> Choice:
+def past_forecasts(found: Forecasts) -> Tabs:
     """A few forecasts with what came, one at a time."""
     panel, rows = found.origins
     pictures = {}
@@ -111,11 +111,11 @@ def past_forecasts(found: Forecasts) -> Choice:
         at = str(times_of(panel, np.array([rows[n] - 1]), s)[0])[:16].replace("T", " ")
         title = " ".join(part for part in (panel.ids[s], at) if part)
         pictures[title] = _fan(found, int(n), 0, f"After {title}", panel)
-    return Choice("Forecasts of the back-test", pictures)
+    return Tabs("Forecasts of the back-test", pictures)
 
 
-def next_forecasts(found: Forecasts) -> Exhibit:
+def next_forecasts(found: Forecasts) -> Element:
     """Forecasts of one origin a series, one at a time."""
     panel = found.origins.panel
     pictures = {name: _fan(found, s, c, f"{name} from here on", panel) for s, c, name in _shown(panel)}
-    return choice("What comes next", pictures)
+    return tabs("What comes next", pictures)

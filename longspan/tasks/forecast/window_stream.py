@@ -222,4 +222,6 @@ class ForecastStream(Stream):
 
 def _repeated(part: np.ndarray, channels: int) -> torch.Tensor:
     """The same for every channel, (C, ...)."""
-    return torch.from_numpy(part).expand(channels, *part.shape)
+    return torch.from_numpy(
+        part[None] if channels == 1 else np.broadcast_to(part, (channels, *part.shape)).copy()
+    )

@@ -15,6 +15,7 @@ from longspan.tasks.classify.network import (
     MaskedBatchNorm1d,
     Pool,
     SequenceClassifier,
+    Subwords,
     TextInputs,
     TokenEmbedding,
     cross_entropy,
@@ -75,9 +76,8 @@ def test_an_empty_row_pools_to_zeros():
 def test_n_grams_are_averaged_and_added():
     tokens = TokenEmbedding(6, 4, buckets=5).eval()
     assert tokens.parts is not None
-    x = TextInputs(
-        torch.tensor([[2, 1]]), torch.tensor([[1, 0]]), torch.tensor([3, 0, 4]), torch.tensor([0, 1])
-    )
+    subwords = Subwords(torch.tensor([[1, 0]]), torch.tensor([3, 0, 4]), torch.tensor([0, 1]))
+    x = TextInputs(torch.tensor([[2, 1]]), subwords)
     expected = tokens.own.weight[[2, 1]] + torch.stack(
         [(tokens.parts.weight[0] + tokens.parts.weight[4]) / 2, tokens.parts.weight[3]]
     )

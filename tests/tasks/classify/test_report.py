@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from longspan.report.elements import Curves, Marked
+from longspan.report.elements import HighlightedText, LineChart
 from longspan.tasks.classify import report
 
 
@@ -25,9 +25,9 @@ def test_how_often_answers_are_right_stands_over_how_sure_they_are() -> None:
 
 def test_words_that_mattered_are_marked_and_steps_are_a_curve() -> None:
     words = report.mattered(["yes"], [[("good", 1.0), (7, -0.5)]], words=True)
-    assert isinstance(words, Marked) and words.texts == [("yes", [("good", 1.0), ("7", -0.5)])]
+    assert isinstance(words, HighlightedText) and words.texts == [("yes", [("good", 1.0), ("7", -0.5)])]
     steps = report.mattered(["up", "down"], [[(0, 0.1), (1, 1.0)], [(0, -1.0)]], words=False)
-    assert isinstance(steps, Curves) and [line.name for line in steps.lines] == [
+    assert isinstance(steps, LineChart) and [line.name for line in steps.lines] == [
         "record 0: up",
         "record 1: down",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from longspan.report.elements import Choice, Curves
+from longspan.report.elements import LineChart, Tabs
 from longspan.tasks.forecast import report
 from longspan.tasks.forecast.panel import Columns, Origins, Panel
 from longspan.tasks.forecast.predictions import Forecasts
@@ -24,14 +24,14 @@ def found(of: Panel, rows: list[int]) -> Forecasts:
 
 def test_a_series_alone_is_no_choice() -> None:
     one = report.series(panel())
-    assert isinstance(one, Curves) and list(one.lines[0].y) == list(range(30))
+    assert isinstance(one, LineChart) and list(one.lines[0].y) == list(range(30))
     many = report.series(panel(9))
-    assert isinstance(many, Choice) and len(many.options) == 6 and next(iter(many.options)) == "0"
+    assert isinstance(many, Tabs) and len(many.options) == 6 and next(iter(many.options)) == "0"
 
 
 def test_forecasts_stand_after_what_was_known() -> None:
     ahead = report.next_forecasts(found(panel(), [28]))
-    assert isinstance(ahead, Curves) and ahead.title == "value from here on"
+    assert isinstance(ahead, LineChart) and ahead.title == "value from here on"
     known, model, season = ahead.lines
     assert list(known.x)[-1] == 29 and list(model.x) == [28, 29, 30, 31] and list(season.y) == [3] * 4
     assert ahead.marks[0][0] == 27 and [band.name for band in ahead.bands] == ["model 80 %"]
