@@ -248,6 +248,31 @@ def evaluate(model: str, source: str, as_json: bool) -> None:
         print_table("", ["metric", "value"], list(metrics.items()))
 
 
+@longspan.command(short_help="Show how a file is read, before a model is fitted to it.")
+@click.argument("source", metavar="SOURCE")
+@click.option("--time", metavar="TEXT,...", help="Column of the times, or those of their parts.")
+@click.option("--id", metavar="TEXT", help="Column that names the series.")
+@click.option("--time-format", metavar="TEXT", help="Form of times that are text, such as %d/%m/%Y.")
+@click.option("--encoding", default="utf-8", metavar="TEXT", help="Of text files.", show_default=True)
+@click.option("--missing", metavar="TEXT,...", help="Cells that stand for a missing value.")
+@click.option("--sheet", metavar="TEXT", help="Of an Excel file.")
+def inspect(source: str, time: str | None, id: str | None, **how: str | None) -> None:
+    """Show how SOURCE is read: columns, times, step, gaps, first and last rows, and what would be refused."""
+    from longspan.data.inspect import inspect_table
+    from longspan.data.time_table import TimeOptions
+
+    missing = tuple((how["missing"] or "").split(",")) if how["missing"] else ()
+    options = TimeOptions(how["encoding"] or "utf-8", missing, how["sheet"], how["time_format"])
+    columns = tuple(part.strip() for part in time.split(",")) if time else ()
+    with source_file(source) as path:
+        found = inspect_table(path, time=columns, id=id, options=options)
+    print_table("", ["", ""], [list(fact) for fact in found.facts.items()])
+    print_table("Columns", ["column", "type", "read as", "missing", "such as"], found.columns)
+    print_table("First and last rows", found.names, [*found.first, ["…"] * len(found.names), *found.last])
+    for sentence in found.refused:
+        click.echo(f"A task would refuse this: {sentence}")
+
+
 @longspan.command(short_help="Write an HTML page about a model.")
 @_model
 @_optional_source

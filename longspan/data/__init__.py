@@ -2,6 +2,7 @@
 
 from .arrays import Tensors, as_tensors
 from .batches import Batch, Batches, BPTTChunks
+from .inspect import Inspection, inspect_table
 from .scaling import Scaler
 from .sequences import pad, train_test_split, windows
 from .tokenizers import BPE, Characters, Tokenizer, Words, tokenizer
@@ -12,11 +13,13 @@ __all__ = [
     "Batch",
     "Batches",
     "Characters",
+    "Inspection",
     "Scaler",
     "Tensors",
     "Tokenizer",
     "Words",
     "as_tensors",
+    "inspect_table",
     "pad",
     "tokenizer",
     "train_test_split",

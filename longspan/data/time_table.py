@@ -115,14 +115,13 @@ def _is_numbered(column: pl.Series) -> bool:
         return False
     if name in NUMBERED:
         return True
-    return (
-        not column.null_count()
-        and name in ("year", "jahr", "month", "period")
-        and parse_times_quietly(column) is not None
-    )
+    if column.null_count() or not column.dtype.is_integer():
+        return False
+    digits = int(column[0]) > 19_000_000  # days as 20240131, or with hours, under any name
+    return (digits or name in ("year", "jahr", "month", "period")) and _digits_form(column) is not None
 
 
-def parse_times_quietly(column: pl.Series) -> TimeForm | None:
+def _digits_form(column: pl.Series) -> TimeForm | None:
     """The form of a column of numbers that stand for dates, None for plain numbers."""
     try:
         with errors.collect_notices():

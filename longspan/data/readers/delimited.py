@@ -34,7 +34,7 @@ class Form:
 
     separator: one character, " " for runs of blanks; names: of its columns; skip: lines before the first row;
     decimal: "," or "."; as_text: columns whose numbers must be read by `numeric.read_numbers`; notes: what
-    is worth knowing of how it was found.
+    is worth knowing of how it was found; blanks: whether blanks follow the separators.
     """
 
     separator: str
@@ -43,6 +43,7 @@ class Form:
     decimal: str = "."
     as_text: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    blanks: bool = False
 
 
 def read_delimited(
@@ -107,7 +108,12 @@ def _parsed(source: Path | io.BytesIO, path: Path, form: Form, text: Collection[
     empty = [
         name for name in frame.columns if _is_nameless(name) and frame[name].null_count() == frame.height
     ]
-    return frame.drop(empty).rename({name: _named(name) for name in frame.columns if name not in empty})
+    frame = frame.drop(empty)
+    if frame.width > 1 and all(column.null_count() for column in frame.get_columns()):
+        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
+    if form.blanks:
+        frame = frame.with_columns(pl.col(pl.String).str.strip_chars())
+    return frame.rename({name: _named(name) for name in frame.columns})
 
 
 def _read_csv(
@@ -159,8 +165,9 @@ def find_form(head: str, name: str, separator: str | None = None) -> Form:
     """
     lines = head.splitlines()
     skip = 0
-    if lines and re.fullmatch(r'"?sep=(.)"?', lines[0].strip(), re.IGNORECASE):
-        separator, skip = lines[0].strip().strip('"')[4], 1
+    told = re.fullmatch(r'"?sep=(.)"?\s*', lines[0], re.IGNORECASE) if lines else None
+    if told:
+        separator, skip = told.group(1), 1
     comment = ""
     while skip < len(lines) and (not lines[skip].strip() or lines[skip].lstrip().startswith(_COMMENTS)):
         comment, skip = lines[skip], skip + 1
@@ -185,7 +192,9 @@ def find_form(head: str, name: str, separator: str | None = None) -> Form:
     skip = (skip + data[0][0]) if data else len(lines)
     cells = [row for _, row in data if len(row) >= min(width, len(names))]
     decimal = _decimal(cells, separator)
-    return Form(separator, tuple(names), skip, decimal, _as_text(cells, names, decimal), notes)
+    spaced = [row[1:] for _, row in rows[:2] if len(row) > 1]
+    blanks = bool(spaced) and all(cell.startswith(" ") for row in spaced for cell in row if cell)
+    return Form(separator, tuple(names), skip, decimal, _as_text(cells, names, decimal), notes, blanks)
 
 
 Row = tuple[int, list[str]]  # the number of its first line, from 0, and its cells
@@ -276,7 +285,8 @@ def _names(rows: Sequence[Row], first: int, width: int) -> tuple[list[str], tupl
         names = [f"column_{place + 1}" for place in range(width)]
         note = f"The file has no header line; its columns are called column_1 to column_{width}."
         return names, (note,), first
-    header, count, notes = _with_more_lines(header, below[:3], below[3:])
+    known = max(1, min(3, len(below) - 2))
+    header, count, notes = _with_more_lines(header, below[:known], below[known:])
     if len(header) == width - 1:
         last_empty = all(not row[-1].strip() for row in below if len(row) == width)
         header = [*header, ""] if last_empty else ["", *header]
@@ -325,7 +335,7 @@ def _with_more_lines(
 
     Lines of units are left out; where the columns' second names differ (tickers) they are added to the first.
     """
-    if len(below) < 3:
+    if len(below) < 2:
         return header, 0, ()
     numeric = [
         place

@@ -85,7 +85,7 @@ def _without_na(part: Any) -> Any:
     """Values of an object array or a list, pd.NA as NaN; text is refused by its conversion."""
     array = np.asarray(part.to_numpy() if hasattr(part, "to_numpy") else part)
     if array.dtype.kind in "mMSU":
-        raise TypeError(f"values of {array.dtype}")
+        raise TypeError(repr(array.ravel()[0].item()) if array.size else f"values of {array.dtype}")
     if array.dtype != object:
         return array
     missing = np.array([type(value).__name__ in ("NAType", "NaTType") for value in array.ravel()])

@@ -79,7 +79,7 @@ def _with_style(stripped: pl.Series, values: pl.Series, rest: pl.Series, decimal
     if decimal != "," and thousands and thousands >= commas:
         right = _tidied(stripped).str.contains(_COMMA_THOUSANDS)
         if _has_dots(values, stripped):  # 20,037 beside 20.04 may be either
-            right = right & stripped.str.contains(".", literal=True)
+            right = right & stripped.str.contains(r"\.|,.*,")
         elif commas == thousands:
             guess = f"{rest[0]!r} is read as {float(rest[0].replace(',', '')):g}"
         written = _tidied(stripped).str.replace_all(",", "", literal=True)

@@ -182,7 +182,7 @@ def _from_binary(path: Path, kind: str) -> pl.DataFrame:
     try:
         if kind == "parquet":
             return pl.read_parquet(path)
-        return pl.read_ipc(path, memory_map=False)
+        return pl.read_ipc(path)
     except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException) as error:
         way_out = "write it again"
         raise errors.value_error(f"file {path}", f"a {kind} file", "another content", way_out) from error

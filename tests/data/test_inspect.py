@@ -1,0 +1,40 @@
+"""Checks that a table is described as it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from longspan import cli
+from longspan.data.inspect import inspect_table
+
+
+def test_a_table_is_described_before_it_is_learnt_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    days = [f"{day:02d}/01/2024" for day in range(1, 31) if day != 9]
+    rows = [f"{day};{place},5;{'x' if place == 7 else place};a" for place, day in enumerate(days)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["date;v;odd;kind", *rows, ""]))
+    found = inspect_table(path)
+    assert found.facts["time"] == "date (%d/%m/%Y)" and found.facts["step"] == "1 day"
+    assert found.facts["gaps"] == "1 row missing" and found.facts["rows"] == "29"
+    assert [(row[0], row[2]) for row in found.columns] == [
+        ("date", "time"),
+        ("v", "numbers"),
+        ("odd", "numbers and text"),
+        ("kind", "text"),
+    ]
+    assert len(found.refused) == 1 and "received 'x' in row 8" in found.refused[0]
+    assert cli.main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "1 row missing" in said and "A task would refuse this: column odd" in said
+    assert cli.main(["inspect", str(tmp_path / "none.csv")]) == 2
+
+
+def test_series_and_times_that_come_twice():
+    table = {"unique_id": ["a", "b"] * 9, "ds": [place // 2 for place in range(18)], "y": range(18)}
+    found = inspect_table(table)
+    assert found.facts["series"] == "2 by unique_id" and found.facts["step"] == "1 row" and not found.refused
+    twice = inspect_table({"ds": [1, 2, 2, 3], "y": range(4)})
+    assert len(twice.refused) == 1 and "2 twice" in twice.refused[0]
+    assert inspect_table({"v": [1.0, 2.0]}).facts["time"] == "none: rows are counted"

@@ -1,0 +1,234 @@
+"""Checks that files and frames of every kind give one table, and that what is none is one sentence."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+
+from longspan import errors
+from longspan.data.readers.delimited import find_form
+from longspan.data.readers.frames import to_pandas
+from longspan.data.readers.number_arrays import number_arrays
+from longspan.data.readers.numeric import read_numbers
+from longspan.data.readers.tables import ReadOptions, number_share, numbers, read_source, read_table, words
+
+PLAIN = "day,v,w\n2024-01-01,1.5,a\n2024-01-02,-2.25,b\n2024-01-03,,a\n"
+TABLE = {"day": ["2024-01-01", "2024-01-02", "2024-01-03"], "v": [1.5, -2.25, None], "w": ["a", "b", "a"]}
+
+
+def put(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+FORMS = {
+    "semicolons and decimal commas": "day;v;w\n2024-01-01;1,5;a\n2024-01-02;-2,25;b\n2024-01-03;;a\n",
+    "tabulators": PLAIN.replace(",", "\t"),
+    "bars": PLAIN.replace(",", "|"),
+    "blanks after separators": PLAIN.replace(",", ", "),
+    "comments": "# made by hand\n# twice\n" + PLAIN,
+    "a line for a spreadsheet": "sep=,\n" + PLAIN,
+    "titles": "Station 7\nfrom,2024\n\n" + PLAIN,
+    "a comma at every end": PLAIN.replace("\n", ",\n"),
+    "a comma at the end of rows": PLAIN.replace("\n", ",\n").replace("w,\n", "w\n"),
+    "lines of old Macs": PLAIN.replace("\n", "\r"),
+    "quotes": PLAIN.replace("1.5", '"1.5"').replace("day", '"day"'),
+    "an index beside the rows": ",day,v,w\n0,2024-01-01,1.5,a\n1,2024-01-02,-2.25,b\n2,2024-01-03,,a\n",
+    "a dash for a missing value": PLAIN.replace("03,,", "03,-,"),
+    "a line of units": PLAIN.replace("w\n", "w\n(date),mm,(name)\n", 1),
+    "blank lines": PLAIN.replace("\n2024-01-02", "\n\n2024-01-02") + "\n\n",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
+def test_one_table_in_every_form(form: str, tmp_path: Path):
+    assert read_table(put(tmp_path, "a.csv", FORMS[form])).to_dict(as_series=False) == TABLE
+
+
+@pytest.mark.parametrize(
+    "ending, pack", [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+)
+def test_compressed_and_encoded_files(ending: str, pack: Any, tmp_path: Path):
+    assert read_table(put(tmp_path, "a.csv" + ending, pack(PLAIN.encode()))).to_dict(as_series=False) == TABLE
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le"):
+        text = put(tmp_path, "b.csv", PLAIN.replace("w", "Größe").encode(encoding))
+        assert read_table(text).columns == ["day", "v", "Größe"]
+    latin = put(tmp_path, "c.csv" + ending, pack(PLAIN.replace("w", "Größe").encode("latin-1")))
+    assert read_table(latin, options=ReadOptions(encoding="latin-1")).columns == ["day", "v", "Größe"]
+    with pytest.raises(ValueError, match="expected a table in utf-8, received the byte 0xf6 in line 1"):
+        read_table(latin)
+    with pytest.raises(ValueError, match="a damaged one"):
+        read_table(put(tmp_path, "d.csv" + ending, pack(PLAIN.encode() * 9)[:40]))
+
+
+def test_binary_files_and_json(tmp_path: Path):
+    frame = pl.DataFrame(TABLE)
+    frame.write_parquet(tmp_path / "a.parquet")
+    frame.write_ipc(tmp_path / "a.feather")
+    frame.write_ndjson(tmp_path / "a.jsonl")
+    (tmp_path / "a.json").write_text(frame.write_json())
+    for name in ("a.parquet", "a.feather", "a.jsonl", "a.json"):
+        assert read_table(tmp_path / name).to_dict(as_series=False) == TABLE, name
+    for name in ("b.parquet", "b.feather", "b.jsonl", "b.zip"):
+        with pytest.raises(ValueError, match=r": expected .*; .*\.$"):
+            read_table(put(tmp_path, name, b"PK\x03\x04 no such file" * 9))
+
+
+def test_an_excel_file_is_read_by_its_sheet(tmp_path: Path):
+    pytest.importorskip("fastexcel", reason="fastexcel is not installed")
+    writer = pytest.importorskip("xlsxwriter", reason="xlsxwriter is not installed")
+    with writer.Workbook(str(tmp_path / "a.xlsx")) as book:
+        for name in ("one", "two"):
+            sheet = book.add_worksheet(name)
+            for row, cells in enumerate([("v", "w"), (1.5, name), (2.5, "b")]):
+                sheet.write_row(row, 0, cells)
+    with pytest.warns(errors.LongspanWarning, match="2 sheets; 'one' is read"):
+        assert read_table(tmp_path / "a.xlsx")["w"].to_list() == ["one", "b"]
+    assert read_table(tmp_path / "a.xlsx", options=ReadOptions(sheet="two"))["w"].to_list() == ["two", "b"]
+    with pytest.raises(ValueError, match="sheet: expected one of one, two, received 'tow'; the nearest"):
+        read_table(tmp_path / "a.xlsx", options=ReadOptions(sheet="tow"))
+
+
+def test_a_header_that_is_missing_or_has_several_lines_is_told(tmp_path: Path):
+    with pytest.warns(errors.LongspanWarning, match="no header line"):
+        assert read_table(put(tmp_path, "a.csv", "2024-01-01,5\n2024-01-02,6\n")).shape == (2, 2)
+    prices = "Price,Close,High\nTicker,ABC,ABC\nDate,,\n" + "".join(
+        f"2024-01-0{d},5.5,6\n" for d in range(1, 6)
+    )
+    with pytest.warns(errors.LongspanWarning, match="header has 3 lines"):
+        assert read_table(put(tmp_path, "b.csv", prices)).columns == ["Date", "Close", "High"]
+    with pytest.warns(errors.LongspanWarning, match="second is read as 'a_2'"):
+        assert read_table(put(tmp_path, "c.csv", "a,a\n1,2\n")).columns == ["a", "a_2"]
+    assert find_form("year;2020;2021\nx;1;2\ny;3;4\n", "file").names == ("year", "2020", "2021")
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("", "an empty file"),
+        ("a,b\n", "a header only"),
+        ("a,b\n1,2\n3,4,5\n", "expected 2 cells in every line, received 3 in line 3"),
+    ],
+)
+def test_what_is_no_table_is_one_sentence(content: str, said: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=said) as error:
+        read_table(put(tmp_path, "a.csv", content))
+    assert str(error.value).count("\n") == 0 and str(error.value).endswith(".")
+
+
+NUMBERS = {
+    "decimal commas": (["20,04", "1.234,5", "-3"], [20.04, 1234.5, -3]),
+    "thousands": (["1,234.5", "20.25", "-1,000,000"], [1234.5, 20.25, -1e6]),
+    "blanks between thousands": (["1 234,5", "20", "7 000,25"], [1234.5, 20, 7000.25]),
+    "signs of typography": (["\N{MINUS SIGN}5.5", "+6", " 7 "], [-5.5, 6, 7]),
+    "markers": (["1.5", "-", "#N/A"], [1.5, None, None]),
+    "exponents": (["1e3", "2E-1", "5."], [1000, 0.2, 5]),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_numbers_as_people_write_them(case: str):
+    text, values = NUMBERS[case]
+    read = read_numbers(pl.Series(text))
+    assert read.values.to_list() == values and not read.odd.any()
+
+
+def test_one_odd_cell_is_named_and_changes_nothing(tmp_path: Path):
+    cells = [f"{place / 8}" for place in range(40)]
+    ways = {"x": "missing='x'", "5.5%": "without the sign", "$5.50": "the currency", "20,037": "correct it"}
+    for odd, way_out in ways.items():
+        frame = read_table({"v": [*cells, odd]})
+        assert number_share(frame["v"]) > 0.9
+        said = f"received {odd!r}".replace("$", "[$]") + f" in row 41; .*{way_out}"
+        with pytest.raises(ValueError, match=said):
+            numbers(frame, ["v"], "column")
+    table = put(tmp_path, "a.csv", "v\n" + "\n".join([*cells, "closed", "7.5"]) + "\n")
+    closed = read_table(table, options=ReadOptions(missing=("closed",)))["v"]
+    assert closed.dtype == pl.Float64 and closed.null_count() == 1
+    thousands = {"v": ["1,234", "2,345"]}
+    with pytest.warns(errors.LongspanWarning, match="'1,234' is read as 1234"):
+        assert read_table(thousands)["v"].to_list() == [1234, 2345]
+
+
+def test_ids_and_labels_stay_as_they_are_written(tmp_path: Path):
+    table = put(tmp_path, "a.csv", "sku,label,v\n0007,None,1\n0042,NA,2\n")
+    assert read_table(table, text=("sku", "label")).rows() == [("0007", "None", 1), ("0042", "NA", 2)]
+    assert words(read_table({"c": [1.0, 2.0, None]}), "c").tolist() == ["1", "2", ""]
+
+
+# ---- what programs hold
+
+DAYS = pd.date_range("2024-01-01", periods=3, name="day")
+
+
+def test_pandas_of_every_kind():
+    plain = {"v": [1.5, -2.25, None], "w": ["a", "b", "a"]}
+    frame = pd.DataFrame(
+        {"v": pd.array(plain["v"], dtype="Float64"), "w": pd.array(plain["w"], dtype="string")}
+    )
+    assert read_table(frame).to_dict(as_series=False) == plain
+    whole = pd.DataFrame({"v": pd.array([1, None, 3], dtype="Int64"), "w": pd.Categorical(["a", None, "b"])})
+    assert read_table(whole).rows() == [(1.0, "a"), (None, None), (3.0, "b")]
+    mixed = pd.DataFrame({0: [True, False, True], "k": pd.Series([pd.NA, "x", 5], dtype=object)})
+    assert read_table(mixed).rows() == [(True, None), (False, "x"), (True, "5")]
+    for index in (DAYS, pd.PeriodIndex(DAYS, freq="D", name="day")):
+        read = read_source(pd.Series([1.0, 2.0, 3.0], index=index, name="v"))
+        assert read.index == ("day",) and read.frame["day"].to_list() == DAYS.to_pydatetime().tolist()
+    both = pd.MultiIndex.from_product([["a", "b"], DAYS.rename(None)])
+    assert read_source(pd.DataFrame({"v": range(6)}, index=both)).index == ("id", "time")
+    assert read_source(pd.DataFrame({"v": [1, 2]}, index=[7, 3])).index == (), "rows that were chosen"
+    levels = pd.DataFrame([[1.0, 2.0]], columns=pd.MultiIndex.from_tuples([("Close", "A"), ("Close", "B")]))
+    assert read_table(levels).columns == ["Close_A", "Close_B"]
+    with pytest.raises(ValueError, match="different names, received 'v' twice"):
+        read_table(pd.DataFrame([[1, 2]], columns=["v", "v"]))
+
+
+def test_other_holders_of_tables():
+    frame = pl.DataFrame(TABLE)
+    records = frame.to_dicts()
+    structured = np.array([(1.5, b"a"), (2.5, b"b")], dtype=[("v", float), ("w", "S1")])
+    assert read_table(frame.lazy()).equals(frame) and read_table(records).rows() == frame.rows()
+    assert read_table(TABLE).rows() == frame.rows()
+    assert read_table(structured).rows() == [(1.5, "a"), (2.5, "b")]
+    assert read_table(pl.Series("v", [1, 2])).columns == ["v"]
+    with pytest.raises(ValueError, match="columns of one length, received 2 in a, 3 in b"):
+        read_table({"a": [1, 2], "b": [1, 2, 3]})
+    with pytest.raises(ValueError, match="column v: expected numbers, received a DataFrame in row 1"):
+        numbers(read_table({"v": [pd.DataFrame({"a": [1]})]}), ["v"], "column")
+
+
+def test_arrays_of_every_kind():
+    masked = np.ma.masked_array([1.0, 2.0], mask=[False, True])
+    wanted = [[1.0], [np.nan]]
+    for source in (masked, [1.0, None], [1, pd.NA], torch.tensor([1.0, float("nan")], requires_grad=True)):
+        assert np.array_equal(number_arrays(source)[0], wanted, equal_nan=True)
+    for source, said in (
+        (["a"], "received 'a'"),
+        ([[1, 2], [[1, 2]]], "one width"),
+        (np.zeros((2, 2, 2)), "shape"),
+        ([], "no data"),
+        ([pd.DataFrame({"v": [1]})], "no list of frames"),
+        (5, "a path to a table"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=said):
+            number_arrays(source)
+
+
+def test_answers_go_back_to_pandas_without_another_package():
+    zoned = pl.DataFrame(
+        {"t": pl.Series([0, 10**6]).cast(pl.Datetime("us", "UTC")), "v": [1.0, 2.0], "w": ["a", None]}
+    )
+    back = to_pandas(zoned, "t")
+    assert str(back["t"].dtype) == "datetime64[us, UTC]" and back["v"].tolist() == [1.0, 2.0]
+    assert isinstance(back.index, pd.DatetimeIndex) and back.index.name is None
