@@ -2,6 +2,7 @@
 
 python -m benchmarks.cells
 python -m benchmarks.cells --quick --cells LSTM --sections speed,ragged --json lstm.json
+python -m benchmarks.cells --isa avx2
 python -m benchmarks.cells --device cuda --table cells-on-this-gpu.md
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -18,9 +21,10 @@ from typing import Any, Protocol, TypeVar
 from rich.console import Console
 
 import longspan as ls
+from longspan import _core
 
 from . import cuda, ragged, speed, streaming, variants
-from .measure import Options, Size, Table, environment
+from .measure import TORCH_LIMITS, Options, Size, Table, environment, torch_limits
 from .parity import Check, failures
 from .processes import Imports, Memory
 
@@ -62,11 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.device == "cuda":
         return cuda.main(given.sizes, given.quick, given.table, Console(soft_wrap=True).print)
+    if given.isa and not _held(given.isa):
+        return _hold(given.isa, sys.argv[1:] if arguments is None else arguments)
     sizes = given.sizes or (QUICK if given.quick else SIZES)
-    options = Options(given.cells, sizes, given.threads, 0.2 if given.quick else 1.0)
-    console, facts = Console(), environment()
+    options = Options(given.cells, sizes, given.threads, 0.2 if given.quick else 1.0, given.isa)
+    console, facts = Console(), environment(given.isa)
     console.print(", ".join(f"{name}: {value}" for name, value in facts.items()), soft_wrap=True)
-    with ls.use_backend(given.backend):
+    with ls.use_backend(f"cpu:{given.isa}" if given.isa else given.backend):
         checks = [check for name in given.sections for check in SECTIONS[name].parity(options)]
         failed = failures(checks)
         if failed:
@@ -79,6 +85,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = {"environment": facts, "checks": len(checks), "worst": worst, "tables": tables}
         given.json.write_text(json.dumps(report, indent=1) + "\n")
     return 0
+
+
+def _held(isa: str) -> bool:
+    """Whether this process's PyTorch was started under the limits of `isa`."""
+    return all(os.environ.get(name) == value for name, value in torch_limits(isa).items())
+
+
+def _hold(isa: str, arguments: Sequence[str]) -> int:
+    """Run the same benchmark in a new process, whose PyTorch is held to `isa` from its start."""
+    command = [sys.executable, "-m", "benchmarks.cells", *arguments]
+    return subprocess.run(command, env={**os.environ, **torch_limits(isa)}).returncode
 
 
 def _shown(console: Console, sections: Sequence[str], options: Options) -> Iterator[dict[str, Any]]:
@@ -113,6 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--table", type=Path, metavar="FILE", help="with --device cuda: write it as markdown")
     parser.add_argument("--backend", default="cpu", help="which of longspan's backends, such as cpu:avx2")
+    parser.add_argument(
+        "--isa",
+        choices=[name for name in _core.instruction_sets() if name in TORCH_LIMITS],
+        help="hold longspan and PyTorch to this instruction set",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="three small sizes, a fifth of the time for each"
     )

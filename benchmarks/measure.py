@@ -32,6 +32,14 @@ UNITS: dict[str, Callable[[float], str]] = {
 }
 
 
+# What oneDNN, MKL and ATen call longspan's instruction sets.
+TORCH_LIMITS = {
+    "avx512": ("AVX512_CORE", "AVX512", "avx512"),
+    "avx2": ("AVX2", "AVX2", "avx2"),
+    "baseline": ("SSE41", "SSE4_2", "default"),
+}
+
+
 class Size(NamedTuple):
     """The shape of a benchmark: B rows of T steps of I numbers, H hidden units."""
 
@@ -46,12 +54,16 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """What is measured: cells by their names in torch.nn, sizes, numbers of threads, seconds a comparison."""
+    """What is measured: cells by their names in torch.nn, sizes, numbers of threads, seconds a comparison.
+
+    `isa` is the instruction set that both sides are held to; None: the widest each of them finds.
+    """
 
     cells: tuple[str, ...]
     sizes: tuple[Size, ...]
     threads: tuple[int, ...]
     seconds: float
+    isa: str | None = None
 
 
 class Column(NamedTuple):
@@ -162,17 +174,23 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def peak(count: int) -> float:
+def peak(count: int, isa: str | None = None) -> float:
     """Multiply-add operations a second, two a multiply-add, that `count` threads were seen to reach."""
-    return max(_core.peak_gflops(count) for _ in range(3)) * 1e9
+    return max(_core.peak_gflops(count, isa or "") for _ in range(3)) * 1e9
 
 
-def environment() -> dict[str, str | int]:
+def torch_limits(isa: str) -> dict[str, str]:
+    """Environment variables that hold a new process's PyTorch (oneDNN, MKL, ATen) to an instruction set."""
+    onednn, mkl, aten = TORCH_LIMITS[isa]
+    return {"ONEDNN_MAX_CPU_ISA": onednn, "MKL_ENABLE_INSTRUCTIONS": mkl, "ATEN_CPU_CAPABILITY": aten}
+
+
+def environment(isa: str | None = None) -> dict[str, str | int]:
     """What the numbers depend on besides the code."""
     return {
         "cpu": _cpu(),
         "cores": len(_cores()),
-        "instruction set": _core.instruction_sets()[0],
+        "instruction set": isa or _core.instruction_sets()[0],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,

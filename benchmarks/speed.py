@@ -107,7 +107,7 @@ def tables(options: Options) -> Iterator[Table]:
     """A table for each cell and number of threads; "of peak" sets the best sample against the best peak."""
     for count in options.threads:
         with threads(count):
-            best = peak(count)
+            best = peak(count, options.isa)
             for cell in options.cells:
                 title = f"{cell}, {count} thread(s), peak {best / 1e9:.0f} GFLOP/s"
                 table = Table(title, COLUMNS)

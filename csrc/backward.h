@@ -37,7 +37,7 @@ struct BackwardRun {
     Private(Arena& m, const BackwardRun& f) {
       const Shape<T>& z = f.z;
       const int64_t B = f.plan.B;
-      tile = m.take<T>(BLOCK_ROWS * GROUP * L);
+      tile = m.take<T>(BLOCK_ROWS * z.back_units * L);
       acc = f.c.r ? m.take<T>(B * z.Rp) : nullptr;
       norm = z.norm_c ? m.take<T>(2 * z.Hp) : nullptr;  // of two rows
       rstd = z.norm_c ? m.take<T>(B) : nullptr;
@@ -227,12 +227,12 @@ struct BackwardRun {
       return c.cell->backward(q);
     }
     const int live = sh.rows(active(plan, t + 1));
-    q.acc.step = GROUP * L;
+    q.acc.step = z.back_units * L;
     for (int m0 = 0; m0 < R; m0 += BLOCK_ROWS) {
       PointBackward<T> block = from(q, m0, least(BLOCK_ROWS, R - m0));
       block.acc.p = my.tile, block.live = most(0, least(block.rows, live - m0));
-      for (int u = sh.unit0; u < sh.unit1; u += GROUP) {
-        const int units = least(GROUP, sh.unit1 - u);
+      for (int u = sh.unit0; u < sh.unit1; u += z.back_units) {
+        const int units = least(z.back_units, sh.unit1 - u);
         for (int m = 0, h; m < block.live; m += h) {
           h = tile_height(block.live, m);
           fetch(block, m, h, u, units);

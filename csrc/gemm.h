@@ -13,6 +13,10 @@ namespace {
 // The tile's shape: TILE rows times GROUP vectors of accumulators, GROUP vectors of b and one broadcast of a fill the registers.
 constexpr int GROUP = REGISTERS >= 32 ? 4 : 2, TILE = (REGISTERS - GROUP - 1) / GROUP;
 
+// Groups that a tile of `rows` rows takes at once, at most: fewer than eight accumulators would leave each multiply-add waiting
+// for the one before it.
+constexpr int groups_at_once(int rows) { return REGISTERS >= 32 || rows > 3 ? 1 : rows == 1 ? 4 : 2; }
+
 // a: (rows, K) read as a[m * row + (k / inner) * outer + k % inner]; b: (K, NV, lanes) packed, or vector v of step k at
 // b[v][k * b_step].
 template <class T>
@@ -39,6 +43,26 @@ LS_INLINE void multiply(const Rows<T>& A, const T* __restrict b, ptrdiff_t b_ste
       for (int m = 0; m < M; m++) {
         const V<T> u = V<T>::all(a[m][k]);
         for (int v = 0; v < NV; v++) acc[m][v] += u * w[v];
+      }
+    }
+  }
+}
+
+// The same for few rows and J groups: vector v of step k at b[(v / GROUP) * group_step + k * GROUP * lanes + v % GROUP * lanes].
+template <int M, int J, class T>
+LS_INLINE void multiply_groups(const Rows<T>& A, const T* __restrict b, ptrdiff_t group_step, V<T> (&acc)[M][J * GROUP]) {
+  constexpr int L = V<T>::lanes;
+  const T* run = A.a;
+  for (int q = 0; q < A.runs; q++, run += A.outer) {
+    const T* a[M];
+    for (int m = 0; m < M; m++) a[m] = run + m * A.row;
+#pragma GCC unroll 2
+    for (int k = 0; k < A.inner; k++, b += GROUP * L) {
+      V<T> u[M];
+      for (int m = 0; m < M; m++) u[m] = V<T>::all(a[m][k]);
+      for (int v = 0; v < J * GROUP; v++) {
+        const V<T> w = V<T>::load(b + v / GROUP * group_step + v % GROUP * L);
+        for (int m = 0; m < M; m++) acc[m][v] += u[m] * w;
       }
     }
   }

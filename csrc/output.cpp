@@ -24,11 +24,8 @@ namespace {
 using longspan::Barrier;
 using longspan::OutputCall;
 
-#if LS_BYTES == 64 || defined(__aarch64__)
-constexpr int PANEL_VECTORS = 4, TILE_ROWS = 6, DX_VECTORS = 4, DX_ROWS = 6;  // 24 accumulators of 32 registers
-#else
-constexpr int PANEL_VECTORS = 2, TILE_ROWS = 6, DX_VECTORS = 3, DX_ROWS = 4;  // 12 accumulators of 16 registers
-#endif
+constexpr int PANEL_VECTORS = GROUP, TILE_ROWS = TILE;
+constexpr int DX_VECTORS = REGISTERS >= 32 ? 4 : 3, DX_ROWS = REGISTERS >= 32 ? 6 : 4;
 constexpr int BLOCK_ROWS = 120;                 // rows of w multiplied by one panel after the other: they stay in the cache
 constexpr int DEPTH = 512;                      // columns of w multiplied at a time: a panel's stay in the nearest cache
 constexpr int MIN_CHUNK = 64, MAX_CHUNK = 256;  // rows of x in a chunk

@@ -37,6 +37,23 @@ struct Product {
     for (int m = 0; m < M; m++)
       for (int v = 0; v < NV; v++) acc[m][v].store(out + m * out_row + v * L);
   }
+
+  // The same for a few rows and J groups at once.
+  template <int M, int J>
+  static void groups(const Rows<T>& A, const T* b, const T* start, T* out, ptrdiff_t out_row) {
+    constexpr int L = V<T>::lanes, NV = J * GROUP;
+    V<T> acc[M][NV];
+    for (int v = 0; v < NV; v++) {
+      const V<T> s = start ? V<T>::load(start + v * L) : V<T>(0.0);
+      for (int m = 0; m < M; m++) acc[m][v] = s;
+    }
+    multiply_groups<M, J, T>(A, b, (ptrdiff_t)GROUP * L * A.inner * A.runs, acc);
+    for (int m = 0; m < M; m++)
+      for (int v = 0; v < NV; v++) acc[m][v].store(out + m * out_row + v * L);
+  }
+  static Tile groups_of(int m, int n) {
+    return m == 3 ? groups<3, 2> : m == 2 ? groups<2, 2> : n == 2 ? groups<1, 2> : groups<1, 4>;
+  }
 };
 
 // out(m, v) = start(v) + A b(v) for M <= TILE rows and vectors v0 .. v0 + n - 1 (v0 a multiple of GROUP) of `vectors`.
@@ -45,8 +62,9 @@ void columns(const Rows<T>& A, int M, const T* packed, int vectors, int v0, int 
              ptrdiff_t out_row) {
   constexpr int L = V<T>::lanes;
   const ptrdiff_t K = (ptrdiff_t)A.inner * A.runs;
-  for (int v = v0; v < v0 + n; v += GROUP) {
-    const auto tile = Tiles<Product<T>>::of(M, least(GROUP, vectors - v));
+  for (int v = v0, J = groups_at_once(M); v < v0 + n; v += J * GROUP) {
+    while (J > 1 && v + J * GROUP > least(v0 + n, vectors)) J /= 2;
+    const auto tile = J > 1 ? Product<T>::groups_of(M, J) : Tiles<Product<T>>::of(M, least(GROUP, vectors - v));
     tile(A, packed + v * L * K, start ? start + v * L : nullptr, out + (v - v0) * L, out_row);
   }
 }

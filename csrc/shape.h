@@ -22,7 +22,8 @@ template <class T>
 struct Shape {
   static constexpr int L = V<T>::lanes;
   int G, S, P, K, Ky, H, U, Hp, I, R, Rp, N, NL;  // N: vectors of gates in a row; NL: numbers in them
-  int panel_units;                                // units whose gates fill whole groups of vectors
+  int panel_units, back_units;                    // units whose products are followed by their pointwise part at once: of
+                                                  // the forward step, whole groups of gates; of the backward step
   bool norm, norm_c, proj, zoned, fused;
   bool x_inside;  // W x is part of the recurrent product: [x h] [W R]
   bool has_h;     // whether a row of states holds h; the user's output always does
@@ -39,6 +40,8 @@ struct Shape {
     Ky = K + (zoned ? S : 0);
     U = int(ceil_div(H, L)), Hp = U * L, Rp = int(ceil_div(R, L)) * L, N = U * G, NL = N * L;
     panel_units = G % GROUP == 0 ? 1 : G % 2 == 0 ? 2 : GROUP;
+    const int wide = groups_at_once(int(least<int64_t>(c.plan->B, TILE))) * GROUP;  // the vectors that few rows take at once
+    panel_units *= int(ceil_div(wide, panel_units * G)), back_units = wide;
     fused = !norm && !proj;
     // Reading W again at every step pays where a step has many rows. The number of threads must not decide: the sums'
     // order depends on this choice.

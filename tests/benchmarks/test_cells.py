@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,28 @@ def test_numbers_come_with_parity(benchmarks: dict[str, ModuleType], tmp_path: P
     assert report["worst"] < 1e-4
     assert [table["section"] for table in report["tables"]] == ["speed", "ragged"]
     assert all(table["rows"][0]["size"] == "2x6x3x5" for table in report["tables"])
+
+
+def test_both_sides_are_held_to_an_instruction_set(
+    benchmarks: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells, path = benchmarks["cells"], tmp_path / "numbers.json"
+    command = [*SMALL, "--isa", "baseline", "--json", str(path)]
+    started: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(words: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
+        started.append((words, env))
+        return subprocess.CompletedProcess(words, 3)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert cells.main(command) == 3  # PyTorch reads its limits once, so a new process is measured
+    words, env = started.pop()
+    assert words[1:] == ["-m", "benchmarks.cells", *command]
+    for name in ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY"):
+        monkeypatch.setenv(name, env[name])
+    assert cells.main(command) == 0
+    assert not started
+    assert json.loads(path.read_text())["environment"]["instruction set"] == "baseline"
 
 
 def test_no_number_over_a_failed_check(
