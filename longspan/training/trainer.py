@@ -131,7 +131,8 @@ class Trainer:
             self.hooks.call("on_epoch_begin", epoch, {})
         self.network.train()
         self._run_steps(self._epoch_batches())
-        self._merge_processes()
+        if self.engine.world > 1:
+            _merge_processes(self.engine, self.loss_meter, self.metrics)
         logs = self._current_logs()
         if self.validate is not None:
             logs.update(self._validate(self.validate))
@@ -240,17 +241,6 @@ class Trainer:
             return False
         return self.engine.gather(self.resume.should_write(self.status.steps))[0]
 
-    def _merge_processes(self) -> None:
-        """Add up the loss and the metrics of all processes at the end of an epoch."""
-        if self.engine.world == 1:
-            return
-        meter = self.loss_meter
-        parts = self.engine.gather((meter.total, meter.count, [metric.state() for metric in self.metrics]))
-        meter.total, meter.count = sum(part[0] for part in parts), sum(part[1] for part in parts)
-        for index, metric in enumerate(self.metrics):
-            states = [part[2][index] for part in parts]
-            metric.restore({name: sum(state[name] for state in states) for name in states[0]})
-
     def _current_logs(self) -> Logs:
         """The mean loss and the metrics so far."""
         return {"loss": self.loss_meter.result(), **{m.name: float(m.result()) for m in self.metrics}}
@@ -343,6 +333,15 @@ class Trainer:
         for metric, state in zip(self.metrics, process["metrics"], strict=False):
             metric.restore(state)
         checkpoint.set_rng_state(process["rng"])
+
+
+def _merge_processes(engine: Any, meter: LossMeter, metrics: list[MetricLike]) -> None:
+    """Add up the loss and the metrics of all processes at the end of an epoch."""
+    parts = engine.gather((meter.total, meter.count, [metric.state() for metric in metrics]))
+    meter.total, meter.count = sum(part[0] for part in parts), sum(part[1] for part in parts)
+    for index, metric in enumerate(metrics):
+        states = [part[2][index] for part in parts]
+        metric.restore({name: sum(state[name] for state in states) for name in states[0]})
 
 
 def _checked_batches(batches: Any, epochs: int) -> Any:
