@@ -72,6 +72,37 @@ def test_a_fit_with_a_held_out_part_ends_with_its_quality_beside_the_class_share
     assert float(model[1]) > 0.99 and float(shares[2]) == pytest.approx(2 / 3, abs=1e-3)
 
 
+def test_a_file_without_the_columns_of_fit_is_refused(capsys: pytest.CaptureFixture[str]):
+    Path("data.csv").write_text(table(LABELS).replace("text,label", "review,label"))
+    assert fit("data.csv", "--epochs", "1") == 0
+    Path("cities.csv").write_text("city\nRome\nBari\n")
+    Path("cities.jsonl").write_text('{"text": "Rome"}\n')
+    Path("lines.txt").write_text("so good\n")
+    capsys.readouterr()
+    for source, there in (("cities.csv", "city"), ("cities.jsonl", "text")):
+        assert cli.main(["predict", "model", source, "-o", "out.csv"]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("longspan: text: expected a ") and said.count("\n") == 1
+        assert f"({there}), received 'review'" in said and not Path("out.csv").exists()
+    for source in ("data.csv", "lines.txt"):
+        assert cli.main(["predict", "model", source, "-o", "out.csv"]) == 0
+
+
+def test_a_file_without_the_series_of_fit_is_refused(capsys: pytest.CaptureFixture[str]):
+    rows = [f"{n},{t},{t % (2 + n % 2)},{t},{'ab'[n % 2]}" for n in range(12) for t in range(6)]
+    Path("series.csv").write_text("\n".join(["id,time,u,v,label", *rows]))
+    words = ["--time", "time", "--filters", "4", "--kernel-sizes", "3", "--epochs", "1"]
+    assert fit("series.csv", *words) == 0, capsys.readouterr().err
+    for columns in ("id,time,w,v,label", "id,time,v,u,label"):
+        Path("other.csv").write_text("\n".join([columns, *rows]))
+        status = cli.main(["predict", "model", "other.csv", "-o", "out.csv"])
+        if "u" in columns:  # the same columns in another order are found by their names
+            assert status == 0
+            continue
+        said = capsys.readouterr().err
+        assert status == 2 and "series: expected a column of" in said and "received 'u'" in said
+
+
 def test_many_labels_and_labels_of_steps_are_written_into_one_cell():
     Path("many.csv").write_text(table(["x|y", "y", "x", "y|z", "z"]))
     assert fit("many.csv", "--labels", "many", "--epochs", "30", "--learning-rate", "0.03") == 0

@@ -26,7 +26,7 @@ from longspan.training.evaluation import to_device
 from . import report
 from .codec import FEW_TEXTS, ClassifierCodec, ExampleBatches
 from .network import POOLS, Ensemble, SequenceClassifier, TokenEmbedding
-from .reading import KINDS, Example, Layout, read_examples
+from .reading import KINDS, Example, Examples, Layout, read_examples
 from .text_encoder import UNITS, Units
 
 _SHOWN = 8  # records of which a report tells what mattered
@@ -232,7 +232,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
     def read(
         self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedClassifier | None = None
     ) -> list[Example]:
-        classes = None if fitted is None else tuple(fitted.codec.labels.classes)
+        codec = None if fitted is None else fitted.codec
         layout = Layout(
             self.text,
             self.series,
@@ -242,7 +242,9 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
             self.labels,
             self.separator,
             self._reading(),
-            classes,
+            None if codec is None else tuple(codec.labels.classes),
+            None if codec is None else codec.text_column,
+            () if codec is None else codec.series_columns,
         )
         return read_examples(source, y, layout=layout, labelled=use != "predict")
 
@@ -253,7 +255,9 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
                 errors.notice(f"{len(records)} records are too few to hold some out: all are trained on")
             return records, None
         held = held_out([record.label for record in records], self.validation_fraction, self.seed)
-        train = [records[place] for place in sorted({*range(len(records))}.difference(held))]
+        train = Examples(records[place] for place in sorted({*range(len(records))}.difference(held)))
+        if isinstance(records, Examples):
+            train.text, train.series = records.text, records.series
         return train, [records[place] for place in held] or None
 
     def codec(self) -> ClassifierCodec:

@@ -23,7 +23,7 @@ from longspan.tasks.codec import Codec, Metrics
 
 from .linear import STRENGTHS, Choice, Wide, fitted
 from .network import Subwords, TextInputs
-from .reading import Example
+from .reading import Example, Examples
 from .series_encoder import Channels
 from .text_encoder import Units
 
@@ -50,7 +50,8 @@ class ClassifierCodec(Codec[list[Example]]):
 
     Attributes:
         units; channels: those of series, None for texts; labels; linear: the model of n-grams, None for none;
-        records: how many were trained on; embedding: values of a word's vector from the file, 0 for none.
+        text_column, series_columns: the columns of the table that was read; records: how many were trained
+        on; embedding: values of a word's vector from the file, 0 for none.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class ClassifierCodec(Codec[list[Example]]):
         self.labels, self.linear, self._choice = Labels(), None, Choice()
         self.linear: Wide | None
         self.records = self.embedding = 0
+        self.text_column: str | None = None
+        self.series_columns: tuple[str, ...] = ()
         self._unfitted = copy.deepcopy(self.units)
 
     def fit(self, train: list[Example], valid: list[Example] | None = None) -> Self:
@@ -97,6 +100,10 @@ class ClassifierCodec(Codec[list[Example]]):
         else:
             self.units.fit(inputs, featured=whole)
         self.records = len(records)
+        if isinstance(records, Examples):
+            fields = () if records.text is None else (records.text,)
+            self.text_column = None if self.channels else records.text
+            self.series_columns = (records.series or fields) if self.channels else ()
 
     def _note_imbalance(self) -> None:
         low, high = min(self.labels.counts), max(self.labels.counts)
@@ -298,10 +305,18 @@ class ClassifierCodec(Codec[list[Example]]):
     def state(self) -> dict[str, Any]:
         channels = {"scaler": None, "span": None} if self.channels is None else self.channels.state()
         counts = {"records": self.records, "embedding": self.embedding}
+        columns = {"text_column": self.text_column, "series_columns": self.series_columns}
         linear = None
         if self.linear is not None:
             linear = {"weights": self.linear.state_dict(), "runs": self.linear.runs}
-        return {**self.labels.state(), **self.units.state(), **channels, **counts, "linear": linear}
+        return {
+            **self.labels.state(),
+            **self.units.state(),
+            **channels,
+            **counts,
+            **columns,
+            "linear": linear,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         self.labels.restore(state)
@@ -309,6 +324,7 @@ class ClassifierCodec(Codec[list[Example]]):
         if state["scaler"] is not None:
             self.channels = Channels().restore(state)
         self.records, self.embedding = state["records"], state["embedding"]
+        self.text_column, self.series_columns = state["text_column"], state["series_columns"]
         if state["linear"] is not None:
             weights = state["linear"]["weights"]
             ngrams, classes = weights["table"].shape

@@ -47,6 +47,13 @@ class Example(NamedTuple):
     label: Any = None
 
 
+class Examples(list[Example]):
+    """Records of one source; text: the column or field that they come from; series: the columns of values."""
+
+    text: str | None = None
+    series: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Layout:
     """Where a source has what.
@@ -54,7 +61,8 @@ class Layout:
     text: the column or field with the text; series: those with values; label: that with the label; id: the
     column that says which series a row belongs to; time: the column by which its rows are put in order;
     labels: "one" a record, "many" (any number of them), "steps" (one a step), None for found; separator:
-    between the labels of one cell; options: how files are read; classes: those of fit, None before it.
+    between the labels of one cell; options: how files are read; classes: those of fit, None before it;
+    fitted_text, fitted_series: the columns that fit read, which a later table must have.
     """
 
     text: str | None = None
@@ -66,6 +74,8 @@ class Layout:
     separator: str = "|"
     options: TimeOptions = field(default_factory=TimeOptions)
     classes: tuple[Any, ...] | None = None
+    fitted_text: str | None = None
+    fitted_series: tuple[str, ...] = ()
 
     @property
     def encoding(self) -> str:
@@ -75,7 +85,7 @@ class Layout:
 
 def read_examples(
     source: Any, y: Any = None, *, layout: Layout | None = None, labelled: bool = True
-) -> list[Example]:
+) -> Examples:
     """Records with their labels.
 
     Args:
@@ -101,9 +111,8 @@ def read_examples(
     """
     layout = layout or Layout()
     wanted = labelled and y is None
-    inputs, found = (
-        _from_path(Path(source), layout, wanted) if is_path(source) else _held(source, layout, wanted)
-    )
+    read = _from_path(Path(source), layout, wanted) if is_path(source) else _held(source, layout, wanted)
+    inputs, found = read.inputs, read.labels
     if not len(inputs):
         raise errors.value_error("source", "at least one record", "no data", "check what was read")
     if y is not None:
@@ -116,13 +125,19 @@ def read_examples(
             raise errors.value_error("label", "labels to learn from", "none", way_out)
         found = [None] * len(inputs)
     labels = [_label(one, row, layout, labelled) for row, one in enumerate(found)]
-    return [
-        _fit_together(one, label, row, layout)
-        for row, (one, label) in enumerate(zip(inputs, labels, strict=True))
-    ]
+    pairs = enumerate(zip(inputs, labels, strict=True))
+    examples = Examples(_fit_together(one, label, row, layout) for row, (one, label) in pairs)
+    examples.text, examples.series = read.text, read.series
+    return examples
 
 
-Found = tuple[list[Any], list[Any] | None]
+class Found(NamedTuple):
+    """What a source holds: inputs, their labels or None for none, and the columns they came from."""
+
+    inputs: list[Any]
+    labels: list[Any] | None
+    text: str | None = None
+    series: tuple[str, ...] = ()
 
 
 def _from_path(path: Path, layout: Layout, labelled: bool) -> Found:
@@ -130,7 +145,7 @@ def _from_path(path: Path, layout: Layout, labelled: bool) -> Found:
     if path.is_dir():
         return _from_folder(path, layout)
     if suffix == ".ts":
-        return read_ts(path, layout.encoding)
+        return Found(*read_ts(path, layout.encoding))
     if suffix in PACKED_ENDINGS:
         suffix = path.with_suffix("").suffix.lower() or ".csv"
     if suffix in _JSON:
@@ -165,7 +180,7 @@ def _held(source: Any, layout: Layout, labelled: bool) -> Found:
             raise errors.value_error(
                 "source", expected, f"shape {source.shape}", "put a single series in a list"
             )
-        return list(source), None
+        return Found(list(source), None)
     if isinstance(source, Mapping) and source and all(_is_column(column) for column in source.values()):
         return _from_table(_table(source, layout), layout, labelled)
     if isinstance(source, Mapping) or not isinstance(source, Iterable):
@@ -177,7 +192,7 @@ def _held(source: Any, layout: Layout, labelled: bool) -> Found:
     if odd is not None:
         way_out = "join the frames into one with a column that names the series"
         raise errors.type_error("source", f"{_SOURCES}; no list of frames", odd, way_out)
-    return rows, None
+    return Found(rows, None)
 
 
 def _is_column(value: Any) -> bool:
@@ -205,7 +220,7 @@ def _from_folder(path: Path, layout: Layout) -> Found:
     if not texts:
         way_out = "make a folder of text files for each class, or a file of lines"
         raise errors.value_error("source", "a folder with texts by class", f"none in {path}", way_out)
-    return texts, labels
+    return Found(texts, labels)
 
 
 def _from_lines(path: Path, layout: Layout, labelled: bool) -> Found:
@@ -221,7 +236,7 @@ def _from_lines(path: Path, layout: Layout, labelled: bool) -> Found:
             )
         texts.append(text.strip() if tab else line.strip())
         labels.append(label.strip() if tab else None)
-    return texts, labels
+    return Found(texts, labels)
 
 
 def _json_lines(path: Path, layout: Layout) -> list[Any]:
@@ -253,6 +268,7 @@ def _json_lines(path: Path, layout: Layout) -> list[Any]:
 def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> Found:
     names = sorted({str(name) for row in rows for name in row})
     field = layout.text or (layout.series if isinstance(layout.series, str) else None)
+    field = field or layout.fitted_text or next(iter(layout.fitted_series), None)
     if field is None:
         field = next((name for name in (*_TEXT_NAMES, "series", "values", "x") if name in names), None)
     if field is None or field not in names:
@@ -271,8 +287,8 @@ def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> Found:
                 repr(layout.label),
                 "name it by label=",
             )
-        return [row[field] for row in rows], None
-    return [row[field] for row in rows], [row.get(layout.label) for row in rows]
+        return Found([row[field] for row in rows], None, field)
+    return Found([row[field] for row in rows], [row.get(layout.label) for row in rows], field)
 
 
 # ---- tables
@@ -287,10 +303,11 @@ def _from_table(table: Source, layout: Layout, labelled: bool) -> Found:
     column = _text_column(frame, layout)
     if column is not None:
         check_columns(frame, [column], "text")
-        return frame[column].cast(pl.String).fill_null("").to_list(), labels
+        return Found(frame[column].cast(pl.String).fill_null("").to_list(), labels, column)
     if _is_row_a_series(frame, layout):
         columns = _series_columns(frame, layout, None)
-        return list(numbers(frame, columns, "series").astype(np.float32)), labels
+        rows = list(numbers(frame, columns, "series").astype(np.float32))
+        return Found(rows, labels, series=tuple(columns))
     return _long(frame, layout, labels)
 
 
@@ -334,6 +351,8 @@ def _text_column(frame: pl.DataFrame, layout: Layout) -> str | None:
     """The column with the text, None where the table has series."""
     if layout.text is not None or layout.series is not None:
         return layout.text
+    if layout.fitted_text is not None or layout.fitted_series:
+        return layout.fitted_text
     others = {layout.label, layout.id, layout.time}
     named = [name for name in frame.columns if name.lower() in _TEXT_NAMES and name not in others]
     named = [name for name in named if frame.schema[name] == pl.String]
@@ -364,6 +383,9 @@ def _series_columns(frame: pl.DataFrame, layout: Layout, id: str | None) -> list
     check_columns(frame, columns, "series")
     if columns:
         return columns
+    if layout.fitted_series:
+        check_columns(frame, layout.fitted_series, "series")
+        return list(layout.fitted_series)
     return [name for name in frame.columns if name not in others and _is_numeric(frame[name])]
 
 
@@ -405,7 +427,7 @@ def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Foun
         if labels is not None:
             name = frame[id][int(part.min())]
             found.append(_label_of_series([labels[row] for row in part.tolist()], name, layout))
-    return series, found if labels is not None else None
+    return Found(series, found if labels is not None else None, series=tuple(columns))
 
 
 def _label_of_series(found: list[Any], id: Any, layout: Layout) -> Any:
