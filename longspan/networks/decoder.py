@@ -268,6 +268,13 @@ class Decoder(nn.Module):
             raise errors.value_error(
                 "label_smoothing", "0 where tokens may be copied", label_smoothing, "leave out one of the two"
             )
+        if coverage_weight and output.overlap is None:
+            raise errors.value_error(
+                "coverage_weight",
+                "0, as the decoder has no coverage",
+                coverage_weight,
+                "make it with coverage=True",
+            )
         counts = target != ignore_index
         known = counts & (target < self.vocabulary)
         losses = linear_cross_entropy(

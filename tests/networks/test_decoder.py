@@ -292,6 +292,12 @@ def test_it_learns_to_reverse() -> None:
         (lambda: Decoder(V, E, H, attention="cosine", memory_size=M), "attention: expected one of"),
         (lambda: Decoder(V, E, H, copy=True), "attention: expected a kind where coverage or copy is on"),
         (lambda: Decoder(V, E, (H, H), 3), "hidden_size: expected one number or one for each of 3 layers"),
+        (
+            lambda: make().loss(
+                make()(torch.ones(1, 2).long())[0], torch.ones(1, 2).long(), coverage_weight=1.0
+            ),
+            "coverage_weight: expected 0, as the decoder has no coverage",
+        ),
         (lambda: make().remember(torch.zeros(1, 2, M)), "remember: expected a decoder with attention"),
         (
             lambda: make(attention="additive", memory_size=M)(torch.zeros(1, 2, dtype=torch.int64)),
