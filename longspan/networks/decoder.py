@@ -31,6 +31,22 @@ class DecoderState(NamedTuple):
     memory: Memory | None = None
     coverage: Tensor | None = None
 
+    def select(self, rows: Tensor) -> DecoderState:
+        """The state of these rows (R',), where rows of the same row of the memory still share it."""
+        layers = tuple(tuple(s.index_select(0, rows) for s in layer) for layer in self.layers)
+        coverage = None if self.coverage is None else self.coverage.index_select(0, rows)
+        memory = self.memory
+        if memory is None:
+            return DecoderState(layers, None, coverage)
+        owners = rows // (self.layers[0][0].shape[0] // memory.keys.shape[0])
+        kept = torch.unique_consecutive(owners)
+        each = len(rows) // max(1, len(kept))
+        if not torch.equal(kept.repeat_interleave(each), owners):
+            kept = owners
+        if not torch.equal(kept, torch.arange(memory.keys.shape[0], device=kept.device)):
+            memory = memory.mapped(lambda part: part.index_select(0, kept))
+        return DecoderState(layers, memory, coverage)
+
 
 class DecoderOutput(NamedTuple):
     """What a decoder gives for tokens (B, T).
@@ -110,8 +126,7 @@ class Decoder(nn.Module):
         sizes = _sizes(hidden_size, num_layers)
         _check_memory(attention, memory_size, coverage=coverage, copy=copy)
         self.vocabulary = errors.check_int("vocabulary", vocabulary, 1, "give the number of tokens")
-        self.unknown, self.variational = unknown, errors.check_bool("variational", variational)
-        self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
+        self.unknown = unknown
         self.embedding_dropout = errors.check_fraction("embedding_dropout", embedding_dropout, below_one=True)
         self.embedding = Embedding(vocabulary, embedding_size)
         nn.init.uniform_(self.embedding.weight, -_INIT, _INIT)
@@ -136,7 +151,7 @@ class Decoder(nn.Module):
         self.generate = nn.Linear(sizes[-1] + read + embedding_size, 1) if copy else None
         summary = summary_size or memory_size
         self.bridge = None if summary is None else _Bridge(summary, sizes, self._cell.states)
-        self.drop = Dropout(self.dropout)
+        self.drop = _SequenceDropout(dropout, variational=variational)
 
     @property
     def _stack(self) -> list[Any]:
@@ -183,14 +198,7 @@ class Decoder(nn.Module):
             summary: (B, summary_size) what the first state is made from; None: the mean of the memory's
                 places that count, or without a memory the cell's constants.
         """
-        weight = self.embedding.weight
-        constants = self._cell.initial
-        layers = tuple(
-            tuple(
-                weight.new_full((rows, layer.hidden_size), constants.get(k, 0.0)) for k in self._cell.states
-            )
-            for layer in self._stack
-        )
+        layers = tuple(_constants(layer, rows, self.embedding.weight) for layer in self._stack)
         if summary is None and memory is not None:
             summary = memory.mean()
         if summary is not None and self.bridge is not None:
@@ -225,8 +233,8 @@ class Decoder(nn.Module):
             if place == 0 and self.attention is not None:
                 reading = self.attention(x, _needed(state.memory), state.coverage)
             if place < len(self.layers) - 1:
-                x = self._dropped(x)
-                x = x if reading is None else torch.cat([x, self._dropped(reading.context)], -1)
+                x = self.drop(x)
+                x = x if reading is None else torch.cat([x, self.drop(reading.context)], -1)
         coverage = None
         if reading is not None and reading.coverage is not None:
             coverage = _coverage_after(reading.coverage, reading.attention, lengths)
@@ -264,17 +272,7 @@ class Decoder(nn.Module):
                 output.hidden, weight, target, linear_bias=bias, reduction=reduction,
                 ignore_index=ignore_index, label_smoothing=label_smoothing,
             )  # fmt: skip
-        if output.generate is not None and label_smoothing:
-            raise errors.value_error(
-                "label_smoothing", "0 where tokens may be copied", label_smoothing, "leave out one of the two"
-            )
-        if coverage_weight and output.overlap is None:
-            raise errors.value_error(
-                "coverage_weight",
-                "0, as the decoder has no coverage",
-                coverage_weight,
-                "make it with coverage=True",
-            )
+        _check_loss(output, label_smoothing, coverage_weight)
         counts = target != ignore_index
         known = counts & (target < self.vocabulary)
         losses = linear_cross_entropy(
@@ -308,47 +306,21 @@ class Decoder(nn.Module):
             x, final = layer.step(x, _layer_state(state.layers[place], layer.cell.states))
             finals.append(_rows_first(final))
             if place == 0 and self.attention is not None:
-                reading = self._read_in_groups(x, state)
+                reading = self.attention.answer(x, _needed(state.memory), state.coverage)
             if place < len(self.layers) - 1:
-                x = self._dropped(x)
-                x = x if reading is None else torch.cat([x, self._dropped(reading.context.squeeze(1))], -1)
+                x = self.drop(x)
+                x = x if reading is None else torch.cat([x, self.drop(reading.context.squeeze(1))], -1)
         if reading is None:
-            return self.output(self._dropped(self.combine(x))), DecoderState(tuple(finals), state.memory)
+            return self.output(self.drop(self.combine(x))), DecoderState(tuple(finals), state.memory)
         attention = reading.attention.squeeze(1)
         coverage = None if state.coverage is None else state.coverage + attention
         output = self._outputs(x.unsqueeze(1), vectors.unsqueeze(1), reading, state.memory)
         return self.logits(output).squeeze(1), DecoderState(tuple(finals), state.memory, coverage), attention
 
-    def reorder(self, state: DecoderState, rows: Tensor) -> DecoderState:
-        """The state of these rows (R',); beams of a row share its memory. For `longspan.search.beam`."""
-        layers = tuple(tuple(s.index_select(0, rows) for s in layer) for layer in state.layers)
-        coverage = None if state.coverage is None else state.coverage.index_select(0, rows)
-        memory = state.memory
-        if memory is None:
-            return DecoderState(layers, None, coverage)
-        owners = rows // (state.layers[0][0].shape[0] // memory.keys.shape[0])
-        kept = torch.unique_consecutive(owners)
-        each = len(rows) // max(1, len(kept))
-        if not torch.equal(kept.repeat_interleave(each), owners):
-            kept = owners
-        if not torch.equal(kept, torch.arange(memory.keys.shape[0], device=kept.device)):
-            memory = memory.mapped(lambda part: part.index_select(0, kept))
-        return DecoderState(layers, memory, coverage)
-
-    def _read_in_groups(self, queries: Tensor, state: DecoderState) -> Any:
-        """Answer queries (R, H), R / B of them for each of the memory's rows, by tensors (R, 1, ...)."""
-        attention, memory = _needed(self.attention), _needed(state.memory)
-        rows = memory.keys.shape[0]
-        if state.coverage is None:
-            reading = attention(queries.view(rows, -1, queries.shape[-1]), memory)
-            return reading._replace(
-                context=reading.context.flatten(0, 1).unsqueeze(1),
-                attention=reading.attention.flatten(0, 1).unsqueeze(1),
-            )
-        each = queries.shape[0] // rows
-        if each > 1:
-            memory = memory.mapped(lambda part: part.repeat_interleave(each, 0))
-        return attention(queries.unsqueeze(1), memory, state.coverage)
+    @staticmethod
+    def reorder(state: DecoderState, rows: Tensor) -> DecoderState:
+        """`DecoderState.select`, as `longspan.search.beam` takes it: beams of a row share its memory."""
+        return state.select(rows)
 
     def _given(self, state: Any, rows: int) -> DecoderState:
         """The state as a DecoderState; training loops hand it back as plain tuples."""
@@ -369,15 +341,7 @@ class Decoder(nn.Module):
         if self.training and self.embedding_dropout:
             kept = dropout_mask((self.vocabulary,), self.embedding_dropout, vectors)
             vectors = vectors * kept[tokens].unsqueeze(-1)
-        return self._dropped(vectors)
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        """(B, T, W), or (R, W) of one step, after dropout."""
-        if not self.training or not self.dropout:
-            return x
-        if not self.variational:
-            return self.drop(x)
-        return x * dropout_mask((x.shape[0], *(1,) * (x.dim() - 2), x.shape[-1]), self.dropout, x)
+        return self.drop(vectors)
 
     def _outputs(self, x: Tensor, vectors: Tensor, reading: Any, memory: Memory | None) -> DecoderOutput:
         """From the last layer's output (B, T, H)."""
@@ -385,13 +349,30 @@ class Decoder(nn.Module):
         generate = None
         if self.generate is not None:
             generate = self.generate(torch.cat([both, vectors], -1)).squeeze(-1).sigmoid()
-        hidden = self._dropped(self.combine(both))
+        hidden = self.drop(self.combine(both))
         if reading is None:
             return DecoderOutput(hidden, generate=generate)
         overlap = None
         if reading.coverage is not None:
             overlap = torch.minimum(reading.attention, reading.coverage).sum(-1)
         return DecoderOutput(hidden, reading.attention, generate, overlap, memory)
+
+
+class _SequenceDropout(Dropout):
+    """Dropout of sequences (B, T, W), or of one step (R, W); variational: the same values at all steps."""
+
+    def __init__(self, rate: float, *, variational: bool) -> None:
+        super().__init__(errors.check_fraction("dropout", rate, below_one=True))
+        self.variational = errors.check_bool("variational", variational)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, T, W) or (R, W), unchanged in evaluation."""
+        if not self.training or not self.p:
+            return input
+        if not self.variational:
+            return super().forward(input)
+        shape = (input.shape[0], *(1,) * (input.dim() - 2), input.shape[-1])
+        return input * dropout_mask(shape, self.p, input)
 
 
 class _Bridge(nn.Module):
@@ -436,11 +417,31 @@ def _check_memory(attention: str | None, memory_size: int | None, *, coverage: b
         )
 
 
+def _check_loss(output: DecoderOutput, label_smoothing: float, coverage_weight: float) -> None:
+    if output.generate is not None and label_smoothing:
+        raise errors.value_error(
+            "label_smoothing", "0 where tokens may be copied", label_smoothing, "leave out one of the two"
+        )
+    if coverage_weight and output.overlap is None:
+        raise errors.value_error(
+            "coverage_weight",
+            "0, as the decoder has no coverage",
+            coverage_weight,
+            "make it with coverage=True",
+        )
+
+
 def _combine(size: int, read: int, output: int) -> nn.Module:
     """Maps the last layer's output and what was read to the output layer (Luong et al. 2015, eq. 5)."""
     if read:
         return nn.Sequential(nn.Linear(size + read, output), nn.Tanh())
     return nn.Identity() if size == output else nn.Linear(size, output)
+
+
+def _constants(layer: Any, rows: int, like: Tensor) -> tuple[Tensor, ...]:
+    """The states (R, H) that the layer's cell begins with."""
+    initial = layer.cell.initial
+    return tuple(like.new_full((rows, layer.hidden_size), initial.get(k, 0.0)) for k in layer.cell.states)
 
 
 def _layer_state(states: tuple[Tensor, ...], letters: str) -> Any:

@@ -125,6 +125,18 @@ class MemoryAttention(nn.Module):
             total = total + attention.squeeze(1)
         return Reading(torch.cat(contexts, 1), torch.cat(weights, 1), torch.stack(before, 1))
 
+    def answer(self, queries: Tensor, memory: Memory, coverage: Tensor | None = None) -> Reading:
+        """One query for each of R rows (R, H), where R / B rows in a row share a row of the memory.
+
+        coverage: (R, S). The reading's tensors begin with (R, 1).
+        """
+        rows = memory.keys.shape[0]
+        if coverage is not None:
+            shared = memory.mapped(lambda part: part.repeat_interleave(queries.shape[0] // rows, 0))
+            return self(queries.unsqueeze(1), shared, coverage)
+        context, attention, _ = self(queries.view(rows, -1, queries.shape[-1]), memory)
+        return Reading(context.flatten(0, 1).unsqueeze(1), attention.flatten(0, 1).unsqueeze(1))
+
     def _read(self, queries: Tensor, memory: Memory, coverage: Tensor | None) -> tuple[Tensor, Tensor]:
         keys = memory.keys
         if self.scale is not None:
