@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 _POOL = 50  # batches whose rows are sorted by length together
+
+
+def sequence_mask(lengths: Tensor, steps: int, mask: Tensor | None = None, device: Any = None) -> Tensor:
+    """(B, T) bool, True at the steps that count.
+
+    Args:
+        lengths: (B,) int64, the real steps of each row.
+        steps: T.
+        mask: (B, T) bool, False where a step does not count; None where all within the lengths do.
+        device: of the result; None: that of the lengths.
+
+    >>> sequence_mask(torch.tensor([2, 0]), 3)
+    tensor([[ True,  True, False],
+            [False, False, False]])
+    """
+    device = lengths.device if device is None else device
+    real = torch.arange(steps, device=device) < lengths.to(device).unsqueeze(1)
+    return real if mask is None else real & mask
 
 
 class Ragged:
@@ -39,8 +58,7 @@ class Ragged:
         longest = max(1, int(lengths.max()))
         if int(lengths.min()) < longest:
             longest = -(-longest // multiple) * multiple
-        steps = torch.arange(longest)
-        real = steps < lengths.unsqueeze(1)
+        steps, real = torch.arange(longest), sequence_mask(lengths, longest)
         where = (self.starts[places].unsqueeze(1) + steps).masked_fill_(~real, 0)
         if not len(self.values):
             return self.values.new_full((*real.shape, *self.values.shape[1:]), value), lengths

@@ -1,4 +1,4 @@
-"""Knows the layers by Keras' names: the same options, defaults, weights and numbers, sized on first use."""
+"""Layers with Keras' names, options, defaults, weights and numbers; sizes are found at the first call."""
 
 from longspan.activations import ACTIVATIONS
 

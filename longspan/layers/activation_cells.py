@@ -1,4 +1,4 @@
-"""Knows which cell a Keras layer's activations ask for: one of the library's, or one written on the spot."""
+"""Finds the cell with a Keras layer's activations: one of the library's, or one generated for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows Keras' attention layers: a memory read by queries."""
+"""Keras' attention layers: queries read values."""
 
 from __future__ import annotations
 

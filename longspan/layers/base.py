@@ -1,4 +1,4 @@
-"""Knows what every layer has: a name, its options, sizes found on first use, weights in Keras' order."""
+"""The base of every layer: name, options, weights made at the first call and kept in Keras' order."""
 
 from __future__ import annotations
 

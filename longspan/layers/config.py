@@ -1,4 +1,4 @@
-"""Knows how a layer becomes plain JSON values in Keras' words and is made again from them."""
+"""Writes a layer as JSON values in Keras' words, and makes it again from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows Keras' convolutional LSTM over frames with their channels last."""
+"""Keras' convolutional LSTM over frames, channels last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the layers that slide over steps or pixels, features last as in Keras: convolutions and pooling."""
+"""Convolutions and pooling over steps or pixels, features last."""
 
 from __future__ import annotations
 

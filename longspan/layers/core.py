@@ -1,4 +1,4 @@
-"""Knows the layers without time: sizes at the door, dense products, dropout, lookups, masks and shapes."""
+"""Layers without time: input shapes, dense products, dropout, embeddings, masks and reshaping."""
 
 from __future__ import annotations
 

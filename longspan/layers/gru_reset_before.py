@@ -1,4 +1,4 @@
-"""Knows the GRU of Cho et al. 2014, whose reset gate acts before the product with R: two products a step."""
+"""The GRU of Cho et al. 2014, whose reset gate acts before the product with R."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the layers that bring values to a common mean and spread."""
+"""Batch and layer normalization."""
 
 from __future__ import annotations
 

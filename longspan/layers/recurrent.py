@@ -1,4 +1,4 @@
-"""Knows Keras' recurrent layers: their options, and how they stand on longspan.nn's layers and kernels."""
+"""Keras' recurrent layers on longspan.nn's layers and kernels."""
 
 from __future__ import annotations
 

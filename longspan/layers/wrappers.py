@@ -1,4 +1,4 @@
-"""Knows the layers made of other layers: two directions, cells over time, one layer at every step."""
+"""Layers made of other layers: Bidirectional, RNN over cells, TimeDistributed."""
 
 from __future__ import annotations
 

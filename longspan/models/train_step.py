@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from longspan import errors, losses, metrics
 from longspan.data.batches import Batch
+from longspan.data.padding import sequence_mask
 from longspan.layers.conv_lstm import ConvLSTM2D
 from longspan.layers.recurrent import RNNBase
 from longspan.training import objective
@@ -86,9 +87,7 @@ def mask_of(batch: Batch) -> Tensor | None:
     """(B, T) bool, False at padding and at hidden steps; None where every step counts."""
     if batch.lengths is None:
         return batch.mask
-    steps = torch.arange(batch.x.shape[1], device=batch.x.device)
-    is_real = steps < batch.lengths.to(batch.x.device).unsqueeze(1)
-    return is_real if batch.mask is None else is_real & batch.mask
+    return sequence_mask(batch.lengths, batch.x.shape[1], batch.mask, batch.x.device)
 
 
 class CompiledLoss:

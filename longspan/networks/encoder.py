@@ -1,4 +1,4 @@
-"""Knows the encoder that tasks share: a recurrent network that reads a sequence, pooled or step by step."""
+"""The encoder that tasks share: a recurrent network over a sequence, pooled or step by step."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from longspan import cells, errors
 from longspan.nn import GRU, LSTM, RNN, Recurrent
 from longspan.nn.dropout import Dropout
 
-from .pooling import max_over_time
+from .pooling import max_over_time, mean_over_time, real_steps
 
-POOLS = ("last", "mean", "max", "steps")
+POOLINGS = ("last", "mean", "max", "steps")
 CELLS = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU}
 CELL_NAMES = (*CELLS, *(name for name in cells.CELLS if name.upper() not in CELLS))
 
@@ -79,7 +79,7 @@ class Encoder(nn.Module):
         forget_bias: float | None = None,
     ) -> None:
         super().__init__()
-        self.pool = errors.check_choice("pool", pool, POOLS)
+        self.pool = errors.check_choice("pool", pool, POOLINGS)
         self.core = recurrent(
             cell,
             input_size,
@@ -132,20 +132,6 @@ class Encoder(nn.Module):
             h = state[0] if isinstance(state, tuple) else state
             directions = 2 if self.core.bidirectional else 1
             return h[-directions:].transpose(0, 1).flatten(1)
-        if self.pool == "max" and mask is None:
-            return max_over_time(out, lengths)
-        real = real_steps(out, lengths, mask)
-        if self.pool == "mean":
-            if real is None:
-                return out.mean(1)
-            return (out * real).sum(1) / real.sum(1).clamp_min(1)
-        assert real is not None  # a mask
-        return out.masked_fill(~real, -torch.inf).amax(1).masked_fill(~real.any(1), 0.0)
-
-
-def real_steps(out: Tensor, lengths: Tensor | None, mask: Tensor | None) -> Tensor | None:
-    """(B, T, 1) bool, True at steps that count; None where all do."""
-    if lengths is None:
-        return None if mask is None else mask.unsqueeze(-1)
-    real = torch.arange(out.shape[1], device=out.device) < lengths.to(out.device).unsqueeze(1)
-    return (real if mask is None else real & mask).unsqueeze(-1)
+        if self.pool == "max":
+            return max_over_time(out, lengths, mask)
+        return mean_over_time(out, real_steps(out, lengths, mask))

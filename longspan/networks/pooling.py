@@ -1,13 +1,18 @@
-"""Knows how the largest value over time is found where rows are padded, and to whom its gradient goes."""
+"""Pools steps into one vector a row: maximum, mean, last step or learned attention over the real steps."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from longspan import errors
+from longspan.data.padding import sequence_mask
 from longspan.kernels.tracing import in_transform, is_tracing
+
+# The ways of `Pool`.
+POOLS = ("attention", "max", "mean", "last")
 
 
 class _Largest(torch.autograd.Function):
@@ -55,11 +60,12 @@ def _largest(x: Tensor, beyond: Tensor | None, least: int) -> Tensor:
     return tail.masked_fill(beyond.all(1), 0.0)
 
 
-def max_over_time(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+def max_over_time(x: Tensor, lengths: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
     """The largest value of every row's steps.
 
     Args:
-        x: (B, T, W); lengths: (B,) int64, the real steps of each row; None where all count.
+        x: (B, T, W); lengths: (B,) int64, the real steps of each row; mask: (B, T) bool, False where a step
+            does not count; None where all count.
 
     Returns:
         (B, W); zeros for a row of length 0.
@@ -69,6 +75,11 @@ def max_over_time(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     tensor([[5.],
             [2.]])
     """
+    if mask is not None:
+        hidden = ~(mask if lengths is None else sequence_mask(lengths, x.shape[1], mask, x.device)).unsqueeze(
+            -1
+        )
+        return x.masked_fill(hidden, -torch.inf).amax(1).masked_fill(hidden.all(1), 0.0)
     if torch.compiler.is_compiling() or is_tracing() or in_transform():
         return _largest(x, None if lengths is None else _beyond(x, lengths, 0), 0)
     least, beyond = x.shape[1], None
@@ -81,5 +92,43 @@ def max_over_time(x: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 def _beyond(x: Tensor, lengths: Tensor, least: int) -> Tensor:
     """(B, T - least, 1) bool."""
-    steps = torch.arange(least, x.shape[1], device=x.device)
-    return (steps >= lengths.to(x.device).unsqueeze(1)).unsqueeze(-1)
+    return ~sequence_mask(lengths.to(x.device) - least, x.shape[1] - least).unsqueeze(-1)
+
+
+def real_steps(x: Tensor, lengths: Tensor | None, mask: Tensor | None = None) -> Tensor | None:
+    """(B, T, 1) bool, True at the steps of x (B, T, ...) that count; None where all do."""
+    if lengths is None:
+        return None if mask is None else mask.unsqueeze(-1)
+    return sequence_mask(lengths, x.shape[1], mask, x.device).unsqueeze(-1)
+
+
+def mean_over_time(x: Tensor, real: Tensor | None) -> Tensor:
+    """The mean (B, W) of the steps of x (B, T, W) that count; real: as from `real_steps`."""
+    return x.mean(1) if real is None else (x * real).sum(1) / real.sum(1).clamp_min(1)
+
+
+class Pool(nn.Module):
+    """Steps (B, T, W) as one vector (B, W): "mean", "max", "last", or "attention", by weights it learns.
+
+    The attention is that of Yang et al. 2016 (Hierarchical attention networks, equations 5 to 7).
+    """
+
+    def __init__(self, kind: str, size: int) -> None:
+        super().__init__()
+        self.kind = errors.check_choice("pool", kind, POOLS)
+        if kind == "attention":
+            self.key, self.query = nn.Linear(size, size), nn.Linear(size, 1, bias=False)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """x: (B, T, W); lengths: (B,), None where all steps count. A row of length 0 gives zeros."""
+        if self.kind == "max":
+            return max_over_time(x, lengths)
+        real = real_steps(x, lengths)
+        if self.kind == "mean":
+            return mean_over_time(x, real)
+        real = torch.ones_like(x[..., :1], dtype=torch.bool) if real is None else real
+        if self.kind == "attention":
+            scores = self.query(self.key(x).tanh()).masked_fill(~real, -1e9)
+            return (scores.softmax(1) * x * real).sum(1)
+        last = (real.sum(1) - 1).clamp_min(0)
+        return x.gather(1, last.unsqueeze(-1).expand(-1, 1, x.shape[2])).squeeze(1)

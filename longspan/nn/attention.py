@@ -1,4 +1,4 @@
-"""Knows how a memory is read: scores of queries against keys, and the mean of the values that they weigh."""
+"""Attention: scores of queries against keys, and the mean of the values weighted by their softmax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows in which dtype a half-precision or autocast call computes, and what autocast makes of dtypes."""
+"""Chooses the dtype of a half-precision or autocast call, and the dtypes of its results."""
 
 from __future__ import annotations
 

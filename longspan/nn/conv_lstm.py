@@ -1,4 +1,4 @@
-"""Knows the convolutional LSTM over frames, and what "same" and "causal" padding put around an input."""
+"""The convolutional LSTM over frames, and the padding that "same" and "causal" add around an input."""
 
 from __future__ import annotations
 

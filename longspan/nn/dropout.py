@@ -1,4 +1,4 @@
-"""Knows how random masks are drawn: for zoneout over time, for recurrent dropout once a sequence."""
+"""Draws random masks: for zoneout one a step, for recurrent dropout one a sequence."""
 
 from __future__ import annotations
 

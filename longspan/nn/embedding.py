@@ -1,4 +1,4 @@
-"""Knows how rows are looked up in a table of vectors, and how the table's gradient is made quickly."""
+"""Embedding lookups whose dense gradient reuses memory that an earlier step gave back."""
 
 from __future__ import annotations
 

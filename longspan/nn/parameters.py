@@ -1,4 +1,4 @@
-"""Knows the names, shapes and first values of a layer's parameters, and hands them to the kernels."""
+"""Names, shapes and initial values of a layer's parameters, and the kernels' view of them."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from longspan import errors, losses, metrics
 from longspan.data.batches import Batch, rows_of
+from longspan.data.padding import sequence_mask
 
 BatchLoss = Callable[[Any, Batch], Tensor]
 
@@ -53,9 +54,7 @@ def step_mask(output: Tensor, batch: Batch) -> Tensor | None:
         return None
     mask = batch.mask
     if batch.lengths is not None:
-        steps = torch.arange(output.shape[1], device=output.device)
-        real = steps < batch.lengths.to(output.device).unsqueeze(1)
-        mask = real if mask is None else real & mask
+        mask = sequence_mask(batch.lengths, output.shape[1], mask, output.device)
     if mask is not None and mask.shape != output.shape[:2]:
         expected = f"shape {tuple(output.shape[:2])}, (B, T) of the network's output"
         way_out = "mask the loss yourself where the network changes the number of steps"

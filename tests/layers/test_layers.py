@@ -1,4 +1,4 @@
-"""Knows that recurrent layers compute Keras' equations, written out here once more; what layers refuse."""
+"""Recurrent layers compute Keras' equations, written out here once more; what layers refuse."""
 
 from __future__ import annotations
 

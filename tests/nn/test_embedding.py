@@ -1,4 +1,4 @@
-"""Looking up rows, the largest value over time and dropout give what torch's own operations give."""
+"""Looking up rows of a table gives what torch's own operations give."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longspan.networks.pooling import max_over_time
-from longspan.nn.dropout import Dropout
 from longspan.nn.embedding import Embedding, bag_means, lookup
 
 ROWS = 2000  # of a table so large that its gradient lies in memory that is given back
@@ -76,53 +74,3 @@ def test_means_and_their_gradient_are_those_of_torch():
     small = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
     args = torch.tensor([5, 0, 5, 2]), torch.tensor([0, 3, 3])
     assert torch.autograd.gradgradcheck(lambda table: bag_means(table, *args).square(), small)
-
-
-def plainly(x: Tensor, lengths: Tensor | None) -> Tensor:
-    if lengths is None:
-        return x.amax(1)
-    real = (torch.arange(x.shape[1]) < lengths.unsqueeze(1)).unsqueeze(-1)
-    return x.masked_fill(~real, -torch.inf).amax(1).masked_fill(~real.any(1), 0.0)
-
-
-@pytest.mark.parametrize("lengths", [None, [6, 6, 6, 6], [6, 4, 5, 6], [1, 6, 2, 6], [0, 6, 3, 0]])
-def test_the_largest_over_time_and_its_gradient(lengths: list[int] | None):
-    torch.manual_seed(1)
-    x, grad = torch.randn(4, 6, 5), torch.randn(4, 5)
-    x[:, 0] = x[:, 1] = 3.0  # the largest twice: each gets half
-    given = None if lengths is None else torch.tensor(lengths)
-    found = []
-    for largest in (max_over_time, plainly):
-        leaf = x.clone().requires_grad_()
-        out = largest(leaf, given)
-        out.backward(grad)
-        found.append((out, leaf.grad))
-    assert torch.equal(found[0][0], found[1][0])
-    torch.testing.assert_close(found[0][1], found[1][1])
-    assert torch.equal(max_over_time(x, given), found[1][0])
-
-
-def test_what_lies_beyond_a_length_changes_nothing_even_if_it_is_no_number():
-    x = torch.randn(2, 4, 3)
-    x[1, 2:] = torch.tensor([torch.nan, torch.inf, -torch.inf])
-    leaf = x.clone().requires_grad_()
-    out = max_over_time(leaf, torch.tensor([4, 2]))
-    out.sum().backward()
-    assert leaf.grad is not None and torch.equal(out[1], x[1, :2].amax(0))
-    assert leaf.grad[1, 2:].count_nonzero() == 0 and leaf.grad.sum() == 6
-
-
-def test_the_largest_is_differentiated_twice():
-    x = torch.randn(3, 4, 2, dtype=torch.float64, requires_grad=True)
-    lengths = torch.tensor([4, 1, 3])
-    assert torch.autograd.gradgradcheck(lambda x: max_over_time(x.square(), lengths), x)
-
-
-def test_dropout_keeps_the_mean_and_is_off_where_it_should_be():
-    torch.manual_seed(2)
-    x, drop = torch.ones(400, 100), Dropout(0.3)
-    out = drop(x)
-    assert out.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
-    assert float((out == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
-    assert drop.eval()(x) is x
-    assert Dropout(1.0)(x).count_nonzero() == 0 and torch.equal(Dropout(0.0)(x), x)

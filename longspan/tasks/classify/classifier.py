@@ -15,6 +15,7 @@ from longspan.data.batches import rows_of
 from longspan.data.labels import held_out
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.metrics import classification
+from longspan.networks.pooling import POOLS
 from longspan.report.elements import Element, Section, Stat, Stats, Table
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
@@ -25,7 +26,7 @@ from longspan.training.evaluation import to_device
 
 from . import report
 from .codec import FEW_TEXTS, ClassifierCodec, ExampleBatches
-from .network import POOLS, Ensemble, SequenceClassifier, TokenEmbedding
+from .network import Ensemble, SequenceClassifier, TokenEmbedding
 from .reading import KINDS, Example, Examples, Layout, read_examples
 from .text_encoder import UNITS, Units
 

@@ -10,17 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from longspan import errors
 from longspan.data.batches import Batch
 from longspan.data.labels import IGNORED
-from longspan.networks.encoder import Encoder, real_steps
-from longspan.networks.pooling import max_over_time
+from longspan.networks.encoder import Encoder
+from longspan.networks.pooling import Pool, real_steps
 from longspan.nn.dropout import Dropout
 from longspan.nn.embedding import Embedding, bag_means, lookup
 from longspan.tasks.network import TaskNetwork
 
 _SPREAD = 0.02  # of vectors at the start: words hardly seen stay near zero
-POOLS = ("attention", "max", "mean", "last")
 
 
 class Subwords(NamedTuple):
@@ -122,40 +120,13 @@ class Convolutions(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, I) -> (B, T, C)."""
-        real = real_steps(x, lengths, None)
+        real = real_steps(x, lengths)
         seen = None if real is None else real.transpose(1, 2).to(x.dtype)
         z = x.transpose(1, 2) if seen is None else x.transpose(1, 2) * seen
         for layer, norm, kernel in zip(self.layers, self.norms, self.kernels, strict=True):
             z = norm(layer(F.pad(z, ((kernel - 1) // 2, kernel // 2))), seen).relu()
             z = z if seen is None else z * seen
         return z.transpose(1, 2)
-
-
-class Pool(nn.Module):
-    """Steps (B, T, W) as one vector (B, W): "mean", "max", "last", or "attention", by weights it learns.
-
-    The attention is that of Yang et al. 2016 (Hierarchical attention networks, equations 5 to 7).
-    """
-
-    def __init__(self, kind: str, size: int) -> None:
-        super().__init__()
-        self.kind = errors.check_choice("pool", kind, POOLS)
-        if kind == "attention":
-            self.key, self.query = nn.Linear(size, size), nn.Linear(size, 1, bias=False)
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """x: (B, T, W); lengths: (B,), None where all steps count. A row of length 0 gives zeros."""
-        if self.kind == "max":
-            return max_over_time(x, lengths)
-        real = real_steps(x, lengths, None)
-        real = torch.ones_like(x[..., :1], dtype=torch.bool) if real is None else real
-        if self.kind == "attention":
-            scores = self.query(self.key(x).tanh()).masked_fill(~real, -1e9)
-            return (scores.softmax(1) * x * real).sum(1)
-        count = real.sum(1).clamp_min(1)
-        if self.kind == "mean":
-            return (x * real).sum(1) / count
-        return x.gather(1, (count - 1).unsqueeze(-1).expand(-1, 1, x.shape[2])).squeeze(1)
 
 
 class SequenceClassifier(nn.Module):
