@@ -161,7 +161,7 @@ def run(task: Task, folder: Path, seed: int, development: bool) -> dict[str, Any
         "naive": score(found.naive),
         "seasonal": score(found.seasonal),
         "mae": evaluation.mae(found.point / scale, found.actual / scale),
-        "coverage": evaluation.covered(found, found.actual, 0, len(found.levels) - 1),
+        "coverage": evaluation.coverage(found, found.actual, 0, len(found.levels) - 1),
         "seconds": seconds,
         "found": f"context {codec.context}, season {codec.season}, {codec.center}, {codec.scaling}, "
         f"{len(forecaster.history_.epoch)} epochs",

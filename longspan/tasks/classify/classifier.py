@@ -28,7 +28,7 @@ from . import report
 from .codec import FEW_TEXTS, ClassifierCodec, ExampleBatches
 from .network import Ensemble, SequenceClassifier, TokenEmbedding
 from .reading import KINDS, Example, Examples, Layout, read_examples
-from .text_encoder import UNITS, Units
+from .text_encoder import TOKEN_LEVELS, TextEncoder
 
 _SHOWN = 8  # records of which a report tells what mattered
 _SPARE = 500  # records from which on some are held out
@@ -52,7 +52,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
     its share in the scores, make the held-out labels likeliest; then it learns from all records.
 
     What is found from the data where an option is None:
-        token_level: see `longspan.tasks.classify.text_encoder.Units`.
+        token_level: see `longspan.tasks.classify.text_encoder.TextEncoder`.
         max_ngram: 2 for words and byte pairs, 4 for characters.
         convolution: for series, not for texts.
         lowercase: case is kept, but dropped where a file gives the vectors of words. Where it is kept and
@@ -98,7 +98,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
         advanced=True,
     )
     token_level: str | None = option(
-        None, "what a text is cut into; none for found", choices=UNITS, group="data"
+        None, "what a text is cut into; none for found", choices=TOKEN_LEVELS, group="data"
     )
     max_tokens: int | None = option(
         None,
@@ -267,7 +267,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
             raise errors.value_error(
                 "kernel_sizes", "one a convolution", received, "give as many kernel_sizes as filters"
             )
-        units = Units(
+        units = TextEncoder(
             self.token_level,
             self.max_tokens,
             lower=self.lowercase,

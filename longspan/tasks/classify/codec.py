@@ -21,11 +21,11 @@ from longspan.data.readers.word_vectors import read_vectors
 from longspan.metrics import classification
 from longspan.tasks.codec import Codec, Metrics
 
-from .linear import STRENGTHS, Choice, Wide, fitted
+from .linear import PENALTIES, LinearHeadSelection, NBSVM, fit_path
 from .network import Subwords, TextInputs
 from .reading import Example, Examples
-from .series_encoder import Channels
-from .text_encoder import Units
+from .series_encoder import SeriesEncoder
+from .text_encoder import TextEncoder
 
 FEW_TEXTS = 8_000  # below which all is learnt from once more and twice as many members are averaged
 _TEXT_RATE, _SERIES_RATE = 5e-3, 2e-3  # learning rates
@@ -56,17 +56,17 @@ class ClassifierCodec(Codec[list[Example]]):
 
     def __init__(
         self,
-        units: Units | None = None,
+        units: TextEncoder | None = None,
         *,
         balanced: bool = False,
         vectors: str | None = None,
         refit: bool | None = False,
     ) -> None:
-        self.units = units or Units()
+        self.units = units or TextEncoder()
         self.balanced, self.vectors, self._refit = balanced, vectors, refit
-        self.channels: Channels | None = None
-        self.labels, self.linear, self._choice = Labels(), None, Choice()
-        self.linear: Wide | None
+        self.channels: SeriesEncoder | None = None
+        self.labels, self.linear, self._choice = Labels(), None, LinearHeadSelection()
+        self.linear: NBSVM | None
         self.records = self.embedding = 0
         self.text_column: str | None = None
         self.series_columns: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class ClassifierCodec(Codec[list[Example]]):
         self._fit_encoders(train)
         self._note_imbalance()
         if valid is not None and self.units.features is not None:
-            self._choice = Choice(self._fitted_linear(train, STRENGTHS))
+            self._choice = LinearHeadSelection(self._fitted_linear(train, PENALTIES))
         else:
             self._fit_linear(train)
         self._find_vectors()
@@ -96,7 +96,7 @@ class ClassifierCodec(Codec[list[Example]]):
             raise errors.value_error("source", "texts or series", "both", "train on one kind")
         whole = self.labels.kind != "steps"
         if series == {True}:
-            self.channels = Channels(self.units.length).fit(inputs, sized=whole)
+            self.channels = SeriesEncoder(self.units.length).fit(inputs, sized=whole)
         else:
             self.units.fit(inputs, featured=whole)
         self.records = len(records)
@@ -121,12 +121,12 @@ class ClassifierCodec(Codec[list[Example]]):
         self.embedding = len(next(iter(vectors.values())))
         errors.notice(f"{len(vectors)} of {words.size - 4} words have a vector in {self.vectors}")
 
-    def _fitted_linear(self, records: Sequence[Example], strengths: Sequence[float]) -> dict[float, Wide]:
+    def _fitted_linear(self, records: Sequence[Example], strengths: Sequence[float]) -> dict[float, NBSVM]:
         """The linear model by its strength, fitted to records."""
         y, sizes = torch.stack(self.targets(records)), self.sizes
         importance = self.labels.importance(y, len(records)) if self.balanced else None
-        plain = Wide(sizes["features"], sizes["classes"], sizes["runs"])
-        return fitted(plain, self.joined(records), y, strengths, importance)
+        plain = NBSVM(sizes["features"], sizes["classes"], sizes["runs"])
+        return fit_path(plain, self.joined(records), y, strengths, importance)
 
     def _fit_linear(self, records: Sequence[Example]) -> None:
         """Fit the linear model to records with the strength and the share that were chosen."""
@@ -159,7 +159,7 @@ class ClassifierCodec(Codec[list[Example]]):
         return _TEXT_RATE if self.channels is None else _SERIES_RATE
 
     @property
-    def inputs(self) -> Units | Channels:
+    def inputs(self) -> TextEncoder | SeriesEncoder:
         """What the inputs are made of."""
         return self.channels or self.units
 
@@ -220,7 +220,7 @@ class ClassifierCodec(Codec[list[Example]]):
         if self.linear is None or features is None:
             return torch.zeros(())
         numbers, weights = (part.padded(torch.arange(len(records)))[0] for part in features)
-        return self.linear.share * self.linear.matter(numbers, weights, classes)
+        return self.linear.share * self.linear.attribution(numbers, weights, classes)
 
     def decode(self, predictions: list[Any], records: list[Example]) -> Any:
         """Probabilities (N, C), calibrated; for "steps" a list of (T_i, C)."""
@@ -322,13 +322,13 @@ class ClassifierCodec(Codec[list[Example]]):
         self.labels.restore(state)
         self.units.restore(state)
         if state["scaler"] is not None:
-            self.channels = Channels().restore(state)
+            self.channels = SeriesEncoder().restore(state)
         self.records, self.embedding = state["records"], state["embedding"]
         self.text_column, self.series_columns = state["text_column"], state["series_columns"]
         if state["linear"] is not None:
             weights = state["linear"]["weights"]
             ngrams, classes = weights["table"].shape
-            self.linear = Wide(ngrams, classes, tuple(state["linear"]["runs"]))
+            self.linear = NBSVM(ngrams, classes, tuple(state["linear"]["runs"]))
             self.linear.load_state_dict(weights)
         return self
 

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-STRENGTHS = (1.0, 10.0, 100.0)  # that are tried, see `Wide.learn`
+PENALTIES = (1.0, 10.0, 100.0)  # that are tried, see `NBSVM.fit`
 _SHARES = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)  # of the linear model's scores that are tried
 _ITERATIONS = 30  # of the solver
 Rows = tuple[Tensor, Tensor, Tensor]  # n-grams end to end: numbers, weights (S,), where each row begins (B,)
 
 
-class Wide(nn.Module):
+class NBSVM(nn.Module):
     """A linear model of weighted n-grams: scores of C classes. It is fitted by itself, not with the readers.
 
     The wide part beside a deep one (Cheng et al. 2016, arXiv 1606.07792), of the words and pairs of words by
@@ -55,7 +55,7 @@ class Wide(nn.Module):
         """Scores (B, C) of rows that lie end to end, see `learn`."""
         return self.bias + _summed(self.table, numbers, weights, starts)
 
-    def matter(self, numbers: Tensor, weights: Tensor, classes: Tensor) -> Tensor:
+    def attribution(self, numbers: Tensor, weights: Tensor, classes: Tensor) -> Tensor:
         """How much each unit spoke for its row's class, (B, T): an n-gram's part is shared by its units.
 
         Args:
@@ -68,7 +68,7 @@ class Wide(nn.Module):
                 found[:, : spoke.shape[1] - back] += spoke[:, back:, column] / units
         return found
 
-    def learn(
+    def fit(
         self,
         numbers: Tensor,
         weights: Tensor,
@@ -77,7 +77,7 @@ class Wide(nn.Module):
         *,
         strength: float,
         importance: Tensor | None = None,
-    ) -> Wide:
+    ) -> NBSVM:
         """Fit it to rows: logistic regression by L-BFGS; returns itself.
 
         A value is held the less, the better its n-gram tells the class: it is a number times the logarithm of
@@ -134,23 +134,23 @@ def _sparse(numbers: Tensor, weights: Tensor, starts: Tensor, width: int) -> Ten
     return torch.sparse_coo_tensor(places, weights, size, check_invariants=True).coalesce()
 
 
-def fitted(
-    wide: Wide, rows: Rows, y: Tensor, strengths: Sequence[float], importance: Tensor | None = None
-) -> dict[float, Wide]:
+def fit_path(
+    wide: NBSVM, rows: Rows, y: Tensor, strengths: Sequence[float], importance: Tensor | None = None
+) -> dict[float, NBSVM]:
     """Copies of a linear model by their strength, each fitted from the one before on.
 
     Args:
-        wide: where to begin; y, importance: as for `Wide.learn`.
+        wide: where to begin; y, importance: as for `NBSVM.fit`.
     """
-    found: dict[float, Wide] = {}
+    found: dict[float, NBSVM] = {}
     for strength in strengths:
-        wide = copy.deepcopy(wide).learn(*rows, y, strength=strength, importance=importance)
+        wide = copy.deepcopy(wide).fit(*rows, y, strength=strength, importance=importance)
         found[strength] = wide
     return found
 
 
 @dataclass
-class Choice:
+class LinearHeadSelection:
     """How strongly a linear model is held down and how much it counts, as held-out records say.
 
     Attributes:
@@ -158,11 +158,11 @@ class Choice:
             held out the usual.
     """
 
-    wides: dict[float, Wide] = field(default_factory=dict)
+    wides: dict[float, NBSVM] = field(default_factory=dict)
     strength: float = 10.0
     share: float = 1.0
 
-    def decide(self, rows: Rows, scores: Tensor, loss: Callable[[Tensor], float]) -> Wide:
+    def decide(self, rows: Rows, scores: Tensor, loss: Callable[[Tensor], float]) -> NBSVM:
         """The model that, beside the readers, makes the least of a loss, its share set.
 
         Args:
@@ -177,4 +177,4 @@ class Choice:
     @property
     def path(self) -> list[float]:
         """The strengths up to the chosen one, by which it is fitted once more."""
-        return [one for one in STRENGTHS if one <= self.strength]
+        return [one for one in PENALTIES if one <= self.strength]

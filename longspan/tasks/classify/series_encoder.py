@@ -17,7 +17,7 @@ from longspan.data.scaling import Scaler
 _ALIKE = 0.01  # deviation of the logarithms of lengths up to which these say nothing
 
 
-class Channels:
+class SeriesEncoder:
     """Series (T_i, D) of readings as rows of a network, missing ones as their channel's mean.
 
     Args:
@@ -26,7 +26,7 @@ class Channels:
     Attributes after fit: scaler; span, the mean and deviation of the logarithms of the series' lengths where
     their length is a channel, else None.
 
-    >>> Channels().fit([np.array([[1.0], [3.0]]), np.array([[2.0]])], sized=False).rows([np.array([[3.0]])])
+    >>> SeriesEncoder().fit([np.array([[1.0], [3.0]]), np.array([[2.0]])], sized=False).rows([np.array([[3.0]])])
     [tensor([[1.2247]], dtype=torch.float64)]
     """
 

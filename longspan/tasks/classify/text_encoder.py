@@ -17,13 +17,13 @@ from longspan.data.tokenizers import BPE, SPECIAL, UNKNOWN, Characters, Words, t
 
 from .ngrams import NGrams
 
-UNITS = ("words", "bpe", "characters")
+TOKEN_LEVELS = ("words", "bpe", "characters")
 _LONGEST = {"words": 2, "bpe": 2, "characters": 4}  # units of an n-gram where nobody says
 _NEW_WORDS = 0.25  # share of running words unknown in unseen texts above which words are too rare as units
 _PAIRS = 8000  # byte pairs where nobody says
 
 
-class Units:
+class TextEncoder:
     """Texts, or lists of words, as numbers of their units; and the n-grams of the units as features.
 
     Args:
@@ -41,7 +41,7 @@ class Units:
 
     Attributes after fit: kind, words (the tokenizer), features (the n-grams, None for none), length.
 
-    >>> units = Units().fit(["the cat sat", "the dog sat"])
+    >>> units = TextEncoder().fit(["the cat sat", "the dog sat"])
     >>> units.kind, units.rows(["the sat"])
     ('words', [tensor([5, 4])])
     """
@@ -191,7 +191,7 @@ class _Given(Words):
 
 
 def _suited(texts: Sequence[str], lower: bool) -> str:
-    """Which units suit the texts, see `Units`."""
+    """Which units suit the texts, see `TextEncoder`."""
     if np.median([len(text.split()) for text in texts]) <= 2:
         spaceless = np.mean([len(text) for text in texts]) > 40  # whole sentences without blanks
         return "bpe" if spaceless else "characters"

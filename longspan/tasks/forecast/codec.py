@@ -16,15 +16,15 @@ from longspan.data.transforms import bent, straight, usable
 from longspan.tasks.codec import Codec, Metrics
 
 from . import windows
-from .conformal import Widths, coverage, follow, lately
+from .conformal import ConformalQuantiles, adapt, recent_origins, share_inside
 from .covariates import standard, vocabularies
-from .evaluation import mae, pairs, skills
+from .evaluation import forecast_metrics, interval_pairs, mae
 from .network import ForecastInputs
-from .origins import apart, first_steps
+from .origins import end_times, spacing
 from .panel import Origins, Panel
 from .predictions import Forecasts
 from .time_features import Calendar, calendar_names
-from .windows import Places
+from .windows import WindowIndex
 
 CENTERS = ("last", "mean", "season", "none")
 SCALES = ("series", "window")
@@ -108,7 +108,7 @@ class ForecastCodec(Codec[Origins]):
         self.center, self.scaling, self.transform = "last", "series", "none"
         self.skip: np.ndarray | None = None  # (T, H): the linear answer that the network starts from
         self.residuals: np.ndarray | None = None  # (H, K): where its quantiles start
-        self.widths: Widths | None = None
+        self.widths: ConformalQuantiles | None = None
         self.beaten: dict[str, float] = {}
         self.border: dict[str, int] = {}  # the step from which on a series was held out
 
@@ -225,15 +225,15 @@ class ForecastCodec(Codec[Origins]):
             return Known(*(part.mean(0, keepdims=True) for part in self.learnt))
         return Known(*(part[place : place + 1] for part in self.learnt))
 
-    def ahead(self, panel: Panel, at: Places, known: Known) -> np.ndarray:
+    def ahead(self, panel: Panel, at: WindowIndex, known: Known) -> np.ndarray:
         """The values from each place on, on the scale of the transform, (B, H)."""
         floor = known.floor[at.series, at.channel][:, None]
-        return bent(windows.ahead(panel, at, self.horizon), self.transform, floor)
+        return bent(windows.future(panel, at, self.horizon), self.transform, floor)
 
-    def scaled(self, panel: Panel, at: Places, known: Known) -> Scaled:
+    def scaled(self, panel: Panel, at: WindowIndex, known: Known) -> Scaled:
         """The windows before the places on the network's scale."""
         mean, scale, floor, _ = (part[at.series, at.channel][:, None] for part in known)
-        raw = bent(windows.past(panel, at, self.reach), self.transform, floor)
+        raw = bent(windows.history(panel, at, self.reach), self.transform, floor)
         return self.scaled_windows(raw, mean, scale)
 
     def scaled_windows(self, raw: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> Scaled:
@@ -244,7 +244,7 @@ class ForecastCodec(Codec[Origins]):
         """
         lag, missing = self.lag, np.isnan(raw)
         if missing.any():
-            filled, since = windows.carried(raw)
+            filled, since = windows.forward_fill(raw)
             filled = np.where(np.isnan(filled), mean, filled)
         else:
             filled, since = raw, np.zeros(raw.shape, np.int64)
@@ -262,10 +262,10 @@ class ForecastCodec(Codec[Origins]):
             center, values = np.repeat(middle, self.horizon, 1), (window - middle) / scale
         return Scaled(values, ~missing[:, lag:], since[:, lag:], center, scale)
 
-    def encode(self, panel: Panel, at: Places, known: Known, answers: bool) -> Batch:
+    def encode(self, panel: Panel, at: WindowIndex, known: Known, answers: bool) -> Batch:
         """The windows before the places as a batch; with `answers` y (B, H), what follows, scaled alike."""
         found = self.scaled(panel, at, known)
-        rows, inside = windows.rows_around(panel, at, np.arange(-self.context, self.horizon))
+        rows, inside = windows.neighbourhood(panel, at, np.arange(-self.context, self.horizon))
         ahead, ahead_words = self._ahead(panel, at, rows, inside)
         before, within = rows[:, : self.context], inside[:, : self.context]
         x = ForecastInputs(
@@ -300,7 +300,7 @@ class ForecastCodec(Codec[Origins]):
         return straight(values[:, 0], self.transform)
 
     def _ahead(
-        self, panel: Panel, at: Places, rows: np.ndarray, inside: np.ndarray
+        self, panel: Panel, at: WindowIndex, rows: np.ndarray, inside: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """What is known beforehand, over context and horizon: (B, T+H, F) numbers and (B, T+H, K) words."""
         numbers = standard(panel.future.numbers[rows], self.moments[1], inside)
@@ -347,13 +347,13 @@ class ForecastCodec(Codec[Origins]):
         if self.widths is None:
             return values, scale
         truth = self.bent_truth(chunk.every)
-        return follow(self.levels, values, truth, chunk.own, chunk.recent), scale[chunk.own]
+        return adapt(self.levels, values, truth, chunk.own, chunk.recent), scale[chunk.own]
 
     def present(self, answers: Forecasts) -> Any:
         return answers.answers(self.quantiles, past=False)
 
     def metrics(self) -> Metrics:
-        return skills(self.levels, self.units_of)
+        return forecast_metrics(self.levels, self.units_of)
 
     def calibrate(self, predictions: list[Any], held: Origins) -> None:
         """Learn how wide intervals must be, and how the two plain forecasts do, on held-out windows.
@@ -361,12 +361,14 @@ class ForecastCodec(Codec[Origins]):
         Args:
             predictions: of their windows, batch by batch.
         """
-        self.widths, self.border = None, first_steps(held)
+        self.widths, self.border = None, end_times(held)
         values, scale = _flat(predictions)
         truths = self.bent_truth(held).reshape(-1, self.horizon)
-        self.widths = Widths.learn(self.levels, values, truths, scale, apart=apart(held, self.horizon))
+        self.widths = ConformalQuantiles.learn(
+            self.levels, values, truths, scale, apart=spacing(held, self.horizon)
+        )
         found = self.found(*self.calibrated(values, scale, held), held)
-        plain = {name: mae(one, found.actual) for name, one in found.rivals().items()}
+        plain = {name: mae(one, found.actual) for name, one in found.baselines().items()}
         self.beaten = {**plain, **_covered_by_half(self.levels, values, truths, scale)}
 
     def calibrated(
@@ -387,18 +389,18 @@ class ForecastCodec(Codec[Origins]):
         begins = zip(panel.ids, panel.first, strict=True)
         untrained = np.array([self.border.get(name, int(at)) for name, at in begins])
         first = panel.starts[:-1] + np.maximum(untrained - panel.first, 1)
-        return lately(rows, first[origins.series], self.horizon)
+        return recent_origins(rows, first[origins.series], self.horizon)
 
     def found(self, values: np.ndarray, scale: np.ndarray, records: Origins) -> Forecasts:
         """Forecasts of quantiles (n, C, H, Q) on the scale of the transform."""
         panel, rows = records
         n, c = len(rows), panel.values.shape[1]
         values = straight(values, self.transform).transpose(0, 2, 1, 3)
-        at = windows.places(records)
+        at = windows.window_index(records)
         naive, seasonal = (
-            self._shaped(windows.naive(panel, at, self.horizon, m), n, c) for m in (1, self.season)
+            self._shaped(windows.seasonal_naive(panel, at, self.horizon, m), n, c) for m in (1, self.season)
         )
-        actual = self._shaped(windows.ahead(panel, at, self.horizon), n, c)
+        actual = self._shaped(windows.future(panel, at, self.horizon), n, c)
         middle = self.levels.index(0.5)
         return Forecasts(values[..., middle], values, actual, naive, seasonal, scale, records, self.levels)
 
@@ -407,12 +409,12 @@ class ForecastCodec(Codec[Origins]):
 
     def bent_truth(self, records: Origins) -> np.ndarray:
         """What came, on the scale of the transform, (n, C, H)."""
-        found = self.ahead(records.panel, windows.places(records), self.known(records.panel))
+        found = self.ahead(records.panel, windows.window_index(records), self.known(records.panel))
         return found.reshape(len(records.rows), -1, self.horizon)
 
     def truth(self, records: Origins) -> np.ndarray:
         n, c = len(records.rows), records.panel.values.shape[1]
-        return self._shaped(windows.ahead(records.panel, windows.places(records), self.horizon), n, c)
+        return self._shaped(windows.future(records.panel, windows.window_index(records), self.horizon), n, c)
 
     # ---- kept
 
@@ -434,7 +436,7 @@ class ForecastCodec(Codec[Origins]):
         self.unit = state["unit"].numpy()
         self.index = {name: place for place, name in enumerate(self.like.ids)}
         self.moments = [(pair[0].numpy(), pair[1].numpy()) for pair in state["moments"]]
-        self.widths = None if state["widths"] is None else Widths.from_state(state["widths"])
+        self.widths = None if state["widths"] is None else ConformalQuantiles.from_state(state["widths"])
         return self
 
 
@@ -475,7 +477,7 @@ class Windows:
         order = self._order()
         for start in range(0, self.most, self.batch_size):
             take = order[start : start + self.batch_size]
-            yield self.codec.encode(self.origins.panel, windows.places(self.origins, take), known, True)
+            yield self.codec.encode(self.origins.panel, windows.window_index(self.origins, take), known, True)
 
     def _order(self) -> np.ndarray:
         if not self.shuffle:
@@ -522,11 +524,11 @@ def _covered_by_half(
     half = len(values) // 2
     if half < 8:
         return {}
-    widths = Widths.learn(levels, values[:half], truths[:half], scale[:half], apart=half)
+    widths = ConformalQuantiles.learn(levels, values[:half], truths[:half], scale[:half], apart=half)
     found = widths.apply(values[half:], scale[half:])
     return {
-        f"coverage_{percent}": coverage(found[..., low], found[..., high], truths[half:])
-        for percent, low, high in pairs(levels)
+        f"coverage_{percent}": share_inside(found[..., low], found[..., high], truths[half:])
+        for percent, low, high in interval_pairs(levels)
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-class Widths:
+class ConformalQuantiles:
     """How far every quantile is moved outwards, by step ahead: conformalized quantile regression.
 
     Romano et al. 2019, section 4, each side on its own: a level q below one half is moved by the
@@ -34,7 +34,7 @@ class Widths:
         scale: np.ndarray,
         *,
         apart: float,
-    ) -> Widths:
+    ) -> ConformalQuantiles:
         """From held-out windows.
 
         Args:
@@ -49,7 +49,7 @@ class Widths:
             span = errors[:, max(0, step - pooled) : step + pooled + 1]
             for place, level in enumerate(levels):
                 if level != 0.5:
-                    moved[step, place] = _level(span[..., place].ravel(), level, errors.shape[0])
+                    moved[step, place] = _corrected_quantile(span[..., place].ravel(), level, errors.shape[0])
         return cls(levels, moved, np.array([_stretch(level, apart) for level in levels]))
 
     def apply(self, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -69,7 +69,7 @@ class Widths:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Widths:
+    def from_state(cls, state: Mapping[str, Any]) -> ConformalQuantiles:
         """The widths that gave this state."""
         return cls(tuple(state["levels"]), state["moved"].numpy(), np.array(state["stretch"]))
 
@@ -90,7 +90,7 @@ def _neighbours(windows: int) -> int:
     return 0 if windows >= 200 else 2 if windows >= 50 else 6
 
 
-def _level(errors: np.ndarray, level: float, windows: int) -> float:
+def _corrected_quantile(errors: np.ndarray, level: float, windows: int) -> float:
     """The quantile of the errors that lifts the answer's level to what it promises for `windows` more."""
     errors = errors[~np.isnan(errors)]
     if not len(errors):
@@ -107,7 +107,7 @@ _MARGIN = 1.05
 _WIDEST = 8.0  # times as wide as what was held out says
 
 
-def lately(row: np.ndarray, first: np.ndarray, horizon: int) -> np.ndarray:
+def recent_origins(row: np.ndarray, first: np.ndarray, horizon: int) -> np.ndarray:
     """Earlier origins whose horizons had ended at each origin, (n, K) rows, -1 where there are too few.
 
     Args:
@@ -119,7 +119,7 @@ def lately(row: np.ndarray, first: np.ndarray, horizon: int) -> np.ndarray:
     return np.where(found >= first[:, None], found, -1)
 
 
-def follow(
+def adapt(
     levels: tuple[float, ...], values: np.ndarray, truths: np.ndarray, own: np.ndarray, recent: np.ndarray
 ) -> np.ndarray:
     """Quantiles whose intervals are as wide as the last forecasts would have needed, each series its own.
@@ -141,8 +141,8 @@ def follow(
     horizon, middle = values.shape[2], levels.index(0.5)
     steps = np.unique(np.linspace(0, horizon - 1, _STEPS).round().astype(np.int64))
     gap = (truths - values[..., middle])[..., steps]
-    trust = _trust(recent, horizon)
-    for low, high in intervals(levels):
+    trust = _weight(recent, horizon)
+    for low, high in level_pairs(levels):
         side = np.where(gap > 0, high, low)[..., None]
         width = np.take_along_axis(values[:, :, steps], side, -1)[..., 0] - values[:, :, steps, middle]
         flat = np.where(gap == 0, 0.0, np.inf) + 0 * gap  # where the interval has no width
@@ -166,7 +166,7 @@ def _needed(needed: np.ndarray, recent: np.ndarray, share: float) -> np.ndarray:
     return np.clip(np.nan_to_num(stretch, posinf=_WIDEST), 1 / _WIDEST, _WIDEST)
 
 
-def _trust(recent: np.ndarray, horizon: int) -> np.ndarray:
+def _weight(recent: np.ndarray, horizon: int) -> np.ndarray:
     """(n,): how far the recent forecasts are believed, 0 to 1."""
     there = recent >= 0
     span = max(10 * horizon, 336) / (_LATELY - 1)
@@ -176,7 +176,7 @@ def _trust(recent: np.ndarray, horizon: int) -> np.ndarray:
     return more / (more + _TRUST)
 
 
-def intervals(levels: tuple[float, ...]) -> list[tuple[int, int]]:
+def level_pairs(levels: tuple[float, ...]) -> list[tuple[int, int]]:
     """The places of the levels that make intervals around the median, widest first."""
     found = []
     for low, level in enumerate(levels):
@@ -186,7 +186,7 @@ def intervals(levels: tuple[float, ...]) -> list[tuple[int, int]]:
     return found
 
 
-def coverage(low: np.ndarray, high: np.ndarray, truths: np.ndarray) -> float:
+def share_inside(low: np.ndarray, high: np.ndarray, truths: np.ndarray) -> float:
     """The share of known truths between two bounds; NaN where none is known."""
     known = ~np.isnan(truths)
     return float(((truths >= low) & (truths <= high))[known].mean()) if known.any() else float("nan")

@@ -8,11 +8,11 @@ import numpy as np
 
 from longspan import errors
 
-from .conformal import coverage, intervals
+from .conformal import level_pairs, share_inside
 from .predictions import Forecasts
 
 Score = Callable[[Forecasts, np.ndarray], float]
-PLAIN = {"naive": "repeating the last value", "seasonal_naive": "repeating the last season"}
+BASELINES = {"naive": "repeating the last value", "seasonal_naive": "repeating the last season"}
 
 
 def mae(answer: np.ndarray, truth: np.ndarray) -> float:
@@ -52,36 +52,38 @@ def crps(forecasts: Forecasts, truth: np.ndarray) -> float:
     return 2.0 * _mean(np.maximum(levels * error, (levels - 1) * error))
 
 
-def pairs(levels: tuple[float, ...]) -> list[tuple[int, int, int]]:
+def interval_pairs(levels: tuple[float, ...]) -> list[tuple[int, int, int]]:
     """The intervals that levels make: (percent, place of the lower, place of the upper), widest first."""
-    return [(round(100 * (levels[high] - levels[low])), low, high) for low, high in intervals(levels)]
+    return [(round(100 * (levels[high] - levels[low])), low, high) for low, high in level_pairs(levels)]
 
 
-def covered(forecasts: Forecasts, truth: np.ndarray, low: int, high: int) -> float:
+def coverage(forecasts: Forecasts, truth: np.ndarray, low: int, high: int) -> float:
     """The share of truths inside the interval between two levels, by their places."""
-    return coverage(forecasts.quantiles[..., low], forecasts.quantiles[..., high], truth)
+    return share_inside(forecasts.quantiles[..., low], forecasts.quantiles[..., high], truth)
 
 
-def skills(levels: tuple[float, ...], units: Callable[[Forecasts], np.ndarray]) -> dict[str, Score]:
+def forecast_metrics(levels: tuple[float, ...], units: Callable[[Forecasts], np.ndarray]) -> dict[str, Score]:
     """Every score by name, each with the two plain forecasts' beside it.
 
     Args:
         units: (n, 1, C) of forecasts, what MASE counts errors in.
     """
-    names = ("model", *PLAIN)
+    names = ("model", *BASELINES)
     found: dict[str, Score] = {}
     for kind, score in {"mae": mae, "rmse": rmse, "smape": smape}.items():
         for name in names:
-            found[named(name, kind)] = lambda f, t, name=name, score=score: score(f.rivals()[name], t)
+            found[metric_name(name, kind)] = lambda f, t, name=name, score=score: score(
+                f.baselines()[name], t
+            )
     for name in names:
-        found[named(name, "mase")] = lambda f, t, name=name: mase(f.rivals()[name], t, units(f))
+        found[metric_name(name, "mase")] = lambda f, t, name=name: mase(f.baselines()[name], t, units(f))
     found["crps"] = crps
-    for percent, low, high in pairs(levels):
-        found[f"coverage_{percent}"] = lambda f, t, low=low, high=high: covered(f, t, low, high)
+    for percent, low, high in interval_pairs(levels):
+        found[f"coverage_{percent}"] = lambda f, t, low=low, high=high: coverage(f, t, low, high)
     return found
 
 
-def named(name: str, kind: str) -> str:
+def metric_name(name: str, kind: str) -> str:
     """What a score of the model or of a plain forecast is called.
 
     >>> named("model", "mae"), named("naive", "mae")
@@ -90,22 +92,23 @@ def named(name: str, kind: str) -> str:
     return kind if name == "model" else f"{name}_{kind}"
 
 
-def note_beaten(scores: Mapping[str, float], where: str) -> None:
+def warn_if_baseline_wins(scores: Mapping[str, float], where: str) -> None:
     """Say so where a plain forecast errs no more than the model; scores: mean absolute errors by rival."""
     if not scores or scores["model"] == 0:
         return
-    better = [name for name in PLAIN if scores.get(name, np.inf) <= scores["model"]]
+    better = [name for name in BASELINES if scores.get(name, np.inf) <= scores["model"]]
     if better:
         name = min(better, key=scores.__getitem__)
         errors.notice(
-            f"The model does not beat {PLAIN[name]} on {where}: mean absolute error {scores['model']:.4g} "
+            f"The model does not beat {BASELINES[name]} on {where}: mean absolute error "
+            f"{scores['model']:.4g} "
             f"against {scores[name]:.4g}; prefer that forecast, or give the model more data."
         )
 
 
-def verdict(scores: Mapping[str, float]) -> str:
+def summary(scores: Mapping[str, float]) -> str:
     """Whether the model beats the plain forecasts, in a sentence; scores: mean absolute errors by name."""
-    lost = [words for name, words in PLAIN.items() if scores[named(name, "mae")] <= scores["mae"]]
+    lost = [words for name, words in BASELINES.items() if scores[metric_name(name, "mae")] <= scores["mae"]]
     if lost:
         return f"The model does not beat {' and '.join(lost)} here: prefer the plain forecast."
-    return f"The model beats {' and '.join(PLAIN.values())}."
+    return f"The model beats {' and '.join(BASELINES.values())}."

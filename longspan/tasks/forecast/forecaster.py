@@ -28,20 +28,20 @@ from . import evaluation, report, windows
 from .codec import CENTERS, SCALES, ForecastCodec, Windows
 from .network import OUTPUTS, ForecastNetwork
 from .origins import (
-    MANY,
+    MANY_SERIES,
     check_future,
     check_length,
+    evaluation_origins,
     hold_out,
-    latest,
+    last_origins,
     rolling,
-    to_examine,
-    with_contexts,
+    with_full_context,
 )
 from .panel import Columns, Origins, Panel
 from .predictions import Forecasts
 from .reading import note_constant, read_panel
-from .selection import choose
-from .streaming import RowReader, continued, read_row, rows_of
+from .selection import select
+from .streaming import RowReader, align, extended, read_row
 from .window_stream import ForecastStream, SeriesBuffer
 
 _EPOCH = 20_000  # windows at most; twice as many of many series
@@ -168,15 +168,17 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
             return Origins(panel, windows.every_origin(panel, 1, self.horizon))
         if fitted is None:
             panel = self.panel(source, need_target=use == "evaluate")
-            return to_examine(panel, 1, self.horizon, begins=None, seen=None, most=_EXAM)
+            return evaluation_origins(panel, 1, self.horizon, begins=None, seen=None, most=_EXAM)
         codec, kept = fitted.codec, fitted.running.panel
         if source is None:
             return self._ends(kept)
         panel = self.panel(source, codec.like, need_target=use == "evaluate")
-        panel, begins = continued(panel, kept, over_gaps=use == "predict")
+        panel, begins = extended(panel, kept, over_gaps=use == "predict")
         if use == "predict":
             return self._ends(panel)
-        return to_examine(panel, codec.reach, self.horizon, begins=begins, seen=codec.ends, most=_EXAM)
+        return evaluation_origins(
+            panel, codec.reach, self.horizon, begins=begins, seen=codec.ends, most=_EXAM
+        )
 
     def _ends(self, panel: Panel) -> Origins:
         """One origin a series: right after the last row in which a target is known."""
@@ -189,8 +191,8 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         return hold_out(records, self.validation_fraction, self.horizon, _HELD)
 
     def codec(self) -> ForecastCodec:
-        select = partial(
-            choose,
+        selection = partial(
+            select,
             context=self.context_length,
             center=self.offset,
             scaling=self.scaling,
@@ -201,7 +203,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
             self.quantiles,
             calendar=self.calendar,
             season=self.season_length,
-            select=select,
+            select=selection,
         )
 
     def network(self, codec: ForecastCodec, train: Origins | None) -> ForecastNetwork:
@@ -221,8 +223,8 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
 
     def batches(self, codec: ForecastCodec, records: Origins, *, train: bool) -> Iterable[Batch]:
         if train:
-            many = len(records.panel.ids) >= MANY
-            origins, most = with_contexts(records, codec.reach), _EPOCH * (2 if many else 1)
+            many = len(records.panel.ids) >= MANY_SERIES
+            origins, most = with_full_context(records, codec.reach), _EPOCH * (2 if many else 1)
             return Windows(codec, origins, self.batch_size, shuffle=True, most=most)
         return Windows.in_order(codec, [chunk.every for chunk in codec.chunks(records)], self.batch_size)
 
@@ -231,7 +233,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         if network.initial_weights:
             network.shrink_to_init(map(to_device(network), self.batches(codec, valid, train=False)))
         codec.calibrate(self._predictions(fitted, valid), valid)
-        evaluation.note_beaten(codec.beaten, "the held-out part")
+        evaluation.warn_if_baseline_wins(codec.beaten, "the held-out part")
 
     def start_stream(self, fitted: FittedForecaster, records: Origins | None) -> ForecastStream:
         codec = fitted.codec
@@ -302,7 +304,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
             raise errors.value_error(
                 "source", "rows of one series", f"{len(panel.ids)}", "follow each by itself"
             )
-        rows, keep = rows_of(panel, source, self._reading(self.frequency)), codec.reach
+        rows, keep = align(panel, source, self._reading(self.frequency)), codec.reach
         found = np.full((len(rows), len(codec.like.columns.target), len(codec.levels)), np.nan)
         whole = np.flatnonzero(rows >= keep)
         for at in range(0, len(whole), _FOLLOWED):
@@ -340,7 +342,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         """Quantiles (n, C, Q) of rows of a panel of one series, each from the rows before it."""
         codec = self.codec_
         batch = codec.encode(
-            panel, windows.places(Origins(panel, rows)), codec.known_of(panel.ids[0]), answers=False
+            panel, windows.window_index(Origins(panel, rows)), codec.known_of(panel.ids[0]), answers=False
         )
         values, scale = self.network_.predict(to_device(self.network_)(batch))
         quantiles = codec.first_step(values.cpu().numpy(), scale.cpu().numpy())
@@ -351,7 +353,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
     def report(self, fitted: FittedForecaster, source: Any) -> list[Section]:
         codec = fitted.codec
         panel = fitted.running.panel if source is None else self.panel(source, codec.like)
-        origins = latest(panel, self.horizon)
+        origins = last_origins(panel, self.horizon)
         ahead = report.next_forecasts(self._answers(fitted, origins))
         gates = self._gates(origins)
         if source is None:
@@ -361,10 +363,10 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         scores = self._scores(fitted, found, codec.truth(records))
         return [
             Section("Summary", [self._headline(scores, panel)]),
-            Section("Data", [report.series(panel), self._facts(panel)]),
-            Section("Back-test", [report.against(scores)], note=evaluation.verdict(scores)),
-            Section("Error by horizon", [report.by_step(found)]),
-            Section("Coverage", [report.covered(found)]),
+            Section("Data", [report.series_charts(panel), self._facts(panel)]),
+            Section("Back-test", [report.score_table(scores)], note=evaluation.summary(scores)),
+            Section("Error by horizon", [report.error_by_step(found)]),
+            Section("Coverage", [report.coverage_table(found)]),
             Section("Forecasts", [report.past_forecasts(found), ahead]),
             gates,
         ]
@@ -374,16 +376,17 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         held = self.codec_.beaten
         if not held:
             return []
-        names = ("model", *evaluation.PLAIN)
+        names = ("model", *evaluation.BASELINES)
         rows = [[name.replace("_", " "), held[name]] for name in names]
         table = Table("Held-out part", ["forecast", "MAE"], rows, best={"MAE": "low"}, emphasis=0)
         scores = {
-            evaluation.named(name, "mae") if name in names else name: value for name, value in held.items()
+            evaluation.metric_name(name, "mae") if name in names else name: value
+            for name, value in held.items()
         }
         headline = self._headline(scores, self._check_fitted().running.panel)
         return [
             Section("Summary", [headline]),
-            Section("Back-test", [table], note=evaluation.verdict(scores)),
+            Section("Back-test", [table], note=evaluation.summary(scores)),
         ]
 
     def _headline(self, scores: Mapping[str, float], panel: Panel) -> Stats:

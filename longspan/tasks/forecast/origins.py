@@ -13,9 +13,9 @@ from longspan.data.frequency import Frequency
 from longspan.data.timestamps import from_wall, parse_timestamp, to_wall
 
 from .panel import Origins, Panel
-from .windows import every_origin, thinned
+from .windows import every_origin, subsample
 
-MANY = 10  # series that are learnt from together
+MANY_SERIES = 10  # series that are learnt from together
 
 
 def check_length(panel: Panel, horizon: int, context: int | None) -> None:
@@ -64,7 +64,7 @@ def check_future(origins: Origins, horizon: int) -> None:
         )
 
 
-def latest(panel: Panel, horizon: int) -> Origins:
+def last_origins(panel: Panel, horizon: int) -> Origins:
     """One origin a series: after its last known row; earlier where what is known beforehand ends too soon."""
     rows = panel.last_seen()
     if panel.columns.future and (panel.starts[1:] - rows).min() < horizon:
@@ -89,17 +89,17 @@ def hold_out(records: Origins, share: float, horizon: int, most: int) -> tuple[O
     held, train = rows[rows >= border], rows[rows + horizon <= border]
     if share == 0 or len(train) < max(4, horizon) or not len(held):
         return records, None
-    return Origins(panel, train), Origins(panel, thinned(held, max(1, most // panel.values.shape[1])))
+    return Origins(panel, train), Origins(panel, subsample(held, max(1, most // panel.values.shape[1])))
 
 
-def with_contexts(records: Origins, before: int) -> Origins:
+def with_full_context(records: Origins, before: int) -> Origins:
     """Without the origins with fewer rows `before` them, if a good part is left."""
     panel, rows = records
     whole = rows[rows - panel.starts[records.series] >= before]
     return Origins(panel, whole) if len(whole) >= max(32, len(rows) // 4) else records
 
 
-def to_examine(
+def evaluation_origins(
     panel: Panel,
     before: int,
     horizon: int,
@@ -129,7 +129,7 @@ def to_examine(
         longest = int(np.diff(panel.starts).max())
         expected = f"at least {horizon + 1} rows of a series, one and the horizon"
         raise errors.value_error("source", expected, f"{longest} rows", "pass more rows")
-    return Origins(panel, thinned(rows, max(1, most // panel.values.shape[1])))
+    return Origins(panel, subsample(rows, max(1, most // panel.values.shape[1])))
 
 
 def _fresh(origins: Origins, seen: Mapping[str, int]) -> np.ndarray:
@@ -143,7 +143,7 @@ def _fresh(origins: Origins, seen: Mapping[str, int]) -> np.ndarray:
     return rows
 
 
-def first_steps(origins: Origins) -> dict[str, int]:
+def end_times(origins: Origins) -> dict[str, int]:
     """The whole step of the first origin of every series."""
     panel, rows = origins
     there, first = np.unique(origins.series, return_index=True)  # rows rise within a series
@@ -151,7 +151,7 @@ def first_steps(origins: Origins) -> dict[str, int]:
     return {panel.ids[s]: int(step) for s, step in zip(there, steps, strict=True)}
 
 
-def apart(origins: Origins, horizon: int) -> float:
+def spacing(origins: Origins, horizon: int) -> float:
     """How many windows do not overlap; many series or channels count as few, being much alike."""
     panel, rows = origins
     low = np.full(len(panel.ids), len(panel.values) + 1)

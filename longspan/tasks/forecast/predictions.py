@@ -29,7 +29,7 @@ class Forecasts(NamedTuple):
     origins: Origins
     levels: tuple[float, ...]
 
-    def rivals(self) -> dict[str, np.ndarray]:
+    def baselines(self) -> dict[str, np.ndarray]:
         """The model's points and the two plain forecasts, (n, H, C) each."""
         return {"model": self.point, "naive": self.naive, "seasonal_naive": self.seasonal}
 

@@ -13,7 +13,7 @@ from longspan.data.transforms import TRANSFORMS, straight
 
 from . import windows
 from .codec import CENTERS, SCALES, ForecastCodec
-from .origins import MANY
+from .origins import MANY_SERIES
 from .panel import Origins
 
 _MOST_WINDOWS = 12_000  # that a linear forecast is fitted on
@@ -29,7 +29,7 @@ _HARM = 1.005  # what one more forecast in a mean may cost
 _ROUNDS = 2
 
 
-class Linear(NamedTuple):
+class LinearForecast(NamedTuple):
     """A linear forecast of windows: weight (T, H), bias (H,), and its errors on held-out windows.
 
     error: the mean absolute error in deviations of each series; where all values are above 0, the geometric
@@ -52,7 +52,7 @@ def contexts(horizon: int, season: int, longest: int) -> list[int]:
     return sorted({min(max(size, season, _SHORTEST), most) for size in wanted})
 
 
-def choose(
+def select(
     codec: ForecastCodec,
     train: Origins,
     held: Origins | None,
@@ -79,23 +79,23 @@ def choose(
     if held is None:
         cut = max(1, len(train.rows) * 4 // 5)
         held = Origins(train.panel, train.rows[cut:] if cut < len(train.rows) else train.rows)
-    way = Way(sizes[len(sizes) // 2], centers[0], scalings[0], transforms[0])
+    way = WindowConfig(sizes[len(sizes) // 2], centers[0], scalings[0], transforms[0])
     for _ in range(_ROUNDS):  # the way at one context, the context for that way
         before = way.context
-        ways = [Way(before, *rest) for rest in product(centers, scalings, transforms)]
-        way = _least(codec, train, held, ways, _PLAINER)
-        way = _least(codec, train, held, [way._replace(context=size) for size in sizes], _SHORTER)
+        ways = [WindowConfig(before, *rest) for rest in product(centers, scalings, transforms)]
+        way = _best(codec, train, held, ways, _PLAINER)
+        way = _best(codec, train, held, [way._replace(context=size) for size in sizes], _SHORTER)
         if way.context == before:
             break
     alike = way.center != "mean" and way.scaling == "series"  # whatever the context, windows look the same
     others = [size for size in sizes if size != way.context] if alike else []
-    _start(codec, _together(codec, train, held, [way, *(way._replace(context=size) for size in others)]))
+    _start(codec, _ensemble(codec, train, held, [way, *(way._replace(context=size) for size in others)]))
 
 
 def _contexts(codec: ForecastCodec, train: Origins) -> list[int]:
     """The contexts worth trying on series of these lengths."""
     lengths = np.diff(train.panel.starts)
-    many = len(lengths) >= MANY  # they make up for few windows of each
+    many = len(lengths) >= MANY_SERIES  # they make up for few windows of each
     longest = int(np.median(lengths)) if many else int(lengths.max())
     share = 0.6 if many else 1 / 3
     return contexts(codec.horizon, codec.season, int(share * (longest - codec.horizon)))
@@ -111,7 +111,7 @@ def _transforms(codec: ForecastCodec, wanted: str | None) -> tuple[str, ...]:
     return (wanted,)
 
 
-class Way(NamedTuple):
+class WindowConfig(NamedTuple):
     """One way to look at windows."""
 
     context: int
@@ -120,7 +120,9 @@ class Way(NamedTuple):
     transform: str
 
 
-def _least(codec: ForecastCodec, train: Origins, held: Origins, ways: list[Way], margin: float) -> Way:
+def _best(
+    codec: ForecastCodec, train: Origins, held: Origins, ways: list[WindowConfig], margin: float
+) -> WindowConfig:
     """The way whose linear forecast errs least; one that comes later must be better by the margin."""
     best, least = ways[0], np.inf
     for way in sorted(ways, key=lambda way: TRANSFORMS.index(way.transform)):
@@ -131,18 +133,20 @@ def _least(codec: ForecastCodec, train: Origins, held: Origins, ways: list[Way],
     return best
 
 
-def _set(codec: ForecastCodec, train: Origins, way: Way) -> None:
+def _set(codec: ForecastCodec, train: Origins, way: WindowConfig) -> None:
     codec.context, codec.center, codec.scaling = way[:3]
     if way.transform != codec.transform:
         codec.learn_scale(train, way.transform)
 
 
-def _together(codec: ForecastCodec, train: Origins, held: Origins, ways: list[Way]) -> list[Linear]:
+def _ensemble(
+    codec: ForecastCodec, train: Origins, held: Origins, ways: list[WindowConfig]
+) -> list[LinearForecast]:
     """The first way's linear forecast, and those of others that do its mean no harm.
 
     The mean of forecasts is the safer where what comes is not quite like what was (Bates and Granger 1969).
     """
-    chosen: list[Linear] = []
+    chosen: list[LinearForecast] = []
     least = np.inf
     for way in ways:
         _set(codec, train, way)
@@ -155,11 +159,11 @@ def _together(codec: ForecastCodec, train: Origins, held: Origins, ways: list[Wa
     return chosen
 
 
-def _mean_error(lines: list[Linear]) -> float:
+def _mean_error(lines: list[LinearForecast]) -> float:
     return _mean(np.abs(np.mean([one.residuals for one in lines], 0)))
 
 
-def _start(codec: ForecastCodec, lines: list[Linear]) -> None:
+def _start(codec: ForecastCodec, lines: list[LinearForecast]) -> None:
     """Keep the mean of linear forecasts; the older weights of a shorter one are 0."""
     weight = np.mean([np.pad(one.weight, ((codec.context - len(one.weight), 0), (0, 0))) for one in lines], 0)
     codec.skip = np.concatenate([weight, np.mean([one.bias for one in lines], 0)[None]])
@@ -170,7 +174,7 @@ def _start(codec: ForecastCodec, lines: list[Linear]) -> None:
     ).T  # the training part says where the middle is
 
 
-def fit_linear(codec: ForecastCodec, train: Origins, held: Origins, most: int) -> Linear:
+def fit_linear(codec: ForecastCodec, train: Origins, held: Origins, most: int) -> LinearForecast:
     """Ridge regression from windows to what follows them, its strength chosen on the held-out ones."""
     size, horizon = codec.context, codec.horizon
     count, sx, sy = 0, np.zeros(size), np.zeros(horizon)
@@ -213,9 +217,9 @@ class _Part(NamedTuple):
 
 def _best_of(
     candidates: list[tuple[np.ndarray, np.ndarray]], held: list[_Part], codec: ForecastCodec
-) -> Linear:
+) -> LinearForecast:
     """The candidate that errs least on held-out windows, with its errors there."""
-    best: Linear | None = None
+    best: LinearForecast | None = None
     for weight, bias in candidates:
         answers = [part.x @ weight + bias for part in held]
         pairs = list(zip(held, answers, strict=True))
@@ -224,7 +228,9 @@ def _best_of(
         if codec.positive:
             error = float(np.sqrt(error * relative))
         if best is None or error < best.error:
-            best = Linear(weight, bias, error, np.concatenate([part.y - answer for part, answer in pairs]))
+            best = LinearForecast(
+                weight, bias, error, np.concatenate([part.y - answer for part, answer in pairs])
+            )
     assert best is not None
     return best
 
@@ -236,13 +242,13 @@ def _mean(gaps: np.ndarray) -> float:
 def _pairs(codec: ForecastCodec, origins: Origins, most: int) -> Iterator[_Part]:
     """Windows and what follows them, part by part."""
     count = len(origins.rows) * origins.panel.values.shape[1]
-    take = windows.thinned(np.arange(count), most) if count <= 4 * most else _spread(count, most)
+    take = windows.subsample(np.arange(count), most) if count <= 4 * most else _spread(count, most)
     known = codec.known(origins.panel)
     for begin in range(0, len(take), _CHUNK):
-        at = windows.places(origins, take[begin : begin + _CHUNK])
+        at = windows.window_index(origins, take[begin : begin + _CHUNK])
         found = codec.scaled(origins.panel, at, known)
         y = (codec.ahead(origins.panel, at, known) - found.center) / found.scale
-        truth = windows.ahead(origins.panel, at, codec.horizon)
+        truth = windows.future(origins.panel, at, codec.horizon)
         deviation = known.deviation[at.series, at.channel][:, None]
         yield _Part(found.values, y, found.center, found.scale, truth, deviation)
 

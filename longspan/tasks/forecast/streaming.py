@@ -20,7 +20,7 @@ from .covariates import Covariates
 from .panel import Panel
 
 
-def rows_of(panel: Panel, source: Any, options: TimeOptions | None = None) -> np.ndarray:
+def align(panel: Panel, source: Any, options: TimeOptions | None = None) -> np.ndarray:
     """The rows (T,) of a panel of one series that a source's are, in the source's order.
 
     Args:
@@ -108,7 +108,7 @@ def _parted(row: Mapping[str, Any], names: Sequence[str], like: Covariates) -> t
     return [row[name] for name in names if name not in like.labels], [row[name] for name in like.labels]
 
 
-def continued(panel: Panel, kept: Panel | None, *, over_gaps: bool = True) -> tuple[Panel, np.ndarray | None]:
+def extended(panel: Panel, kept: Panel | None, *, over_gaps: bool = True) -> tuple[Panel, np.ndarray | None]:
     """A panel with the kept rows that come before its own, joined by time; rows between them are unknown.
 
     Args:

@@ -11,7 +11,7 @@ from .panel import Origins, Panel
 _LONGEST_PEAK = 5_000  # steps of a season that no calendar speaks of
 
 
-class Places(NamedTuple):
+class WindowIndex(NamedTuple):
     """Windows by where they are: row, the first one foretold, series and channel, each (B,) int64."""
 
     row: np.ndarray
@@ -19,40 +19,40 @@ class Places(NamedTuple):
     channel: np.ndarray
 
 
-def places(origins: Origins, take: np.ndarray | None = None) -> Places:
+def window_index(origins: Origins, take: np.ndarray | None = None) -> WindowIndex:
     """Every channel at every origin, the channel fastest; or those of them with the numbers `take`."""
     channels = origins.panel.values.shape[1]
     numbers = np.arange(len(origins.rows) * channels) if take is None else take
     taken = origins._replace(rows=origins.rows[numbers // channels])
-    return Places(taken.rows, taken.series, numbers % channels)
+    return WindowIndex(taken.rows, taken.series, numbers % channels)
 
 
-def past(panel: Panel, at: Places, length: int) -> np.ndarray:
+def history(panel: Panel, at: WindowIndex, length: int) -> np.ndarray:
     """The `length` values before each place, (B, length) float64, NaN where there are none."""
     return _gathered(panel, at, np.arange(-length, 0))
 
 
-def ahead(panel: Panel, at: Places, horizon: int) -> np.ndarray:
+def future(panel: Panel, at: WindowIndex, horizon: int) -> np.ndarray:
     """The `horizon` values from each place on, (B, horizon) float64, NaN where there are none."""
     return _gathered(panel, at, np.arange(horizon))
 
 
-def rows_around(panel: Panel, at: Places, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def neighbourhood(panel: Panel, at: WindowIndex, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers (B, L) at offsets from the places, and whether they lie inside the series."""
     rows = at.row[:, None] + offsets
     inside = (rows >= panel.starts[at.series, None]) & (rows < panel.starts[at.series + 1, None])
     return np.clip(rows, 0, len(panel.values) - 1), inside
 
 
-def _gathered(panel: Panel, at: Places, offsets: np.ndarray) -> np.ndarray:
-    rows, inside = rows_around(panel, at, offsets)
+def _gathered(panel: Panel, at: WindowIndex, offsets: np.ndarray) -> np.ndarray:
+    rows, inside = neighbourhood(panel, at, offsets)
     found = panel.values[rows, at.channel[:, None]]
     if not inside.all():
         found[~inside] = np.nan
     return found
 
 
-def carried(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def forward_fill(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each value or the last one seen before it, and the steps since then, both (B, T).
 
     Before the first value of a row its first value stands, since T steps; a row of NaN stays NaN.
@@ -80,26 +80,26 @@ def every_origin(panel: Panel, before: int, after: int, most: int = 200_000) -> 
     return np.concatenate(spans).astype(np.int64)
 
 
-def thinned(rows: np.ndarray, most: int) -> np.ndarray:
+def subsample(rows: np.ndarray, most: int) -> np.ndarray:
     """At most so many of them, evenly spread."""
     if len(rows) <= most:
         return rows
     return rows[np.linspace(0, len(rows) - 1, most).round().astype(np.int64)]
 
 
-def naive(panel: Panel, at: Places, horizon: int, season: int) -> np.ndarray:
+def seasonal_naive(panel: Panel, at: WindowIndex, horizon: int, season: int) -> np.ndarray:
     """The last season seen, over and over, (B, horizon); the last value with season 1.
 
     A missing value is taken from the last one seen before it in the last two seasons; NaN if none was.
     """
     span = max(2 * season, 8)
-    window, _ = carried(past(panel, at, span))
+    window, _ = forward_fill(history(panel, at, span))
     return window[:, span - season + np.arange(horizon) % season]
 
 
 def differences(panel: Panel, rows: np.ndarray, lag: int, most: int = 100_000) -> np.ndarray:
     """(C,): the mean of |y_t - y_{t-lag}| over the rows; NaN for a channel without a pair."""
-    rows = thinned(rows, max(1, most // panel.values.shape[1]))
+    rows = subsample(rows, max(1, most // panel.values.shape[1]))
     series = Origins(panel, rows).series
     back = rows - lag
     inside = back >= panel.starts[series]
@@ -138,12 +138,12 @@ def _spread(panel: Panel, rows: np.ndarray, lag: int) -> float:
 def _peaks(panel: Panel, rows: np.ndarray, longest: int) -> list[int]:
     """The highest peaks of the mean autocorrelation of the differences of up to 20 stretches."""
     lengths = np.diff(panel.starts)
-    chosen = thinned(np.flatnonzero(lengths >= max(16, lengths.max() // 2)), 20)
+    chosen = subsample(np.flatnonzero(lengths >= max(16, lengths.max() // 2)), 20)
     total = np.zeros(longest + 1)
     for s in chosen:
         begin, end = panel.starts[s], min(panel.starts[s + 1], rows.max() + 1)
         part = panel.values[max(begin, end - 4 * longest - 64) : end]
-        for channel in thinned(np.arange(part.shape[1]), 8):
+        for channel in subsample(np.arange(part.shape[1]), 8):
             total += _autocorrelation(part[:, channel], longest)
     inner = total[1:-1]
     peaks = np.flatnonzero((inner > total[:-2]) & (inner >= total[2:]) & (inner > 0.1 * len(chosen))) + 1

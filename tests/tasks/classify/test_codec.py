@@ -8,12 +8,12 @@ import torch
 
 from longspan.tasks.classify.codec import ClassifierCodec, ExampleBatches
 from longspan.tasks.classify.reading import Layout, read_examples
-from longspan.tasks.classify.text_encoder import Units
+from longspan.tasks.classify.text_encoder import TextEncoder
 
 
 def test_balanced_rows_weigh_by_class():
     records = read_examples(["x"] * 10, ["a"] * 8 + ["b"] * 2)
-    codec = ClassifierCodec(Units("words")).fit(records)
+    codec = ClassifierCodec(TextEncoder("words")).fit(records)
     batch = next(iter(ExampleBatches(codec, records, 64, train=False, balanced=True)))
     assert batch.weight is None, "only training is balanced"
     batches = ExampleBatches(codec, records, 10, train=True, balanced=True)
@@ -26,13 +26,13 @@ def test_balanced_rows_weigh_by_class():
 
 def test_balanced_steps_and_many_labels_weigh_by_class():
     steps = read_examples(["x x x x", "x x"], [list("aaab"), list("aa")], layout=Layout(labels="steps"))
-    codec = ClassifierCodec(Units("words")).fit(steps)
+    codec = ClassifierCodec(TextEncoder("words")).fit(steps)
     (batch, *_) = ExampleBatches(codec, steps, 2, train=True, balanced=True)
     assert batch.weight is not None and batch.weight.shape == batch.y.shape == (2, 4)
     assert batch.weight[batch.y == 0].unique().tolist() == pytest.approx([6 / 10])
     assert batch.weight[batch.y == 1].tolist() == [3.0]
     many = read_examples(["x"] * 4, [("a", "b"), ("a",), ("a",), ("b",)])
-    codec = ClassifierCodec(Units("words")).fit(many)
+    codec = ClassifierCodec(TextEncoder("words")).fit(many)
     (batch, *_) = ExampleBatches(codec, many, 4, train=True, balanced=True)
     assert batch.weight is not None
     for column in (0, 1):
@@ -51,14 +51,14 @@ def test_series_of_one_length_are_not_dealt_together():
 
 def test_texts_of_about_one_length_come_together():
     records = read_examples(["x " * (1 + n % 40) for n in range(320)], [n % 2 for n in range(320)])
-    batches = ExampleBatches(ClassifierCodec(Units("words")).fit(records), records, 32, train=True)
+    batches = ExampleBatches(ClassifierCodec(TextEncoder("words")).fit(records), records, 32, train=True)
     spread = [int(one.lengths.max() - one.lengths.min()) for one in batches if one.lengths is not None]
     assert len(spread) == len(batches) >= 32 and max(spread) < 20
 
 
 def test_few_records_make_small_batches_and_go_through_often():
     records = read_examples(["x y"] * 40, [0, 1] * 20)
-    batches = ExampleBatches(ClassifierCodec(Units("words")).fit(records), records, 64, train=True)
+    batches = ExampleBatches(ClassifierCodec(TextEncoder("words")).fit(records), records, 64, train=True)
     assert batches.batch_size == 16 and len(list(batches)) == len(batches) == 33
 
 
@@ -71,7 +71,7 @@ def test_lengths_of_series_are_padded_to_few_different_ones():
 def test_scores_of_padding_are_no_answers():
     layout = Layout(labels="steps")
     records = read_examples(["a b c", "a"], [list("xyx"), list("y")], layout=layout)
-    codec = ClassifierCodec(Units()).fit(records)
+    codec = ClassifierCodec(TextEncoder()).fit(records)
     found = codec.decode([torch.randn(2, 3, 2)], records)
     assert [one.shape for one in found] == [(3, 2), (1, 2)]
     codec.calibrate([torch.randn(2, 3, 2)], records)
@@ -80,7 +80,7 @@ def test_scores_of_padding_are_no_answers():
 
 def test_a_refit_keeps_what_was_held_out_for():
     first, more = (read_examples(["a b", "b c d"] * n, [0, 1] * n) for n in (4, 8))
-    codec = ClassifierCodec(Units("characters"), refit=True).fit(first)
+    codec = ClassifierCodec(TextEncoder("characters"), refit=True).fit(first)
     codec.labels.temperature, codec.labels.calibration = 1.5, {"rows": 3}
     again = codec.refit(more)
     assert again is not codec and again.units.kind == "characters" and again.records == 16
@@ -91,7 +91,7 @@ def test_the_linear_model_alone_is_fitted_to_all_records():
     first, more = (
         read_examples(["a b", "b c d"] * n + ["e"] * (n > 4), [0, 1] * n + [1] * (n > 4)) for n in (4, 8)
     )
-    codec = ClassifierCodec(Units("words", ngrams=1)).fit(first)
+    codec = ClassifierCodec(TextEncoder("words", ngrams=1)).fit(first)
     assert codec.linear is not None
     before = len(codec.linear.table)
     assert codec.refit(more) is codec and len(codec.linear.table) == before + 1
@@ -109,7 +109,7 @@ def test_the_linear_model_alone_is_fitted_to_all_records():
 def test_what_is_learnt_is_restored(series: bool):
     inputs = [np.ones((3 + n % 2, 2)) * n for n in range(8)] if series else ["a b", "b c d"] * 4
     records = read_examples(inputs, [0, 1] * 4)
-    codec = ClassifierCodec(Units(ngrams=2)).fit(records)
+    codec = ClassifierCodec(TextEncoder(ngrams=2)).fit(records)
     again = ClassifierCodec().restore(codec.state())
     assert again.sizes == codec.sizes and again.inputs.length == codec.inputs.length
     for mine, its in zip(codec.rows(records), again.rows(records), strict=True):

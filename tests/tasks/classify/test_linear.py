@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from longspan.tasks.classify.codec import ClassifierCodec
-from longspan.tasks.classify.linear import Choice, Wide, fitted
+from longspan.tasks.classify.linear import NBSVM, LinearHeadSelection, fit_path
 from longspan.tasks.classify.reading import read_examples
-from longspan.tasks.classify.text_encoder import Units
+from longspan.tasks.classify.text_encoder import TextEncoder
 
 
 def flat(rows: list[dict[int, float]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -35,10 +35,10 @@ def test_the_linear_model_is_scikit_learns_regression_of_weighed_features(streng
     ratio = np.log(shares[1] / shares[1].sum()) - np.log(shares[0] / shares[0].sum())
     # two classes have twice the values, so the half of the strength
     plain = linear.LogisticRegression(C=2 * strength, tol=1e-8, max_iter=1000).fit(dense * ratio, y)
-    wide = Wide(8, 2).learn(*flat(rows), torch.from_numpy(y), strength=strength)
+    wide = NBSVM(8, 2).fit(*flat(rows), torch.from_numpy(y), strength=strength)
     found = wide.scores(*flat(rows)).softmax(-1)
     np.testing.assert_allclose(found, plain.predict_proba(dense * ratio), atol=2e-3)
-    weighed = Wide(8, 2).learn(
+    weighed = NBSVM(8, 2).fit(
         *flat(rows), torch.from_numpy(y), strength=strength, importance=torch.from_numpy(1.0 + 4.0 * (y == 1))
     )
     assert (weighed.scores(*flat(rows)).softmax(-1)[:, 1].mean() - found[:, 1].mean()) > 0.1
@@ -47,19 +47,19 @@ def test_the_linear_model_is_scikit_learns_regression_of_weighed_features(streng
 def test_the_linear_model_learns_many_labels():
     rows = [{1: 1.0}, {2: 1.0}, {1: 0.7, 2: 0.7}, {3: 1.0}]
     y = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
-    found = Wide(4, 2).learn(*flat(rows), y, strength=100.0).scores(*flat(rows))
+    found = NBSVM(4, 2).fit(*flat(rows), y, strength=100.0).scores(*flat(rows))
     assert ((found > 0) == (y > 0)).all()
 
 
 def test_padded_n_grams_give_what_they_give_end_to_end():
     torch.manual_seed(0)
-    wide = Wide(6, 3, (1, 2))
+    wide = NBSVM(6, 3, (1, 2))
     wide.table.normal_()
     numbers = torch.tensor([[[1, 0], [2, 4]], [[5, 0], [0, 0]]])
     weights = torch.tensor([[[0.5, 0.0], [0.3, 0.8]], [[1.0, 0.0], [0.0, 0.0]]])
     expected = wide.scores(numbers.flatten(), weights.flatten(), torch.tensor([0, 4]))
     torch.testing.assert_close(wide(numbers, weights), expected)
-    spoke = wide.matter(numbers, weights, torch.tensor([2, 0]))
+    spoke = wide.attribution(numbers, weights, torch.tensor([2, 0]))
     torch.testing.assert_close(spoke.sum(1), torch.stack([expected[0, 2], expected[1, 0]]))
     pair = 0.8 * wide.table[4, 2] / 2
     torch.testing.assert_close(spoke[0], torch.stack([0.5 * wide.table[1, 2], 0.3 * wide.table[2, 2]]) + pair)
@@ -67,17 +67,17 @@ def test_padded_n_grams_give_what_they_give_end_to_end():
 
 def test_the_share_of_n_grams_is_what_held_out_labels_say():
     records = read_examples(["good", "poor"] * 100, [0, 1] * 100)
-    codec = ClassifierCodec(Units("words", ngrams=1)).fit(records)
+    codec = ClassifierCodec(TextEncoder("words", ngrams=1)).fit(records)
     truth, rows = torch.tensor([0, 1] * 100), codec.joined(records)
-    start = Wide(codec.sizes["features"], 2)
-    wides = fitted(start, rows, truth, [10.0, 100.0], codec.labels.importance(truth, 200))
+    start = NBSVM(codec.sizes["features"], 2)
+    wides = fit_path(start, rows, truth, [10.0, 100.0], codec.labels.importance(truth, 200))
     assert not start.table.any(), "copies learn"
     right, wrong = (2.0 * torch.nn.functional.one_hot(one, 2) for one in (truth, 1 - truth))
 
     def loss(scores: torch.Tensor) -> float:
         return codec.labels.coolest(scores, truth)[0]
 
-    choice = Choice(wides)
+    choice = LinearHeadSelection(wides)
     assert float(choice.decide(rows, right, loss).share) == 0.0
     chosen = choice.decide(rows, wrong, loss)
     assert chosen is wides[choice.strength] and float(chosen.share) == choice.share > 0.0

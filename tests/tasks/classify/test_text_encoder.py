@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from longspan.tasks.classify.text_encoder import Units
+from longspan.tasks.classify.text_encoder import TextEncoder
 
 TEXTS = {
     "words": ["the cat sat on the mat", "the dog ran to the cat"] * 8,
@@ -20,23 +20,23 @@ def test_units_come_from_the_texts(units: str):
     if units == "bpe":
         pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     texts = TEXTS[units]
-    found = Units(subwords=10).fit(texts)
+    found = TextEncoder(subwords=10).fit(texts)
     assert found.kind == units
-    assert Units().restore(found.state()).rows(texts[:1])[0].equal(found.rows(texts[:1])[0])
+    assert TextEncoder().restore(found.state()).rows(texts[:1])[0].equal(found.rows(texts[:1])[0])
     assert found.subwords == (10 if units == "words" else 0)
 
 
 def test_given_words_stay_as_they_are():
     given = [["New York", "is", "big"], ["is"]]
-    units = Units(lower=True).fit(given)
-    again = Units().restore(units.state())
+    units = TextEncoder(lower=True).fit(given)
+    again = TextEncoder().restore(units.state())
     assert units.kind == "words" and units.pieces(given[0]) == ["new york", "is", "big"]
     assert again.rows([["NEW YORK", "huge"]])[0].tolist() == [units.words.tokens.index("new york"), 1]
 
 
 def test_no_more_is_read_than_the_longest_text_or_what_is_asked():
-    assert Units("words").fit(["a b c", "a"]).length == 3
-    short = Units("words", length=2, ngrams=2).fit(["a b c", "a"])
+    assert TextEncoder("words").fit(["a b c", "a"]).length == 3
+    short = TextEncoder("words", length=2, ngrams=2).fit(["a b c", "a"])
     found = short.featured(["a b c"])
     assert short.pieces("a b c") == ["a", "b"] and short.rows(["a b c"])[0].shape == (2,)
     assert found is not None and found[0].values.shape == (2, 2)
@@ -45,30 +45,30 @@ def test_no_more_is_read_than_the_longest_text_or_what_is_asked():
 def test_byte_pairs_where_words_are_too_rare():
     pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     texts = [f"the same w{n}" for n in range(1000)]
-    assert Units(vocabulary=300).fit(texts).kind == "bpe"
-    assert Units().fit(texts[:990]).kind == "words", "few texts have rare words"
-    assert Units().fit([f"the very same w{n}" for n in range(1000)]).kind == "words", "a quarter is few"
+    assert TextEncoder(vocabulary=300).fit(texts).kind == "bpe"
+    assert TextEncoder().fit(texts[:990]).kind == "words", "few texts have rare words"
+    assert TextEncoder().fit([f"the very same w{n}" for n in range(1000)]).kind == "words", "a quarter is few"
 
 
 def test_a_word_seen_once_has_its_n_grams_alone():
     texts = ["the cat sat", "the dog sat"]
-    assert "cat" not in Units(subwords=10).fit(texts).words.tokens
-    assert "cat" in Units().fit(texts).words.tokens
-    assert "cat" in Units(subwords=10, known=True).fit(texts).words.tokens, "a file may have its vector"
+    assert "cat" not in TextEncoder(subwords=10).fit(texts).words.tokens
+    assert "cat" in TextEncoder().fit(texts).words.tokens
+    assert "cat" in TextEncoder(subwords=10, known=True).fit(texts).words.tokens, "a file may have its vector"
 
 
 def test_outlines_are_features_where_case_is_kept_and_there():
     texts = ["so Anna ran", "so we ran"]
-    runs = [Units(ngrams=2, lower=lower).fit(texts).features for lower in (False, True)]
+    runs = [TextEncoder(ngrams=2, lower=lower).fit(texts).features for lower in (False, True)]
     assert [one and one.runs for one in runs] == [(1, 2, 1, 2, 3), (1, 2)]
 
 
 def test_words_have_n_grams_of_their_characters():
-    units = Units(subwords=1000)
+    units = TextEncoder(subwords=1000)
     assert len(units.grams("cat")) == 3 + 2 + 1, "<ca cat at>, <cat cat>, <cat>"
     assert set(units.grams("cat")) & set(units.grams("cats")) and len(units.grams("")) == 1
 
 
 def test_a_series_is_no_text():
     with pytest.raises(ValueError, match="texts as in training, received a series in row 1"):
-        Units().fit(["a b c"]).rows(["a", np.zeros((2, 1))])
+        TextEncoder().fit(["a b c"]).rows(["a", np.zeros((2, 1))])

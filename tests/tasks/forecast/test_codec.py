@@ -89,7 +89,7 @@ def worded() -> tuple[ForecastCodec, Origins]:
 
 def test_sizes_are_those_of_the_batches() -> None:
     codec, origins = worded()
-    batch = codec.encode(origins.panel, windows.places(origins), codec.known(origins.panel), True)
+    batch = codec.encode(origins.panel, windows.window_index(origins), codec.known(origins.panel), True)
     sizes, (values, past, ahead, static, *_) = codec.sizes, batch.x
     assert values.shape[1:] == (8, sizes["values"]) and past.shape[2] == sizes["past"] == 0
     assert ahead.shape[1:] == (11, sizes["ahead"]) and static.shape[1] == sizes["static"] == 0
@@ -103,7 +103,7 @@ def test_the_codec_is_kept() -> None:
     codec.beaten = {"model": 1.0}
     state: Mapping[str, Any] = codec.state()
     again = ForecastCodec(3, LEVELS).restore(state)
-    at, known = windows.places(origins), codec.known(origins.panel)
+    at, known = windows.window_index(origins), codec.known(origins.panel)
     for one, other in zip(
         codec.encode(origins.panel, at, known, True).x,
         again.encode(origins.panel, at, again.known(origins.panel), True).x,

@@ -24,7 +24,7 @@ def found() -> Forecasts:
 def test_scores_by_hand() -> None:
     scores = {
         name: score(found(), TRUTH)
-        for name, score in evaluation.skills((0.1, 0.5, 0.9), lambda f: np.array(2.0)).items()
+        for name, score in evaluation.forecast_metrics((0.1, 0.5, 0.9), lambda f: np.array(2.0)).items()
     }
     assert list(scores)[:3] == ["mae", "naive_mae", "seasonal_naive_mae"]
     assert scores["mae"] == 1.5 and scores["rmse"] == pytest.approx(2.5**0.5) and scores["mase"] == 0.75
@@ -37,7 +37,7 @@ def test_scores_by_hand() -> None:
 
 def test_nothing_known_is_no_number() -> None:
     none = np.full((1, 3, 1), np.nan)
-    assert np.isnan(evaluation.mae(none, none)) and np.isnan(evaluation.covered(found(), none, 0, 2))
+    assert np.isnan(evaluation.mae(none, none)) and np.isnan(evaluation.coverage(found(), none, 0, 2))
     assert evaluation.smape(np.zeros(3), np.zeros(3)) == 0.0
 
 
@@ -45,14 +45,16 @@ def test_the_plain_forecast_that_is_better_is_named() -> None:
     with pytest.warns(
         errors.LongspanWarning, match="does not beat repeating the last season on paper: .* 2 against 1;"
     ):
-        evaluation.note_beaten({"model": 2.0, "naive": 1.5, "seasonal_naive": 1.0}, "paper")
+        evaluation.warn_if_baseline_wins({"model": 2.0, "naive": 1.5, "seasonal_naive": 1.0}, "paper")
     with errors.collect_notices() as notes:
-        evaluation.note_beaten({"model": 2.0, "naive": 3.0, "seasonal_naive": float("nan")}, "paper")
-        evaluation.note_beaten({"model": 0.0, "naive": 0.0}, "paper")
-        evaluation.note_beaten({}, "paper")
+        evaluation.warn_if_baseline_wins(
+            {"model": 2.0, "naive": 3.0, "seasonal_naive": float("nan")}, "paper"
+        )
+        evaluation.warn_if_baseline_wins({"model": 0.0, "naive": 0.0}, "paper")
+        evaluation.warn_if_baseline_wins({}, "paper")
     assert notes == []
     scores = {"mae": 2.0, "naive_mae": 2.0, "seasonal_naive_mae": 3.0}
-    assert evaluation.verdict(scores).startswith("The model does not beat repeating the last value here")
-    assert evaluation.verdict({**scores, "mae": 1.0}).startswith(
+    assert evaluation.summary(scores).startswith("The model does not beat repeating the last value here")
+    assert evaluation.summary({**scores, "mae": 1.0}).startswith(
         "The model beats repeating the last value and"
     )

@@ -10,15 +10,15 @@ import pytest
 
 from longspan import errors
 from longspan.tasks.forecast.origins import (
-    apart,
     check_future,
     check_length,
-    first_steps,
+    end_times,
+    evaluation_origins,
     hold_out,
-    latest,
+    last_origins,
     rolling,
-    to_examine,
-    with_contexts,
+    spacing,
+    with_full_context,
 )
 from longspan.tasks.forecast.panel import Columns, Origins, Panel
 from longspan.tasks.forecast.reading import read_panel
@@ -56,7 +56,7 @@ def test_horizons_of_training_end_before_the_held_out_part(share: float, first: 
     for series in (0, 1):
         last, begin = train.rows[train.series == series].max(), held.rows[held.series == series].min()
         assert last + 4 == begin
-    assert first_steps(held)["0"] == first
+    assert end_times(held)["0"] == first
     few = hold_out(every(both, 4), share, 4, 10)[1]
     assert few is not None and len(few.rows) == 10
 
@@ -68,16 +68,16 @@ def test_nothing_is_held_out_of_what_is_too_little() -> None:
 
 def test_windows_that_begin_before_their_series_are_left_out_where_others_do() -> None:
     origins = every(panel(100), 4)
-    assert with_contexts(origins, 20).rows.min() == 20
-    assert with_contexts(origins, 90) is origins
+    assert with_full_context(origins, 20).rows.min() == 20
+    assert with_full_context(origins, 90) is origins
 
 
 def test_windows_that_do_not_overlap_are_counted() -> None:
     one = panel(100)
-    assert apart(Origins(one, np.arange(10, 50)), 5) == pytest.approx((39 + 5) / 5)
+    assert spacing(Origins(one, np.arange(10, 50)), 5) == pytest.approx((39 + 5) / 5)
     two = panel(50, 50)
     rows = np.concatenate([np.arange(10, 20), np.arange(60, 70)])
-    assert apart(Origins(two, rows), 5) == pytest.approx((9 + 5) / 5 * 2**0.25)
+    assert spacing(Origins(two, rows), 5) == pytest.approx((9 + 5) / 5 * 2**0.25)
 
 
 def test_the_largest_horizon_that_works_is_named() -> None:
@@ -97,7 +97,7 @@ def test_what_is_known_beforehand_must_reach_the_horizon() -> None:
         match="future_covariates: expected push for the 4 steps to foretell of series 'a', received 3",
     ):
         check_future(Origins(ends, ends.last_seen()), 4)
-    assert latest(ends, 3).rows.tolist() == [17] and latest(ends, 4).rows.tolist() == [13]
+    assert last_origins(ends, 3).rows.tolist() == [17] and last_origins(ends, 4).rows.tolist() == [13]
 
 
 def test_origins_roll_from_a_row_or_a_time() -> None:
@@ -119,12 +119,12 @@ def test_rows_of_fit_are_examined_only_where_there_are_no_others() -> None:
     hours = dated(20, 20, begin=10)
     step = int(hours.first[0])
     how = {"begins": None, "most": 1000}
-    assert to_examine(hours, 4, 3, seen={"a": step + 9}, **how).rows.min() == 9
-    assert to_examine(hours, 4, 3, seen={"b": step + 9}, **how).rows.tolist() == list(range(4, 18))
+    assert evaluation_origins(hours, 4, 3, seen={"a": step + 9}, **how).rows.min() == 9
+    assert evaluation_origins(hours, 4, 3, seen={"b": step + 9}, **how).rows.tolist() == list(range(4, 18))
     with pytest.warns(errors.LongspanWarning, match="All rows were there in fit"):
-        assert to_examine(hours, 4, 3, seen={"a": step + 20}, **how).rows.min() == 4
-    assert to_examine(hours, 4, 3, begins=np.array([12]), seen=None, most=1000).rows.min() == 12
-    assert to_examine(hours, 90, 3, seen=None, **how).rows.min() == 1, "no whole context anywhere"
-    assert len(to_examine(hours, 4, 3, begins=None, seen=None, most=5).rows) == 5
+        assert evaluation_origins(hours, 4, 3, seen={"a": step + 20}, **how).rows.min() == 4
+    assert evaluation_origins(hours, 4, 3, begins=np.array([12]), seen=None, most=1000).rows.min() == 12
+    assert evaluation_origins(hours, 90, 3, seen=None, **how).rows.min() == 1, "no whole context anywhere"
+    assert len(evaluation_origins(hours, 4, 3, begins=None, seen=None, most=5).rows) == 5
     with pytest.raises(ValueError, match="at least 31 rows of a series, one and the horizon, received 20"):
-        to_examine(hours, 4, 30, seen=None, **how)
+        evaluation_origins(hours, 4, 30, seen=None, **how)

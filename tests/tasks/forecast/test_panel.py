@@ -107,9 +107,9 @@ def test_the_last_row_with_a_target():
 
 def test_windows_are_gathered_with_nan_outside():
     whole = panel(5, 4)
-    at = windows.places(Origins(whole, np.array([2, 5, 6])))
+    at = windows.window_index(Origins(whole, np.array([2, 5, 6])))
     assert at.series.tolist() == [0, 0, 1], "the row after a series' last belongs to it"
-    past, ahead = windows.past(whole, at, 3), windows.ahead(whole, at, 2)
+    past, ahead = windows.history(whole, at, 3), windows.future(whole, at, 2)
     assert np.array_equal(past[0], [np.nan, 0, 1], equal_nan=True) and past[1].tolist() == [2, 3, 4]
     assert np.array_equal(past[2], [np.nan, np.nan, 100], equal_nan=True)
     assert ahead[0].tolist() == [2, 3] and np.isnan(ahead[1]).all() and ahead[2].tolist() == [101, 102]
@@ -118,9 +118,9 @@ def test_windows_are_gathered_with_nan_outside():
 
 def test_plain_forecasts():
     whole = panel(8)
-    at = windows.places(Origins(whole, np.array([6])))
-    assert windows.naive(whole, at, 3, 1).tolist() == [[5, 5, 5]]
-    assert windows.naive(whole, at, 5, 3).tolist() == [[3, 4, 5, 3, 4]]
+    at = windows.window_index(Origins(whole, np.array([6])))
+    assert windows.seasonal_naive(whole, at, 3, 1).tolist() == [[5, 5, 5]]
+    assert windows.seasonal_naive(whole, at, 5, 3).tolist() == [[3, 4, 5, 3, 4]]
 
 
 @pytest.mark.parametrize(("period", "rows"), [(7, 400), (24, 2000)])

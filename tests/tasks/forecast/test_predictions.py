@@ -48,4 +48,4 @@ def test_no_origins_make_an_empty_table() -> None:
         origins=Origins(some.origins.panel, some.origins.rows[:0]),
     )
     assert none.frame((0.1,), past=True).height == 0
-    assert list(some.rivals()) == ["model", "naive", "seasonal_naive"]
+    assert list(some.baselines()) == ["model", "naive", "seasonal_naive"]

@@ -23,9 +23,9 @@ def found(of: Panel, rows: list[int]) -> Forecasts:
 
 
 def test_a_series_alone_is_no_choice() -> None:
-    one = report.series(panel())
+    one = report.series_charts(panel())
     assert isinstance(one, LineChart) and list(one.lines[0].y) == list(range(30))
-    many = report.series(panel(9))
+    many = report.series_charts(panel(9))
     assert isinstance(many, Tabs) and len(many.options) == 6 and next(iter(many.options)) == "0"
 
 
@@ -45,12 +45,12 @@ def test_scores_beside_those_of_the_plain_forecasts() -> None:
         for rival in ("", "naive_", "seasonal_naive_")
         for kind in ("mae", "rmse", "smape", "mase")
     ]
-    table = report.against(dict(zip(names, range(12), strict=True)))
+    table = report.score_table(dict(zip(names, range(12), strict=True)))
     assert [list(row) for row in table.rows] == [
         ["model", 0, 1, 2, 3], ["last value", 4, 5, 6, 7], ["last season", 8, 9, 10, 11]
     ]  # fmt: skip
-    curves = report.by_step(found(panel(), [10]))
+    curves = report.error_by_step(found(panel(), [10]))
     assert [(line.name, list(line.y)) for line in curves.lines] == [
         ("model", [1.0] * 4), ("last value", [1.0] * 4), ("last season", [2.0] * 4)
     ]  # fmt: skip
-    assert report.covered(found(panel(), [10])).rows == [["80 %", "100.0 %", 2.0]]
+    assert report.coverage_table(found(panel(), [10])).rows == [["80 %", "100.0 %", 2.0]]

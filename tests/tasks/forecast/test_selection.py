@@ -10,7 +10,7 @@ from longspan.tasks.forecast.codec import ForecastCodec
 from longspan.tasks.forecast.origins import hold_out
 from longspan.tasks.forecast.panel import Columns, Origins
 from longspan.tasks.forecast.reading import read_panel
-from longspan.tasks.forecast.selection import choose, contexts, fit_linear
+from longspan.tasks.forecast.selection import contexts, fit_linear, select
 
 OPEN = {"context": None, "center": None, "scaling": None, "transform": None}
 
@@ -36,7 +36,7 @@ def test_contexts_that_are_tried_fit_the_series() -> None:
 def test_what_grows_by_shares_is_taken_by_its_logarithm() -> None:
     train, held = parts(np.exp(0.02 * np.arange(300) + 0.3 * np.sin(np.arange(300) / 2)))
     chosen = codec(train)
-    choose(chosen, train, held, **OPEN)
+    select(chosen, train, held, **OPEN)
     assert chosen.transform == "log" and chosen.center == "last"
     assert chosen.skip is not None and chosen.skip.shape == (chosen.context + 1, 4)
     assert chosen.residuals is not None and chosen.residuals.shape == (4, 3)
@@ -48,14 +48,14 @@ def test_what_is_asked_for_is_kept(held_out: bool) -> None:
     train, held = parts(5 + np.sin(np.arange(200) / 3))
     asked = {"context": 13, "center": "season", "scaling": "window", "transform": "sqrt"}
     chosen = codec(train, season=1)
-    choose(chosen, train, held if held_out else None, **asked)
+    select(chosen, train, held if held_out else None, **asked)
     assert {name: getattr(chosen, name) for name in asked} == asked
 
 
 def test_a_transform_that_the_values_do_not_allow_is_refused() -> None:
     train, held = parts(np.sin(np.arange(200) / 3))
     with pytest.raises(ValueError, match="transform: expected one of none for these values, received 'log'"):
-        choose(codec(train), train, held, **{**OPEN, "transform": "log"})
+        select(codec(train), train, held, **{**OPEN, "transform": "log"})
 
 
 def test_a_wave_is_linear_in_its_past() -> None:

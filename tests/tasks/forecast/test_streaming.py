@@ -11,7 +11,7 @@ import pytest
 
 from longspan.tasks.forecast.panel import Columns, Panel
 from longspan.tasks.forecast.reading import read_panel
-from longspan.tasks.forecast.streaming import continued, read_row, rows_of
+from longspan.tasks.forecast.streaming import align, extended, read_row
 
 COLUMNS = Columns(target=("y",), time=("time",), id="name", past=("mode",), future=("push",))
 
@@ -40,9 +40,9 @@ def same(one: Panel, other: Panel) -> bool:
 def test_rows_stand_where_the_table_puts_them() -> None:
     source = table(9, without=4)
     whole = read_panel(source, COLUMNS)
-    assert rows_of(whole, source).tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert align(whole, source).tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
     after: int | None = None
-    for at, row in zip(rows_of(whole, source), source.to_dicts(), strict=True):
+    for at, row in zip(align(whole, source), source.to_dicts(), strict=True):
         found, name = read_row(whole, row, after)
         after = found.step + 1
         assert name == "a" and found.step == whole.first[0] + at
@@ -80,19 +80,19 @@ def test_times_in_several_columns_and_none() -> None:
     plain = read_panel(np.arange(9.0), Columns())
     for row in (4.0, [4.0], {"value": 4.0}):
         assert read_row(plain, row, 9)[0] == (9, [4.0], [], [], [], [])
-    assert rows_of(plain, np.arange(9.0)).tolist() == list(range(9))
+    assert align(plain, np.arange(9.0)).tolist() == list(range(9))
 
 
 def test_a_panel_goes_on_from_the_rows_kept_where_it_comes_right_after_them() -> None:
     whole = read_panel(table(9), COLUMNS)
     kept, new = read_panel(table(6), COLUMNS).tail(4), read_panel(table(9)[6:], COLUMNS)
-    joined, begins = continued(new, kept)
+    joined, begins = extended(new, kept)
     assert begins is not None and begins.tolist() == [4] and same(joined, whole.tail(7))
-    joined, begins = continued(read_panel(table(9)[7:], COLUMNS), read_panel(table(5), COLUMNS))
+    joined, begins = extended(read_panel(table(9)[7:], COLUMNS), read_panel(table(5), COLUMNS))
     assert begins is not None and begins.tolist() == [7] and np.isnan(joined.values[5:7]).all()
-    joined, begins = continued(read_panel(table(9)[4:], COLUMNS), kept)
+    joined, begins = extended(read_panel(table(9)[4:], COLUMNS), kept)
     assert begins is not None and begins.tolist() == [2] and same(joined, whole.tail(7)), "rows overlap"
-    assert continued(read_panel(table(9)[7:], COLUMNS), kept, over_gaps=False)[1] is None
+    assert extended(read_panel(table(9)[7:], COLUMNS), kept, over_gaps=False)[1] is None
     for other in (None, kept.tail(0)):
-        found, begins = continued(whole.cut(np.array([7]), np.array([9])), other)
+        found, begins = extended(whole.cut(np.array([7]), np.array([9])), other)
         assert begins is None and len(found.values) == 2

@@ -63,7 +63,7 @@ def test_a_window_built_row_by_row_is_that_of_the_table(options: dict[str, Any])
         _, buffer = task.fitted_.running.step(parsed, "a", buffer)
         last = Origins(panel, np.array([parsed.step - int(panel.first[0])]))
         seen = panel.cut(panel.starts[:1], last.rows + 1)  # what comes later is not known yet
-        place = windows.places(Origins(seen, last.rows))
+        place = windows.window_index(Origins(seen, last.rows))
         expected = codec.encode(seen, place, codec.known_of("a"), answers=False).x
         window = task.fitted_.running._window(buffer).x
         assert all(torch.equal(one, other) for one, other in zip(window, expected, strict=True))
