@@ -12,7 +12,7 @@ import polars as pl
 def alarm_intervals(over: Sequence[bool], quiet: int) -> list[tuple[int, int]]:
     """First and last reading of each alarm: readings over the threshold less than `quiet` apart are one.
 
-    >>> intervals([False, True, False, True, False, False, False, True], quiet=3)
+    >>> alarm_intervals([False, True, False, True, False, False, False, True], quiet=3)
     [(1, 3), (7, 7)]
     """
     found: list[tuple[int, int]] = []
@@ -97,7 +97,7 @@ def threshold_for_f1(scores: Sequence[np.ndarray], worth: Callable[[float], floa
 def threshold_for_false_positive_rate(held: np.ndarray, budget: float, least: float) -> float:
     """The lowest threshold that at most a share `budget` of the scores (N,) reaches; `least` or above.
 
-    >>> allowed_threshold(np.array([1.0, 3.0, 2.0, 1.5]), budget=0.25, least=1.02) > 2.0
+    >>> threshold_for_false_positive_rate(np.array([1.0, 3.0, 2.0, 1.5]), budget=0.25, least=1.02) > 2.0
     True
     """
     allowed, beyond = int(budget * len(held)), np.sort(held)[::-1]

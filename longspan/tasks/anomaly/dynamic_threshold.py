@@ -171,7 +171,7 @@ def _runs(found: np.ndarray) -> list[tuple[int, int]]:
 def dilate(found: np.ndarray, buffer: int) -> np.ndarray:
     """True also up to `buffer` steps from a True.
 
-    >>> widened(np.array([False, False, False, True]), 1).tolist()
+    >>> dilate(np.array([False, False, False, True]), 1).tolist()
     [False, False, True, True]
     """
     marks, places = np.zeros(len(found) + 1), np.flatnonzero(found)

@@ -21,7 +21,7 @@ from longspan.data.readers.word_vectors import read_vectors
 from longspan.metrics import classification
 from longspan.tasks.codec import Codec, Metrics
 
-from .linear import PENALTIES, LinearHeadSelection, NBSVM, fit_path
+from .linear import NBSVM, PENALTIES, LinearHeadSelection, fit_path
 from .network import Subwords, TextInputs
 from .reading import Example, Examples
 from .series_encoder import SeriesEncoder

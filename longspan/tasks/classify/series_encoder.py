@@ -26,7 +26,8 @@ class SeriesEncoder:
     Attributes after fit: scaler; span, the mean and deviation of the logarithms of the series' lengths where
     their length is a channel, else None.
 
-    >>> SeriesEncoder().fit([np.array([[1.0], [3.0]]), np.array([[2.0]])], sized=False).rows([np.array([[3.0]])])
+    >>> encoder = SeriesEncoder().fit([np.array([[1.0], [3.0]]), np.array([[2.0]])], sized=False)
+    >>> encoder.rows([np.array([[3.0]])])
     [tensor([[1.2247]], dtype=torch.float64)]
     """
 

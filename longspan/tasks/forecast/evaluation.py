@@ -86,7 +86,7 @@ def forecast_metrics(levels: tuple[float, ...], units: Callable[[Forecasts], np.
 def metric_name(name: str, kind: str) -> str:
     """What a score of the model or of a plain forecast is called.
 
-    >>> named("model", "mae"), named("naive", "mae")
+    >>> metric_name("model", "mae"), metric_name("naive", "mae")
     ('mae', 'naive_mae')
     """
     return kind if name == "model" else f"{name}_{kind}"

@@ -49,7 +49,8 @@ def score_table(scores: Mapping[str, float]) -> Table:
     kinds = ("mae", "rmse", "smape", "mase")
     heads = [kind.upper() if kind != "smape" else "sMAPE" for kind in kinds]
     rows = [
-        [shown, *(scores[evaluation.metric_name(name, kind)] for kind in kinds)] for name, shown in _RIVALS.items()
+        [shown, *(scores[evaluation.metric_name(name, kind)] for kind in kinds)]
+        for name, shown in _RIVALS.items()
     ]
     best = dict.fromkeys(heads, "low")
     return Table("Against plain forecasts", ["forecast", *heads], rows, best=best, emphasis=0)

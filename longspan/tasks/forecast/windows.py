@@ -57,7 +57,7 @@ def forward_fill(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Before the first value of a row its first value stands, since T steps; a row of NaN stays NaN.
 
-    >>> carried(np.array([[np.nan, 2.0, np.nan, 3.0]]))
+    >>> forward_fill(np.array([[np.nan, 2.0, np.nan, 3.0]]))
     (array([[2., 2., 2., 3.]]), array([[4, 0, 1, 0]]))
     """
     seen = ~np.isnan(values)
