@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ from typing_extensions import Self
 from longspan import errors
 from longspan.callbacks import Callback, History
 from longspan.report import write_report
-from longspan.report.elements import Element, Line, LineChart, Section, Table, Text
+from longspan.report.elements import Section
 from longspan.training import tune
 
 from . import persistence
 from .codec import RecordsT
 from .fitting import Run, seeded
-from .options import as_text, options_of, search_space
+from .options import options_of, search_space
 from .parts import CodecT, Fitted, NetworkT, StreamT, TaskParts
+from .sections import common_sections
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -238,8 +238,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             source: what to evaluate on and to show; None for what the model itself remembers.
         """
         fitted = self._check_fitted()
-        last = [Section("Training", self._training()), Section("How to reproduce", self._recipe())]
-        return [*self.report(fitted, source), *last]
+        return [*self.report(fitted, source), *common_sections(self, fitted, self.notes_)]
 
     @final
     def write_report(
@@ -262,26 +261,3 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         """
         sections = self.sections(source)
         return write_report(sections, path, title=title or type(self).__name__, lead=lead or repr(self))
-
-    def _training(self) -> list[Element]:
-        history = self.history_
-        x = [epoch + 1 for epoch in history.epoch]
-        lines = [Line(name, x, values) for name, values in history.history.items() if "loss" in name]
-        count = sum(p.numel() for p in self.network_.parameters())
-        shown: list[Element] = [
-            LineChart("Training curve", "epoch", "loss", lines, note=history.stopped or "")
-        ]
-        shown.append(Text("Network", f"{count:,} weights.\n{self.network_}", code=True))
-        return [*shown, Text("Notes", "\n".join(self.notes_))] if self.notes_ else shown
-
-    def _recipe(self) -> list[Element]:
-        known = options_of(type(self))
-        rows = [[name, as_text(value), known[name].help] for name, value in self.get_params().items()]
-        flags = [f"{known[n].flag} {shlex.quote(as_text(v))}" for n, v in self.changed_params().items()]
-        command = " ".join([f"longspan fit {self.name} SOURCE -o MODEL", *flags])
-        code = f"import longspan\n\nlongspan.{self!r}.fit(SOURCE)"
-        return [
-            Text("Command", command, code=True),
-            Text("Python", code, code=True),
-            Table("Options", ["option", "value", "meaning"], rows),
-        ]

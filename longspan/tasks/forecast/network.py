@@ -170,7 +170,7 @@ class ForecastNetwork(TaskNetwork):
         values, past, ahead, static, *words, _, _ = batch.x
         past, ahead, static = (
             torch.cat([part, *(one(word[..., place]) for place, one in enumerate(table.children()))], -1)
-            if len(table)
+            if word.shape[-1]
             else part
             for part, table, word in zip((past, ahead, static), self.words, words, strict=True)
         )

@@ -1,0 +1,47 @@
+"""The sections that every task's report ends with: how training went, and how to reproduce it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from longspan.report.elements import Element, Line, LineChart, Section, Table, Text
+
+from .options import as_text, options_of
+from .parts import Fitted, TaskParts
+
+
+def common_sections(
+    task: TaskParts[Any, Any, Any, Any], fitted: Fitted[Any, Any, Any], notes: Sequence[str]
+) -> list[Section]:
+    """The sections on a task's training and on its options."""
+    return [
+        Section("Training", _training(fitted, notes)),
+        Section("How to reproduce", _recipe(task)),
+    ]
+
+
+def _training(fitted: Fitted[Any, Any, Any], notes: Sequence[str]) -> list[Element]:
+    history, network = fitted.history, fitted.network
+    x = [epoch + 1 for epoch in history.epoch]
+    lines = [Line(name, x, values) for name, values in history.history.items() if "loss" in name]
+    count = sum(weight.numel() for weight in network.parameters())
+    elements: list[Element] = [
+        LineChart("Training curve", "epoch", "loss", lines, note=history.stopped or ""),
+        Text("Network", f"{count:,} weights.\n{network}", code=True),
+    ]
+    return [*elements, Text("Notes", "\n".join(notes))] if notes else elements
+
+
+def _recipe(task: TaskParts[Any, Any, Any, Any]) -> list[Element]:
+    known = options_of(type(task))
+    rows = [[name, as_text(value), known[name].help] for name, value in task.get_params().items()]
+    flags = [f"{known[n].flag} {shlex.quote(as_text(v))}" for n, v in task.changed_params().items()]
+    command = " ".join([f"longspan fit {task.name} SOURCE -o MODEL", *flags])
+    code = f"import longspan\n\nlongspan.{task!r}.fit(SOURCE)"
+    return [
+        Text("Command", command, code=True),
+        Text("Python", code, code=True),
+        Table("Options", ["option", "value", "meaning"], rows),
+    ]
