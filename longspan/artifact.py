@@ -98,8 +98,12 @@ def load(path: str | os.PathLike[str]) -> Artifact:
 
 
 @contextmanager
-def whole_model(path: str | os.PathLike[str]) -> Iterator[None]:
+def whole_model(path: str | os.PathLike[str], *, keep_messages: bool = False) -> Iterator[None]:
     """Turns any error of the block, which uses what `load` read, into one sentence about the file.
+
+    Args:
+        path: of the file.
+        keep_messages: whether errors that are a sentence in the form of `errors.message` stay as they are.
 
     Raises:
         ValueError: the block failed; the sentence has the first line of the reason.
@@ -110,6 +114,8 @@ def whole_model(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
     # What zipfile, json, safetensors and torch raise on a file made by hand is anything but foreseeable.
     except Exception as error:
+        if keep_messages and isinstance(error, (ValueError, TypeError)) and ": expected " in str(error):
+            raise
         received = f"a truncated, damaged or foreign file ({_first_line(error)})"
         way_out = "copy it again or go back to an older one"
         raise errors.value_error(f"file {path}", "a whole saved model", received, way_out) from error

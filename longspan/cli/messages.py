@@ -66,7 +66,8 @@ def explain(error: Exception) -> tuple[str, int]:
     if _is_out_of_memory(error):
         way_out = "make the network, the batches or the data smaller"
         return errors.message("memory", "enough for the network and its data", "too little", way_out), 2
-    if isinstance(error, _USER_ERRORS):
+    is_slip = isinstance(error, TypeError) and ": expected " not in str(error)  # of the library's own code
+    if isinstance(error, _USER_ERRORS) and not is_slip:
         return str(error), 2
     way_out = "set LONGSPAN_TRACEBACK=1 to see where, and report it"
     return errors.message("longspan", "no error of its own", f"{type(error).__name__}: {error}", way_out), 1

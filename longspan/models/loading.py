@@ -45,13 +45,14 @@ def load_model(
         received = f"a file of {saved.config.get('kind')}"
         way_out = "build the model and call load_weights, or longspan.load for a task"
         raise errors.value_error(f"file {path}", "a saved Sequential", received, way_out)
-    model = Sequential.from_config(saved.config["model"], custom_objects)
-    if saved.config["shape"] is not None:
-        model.build(saved.config["shape"])
-        saving.set_weights(model, saved.tensors)
-    if compile and "compiled" in saved.config:
-        saving.compile_from(model, saved)
-    return model
+    with artifact.whole_model(path, keep_messages=True):
+        model = Sequential.from_config(saved.config["model"], custom_objects)
+        if saved.config["shape"] is not None:
+            model.build(saved.config["shape"])
+            saving.set_weights(model, saved.tensors)
+        if compile and "compiled" in saved.config:
+            saving.compile_from(model, saved)
+        return model
 
 
 def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None = None) -> Sequential:

@@ -107,9 +107,13 @@ def load_weights(model: Model, path: PathLike) -> None:
         model.set_weights(export.read_keras(path).ordered(export.described_layers(model)))
         return
     saved = artifact.load(path)
-    if not model.built and saved.config["shape"] is not None:
-        model.build(saved.config["shape"])
-    set_weights(model, saved.tensors)
+    if saved.config.get("kind") not in ("Sequential", "weights"):
+        received = f"a file of kind {saved.config.get('kind')!r}"
+        raise errors.value_error(f"file {path}", "weights of a Sequential", received, "name another file")
+    with artifact.whole_model(path, keep_messages=True):
+        if not model.built and saved.config["shape"] is not None:
+            model.build(saved.config["shape"])
+        set_weights(model, saved.tensors)
 
 
 def set_weights(model: Model, tensors: Mapping[str, Tensor]) -> None:
@@ -132,7 +136,8 @@ def is_keras(path: PathLike) -> bool:
     with file.open("rb") as opened:
         if opened.read(len(_HDF5)) == _HDF5:
             return True
-    if not zipfile.is_zipfile(file):
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return "model.weights.h5" in archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError):  # damaged: no one's file
         return False
-    with zipfile.ZipFile(file) as archive:
-        return "model.weights.h5" in archive.namelist()

@@ -16,11 +16,11 @@ import torch
 
 import longspan
 from longspan import cli, errors, kernels, tasks
-from longspan.cli import commands
+from longspan.cli import commands, messages
 from longspan.tasks.options import options_of
 
 HERE = Path(__file__).parents[1]
-COMMANDS = "one of demo, evaluate, fit, info, predict, report"
+COMMANDS = "one of demo, evaluate, fit, info, inspect, predict, report"
 
 
 @pytest.fixture
@@ -230,6 +230,31 @@ def test_a_model_from_a_newer_version_is_refused(
         assert cli.main(["fit", "level", "data.csv", "-o", "newer"]) == 0
     assert cli.main(["evaluate", "newer", "data.csv"]) == 2
     assert "received format 99; update longspan" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "start"),
+    [
+        (MemoryError(), 2, "memory: expected enough for the network and its data, received too little"),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), 2, "memory: expected enough"),
+        (
+            TypeError("f() takes 2 positional arguments"),
+            1,
+            "longspan: expected no error of its own, received",
+        ),
+        (errors.type_error("target", "text", 3, "give a name"), 2, "target: expected text, received int"),
+        (
+            PermissionError(13, "Permission denied", "f"),
+            2,
+            "file f: expected one that can be read or written",
+        ),
+        (FileNotFoundError("there is no f"), 2, "file: expected one that is there"),
+        (ImportError("install it"), 2, "install it"),
+    ],
+)
+def test_an_error_has_its_sentence_and_status(error: Exception, status: int, start: str):
+    sentence, ended = messages.explain(error)
+    assert ended == status and sentence.startswith(start)
 
 
 def test_an_error_of_the_library_is_one_sentence_too(

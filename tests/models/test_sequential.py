@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import longspan as ls
-from longspan import callbacks, data, errors, layers, models, optimizers, regularizers, utils
+from longspan import artifact, callbacks, data, errors, layers, models, optimizers, regularizers, utils
 
 RNG = np.random.default_rng(0)
 N, T, D, K = 24, 6, 3, 4
@@ -461,6 +461,33 @@ def test_a_loss_that_is_no_number_stops_at_once() -> None:
     model = made(layers.Dense(1), optimizer=optimizers.SGD(1e20))
     with pytest.raises(FloatingPointError, match="epoch 1, step"):
         fit(model, X[:, 0] * 1e10, Y, batch_size=2)
+
+
+def test_a_saved_model_made_by_hand_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    model = made(layers.Dense(1))
+    fit(model, X[:, 0])
+    model.save(path)
+    saved = artifact.load(path)
+    for name, value in [
+        ("shape", "x"),
+        ("shape", [None, 10**30]),
+        ("model", {}),
+        ("model", 3),
+        ("compiled", {}),
+    ]:
+        artifact.save(path, {**saved.config, name: value}, saved.tensors)
+        with pytest.raises(ValueError, match=": expected ") as caught:
+            models.load_model(path)
+        assert "\n" not in str(caught.value)
+    artifact.save(path, {"kind": "task"}, {})
+    with pytest.raises(
+        ValueError, match="model: expected weights of a Sequential, received a file of kind 'ta"
+    ):
+        made(layers.Dense(1)).load_weights(path)
+    path.write_bytes(b"PK\x03\x04" + b"\0" * 80 + b"PK\x05\x06" + b"\xff" * 18)
+    with pytest.raises(ValueError, match=r"^file .*model: expected a whole saved model"):
+        models.load_model(path)
 
 
 def test_little_helpers() -> None:

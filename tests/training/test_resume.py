@@ -156,3 +156,12 @@ def test_sentences(tmp_path: Path):
         CheckpointConfig(path, steps=0)
     with pytest.raises(ValueError, match="seconds: expected a number above 0, received 0"):
         CheckpointConfig(path, seconds=0)
+
+
+@pytest.mark.parametrize("name", [".", "/dev/null", "file/below"])
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(name: str, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        ValueError, match=r"^resume: expected a (file or a new name|place that can be written)"
+    ):
+        CheckpointConfig(tmp_path / name)
