@@ -1,4 +1,4 @@
-"""Defines the commands: fit, predict, evaluate, report, demo and info."""
+"""Defines the commands: fit, predict, evaluate, inspect, report, demo and info."""
 
 from __future__ import annotations
 

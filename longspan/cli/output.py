@@ -63,7 +63,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    from longspan.report import shown
+    from longspan.report import format_value
 
     rows = [list(row) for row in rows]
     table = Table(
@@ -77,7 +77,9 @@ def print_table(
         is_numeric = any(isinstance(row[index], (int, float)) for row in rows)
         table.add_column(Text(name), justify="right" if is_numeric else "left")
     for index, row in enumerate(rows):
-        table.add_row(*(Text(shown(value)) for value in row), style="bold" if index == emphasis else None)
+        table.add_row(
+            *(Text(format_value(value)) for value in row), style="bold" if index == emphasis else None
+        )
     console = Console(highlight=False)
     console.print(table)
     if note:  # not the table's caption, which would be folded to the table's width

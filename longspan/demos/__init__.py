@@ -1,4 +1,4 @@
-"""Knows the demonstrations: each shows on real data what longspan does, from the data to the report."""
+"""Runs the demonstrations: each goes on real data from the file to the report."""
 
 from __future__ import annotations
 

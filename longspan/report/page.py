@@ -16,13 +16,13 @@ from longspan import __version__
 from longspan.optional import require
 
 from .elements import Section, Table
-from .figures import draw
+from .figures import render
 
 SUMMARY = "Summary"  # a first section of this title stands at the top, beside the page's own title
 
 
 class Cell(NamedTuple):
-    """A table's cell as shown, and its classes."""
+    """The text of a table's cell, and its CSS classes."""
 
     text: str
     kind: str
@@ -46,17 +46,17 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "", foot: str =
     (2, False)
     """
     jinja = require("jinja2", "report", "report")
-    summary, rest = _parted(sections)
+    summary, rest = _summary_and_rest(sections)
     environment = jinja.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja.StrictUndefined
     )
     template = environment.from_string(_text("page.html"))
-    words = {"title": title, "lead": lead, "foot": foot, "version": __version__, "css": _text("page.css")}
-    found = template.render(**_helpers(), **words, sections=rest, summary=summary)
-    return re.sub(r"\n\s*\n+", "\n", found)
+    texts = {"title": title, "lead": lead, "foot": foot, "version": __version__, "css": _text("page.css")}
+    html = template.render(**_helpers(), **texts, sections=rest, summary=summary)
+    return re.sub(r"\n\s*\n+", "\n", html)
 
 
-def _parted(sections: Sequence[Section]) -> tuple[Sequence[Any], Sequence[Section]]:
+def _summary_and_rest(sections: Sequence[Section]) -> tuple[Sequence[Any], Sequence[Section]]:
     if sections and sections[0].title == SUMMARY:
         return sections[0].elements, sections[1:]
     return (), sections
@@ -70,7 +70,7 @@ def _helpers() -> dict[str, Any]:
     """What the template asks for while it is filled in."""
     number = count(1)
     return {
-        "draw": lambda element: draw(element, f"drawing-{next(number)}"),
+        "figure_of": lambda element: render(element, f"figure-{next(number)}"),
         "fresh": lambda word: f"{word}-{next(number)}",
         "kind_of": lambda element: type(element).__name__,
         "several": lambda shown: shown if isinstance(shown, (list, tuple)) else [shown],
@@ -93,10 +93,10 @@ def _numeric(value: Any) -> bool:
 def _cells(table: Table) -> Iterator[list[Cell]]:
     """The table row by row, as shown."""
     winners = {name: _winner(table, name, which) for name, which in table.best.items()}
-    numeric = [_is_number(table, place) for place in range(len(table.columns))]
+    numeric = [_is_number(table, index) for index in range(len(table.columns))]
     for row in table.rows:
         yield [
-            Cell(shown(value), " ".join(_kinds(value, number, winners.get(name))))
+            Cell(format_value(value), " ".join(_kinds(value, number, winners.get(name))))
             for value, number, name in zip(row, numeric, table.columns, strict=True)
         ]
 
@@ -110,14 +110,14 @@ def _kinds(value: Any, number: bool, winner: float | None) -> Iterator[str]:
 
 def _winner(table: Table, name: str, which: str) -> float | None:
     column = list(table.columns).index(name)
-    known = [row[column] for row in table.rows if _numeric(row[column]) and math.isfinite(row[column])]
-    return (min if which == "low" else max)(known) if len(known) > 1 else None
+    finite = [row[column] for row in table.rows if _numeric(row[column]) and math.isfinite(row[column])]
+    return (min if which == "low" else max)(finite) if len(finite) > 1 else None
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A cell's value in text: numbers to four digits that say something.
 
-    >>> [shown(value) for value in (None, 12345.678, 0.01236, 7, "x", float("nan"))]
+    >>> [format_value(value) for value in (None, 12345.678, 0.01236, 7, "x", float("nan"))]
     ['–', '12,346', '0.01236', '7', 'x', '–']
     """
     if value is None or (_numeric(value) and math.isnan(value)):

@@ -1,4 +1,4 @@
-"""Knows the colours of a figure by their role, so that the page, light or dark, decides what they are."""
+"""Gives the colours of figures by their role; the page, light or dark, decides what each role looks like."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ HUES = ("hue1", "hue2", "hue3", "hue4", "hue5", "hue6")
 _HIGH, _LOW = (0, 114, 178), (213, 94, 0)
 
 
-def ink(role: str) -> str:
+def role_color(role: str) -> str:
     """The stand-in for a role's colour."""
     return _STAND_INS[role]
 
 
-def themed(svg: str) -> str:
+def with_page_colors(svg: str) -> str:
     """The drawing with the page's colours in the place of the stand-ins."""
-    return _STAND_IN.sub(lambda found: f"var(--{_ROLES[found.group()]})", svg)
+    return _STAND_IN.sub(lambda match: f"var(--{_ROLES[match.group()]})", svg)
 
 
-def tint(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def cell_colors(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Values (R, C) as colours (R, C, 4), bytes: clear where they say nothing, full at the ends.
 
     With low < 0 < high, zero is clear and the sides have a colour each; otherwise low is clear.

@@ -1,4 +1,4 @@
-"""Knows the command line of forecasts: files that nothing can be learnt from, the search, resuming."""
+"""The command line of forecasts: files that nothing can be learnt from, the search, resuming."""
 
 from __future__ import annotations
 

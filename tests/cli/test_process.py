@@ -1,4 +1,4 @@
-"""Knows what the command line does as a process: no room on the disk, an interrupt, a reader that left."""
+"""The command line as a process: no room on the disk, an interrupt, a reader that left."""
 
 from __future__ import annotations
 

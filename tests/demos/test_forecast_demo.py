@@ -1,4 +1,4 @@
-"""Knows that the forecasting demonstration goes from its data to every file it promises."""
+"""The forecasting demonstration goes from its data to every file it promises."""
 
 from __future__ import annotations
 

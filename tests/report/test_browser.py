@@ -1,4 +1,4 @@
-"""Knows how a report looks in a real browser: pictures are painted, light and dark, and nothing overflows."""
+"""A report looks right in a real browser: pictures are painted, light and dark, and nothing overflows."""
 
 from __future__ import annotations
 

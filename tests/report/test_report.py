@@ -1,4 +1,4 @@
-"""Knows what a report must hold: all it was given, nothing from outside, no surprise from odd names."""
+"""A report holds all it was given, asks for nothing from outside, and odd names do no harm."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from longspan.report import elements as x
-from longspan.report import page, shown
-from longspan.report.figures import draw
+from longspan.report import format_value, page
+from longspan.report.figures import render
 from longspan.tasks.estimator import Estimator
 
 TIMES = [datetime(2024, 1, 1) + timedelta(hours=i) for i in range(48)]
@@ -122,28 +122,28 @@ def test_everything_given_is_on_the_page(html: str):
 
 @pytest.mark.parametrize("element", DRAWN, ids=lambda one: one.title)
 def test_a_drawing_is_valid_in_the_pages_colours_and_told_in_words(element: x.LineChart):
-    drawing = draw(element, "name")
+    drawing = render(element, "name")
     for svg in (drawing.wide, drawing.narrow):
         ElementTree.fromstring(svg)
         assert "#0a0b" not in svg and "var(--" in svg
-    assert drawing.words.startswith(element.title)
-    assert draw(element, "name") == drawing, "the same element twice gives two drawings"
+    assert drawing.description.startswith(element.title)
+    assert render(element, "name") == drawing, "the same element twice gives two drawings"
 
 
 def test_a_long_line_is_thinned_and_keeps_its_peaks():
     values = np.zeros(50_000)
     values[31_234] = 7.0
-    drawing = draw(x.LineChart("Long", "", "", [x.Line("one", np.arange(50_000), values)]), "name")
-    flat = draw(x.LineChart("Long", "", "", [x.Line("one", np.arange(50_000), np.zeros(50_000))]), "name")
+    drawing = render(x.LineChart("Long", "", "", [x.Line("one", np.arange(50_000), values)]), "name")
+    flat = render(x.LineChart("Long", "", "", [x.Line("one", np.arange(50_000), np.zeros(50_000))]), "name")
     assert len(drawing.wide) < 100_000 and drawing.wide != flat.wide
-    assert "to 7" in drawing.words
+    assert "to 7" in drawing.description
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(None, "–"), (float("nan"), "–"), (12345.6, "12,346"), (0.51234, "0.5123"), (7, "7")]
 )
 def test_cells(value: float | None, text: str):
-    assert shown(value) == text
+    assert format_value(value) == text
 
 
 def test_a_missing_package_is_an_error_that_names_the_command(monkeypatch: pytest.MonkeyPatch):
