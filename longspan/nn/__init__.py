@@ -4,6 +4,8 @@ Every other name of torch.nn is found here too, so that `from longspan import nn
 `from torch import nn`: `nn.LSTM` and `isinstance(module, nn.LSTM)` then mean this library's layer.
 """
 
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch.nn as _torch_nn
@@ -31,6 +33,8 @@ def __getattr__(name: str) -> Any:
     """A name of torch.nn that this library does not have itself."""
     if name.startswith("__"):
         raise AttributeError(name)
+    if find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")  # a module of ours, where torch.nn has one of its name too
     try:
         return getattr(_torch_nn, name)
     except AttributeError:
