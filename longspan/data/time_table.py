@@ -15,7 +15,7 @@ from longspan import errors
 from .frequency import Frequency
 from .layouts import DAY, SECOND
 from .readers.tables import ReadOptions, is_number
-from .timestamps import NUMBERED, TIME_NAMES, TimeForm, parse_times, to_wall
+from .timestamps import NUMBERED, PARTS, TIME_NAMES, TimeForm, parse_times, to_wall
 
 ID_NAMES = ("unique_id", "id", "series_id", "item_id", "series", "sequence", "entity", "sku", "store", "case")
 """Names of columns that tell series apart, the more usual first."""
@@ -77,6 +77,8 @@ def find_time(
     if found is None:
         found = next((column for column in usual if _reads_as_dates(frame, column)), None)
     if found is None:
+        parts = [column for column in free if column.lower() in PARTS]
+        usual = [column for column in usual if len(parts) < 2 or column not in parts]
         found = next((column for column in usual if _is_numbered(frame[column])), None)
     if found is None:
         return ()

@@ -179,10 +179,15 @@ def _looks_binary(path: Path) -> bool:
 
 
 def _from_binary(path: Path, kind: str) -> pl.DataFrame:
+    """A Parquet or Feather file; both begin and end with their mark, which a damaged file often lacks."""
+    mark = b"PAR1" if kind == "parquet" else b"ARROW1"
     try:
-        if kind == "parquet":
-            return pl.read_parquet(path)
-        return pl.read_ipc(path)
+        with path.open("rb") as file:
+            begin = file.read(len(mark))
+            file.seek(-min(len(mark), path.stat().st_size), os.SEEK_END)
+            if begin != mark or file.read() != mark:
+                raise OSError("no mark")
+        return pl.read_parquet(path) if kind == "parquet" else pl.read_ipc(path)
     except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException) as error:
         way_out = "write it again"
         raise errors.value_error(f"file {path}", f"a {kind} file", "another content", way_out) from error

@@ -123,7 +123,8 @@ class ForecastCodec(Codec[Origins]):
     def _fit_series(self, records: Origins) -> None:
         panel = records.panel
         self.like = panel.tail(0)
-        self.gaps = bool(np.isnan(panel.values).any())
+        unknown = int((panel.starts[1:] - panel.last_seen()).sum()) * panel.values.shape[1]
+        self.gaps = int(np.isnan(panel.values).sum()) > unknown  # beside the rows to foretell
         ends = panel.steps(panel.last_seen(), np.arange(len(panel.ids)))
         self.ends = dict(zip(panel.ids, ends.tolist(), strict=True))  # as steps, that of fit's known rows
         limits = _limits(records)

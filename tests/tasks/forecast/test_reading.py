@@ -1,0 +1,247 @@
+"""Checks that a forecaster reads what people have: dates, indexes, zones, ids, unknown ends, closed days."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+import longspan as ls
+from longspan import errors
+from longspan.data.time_table import TimeOptions
+from longspan.tasks.forecast.panel import Columns, Panel
+from longspan.tasks.forecast.reading import read_panel
+
+ROWS = 60
+DAYS = pd.date_range("2021-01-01", periods=ROWS)
+VALUES = np.round(20 + 5 * np.sin(np.arange(ROWS) * 2 * np.pi / 7), 2)
+
+
+def small(**options: Any) -> ls.Forecaster:
+    return ls.Forecaster(**{"horizon": 4, "epochs": 1, "hidden_size": 4, "context_length": 14, **options})
+
+
+def put(folder: Path, head: str, rows: list[str], encoding: str = "utf-8") -> Path:
+    path = folder / "a.csv"
+    path.write_text("\n".join([head, *rows, ""]), encoding=encoding)
+    return path
+
+
+def times(panel: Panel, more: int = 0) -> list[Any]:
+    """The times of the first series, with the steps after them."""
+    steps = panel.first[0] + np.arange(int(panel.starts[1]) + more)
+    return panel.frequency.column(panel.frequency.times(steps), "time").to_list()
+
+
+@pytest.mark.parametrize("form", ["%d/%m/%y", "%d-%b-%y", "%Y%m%d", "%m/%d/%Y", "%d.%m.%y 10:00"])
+def test_dates_as_text_and_digits(form: str, tmp_path: Path):
+    path = put(tmp_path, "date,v", [f"{day:{form}},{value}" for day, value in zip(DAYS, VALUES, strict=True)])
+    panel = read_panel(path, Columns())
+    assert str(panel.frequency) == "1 day" and len(panel.values) == ROWS
+    assert times(panel, 1)[-1].date() == datetime(2021, 3, 2).date()
+
+
+def test_months_of_day_first_dates(tmp_path: Path):
+    months = pd.date_range("2010-01-01", periods=24, freq="MS")
+    panel = read_panel(put(tmp_path, "date,v", [f"{day:%d/%m/%Y},{day.month}" for day in months]), Columns())
+    assert str(panel.frequency) == "1 month" and times(panel, 1)[-1] == datetime(2012, 1, 1)
+    with pytest.raises(ValueError, match="day and month are told apart"):
+        read_panel(put(tmp_path, "date,v", [f"{day:02d}/02/2021,{day}" for day in range(1, 9)]), Columns())
+    told = TimeOptions(time_format="%d/%m/%Y")
+    assert str(read_panel(tmp_path / "a.csv", Columns(), options=told).frequency) == "1 day"
+
+
+def test_offsets_and_gaps(tmp_path: Path):
+    hours = pd.date_range("2021-01-01", periods=ROWS, freq="h")
+    rows = [
+        f"{hour:%Y-%m-%dT%H:%M:%SZ},1.{place}" for place, hour in enumerate(hours) if not 20 <= place < 30
+    ]
+    with pytest.warns(errors.LongspanWarning, match="10 rows are missing in the 1 h grid"):
+        panel = read_panel(put(tmp_path, "timestamp,v", rows), Columns())
+    assert np.isnan(panel.values).sum() == 10 and str(times(panel)[0]) == "2021-01-01 00:00:00+00:00"
+
+
+def test_a_time_column_that_cannot_be_read_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"column date: expected dates.*received 'soon'.*time_format"):
+        read_panel(put(tmp_path, "date,v", ["soon,1", "later,2"]), Columns())
+    for day in ("0021-01-01", "2021-02-30"):
+        with pytest.raises(ValueError, match=r"date.*expected .*\.$"):
+            read_panel(put(tmp_path, "date,v", [f"{day},1", f"{day},2"]), Columns())
+    parts = {"year": [2021] * 3, "month": [1] * 3, "day": [1, 2, 3], "v": [1.0, 2.0, 3.0]}
+    with pytest.warns(errors.LongspanWarning, match="year, month, day look like times and are not used"):
+        read_panel(parts, Columns(target=("v",)))
+
+
+@pytest.mark.filterwarnings("ignore:The model does not beat")
+def test_the_index_of_a_pandas_frame_is_read_and_comes_back():
+    frame = pd.DataFrame({"v": VALUES}, index=DAYS).drop(DAYS[20:30])
+    with pytest.warns(errors.LongspanWarning, match="10 rows are missing"):
+        model = small().fit(frame, verbose=0)
+    answer = model.predict()
+    assert answer.index.equals(pd.date_range("2021-03-02", periods=4)) and answer["time"].iloc[0] == DAYS[
+        -1
+    ] + pd.Timedelta("1D")
+    series = read_panel(pd.Series(VALUES, index=DAYS.to_period("D")), Columns())
+    assert str(series.frequency) == "1 day" and series.answers == "pandas by time"
+    both = pd.MultiIndex.from_product([["a", "b"], DAYS], names=["name", "date"])
+    panel = read_panel(pd.DataFrame({"v": np.r_[VALUES, VALUES]}, index=both), Columns())
+    assert panel.ids == ("a", "b") and panel.columns.id == "name" and panel.columns.time == ("date",)
+    plain = read_panel(pd.DataFrame({0: VALUES}), Columns())
+    assert plain.columns == Columns(target=("0",)) and plain.answers == "pandas"
+
+
+def test_zones_stay_and_days_are_days_over_a_clock_change():
+    days = pd.bdate_range("2021-01-04", periods=100, tz="America/New_York")
+    panel = read_panel(pd.DataFrame({"Date": days, "v": np.arange(100.0)}), Columns())
+    assert str(panel.frequency) == "1 business day"
+    following = pd.bdate_range("2021-01-04", periods=101, tz="America/New_York")[-1]
+    assert times(panel, 1)[-1] == following.to_pydatetime()
+    hours = pd.date_range("2021-10-31", periods=200, freq="h", tz="America/New_York")
+    panel = read_panel(
+        pl.DataFrame(
+            {
+                "t": pl.Series(hours.tz_convert("UTC").tz_localize(None).to_numpy())
+                .dt.replace_time_zone("UTC")
+                .dt.convert_time_zone("America/New_York"),
+                "v": np.arange(200.0),
+            }
+        ),
+        Columns(),
+    )
+    assert str(panel.frequency) == "1 h" and len(panel.values) == 200, "the clocks went back inside"
+    assert times(panel)[-1] == hours[-1].to_pydatetime()
+    again = Panel.from_state(panel.state())
+    assert again.frequency == panel.frequency and again.form == panel.form
+    with pytest.raises(ValueError, match=r"times in a zone, as in fit \(America/New_York\)"):
+        read_panel({"t": ["2021-11-09 00:00", "2021-11-09 01:00"], "v": [1, 2]}, Columns(), known=panel)
+
+
+def test_what_fit_found_of_dates_and_ids_is_kept(tmp_path: Path):
+    rows = [
+        f"{sku:04d},{day:%d/%m/%Y},{value}"
+        for sku in (7, 42)
+        for day, value in zip(DAYS, VALUES, strict=True)
+    ]
+    known = read_panel(put(tmp_path, "sku,date,v", rows), Columns(target=("v",), id="sku"))
+    assert known.ids == ("0007", "0042")
+    later = pd.DataFrame({"sku": ["0007"] * 2, "date": ["03/02/2021", "04/02/2021"], "v": [1.0, 2.0]})
+    panel = read_panel(later, Columns(), known=known)
+    assert panel.ids == ("0007",) and times(panel)[0] == datetime(2021, 2, 3), "day first, as in fit"
+    with pytest.raises(ValueError, match="ids as in fit, such as '0007', received '7'"):
+        read_panel(later.assign(sku=[7, 7]), Columns(), known=known)
+    with pytest.raises(ValueError, match="order of fit"):
+        read_panel(later.assign(date=["01/30/2021", "01/31/2021"]), Columns(), known=known)
+    whole = read_panel(
+        {"sku": [1.0, 1.0, 2.0, 2.0], "ds": [1, 2, 1, 2], "v": range(4)}, Columns(target=("v",), id="sku")
+    )
+    assert whole.ids == ("1", "2")
+
+
+def test_the_id_is_found_where_times_come_again():
+    table = {"unique_id": ["a", "b"] * 5, "ds": np.repeat(np.arange(5), 2), "y": range(10)}
+    assert read_panel(table, Columns()).ids == ("a", "b")
+    with pytest.warns(errors.LongspanWarning, match="told apart by store"):
+        panel = read_panel(
+            {**{k: v for k, v in table.items() if k != "unique_id"}, "store": [1, 2] * 5},
+            Columns(target=("y",)),
+        )
+    assert panel.ids == ("1", "2")
+
+
+@pytest.mark.filterwarnings("ignore:The model does not beat")
+@pytest.mark.parametrize("extra", [4, 30])
+def test_unknown_rows_at_the_end_are_no_held_out_data(extra: int):
+    known = 20 + np.sin(np.arange(120)) + 0.3 * np.random.default_rng(1).standard_normal(120)
+    frame = pd.DataFrame(
+        {"date": pd.date_range("2020-06-15", periods=120 + extra), "v": np.r_[known, [np.nan] * extra]}
+    )
+    frame["promo"] = np.arange(len(frame)) % 7 == 0
+    options = {"target": "v", "future_covariates": "promo"}
+    usual = small(**options).fit(frame[:124], verbose=0).predict()
+    answer = small(**options).fit(frame, verbose=0).predict()
+    assert answer.equals(usual) and answer["date"].iloc[0] == pd.Timestamp("2020-10-13")
+    plain = small().fit(np.r_[known, [np.nan] * extra], verbose=0).predict()
+    assert plain.equals(small().fit(known, verbose=0).predict())
+
+
+@pytest.mark.filterwarnings("ignore:The model does not beat")
+def test_rows_at_prediction_are_joined_by_time():
+    frame = pd.DataFrame(
+        {"date": pd.date_range("2021-01-01", periods=80), "v": 20 + 5 * np.sin(np.arange(80) * 2 * np.pi / 7)}
+    )
+    model = small(epochs=2).fit(frame[:60], verbose=0)
+    usual = model.predict(frame[:66])["point"].to_numpy()
+    for begin in (40, 59, 60):
+        assert np.allclose(model.predict(frame[begin:66])["point"].to_numpy(), usual), begin
+    assert np.isfinite(model.predict(frame[61:66])["point"]).all(), "a row between them is unknown"
+
+
+def test_date_and_time_in_two_columns(tmp_path: Path):
+    hours = pd.date_range("2021-01-01", periods=ROWS, freq="h")
+    path = put(
+        tmp_path,
+        "Date;Time;v",
+        [f"{hour:%d/%m/%Y};{hour:%H:%M:%S};{place},5" for place, hour in enumerate(hours)],
+    )
+    for columns in (Columns(time=("Date", "Time")), Columns(time=("Date,Time",)), Columns()):
+        panel = read_panel(path, columns)
+        assert times(panel, 1)[-1] == datetime(2021, 1, 3, 12) and panel.values[1, 0] == 1.5
+
+
+def test_names_of_the_answers_are_refused_for_ids_and_times():
+    table = {"date": list(range(4)) * 2, "v": range(8)}
+    for name in ("point", "origin", "target", "actual", "q0.05"):
+        with pytest.raises(
+            ValueError, match=f"id: expected a column whose name .* received '{name}'; rename"
+        ):
+            read_panel({name: ["a"] * 4 + ["b"] * 4, **table}, Columns(target=("v",), id=name))
+
+
+def test_forecasts_fall_on_days_and_hours_that_occur():
+    days = [day for day in pd.date_range("2021-01-04", periods=140) if day.weekday() < 6][:80]
+    panel = read_panel(pd.DataFrame({"date": days, "v": np.arange(80.0)}), Columns())
+    assert str(panel.frequency) == "1 day (Mon, Tue, Wed, Thu, Fri, Sat)" and len(panel.values) == 80
+    assert 6 not in {day.weekday() for day in times(panel, 14)}
+    bars = pd.date_range("2021-01-04 09:30", periods=1000, freq="30min")
+    bars = [bar for bar in bars if bar.weekday() < 5 and "09:30" <= f"{bar:%H:%M}" <= "16:00"][:120]
+    panel = read_panel(pd.DataFrame({"time": bars, "v": np.arange(120.0)}), Columns())
+    assert len(panel.values) == 120 and panel.frequency.seasons() == (14, 70)
+    assert all(9 <= bar.hour <= 16 and bar.weekday() < 5 for bar in times(panel, 40))
+    ends = pd.date_range("2018-01-01", periods=40, freq="BME")
+    assert str(read_panel(pd.DataFrame({"d": ends, "v": np.arange(40.0)}), Columns()).frequency) == "1 month"
+
+
+def test_jitter_is_brought_onto_a_step():
+    rng = np.random.default_rng(0)
+    stamps = [
+        datetime(2021, 1, 1) + timedelta(minutes=10 * place, seconds=int(rng.integers(-20, 21)))
+        for place in range(50)
+    ]
+    table = {"time": stamps, "v": np.arange(50.0)}
+    with pytest.raises(ValueError, match=r"regular step, .* frequency="):
+        read_panel(table, Columns())
+    panel = read_panel(table, Columns(), options=TimeOptions(frequency="10min"))
+    assert str(panel.frequency) == "10 min" and panel.values[:, 0].tolist() == list(range(50))
+    with pytest.raises(ValueError, match="take a shorter step"):
+        read_panel(table, Columns(), options=TimeOptions(frequency="1h"))
+
+
+def test_a_column_that_is_not_used_may_hold_anything():
+    names = pd.array([None] + ["x"] * (ROWS - 1), dtype="string")
+    panel = read_panel(pd.DataFrame({"date": DAYS, "v": VALUES, "k": names}), Columns(target=("v",)))
+    assert len(panel.values) == ROWS
+
+
+def test_unix_times_are_dates_and_are_told():
+    seconds = [1_600_000_000 + 3600 * place for place in range(ROWS)]
+    for unit in (1, 1000, 10**6, 10**9):
+        with pytest.warns(errors.LongspanWarning, match="unix time in"):
+            panel = read_panel({"timestamp": [unit * second for second in seconds], "v": VALUES}, Columns())
+        assert times(panel)[0] == datetime(2020, 9, 13, 12, 26, 40) and str(panel.frequency) == "1 h"
+    elapsed = read_panel({"time": np.arange(ROWS) * 0.5, "v": VALUES}, Columns())
+    assert elapsed.frequency.shown(elapsed.frequency.times(np.array([3])))[0] == 1.5
