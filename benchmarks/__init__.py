@@ -1,1 +1,1 @@
-"""Knows how longspan is measured beside its rivals, in the same run: `python -m benchmarks.cells`."""
+"""Measures longspan beside its rivals, in the same run: `python -m benchmarks.cells`."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = "longspan"
+from benchmarks.house import PACKAGE, ROOT, WAITING, imports, module, users
+
 FLOORS = [
     {"__version__"},
     {"errors"},
@@ -39,37 +39,12 @@ LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 TOP = {name for floor in FLOORS for name in floor} - {"__version__", "_core", "__main__"}
 DOORS = {"__init__.py", "codec.py", "network.py", "report.py"}  # every task has these files
 SIDE_DOORS = {("anomaly", "forecast"): {"Forecaster"}}  # what a task may import from another one
-WAITING: dict[str, str] = {  # shared files with one room so far -> the task that is to be the second
-    "data/labels.py": "video",
-    "data/padding.py": "speech",
-    "data/readers/word_vectors.py": "language",
-    "data/tokenizers.py": "language",
-    "networks/decoder.py": "language",
-    "networks/pointer.py": "summarize",
-}
 STANDARD_LIBRARY_ONLY = [
     "cells.py",
     "kernels/program.py",
     "kernels/emit_cpp.py",
     *(f"kernels/emit_triton/{path.name}" for path in (ROOT / PACKAGE / "kernels/emit_triton").glob("*.py")),
 ]
-
-
-def module(path: Path, root: Path) -> str:
-    """longspan/kernels/cpu.py -> longspan.kernels.cpu, a folder's __init__.py -> the folder."""
-    return ".".join((PACKAGE, *path.relative_to(root).with_suffix("").parts)).removesuffix(".__init__")
-
-
-def imports(path: Path, root: Path) -> Iterator[str]:
-    """The full name of everything that a file imports, at its top or inside a function."""
-    here = module(path, root).split(".") + (["__init__"] if path.name == "__init__.py" else [])
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = here[: -node.level] if node.level else []
-            base = [*base, *(node.module.split(".") if node.module else [])]
-            yield from (".".join([*base, alias.name]) for alias in node.names)
 
 
 def upward(root: Path) -> Iterator[str]:
@@ -99,12 +74,6 @@ def circle(root: Path) -> list[str]:
     return []
 
 
-def room(name: str, root: Path) -> str:
-    """The room of a module: a task's folder, or the first name below the package."""
-    parts = [*name.split("."), "", ""]
-    return ".".join(parts[1:3]) if parts[1] == "tasks" and (root / "tasks" / parts[2]).is_dir() else parts[1]
-
-
 def sideways(root: Path) -> Iterator[str]:
     """Imports from one task's folder into another's, but for the side doors."""
     for path in sorted((root / "tasks").glob("*/*.py")):
@@ -118,32 +87,10 @@ def sideways(root: Path) -> Iterator[str]:
 
 
 def lonely(root: Path) -> Iterator[str]:
-    """Files of data/ and networks/ that fewer than two rooms use, themselves or through other shared files.
-
-    A room's public names count as a room that uses the file.
-    """
-    files = {module(path, root): path for path in sorted(root.rglob("*.py"))}
-    importers: dict[str, set[str]] = {name: set() for name in files}
-    for name, path in files.items():
-        for full in imports(path, root):
-            importers.get(full, importers.get(full.rpartition(".")[0], set())).add(name)
-
-    def shared(name: str) -> bool:
-        return name.split(".")[1:2] in (["data"], ["networks"]) and files[name].name != "__init__.py"
-
-    def users(name: str, seen: frozenset[str]) -> set[str]:
-        rooms = set()
-        for other in importers[name] - seen:
-            public = files[other].name == "__init__.py"
-            rooms |= (
-                users(other, seen | {other}) if shared(other) else {other if public else room(other, root)}
-            )
-        return rooms
-
-    for name in filter(shared, files):
-        rooms, place = users(name, frozenset({name})), str(files[name].relative_to(root))
-        if len(rooms) < 2 and place not in WAITING:
-            yield f"{place} belongs to {', '.join(sorted(rooms)) or 'nobody'}"
+    """Files of data/ and networks/ that fewer than two rooms use, but for those in WAITING."""
+    for file, rooms in users(root).items():
+        if len(rooms) < 2 and file not in WAITING:
+            yield f"{file} belongs to {', '.join(sorted(rooms)) or 'nobody'}"
 
 
 def without_doors(root: Path) -> Iterator[str]:
