@@ -11,6 +11,7 @@ import click
 
 from longspan import __version__, errors
 
+from .messages import is_quiet
 from .options import QUIET, THREADS, GroupedCommand, click_option, given_options, heading_of
 from .output import file_writer, print_table, print_training, say, write_file
 from .standard_input import source_file
@@ -138,11 +139,12 @@ def _fit(model: Estimator, source: str, output: str, *, resume: str | None, tune
     _check_output(output, source)
     if resume is not None:
         _check_resume(resume, output, source)
+    verbose = 0 if is_quiet() else "auto"
     with source_file(source) as path, heartbeat("fitting") as note:
         if tune is not None:
-            model.tune(path, trials=tune)
+            model.tune(path, trials=tune, verbose=verbose)
         else:
-            model.fit(path, resume=resume, callbacks=[note])
+            model.fit(path, resume=resume, callbacks=[note], verbose=verbose)
     model.save(output)
     print_training(model)
     say(f"Saved to {output}.")

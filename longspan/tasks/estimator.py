@@ -17,6 +17,7 @@ from longspan.callbacks import Callback, History
 from longspan.report import write_report
 from longspan.report.elements import Section
 from longspan.training import tune
+from longspan.training.checkpoint import as_checkpoint_config
 
 from . import persistence
 from .codec import RecordsT
@@ -63,6 +64,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             ValueError, TypeError: an option or the source cannot be used; one sentence.
         """
         self.check()
+        as_checkpoint_config(resume)  # refuses what cannot be written, before anything is read
         codec, run = self.codec(), Run(resume, callbacks, verbose)
         with errors.collect_notices() as notes, seeded(self.seed):
             records, train, valid = self._records(source, y, validation_data)

@@ -143,3 +143,8 @@ def test_a_device_that_cannot_compute_is_one_sentence(device: str):
 def test_values_that_cannot_be_are_one_sentence_before_anything_is_read(options: Any, sentence: str):
     with pytest.raises(ValueError, match=f"^{sentence}"):
         longspan.Forecaster(**options).fit("no file")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"^resume: expected a file or a new name, received a folder"):
+        longspan.Forecaster().fit("no file", resume=tmp_path)
