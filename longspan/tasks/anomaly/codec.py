@@ -18,7 +18,7 @@ from .alarms import event_scores
 from .features import FeatureEncoder
 from .predictors import forecaster_state, restore_forecaster, set_columns
 from .reading import Series
-from .scoring import AnomalyScorer, Seen
+from .scoring import AnomalyScorer, PredictedSeries
 
 
 class ScoredSeries(NamedTuple):
@@ -69,7 +69,7 @@ class AnomalyCodec(Codec[list[Series]]):
 
     def _prepare(self) -> None:
         """Tell scorer and forecaster the columns, once these are known."""
-        self.scorer.reset(self.features.spreads, self.features.sizes["categories"])
+        self.scorer.reset(self.features.monitored_scales, self.features.sizes["categories"])
         if self.forecaster is not None:
             set_columns(self.forecaster, self.features)
 
@@ -78,16 +78,18 @@ class AnomalyCodec(Codec[list[Series]]):
         """What the network is built from."""
         return {**self.features.sizes, "context": self.context}
 
-    def seen(self, one: Series, expected: Tensor) -> Seen:
-        """A series as it is scored."""
-        watched = self.features.aligned(one).numbers[:, self.features.numeric]
-        return Seen(watched, self.features.encode(one)[1], expected.cpu().numpy(), one.known)
+    def predicted(self, series: Series, expected: Tensor) -> PredictedSeries:
+        """A series and what the predictor expected of it (T, O), as the scorer takes them."""
+        numbers = self.features.aligned(series).numbers[:, self.features.numeric]
+        targets = self.features.encode(series)[1]
+        return PredictedSeries(numbers, targets, expected.cpu().numpy(), series.known)
 
     def decode(self, predictions: list[Tensor], records: list[Series]) -> list[ScoredSeries]:
         self.features.warn_unknown_columns(records[0])
         pairs = zip(records, predictions, strict=True)
         return [
-            ScoredSeries(one, *self.scorer.score_series(self.seen(one, expected))) for one, expected in pairs
+            ScoredSeries(one, *self.scorer.score_series(self.predicted(one, expected)))
+            for one, expected in pairs
         ]
 
     def present(self, answers: list[ScoredSeries]) -> Any:

@@ -231,9 +231,9 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
                 records,
                 list(self.batches(fitted.codec, records, train=False)),
                 share=self.validation_fraction or 1.0,
-                budget=self.false_positive_rate,
+                false_positive_rate=self.false_positive_rate,
                 min_gap=self.min_gap,
-                goes_on=len(records) == 1 or records[0].name is not None,
+                continues=len(records) == 1 or records[0].name is not None,
             )
         return stream
 

@@ -1,4 +1,4 @@
-"""Knows how readings of numbers and categories become a network's inputs and targets, one or a series."""
+"""Encodes readings of numbers and categories as a network's inputs and targets, singly or as whole series."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ from longspan.data.timestamps import TimeForm
 
 from .reading import Series
 
-SKIPPED = 5  # steps at a window's beginning that are not learnt from, for lack of a past
-MOST_WINDOWS = 4096  # an epoch
-MOST = 50  # categories of a column that are told apart; the rarer ones are one
+SKIPPED = 5  # first steps of a window that have no loss, since the network has hardly read anything
+MAX_WINDOWS = 4096  # windows of an epoch
+MAX_CATEGORIES = 50  # most frequent values of a column that have an index of their own; all others share 0
 
 
 class FeatureEncoder:
-    """Numbers and categories of readings to a network's inputs and targets.
+    """Encodes readings as a network's inputs and targets.
+
+    Inputs of a reading (I): for every column of numbers the scaled value, the change since the last reading
+    (monitored columns only), and 1 if the value is missing; for every column of categories a one-hot vector.
+    Targets (W): the scaled numbers, then the category indices, of the monitored columns; NaN where missing.
 
     Args:
-        target: the columns that are watched, () for all.
-        numbers_only: why categories cannot be watched, "" where they can.
+        target: the columns to monitor, () for all.
+        numbers_only: why categories cannot be monitored; "" if they can.
 
     Attributes:
-        names, categories: the columns of numbers and of categories, in their order.
-        center, scale: of every number; its scaled value is asinh((value - center) / scale).
-        values: of every category, those told apart; place 0 stands for all others.
-        numeric, textual: places of the watched ones among them; causes: the watched columns.
-
-    Inputs of a reading (I): for every number its scaled value, the change since the reading before where it
-    is watched, and whether it is missing; for every category one of its values. Targets (W): the scaled
-    numbers, then the places of the categories, of the watched columns; NaN where missing.
+        names, categories: the columns of numbers and of categories, in order.
+        center, scale: of every column of numbers. A scaled value is asinh((value - center) / scale).
+        values: for every column of categories, its values with an index of their own, starting at 1.
+        indices: for every column of categories, value -> index; 0 stands for all other values.
+        numeric, textual: positions of the monitored columns among `names` and among `categories`.
+        monitored: names of the monitored columns, those of numbers first.
     """
 
     def __init__(self, target: Sequence[str], numbers_only: str = "") -> None:
@@ -51,10 +53,10 @@ class FeatureEncoder:
         self.form: TimeForm | None = None  # of the times
 
     def fit(self, records: Sequence[Series]) -> Self:
-        """Learn columns, scales and categories.
+        """Take over the columns, and fit scales and category indices.
 
         Raises:
-            ValueError: there is nothing to watch or to learn from; one sentence.
+            ValueError: there is no column to monitor, or no reading to learn from; one sentence.
         """
         self.names, self.categories = records[0].names, records[0].categories
         self.form = records[0].form
@@ -62,167 +64,179 @@ class FeatureEncoder:
             raise errors.value_error(
                 "source", "at least one column to watch", "none", "add the readings' columns"
             )
-        if all(one.known.all() for one in records):
+        if all(series.known.all() for series in records):
             expected = "readings that are no known anomaly, to learn from"
             raise errors.value_error("flags", expected, "none", "correct the flags, or leave them out")
-        records = [self.aligned(one) for one in records]
-        plain = np.concatenate([one.numbers for one in records])
-        for place, name in enumerate(self.names):
-            center, scale = _spread(plain[:, place], name)
+        records = [self.aligned(series) for series in records]
+        numbers = np.concatenate([series.numbers for series in records])
+        for column, name in enumerate(self.names):
+            center, scale = _center_and_scale(numbers[:, column], name)
             self.center.append(center)
             self.scale.append(scale)
-        text = np.concatenate([one.words for one in records])
-        for place in range(len(self.categories)):
-            self.values.append([value for value, _ in Counter(text[:, place].tolist()).most_common(MOST)])
+        words = np.concatenate([series.words for series in records])
+        for column in range(len(self.categories)):
+            frequent = Counter(words[:, column].tolist()).most_common(MAX_CATEGORIES)
+            self.values.append([value for value, _ in frequent])
         self._check_target()
         self._prepare()
         return self
 
     def _check_target(self) -> None:
-        known = self._watchable()
-        unknown = [one for one in self.target if one not in known]
+        columns = self._can_be_monitored()
+        unknown = [name for name in self.target if name not in columns]
         if unknown:
             which = f"columns of numbers, {self.numbers_only}," if self.numbers_only else "columns"
-            expected = f"of the {which} {', '.join(known)}"
-            raise errors.value_error("target", expected, unknown[0], errors.did_you_mean(unknown[0], known))
+            expected = f"of the {which} {', '.join(columns)}"
+            raise errors.value_error("target", expected, unknown[0], errors.did_you_mean(unknown[0], columns))
 
-    def _watchable(self) -> tuple[str, ...]:
+    def _can_be_monitored(self) -> tuple[str, ...]:
         return self.names if self.numbers_only else (*self.names, *self.categories)
 
     def _prepare(self) -> None:
-        watched = self.target or self._watchable()
-        self.numeric = [place for place, name in enumerate(self.names) if name in watched]
-        self.textual = [place for place, name in enumerate(self.categories) if name in watched]
-        self.watched = frozenset(self.numeric)
-        self.places = [{value: at + 1 for at, value in enumerate(values)} for values in self.values]
-        self.monitored = [self.names[at] for at in self.numeric] + [
-            self.categories[at] for at in self.textual
+        """Set what follows from columns and categories."""
+        names = self.target or self._can_be_monitored()
+        self.numeric = [column for column, name in enumerate(self.names) if name in names]
+        self.textual = [column for column, name in enumerate(self.categories) if name in names]
+        self.has_change = frozenset(self.numeric)  # positions of the columns whose change is an input
+        self.indices = [
+            {value: index for index, value in enumerate(values, start=1)} for values in self.values
         ]
+        self.monitored = [self.names[column] for column in self.numeric]
+        self.monitored += [self.categories[column] for column in self.textual]
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """Inputs I, watched numbers, and how many values each watched category has."""
-        many = [len(values) + 1 for values in self.values]
-        inputs = 2 * len(self.names) + len(self.numeric) + sum(many)
-        watched = [many[place] for place in self.textual]
-        return {"inputs": inputs, "numbers": len(self.numeric), "categories": watched}
+        """Inputs I, monitored columns of numbers, and for each monitored category how many values it has."""
+        counts = [len(values) + 1 for values in self.values]
+        inputs = 2 * len(self.names) + len(self.numeric) + sum(counts)
+        categories = [counts[column] for column in self.textual]
+        return {"inputs": inputs, "numbers": len(self.numeric), "categories": categories}
 
     @property
-    def spreads(self) -> list[float]:
-        """The scales of the watched numbers."""
-        return [self.scale[place] for place in self.numeric]
+    def monitored_scales(self) -> list[float]:
+        """The scales of the monitored columns of numbers."""
+        return [self.scale[column] for column in self.numeric]
 
-    def aligned(self, one: Series) -> Series:
-        """The series with the columns that fit had, in that order.
+    def aligned(self, series: Series) -> Series:
+        """The series with the columns of fit, in their order.
 
         Raises:
-            ValueError: one is not there, or holds text where it held numbers; one sentence.
+            ValueError: a column is missing, or holds text where it held numbers in fit; one sentence.
         """
-        if (one.names, one.categories) == (self.names, self.categories):
-            return one
-        there, wanted = (*one.names, *one.categories), (*self.names, *self.categories)
-        for name in wanted:
-            if name not in there:
-                received = ", ".join(there) or "none"
+        if (series.names, series.categories) == (self.names, self.categories):
+            return series
+        present, needed = (*series.names, *series.categories), (*self.names, *self.categories)
+        for name in needed:
+            if name not in present:
+                received = ", ".join(present) or "none"
                 raise errors.value_error("source", f"the column {name} that fit had", received, "add it")
-        numbers = np.full((len(one), len(self.names)), np.nan)
-        for place, name in enumerate(self.names):
-            if name in one.names:
-                numbers[:, place] = one.numbers[:, one.names.index(name)]
-            elif (one.words[:, one.categories.index(name)] != "").any():
-                held = max(one.words[:, one.categories.index(name)], key=bool)
+        numbers = np.full((len(series), len(self.names)), np.nan)
+        for column, name in enumerate(self.names):
+            if name in series.names:
+                numbers[:, column] = series.numbers[:, series.names.index(name)]
+                continue
+            texts = series.words[:, series.categories.index(name)]
+            if (texts != "").any():
+                received = repr(max(texts, key=bool))
                 way_out = "correct it or leave it empty"
-                raise errors.value_error(f"column {name}", "numbers, as in fit", repr(held), way_out)
-        words = np.empty((len(one), len(self.categories)), dtype=object)
-        for place, name in enumerate(self.categories):
-            if name in one.categories:
-                words[:, place] = one.words[:, one.categories.index(name)]
-            else:  # a file's column of categories that all look like numbers
-                words[:, place] = [_word(value) for value in one.numbers[:, one.names.index(name)].tolist()]
-        return replace(one, names=self.names, numbers=numbers, categories=self.categories, words=words)
+                raise errors.value_error(f"column {name}", "numbers, as in fit", received, way_out)
+        words = np.empty((len(series), len(self.categories)), dtype=object)
+        for column, name in enumerate(self.categories):
+            if name in series.categories:
+                words[:, column] = series.words[:, series.categories.index(name)]
+            else:  # a file whose categories all look like numbers
+                values = series.numbers[:, series.names.index(name)].tolist()
+                words[:, column] = [_as_category(value) for value in values]
+        return replace(series, names=self.names, numbers=numbers, categories=self.categories, words=words)
 
-    def warn_unknown_columns(self, one: Series) -> None:
+    def warn_unknown_columns(self, series: Series) -> None:
         """Say which columns of a series fit did not have."""
-        known = (*self.names, *self.categories)
-        more = [name for name in (*one.names, *one.categories) if name not in known]
-        if more:
-            errors.notice(f"Left out, since fit did not have them: {', '.join(more)}.")
+        fitted = (*self.names, *self.categories)
+        unknown = [name for name in (*series.names, *series.categories) if name not in fitted]
+        if unknown:
+            errors.notice(f"Left out, since fit did not have them: {', '.join(unknown)}.")
 
     # ---- inputs and targets
 
     def start(self) -> list[float]:
-        """The scaled numbers last seen (N,), before the first reading."""
+        """The last scaled numbers (N,) before the first reading: NaN."""
         return [math.nan] * len(self.names)
 
     def encode_row(
-        self, numbers: Sequence[float], words: Sequence[str], before: list[float]
+        self, numbers: Sequence[float], words: Sequence[str], last: list[float]
     ) -> tuple[list[float], list[Any]]:
-        """Inputs and targets of one reading; `before` holds the scaled numbers last seen and is kept up."""
-        row: list[float] = []
-        seen: list[Any] = []
-        for place, value in enumerate(numbers):
-            last = before[place]
+        """Inputs (I,) and targets (W,) of one reading.
+
+        Args:
+            numbers: (N,), NaN where missing; words: the categories' values, "" where missing.
+            last: the last scaled numbers (N,), which are updated.
+        """
+        inputs: list[float] = []
+        scaled: list[Any] = []
+        for column, value in enumerate(numbers):
+            before = last[column]
             missing = value != value
             if not missing:
-                now = math.asinh((value - self.center[place]) / self.scale[place])
+                now = math.asinh((value - self.center[column]) / self.scale[column])
             else:
-                now = last if last == last else 0.0
-            seen.append(math.nan if missing else now)
-            if place in self.watched:
-                row += (now, now - last if last == last else 0.0, 1.0 if missing else 0.0)
+                now = before if before == before else 0.0
+            scaled.append(math.nan if missing else now)
+            if column in self.has_change:
+                inputs += (now, now - before if before == before else 0.0, 1.0 if missing else 0.0)
             else:
-                row += (now, 1.0 if missing else 0.0)
-            before[place] = now
-        targets = [seen[place] for place in self.numeric]
-        if not self.places:
-            return row, targets
-        found = [places.get(word, 0) for places, word in zip(self.places, words, strict=True)]
-        for places, at in zip(self.places, found, strict=True):
-            row += [1.0 if at == other else 0.0 for other in range(len(places) + 1)]
-        return row, targets + [found[place] for place in self.textual]
+                inputs += (now, 1.0 if missing else 0.0)
+            last[column] = now
+        targets = [scaled[column] for column in self.numeric]
+        if not self.indices:
+            return inputs, targets
+        codes = [indices.get(word, 0) for indices, word in zip(self.indices, words, strict=True)]
+        for indices, code in zip(self.indices, codes, strict=True):
+            inputs += [1.0 if code == index else 0.0 for index in range(len(indices) + 1)]
+        return inputs, targets + [codes[column] for column in self.textual]
 
-    def encode(self, one: Series) -> tuple[np.ndarray, np.ndarray, list[float]]:
-        """Inputs (T, I) and targets (T, W) of a series, float32, and the scaled numbers last seen."""
-        one, before = self.aligned(one), self.start()
+    def encode(self, series: Series) -> tuple[np.ndarray, np.ndarray, list[float]]:
+        """Inputs (T, I) and targets (T, W) of a series, float32, and its last scaled numbers (N,)."""
+        series, last = self.aligned(series), self.start()
         rows = [
-            self.encode_row(a, b, before)
-            for a, b in zip(one.numbers.tolist(), one.words.tolist(), strict=True)
+            self.encode_row(numbers, words, last)
+            for numbers, words in zip(series.numbers.tolist(), series.words.tolist(), strict=True)
         ]
         inputs = np.array([row[0] for row in rows], dtype=np.float32)
-        return inputs, np.array([row[1] for row in rows], dtype=np.float32), before
+        return inputs, np.array([row[1] for row in rows], dtype=np.float32), last
 
-    def encode_series(self, one: Series, *, ahead: bool) -> Batch:
-        """A series as a batch of one row, y and weight as those of `windows`."""
-        x, y = (torch.from_numpy(found) for found in self.encode(one)[:2])
-        rows = y.nan_to_num(), ((~y.isnan()) & torch.from_numpy(~one.known)[:, None]).float()
+    def encode_series(self, series: Series, *, ahead: bool) -> Batch:
+        """One series as a batch of size 1: x (1, T, I), y and weight (1, T, W) as documented in `windows`."""
+        x, y = (torch.from_numpy(part) for part in self.encode(series)[:2])
+        rows = y.nan_to_num(), ((~y.isnan()) & torch.from_numpy(~series.known)[:, None]).float()
         targets, weight = (
             torch.cat([part[ahead:], part.new_zeros(int(ahead), part.shape[1])])[None] for part in rows
         )
         return Batch(x[None], targets, weight=weight)
 
     def windows(self, records: Sequence[Series], context: int, batch_size: int, *, ahead: bool) -> Batches:
-        """The windows of all series to train on, in a new order every epoch.
+        """Training windows of all series, in a new order every epoch.
 
-        y (B, T, W): targets; weight (B, T, W): 0 for missing ones and for known anomalies, else 1.
+        x (B, T, I): inputs. y (B, T, W): targets. weight (B, T, W): 0 where the target is missing or a known
+        anomaly, else 1.
 
         Args:
-            context: readings of a window; shorter series are filled up with steps that do not count.
+            context: T, readings of a window. Shorter series are padded with steps of weight 0.
             ahead: whether the targets are those of the next reading.
         """
-        stride = max(1, context // 8, -(-sum(map(len, records)) // MOST_WINDOWS))
-        xs, ys, counts = [], [], []
-        for one in records:
-            x, y, _ = self.encode(one)
+        stride = max(1, context // 8, -(-sum(map(len, records)) // MAX_WINDOWS))
+        xs, ys, weights = [], [], []
+        for series in records:
+            x, y, _ = self.encode(series)
             length = len(x) - ahead
-            weight = ((~np.isnan(y)) & ~one.known[:, None]).astype(np.float32)
+            weight = ((~np.isnan(y)) & ~series.known[:, None]).astype(np.float32)
             for start in range(0, max(1, length - context + 1), stride) if length > 0 else ():
                 end = min(start + context, length)
                 xs.append(_padded(x[start:end], context))
                 ys.append(_padded(np.nan_to_num(y[start + ahead : end + ahead]), context))
-                counts.append(_padded(weight[start + ahead : end + ahead], context))
+                weights.append(_padded(weight[start + ahead : end + ahead], context))
                 if ahead and start:
-                    counts[-1][: min(SKIPPED, context // 4)] = 0.0
-        x, y, weight = (np.stack(parts) for parts in (xs, ys, counts))
+                    weights[-1][: min(SKIPPED, context // 4)] = 0.0
+        x, y, weight = (np.stack(parts) for parts in (xs, ys, weights))
         return Batches(x, y, weight=weight, batch_size=batch_size, shuffle=True)
 
     # ---- kept
@@ -242,19 +256,22 @@ class FeatureEncoder:
         return self
 
 
-def _word(value: float) -> str:
-    """A number as the category that it stands for."""
+def _as_category(value: float) -> str:
+    """A number as the text of a category: "7" for 7.0, "" for NaN."""
     return "" if value != value else str(int(value)) if value == int(value) else str(value)
 
 
-def _spread(values: np.ndarray, name: str) -> tuple[float, float]:
-    """The middle of a column and half of what most of its values span, or all where most are equal."""
-    known = values[~np.isnan(values)]
-    if len(known) == 0:
+def _center_and_scale(values: np.ndarray, name: str) -> tuple[float, float]:
+    """The median of a column, and half the distance between its 10 % and 90 % quantiles.
+
+    Where these are equal, half the whole range is the scale; for a constant its absolute value, or 1.
+    """
+    finite = values[~np.isnan(values)]
+    if len(finite) == 0:
         raise errors.value_error(f"column {name}", "at least one number", "NaN only", "leave the column out")
-    low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
-    spread = (high - low) / 2 or (known.max() - known.min()) / 2
-    return float(middle), float(spread or abs(middle) or 1.0)
+    low, middle, high = np.quantile(finite, [0.1, 0.5, 0.9])
+    scale = (high - low) / 2 or (finite.max() - finite.min()) / 2
+    return float(middle), float(scale or abs(middle) or 1.0)
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:

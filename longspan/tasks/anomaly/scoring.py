@@ -1,4 +1,4 @@
-"""Knows how unusual readings are: their errors held against what was usual, and the threshold of an alarm."""
+"""Scores readings by their prediction errors relative to the recent past, and fits the alarm threshold."""
 
 from __future__ import annotations
 
@@ -13,269 +13,306 @@ from .dynamic_threshold import MIN_ERROR_SHARE, DynamicThreshold, smoothed
 from .extremes import ExtremeTracker
 
 MAX_CONFIDENCE_GAIN = 10.0  # upper bound on how much a narrow predicted interval may amplify an error
-RECOVERY_STEPS = 30  # readings after a known anomaly that still feel it
-MIN_THRESHOLD = 1.02  # the lowest threshold: the extreme of the recent past, and a little
+RECOVERY_STEPS = (
+    30  # readings after a known anomaly that are left out of training, as if they were part of it
+)
+MIN_THRESHOLD = 1.02  # lowest alarm threshold; a score of 1 is the extreme of the recent past
 
-Errors = list[list[float | None]]  # of every reading and watched column, None where none is known
+Errors = list[list[float | None]]  # (T, W): of every reading and monitored column, None where there is none
 
 
-class Seen(NamedTuple):
-    """A series as it is judged, W watched columns, the N of numbers first.
+class PredictedSeries(NamedTuple):
+    """A series with its predictions. Of its W monitored columns, N hold numbers and come first.
 
-    numbers: (T, N) as read; targets: (T, W), the scaled numbers and the categories' places; expected: (T, O),
-    what a network gave for them, or a point and a width (T, 2N) each, NaN where nothing; known: (T,) bool,
-    True for known anomalies.
+    numbers: (T, N), as read.
+    targets: (T, W), the scaled numbers, then the categories as indices.
+    expected: (T, O), the predictor's outputs, or (T, 2N) predicted numbers and interval widths; NaN where the
+        predictor expected nothing.
+    known_anomalies: (T,) bool.
     """
 
     numbers: np.ndarray
     targets: np.ndarray
     expected: np.ndarray
-    known: np.ndarray
+    known_anomalies: np.ndarray
 
 
 class AnomalyScorer:
-    """Scores readings, and raises alarms.
+    """Scores readings and decides which of them are alarms.
 
-    An `ExtremeTracker` of every watched column says how far value and error go beyond their recent past; the
-    score is the highest of these. There is an alarm where it reaches the threshold, or, if `dynamic`, where
-    `longspan.tasks.anomaly.dynamic_threshold.DynamicThreshold` finds the errors unusual.
+    An `ExtremeTracker` for every monitored column compares value and error with their recent past. The score
+    of a reading is the highest of its columns' scores. A reading is an alarm if its score reaches the
+    threshold. With `dynamic` it is one if a `DynamicThreshold` finds an error of its columns unusual.
 
     Args:
-        window: readings that count as the recent past.
-        dynamic: whether thresholds find themselves.
+        history: number of readings that count as the recent past.
+        dynamic: whether alarms come from dynamic thresholds.
 
     Attributes:
-        watches: one a column, what was usual in training; threshold: of the scores.
-        least: of every column, an error at most that high is usual.
-        usual: of every column the usual width where it is told how surely a number was expected, () if not.
-        held_out: of the readings that were held out in `learn`, how many there were, how many lay over the
-            threshold, and how many of them the budget allows.
+        trackers: one for every column, in the state after the training data.
+        threshold: the score from which on a reading is an alarm.
+        noise_floor: for every column, the running mean of its errors up to which they are never an anomaly.
+        typical_width: for every column of numbers, the median width of its predicted intervals; empty if the
+            predictor gives no intervals.
+        held_out: "readings", how many were held out in `fit`; "over", how many of them reach the threshold;
+            "allowed", how many of them may.
     """
 
-    def __init__(self, window: int, dynamic: bool = False) -> None:
-        self.window, self.dynamic = window, dynamic
+    def __init__(self, history: int, dynamic: bool = False) -> None:
+        self.history, self.dynamic = history, dynamic
         self.trackers: list[ExtremeTracker] = []
         self.threshold = 1.0
         self.noise_floor: list[float] = []
         self.typical_width: list[float] = []
         self.held_out = {"readings": 0, "over": 0, "allowed": 0}
 
-    def reset(self, spreads: Sequence[float], values: Sequence[int]) -> None:
-        """ExtremeTracker numbers of these usual sizes, and categories with so many values each."""
-        self.spreads, self.values = list(spreads), list(values)
+    def reset(self, scales: Sequence[float], category_sizes: Sequence[int]) -> None:
+        """Set the monitored columns: the scale of every number, and how many values every category has."""
+        self.scales, self.category_sizes = list(scales), list(category_sizes)
 
     # ---- one reading
 
     def errors(self, targets: Sequence[float], expected: Sequence[float] | None) -> list[float | None]:
-        """How far each watched column was from what was expected, None where either is missing.
+        """The error of every monitored column, None where the target or the prediction is missing.
+
+        A number's error is target minus prediction, divided by the relative width of its predicted interval
+        where there is one. A category's error is -log of its predicted probability.
 
         Args:
-            targets: (W,); expected: (O,), see `Seen`, None where nothing was.
+            targets: (W,); expected: (O,), as in `PredictedSeries`, or None.
         """
         if expected is None:
             return [None] * len(targets)
-        at = len(self.spreads)
-        found: list[float | None] = [
-            truth - other if truth == truth else None
-            for truth, other in zip(targets[:at], expected, strict=False)
+        column = len(self.scales)
+        errors: list[float | None] = [
+            target - predicted if target == target else None
+            for target, predicted in zip(targets[:column], expected, strict=False)
         ]
         if self.typical_width:
             return [
-                None if error is None else error * _sureness(usual, width)
-                for error, usual, width in zip(found, self.typical_width, expected[at:], strict=True)
+                None if error is None else error * _confidence_gain(typical, width)
+                for error, typical, width in zip(errors, self.typical_width, expected[column:], strict=True)
             ]
-        if not self.values:
-            return found
-        for many, truth in zip(self.values, targets[at:], strict=True):
-            found.append(_surprise(expected[at : at + many], int(truth)))
-            at += many
-        return found
+        if not self.category_sizes:
+            return errors
+        for size, target in zip(self.category_sizes, targets[column:], strict=True):
+            errors.append(_cross_entropy(expected[column : column + size], int(target)))
+            column += size
+        return errors
 
     def score(
         self,
-        watches: list[ExtremeTracker],
+        trackers: list[ExtremeTracker],
         numbers: Sequence[float],
         errors: Sequence[float | None],
         learn: bool = True,
     ) -> tuple[float, int]:
-        """The score of one reading and the place of the column that causes it.
+        """The score of one reading, and the index of the column that has this score.
 
         Args:
-            watches: of the series, kept up.
-            numbers: (N,) as read; errors: (W,) as `errors` gave them.
-            learn: False for a known anomaly, which is no part of what is usual.
+            trackers: of the series; they are updated.
+            numbers: (N,) as read; errors: (W,) from `errors`.
+            learn: whether the reading becomes part of the recent past; False for a known anomaly.
         """
         best, cause, count = -1.0, 0, len(numbers)
-        for place, watch in enumerate(watches):
-            value = numbers[place] if place < count else None
-            score = watch.add(value if value == value else None, errors[place], learn)
+        for column, tracker in enumerate(trackers):
+            value = numbers[column] if column < count else None
+            score = tracker.add(value if value == value else None, errors[column], learn)
             if score > best:
-                best, cause = score, place
+                best, cause = score, column
         return best, cause
 
     def new_state(self) -> list[ExtremeTracker]:
-        """Watches that have seen nothing."""
-        return [
-            ExtremeTracker(self.window, spread) for spread in (*self.spreads, *(None for _ in self.values))
-        ]
+        """Trackers without any past."""
+        scales = (*self.scales, *(None for _ in self.category_sizes))
+        return [ExtremeTracker(self.history, scale) for scale in scales]
 
-    def initial_state(self, *, go_on: bool = False) -> list[ExtremeTracker]:
-        """Watches that know what was usual, at the beginning of another series or where that one ended."""
-        copies = [ExtremeTracker.from_state(one.state()) for one in self.trackers]
-        if not go_on:
+    def initial_state(self, *, continues: bool = False) -> list[ExtremeTracker]:
+        """Copies of the trackers after training.
+
+        Args:
+            continues: whether the readings that follow continue the training series. Otherwise the running
+                means of the errors start anew.
+        """
+        copies = [ExtremeTracker.from_state(tracker.state()) for tracker in self.trackers]
+        if not continues:
             _restart(copies)
         return copies
 
-    def limits(self) -> list[DynamicThreshold]:
-        """The dynamic thresholds of the columns at the beginning of a series, none where not asked for."""
-        return [DynamicThreshold(least) for least in self.noise_floor] if self.dynamic else []
+    def new_thresholds(self) -> list[DynamicThreshold]:
+        """A dynamic threshold for every column of a series; empty without `dynamic`."""
+        return [DynamicThreshold(floor) for floor in self.noise_floor] if self.dynamic else []
 
     # ---- a series
 
     def run(
-        self, watches: list[ExtremeTracker], one: Seen, *, training: bool = False
+        self, trackers: list[ExtremeTracker], series: PredictedSeries, *, training: bool = False
     ) -> tuple[np.ndarray, np.ndarray, Errors]:
-        """Score a series one by one; watches are kept up.
+        """Score the readings of a series in order. The trackers are updated.
 
         Args:
-            training: whether known anomalies are kept out of what is usual.
+            training: whether known anomalies are kept out of the recent past.
 
         Returns:
-            Scores (T,), the places of the columns that cause them (T,), and errors.
+            Scores (T,), the index of the column that has each score (T,), and errors.
         """
-        scores, causes = np.empty(len(one.known)), np.empty(len(one.known), dtype=np.int64)
+        length = len(series.known_anomalies)
+        scores, causes = np.empty(length), np.empty(length, dtype=np.int64)
         errors: Errors = []
-        known = _disturbed(one.known & training).tolist()
-        parts = (one.numbers.tolist(), one.targets.tolist(), one.expected.tolist())
-        for at, (numbers, target, row) in enumerate(zip(*parts, strict=True)):
-            error = self.errors(target, None if row[0] != row[0] else row)
-            if at and known[at - 1] and not known[at]:
-                _restart(watches)
-            scores[at], causes[at] = self.score(watches, numbers, error, not known[at])
-            errors.append(error)
+        disturbed = _with_recovery(series.known_anomalies & training).tolist()
+        parts = (series.numbers.tolist(), series.targets.tolist(), series.expected.tolist())
+        for step, (numbers, targets, expected) in enumerate(zip(*parts, strict=True)):
+            row = self.errors(targets, None if expected[0] != expected[0] else expected)
+            if step and disturbed[step - 1] and not disturbed[step]:
+                _restart(trackers)
+            scores[step], causes[step] = self.score(trackers, numbers, row, not disturbed[step])
+            errors.append(row)
         return scores, causes, errors
 
-    def excess(self, limits: list[DynamicThreshold], one: Seen, errors: Errors) -> np.ndarray:
-        """How far every error of a series lies above its limit (T, W), 0 where usual; limits are kept up."""
-        columns = zip(limits, zip(*one.targets.tolist(), strict=True), zip(*errors, strict=True), strict=True)
-        return np.stack([_decided(*column) for column in columns], 1)
+    def excess(
+        self, thresholds: list[DynamicThreshold], series: PredictedSeries, errors: Errors
+    ) -> np.ndarray:
+        """Error over dynamic threshold (T, W), 0 where the error is usual. The thresholds are updated."""
+        columns = zip(
+            thresholds,
+            zip(*series.targets.tolist(), strict=True),
+            zip(*errors, strict=True),
+            strict=True,
+        )
+        return np.stack([_column_excess(*column) for column in columns], 1)
 
-    def score_series(self, one: Seen) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores (T,), alarms (T,) bool and the places of the columns that cause them (T,)."""
-        scores, causes, errors = self.run(self.initial_state(), one)
+    def score_series(self, series: PredictedSeries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Scores (T,), alarms (T,) bool, and the index of the column that causes each (T,)."""
+        scores, causes, errors = self.run(self.initial_state(), series)
         if not self.dynamic:
             return scores, scores >= self.threshold, causes
-        excess = self.excess(self.limits(), one, errors)
+        excess = self.excess(self.new_thresholds(), series, errors)
         return scores, np.any(excess > 0.0, axis=1), excess.argmax(1)
 
     # ---- learning
 
-    def fit(self, series: Sequence[Seen], *, share: float, budget: float, quiet: int) -> list[Errors]:
-        """Learn what is usual, and the threshold: the best for known anomalies, else what the budget allows.
+    def fit(
+        self,
+        records: Sequence[PredictedSeries],
+        *,
+        share: float,
+        false_positive_rate: float,
+        min_gap: int,
+    ) -> list[Errors]:
+        """Fit trackers, threshold and noise floors.
+
+        The threshold is the one with the best F1 if there are known anomalies. Otherwise it is the lowest one
+        that at most a share `false_positive_rate` of the held-out readings reaches.
 
         Args:
-            share: of the last readings of every series, held out; budget: of these, how many may be alarms.
-            quiet: readings without an alarm that end one.
+            share: share of every series, at its end, that is held out; 1.0 for all readings.
+            min_gap: readings without an alarm that end one.
 
         Returns:
             The errors of every series.
         """
-        watches, scores, errors = self.new_state(), [], []
-        for one in series:
-            for watch in watches:
-                watch.restart()
-            found = self.run(watches, one, training=True)
-            scores.append(found[0])
-            errors.append(found[2])
-        self.trackers = watches
-        held = np.concatenate([_last(one, share) for one in scores])
-        if any(one.known.any() for one in series):
-            self.threshold = self._best(series, quiet)
+        trackers, scores, errors = self.new_state(), [], []
+        for series in records:
+            for tracker in trackers:
+                tracker.restart()
+            series_scores, _, series_errors = self.run(trackers, series, training=True)
+            scores.append(series_scores)
+            errors.append(series_errors)
+        self.trackers = trackers
+        held_out = np.concatenate([_last(series_scores, share) for series_scores in scores])
+        if any(series.known_anomalies.any() for series in records):
+            self.threshold = self._best_threshold(records, min_gap)
         else:
-            self.threshold = threshold_for_false_positive_rate(held, budget, MIN_THRESHOLD)
+            self.threshold = threshold_for_false_positive_rate(held_out, false_positive_rate, MIN_THRESHOLD)
         if share < 1.0:
-            over = int((held >= self.threshold).sum())
-            self.held_out = {"readings": len(held), "over": over, "allowed": int(budget * len(held))}
-        self._learn_least(series, errors, share, budget)
+            over, allowed = int((held_out >= self.threshold).sum()), int(false_positive_rate * len(held_out))
+            self.held_out = {"readings": len(held_out), "over": over, "allowed": allowed}
+        self._fit_noise_floor(records, errors, share, false_positive_rate)
         return errors
 
     def fit_widths(self, widths: np.ndarray) -> None:
-        """Learn how surely numbers are usually expected, from the widths (T, N) of intervals around them."""
+        """Set the typical widths of predicted intervals from those of the training data, (T, N)."""
         self.typical_width = np.nanmedian(widths, axis=0).tolist()
 
-    def _best(self, series: Sequence[Seen], quiet: int) -> float:
-        """The threshold that finds the known anomalies best, scored as such would be from now on."""
-        scores, flags = (
-            [self.run(self.initial_state(), one)[0] for one in series],
-            [one.known for one in series],
-        )
+    def _best_threshold(self, records: Sequence[PredictedSeries], min_gap: int) -> float:
+        """The threshold with the best F1 for the known anomalies, with each series scored as new data."""
+        scores = [self.run(self.initial_state(), series)[0] for series in records]
+        anomalies = [series.known_anomalies for series in records]
 
-        def worth(limit: float) -> float:
-            return event_scores([one >= limit for one in scores], flags, quiet)["f1"]
+        def f1(threshold: float) -> float:
+            alarms = [series_scores >= threshold for series_scores in scores]
+            return event_scores(alarms, anomalies, min_gap)["f1"]
 
-        return threshold_for_f1(scores, worth, MIN_THRESHOLD)
+        return threshold_for_f1(scores, f1, MIN_THRESHOLD)
 
-    def _learn_least(
-        self, series: Sequence[Seen], errors: Sequence[Errors], share: float, budget: float
+    def _fit_noise_floor(
+        self, records: Sequence[PredictedSeries], errors: Sequence[Errors], share: float, rate: float
     ) -> None:
-        """Learn how high the running mean of errors may be: what the budget says of held-out readings."""
-        seen = np.concatenate([one.targets for one in series])
-        plain = [np.array(one, dtype=np.float64) for one in errors]
+        """Set the noise floors: the quantile 1 - rate of the smoothed errors of held-out readings."""
+        targets = np.concatenate([series.targets for series in records])
+        arrays = [np.array(series_errors, dtype=np.float64) for series_errors in errors]
         self.noise_floor = []
-        for place in range(seen.shape[1]):
-            levels = [_last(smoothed(one[:, place]), share) for one in plain]
-            usual = float(np.quantile(np.concatenate(levels), 1.0 - budget))
-            numeric = place < len(self.spreads)
-            span = np.nanmax(seen[:, place]) - np.nanmin(seen[:, place]) if numeric else 0.0
-            self.noise_floor.append(max(usual, MIN_ERROR_SHARE * float(span or 2.0)))
+        for column in range(targets.shape[1]):
+            levels = [_last(smoothed(series_errors[:, column]), share) for series_errors in arrays]
+            floor = float(np.quantile(np.concatenate(levels), 1.0 - rate))
+            numeric = column < len(self.scales)
+            span = np.nanmax(targets[:, column]) - np.nanmin(targets[:, column]) if numeric else 0.0
+            self.noise_floor.append(max(floor, MIN_ERROR_SHARE * float(span or 2.0)))
 
     # ---- kept
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `restore` takes."""
-        found = {"threshold": self.threshold, "dynamic": self.dynamic, "least": self.noise_floor}
-        found["held_out"] = dict(self.held_out)
-        return {**found, "watches": [one.state() for one in self.trackers], "usual": self.typical_width}
+        return {
+            "threshold": self.threshold,
+            "dynamic": self.dynamic,
+            "noise_floor": self.noise_floor,
+            "typical_width": self.typical_width,
+            "held_out": dict(self.held_out),
+            "trackers": [tracker.state() for tracker in self.trackers],
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take what `state` gave."""
         self.threshold, self.dynamic = state["threshold"], state["dynamic"]
-        self.noise_floor, self.typical_width = state["least"], state["usual"]
+        self.noise_floor, self.typical_width = state["noise_floor"], state["typical_width"]
         self.held_out = state["held_out"]
-        self.trackers = [ExtremeTracker.from_state(one) for one in state["watches"]]
+        self.trackers = [ExtremeTracker.from_state(tracker) for tracker in state["trackers"]]
 
 
 def _last(values: np.ndarray, share: float) -> np.ndarray:
     return values[len(values) - round(len(values) * share) :]
 
 
-def _sureness(usual: float, width: float) -> float:
-    """What an error counts for where the interval is so wide: 1 where as usual, the more the narrower."""
-    return usual / max(width, usual / MAX_CONFIDENCE_GAIN) if usual > 0.0 else 1.0
+def _confidence_gain(typical_width: float, width: float) -> float:
+    """The factor of an error whose predicted interval has this width: 1 at the typical one, more below it."""
+    return typical_width / max(width, typical_width / MAX_CONFIDENCE_GAIN) if typical_width > 0.0 else 1.0
 
 
-def _surprise(logits: Sequence[float], place: int) -> float:
-    """-log of the probability that the network gave to what came."""
-    most = max(logits)
-    return most + math.log(sum(math.exp(one - most) for one in logits)) - logits[place]
+def _cross_entropy(logits: Sequence[float], target: int) -> float:
+    """-log of the predicted probability of the target."""
+    highest = max(logits)
+    return highest + math.log(sum(math.exp(logit - highest) for logit in logits)) - logits[target]
 
 
-def _disturbed(flags: np.ndarray) -> np.ndarray:
-    """Flagged readings (T,) and those after them in which they are still felt."""
-    after = np.cumsum(np.concatenate([np.zeros(RECOVERY_STEPS + 1, dtype=np.int64), flags]))
-    return after[RECOVERY_STEPS + 1 :] > after[: len(flags)]
+def _with_recovery(anomalous: np.ndarray) -> np.ndarray:
+    """Known anomalies (T,) bool, with the RECOVERY_STEPS readings after each."""
+    counts = np.cumsum(np.concatenate([np.zeros(RECOVERY_STEPS + 1, dtype=np.int64), anomalous]))
+    return counts[RECOVERY_STEPS + 1 :] > counts[: len(anomalous)]
 
 
-def _restart(watches: Sequence[ExtremeTracker]) -> None:
-    """What comes is no longer the course of errors that was."""
-    for one in watches:
-        one.restart()
+def _restart(trackers: Sequence[ExtremeTracker]) -> None:
+    """Start the running means of the errors anew."""
+    for tracker in trackers:
+        tracker.restart()
 
 
-def _decided(limit: DynamicThreshold, values: Sequence[float], errors: Sequence[float | None]) -> np.ndarray:
-    """How far above a limit each of a column's readings (T,) lies, 0 where it is usual."""
-    found = [
-        limit.add(value if value == value else None, error)
-        for value, error in zip(values, errors, strict=True)
+def _column_excess(
+    threshold: DynamicThreshold, targets: Sequence[float], errors: Sequence[float | None]
+) -> np.ndarray:
+    """Error over threshold of one column (T,), 0 where the error is usual."""
+    batches = [
+        threshold.add(target if target == target else None, error)
+        for target, error in zip(targets, errors, strict=True)
     ]
-    return np.concatenate([*(one for one in found if one is not None), limit.finish()])
+    return np.concatenate([*(batch for batch in batches if batch is not None), threshold.finish()])

@@ -23,39 +23,50 @@ from .reading import Reading, Series, key_of
 
 @dataclass
 class SeriesState:
-    """Where one series stands.
+    """The state of one series after its last reading.
 
-    state: the predictor's; watches: of every watched column; limits: its dynamic thresholds, none where not
-    asked for; before: the scaled numbers last seen; time: `parse_timestamp` of the last reading; alarm:
-    whether there was one when the dynamic thresholds last decided.
+    predictor: the predictor's state.
+    trackers: one for every monitored column.
+    thresholds: the dynamic threshold of every monitored column; empty if the threshold is fixed.
+    last: the last scaled numbers (N,), see `FeatureEncoder.encode_row`.
+    time: of the last reading, as `parse_timestamp` gives it.
+    alarm: whether the dynamic thresholds found an anomaly when they last decided.
     """
 
-    state: Any
+    predictor: Any
     trackers: list[ExtremeTracker]
-    limits: list[DynamicThreshold]
-    before: list[float]
+    thresholds: list[DynamicThreshold]
+    last: list[float]
     time: Any
     alarm: bool = False
 
-    def tree(self, state: Tree) -> dict[str, Any]:
-        """Plain values and tensors that `from_tree` takes; state: the predictor's, as such values."""
-        watches, limits = [one.state() for one in self.trackers], [one.state() for one in self.limits]
-        plain = {"before": self.before, "time": self.time, "alarm": self.alarm}
-        return {"state": state, "watches": watches, "limits": limits, **plain}
+    def tree(self, predictor: Tree) -> dict[str, Any]:
+        """Plain values and tensors that `from_tree` takes; predictor: its state as such values."""
+        return {
+            "predictor": predictor,
+            "trackers": [tracker.state() for tracker in self.trackers],
+            "thresholds": [threshold.state() for threshold in self.thresholds],
+            "last": self.last,
+            "time": self.time,
+            "alarm": self.alarm,
+        }
 
     @classmethod
-    def from_tree(cls, tree: Mapping[str, Any], state: Any) -> SeriesState:
-        """The state of the series that gave this tree; state: the predictor's, made again."""
-        watches = [ExtremeTracker.from_state(one) for one in tree["watches"]]
-        limits = [DynamicThreshold.from_state(one) for one in tree["limits"]]
-        return cls(state, watches, limits, list(tree["before"]), tree["time"], tree["alarm"])
+    def from_tree(cls, tree: Mapping[str, Any], predictor: Any) -> SeriesState:
+        """The state that gave this tree; predictor: the predictor's state, restored."""
+        trackers = [ExtremeTracker.from_state(tracker) for tracker in tree["trackers"]]
+        thresholds = [DynamicThreshold.from_state(threshold) for threshold in tree["thresholds"]]
+        return cls(predictor, trackers, thresholds, list(tree["last"]), tree["time"], tree["alarm"])
 
 
 class DetectorStream(Stream):
-    """The series that a detector watches, by the names of their entities.
+    """Scores the readings of any number of series one by one.
 
     Args:
         codec: fitted; predictor: trained.
+
+    Attributes:
+        series: the state of every series, by the name of its entity.
     """
 
     def __init__(self, codec: AnomalyCodec, predictor: Predictor) -> None:
@@ -70,45 +81,51 @@ class DetectorStream(Stream):
         batches: Sequence[Batch],
         *,
         share: float,
-        budget: float,
+        false_positive_rate: float,
         min_gap: int,
-        goes_on: bool,
+        continues: bool,
     ) -> None:
-        """Learn from whole series what is usual and the threshold; each series goes on where it ends.
+        """Fit the scorer to whole series, and keep the state in which each ends.
 
         Args:
             records, batches: the series, and each as the predictor reads it.
-            share, budget: see `AnomalyScorer.fit`; min_gap: readings without an alarm that end one.
-            goes_on: whether later readings belong to these series.
+            share, false_positive_rate, min_gap: see `AnomalyScorer.fit`.
+            continues: whether later readings continue these series.
         """
-        predicted = [self.predictor.predict_series(batch) for batch in batches]
+        predictions = [self.predictor.predict_series(batch) for batch in batches]
         if self.codec.forecaster is not None:
-            widths = np.concatenate([expected.numpy() for expected, _ in predicted])
-            self.scorer.fit_widths(widths[:, len(self.features.numeric) :])
-        series = [
-            self.codec.seen(one, expected) for one, (expected, _) in zip(records, predicted, strict=True)
+            outputs = np.concatenate([expected.numpy() for expected, _ in predictions])
+            self.scorer.fit_widths(outputs[:, len(self.features.numeric) :])
+        predicted = [
+            self.codec.predicted(series, expected)
+            for series, (expected, _) in zip(records, predictions, strict=True)
         ]
-        errors = self.scorer.fit(series, share=share, budget=budget, quiet=min_gap)
-        for one, seen, error, (_, state) in zip(records, series, errors, predicted, strict=True):
-            if goes_on:
-                limits = self.scorer.limits()
-                if limits:
-                    self.scorer.excess(limits, seen, error)
-                watches = self.scorer.initial_state(go_on=len(records) == 1)
-                before = self.features.encode(one)[2]
-                self.series[one.key] = SeriesState(state, watches, limits, before, one.last)
+        errors = self.scorer.fit(
+            predicted, share=share, false_positive_rate=false_positive_rate, min_gap=min_gap
+        )
+        if not continues:
+            return
+        for series, prediction, error, (_, state) in zip(
+            records, predicted, errors, predictions, strict=True
+        ):
+            thresholds = self.scorer.new_thresholds()
+            if thresholds:
+                self.scorer.excess(thresholds, prediction, error)
+            trackers = self.scorer.initial_state(continues=len(records) == 1)
+            last = self.features.encode(series)[2]
+            self.series[series.key] = SeriesState(state, trackers, thresholds, last, series.last)
 
     def new_state(self) -> SeriesState:
-        """The state of a series of which nothing has been read yet."""
-        initial, start = self.predictor.initial_state(), self.features.start()
-        return SeriesState(initial, self.scorer.initial_state(), self.scorer.limits(), start, None)
+        """The state of a series before its first reading."""
+        predictor, trackers = self.predictor.initial_state(), self.scorer.initial_state()
+        return SeriesState(predictor, trackers, self.scorer.new_thresholds(), self.features.start(), None)
 
     @torch.no_grad()
     def update(self, reading: Reading) -> tuple[float, bool]:
         """The score of the next reading of its series, and whether it is an alarm.
 
         Raises:
-            ValueError: its time cannot be the next; the series stays where it is.
+            ValueError: its time is before the last reading's. The series then keeps its state.
         """
         key = key_of(reading.name)
         series = self.series.get(key) or self.new_state()
@@ -119,31 +136,32 @@ class DetectorStream(Stream):
         return score, alarm
 
     def _score(self, reading: Reading, series: SeriesState) -> tuple[float, bool]:
-        before = list(series.before)
-        inputs, targets = self.features.encode_row(reading.numbers, reading.words, before)
-        expected, series.state = self.predictor.step(EncodedReading(reading, inputs), series.state)
-        series.before, scorer = before, self.scorer
+        last = list(series.last)
+        inputs, targets = self.features.encode_row(reading.numbers, reading.words, last)
+        expected, series.predictor = self.predictor.step(EncodedReading(reading, inputs), series.predictor)
+        series.last, scorer = last, self.scorer
         series.time = series.time if reading.time is None else reading.time
         errors = scorer.errors(targets, expected)
-        numbers = [reading.numbers[place] for place in self.features.numeric]
+        numbers = [reading.numbers[column] for column in self.features.numeric]
         score, _ = scorer.score(series.trackers, numbers, errors)
         if not scorer.dynamic:
             return score, score >= scorer.threshold
-        decided = [
-            limit.add(target if target == target else None, error)
-            for limit, target, error in zip(series.limits, targets, errors, strict=True)
+        excess = [
+            threshold.add(target if target == target else None, error)
+            for threshold, target, error in zip(series.thresholds, targets, errors, strict=True)
         ]
-        if decided[0] is not None:
-            series.alarm = any(one is not None and one[-1] > 0.0 for one in decided)
+        if excess[0] is not None:
+            series.alarm = any(batch is not None and batch[-1] > 0.0 for batch in excess)
         return score, series.alarm
 
     def state(self) -> Tree:
         return [
-            [name, one.tree(self.predictor.state_to_tree(one.state))] for name, one in self.series.items()
+            [name, series.tree(self.predictor.state_to_tree(series.predictor))]
+            for name, series in self.series.items()
         ]
 
     def restore(self, state: Tree) -> None:
         self.series = {
-            name: SeriesState.from_tree(tree, self.predictor.state_from_tree(tree["state"]))
+            name: SeriesState.from_tree(tree, self.predictor.state_from_tree(tree["predictor"]))
             for name, tree in state
         }

@@ -15,7 +15,7 @@ from longspan.tasks.anomaly.network import EncodedReading, Predictor
 from longspan.tasks.anomaly.reading import Reading, Series
 from longspan.tasks.anomaly.streaming import DetectorStream
 
-HOW: dict[str, Any] = {"share": 0.2, "budget": 0.0, "min_gap": 10, "goes_on": True}
+HOW: dict[str, Any] = {"share": 0.2, "false_positive_rate": 0.0, "min_gap": 10, "continues": True}
 
 
 class Last(Predictor):

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from longspan.tasks.anomaly.features import MOST, FeatureEncoder
+from longspan.tasks.anomaly.features import MAX_CATEGORIES, FeatureEncoder
 from longspan.tasks.anomaly.reading import Series
 
 
@@ -37,18 +37,22 @@ def test_a_series_is_its_readings_one_by_one() -> None:
 
 
 def test_the_rarest_and_the_unheard_of_are_one_category() -> None:
-    words = np.array([[str(min(at // 2, MOST + 4))] for at in range(4 * MOST)], dtype=object)
+    words = np.array(
+        [[str(min(at // 2, MAX_CATEGORIES + 4))] for at in range(4 * MAX_CATEGORIES)], dtype=object
+    )
     one = Series(None, None, (), np.empty((len(words), 0)), ("user",), words, None)
     known = FeatureEncoder(()).fit([one])
-    assert known.sizes["categories"] == [MOST + 1]
+    assert known.sizes["categories"] == [MAX_CATEGORIES + 1]
     places = {word: known.encode_row([], [word], [])[1][0] for word in ("0", "53", "never")}
-    assert places["never"] == 0 and places["0"] > 0 and sorted(known.places[0].values())[-1] == MOST
+    assert (
+        places["never"] == 0 and places["0"] > 0 and sorted(known.indices[0].values())[-1] == MAX_CATEGORIES
+    )
 
 
 def test_what_was_learnt_is_kept() -> None:
     known = FeatureEncoder(("load",)).fit([series()])
     again = FeatureEncoder(("load",)).restore(known.state())
-    assert again.monitored == ["load"] and again.spreads == known.spreads
+    assert again.monitored == ["load"] and again.monitored_scales == known.monitored_scales
     for one, other in zip(again.encode(series())[:2], known.encode(series())[:2], strict=True):
         assert np.array_equal(one, other, equal_nan=True)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from longspan.tasks.anomaly.extremes import START
-from longspan.tasks.anomaly.scoring import MIN_THRESHOLD, AnomalyScorer, Seen
+from longspan.tasks.anomaly.scoring import MIN_THRESHOLD, AnomalyScorer, PredictedSeries
 
 
 def judge(dynamic: bool = False, values: tuple[int, ...] = ()) -> AnomalyScorer:
@@ -15,14 +15,14 @@ def judge(dynamic: bool = False, values: tuple[int, ...] = ()) -> AnomalyScorer:
     return found
 
 
-def seen(rows: int, bad: slice | None = None, seed: int = 0) -> Seen:
+def seen(rows: int, bad: slice | None = None, seed: int = 0) -> PredictedSeries:
     """A number around 0 that 0 is expected of, and stretches of 9."""
     numbers, known = np.random.default_rng(seed).normal(size=(rows, 1)), np.zeros(rows, dtype=bool)
     if bad is not None:
         numbers[bad], known[bad] = 9.0, True
     expected = np.zeros((rows, 1))
     expected[0] = np.nan
-    return Seen(numbers, numbers.astype(np.float32), expected, known)
+    return PredictedSeries(numbers, numbers.astype(np.float32), expected, known)
 
 
 def test_errors_count_by_how_sure_what_was_expected_was() -> None:
@@ -47,10 +47,10 @@ def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
     for one, known in ((ordinary, False), (found, True)):
         series = seen(600, slice(300, 310))
         one.fit(
-            [series if known else series._replace(known=np.zeros_like(series.known))],
+            [series if known else series._replace(known_anomalies=np.zeros_like(series.known_anomalies))],
             share=0.2,
-            budget=0.0,
-            quiet=50,
+            false_positive_rate=0.0,
+            min_gap=50,
         )
     new = seen(400, slice(200, 210), seed=1)
     assert found.score_series(new)[1][200] and not ordinary.score_series(new)[1][200]
@@ -60,14 +60,14 @@ def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
 @pytest.mark.parametrize("budget", [0.0, 0.02])
 def test_the_budget_is_kept(budget: float) -> None:
     found = judge()
-    found.fit([seen(2000)], share=0.5, budget=budget, quiet=50)
+    found.fit([seen(2000)], share=0.5, false_positive_rate=budget, min_gap=50)
     scores = found.run(found.new_state(), seen(2000))[0][1000:]
     assert found.threshold >= MIN_THRESHOLD and (scores >= found.threshold).sum() <= budget * 1000
 
 
 def test_a_series_is_its_readings_one_by_one_and_goes_on_where_it_was_kept() -> None:
     found = judge()
-    found.fit([seen(500)], share=0.2, budget=0.0, quiet=50)
+    found.fit([seen(500)], share=0.2, false_positive_rate=0.0, min_gap=50)
     again = judge()
     again.restore(found.state())
     new = seen(300, slice(250, 255), seed=2)
@@ -84,15 +84,15 @@ def test_a_series_is_its_readings_one_by_one_and_goes_on_where_it_was_kept() -> 
 
 def test_watches_go_on_or_begin_another_series() -> None:
     found = judge()
-    found.fit([seen(START + 20)], share=0.2, budget=0.0, quiet=50)
-    (on,), (new,) = found.initial_state(go_on=True), found.initial_state()
+    found.fit([seen(START + 20)], share=0.2, false_positive_rate=0.0, min_gap=50)
+    (on,), (new,) = found.initial_state(continues=True), found.initial_state()
     assert on.fresh == START + 19 and new.fresh == 0 and on.count == new.count == START + 20
 
 
 def test_dynamic_thresholds_judge_errors() -> None:
     found = judge(dynamic=True)
-    found.fit([seen(2400)], share=0.2, budget=0.001, quiet=2)
-    assert len(found.limits()) == 1 and judge().limits() == []
+    found.fit([seen(2400)], share=0.2, false_positive_rate=0.001, min_gap=2)
+    assert len(found.new_thresholds()) == 1 and judge().new_thresholds() == []
     new = seen(3000, slice(2600, 2640), seed=3)
     _, over, _ = found.score_series(new)
     assert over[2600:2700].any() and not over[:2400].any()
