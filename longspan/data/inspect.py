@@ -59,9 +59,9 @@ def inspect_table(
         check_columns(frame, () if id is None else (id,), "id")
         found = Inspection(frame.columns, {"rows": f"{frame.height:,}"})
         try:
-            time = time or find_time(frame, (id,), table.index)
+            time = time or find_time(frame, (id,), table.index_columns)
             check_unused(frame, time, (id,))
-            id = id or _found_id(frame, time, table.index)
+            id = id or _found_id(frame, time, table.index_columns)
             _describe_times(found, frame, time, id, options)
         except ValueError as error:
             found.refused.append(str(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -395,7 +395,7 @@ def from_wall(wall: np.ndarray, zone: str) -> np.ndarray:
     series = pl.Series(wall).cast(pl.Datetime("us"))
     there = series.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     if there.null_count():
-        later = (series + pl.duration(hours=1, eager=True)).dt.replace_time_zone(
+        later = (series + timedelta(hours=1)).dt.replace_time_zone(
             zone, ambiguous="earliest", non_existent="null"
         )
         there = there.fill_null(later)

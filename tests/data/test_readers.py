@@ -184,10 +184,10 @@ def test_pandas_of_every_kind():
     assert read_table(mixed).rows() == [(True, None), (False, "x"), (True, "5")]
     for index in (DAYS, pd.PeriodIndex(DAYS, freq="D", name="day")):
         read = read_source(pd.Series([1.0, 2.0, 3.0], index=index, name="v"))
-        assert read.index == ("day",) and read.frame["day"].to_list() == DAYS.to_pydatetime().tolist()
+        assert read.index_columns == ("day",) and read.frame["day"].to_list() == DAYS.to_pydatetime().tolist()
     both = pd.MultiIndex.from_product([["a", "b"], DAYS.rename(None)])
-    assert read_source(pd.DataFrame({"v": range(6)}, index=both)).index == ("id", "time")
-    assert read_source(pd.DataFrame({"v": [1, 2]}, index=[7, 3])).index == (), "rows that were chosen"
+    assert read_source(pd.DataFrame({"v": range(6)}, index=both)).index_columns == ("id", "time")
+    assert read_source(pd.DataFrame({"v": [1, 2]}, index=[7, 3])).index_columns == (), "rows that were chosen"
     levels = pd.DataFrame([[1.0, 2.0]], columns=pd.MultiIndex.from_tuples([("Close", "A"), ("Close", "B")]))
     assert read_table(levels).columns == ["Close_A", "Close_B"]
     with pytest.raises(ValueError, match="different names, received 'v' twice"):

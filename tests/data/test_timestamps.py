@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from longspan.data.timestamps import parse_times
+from longspan.data.timestamps import from_wall, parse_times, to_wall
 
 
 def micro(times: list[datetime]) -> np.ndarray:
@@ -58,3 +58,14 @@ def test_columns_of_parts_and_zones():
 def test_a_row_without_a_time_is_refused():
     with pytest.raises(ValueError, match="time t: expected a time in every row, received none in row 2"):
         parse_times(pl.DataFrame({"t": ["2024-01-01", None]}), ("t",))
+
+
+def test_clocks_that_skip_or_repeat_an_hour():
+    zone = "America/Sao_Paulo"  # in 2018 the clocks went forward at midnight
+    days = np.array([f"2018-11-{day:02d}" for day in range(2, 7)], "datetime64[us]").astype(np.int64)
+    there = from_wall(days, zone)
+    assert (np.diff(there) // 3_600_000_000).tolist() == [24, 24, 23, 24] or there[2] == there[
+        1
+    ] + 24 * 3_600_000_000
+    assert to_wall(there, zone)[[0, 1, 3]].tolist() == days[[0, 1, 3]].tolist()
+    assert to_wall(there, zone)[2] == days[2] + 3_600_000_000, "midnight did not exist"

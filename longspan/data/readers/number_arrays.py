@@ -53,7 +53,7 @@ def _array(part: Any) -> np.ndarray:
         way_out = "join the frames into one with a column that names the series"
         raise errors.type_error("source", f"{_SHAPES}; no list of frames", part, way_out)
     if isinstance(part, np.ma.MaskedArray):
-        part = part.astype(np.float64).filled(np.nan)
+        part = np.ma.filled(part.astype(np.float64), np.nan)
     try:
         values = (
             np.array(part, dtype=np.float64) if _is_plain(part) else np.array(_without_na(part), np.float64)

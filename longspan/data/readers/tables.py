@@ -47,12 +47,12 @@ class ReadOptions:
 class Source(NamedTuple):
     """A table and where it came from.
 
-    frame: its columns; index: those that were the index of a pandas frame; kind: the library in which it
-    came ("pandas", "polars", "file" ...), which is that of the answers.
+    frame: its columns; index_columns: those that were the index of a pandas frame; kind: the library in which
+    it came ("pandas", "polars", "file" ...), which is that of the answers.
     """
 
     frame: pl.DataFrame
-    index: tuple[str, ...]
+    index_columns: tuple[str, ...]
     kind: str
 
 

@@ -172,7 +172,7 @@ def read_series(
         frame, columns = _flagged(frame, flags), replace(columns, label=FLAG)
     elif columns.label not in frame.columns and not columns.flagged:
         columns = replace(columns, label=None)
-    columns = _found(frame, columns, table.index, name)
+    columns = _found(frame, columns, table.index_columns, name)
     _check_flags(frame, columns)
     frame, form = _timed(frame, columns, form, options)
     if columns.id is not None:
@@ -180,7 +180,7 @@ def read_series(
     kinds = _kinds(frame, columns)
     parts = [((None,), frame)] if columns.id is None else frame.partition_by(columns.id, as_dict=True).items()
     series = [_from_frame(part, key[0], columns, kinds, form) for key, part in parts]
-    timed = bool(columns.time) and table.index == columns.time
+    timed = bool(columns.time) and table.index_columns == columns.time
     answers = ("pandas by time" if timed else "pandas") if table.kind == "pandas" else "polars"
     return [replace(one, answers=answers) for one in series]
 
@@ -224,9 +224,8 @@ def _timed(
     frame = frame.with_columns(pl.Series(_MOMENT, rows.values))
     if len(columns.time) > 1:
         frame = frame.with_columns(pl.Series("time", rows.values).cast(pl.Datetime("us")))
-    whole = columns.id is None
-    if whole and bool((rows.values[1:] < rows.values[:-1]).any()):
-        errors.notice(f"The rows were not in the order of {columns.time[0]} and have been sorted.")
+    if columns.id is None and bool((rows.values[1:] < rows.values[:-1]).any()):
+        errors.notice(f"The rows were not in the order of {', '.join(columns.time)} and have been sorted.")
         frame = frame[np.argsort(rows.values, kind="stable")]
     return frame, rows.form
 

@@ -161,7 +161,9 @@ def _table(source: Any, layout: Layout) -> Source:
     text = {layout.label, layout.text or "", layout.id or "", *_TEXT_NAMES, *_ID_NAMES} - set(series)
     table = read_source(source, options=layout.options, text=text)
     named = {layout.label, layout.text, layout.id, layout.time, *series}
-    unused = [column for column in table.index if column not in named and len(table.index) == 1]
+    unused = [
+        column for column in table.index_columns if column not in named and len(table.index_columns) == 1
+    ]
     return table._replace(frame=table.frame.drop(unused))
 
 
@@ -173,7 +175,7 @@ def _held(source: Any, layout: Layout, labelled: bool) -> Found:
     if isinstance(source, np.ndarray) and source.dtype.names is not None:
         return _from_table(_table(source, layout), layout, labelled)
     if isinstance(source, np.ma.MaskedArray):
-        source = source.astype(np.float64).filled(np.nan)
+        source = np.ma.filled(source.astype(np.float64), np.nan)
     if isinstance(source, np.ndarray) and source.dtype.kind in "biuf":
         if source.ndim not in (2, 3):
             expected = "series (N, T) or (N, T, D)"

@@ -69,7 +69,7 @@ class Forecasts(NamedTuple):
 
 
 def _plain(values: np.ndarray | pl.Series) -> np.ndarray | pl.Series | list[Any]:
-    return values.tolist() if values.dtype == object else values
+    return values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
 
 
 def _spread(values: np.ndarray, order: tuple[int, int, int], axis: int) -> np.ndarray:

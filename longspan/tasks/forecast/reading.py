@@ -130,7 +130,7 @@ def _found(table: Source, columns: Columns, name: str, known: Panel | None) -> C
     if known is not None:
         return columns
     if not columns.time:
-        columns = replace(columns, time=find_time(frame, _taken(columns), table.index))
+        columns = replace(columns, time=find_time(frame, _taken(columns), table.index_columns))
         check_unused(frame, columns.time, _taken(columns))
     if columns.id is None:
         columns = replace(columns, id=_find_id(table, columns))
@@ -176,9 +176,9 @@ def _split(frame: pl.DataFrame, names: tuple[str, ...]) -> tuple[str, ...]:
 def _find_id(table: Source, columns: Columns) -> str | None:
     """The column that tells series apart, where the index has one or every time comes several times."""
     taken = _taken(columns)
-    levels = [column for column in table.index if column not in taken]
-    if len(table.index) > 1 and levels:
-        return find_id(table.frame, taken, table.index)
+    levels = [column for column in table.index_columns if column not in taken]
+    if len(table.index_columns) > 1 and levels:
+        return find_id(table.frame, taken, table.index_columns)
     if not columns.time:
         return None
     time = table.frame.select(columns.time)
@@ -263,7 +263,7 @@ def _kind_of(table: Source, columns: Columns) -> str:
     """The kind of the answers: the library that the source came in, and whether its index held the times."""
     if table.kind != "pandas":
         return "polars"
-    return "pandas by time" if table.index == columns.time and len(columns.time) == 1 else "pandas"
+    return "pandas by time" if table.index_columns == columns.time and len(columns.time) == 1 else "pandas"
 
 
 def _check_kept(rows: RowTimes, columns: Columns, known: Panel) -> None:

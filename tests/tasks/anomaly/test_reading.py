@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
+from longspan import errors
+from longspan.data.time_table import TimeOptions
 from longspan.data.timestamps import TimeForm, next_timestamp
-from longspan.tasks.anomaly.reading import Series, held_out, read_reading
+from longspan.tasks.anomaly.reading import Columns, Series, held_out, key_of, read_reading, read_series
 
 COLUMNS = (["load", "heat"], ["mode"])
 
@@ -78,3 +83,87 @@ def test_a_series_as_a_table_and_what_is_known_of_it() -> None:
     assert dated.last == "1970-01-01 00:01:00" and dated.cut(0, 1).last == "1970-01-01 00:00:00"
     zoned = replace(dated, form=TimeForm("dates", zone="Europe/Berlin"))
     assert zoned.last == "1970-01-01 00:01:00+00:00" and replace(dated, name=1.0).key == "1"
+
+
+# ---- tables
+
+
+def table(folder: Path, cells: list[str], head: str = "timestamp,load") -> Path:
+    hours = [f"2021-01-{1 + place // 24:02d} {place % 24:02d}:00" for place in range(len(cells))]
+    path = folder / "a.csv"
+    path.write_text(
+        "\n".join([head, *(f"{hour},{cell}" for hour, cell in zip(hours, cells, strict=True)), ""])
+    )
+    return path
+
+
+CELLS = [f"{20 + place % 24}.{place % 10}" for place in range(60)]
+
+
+def test_one_odd_cell_makes_no_categories(tmp_path: Path) -> None:
+    dash = read_series(table(tmp_path, [*CELLS, "-"]), Columns())[0]
+    assert dash.names == ("load",) and np.isnan(dash.numbers[60, 0]) and not np.isnan(dash.numbers[:60]).any()
+    for cell in ("oops", '"20,037"'):
+        with pytest.raises(ValueError, match=r"column load: expected numbers, received .* in row 61"):
+            read_series(table(tmp_path, [*CELLS, cell]), Columns())
+    commas = tmp_path / "b.csv"
+    commas.write_text("load;mode\n" + "".join(f"{cell.replace('.', ',')};on\n" for cell in CELLS))
+    read = read_series(commas, Columns())[0]
+    assert read.names == ("load",) and read.numbers[1, 0] == 21.1 and read.categories == ("mode",)
+    chosen = Columns(categories=("load",))
+    assert read_series(table(tmp_path, [*CELLS, "oops"]), chosen)[0].categories == ("load",)
+
+
+def test_flags_as_they_are_said() -> None:
+    rows = np.zeros(6)
+    for flags in ([0, 0, 1, 0, 0, 0], [False, False, True, False, False, False]):
+        assert read_series(rows, Columns(), flags)[0].known.tolist() == [
+            False,
+            False,
+            True,
+            False,
+            False,
+            False,
+        ]
+    with pytest.warns(errors.LongspanWarning, match="-1 is read as an anomaly"):
+        assert read_series(rows, Columns(), [1, 1, -1, 1, 1, 1])[0].known.sum() == 1
+    with pytest.warns(errors.LongspanWarning, match="Most readings are flagged"):
+        assert read_series(rows, Columns(), [1, 1, 0, 1, 1, 1])[0].known.sum() == 5
+    for odd in (2, 0.5, -3):
+        with pytest.raises(ValueError, match=f"y: expected flags, 1 or 0, received {odd}"):
+            read_series(rows, Columns(), [0, 0, odd, 0, 0, 1])
+
+
+def test_labels_and_other_times_are_not_watched() -> None:
+    days = pd.date_range("2021-01-01", periods=9)
+    frame = pd.DataFrame({"v": np.arange(9.0), "is_anomaly": [0] * 8 + [1], "made": days}, index=days)
+    with pytest.warns(errors.LongspanWarning) as notes:
+        read = read_series(frame, Columns())[0]
+    assert read.names == ("v",) and read.categories == () and read.answers == "pandas by time"
+    assert any("is_anomaly looks like labels" in str(note.message) for note in notes)
+    assert any("made looks like times too" in str(note.message) for note in notes)
+    assert read_series(frame[["is_anomaly"]], Columns(target=("is_anomaly",)))[0].names == ("is_anomaly",)
+    both = frame[["v"]].set_index(pd.Index(["a"] * 5 + ["b"] * 4, name="who"), append=True)
+    assert [(one.name, len(one)) for one in read_series(both, Columns())] == [("a", 5), ("b", 4)]
+
+
+def test_a_zone_with_a_clock_change_inside_stays() -> None:
+    hours = pd.date_range("2021-10-31", periods=200, freq="h", tz="America/New_York")
+    read = read_series(pd.DataFrame({"when": hours, "v": np.arange(200.0)}), Columns())[0]
+    assert isinstance(read.times, pl.Series) and read.times.to_list() == hours.to_pydatetime().tolist()
+    assert read.last == "2021-11-08 11:00:00+00:00"
+    dates = [f"{day:02d}/02/2021" for day in range(1, 29)]
+    european = read_series(
+        {"when": dates, "v": range(28)}, Columns(), options=TimeOptions(time_format="%d/%m/%Y")
+    )
+    assert european[0].times == dates and european[0].last == "2021-02-28 00:00:00"
+    reading = read_reading(
+        {"when": "01/03/2021", "v": 1}, None, (["v"], []), ("when", None), european[0].form
+    )
+    assert reading.time == "2021-03-01 00:00:00"
+
+
+def test_ids_of_one_kind() -> None:
+    frame = pl.DataFrame({"who": [1.0, 1.0, 2.0, 2.0], "v": range(4)})
+    assert [one.name for one in read_series(frame, Columns(id="who"))] == [1, 2]
+    assert key_of(1) == key_of(1.0) == key_of("1") and key_of("0007") == "0007"

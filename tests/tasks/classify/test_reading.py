@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 
+from longspan import errors
 from longspan.data.padding import Ragged, by_length
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.data.time_table import TimeOptions
@@ -149,3 +151,91 @@ def test_batches_by_length_hold_every_row_once_and_little_padding():
     spread = sum(int(lengths[b].max()) * len(b) for b in batches) / int(lengths.sum())
     assert spread < 1.1
     assert not torch.equal(torch.cat(batches), torch.cat(list(by_length(lengths, 10))))
+
+
+TEXTS = ["a great day", "an awful day, really"] * 3
+
+
+def test_words_that_stand_for_nothing_elsewhere_are_classes(tmp_path: Path):
+    for word in ("None", "NA"):
+        labels = [word, "toxic"] * 3
+        path = written(
+            tmp_path / "a.csv",
+            "text,label\n" + "".join(f'"{t}",{n}\n' for t, n in zip(TEXTS, labels, strict=True)),
+        )
+        for source in (path, pd.DataFrame({"text": TEXTS, "label": labels})):
+            assert [one.label for one in read_examples(source)] == labels
+    with pytest.raises(ValueError, match="a label in every row, received none in row 1"):
+        read_examples(written(tmp_path / "b.csv", "text,label\nx,1\ny,\n"))
+
+
+def test_semicolons_and_an_encoding_together(tmp_path: Path):
+    rows = "text;label\n" + "".join(f"schön, {text};{place % 2}\n" for place, text in enumerate(TEXTS))
+    for ending, pack in (("", bytes), (".gz", gzip.compress)):
+        path = written(tmp_path / f"a.csv{ending}", pack(rows.encode("latin-1")))
+        found = read_examples(path, layout=Layout(options=TimeOptions("latin-1")))
+        assert found[0] == Example("schön, a great day", 0) and found[1].label == 1
+
+
+def test_labels_are_of_the_kind_that_fit_had(tmp_path: Path):
+    zeros = written(tmp_path / "a.csv", "text,label\nx,0007\ny,0042\n")
+    assert [one.label for one in read_examples(zeros)] == ["0007", "0042"]
+    stray = written(tmp_path / "b.csv", "text,label\nx,0\ny,1.0\nz,maybe\n")
+    assert [one.label for one in read_examples(stray, layout=Layout(classes=(0, 1)))] == [0, 1, "maybe"]
+    assert [one.label for one in read_examples(stray)] == ["0", "1.0", "maybe"]
+    truths = written(tmp_path / "c.csv", "text,label\nx,True\ny,False\n")
+    assert [one.label for one in read_examples(truths)] == [True, False]
+
+
+def test_missing_values_of_pandas():
+    frame = pd.DataFrame(
+        {"text": pd.array([None, "b"], dtype="string"), "label": pd.array([0, 1], dtype="Int64")}
+    )
+    assert read_examples(frame) == [Example("", 0), Example("b", 1)]
+    assert read_examples([pd.NA, "b"], [0, 1])[0].input == ""
+    for y in ([pd.NA, 1], pd.array([None, 1], dtype="Int64")):
+        with pytest.raises(ValueError, match="a label in every row, received none in row 0"):
+            read_examples(["a", "b"], y)
+
+
+def test_labels_that_come_apart_from_a_frame():
+    frame = pd.DataFrame({"text": TEXTS})
+    labels = [0, 1] * 3
+    for y in (labels, pd.Series(labels), pd.DataFrame({"y": labels}), pl.Series(labels)):
+        assert [one.label for one in read_examples(frame, y)] == labels
+    with pytest.raises(TypeError, match="no list of frames"):
+        read_examples([frame, frame], [0, 1])
+
+
+def test_one_odd_cell_makes_no_texts(tmp_path: Path):
+    rows = [
+        f"{n},{k},{n + k}.5,{'-' if (n, k) == (1, 2) else k},{'ab'[n % 2]}"
+        for n in range(4)
+        for k in range(5)
+    ]
+    path = written(tmp_path / "a.csv", "\n".join(["id,t,x,z,label", *rows, ""]))
+    found = read_examples(path, layout=Layout(time="t"))
+    assert len(found) == 4 and found[0].input.shape == (5, 2) and np.isnan(found[1].input[2, 1])
+    path.write_text(path.read_text().replace(",-,", ",bad,"))
+    with pytest.raises(ValueError, match="series z: expected numbers, received 'bad' in row 8"):
+        read_examples(path, layout=Layout(time="t"))
+
+
+def test_every_row_a_series(tmp_path: Path):
+    frame = pd.DataFrame(np.arange(36.0).reshape(3, 12), columns=[f"t{place}" for place in range(12)])
+    frame["label"] = ["a", "b", "a"]
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    named = read_examples(tmp_path / "a.csv", layout=Layout(series=tuple(frame.columns[:-1])))
+    with pytest.warns(errors.LongspanWarning, match="Every row is read as a series of 12 readings"):
+        found = read_examples(frame)
+    for one, other in zip(named, found, strict=True):
+        assert (
+            one.input.shape == (12, 1) and np.array_equal(one.input, other.input) and one.label == other.label
+        )
+
+
+def test_two_columns_of_text_ask_which():
+    with pytest.raises(
+        ValueError, match=r"text: expected one column of text .* received 2 \(one, two\); name it"
+    ):
+        read_examples({"one": ["a", "b"], "two": ["c", "d"], "label": [0, 1]})
