@@ -1,22 +1,15 @@
 """Layers with Keras' names, options, defaults, weights and numbers; sizes are found at the first call."""
 
+from typing import Any
+
+from longspan import errors
 from longspan.activations import ACTIVATIONS
 
+from .absent import INSTEAD
 from .attention import AdditiveAttention, Attention
 from .base import Layer
 from .conv_lstm import ConvLSTM2D
-from .convolution import (
-    AveragePooling1D,
-    AveragePooling2D,
-    Conv1D,
-    Conv2D,
-    GlobalAveragePooling1D,
-    GlobalAveragePooling2D,
-    GlobalMaxPooling1D,
-    GlobalMaxPooling2D,
-    MaxPooling1D,
-    MaxPooling2D,
-)
+from .convolution import Conv1D, Conv2D, Conv3D
 from .core import (
     Activation,
     Dense,
@@ -32,9 +25,37 @@ from .core import (
     RepeatVector,
     Reshape,
     SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
 )
+from .elementwise import ELU, GaussianDropout, GaussianNoise, Identity, PReLU, Softmax
 from .normalization import BatchNormalization, LayerNormalization
+from .pooling import (
+    AveragePooling1D,
+    AveragePooling2D,
+    AveragePooling3D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalAveragePooling3D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    GlobalMaxPooling3D,
+    MaxPooling1D,
+    MaxPooling2D,
+    MaxPooling3D,
+)
 from .recurrent import GRU, LSTM, SimpleRNN
+from .resizing import (
+    Cropping1D,
+    Cropping2D,
+    Cropping3D,
+    UpSampling1D,
+    UpSampling2D,
+    UpSampling3D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+    ZeroPadding3D,
+)
 from .wrappers import (
     RNN,
     Bidirectional,
@@ -47,6 +68,7 @@ from .wrappers import (
 
 __all__ = [
     "ACTIVATIONS",
+    "ELU",
     "GRU",
     "LSTM",
     "RNN",
@@ -55,24 +77,42 @@ __all__ = [
     "Attention",
     "AveragePooling1D",
     "AveragePooling2D",
+    "AveragePooling3D",
     "AvgPool1D",
     "AvgPool2D",
+    "AvgPool3D",
     "BatchNormalization",
     "Bidirectional",
     "Conv1D",
     "Conv2D",
+    "Conv3D",
     "ConvLSTM2D",
+    "Convolution1D",
+    "Convolution2D",
+    "Convolution3D",
+    "Cropping1D",
+    "Cropping2D",
+    "Cropping3D",
     "Dense",
     "Dropout",
     "Embedding",
     "Flatten",
     "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
+    "GlobalAveragePooling3D",
     "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
     "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
+    "GlobalMaxPooling3D",
+    "Identity",
     "Input",
     "InputLayer",
     "LSTMCell",
@@ -82,20 +122,46 @@ __all__ = [
     "Masking",
     "MaxPool1D",
     "MaxPool2D",
+    "MaxPool3D",
     "MaxPooling1D",
     "MaxPooling2D",
+    "MaxPooling3D",
+    "PReLU",
     "Permute",
     "ReLU",
     "RepeatVector",
     "Reshape",
     "SimpleRNN",
     "SimpleRNNCell",
+    "Softmax",
     "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
     "StackedRNNCells",
     "TimeDistributed",
+    "UpSampling1D",
+    "UpSampling2D",
+    "UpSampling3D",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "ZeroPadding3D",
 ]
 
-# The shorter names that Keras has for some.
-AvgPool1D, AvgPool2D = AveragePooling1D, AveragePooling2D
-GlobalAvgPool1D, GlobalMaxPool1D = GlobalAveragePooling1D, GlobalMaxPooling1D
-MaxPool1D, MaxPool2D = MaxPooling1D, MaxPooling2D
+# The other names that Keras has for some.
+AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D
+GlobalAvgPool1D, GlobalAvgPool2D = GlobalAveragePooling1D, GlobalAveragePooling2D
+GlobalMaxPool1D, GlobalMaxPool2D = GlobalMaxPooling1D, GlobalMaxPooling2D
+GlobalAvgPool3D, GlobalMaxPool3D = GlobalAveragePooling3D, GlobalMaxPooling3D
+MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
+Convolution1D, Convolution2D, Convolution3D = Conv1D, Conv2D, Conv3D
+
+
+def __getattr__(name: str) -> Any:
+    """A sentence for a name of Keras that is not here, or the nearest name that is."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    if name in INSTEAD:
+        received, way_out = f"Keras' {name}, which is not there", f"use {INSTEAD[name]}"
+    else:
+        received, way_out = repr(name), errors.did_you_mean(name, __all__)
+    raise AttributeError(errors.message("longspan.layers", "one of its layers", received, way_out))

@@ -11,15 +11,44 @@ from longspan import errors, initializers, regularizers
 from longspan.activations import ACTIVATIONS
 from longspan.cells import CELLS, Cell
 
-from . import attention, conv_lstm, convolution, core, normalization, recurrent, wrappers
+from . import (
+    attention,
+    conv_lstm,
+    convolution,
+    core,
+    elementwise,
+    normalization,
+    pooling,
+    recurrent,
+    resizing,
+    wrappers,
+)
 from .base import Layer, keywords
 
-_ABSTRACT = (recurrent.RNNBase, convolution.Convolution, convolution.Pooling, convolution.GlobalPooling)
+_ABSTRACT = (
+    recurrent.RNNBase,
+    convolution.Convolution,
+    pooling.Pooling,
+    pooling.GlobalPooling,
+    resizing.UpSampling,
+    resizing.Bordering,
+)
 
 # Class name -> the layer.
 LAYERS: dict[str, type[Layer]] = {
     name: kind
-    for module in (core, recurrent, wrappers, convolution, normalization, conv_lstm, attention)
+    for module in (
+        core,
+        elementwise,
+        resizing,
+        recurrent,
+        wrappers,
+        convolution,
+        pooling,
+        normalization,
+        conv_lstm,
+        attention,
+    )
     for name, kind in vars(module).items()
     if isinstance(kind, type)
     and issubclass(kind, Layer)

@@ -1,11 +1,10 @@
-"""Convolutions and pooling over steps or pixels, features last."""
+"""Convolutions over steps, pixels or voxels, features last."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
@@ -29,7 +28,8 @@ from .base import (
 )
 
 Sizes = int | Sequence[int]
-_LETTERS = {1: "(B, T, I)", 2: "(B, Y, X, I)"}
+LETTERS = {1: "(B, T, I)", 2: "(B, Y, X, I)", 3: "(B, Z, Y, X, I)"}
+_CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def sizes_of(argument: str, sizes: Sizes, rank: int) -> tuple[int, ...]:
@@ -64,7 +64,9 @@ class Convolution(Layer):
         self.kernel_size = sizes_of("kernel_size", kernel_size, rank)
         self.strides = sizes_of("strides", strides, rank)
         self.dilation_rate = sizes_of("dilation_rate", dilation_rate, rank)
-        self.padding = errors.check_choice("padding", padding, ("valid", "same", "causal")[: 4 - rank])
+        self.padding = errors.check_choice(
+            "padding", padding, ("valid", "same", "causal")[: 3 if rank == 1 else 2]
+        )
         self.activation, self._act = activation, activations.get(activation)
         self.use_bias = errors.check_bool("use_bias", use_bias)
         self._starts, self._regularizers = starts, regularizers
@@ -102,10 +104,10 @@ class Convolution(Layer):
             )
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        check_rank(self, input_shape, _LETTERS[self.rank], "features come last")
+        check_rank(self, input_shape, LETTERS[self.rank], "features come last")
         places = zip(input_shape[1:-1], self._windows(), self.strides, strict=True)
         spans = [output_length(size, window, stride, self.padding) for size, window, stride in places]
-        _check_spans(self, input_shape, spans)
+        check_spans(self, input_shape, spans)
         return (input_shape[0], *spans, self.filters)
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -114,15 +116,16 @@ class Convolution(Layer):
             expected = f"{self.weight.shape[1] * self.groups} channels"
             raise errors.value_error(f"input of {self.name}", expected, x.shape[-1], "channels come last")
         wide = pad_input(x.movedim(-1, 1), self._windows(), self.strides, self.padding)
-        convolve = F.conv1d if self.rank == 1 else F.conv2d
-        out = convolve(wide, self.weight, self.bias, self.strides, 0, self.dilation_rate, self.groups)
+        out: Tensor = _CONVOLVE[self.rank](  # pyright: ignore[reportCallIssue]
+            wide, self.weight, self.bias, self.strides, 0, self.dilation_rate, self.groups
+        )
         return self._act(out.movedim(1, -1))
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
         warn_mask_ends(self, mask)
 
 
-def _check_spans(layer: Layer, shape: Sequence[int | None], spans: Sequence[int | None]) -> None:
+def check_spans(layer: Layer, shape: Sequence[int | None], spans: Sequence[int | None]) -> None:
     if any(span is not None and span < 1 for span in spans):
         expected = "at least one window's worth of values"
         raise errors.value_error(f"input of {layer.name}", expected, tuple(shape), "choose padding='same'")
@@ -225,225 +228,45 @@ class Conv2D(Convolution):
         )
 
 
-class Pooling(Layer):
-    """The largest value or the mean of every window. Abstract; see MaxPooling1D."""
+class Conv3D(Convolution):
+    """A convolution over the voxels of (B, Z, Y, X, I): keras.layers.Conv3D.
 
-    def __init__(
-        self,
-        rank: int,
-        largest: bool,
-        pool_size: Sizes,
-        strides: Sizes | None,
-        padding: str,
-        **shared: Unpack[LayerOptions],
-    ) -> None:
-        super().__init__(**shared)
-        self.rank, self._largest = rank, largest
-        self.pool_size = sizes_of("pool_size", pool_size, rank)
-        self.strides = sizes_of("strides", pool_size if strides is None else strides, rank)
-        self.padding = errors.check_choice("padding", padding, ("valid", "same"))
+    Weights in Keras' order: kernel (K, K, K, I / groups, F), bias (F,). Options are those of `Conv1D` but for
+    "causal".
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        check_rank(self, input_shape, _LETTERS[self.rank], "features come last")
-        places = zip(input_shape[1:-1], self.pool_size, self.strides, strict=True)
-        spans = [output_length(size, window, stride, self.padding) for size, window, stride in places]
-        _check_spans(self, input_shape, spans)
-        return (input_shape[0], *spans, input_shape[-1])
-
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        self.compute_output_shape(tuple(x.shape))
-        rows = x.movedim(-1, 1)
-        fill = float("-inf") if self._largest else 0.0
-        wide = pad_input(rows, self.pool_size, self.strides, self.padding, fill)
-        if self._largest:
-            pool = F.max_pool1d if self.rank == 1 else F.max_pool2d
-            return pool(wide, self.pool_size, self.strides).movedim(1, -1)
-        return self._mean(rows, wide).movedim(1, -1)
-
-    def _mean(self, rows: Tensor, wide: Tensor) -> Tensor:
-        """Of the values that are there: padding does not count."""
-        average = F.avg_pool1d if self.rank == 1 else F.avg_pool2d
-        mean = average(wide, self.pool_size, self.strides)  # pyright: ignore[reportArgumentType]
-        if wide is rows:
-            return mean
-        there = pad_input(torch.ones_like(rows[:1, :1]), self.pool_size, self.strides, self.padding)
-        return mean / average(there, self.pool_size, self.strides)  # pyright: ignore[reportArgumentType]
-
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        warn_mask_ends(self, mask)
-
-
-class MaxPooling1D(Pooling):
-    """The largest of every window over the steps of (B, T, I): keras.layers.MaxPooling1D.
-
-    Args:
-        pool_size: steps a window.
-        strides: steps between windows; None: pool_size.
-        padding: "valid" or "same".
-        data_format: "channels_last".
-
-    >>> MaxPooling1D(2)(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 2, 3])
+    >>> Conv3D(4, 3)(torch.zeros(2, 8, 8, 8, 3)).shape
+    torch.Size([2, 6, 6, 6, 4])
     """
 
     def __init__(
         self,
-        pool_size: Sizes = 2,
-        strides: Sizes | None = None,
+        filters: int,
+        kernel_size: Sizes,
+        strides: Sizes = 1,
         padding: str = "valid",
         data_format: str | None = None,
+        dilation_rate: Sizes = 1,
+        groups: int = 1,
+        activation: ActivationLike = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer = "glorot_uniform",
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer = None,
+        bias_regularizer: Regularizer = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
-        super().__init__(1, True, pool_size, strides, padding, **shared)
-
-
-class AveragePooling1D(Pooling):
-    """The mean of every window over the steps of (B, T, I): keras.layers.AveragePooling1D; as `MaxPooling1D`.
-
-    >>> AveragePooling1D(2, padding="same")(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 3, 3])
-    """
-
-    def __init__(
-        self,
-        pool_size: Sizes = 2,
-        strides: Sizes | None = None,
-        padding: str = "valid",
-        data_format: str | None = None,
-        **shared: Unpack[LayerOptions],
-    ) -> None:
-        check_format(data_format)
-        super().__init__(1, False, pool_size, strides, padding, **shared)
-
-
-class MaxPooling2D(Pooling):
-    """The largest of every window over the pixels of (B, Y, X, I): keras.layers.MaxPooling2D.
-
-    >>> MaxPooling2D((2, 2))(torch.zeros(2, 8, 8, 3)).shape
-    torch.Size([2, 4, 4, 3])
-    """
-
-    def __init__(
-        self,
-        pool_size: Sizes = 2,
-        strides: Sizes | None = None,
-        padding: str = "valid",
-        data_format: str | None = None,
-        **shared: Unpack[LayerOptions],
-    ) -> None:
-        check_format(data_format)
-        super().__init__(2, True, pool_size, strides, padding, **shared)
-
-
-class AveragePooling2D(Pooling):
-    """The mean of every window over the pixels of (B, Y, X, I): keras.layers.AveragePooling2D.
-
-    >>> AveragePooling2D(2)(torch.zeros(2, 8, 8, 3)).shape
-    torch.Size([2, 4, 4, 3])
-    """
-
-    def __init__(
-        self,
-        pool_size: Sizes = 2,
-        strides: Sizes | None = None,
-        padding: str = "valid",
-        data_format: str | None = None,
-        **shared: Unpack[LayerOptions],
-    ) -> None:
-        check_format(data_format)
-        super().__init__(2, False, pool_size, strides, padding, **shared)
-
-
-class GlobalPooling(Layer):
-    """One number a feature over all steps or pixels. Abstract; see GlobalMaxPooling1D."""
-
-    def __init__(self, rank: int, keepdims: bool, **shared: Unpack[LayerOptions]) -> None:
-        super().__init__(**shared)
-        self.rank, self.keepdims = rank, errors.check_bool("keepdims", keepdims)
-
-    def _over(self, x: Tensor) -> list[int]:
-        check_rank(self, x.shape, _LETTERS[self.rank], "features come last")
-        return list(range(1, self.rank + 1))
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        check_rank(self, input_shape, _LETTERS[self.rank], "features come last")
-        return (input_shape[0], *((1,) * self.rank if self.keepdims else ()), input_shape[-1])
-
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        warn_mask_ends(self, mask)
-
-
-class GlobalMaxPooling1D(GlobalPooling):
-    """The largest value of each feature over the steps of (B, T, I): keras.layers.GlobalMaxPooling1D.
-
-    >>> GlobalMaxPooling1D()(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 3])
-    """
-
-    def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
-    ) -> None:
-        check_format(data_format)
-        super().__init__(1, keepdims, **shared)
-
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return x.amax(self._over(x), keepdim=self.keepdims)
-
-
-class GlobalAveragePooling1D(GlobalPooling):
-    """The mean of each feature over the steps that the mask shows: keras.layers.GlobalAveragePooling1D.
-
-    >>> GlobalAveragePooling1D()(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 3])
-    """
-
-    def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
-    ) -> None:
-        check_format(data_format)
-        super().__init__(1, keepdims, **shared)
-
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        over = self._over(x)
-        if mask is None:
-            return x.mean(over, keepdim=self.keepdims)
-        shown = mask.to(x.dtype).unsqueeze(2)
-        return (x * shown).sum(over, keepdim=self.keepdims) / shown.sum(over, keepdim=self.keepdims)
-
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
-        """None: the mask is used up."""
-
-
-class GlobalMaxPooling2D(GlobalPooling):
-    """The largest value of each feature over the pixels of (B, Y, X, I): keras.layers.GlobalMaxPooling2D.
-
-    >>> GlobalMaxPooling2D()(torch.zeros(2, 8, 8, 3)).shape
-    torch.Size([2, 3])
-    """
-
-    def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
-    ) -> None:
-        check_format(data_format)
-        super().__init__(2, keepdims, **shared)
-
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return x.amax(self._over(x), keepdim=self.keepdims)
-
-
-class GlobalAveragePooling2D(GlobalPooling):
-    """The mean of each feature over the pixels of (B, Y, X, I): keras.layers.GlobalAveragePooling2D.
-
-    >>> GlobalAveragePooling2D()(torch.zeros(2, 8, 8, 3)).shape
-    torch.Size([2, 3])
-    """
-
-    def __init__(
-        self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
-    ) -> None:
-        check_format(data_format)
-        super().__init__(2, keepdims, **shared)
-
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return x.mean(self._over(x), keepdim=self.keepdims)
+        super().__init__(
+            3,
+            filters,
+            kernel_size,
+            strides,
+            padding,
+            dilation_rate,
+            groups,
+            activation,
+            use_bias,
+            (kernel_initializer, bias_initializer),
+            (kernel_regularizer, bias_regularizer),
+            **shared,
+        )

@@ -299,6 +299,56 @@ class SpatialDropout1D(Layer):
         return x * dropout.dropout_mask((x.shape[0], 1, x.shape[2]), self.rate, x)
 
 
+class SpatialDropout2D(Layer):
+    """Zero whole channels, the same at every position, in training: keras.layers.SpatialDropout2D.
+
+    >>> SpatialDropout2D(0.5)(torch.ones(2, 4, 4, 3)).shape
+    torch.Size([2, 4, 4, 3])
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: int | None = None,
+        **shared: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**shared)
+        check_format(data_format)
+        self.rate = errors.check_fraction("rate", rate, below_one=True)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        check_rank(self, x.shape, "(B, Y, X, I)", "channels come last")
+        if not (self.training and self.rate):
+            return x
+        return x * dropout.dropout_mask((x.shape[0], 1, 1, x.shape[3]), self.rate, x)
+
+
+class SpatialDropout3D(Layer):
+    """Zero whole channels, the same at every position, in training: keras.layers.SpatialDropout3D.
+
+    >>> SpatialDropout3D(0.5)(torch.ones(2, 4, 4, 4, 3)).shape
+    torch.Size([2, 4, 4, 4, 3])
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        data_format: str | None = None,
+        seed: int | None = None,
+        **shared: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**shared)
+        check_format(data_format)
+        self.rate = errors.check_fraction("rate", rate, below_one=True)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        check_rank(self, x.shape, "(B, Z, Y, X, I)", "channels come last")
+        if not (self.training and self.rate):
+            return x
+        return x * dropout.dropout_mask((x.shape[0], 1, 1, 1, x.shape[4]), self.rate, x)
+
+
 class Activation(Layer):
     """An activation by itself: keras.layers.Activation.
 

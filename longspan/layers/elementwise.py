@@ -1,0 +1,149 @@
+"""Layers that act on every value: activations with options or weights, noise, identity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import Unpack
+
+from longspan import errors
+from longspan.initializers import Initializer
+from longspan.regularizers import Regularizer
+
+from .base import Layer, LayerOptions, Shape, Weight, required_size
+
+
+class Identity(Layer):
+    """The input itself: keras.layers.Identity.
+
+    >>> Identity()(torch.ones(1, 2))
+    tensor([[1., 1.]])
+    """
+
+    def __init__(self, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(**shared)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x
+
+
+class ELU(Layer):
+    """x above 0 and alpha * (exp(x) - 1) below: keras.layers.ELU (Clevert et al. 2015, arXiv 1511.07289).
+
+    >>> ELU()(torch.tensor([[-1.0, 2.0]]))
+    tensor([[-0.6321,  2.0000]])
+    """
+
+    def __init__(self, alpha: float = 1.0, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(**shared)
+        self.alpha = alpha
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return F.elu(x, self.alpha)
+
+
+class PReLU(Layer):
+    """x above 0 and alpha * x below, alpha a weight: keras.layers.PReLU (He et al. 2015, arXiv 1502.01852).
+
+    Args:
+        alpha_initializer, alpha_regularizer: as for other layers.
+        shared_axes: dimensions, counted from 1, along which one alpha serves all positions.
+
+    >>> PReLU("ones")(torch.tensor([[-1.0, 2.0]])).detach()
+    tensor([[-1.,  2.]])
+    """
+
+    def __init__(
+        self,
+        alpha_initializer: Initializer = "zeros",
+        alpha_regularizer: Regularizer = None,
+        shared_axes: int | Sequence[int] | None = None,
+        **shared: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**shared)
+        self._initializer, self._regularizer = alpha_initializer, alpha_regularizer
+        axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes or ())
+        self.shared_axes = tuple(errors.check_int("shared_axes", axis, 1, "count from 1") for axis in axes)
+
+    alpha: Tensor
+
+    def create_weights(self, shape: Shape) -> None:
+        sizes = [
+            1 if axis in self.shared_axes else required_size(self, shape[axis], f"dimension {axis}")
+            for axis in range(1, len(shape))
+        ]
+        place = self.parameter("alpha", sizes)
+        self.own_weights.append(
+            Weight("alpha", sizes, self._initializer, [place], regularizer=self._regularizer)
+        )
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x.relu() - self.alpha * (-x).relu()
+
+
+class Softmax(Layer):
+    """exp(x) over its sum along an axis, or several: keras.layers.Softmax.
+
+    A mask of the input's own shape leaves its False values out.
+
+    >>> Softmax()(torch.zeros(1, 2))
+    tensor([[0.5000, 0.5000]])
+    """
+
+    def __init__(self, axis: int | Sequence[int] = -1, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(**shared)
+        self.axis = axis
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is not None and mask.shape == x.shape:
+            x = x.masked_fill(~mask.bool(), torch.finfo(x.dtype).min)
+        if isinstance(self.axis, int):
+            return x.softmax(self.axis)
+        axes = tuple(self.axis)
+        return (x - x.logsumexp(axes, keepdim=True)).exp()
+
+
+class GaussianNoise(Layer):
+    """Adds normal noise in training: keras.layers.GaussianNoise.
+
+    Args:
+        stddev: standard deviation of the noise.
+        seed: taken and without effect; PyTorch's generator draws.
+
+    >>> GaussianNoise(0.5).eval()(torch.ones(1, 2))
+    tensor([[1., 1.]])
+    """
+
+    def __init__(self, stddev: float, seed: int | None = None, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(**shared)
+        if not stddev >= 0:
+            raise errors.value_error("stddev", "a number of at least 0", stddev, "0 adds no noise")
+        self.stddev = stddev
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x + torch.randn_like(x) * self.stddev if self.training and self.stddev else x
+
+
+class GaussianDropout(Layer):
+    """Multiplies by normal noise of mean 1 in training: keras.layers.GaussianDropout.
+
+    Args:
+        rate: the dropout rate with the same variance, rate / (1 - rate) (Srivastava et al. 2014, section 10).
+        seed: taken and without effect; PyTorch's generator draws.
+
+    >>> GaussianDropout(0.5).eval()(torch.ones(1, 2))
+    tensor([[1., 1.]])
+    """
+
+    def __init__(self, rate: float, seed: int | None = None, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(**shared)
+        self.rate = errors.check_fraction("rate", rate, below_one=True)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if not (self.training and self.rate):
+            return x
+        return x * (1.0 + torch.randn_like(x) * math.sqrt(self.rate / (1.0 - self.rate)))
