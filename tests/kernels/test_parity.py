@@ -320,6 +320,22 @@ def test_threads_do_not_change_a_bit(options: dict[str, Any], dtype: torch.dtype
             assert all(torch.equal(a, b) for a, b in zip(found[0].values(), other.values(), strict=True))
 
 
+@both_dtypes
+@pytest.mark.parametrize("H", [24, 72, 130])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_rows_beside_it_do_not_change_a_bit_of_a_row(cell: str, H: int, dtype: torch.dtype) -> None:
+    """Few rows are multiplied by several groups of columns at once, in the same order."""
+    job = job_of(Case(cell, H, B=8, T=4, input=11, dtype=dtype))
+    for isa in ISAS:
+        for count in (1, 2, 3):
+            few = dataclasses.replace(
+                job, x=job.x.detach()[:, :count], state=tuple(s.detach()[:, :count] for s in job.state)
+            )
+            with torch.no_grad(), use_backend(f"cpu:{isa}"):
+                one, all_rows = cpu.run(few), cpu.run(job)
+            assert torch.equal(one.out, all_rows.out[:, :count])
+
+
 @every_cell
 @pytest.mark.parametrize("B", [3, 20])
 def test_nan_stays_in_its_row(cell: str, B: int) -> None:
