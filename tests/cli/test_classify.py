@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -44,7 +45,8 @@ def test_fit_predict_evaluate_and_report(capsys: pytest.CaptureFixture[str]):
     assert rows[0] == "row,answer,probability,text" and len(rows) == 31
     answers = pl.read_csv("out.csv").fill_null("")
     assert answers["answer"][:4].to_list() == LABELS[:4] and answers["text"][:5].to_list() == TEXTS
-    best = longspan.load("model").predict_proba("data.csv").max(axis=1)
+    model: Any = longspan.load("model")
+    best = model.predict_proba("data.csv").max(axis=1)
     np.testing.assert_allclose(answers["probability"], best, rtol=1e-12)
     capsys.readouterr()
     assert cli.main(["evaluate", "model", "data.csv", "--json"]) == 0
@@ -98,6 +100,9 @@ def test_a_file_without_the_series_of_fit_is_refused(capsys: pytest.CaptureFixtu
         status = cli.main(["predict", "model", "other.csv", "-o", "out.csv"])
         if "u" in columns:  # the same columns in another order are found by their names
             assert status == 0
+            answers = pl.read_csv("out.csv")
+            assert answers.columns == ["row", "answer", "probability", "id"]
+            assert answers["id"].to_list() == list(range(12))
             continue
         said = capsys.readouterr().err
         assert status == 2 and "series: expected a column of" in said and "received 'u'" in said

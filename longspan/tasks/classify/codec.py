@@ -244,14 +244,16 @@ class ClassifierCodec(Codec[list[Example]]):
         return classes[answers.argmax(-1)]
 
     def as_table(self, answers: Any, records: list[Example]) -> pl.DataFrame:
-        """Row, answer, its probability (several where there are several labels), and the text."""
-        columns = {
+        """Row, answer, its probability (several where there are several labels), and the text or id."""
+        columns: dict[str, Any] = {
             "row": range(len(records)),
             "answer": list(self.present(answers)),
             "probability": self._probabilities_of_answers(answers),
         }
         if records and all(isinstance(record.input, str) for record in records):
             columns["text"] = [record.input for record in records]
+        if isinstance(records, Examples) and records.ids is not None:
+            columns["id"] = records.ids
         return pl.DataFrame(columns)
 
     def _probabilities_of_answers(self, answers: Any) -> list[Any]:

@@ -48,10 +48,15 @@ class Example(NamedTuple):
 
 
 class Examples(list[Example]):
-    """Records of one source; text: the column or field that they come from; series: the columns of values."""
+    """Records of one source, and where they come from.
+
+    text: the column or field of the texts; series: the columns of values; ids: the name of each series, None
+    where the source has none.
+    """
 
     text: str | None = None
     series: tuple[str, ...] = ()
+    ids: list[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ def read_examples(
     labels = [_label(one, row, layout, labelled) for row, one in enumerate(found)]
     pairs = enumerate(zip(inputs, labels, strict=True))
     examples = Examples(_fit_together(one, label, row, layout) for row, (one, label) in pairs)
-    examples.text, examples.series = read.text, read.series
+    examples.text, examples.series, examples.ids = read.text, read.series, read.ids
     return examples
 
 
@@ -138,6 +143,7 @@ class Found(NamedTuple):
     labels: list[Any] | None
     text: str | None = None
     series: tuple[str, ...] = ()
+    ids: list[Any] | None = None
 
 
 def _from_path(path: Path, layout: Layout, labelled: bool) -> Found:
@@ -423,13 +429,14 @@ def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Foun
     values = numbers(frame, columns, "series").astype(np.float32)
     series: list[Any] = []
     found: list[Any] = []
+    ids: list[Any] = []
     order = np.lexsort((rows.values, rows.series))
     for part in np.split(order, np.cumsum(np.bincount(rows.series))[:-1]):
         series.append(values[part])
+        ids.append(frame[id][int(part.min())])
         if labels is not None:
-            name = frame[id][int(part.min())]
-            found.append(_label_of_series([labels[row] for row in part.tolist()], name, layout))
-    return Found(series, found if labels is not None else None, series=tuple(columns))
+            found.append(_label_of_series([labels[row] for row in part.tolist()], ids[-1], layout))
+    return Found(series, found if labels is not None else None, series=tuple(columns), ids=ids)
 
 
 def _label_of_series(found: list[Any], id: Any, layout: Layout) -> Any:
