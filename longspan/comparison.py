@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import torch
 
-from longspan import errors as checks
-from longspan import metrics
+from longspan import errors, metrics
 from longspan.callbacks import Callback
+from longspan.data.splits import validation_boundary
+from longspan.statistics import t_95
 from longspan.text_table import text_table
 
 
@@ -135,7 +136,7 @@ def compare(
     """
     seed_list = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     if not names or not seed_list:
-        raise checks.value_error("names" if not names else "seeds", "at least one", "none", "give some")
+        raise errors.value_error("names" if not names else "seeds", "at least one", "none", "give some")
     training, validation = _split(data, validation_data, validation_split)
     runs_of: dict[str, list[tuple[float, float, int]]] = {name: [] for name in names}
     for seed in seed_list:  # seeds outside, so that a busy machine slows all networks alike
@@ -171,17 +172,11 @@ def _split(
     data: tuple[Any, Any], validation: Any, fraction: float
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise checks.type_error("data", "a pair (x, y)", data, "pass both in a tuple")
+        raise errors.type_error("data", "a pair (x, y)", data, "pass both in a tuple")
     x, y = data
     if validation is not None:
         return (x, y), validation
-    rows = len(x)
-    boundary = int(rows * (1.0 - checks.check_fraction("validation_split", fraction, below_one=True)))
-    if not 0 < boundary < rows:
-        way_out = "change it, or pass validation_data"
-        raise checks.value_error(
-            "validation_split", f"a fraction that leaves rows on both sides of {rows}", fraction, way_out
-        )
+    boundary = validation_boundary(len(x), fraction, "change it, or pass validation_data")
     return (x[:boundary], y[:boundary]), (x[boundary:], y[boundary:])
 
 
@@ -214,17 +209,7 @@ def _fit_one(
     model.fit(*training, epochs=epochs, batch_size=batch_size, verbose=0, callbacks=callbacks)
     seconds_taken = perf_counter() - start
     logs = model.evaluate(*validation, batch_size=max(batch_size, 256), verbose=0, return_dict=True)
-    return float(logs[checks.check_choice("metric", metric, logs)]), seconds_taken, model.count_params()
-
-
-# Student's t that 2.5 % lie above, for 1 to 30 degrees of freedom; beyond, the normal distribution's.
-# fmt: off
-_T = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)
-# fmt: on
+    return float(logs[errors.check_choice("metric", metric, logs)]), seconds_taken, model.count_params()
 
 
 def confidence_interval(differences: Sequence[float]) -> tuple[float, float]:
@@ -236,8 +221,7 @@ def confidence_interval(differences: Sequence[float]) -> tuple[float, float]:
     """
     count = len(differences)
     mean = statistics.fmean(differences)
-    t = _T[count - 2] if count - 2 < len(_T) else 1.96
-    half = t * statistics.stdev(differences) / math.sqrt(count)
+    half = t_95(count - 1) * statistics.stdev(differences) / math.sqrt(count)
     return mean - half, mean + half
 
 

@@ -11,6 +11,7 @@ import torch
 
 from longspan import errors
 from longspan.data import Batches
+from longspan.data.padding import cut_rows, fill_rows
 from longspan.layers.base import reset_names
 
 __all__ = [
@@ -81,12 +82,8 @@ def pad_sequences(
     steps = longest if maxlen is None else errors.check_int("maxlen", maxlen, 1, "give the number of steps")
     inner = next((np.asarray(row).shape[1:] for row in sequences if len(row)), ())
     padded = np.full((len(sequences), steps, *inner), value, dtype)
-    for target, row in zip(padded, sequences, strict=True):
-        values = np.asarray(row[-steps:] if truncating == "pre" else row[:steps], dtype)
-        if len(values):
-            part = slice(steps - len(values), None) if padding == "pre" else slice(len(values))
-            target[part] = values
-    return padded
+    rows = (np.asarray(row, dtype) for row in cut_rows(sequences, steps, left=truncating == "pre"))
+    return fill_rows(padded, rows, left=padding == "pre")
 
 
 def set_random_seed(seed: int) -> None:

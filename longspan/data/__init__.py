@@ -1,10 +1,11 @@
-"""Knows the public names of preparation: tensors, batches, windows, scaling and text."""
+"""Prepares data: tensors, batches, windows, splits, scaling and text."""
 
 from .arrays import Tensors, as_tensors
 from .batches import Batch, Batches, BPTTChunks
 from .inspect import Inspection, inspect_table
 from .scaling import Scaler
-from .sequences import pad, train_test_split, windows
+from .sequences import pad, windows
+from .splits import train_test_split
 from .tokenizers import BPE, Characters, Tokenizer, Words, tokenizer
 
 __all__ = [

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from longspan import errors
 
+from .padding import fill_rows
+
 _KINDS = "numbers as a NumPy array, a tensor, a pandas or polars frame, or a list"
 
 
@@ -129,8 +131,8 @@ def pad_sequences(
 
     `length` is T, None for the longest; longer rows are refused. `left` puts the filling before the row.
     """
-    parts = [_convert(row, f"{name}[{i}]").values if len(row) else None for i, row in enumerate(rows)]
-    real = [part for part in parts if part is not None]
+    parts = [_convert(row, f"{name}[{i}]").values if len(row) else () for i, row in enumerate(rows)]
+    real = [part for part in parts if isinstance(part, Tensor)]
     if not real:
         raise errors.value_error(
             name, "at least one row with a step", "empty rows only", "check what was read"
@@ -139,13 +141,10 @@ def pad_sequences(
     dtype = real[0].dtype
     for part in real[1:]:
         dtype = torch.promote_types(dtype, part.dtype)
-    lengths = torch.tensor([0 if part is None else len(part) for part in parts])
+    lengths = torch.tensor([len(part) for part in parts])
     steps = int(lengths.max()) if length is None else length
     padded = torch.full((len(rows), steps, *real[0].shape[1:]), value, dtype=dtype)
-    for row, part in zip(padded, parts, strict=True):
-        if part is not None:
-            row[steps - len(part) :].copy_(part) if left else row[: len(part)].copy_(part)
-    return Tensors(padded, lengths)
+    return Tensors(fill_rows(padded, parts, left=left), lengths)
 
 
 def _from_array(array: np.ndarray, name: str, source: object) -> Tensor:

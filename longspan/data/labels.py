@@ -142,22 +142,6 @@ class Labels:
         return self
 
 
-def held_out(labels: Sequence[Any], share: float, seed: int) -> list[int]:
-    """Places of the records that are held out: of each class the same share, drawn at random.
-
-    Args:
-        labels: as in `Labels`; records with a label a step count as of one class.
-
-    >>> held_out(["a", "b", "a", "a"], 0.4, seed=0) in ([0], [2], [3])
-    True
-    """
-    by_class: dict[str, list[int]] = {}
-    for place in np.random.default_rng(seed).permutation(len(labels)).tolist():
-        label = labels[place]
-        by_class.setdefault("" if isinstance(label, list) else repr(label), []).append(place)
-    return sorted(place for places in by_class.values() for place in places[: round(len(places) * share)])
-
-
 def sort_key(label: Any) -> tuple[bool, Any]:
     """The key by which classes are sorted: numbers first, then text."""
     return isinstance(label, str), label

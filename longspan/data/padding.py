@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +27,29 @@ def sequence_mask(lengths: Tensor, steps: int, mask: Tensor | None = None, devic
     device = lengths.device if device is None else device
     real = torch.arange(steps, device=device) < lengths.to(device).unsqueeze(1)
     return real if mask is None else real & mask
+
+
+def cut_rows(rows: Sequence[Any], length: int, *, left: bool = False) -> list[Any]:
+    """Rows of at most `length` steps; those that are longer lose steps on the right, or on the left."""
+    return [row[-length:] if left else row[:length] for row in rows]
+
+
+def fill_rows(padded: Any, rows: Iterable[Any], *, left: bool = False) -> Any:
+    """The array or tensor `padded` (N, T, ...) with each row (T_i, ...) written over it, at its start or end.
+
+    Args:
+        padded: full of the padding value; it is changed.
+        rows: N arrays or tensors as `padded` is one, of at most T steps each.
+        left: put the padding on the left, so that the rows end at T.
+
+    >>> fill_rows(torch.zeros(2, 3), [torch.ones(2), torch.ones(0)], left=True)
+    tensor([[0., 1., 1.],
+            [0., 0., 0.]])
+    """
+    for target, row in zip(padded, rows, strict=True):
+        if len(row):
+            target[len(target) - len(row) if left else 0 :][: len(row)] = row
+    return padded
 
 
 class Ragged:

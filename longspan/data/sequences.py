@@ -1,20 +1,18 @@
-"""Knows how series are cut into windows, rows are padded, and data are split without looking ahead."""
+"""Cuts series into windows, and pads rows of unequal length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from longspan import errors
 
 from .arrays import Tensors, as_tensors, pad_sequences
+from .padding import cut_rows
 
 SIDES = ("right", "left")
-ORDERS = ("time", "random")
 
 
 def windows(
@@ -113,80 +111,5 @@ def pad(
         raise errors.value_error("rows", "at least one row", "no data", "check what was read")
     if length is not None:
         size = errors.check_int("length", length, 1, "give the steps of every row")
-        rows = [row[-size:] if cut == "left" else row[:size] for row in rows]
+        rows = cut_rows(rows, size, left=cut == "left")
     return pad_sequences(rows, "rows", length=length, value=value, left=side == "left")
-
-
-def train_test_split(
-    *data: Any, test_size: float | int = 0.25, order: str = "time", gap: int = 0, seed: int | None = None
-) -> list[Any]:
-    """The first rows to train on and the last ones to test on, of everything given.
-
-    Args:
-        data: arrays, tensors, frames or lists with the same number of rows, in the order of time.
-        test_size: rows to test on, or their share.
-        order: "time", or "random" to draw the test rows anywhere, which for series lets a network see what
-            comes after what it is tested on.
-        gap: rows left out between the parts, so that windows do not overlap.
-        seed: of the random order.
-
-    Returns:
-        For each of the data its training part and its test part: x_train, x_test, y_train, y_test.
-
-    Raises:
-        ValueError: the data differ in rows, or a part would be empty.
-
-    >>> train_test_split([1, 2, 3, 4], ["a", "b", "c", "d"], test_size=1)
-    [[1, 2, 3], [4], ['a', 'b', 'c'], ['d']]
-    """
-    errors.check_choice("order", order, ORDERS)
-    if not data:
-        raise errors.value_error("data", "at least one array", "none", "pass x, or x and y")
-    counts = [len(one) for one in data]
-    if len(set(counts)) > 1:
-        raise errors.value_error("data", "the same number of rows in all", counts, "give one of each a row")
-    rows = counts[0]
-    test = _test_rows(test_size, rows)
-    train = rows - test - errors.check_int("gap", gap, 0, "give the rows to leave out")
-    if test < 1 or train < 1:
-        parts = f"{max(train, 0)} to train and {test} to test of {rows} rows"
-        raise errors.value_error(
-            "test_size", "a share that leaves both parts a row", parts, "choose another one"
-        )
-    if order == "time":
-        return [part for one in data for part in (_slice(one, 0, train), _slice(one, rows - test, rows))]
-    places = np.random.default_rng(seed).permutation(rows)
-    return [part for one in data for part in (_take(one, places[:train]), _take(one, places[rows - test :]))]
-
-
-def _test_rows(test_size: float | int, rows: int) -> int:
-    if isinstance(test_size, int) and not isinstance(test_size, bool):
-        return errors.check_int("test_size", test_size, 1, "give the number of rows to test on")
-    return round(rows * errors.check_fraction("test_size", test_size, below_one=True))
-
-
-def _slice(data: Any, start: int, end: int) -> Any:
-    if isinstance(data, (np.ndarray, Tensor, Sequence)):
-        return data[start:end]
-    return _frame(data)[start:end].to_native()
-
-
-def _take(data: Any, places: np.ndarray) -> Any:
-    if isinstance(data, np.ndarray):
-        return data[places]
-    if isinstance(data, Tensor):
-        return data[torch.from_numpy(places)]
-    if isinstance(data, Sequence):
-        return [data[place] for place in places]
-    return _frame(data)[places.tolist()].to_native()
-
-
-def _frame(data: Any) -> Any:
-    """A pandas or polars frame or series behind one face."""
-    import narwhals  # only here: most data are arrays
-
-    try:
-        return narwhals.from_native(data, eager_only=True, allow_series=True)
-    except TypeError as error:
-        kinds = "an array, a tensor, a list, or a pandas or polars frame"
-        raise errors.type_error("data", kinds, data, "convert it to one of these") from error

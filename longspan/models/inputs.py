@@ -197,24 +197,3 @@ def _peek(batches: Any) -> Any:
     if generator is not None:
         generator.set_state(before)
     return first
-
-
-def split(fraction: float, *columns: Any) -> tuple[list[Any], list[Any]]:
-    """The rows of each column before the last fraction, and that last fraction; None stays None."""
-    errors.check_fraction("validation_split", fraction, below_one=True)
-    parts = [None if part is None else _rows(part) for part in columns]
-    rows = 0 if parts[0] is None else len(parts[0])
-    boundary = int(rows * (1.0 - fraction))
-    if not 0 < boundary < rows:
-        raise errors.value_error(
-            "validation_split", f"a fraction that leaves rows on both sides of {rows}", fraction, "change it"
-        )
-    return (
-        [None if part is None else part[:boundary] for part in parts],
-        [None if part is None else part[boundary:] for part in parts],
-    )
-
-
-def _rows(column: Any) -> Any:
-    """The column as something that slices by row: frames become tensors."""
-    return column if isinstance(column, (list, Tensor)) else as_tensors(column).values

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from longspan import errors, losses, metrics, optimizers
 from longspan.callbacks import History
 from longspan.data.batches import Batch
+from longspan.data.splits import split_for_validation
 from longspan.layers import RNN, Bidirectional, Embedding, InputLayer, Layer
 from longspan.layers.base import Shape, Weight, assign, to_tensor, unique_name
 from longspan.layers.config import from_config, to_config
@@ -371,7 +372,9 @@ class Sequential(nn.Module):
         """
         loss = self._ready()
         if validation_split and validation_data is None:
-            (x, y, sample_weight), validation_data = inputs.split(validation_split, x, y, sample_weight)
+            (x, y, sample_weight), validation_data = split_for_validation(
+                validation_split, x, y, sample_weight
+            )
         batches = self._batches(x, y, batch_size, shuffle, sample_weight, class_weight, steps_per_epoch)
         adapter = TrainingAdapter(self, carries=isinstance(batches, inputs.BPTTChunks))
         check = None

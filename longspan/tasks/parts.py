@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, final
 from longspan import errors
 from longspan.callbacks import History
 from longspan.data.batches import Batch
+from longspan.data.splits import rows_of_fraction
 from longspan.networks.encoder import CELL_NAMES
 from longspan.report.elements import Section
 
@@ -178,7 +179,7 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
     def split(self, records: RecordsT) -> tuple[RecordsT, RecordsT | None]:
         """Training and validation records, None for no validation: here the last share of a sequence."""
         rows: Any = records
-        held_out = round(len(rows) * self.validation_fraction)
+        held_out = rows_of_fraction(len(rows), self.validation_fraction)
         return (rows[: len(rows) - held_out], rows[len(rows) - held_out :]) if held_out else (records, None)
 
     @abc.abstractmethod

@@ -24,6 +24,7 @@ from longspan.data.readers.tables import (
     read_source,
     words,
 )
+from longspan.data.splits import rows_of_fraction
 from longspan.data.time_table import TimeOptions, canonical_ids, check_unused, find_id, find_time, row_times
 from longspan.data.timestamps import TIME_NAMES, TimeForm, parse_times
 
@@ -127,7 +128,7 @@ def held_out(series: Sequence[Series], share: float) -> tuple[list[Series], list
     Raises:
         ValueError: what is left is too short to learn from; one sentence.
     """
-    ends = [len(one) - round(len(one) * share) for one in series]
+    ends = [len(one) - rows_of_fraction(len(one), share) for one in series]
     first = [one.cut(0, end) for one, end in zip(series, ends, strict=True)]
     last = [one.cut(end, len(one)) for one, end in zip(series, ends, strict=True) if len(one) - end > 1]
     if max(map(len, first)) < 4:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.data.batches import rows_of
-from longspan.data.labels import held_out
 from longspan.data.readers.word_vectors import read_vectors
+from longspan.data.splits import stratified
 from longspan.metrics import classification
 from longspan.networks.pooling import POOLS
 from longspan.report.elements import Element, Section, Stat, Stats, Table
@@ -255,7 +255,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
             if self.validation_fraction:
                 errors.notice(f"{len(records)} records are too few to hold some out: all are trained on")
             return records, None
-        held = held_out([record.label for record in records], self.validation_fraction, self.seed)
+        held = stratified([record.label for record in records], self.validation_fraction, self.seed)
         train = Examples(records[place] for place in sorted({*range(len(records))}.difference(held)))
         if isinstance(records, Examples):
             train.text, train.series = records.text, records.series

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+
+from longspan.statistics import t_over_normal
 
 
 class ConformalQuantiles:
@@ -50,7 +51,7 @@ class ConformalQuantiles:
             for place, level in enumerate(levels):
                 if level != 0.5:
                     moved[step, place] = _corrected_quantile(span[..., place].ravel(), level, errors.shape[0])
-        return cls(levels, moved, np.array([_stretch(level, apart) for level in levels]))
+        return cls(levels, moved, np.array([t_over_normal(level, apart - 1) for level in levels]))
 
     def apply(self, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Quantiles (..., H, Q) moved, in order again; scale: (...)."""
@@ -72,17 +73,6 @@ class ConformalQuantiles:
     def from_state(cls, state: Mapping[str, Any]) -> ConformalQuantiles:
         """The widths that gave this state."""
         return cls(tuple(state["levels"]), state["moved"].numpy(), np.array(state["stretch"]))
-
-
-def _stretch(level: float, apart: float) -> float:
-    """Student's t by the normal's quantile (Cornish and Fisher's expansion, to the third order in 1 / df)."""
-    if level == 0.5:
-        return 1.0
-    df, z2 = max(apart - 1, 1.0), NormalDist().inv_cdf(level) ** 2
-    first = (z2 + 1) / 4
-    second = (5 * z2**2 + 16 * z2 + 3) / 96
-    third = (3 * z2**3 + 19 * z2**2 + 17 * z2 - 15) / 384
-    return 1 + first / df + second / df**2 + third / df**3
 
 
 def _neighbours(windows: int) -> int:
