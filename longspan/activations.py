@@ -109,13 +109,19 @@ def get(activation: ActivationLike) -> Callable[[Tensor], Tensor]:
 
 
 def step_name(argument: str, activation: ActivationLike) -> str:
-    """The name in STEPS of an activation inside a cell.
+    """The name in STEPS of an activation inside a cell: of a name, or of a function in ACTIVATIONS.
 
     Raises:
-        ValueError, TypeError: it is not a name, or it is not elementwise.
+        ValueError, TypeError: it is neither of the two, or it is not elementwise.
+
+    >>> step_name("activation", relu)
+    'relu'
     """
     if activation is None:
         return "linear"
+    names = [name for name, function in ACTIVATIONS.items() if function is activation]
+    if names:
+        activation = names[0]
     if not isinstance(activation, str):
         way_out = "name one, or write the cell with @longspan.cell"
         raise errors.type_error(argument, "the name of an activation", activation, way_out)

@@ -287,6 +287,16 @@ def test_sentences(name: str) -> None:
     assert re.fullmatch(r"[^:]+: expected .+, received .+; .+\.", str(caught.value))
 
 
+def test_an_activation_may_be_the_librarys_function() -> None:
+    chosen: dict[str, Any] = {
+        "activation": ls.activations.relu,
+        "recurrent_activation": ls.activations.sigmoid,
+    }
+    layer = layers.LSTM(H, **chosen)
+    assert layer.cell is layers.LSTM(H, activation="relu").cell
+    assert from_config(to_config(layer)).cell is layer.cell  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_a_dropped_mask_is_said() -> None:
     layer = layers.Flatten()
     with pytest.warns(UserWarning, match="does not pass masks on"):
