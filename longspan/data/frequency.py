@@ -215,6 +215,10 @@ def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool, elapsed: 
     if monthly is not None:
         return monthly
     phases = times % usual
+    if dated and usual == _WEEK and not (gaps % usual).any() and len(np.unique(phases)) > 1:
+        received = "series on different ones"
+        way_out = "move the dates onto one day, or fit a model for each"
+        raise errors.value_error("time", "weekly series on one day of the week", received, way_out)
     weekly = _week(times, usual, gaps) if dated else None
     if weekly is not None:
         return weekly

@@ -67,6 +67,12 @@ def test_series_that_start_apart_share_a_grid():
     assert str(frequency) == "1 h"
 
 
+def test_weekly_series_on_different_days_are_refused():
+    mondays, fridays = (every(timedelta(days=7), 10, datetime(2024, 1, day)) for day in (1, 5))
+    with pytest.raises(ValueError, match="weekly series on one day of the week"):
+        find_frequency(micro(mondays + fridays), np.array([0, 10, 20]), True)
+
+
 def test_numbers_are_rows():
     assert str(find_frequency(np.arange(0, 50, 5), np.array([0, 10]), False)) == "5 rows"
 
