@@ -15,7 +15,7 @@ from longspan.data.scaling import moments
 from longspan.data.transforms import bent, straight, usable
 from longspan.tasks.codec import Codec, Metrics
 
-from . import windows
+from . import baselines, windows
 from .conformal import ConformalQuantiles, adapt, recent_origins, share_inside
 from .covariates import standard, vocabularies
 from .evaluation import forecast_metrics, interval_pairs, mae
@@ -135,7 +135,7 @@ class ForecastCodec(Codec[Origins]):
         spans = list(zip(panel.starts[:-1].tolist(), limits.tolist(), strict=True))
         stride = max(1, len(panel.values) // _LOOKED_AT)
         learnt = np.concatenate([np.arange(a, b, stride) for a, b in spans])
-        self.season = windows.find_season(panel, learnt, steps // 2) if self.asked is None else self.asked
+        self.season = baselines.find_season(panel, learnt, steps // 2) if self.asked is None else self.asked
         self.unit = self._units(panel, limits)
         self.vocabularies = vocabularies((panel.past, panel.future, panel.static))
         parts = (panel.past.numbers[learnt], panel.future.numbers[learnt], panel.static.numbers)
@@ -172,7 +172,7 @@ class ForecastCodec(Codec[Origins]):
     def _units(self, panel: Panel, limits: np.ndarray) -> np.ndarray:
         """(S, C): the mean error of the seasonal naive forecast of one step in training, by series."""
         spans = zip(panel.starts[:-1], np.maximum(limits, panel.starts[:-1] + 1), strict=True)
-        found = np.stack([windows.differences(panel, np.arange(a, b), self.season) for a, b in spans])
+        found = np.stack([baselines.mean_difference(panel, np.arange(a, b), self.season) for a, b in spans])
         return np.where(found > 0, found, np.nan)
 
     def units(self, panel: Panel) -> np.ndarray:
@@ -365,8 +365,8 @@ class ForecastCodec(Codec[Origins]):
         self.widths, self.border = None, end_times(held)
         values, scale = _flat(predictions)
         truths = self.bent_truth(held).reshape(-1, self.horizon)
-        self.widths = ConformalQuantiles.learn(
-            self.levels, values, truths, scale, apart=spacing(held, self.horizon)
+        self.widths = ConformalQuantiles.fit(
+            self.levels, values, truths, scale, independent=spacing(held, self.horizon)
         )
         found = self.found(*self.calibrated(values, scale, held), held)
         plain = {name: mae(one, found.actual) for name, one in found.baselines().items()}
@@ -399,7 +399,7 @@ class ForecastCodec(Codec[Origins]):
         values = straight(values, self.transform).transpose(0, 2, 1, 3)
         at = windows.window_index(records)
         naive, seasonal = (
-            self._shaped(windows.seasonal_naive(panel, at, self.horizon, m), n, c) for m in (1, self.season)
+            self._shaped(baselines.seasonal_naive(panel, at, self.horizon, m), n, c) for m in (1, self.season)
         )
         actual = self._shaped(windows.future(panel, at, self.horizon), n, c)
         middle = self.levels.index(0.5)
@@ -525,7 +525,7 @@ def _covered_by_half(
     half = len(values) // 2
     if half < 8:
         return {}
-    widths = ConformalQuantiles.learn(levels, values[:half], truths[:half], scale[:half], apart=half)
+    widths = ConformalQuantiles.fit(levels, values[:half], truths[:half], scale[:half], independent=half)
     found = widths.apply(values[half:], scale[half:])
     return {
         f"coverage_{percent}": share_inside(found[..., low], found[..., high], truths[half:])

@@ -116,23 +116,6 @@ def test_windows_are_gathered_with_nan_outside():
     assert windows.every_origin(whole, 2, 2).tolist() == [2, 3, 7]
 
 
-def test_plain_forecasts():
-    whole = panel(8)
-    at = windows.window_index(Origins(whole, np.array([6])))
-    assert windows.seasonal_naive(whole, at, 3, 1).tolist() == [[5, 5, 5]]
-    assert windows.seasonal_naive(whole, at, 5, 3).tolist() == [[3, 4, 5, 3, 4]]
-
-
-@pytest.mark.parametrize(("period", "rows"), [(7, 400), (24, 2000)])
-def test_a_season_is_found_in_rows_without_times(period: int, rows: int):
-    shape = np.random.default_rng(0).standard_normal(period)
-    values = np.tile(shape, rows // period + 1)[:rows] + 0.1 * np.random.default_rng(1).standard_normal(rows)
-    found = read_panel(values, Columns())
-    assert windows.find_season(found, np.arange(rows), rows // 2) == period
-    walk = read_panel(np.cumsum(np.random.default_rng(2).standard_normal(rows)), Columns())
-    assert windows.find_season(walk, np.arange(rows), rows // 2) == 1
-
-
 def test_what_never_changes_is_told():
     one = read_panel(np.stack([np.full(9, 7.0), np.arange(9.0)], 1), Columns())
     with pytest.warns(errors.LongspanWarning, match="^0 is always 7; it is answered with that") as notes:
