@@ -100,7 +100,7 @@ def network(data: Any) -> Any:
     model.set_weights(weights)
     optimizer = keras.optimizers.Adam(float(data["rate"]), global_clipnorm=1.0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    compiled = True if keras.backend.backend() in COMPILED else "auto"
+    compiled: Any = True if keras.backend.backend() in COMPILED else "auto"
     model.compile(optimizer=optimizer, loss=loss, jit_compile=compiled)
     return model
 

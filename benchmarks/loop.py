@@ -94,11 +94,11 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
     "torch Adam": lambda w: torch.optim.Adam(w).step,
     "torch Adam(foreach=True)": lambda w: torch.optim.Adam(w, foreach=True).step,
     "torch Adam(fused=True)": lambda w: torch.optim.Adam(w, fused=True).step,
-    "longspan Adam": lambda w: optimizers.Adam().build(w).quick_step,
+    "longspan Adam": lambda w: optimizers.Adam().build(w).fused_step,
     "torch SGD": lambda w: torch.optim.SGD(w, 0.01).step,
-    "longspan SGD": lambda w: optimizers.SGD().build(w).quick_step,
+    "longspan SGD": lambda w: optimizers.SGD().build(w).fused_step,
     "torch RMSprop": lambda w: torch.optim.RMSprop(w).step,
-    "longspan RMSprop": lambda w: optimizers.RMSprop().build(w).quick_step,
+    "longspan RMSprop": lambda w: optimizers.RMSprop().build(w).fused_step,
 }
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .elements import HeatMap, Line, LineChart, Tabs
+from .elements import HeatMap, Line, LineChart, Tabs, Values
 
 _UNITS = 24  # rows of a heat map of a gate
 _GATES = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate", "r": "reset gate",
           "z": "update gate", "n": "candidate", "c": "cell state", "h": "output"}  # fmt: skip
 
 
-def gates(layers: Sequence[Mapping[str, Any]], x: Sequence[Any], values: Sequence[float], name: str) -> Tabs:
+def gates(layers: Sequence[Mapping[str, Any]], x: Values, values: Values, name: str) -> Tabs:
     """What each gate did over the steps of one sequence, a layer at a time.
 
     Args:
@@ -24,7 +24,7 @@ def gates(layers: Sequence[Mapping[str, Any]], x: Sequence[Any], values: Sequenc
     return Tabs("What the gates did", shown)
 
 
-def _maps(layer: Mapping[str, Any], x: Sequence[Any]) -> list[LineChart | HeatMap]:
+def _maps(layer: Mapping[str, Any], x: Values) -> list[LineChart | HeatMap]:
     maps: list[LineChart | HeatMap] = []
     for letter, value in layer.items():
         values = value[0, :, :_UNITS].T.cpu().numpy()
