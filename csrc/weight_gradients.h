@@ -159,8 +159,15 @@ struct WeightGradients {
 
   // dx = dgates W for this thread's rows of the chunk.
   void input_gradient(int tid, const Chunk<T>& k, int K) {
-    const int GL = z.G * L, vectors = int(ceil_div(z.I, L));
+    const int vectors = int(ceil_div(z.I, L));
     const int q0 = int((int64_t)K * tid / c.threads), q1 = int((int64_t)K * (tid + 1) / c.threads);
+    // Narrow groups would read all rows' gradients once for every group: then a block of rows stays in the second level of cache.
+    const int block = REGISTERS >= 32 ? q1 - q0 : most(TILE, (256 << 10) / (z.NL * (int)sizeof(T)) / TILE * TILE);
+    for (int q = q0; q < q1; q += block) input_gradient(k, vectors, q, least(q + block, q1));
+  }
+
+  void input_gradient(const Chunk<T>& k, int vectors, int q0, int q1) {
+    const int GL = z.G * L;
     T tile[TILE * GROUP * L] __attribute__((aligned(64)));
     for (int v = 0; v < vectors; v += GROUP)
       for (int q = q0, h; q < q1; q += h) {
