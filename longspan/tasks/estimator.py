@@ -22,6 +22,7 @@ from longspan.training.checkpoint import as_checkpoint_config
 from . import persistence
 from .codec import RecordsT
 from .fitting import Run, seeded
+from .identity import identified
 from .options import options_of, search_space
 from .parts import CodecT, Fitted, NetworkT, StreamT, TaskParts
 from .sections import common_sections
@@ -53,7 +54,8 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         Args:
             source: what the task reads; y: the targets, if they are not part of `source`.
             validation_data: a source of validation records; None to hold out a share of `source`.
-            resume: a file to go on from and to write to (see `longspan.training.CheckpointConfig`).
+            resume: a file to go on from and to write to, or a `longspan.training.CheckpointConfig`. A
+                checkpoint of other data or options is refused; that of a finished fit gives its weights.
             callbacks: `longspan.training.Callback` objects.
             verbose: 0 for nothing, 1 or "auto" for a bar where there is a terminal, 2 for a line an epoch.
 
@@ -64,11 +66,11 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             ValueError, TypeError: an option or the source cannot be used; one sentence.
         """
         self.check()
-        as_checkpoint_config(resume)  # refuses what cannot be written, before anything is read
-        codec, run = self.codec(), Run(resume, callbacks, verbose)
+        codec, run = self.codec(), Run(as_checkpoint_config(resume), callbacks, verbose)
         with errors.collect_notices() as notes, seeded(self.seed):
             records, train, valid = self._records(source, y, validation_data)
-            fitted = self.learn(codec, train, valid, run)
+            checkpoint = identified(run.resume, self, records, None if validation_data is None else valid)
+            fitted = self.learn(codec, train, valid, run._replace(resume=checkpoint))
             if valid is not None:
                 self.calibrate(fitted, valid)
                 if validation_data is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,22 +15,24 @@ from longspan import errors, optimizers
 from longspan.callbacks import Callback, EarlyStopping, History
 from longspan.data.batches import Batch
 from longspan.optimizers.schedules import CosineDecay
-from longspan.training import evaluate, train
+from longspan.training import CheckpointConfig, evaluate, train
 from longspan.training.evaluation import to_device
 
 from .codec import Codec
 from .network import TaskNetwork
 
+_SEEDED = threading.RLock()  # held while a fit draws from torch's generator
+
 
 class Run(NamedTuple):
     """What a call of `fit` says about its training.
 
-    resume: a file to go on from and to write to (see `longspan.training.CheckpointConfig`); callbacks:
+    resume: the file to go on from and to write to, None for no checkpoints; callbacks:
     `longspan.training.Callback` objects; verbose: 0 for nothing, 1 or "auto" for a bar where there is a
     terminal, 2 for a line an epoch; model: what callbacks call their model, None for the network.
     """
 
-    resume: Any = None
+    resume: CheckpointConfig | None = None
     callbacks: Sequence[Callback] = ()
     verbose: int | str = "auto"
     model: Any = None
@@ -161,8 +164,11 @@ def check_device(argument: str, name: str) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, everything that torch draws comes from the seed; outside, nothing has been drawn."""
+    """Inside, everything that torch draws comes from the seed; outside, nothing has been drawn.
+
+    Torch has one generator for all threads, so one thread at a time is inside.
+    """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
+    with _SEEDED, torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -17,6 +18,9 @@ from longspan import artifact, errors
 from longspan.atomic_file import check_output
 
 KIND = "training"
+DIGEST = "sha256:"  # before a digest in an identity
+_WAY_OUT = "name another file or delete this one"
+FORMAT = 2  # of what a checkpoint holds; one of another format is refused
 
 
 @dataclass
@@ -32,6 +36,9 @@ class CheckpointConfig:
         steps: write every so many steps; None for never by steps.
         seconds: write when so many seconds have passed, checked after every step; None for never by time.
 
+        identity: what the training is of, as text by name, such as a digest of its data; a checkpoint with
+            another one is refused. None checks the shapes of the weights alone; the tasks give theirs.
+
     The end of training is always written.
 
     Raises:
@@ -41,6 +48,7 @@ class CheckpointConfig:
     path: str | os.PathLike[str]
     steps: int | None = None
     seconds: float | None = 30.0
+    identity: Mapping[str, str] | None = None
     _last: float = field(default_factory=monotonic, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,14 +64,26 @@ class CheckpointConfig:
             return True
         return self.seconds is not None and monotonic() - self._last >= self.seconds
 
+    def check(self) -> None:
+        """Refuse a file that is there and is no checkpoint of this training.
+
+        Raises:
+            ValueError: the file is damaged, no checkpoint, or one of another training.
+        """
+        self.read()
+
     def write(self, snapshot: dict[str, Any]) -> None:
         """Write a snapshot of training to the file."""
-        write(self.path, snapshot)
+        write(self.path, snapshot, self.identity)
         self._last = monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The snapshot in the file, None if there is no file."""
-        return read(self.path) if Path(self.path).exists() else None
+        """The snapshot in the file, None if there is no file.
+
+        Raises:
+            ValueError: the file is damaged, no checkpoint, or one of another training.
+        """
+        return read(self.path, self.identity) if Path(self.path).exists() else None
 
 
 def as_checkpoint_config(resume: Any) -> CheckpointConfig | None:
@@ -76,24 +96,57 @@ def as_checkpoint_config(resume: Any) -> CheckpointConfig | None:
     raise errors.type_error("resume", "a path or a longspan.training.CheckpointConfig", resume, way_out)
 
 
-def write(path: str | os.PathLike[str], snapshot: dict[str, Any]) -> None:
+def write(
+    path: str | os.PathLike[str], snapshot: dict[str, Any], identity: Mapping[str, str] | None = None
+) -> None:
     """A snapshot (nested dicts, lists, tuples, tensors) as one file."""
     tree, tensors = artifact.flatten(snapshot)
-    artifact.save(path, {"kind": KIND, "snapshot": tree}, tensors)
+    config = {"kind": KIND, "format": FORMAT, "identity": dict(identity or {}), "snapshot": tree}
+    artifact.save(path, config, tensors)
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read(path: str | os.PathLike[str], identity: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The snapshot that `write` wrote.
 
+    Args:
+        identity: what it must be of; None for anything.
+
     Raises:
-        ValueError: the file is damaged or holds something else.
+        ValueError: the file is damaged, holds something else, or is of another training.
     """
     config, tensors = artifact.load(path)
     if config.get("kind") != KIND:
         received = f"a file of kind {config.get('kind')!r}"
         raise errors.value_error(f"file {path}", "a training checkpoint", received, "name another file")
+    if config.get("format") != FORMAT:
+        received = f"one of format {config.get('format', 1)}"
+        raise errors.value_error(f"checkpoint {path}", f"one of format {FORMAT}", received, _WAY_OUT)
     with artifact.whole_model(path):
-        return artifact.unflatten(config["snapshot"], tensors)
+        snapshot, saved = artifact.unflatten(config["snapshot"], tensors), dict(config["identity"])
+    if identity is not None:
+        _check_identity(path, identity, saved)
+    return snapshot
+
+
+def _check_identity(
+    path: str | os.PathLike[str], expected: Mapping[str, str], saved: Mapping[str, str]
+) -> None:
+    """Refuse a checkpoint of another training; the sentence names all that differs."""
+    names = [name for name in {**expected, **saved} if expected.get(name) != saved.get(name)]
+    if not saved:
+        received = "one that does not say what it is of"
+        raise errors.value_error(f"checkpoint {path}", "one of this training", received, _WAY_OUT)
+    if names:
+        received = "one with " + ", ".join(_difference(name, expected, saved) for name in names)
+        raise errors.value_error(f"checkpoint {path}", "one of this training", received, _WAY_OUT)
+
+
+def _difference(name: str, expected: Mapping[str, str], saved: Mapping[str, str]) -> str:
+    """`epochs=3 instead of 5`; of digests that there are other data."""
+    now, then = expected.get(name, "unknown"), saved.get(name, "unknown")
+    if DIGEST in (now[: len(DIGEST)], then[: len(DIGEST)]):
+        return f"other {name.replace('_', ' ')}"
+    return f"{name}={then} instead of {now}"
 
 
 def rng_state() -> dict[str, Any]:
@@ -132,4 +185,4 @@ def check_fits(network: nn.Module, weights: dict[str, Any], path: object) -> Non
     )
     expected = f"the weights of this network, {name} {expected_shapes.get(name, 'not among them')}"
     received = f"{name} {saved_shapes.get(name, 'missing')}"
-    raise errors.value_error(f"checkpoint {path}", expected, received, "name another file or delete this one")
+    raise errors.value_error(f"checkpoint {path}", expected, received, _WAY_OUT)

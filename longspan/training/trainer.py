@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from time import perf_counter
@@ -77,6 +78,7 @@ class Trainer:
         self.hooks.call("on_train_begin", {})
         if snapshot is not None:
             self._resume_from(snapshot)
+            self._tell_if_finished()
         elif engine.world > 1:
             self._synchronise()
         self.display.begin(self.epochs, self.epoch, self.length)
@@ -306,6 +308,15 @@ class Trainer:
         self.load_snapshot(snapshot, self.engine.rank)
         self.loss_meter.total, self.loss_meter.count = snapshot["processes"][self.engine.rank]["mean"]
         self.engine.restore(snapshot["precision"])
+
+    def _tell_if_finished(self) -> None:
+        """Say that a checkpoint leaves nothing to train."""
+        finished = self.epoch >= self.epochs or self.status.stopped is not None
+        if finished and self.resume is not None and self.engine.rank == 0:
+            path = os.fspath(self.resume.path)
+            errors.notice(
+                f"The training in checkpoint {path} was finished: its weights are taken as they are."
+            )
 
     def load_snapshot(self, snapshot: dict[str, Any], rank: int) -> None:
         """Take over a snapshot, as process `rank`."""

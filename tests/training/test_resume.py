@@ -17,6 +17,7 @@ from torch import nn
 
 from longspan import artifact
 from longspan.data import Batch, Batches
+from longspan.errors import LongspanWarning
 from longspan.training import Callback, CheckpointConfig, EarlyStopping, LambdaCallback, train
 
 SCRIPT = Path(__file__).with_name("killed.py")
@@ -88,7 +89,8 @@ def test_what_is_done_is_not_done_again(tmp_path: Path):
     first, history = KILLED["run"]("batches", path, tmp_path / "a.csv")
     counted: list[int] = []
     spy = LambdaCallback(on_train_batch_end=lambda batch, logs: counted.append(batch))
-    again, same_history = KILLED["run"]("batches", path, tmp_path / "a.csv", extra=(spy,))
+    with pytest.warns(LongspanWarning, match=r"checkpoint .*checkpoint was finished: its weights are taken"):
+        again, same_history = KILLED["run"]("batches", path, tmp_path / "a.csv", extra=(spy,))
     assert counted == [] and same(first, again) and same_history.history == history.history
 
 
@@ -116,7 +118,8 @@ def line(path: Any, *, inputs: int = 1, rows: int = 8, **options: Any) -> Any:
 def test_stopped_early_stays_stopped(tmp_path: Path):
     stop = EarlyStopping("loss", min_delta=100.0, patience=1)
     first = line(tmp_path / "c", epochs=9, callbacks=[stop])
-    again = line(tmp_path / "c", epochs=9, callbacks=[EarlyStopping("loss", min_delta=100.0, patience=1)])
+    with pytest.warns(LongspanWarning, match="was finished"):
+        again = line(tmp_path / "c", epochs=9, callbacks=[EarlyStopping("loss", min_delta=100.0, patience=1)])
     assert first.epoch == again.epoch == [0, 1] and again.stopped == first.stopped is not None
 
 
@@ -131,6 +134,21 @@ def test_time_decides_how_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     written.clear()
     line(tmp_path / "b")
     assert written == [8]
+
+
+def test_a_checkpoint_of_another_identity_is_refused(tmp_path: Path):
+    path = tmp_path / "c"
+    line(CheckpointConfig(path, identity={"data": "sha256:1", "run": "a"}))
+    for identity, words in (
+        ({"data": "sha256:1", "run": "b"}, "received one with run=a instead of b; name another file"),
+        ({"data": "sha256:2", "run": "a"}, "received one with other data; name another file"),
+        ({"data": "sha256:2"}, "received one with other data, run=a instead of unknown; name another file"),
+    ):
+        with pytest.raises(ValueError, match=f"checkpoint .*c: expected one of this training, {words}"):
+            line(CheckpointConfig(path, identity=identity))
+    line(tmp_path / "d")
+    with pytest.raises(ValueError, match="received one that does not say what it is of"):
+        line(CheckpointConfig(tmp_path / "d", identity={"run": "a"}))
 
 
 def test_sentences(tmp_path: Path):
@@ -151,6 +169,9 @@ def test_sentences(tmp_path: Path):
         line(path)
     artifact.save(path, {"kind": "weights"}, {})
     with pytest.raises(ValueError, match="expected a training checkpoint, received a file of kind 'weights'"):
+        line(path)
+    artifact.save(path, {"kind": "training", "snapshot": {}}, {})
+    with pytest.raises(ValueError, match="expected one of format 2, received one of format 1"):
         line(path)
     with pytest.raises(ValueError, match="steps: expected a whole number of at least 1"):
         CheckpointConfig(path, steps=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -394,15 +394,17 @@ class ExampleBatches:
         if not self.train:
             yield from map(self._batch, torch.arange(len(self.rows)).split(self.batch_size))
             return
-        for _ in range(self._passes):
-            order = self._order()
-            while some := [self._batch(rows) for rows in islice(order, _AHEAD)]:
-                yield from some
+        # All orders of an epoch are drawn before its first batch: dropout draws from the same generator, and
+        # training that was killed in the second pass would else draw another order for it.
+        orders = [self._order() for _ in range(self._passes)]
+        rows_of_batches = chain.from_iterable(orders)
+        while some := [self._batch(rows) for rows in islice(rows_of_batches, _AHEAD)]:
+            yield from some
 
-    def _order(self) -> Iterator[Tensor]:
+    def _order(self) -> Sequence[Tensor]:
         if self.codec.channels is None:
-            return by_length(self.rows.lengths, self.batch_size)
-        return iter(torch.randperm(len(self.rows)).split(self.batch_size))
+            return list(by_length(self.rows.lengths, self.batch_size))
+        return torch.randperm(len(self.rows)).split(self.batch_size)
 
     def _batch(self, rows: Tensor) -> Batch:
         x, lengths = self.rows.padded(rows, multiple=self.multiple)
