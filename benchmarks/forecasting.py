@@ -175,7 +175,7 @@ def _one(task: Task, frame: pl.DataFrame, seed: int, development: bool) -> tuple
     forecaster = ls.Forecaster(**task.options, validation_fraction=1 - held / test, seed=seed).fit(
         frame[:test], verbose=0
     )
-    panel = forecaster.panel(frame[:end], forecaster.codec_.like)
+    panel = forecaster.panel(frame[:end], forecaster.codec_.template)
     found = forecaster.forecasts(frame[:end], test)
     deviation = np.nanstd(panel.values[:held], 0) if task.standard else 1.0
     return forecaster, found, deviation

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longspan import errors
 
-from .transforms import bent
+from .transforms import apply
 
 KINDS = ("standard", "minmax", "robust")
 _LEAST = 1e-9  # of the mean, below which a deviation is rounding
@@ -135,7 +135,7 @@ def moments(
     """Mean and standard deviation of columns; 0 and 1 where there is nothing, 1 where nothing changes.
 
     Args:
-        values: (T, C), NaN where missing; transform, floor: as for `transforms.bent`, taken of them
+        values: (T, C), NaN where missing; transform, floor: as for `transforms.apply`, taken of them
             part by part.
 
     Returns:
@@ -147,7 +147,7 @@ def moments(
     chunk = max(1, _CHUNK // max(1, values.shape[1]))
 
     def parts() -> Iterator[np.ndarray]:
-        return (bent(values[at : at + chunk], transform, floor) for at in range(0, len(values), chunk))
+        return (apply(values[at : at + chunk], transform, floor) for at in range(0, len(values), chunk))
 
     none = np.zeros(values.shape[1])
     count = np.maximum(sum((np.count_nonzero(~np.isnan(part), 0) for part in parts()), none), 1)

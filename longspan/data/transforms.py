@@ -1,26 +1,26 @@
-"""Knows the scales that series are learnt on: as they are, by their square root, by their logarithm."""
+"""Transforms values before scaling, and back: not at all, by logarithm, by square root."""
 
 from __future__ import annotations
 
 import numpy as np
 
-TRANSFORMS = ("none", "log", "sqrt")  # the more usual first
-_HIGHEST = 300.0  # of a logarithm that is turned back: beyond it numbers end
+TRANSFORMS = ("none", "log", "sqrt")  # where two do equally well, the earlier one is taken
+_HIGHEST = 300.0  # logarithms above it are inverted as if they were it, since float64 ends at exp(709)
 
 
-def usable(least: float) -> tuple[str, ...]:
-    """The transforms for data whose least value this is.
+def allowed(smallest: float) -> tuple[str, ...]:
+    """The transforms that are defined for data with this smallest value.
 
-    >>> usable(0.0)
+    >>> allowed(0.0)
     ('none', 'sqrt')
     """
-    return TRANSFORMS if least > 0 else ("none", "sqrt") if least >= 0 else ("none",)
+    return TRANSFORMS if smallest > 0 else ("none", "sqrt") if smallest >= 0 else ("none",)
 
 
-def bent(values: np.ndarray, transform: str, floor: np.ndarray | float = 0.0) -> np.ndarray:
-    """Values on the scale of the transform; those below the floor, and for a root below 0, as these.
+def apply(values: np.ndarray, transform: str, floor: np.ndarray | float = 0.0) -> np.ndarray:
+    """Transformed values. For "log", values below the floor are raised to it; for "sqrt", those below 0 to 0.
 
-    >>> bent(np.array([1.0, 4.0]), "sqrt")
+    >>> apply(np.array([1.0, 4.0]), "sqrt")
     array([1., 2.])
     """
     if transform == "log":
@@ -28,8 +28,8 @@ def bent(values: np.ndarray, transform: str, floor: np.ndarray | float = 0.0) ->
     return np.sqrt(np.maximum(values, 0.0)) if transform == "sqrt" else values
 
 
-def straight(values: np.ndarray, transform: str) -> np.ndarray:
-    """What `bent` undoes, in the same order of size."""
+def invert(values: np.ndarray, transform: str) -> np.ndarray:
+    """The values whose transform these are. It rises with them, so that the order of quantiles stays."""
     if transform == "log":
         return np.exp(np.minimum(values, _HIGHEST))
     return np.square(np.maximum(values, 0.0)) if transform == "sqrt" else values

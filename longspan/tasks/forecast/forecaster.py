@@ -25,7 +25,8 @@ from longspan.tasks.reading_options import ReadingOptions
 from longspan.training.evaluation import to_device
 
 from . import evaluation, report, windows
-from .codec import CENTERS, SCALES, ForecastCodec, Windows
+from .batches import Windows
+from .codec import CENTERS, SCALES, ForecastCodec
 from .network import OUTPUTS, ForecastNetwork
 from .origins import (
     MANY_SERIES,
@@ -172,12 +173,12 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         codec, kept = fitted.codec, fitted.running.panel
         if source is None:
             return self._ends(kept)
-        panel = self.panel(source, codec.like, need_target=use == "evaluate")
+        panel = self.panel(source, codec.template, need_target=use == "evaluate")
         panel, begins = extended(panel, kept, over_gaps=use == "predict")
         if use == "predict":
             return self._ends(panel)
         return evaluation_origins(
-            panel, codec.reach, self.horizon, begins=begins, seen=codec.ends, most=_EXAM
+            panel, codec.reach, self.horizon, begins=begins, seen=codec.last_steps, most=_EXAM
         )
 
     def _ends(self, panel: Panel) -> Origins:
@@ -233,12 +234,12 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         if network.initial_weights:
             network.shrink_to_init(map(to_device(network), self.batches(codec, valid, train=False)))
         codec.calibrate(self._predictions(fitted, valid), valid)
-        evaluation.warn_if_baseline_wins(codec.beaten, "the held-out part")
+        evaluation.warn_if_baseline_wins(codec.validation_scores, "the held-out part")
 
     def start_stream(self, fitted: FittedForecaster, records: Origins | None) -> ForecastStream:
         codec = fitted.codec
         keep = codec.reach + 2 * codec.season + max(12 * self.horizon, 336) + 8
-        panel = codec.like if records is None else records.panel.tail(keep)
+        panel = codec.template if records is None else records.panel.tail(keep)
         return ForecastStream(codec, fitted.network, panel, keep)
 
     # ---- the verbs of its own
@@ -259,7 +260,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
     def forecasts(self, source: Any, start: Any, stride: int = 1) -> Forecasts:
         """The forecasts of `backtest` as arrays."""
         fitted = self._check_fitted()
-        return self._answers(fitted, self.rolling(self.panel(source, fitted.codec.like), start, stride))
+        return self._answers(fitted, self.rolling(self.panel(source, fitted.codec.template), start, stride))
 
     def rolling(self, panel: Panel, start: Any, stride: int = 1) -> Origins:
         """The origins of a back-test; see `backtest`."""
@@ -272,7 +273,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
             source: rows after the last ones, in any of the forms of `fit`; new series are taken up.
         """
         fitted = self._check_fitted()
-        fitted.running.update(self.panel(source, fitted.codec.like))
+        fitted.running.update(self.panel(source, fitted.codec.template))
         return self
 
     # ---- row by row
@@ -299,13 +300,13 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         ((100, 1, 5), (1, 5))
         """
         codec = self._check_fitted().codec
-        panel = self.panel(source, codec.like, need_target=False)
+        panel = self.panel(source, codec.template, need_target=False)
         if len(panel.ids) > 1:
             raise errors.value_error(
                 "source", "rows of one series", f"{len(panel.ids)}", "follow each by itself"
             )
         rows, keep = align(panel, source, self._reading(self.frequency)), codec.reach
-        found = np.full((len(rows), len(codec.like.columns.target), len(codec.levels)), np.nan)
+        found = np.full((len(rows), len(codec.template.columns.target), len(codec.levels)), np.nan)
         whole = np.flatnonzero(rows >= keep)
         for at in range(0, len(whole), _FOLLOWED):
             part = whole[at : at + _FOLLOWED]
@@ -326,12 +327,12 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
             ValueError: it lacks a column, or its time is not on the grid or not after the last; one sentence.
         """
         fitted = self._check_fitted()
-        parsed, name = read_row(fitted.codec.like, row, None if state is None else state.end)
+        parsed, name = read_row(fitted.codec.template, row, None if state is None else state.end)
         return fitted.running.step(parsed, name, state)
 
     def row_reader(self, numbers: Sequence[str], words: Sequence[str]) -> RowReader:
         """What makes rows for the stream's `step` of numbers and words in the order of these columns."""
-        return RowReader(self._check_fitted().codec.like, numbers, words)
+        return RowReader(self._check_fitted().codec.template, numbers, words)
 
     def state_from_tree(self, tree: Tree) -> SeriesBuffer:
         """The state of a series that its `state()` gave as plain values and tensors."""
@@ -342,7 +343,10 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         """Quantiles (n, C, Q) of rows of a panel of one series, each from the rows before it."""
         codec = self.codec_
         batch = codec.encode(
-            panel, windows.window_index(Origins(panel, rows)), codec.known_of(panel.ids[0]), answers=False
+            panel,
+            windows.window_index(Origins(panel, rows)),
+            codec.statistics_of(panel.ids[0]),
+            with_targets=False,
         )
         values, scale = self.network_.predict(to_device(self.network_)(batch))
         quantiles = codec.first_step(values.cpu().numpy(), scale.cpu().numpy())
@@ -352,7 +356,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
 
     def report(self, fitted: FittedForecaster, source: Any) -> list[Section]:
         codec = fitted.codec
-        panel = fitted.running.panel if source is None else self.panel(source, codec.like)
+        panel = fitted.running.panel if source is None else self.panel(source, codec.template)
         origins = last_origins(panel, self.horizon)
         ahead = report.next_forecasts(self._answers(fitted, origins))
         gates = self._gates(origins)
@@ -373,7 +377,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
 
     def _remembered(self) -> list[Section]:
         """What is known without a source: how it did on the part that was held out in training."""
-        held = self.codec_.beaten
+        held = self.codec_.validation_scores
         if not held:
             return []
         names = ("model", *evaluation.BASELINES)
@@ -415,7 +419,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
             ["windows counted from", codec.center],
             ["windows scaled by", codec.scaling],
             ["values read", _TAKEN[codec.transform]],
-            ["calendar read", ", ".join(codec.names) or "none"],
+            ["calendar read", ", ".join(codec.calendar_features) or "none"],
             ["covariates", ", ".join([*columns.past, *columns.future, *columns.static]) or "none"],
         ]
         return Table("What was found", ["", "value"], rows)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from longspan import errors as checks
-from longspan.data.transforms import TRANSFORMS, straight
+from longspan.data.transforms import TRANSFORMS, invert
 
 from . import windows
 from .codec import CENTERS, SCALES, ForecastCodec
@@ -102,7 +102,7 @@ def _contexts(codec: ForecastCodec, train: Origins) -> list[int]:
 
 
 def _transforms(codec: ForecastCodec, wanted: str | None) -> tuple[str, ...]:
-    allowed = codec.transforms()
+    allowed = codec.allowed_transforms()
     if wanted is None:
         return allowed
     if wanted not in allowed:
@@ -136,7 +136,7 @@ def _best(
 def _set(codec: ForecastCodec, train: Origins, way: WindowConfig) -> None:
     codec.context, codec.center, codec.scaling = way[:3]
     if way.transform != codec.transform:
-        codec.learn_scale(train, way.transform)
+        codec.fit_scale(train, way.transform)
 
 
 def _ensemble(
@@ -210,7 +210,7 @@ class _Part(NamedTuple):
 
     def gaps(self, answer: np.ndarray, transform: str) -> tuple[np.ndarray, np.ndarray]:
         """How far answers are from the truths (n, H): in deviations of the series, and relative to both."""
-        found = straight(answer * self.scale + self.center, transform)
+        found = invert(answer * self.scale + self.center, transform)
         gap = np.abs(found - self.truth)
         return gap / self.deviation, gap / np.maximum(np.abs(found) + np.abs(self.truth), 1e-300)
 
@@ -243,11 +243,11 @@ def _pairs(codec: ForecastCodec, origins: Origins, most: int) -> Iterator[_Part]
     """Windows and what follows them, part by part."""
     count = len(origins.rows) * origins.panel.values.shape[1]
     take = windows.subsample(np.arange(count), most) if count <= 4 * most else _spread(count, most)
-    known = codec.known(origins.panel)
+    known = codec.statistics(origins.panel)
     for begin in range(0, len(take), _CHUNK):
         at = windows.window_index(origins, take[begin : begin + _CHUNK])
         found = codec.scaled(origins.panel, at, known)
-        y = (codec.ahead(origins.panel, at, known) - found.center) / found.scale
+        y = (codec.targets(origins.panel, at, known) - found.center) / found.scale
         truth = windows.future(origins.panel, at, codec.horizon)
         deviation = known.deviation[at.series, at.channel][:, None]
         yield _Part(found.values, y, found.center, found.scale, truth, deviation)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from longspan.data import transforms
 from longspan.data.batches import Batch
 from longspan.data.frequency import ROWS
-from longspan.data.transforms import bent
 from longspan.tasks.codec import Tree
 from longspan.tasks.parts import Stream
 from longspan.training.evaluation import to_device
@@ -43,18 +43,20 @@ class SeriesBuffer:
     """
 
     def __init__(self, codec: ForecastCodec, name: str, end: int) -> None:
-        like = codec.like
+        template = codec.template
         self.name, self.end, self.at, self.count, self.reach = name, end, 0, 0, codec.reach
-        known = codec.known_of(name)
-        self.mean, self.scale, self.floor = (part.T for part in (known.mean, known.scale, known.floor))
+        statistics = codec.statistics_of(name)
+        self.mean, self.scale, self.floor = (
+            part.T for part in (statistics.mean, statistics.scale, statistics.floor)
+        )
         self.size = 2 * codec.reach + 64
-        self.values = np.empty((self.size, len(like.columns.target)))
-        self.past = np.zeros((self.size, like.past.numbers.shape[1]), np.float32)
-        self.future = np.zeros((self.size, like.future.numbers.shape[1]), np.float32)
-        self.past_words = np.zeros((self.size, len(like.past.labels)), np.int64)
-        self.future_words = np.zeros((self.size, len(like.future.labels)), np.int64)
-        self.static = np.zeros((1, like.static.numbers.shape[1]), np.float32)
-        self.static_words = np.zeros((1, len(like.static.labels)), np.int64)
+        self.values = np.empty((self.size, len(template.columns.target)))
+        self.past = np.zeros((self.size, template.past.numbers.shape[1]), np.float32)
+        self.future = np.zeros((self.size, template.future.numbers.shape[1]), np.float32)
+        self.past_words = np.zeros((self.size, len(template.past.labels)), np.int64)
+        self.future_words = np.zeros((self.size, len(template.future.labels)), np.int64)
+        self.static = np.zeros((1, template.static.numbers.shape[1]), np.float32)
+        self.static_words = np.zeros((1, len(template.static.labels)), np.int64)
 
     @classmethod
     def from_panel(cls, codec: ForecastCodec, panel: Panel) -> SeriesBuffer:
@@ -63,7 +65,7 @@ class SeriesBuffer:
         rows = np.arange(max(0, len(panel.values) - codec.reach), len(panel.values))
         series, n = np.zeros(1, np.int64), len(rows)
         buffer.at = buffer.count = n
-        buffer.values[:n] = bent(panel.values[rows], codec.transform, buffer.floor.T)
+        buffer.values[:n] = transforms.apply(panel.values[rows], codec.transform, buffer.floor.T)
         buffer.past[:n] = standard(panel.past.numbers[rows], codec.moments[0])
         buffer.future[:n] = standard(panel.future.numbers[rows], codec.moments[1])
         buffer.past_words[:n] = panel.past.words(rows, codec.vocabularies)
@@ -86,15 +88,15 @@ class SeriesBuffer:
         at = self._next()
         self.values[at] = row.values
         if codec.transform != "none":
-            self.values[at] = bent(self.values[at], codec.transform, self.floor[:, 0])
+            self.values[at] = transforms.apply(self.values[at], codec.transform, self.floor[:, 0])
         if row.past:
             self.past[at] = standard(np.array(row.past, np.float32), codec.moments[0])
         if row.future:
             self.future[at] = standard(np.array(row.future, np.float32), codec.moments[1])
         if row.past_words:
-            self.past_words[at] = _numbers(row.past_words, codec.like.past.labels, codec)
+            self.past_words[at] = _numbers(row.past_words, codec.template.past.labels, codec)
         if row.future_words:
-            self.future_words[at] = _numbers(row.future_words, codec.like.future.labels, codec)
+            self.future_words[at] = _numbers(row.future_words, codec.template.future.labels, codec)
         self.end += 1
 
     def _next(self) -> int:
@@ -138,7 +140,7 @@ class ForecastStream(Stream):
 
     def __init__(self, codec: ForecastCodec, network: ForecastNetwork, panel: Panel, keep: int) -> None:
         self.codec, self.network, self.panel, self.keep = codec, network, panel, keep
-        self._calendar = (0, np.empty((0, 2 * len(codec.names)), np.float32))  # from a step on
+        self._calendar = (0, np.empty((0, 2 * len(codec.calendar_features)), np.float32))  # from a step on
 
     def update(self, reading: Panel) -> None:
         """Go on from new rows."""
@@ -162,7 +164,7 @@ class ForecastStream(Stream):
             buffer.append(self.codec, row)
             return None, buffer
         whole = buffer.count == self.codec.reach
-        if gap and self.codec.like.frequency != ROWS:  # rows that are only counted follow one another
+        if gap and self.codec.template.frequency != ROWS:  # rows that are only counted follow one another
             buffer.skip(gap)
         buffer.append(self.codec, row)
         return (self._expected(buffer) if whole else None), buffer
@@ -203,7 +205,7 @@ class ForecastStream(Stream):
 
     def _future(self, buffer: SeriesBuffer) -> np.ndarray:
         codec, now = self.codec, buffer.at - 1
-        if not codec.names:
+        if not codec.calendar_features:
             return self._ahead(buffer.future, now)
         calendar = self._calendar_between(buffer.end - 1 - codec.context, buffer.end - 1 + codec.horizon)
         if not buffer.future.shape[1]:
@@ -215,7 +217,9 @@ class ForecastStream(Stream):
         begin, table = self._calendar
         if first < begin or last > begin + len(table):
             steps = np.arange(first, first + max(_CALENDAR, last - first))
-            table = self.codec.waves.at(self.codec.like.frequency, steps[None], first, int(steps[-1]) + 1)[0]
+            table = self.codec.calendar_table.at(
+                self.codec.template.frequency, steps[None], first, int(steps[-1]) + 1
+            )[0]
             begin, self._calendar = first, (first, table)
         return table[first - begin : last - begin]
 

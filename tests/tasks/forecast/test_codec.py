@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from longspan.tasks.forecast import windows
-from longspan.tasks.forecast.codec import CENTERS, SCALES, ForecastCodec, Windows
+from longspan.tasks.forecast.batches import Windows
+from longspan.tasks.forecast.codec import CENTERS, SCALES, ForecastCodec
 from longspan.tasks.forecast.panel import Columns, Origins
 from longspan.tasks.forecast.reading import read_panel
 
@@ -26,7 +27,7 @@ def records(values: Any, horizon: int = 3) -> Origins:
 
 def fitted(origins: Origins, **how: Any) -> ForecastCodec:
     codec = ForecastCodec(3, LEVELS, season=5).fit(origins)
-    codec.learn_scale(origins, how.pop("transform", "none"))
+    codec.fit_scale(origins, how.pop("transform", "none"))
     codec.context = 8
     for name, value in how.items():
         setattr(codec, name, value)
@@ -89,36 +90,40 @@ def worded() -> tuple[ForecastCodec, Origins]:
 
 def test_sizes_are_those_of_the_batches() -> None:
     codec, origins = worded()
-    batch = codec.encode(origins.panel, windows.window_index(origins), codec.known(origins.panel), True)
+    batch = codec.encode(origins.panel, windows.window_index(origins), codec.statistics(origins.panel), True)
     sizes, (values, past, ahead, static, *_) = codec.sizes, batch.x
     assert values.shape[1:] == (8, sizes["values"]) and past.shape[2] == sizes["past"] == 0
     assert ahead.shape[1:] == (11, sizes["ahead"]) and static.shape[1] == sizes["static"] == 0
-    assert sizes["ahead"] == 2 * len(codec.names) == 2 and sizes["ahead_words"] == [3]
+    assert sizes["ahead"] == 2 * len(codec.calendar_features) == 2 and sizes["ahead_words"] == [3]
     assert batch.x.future_words.max() == 2 and batch.x.static_words.unique().tolist() == [1, 2]
     assert batch.mask is not None and not batch.mask[0, 0] and batch.mask[-1].all()
 
 
 def test_the_codec_is_kept() -> None:
     codec, origins = worded()
-    codec.beaten = {"model": 1.0}
+    codec.validation_scores = {"model": 1.0}
     state: Mapping[str, Any] = codec.state()
     again = ForecastCodec(3, LEVELS).restore(state)
-    at, known = windows.window_index(origins), codec.known(origins.panel)
+    at, known = windows.window_index(origins), codec.statistics(origins.panel)
     for one, other in zip(
         codec.encode(origins.panel, at, known, True).x,
-        again.encode(origins.panel, at, again.known(origins.panel), True).x,
+        again.encode(origins.panel, at, again.statistics(origins.panel), True).x,
         strict=True,
     ):
         assert torch.equal(one, other)
-    assert again.ends == codec.ends and again.beaten == {"model": 1.0} and again.widths is None
+    assert (
+        again.last_steps == codec.last_steps
+        and again.validation_scores == {"model": 1.0}
+        and again.conformal is None
+    )
 
 
 def test_a_series_never_seen_is_known_by_its_own_values() -> None:
     codec, _ = worded()
-    new = read_panel(frame(50, "c").with_columns(y=pl.lit(7.0)), codec.like.columns, known=codec.like)
-    assert codec.known(new).mean.tolist() == [[7.0]] and np.isnan(codec.units(new)).all()
-    assert codec.known_of("c").mean[0, 0] == pytest.approx(codec.learnt.mean.mean())
-    assert codec.known_of("b").mean[0, 0] == codec.learnt.mean[1, 0]
+    new = read_panel(frame(50, "c").with_columns(y=pl.lit(7.0)), codec.template.columns, known=codec.template)
+    assert codec.statistics(new).mean.tolist() == [[7.0]] and np.isnan(codec.mase_scales(new)).all()
+    assert codec.statistics_of("c").mean[0, 0] == pytest.approx(codec.training_statistics.mean.mean())
+    assert codec.statistics_of("b").mean[0, 0] == codec.training_statistics.mean[1, 0]
 
 
 def test_calibration_learns_from_the_held_out_part_alone() -> None:
@@ -130,7 +135,7 @@ def test_calibration_learns_from_the_held_out_part_alone() -> None:
     found = codec.decode([(zero, torch.ones(len(held.rows), dtype=torch.float64))], held)
     share = np.mean((found.actual >= found.quantiles[..., 0]) & (found.actual <= found.quantiles[..., 2]))
     assert share == pytest.approx(0.8, abs=0.06)
-    assert codec.border == {"": 201} and codec.earlier(held).max() >= 201
-    assert set(codec.earlier(held)[codec.earlier(held) < 201]) <= {-1}
-    assert codec.beaten["model"] == pytest.approx(np.abs(found.actual).mean())
-    assert 0.6 < codec.beaten["coverage_80"] < 1.0
+    assert codec.validation_start == {"": 201} and codec.recent_origins(held).max() >= 201
+    assert set(codec.recent_origins(held)[codec.recent_origins(held) < 201]) <= {-1}
+    assert codec.validation_scores["model"] == pytest.approx(np.abs(found.actual).mean())
+    assert 0.6 < codec.validation_scores["coverage_80"] < 1.0

@@ -1,4 +1,4 @@
-"""Knows what a Forecaster takes, gives and refuses."""
+"""A Forecaster's sources, options, forecasts, streams and errors."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_gaps_are_unknown_not_filled():
     holes = frame.with_row_index().filter(pl.col("index") % 7 != 3).drop("index")
     with pytest.warns(errors.LongspanWarning, match="rows are missing in the 1 h grid"):
         f = small(epochs=3).fit(holes, verbose=0)
-    assert f.codec_.gaps and f.codec_.sizes["values"] == 3
+    assert f.codec_.has_gaps and f.codec_.sizes["values"] == 3
     values = frame.with_columns(pl.when(pl.int_range(pl.len()) % 7 == 3).then(None).otherwise("y").alias("y"))
     assert small(epochs=3).fit(values, verbose=0).predict().equals(f.predict())
     batch = next(iter(f.batches(f.codec_, f.read(holes), train=False)))
@@ -214,7 +214,7 @@ def test_intervals_cover_what_they_promise():
     f = small(context_length=16, epochs=4).fit(series[:2000], verbose=0)
     found = f.evaluate(series[2000:])
     assert 0.86 < found["coverage_90"] < 0.94 and 0.44 < found["coverage_50"] < 0.56
-    assert 0.85 < f.codec_.beaten["coverage_90"] < 0.95
+    assert 0.85 < f.codec_.validation_scores["coverage_90"] < 0.95
 
 
 def test_a_model_that_does_not_beat_the_last_value_says_so():
@@ -345,7 +345,7 @@ def test_intervals_follow_what_came_lately():
 @quiet
 def test_held_out_rows_from_another_source_and_series_never_seen():
     f = small().fit(table(100), validation_data=table(60, 100), verbose=0)
-    assert len(f.history_.history["val_loss"]) == 1 and f.codec_.widths is not None
+    assert len(f.history_.history["val_loss"]) == 1 and f.codec_.conformal is not None
     named = [table(120).with_columns(pl.lit(name).alias("id")) for name in ("a", "b")]
     f = small(id="id", target="y").fit(pl.concat(named), verbose=0)
     new = table(120).with_columns(pl.lit("c").alias("id"), y=7 * pl.col("y"))
@@ -364,7 +364,7 @@ def test_a_second_fit_reads_held_out_rows_as_the_first_would():
 
 
 @quiet
-def test_rows_one_by_one_are_expected_as_all_at_once(tmp_path: Path):
+def test_steps_give_what_a_whole_table_gives_and_the_same_state(tmp_path: Path):
     frames = [
         table(160, 10 * place).with_columns(name=pl.lit(name), load=pl.Series(range(160)) % 5)
         for place, name in enumerate("ab")
@@ -384,8 +384,16 @@ def test_rows_one_by_one_are_expected_as_all_at_once(tmp_path: Path):
     )
     np.testing.assert_allclose(np.stack(found), expected, atol=1e-6)
     assert state is not None
-    one, all_at_once = state.state()["values"].numpy(), last.state()["values"].numpy()
-    assert np.array_equal(one, all_at_once, equal_nan=True)
+    saved, saved_last = state.state(), last.state()
+    assert saved.keys() == saved_last.keys() and (saved["name"], saved["end"]) == ("c", last.end)
+    for name, part in saved.items():
+        if isinstance(part, torch.Tensor):
+            np.testing.assert_allclose(part, saved_last[name], err_msg=name)
+    row = table(1, 260).with_columns(name=pl.lit("c"), load=pl.lit(3)).to_dicts()[0]
+    after_steps, _ = again.step(row, state)
+    after_table, _ = task.step(row, last)
+    assert after_steps is not None and after_table is not None
+    np.testing.assert_allclose(after_steps, after_table, atol=1e-6)
     assert (np.diff(expected[-20:], axis=-1) >= 0).all(), "quantiles in order"
     with pytest.raises(ValueError, match="source: expected rows of one series, received 2"):
         task.predict_stream(pl.concat(frames))

@@ -56,15 +56,15 @@ def fitted(**options: Any) -> ls.Forecaster:
 def test_a_window_built_row_by_row_is_that_of_the_table(options: dict[str, Any]) -> None:
     task = fitted(**options)
     codec, rows = task.codec_, table(90, 200).filter(~pl.int_range(pl.len()).is_in([40, 41, 60]))
-    panel = task.panel(rows, codec.like, need_target=False)
+    panel = task.panel(rows, codec.template, need_target=False)
     buffer = SeriesBuffer.from_panel(codec, panel.cut(panel.starts[:1], np.array([30])))
     for row in rows[30:].to_dicts():
-        parsed, _ = read_row(codec.like, row, buffer.end)
+        parsed, _ = read_row(codec.template, row, buffer.end)
         _, buffer = task.fitted_.running.step(parsed, "a", buffer)
         last = Origins(panel, np.array([parsed.step - int(panel.first[0])]))
         seen = panel.cut(panel.starts[:1], last.rows + 1)  # what comes later is not known yet
         place = windows.window_index(Origins(seen, last.rows))
-        expected = codec.encode(seen, place, codec.known_of("a"), answers=False).x
+        expected = codec.encode(seen, place, codec.statistics_of("a"), with_targets=False).x
         window = task.fitted_.running._window(buffer).x
         assert all(torch.equal(one, other) for one, other in zip(window, expected, strict=True))
 

@@ -1,0 +1,69 @@
+"""Deals encoded windows in batches, shuffled for training or in order for prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from longspan.data.batches import Batch
+
+from .codec import ForecastCodec
+from .panel import Origins
+from .windows import window_index
+
+
+class Windows:
+    """Batches of encoded windows, gathered when they are iterated over.
+
+    Args:
+        codec: fitted.
+        origins: where windows end and forecasts begin.
+        batch_size: B.
+        shuffle: whether every iteration has a new order.
+        most: windows of an iteration at most; with `shuffle` they are drawn anew every time.
+    """
+
+    def __init__(
+        self, codec: ForecastCodec, origins: Origins, batch_size: int, *, shuffle: bool, most: int
+    ) -> None:
+        self.codec, self.origins, self.batch_size, self.shuffle = codec, origins, batch_size, shuffle
+        self.count = len(origins.rows) * origins.panel.values.shape[1]
+        self.most = min(most, self.count) if shuffle else self.count
+
+    @classmethod
+    def in_order(
+        cls, codec: ForecastCodec, parts: Sequence[Origins], batch_size: int
+    ) -> Windows | WindowParts:
+        """All windows of the parts in their order; no batch has windows of two parts."""
+        every = [cls(codec, origins, batch_size, shuffle=False, most=0) for origins in parts]
+        return every[0] if len(every) == 1 else WindowParts(every)
+
+    def __len__(self) -> int:
+        return -(-self.most // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        panel = self.origins.panel
+        statistics, order = self.codec.statistics(panel), self._order()
+        for start in range(0, self.most, self.batch_size):
+            take = order[start : start + self.batch_size]
+            yield self.codec.encode(panel, window_index(self.origins, take), statistics, True)
+
+    def _order(self) -> np.ndarray:
+        if not self.shuffle:
+            return np.arange(self.count)
+        if self.most < self.count:
+            return torch.randint(self.count, (self.most,)).numpy()
+        return torch.randperm(self.count).numpy()
+
+
+class WindowParts:
+    """The batches of several `Windows`, one after the other."""
+
+    def __init__(self, parts: Sequence[Windows]) -> None:
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[Batch]:
+        for part in self.parts:
+            yield from part
