@@ -1,4 +1,4 @@
-"""Knows labels as numbers, how much each counts, and scores as calibrated probabilities of classes."""
+"""Encodes labels as class numbers, weights classes, and turns scores into calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -16,38 +16,42 @@ from longspan import errors
 from longspan.metrics.classification import calibration_error
 
 IGNORED = -100  # the label of a step that does not count, torch's own
-_TEMPERATURES = [round(one, 6) for one in np.logspace(-1.3, 1.3, 131).tolist()]  # that are tried
+_TEMPERATURES = [round(t, 6) for t in np.logspace(-1.3, 1.3, 131).tolist()]  # candidates
 _SHOWN = 10  # classes named in an error
 
 
 class Labels:
-    """Labels to numbers and scores to probabilities.
+    """Encodes labels as numbers and decodes scores as probabilities.
 
-    Attributes after fit: kind ("one" label a record, "many" as a tuple, or a list of one a step, "steps"),
-    classes in order, counts (labels of each); after `cool`: temperature, that scores are divided by, and
-    calibration, what it changed.
+    Attributes after fit:
+        kind: "multiclass" (one label a record), "multilabel" (a tuple of any number) or "token" (a list with
+            one label a step).
+        classes: C, sorted; counts: labels of each class.
+    Attributes after `fit_temperature`:
+        temperature: by which scores are divided; calibration: the calibration error before and after.
 
     >>> labels = Labels().fit(["no", "yes", "no"])
-    >>> labels.classes, labels.counts, labels.numbers(["yes"])
+    >>> labels.classes, labels.counts, labels.encode(["yes"])
     (['no', 'yes'], [2, 1], [tensor(1)])
     """
 
     def __init__(self) -> None:
-        self.kind, self.classes, self.counts = "one", list[Any](), list[int]()
+        self.kind, self.classes, self.counts = "multiclass", list[Any](), list[int]()
         self.temperature, self.calibration = 1.0, dict[str, Any]()
 
     def fit(self, labels: Sequence[Any]) -> Self:
-        """Which form they have and which classes there are.
+        """Find the kind of the labels and their classes.
 
         Raises:
             ValueError: there is one class only, or labels of several forms; one sentence.
         """
         first = labels[0]
-        self.kind = "many" if isinstance(first, tuple) else "steps" if isinstance(first, list) else "one"
-        counted = Counter(one for label in labels for one in self._each(label))
+        several = "multilabel" if isinstance(first, tuple) else "token"
+        self.kind = several if isinstance(first, (tuple, list)) else "multiclass"
+        counted = Counter(each for label in labels for each in self._each(label))
         self.classes = sorted(counted, key=sort_key)
-        self.counts = [counted[one] for one in self.classes]
-        if len(self.classes) < (1 if self.kind == "many" else 2):
+        self.counts = [counted[name] for name in self.classes]
+        if len(self.classes) < (1 if self.kind == "multilabel" else 2):
             received = f"{self.classes[0]!r} alone" if self.classes else "none"
             raise errors.value_error(
                 "label", "at least two classes", received, "add records of another class"
@@ -55,31 +59,34 @@ class Labels:
         return self
 
     def _each(self, label: Any) -> Sequence[Any]:
-        if isinstance(label, (tuple, list)) == (self.kind == "one"):
+        if isinstance(label, (tuple, list)) == (self.kind == "multiclass"):
             raise errors.value_error(
                 "label", "labels of one form in all rows", repr(label), "correct the row"
             )
-        return (label,) if self.kind == "one" else label
+        return (label,) if self.kind == "multiclass" else label
 
-    def numbers(self, labels: Sequence[Any], length: int | None = None) -> list[Tensor]:
-        """One tensor a record: a class number, C zeros and ones, or a number for each step up to `length`.
+    def encode(self, labels: Sequence[Any], length: int | None = None) -> list[Tensor]:
+        """A tensor for each record: class number (), zeros and ones (C,), or class numbers (T,) of T steps.
+
+        Args:
+            length: steps to encode at most, for labels of kind "token".
 
         Raises:
             ValueError: training has not seen a class; one sentence that names the row.
         """
-        known = {label: number for number, label in enumerate(self.classes)}
-        found: list[Tensor] = []
+        number_of = {label: number for number, label in enumerate(self.classes)}
+        encoded: list[Tensor] = []
         for row, label in enumerate(labels):
             each = self._each(label)
-            for one in each:
-                if one not in known:
-                    raise self._unknown(one, row)
-            numbers = torch.tensor([known[one] for one in each], dtype=torch.int64)
-            if self.kind == "many":
-                found.append(torch.zeros(len(self.classes)).index_fill_(0, numbers, 1.0))
+            for name in each:
+                if name not in number_of:
+                    raise self._unknown(name, row)
+            numbers = torch.tensor([number_of[name] for name in each], dtype=torch.int64)
+            if self.kind == "multilabel":
+                encoded.append(torch.zeros(len(self.classes)).index_fill_(0, numbers, 1.0))
             else:
-                found.append(numbers[0] if self.kind == "one" else numbers[:length])
-        return found
+                encoded.append(numbers[0] if self.kind == "multiclass" else numbers[:length])
+        return encoded
 
     def _unknown(self, label: Any, row: int) -> ValueError:
         more = ", …" if len(self.classes) > _SHOWN else ""
@@ -89,45 +96,43 @@ class Labels:
             "label", f"a class of training ({shown})", received, "train with rows of it"
         )
 
-    def importance(self, y: Tensor, rows: int) -> Tensor:
-        """How much each answer counts so that classes weigh alike, 1 in the mean; of many labels the ones and
-        the zeros of each are alike in sum.
+    def class_weights(self, y: Tensor, rows: int) -> Tensor:
+        """Weights of the shape of y that balance the classes; their mean over the training records is 1.
+
+        For multilabel, the ones and the zeros of each class have the same sum.
 
         Args:
-            y: answers in numbers; rows: records that were counted.
+            y: class numbers (...), or zeros and ones (..., C); rows: records that `fit` counted.
         """
         counts = torch.tensor(self.counts, dtype=torch.float32)
         if y.is_floating_point():
-            share = counts / rows
-            return 0.5 / torch.where(y > 0, share, 1 - share).clamp_min(1e-6)
+            frequency = counts / rows
+            return 0.5 / torch.where(y > 0, frequency, 1 - frequency).clamp_min(1e-6)
         return (counts.sum() / (len(counts) * counts))[y.clamp_min(0)]
 
-    # ---- probabilities
-
-    def shares(self, scores: Tensor) -> np.ndarray:
+    def probabilities(self, scores: Tensor) -> np.ndarray:
         """Probabilities (..., C) of scores (..., C), calibrated."""
-        cooled = scores.double() / self.temperature
-        return (cooled.sigmoid() if self.kind == "many" else cooled.softmax(-1)).cpu().numpy()
+        scaled = scores.double() / self.temperature
+        return (scaled.sigmoid() if self.kind == "multilabel" else scaled.softmax(-1)).cpu().numpy()
 
-    def cool(self, scores: Tensor, truth: Tensor, rows: int) -> None:
-        """Learn one number that all scores are divided by, so that held-out labels are likeliest.
+    def fit_temperature(self, scores: Tensor, truth: Tensor, rows: int) -> None:
+        """Fit the temperature that gives validation labels the highest likelihood.
 
-        Guo et al. 2017 (arXiv 1706.04599); what it changed is kept in `calibration`.
+        Temperature scaling (Guo et al. 2017, arXiv 1706.04599). `calibration` stores the calibration error
+        before and after.
 
         Args:
-            scores: (N, C); truth: (N,) class numbers, or (N, C) zeros and ones; rows: records these are of.
+            scores: (N, C); truth: (N,) class numbers, or (N, C) zeros and ones; rows: the number of records.
         """
-        before = calibration_error(self.shares(scores), truth.numpy())
-        self.temperature = self.coolest(scores, truth)[1]
-        after = calibration_error(self.shares(scores), truth.numpy())
+        before = calibration_error(self.probabilities(scores), truth.numpy())
+        self.temperature = self.best_temperature(scores, truth)[1]
+        after = calibration_error(self.probabilities(scores), truth.numpy())
         self.calibration = {"before": before, "after": after, "rows": rows}
 
-    def coolest(self, scores: Tensor, truth: Tensor) -> tuple[float, float]:
-        """The least mean loss that a temperature gives, and the temperature."""
-        loss = F.binary_cross_entropy_with_logits if self.kind == "many" else F.cross_entropy
-        return min((float(loss(scores / one, truth)), one) for one in _TEMPERATURES)
-
-    # ---- kept
+    def best_temperature(self, scores: Tensor, truth: Tensor) -> tuple[float, float]:
+        """The lowest mean cross entropy over the candidate temperatures, and its temperature."""
+        loss = F.binary_cross_entropy_with_logits if self.kind == "multilabel" else F.cross_entropy
+        return min((float(loss(scores / t, truth)), t) for t in _TEMPERATURES)
 
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes."""

@@ -1,4 +1,4 @@
-"""Knows sequences of unequal length held end to end, and how some of them are laid side by side."""
+"""Pads sequences of unequal length, stores them end to end, and batches them by length."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_POOL = 50  # batches whose rows are sorted by length together
+_POOL = 50  # batches among which rows are sorted by length
 
 
 def sequence_mask(lengths: Tensor, steps: int, mask: Tensor | None = None, device: Any = None) -> Tensor:
@@ -52,14 +52,14 @@ def fill_rows(padded: Any, rows: Iterable[Any], *, left: bool = False) -> Any:
     return padded
 
 
-class Ragged:
-    """Rows of unequal length, all their steps in one tensor.
+class RaggedTensor:
+    """Rows of unequal length, stored end to end in one tensor.
 
     Args:
         rows: (T_i, ...) each, of one dtype and width; a row may be empty.
 
-    >>> rows = Ragged([torch.tensor([1, 2, 3]), torch.tensor([4])])
-    >>> rows.padded(torch.tensor([1, 0]))
+    >>> rows = RaggedTensor([torch.tensor([1, 2, 3]), torch.tensor([4])])
+    >>> rows.pad(torch.tensor([1, 0]))
     (tensor([[4, 0, 0],
             [1, 2, 3]]), tensor([1, 3]))
     """
@@ -72,40 +72,43 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def padded(self, places: Tensor, value: float = 0, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
-        """Some rows side by side: (B, T, ...) filled up with `value`; and their lengths (B,).
+    def pad(self, rows: Tensor, value: float = 0, *, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        """Rows padded with `value` to (B, T, ...), and their lengths (B,).
 
-        T is the longest's length, where lengths differ brought up to a multiple of `multiple`; at least 1.
+        Args:
+            rows: (B,) row numbers.
+            value: of the padding.
+            multiple: where lengths differ, T is rounded up to a multiple of it. T is at least 1.
         """
-        lengths = self.lengths[places]
+        lengths = self.lengths[rows]
         longest = max(1, int(lengths.max()))
         if int(lengths.min()) < longest:
             longest = -(-longest // multiple) * multiple
         steps, real = torch.arange(longest), sequence_mask(lengths, longest)
-        where = (self.starts[places].unsqueeze(1) + steps).masked_fill_(~real, 0)
+        index = (self.starts[rows].unsqueeze(1) + steps).masked_fill_(~real, 0)
         if not len(self.values):
             return self.values.new_full((*real.shape, *self.values.shape[1:]), value), lengths
-        out = self.values[where]
+        out = self.values[index]
         out[~real] = value
         return out, lengths
 
-    def joined(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Some rows end to end: the values, and where each row starts in them."""
-        lengths = self.lengths[places]
+    def concat(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (B,) by number end to end: the values (S, ...), and where each row starts in them (B,)."""
+        lengths = self.lengths[rows]
         starts = lengths.cumsum(0) - lengths
-        inside = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
-        return self.values[self.starts[places].repeat_interleave(lengths) + inside], starts
+        offset = torch.arange(int(lengths.sum())) - starts.repeat_interleave(lengths)
+        return self.values[self.starts[rows].repeat_interleave(lengths) + offset], starts
 
 
-def by_length(lengths: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Places of rows in batches of about one length, drawn anew from torch's global generator.
+def bucket_by_length(lengths: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Row numbers (B,) of batches with rows of similar length, drawn from torch's global generator.
 
-    Rows are shuffled, sorted by length within stretches of many batches, and the batches shuffled, so that
-    little padding is run and the order is still a random one.
+    Rows are shuffled, sorted by length within pools of 50 batches, and the batches are shuffled. So there is
+    little padding, and the order stays random.
     """
     shuffled = torch.randperm(len(lengths))
     pools = shuffled.split(batch_size * _POOL)
     ordered = torch.cat([pool[lengths[pool].argsort(stable=True)] for pool in pools])
     batches = ordered.split(batch_size)
-    for place in torch.randperm(len(batches)).tolist():
-        yield batches[place]
+    for index in torch.randperm(len(batches)).tolist():
+        yield batches[index]

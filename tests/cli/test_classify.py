@@ -110,11 +110,11 @@ def test_a_file_without_the_series_of_fit_is_refused(capsys: pytest.CaptureFixtu
 
 def test_many_labels_and_labels_of_steps_are_written_into_one_cell():
     Path("many.csv").write_text(table(["x|y", "y", "x", "y|z", "z"]))
-    assert fit("many.csv", "--labels", "many", "--epochs", "30", "--learning-rate", "0.03") == 0
+    assert fit("many.csv", "--labels", "multilabel", "--epochs", "30", "--learning-rate", "0.03") == 0
     assert cli.main(["predict", "model", "many.csv", "-o", "out.csv"]) == 0
     assert Path("out.csv").read_text().splitlines()[1].startswith("0,x|y,0.")
     Path("steps.csv").write_text("text,label\n" + "a good film,A B C\nbad film,B C\nso,D\n" * 10)
-    assert fit("steps.csv", "--labels", "steps", "--epochs", "30", "--learning-rate", "0.03") == 0
+    assert fit("steps.csv", "--labels", "token", "--epochs", "30", "--learning-rate", "0.03") == 0
     assert cli.main(["predict", "model", "steps.csv", "-o", "out.csv"]) == 0
     assert Path("out.csv").read_text().splitlines()[1].startswith("0,A|B|C,0.")
 

@@ -13,27 +13,27 @@ from longspan.data.labels import Labels
 @pytest.mark.parametrize(
     ("given", "kind", "classes", "counts"),
     [
-        (["b", "a", "b"], "one", ["a", "b"], [1, 2]),
-        ([("x", "y"), (), ("x",)], "many", ["x", "y"], [2, 1]),
-        ([[2, 1], [1]], "steps", [1, 2], [2, 1]),
+        (["b", "a", "b"], "multiclass", ["a", "b"], [1, 2]),
+        ([("x", "y"), (), ("x",)], "multilabel", ["x", "y"], [2, 1]),
+        ([[2, 1], [1]], "token", [1, 2], [2, 1]),
     ],
 )
 def test_the_form_and_the_classes_come_from_the_labels(given: Any, kind: str, classes: Any, counts: Any):
     labels = Labels().fit(given)
     assert (labels.kind, labels.classes, labels.counts) == (kind, classes, counts)
     again = Labels().restore({**labels.state(), "other": 1})
-    for mine, its in zip(labels.numbers(given), again.numbers(given), strict=True):
+    for mine, its in zip(labels.encode(given), again.encode(given), strict=True):
         assert mine.equal(its)
 
 
 def test_numbers_of_labels():
-    assert Labels().fit([("x", "y"), ()]).numbers([("y",), ()])[0].tolist() == [0.0, 1.0]
+    assert Labels().fit([("x", "y"), ()]).encode([("y",), ()])[0].tolist() == [0.0, 1.0]
     steps = Labels().fit([["a", "b"]])
-    assert steps.numbers([["b", "a", "b"]], 2)[0].tolist() == [1, 0]
+    assert steps.encode([["b", "a", "b"]], 2)[0].tolist() == [1, 0]
     with pytest.raises(ValueError, match=r"a class of training \('a', 'b'\), received 'c' in row 1"):
-        steps.numbers([["a"], ["b", "c"]])
+        steps.encode([["a"], ["b", "c"]])
     with pytest.raises(ValueError, match="labels of one form"):
-        steps.numbers(["a"])
+        steps.encode(["a"])
     with pytest.raises(ValueError, match="labels of one form"):
         Labels().fit(["a", ("b", "c")])
     with pytest.raises(ValueError, match="at least two classes, received 'a' alone"):
@@ -45,7 +45,7 @@ def test_temperature_makes_sure_scores_honest():
     truth = torch.randint(3, (2000,))
     scores = 2.0 * torch.nn.functional.one_hot(truth, 3) + torch.randn(2000, 3)
     labels = Labels().fit(truth.tolist())
-    labels.cool(5.0 * scores, truth, 2000)
+    labels.fit_temperature(5.0 * scores, truth, 2000)
     assert labels.temperature == pytest.approx(5.0 / 2.0, rel=0.15)
     assert labels.calibration["after"] < 0.03 < 0.05 < labels.calibration["before"]
-    assert labels.shares(scores).sum(1) == pytest.approx(1.0)
+    assert labels.probabilities(scores).sum(1) == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""Knows how texts and series are classified: the options, the network, the answers."""
+"""Classifies texts and series: the options, the parts and the verbs of `Classifier`."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from .network import Ensemble, SequenceClassifier, TokenEmbedding
 from .reading import KINDS, Example, Examples, Layout, read_examples
 from .text_encoder import TOKEN_LEVELS, TextEncoder
 
-_SHOWN = 8  # records of which a report tells what mattered
-_SPARE = 500  # records from which on some are held out
+_EXPLAINED = 8  # records that a report explains
+_ENOUGH_TO_VALIDATE = 500  # records from which on a part is held out
 _VECTOR_DEVIATION = 0.1  # standard deviation to which vectors from a file are scaled
 
 FittedClassifier = Fitted[ClassifierCodec, Ensemble, Any]
@@ -39,36 +39,36 @@ FittedClassifier = Fitted[ClassifierCodec, Ensemble, Any]
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
-    """Classes of texts or series: one a record, any number of them, or one a step (tagging).
+    """Classifies texts or series: one class, any number of classes, or a class for each token or step.
 
-    Texts: words, byte pairs or characters (see `token_level`) as vectors trained here, or read from a
-    file, each word with the vectors of its character n-grams (arXiv 1607.04606); a bidirectional
-    recurrent network with dropout of words, of vectors and on h (arXiv 1512.05287); pooling over time.
-    Series: every channel scaled, the length as a further channel where lengths differ, a convolutional
-    branch beside the recurrent one (LSTM-FCN, arXiv 1709.05206). Several readers of the same records, each
-    with vectors of its own, are trained side by side and their probabilities averaged. Beside the readers
-    of texts stands a linear model of n-grams weighted by tf-idf, fitted by itself (Wide & Deep, arXiv
-    1606.07792; NBSVM, Wang and Manning 2012, "Baselines and bigrams"). How strongly it is held down, and
-    its share in the scores, make the held-out labels likeliest; then it learns from all records.
+    Texts are tokens (words, byte pairs or characters, see `token_level`), embedded by vectors that are
+    trained here or read from a file, plus those of character n-grams (arXiv 1607.04606). A bidirectional
+    recurrent network reads them, with dropout of words, vectors and states (arXiv 1512.05287), and its
+    outputs are pooled over time. Series are scaled; their length is a channel where lengths differ; a
+    convolutional branch is added to the recurrent one (LSTM-FCN, arXiv 1709.05206). Several such networks
+    are trained side by side, and their probabilities are averaged. For texts, the scores of a linear model
+    of n-grams weighted by tf-idf are added (Wide & Deep, arXiv 1606.07792; NBSVM, Wang and Manning 2012,
+    "Baselines and bigrams"). Its penalty and its weight are selected by the likelihood of validation labels;
+    then it is fitted to all records.
 
     What is found from the data where an option is None:
         token_level: see `longspan.tasks.classify.text_encoder.TextEncoder`.
         max_ngram: 2 for words and byte pairs, 4 for characters.
         convolution: for series, not for texts.
-        lowercase: case is kept, but dropped where a file gives the vectors of words. Where it is kept and
-            some words have capitals, the linear model sees the n-grams of words without case, and those of
-            their outlines ("Xx" for a name, see `longspan.tasks.classify.ngrams.NGrams`).
-        ensemble_size: 4 for fewer than 8,000 texts, 2 for more, and for series of fewer than 500 records,
+        lowercase: only where a file gives the vectors of words. Otherwise, if some words have capitals, the
+            linear model reads n-grams of lowercased words, and those of their shapes ("Xx" for a name, see
+            `longspan.tasks.classify.ngrams.NGrams`).
+        ensemble_size: 4 for fewer than 8,000 texts, 2 for more; for series 2 for fewer than 500 records,
             else 1.
         learning_rate: 0.005 for texts, 0.002 for series.
-        refit: for fewer than 8,000 texts, unless the held-out part decides when training stops (`patience`).
-        held-out part: `validation_fraction` of the records, by class, where there are 500 or more; with fewer
-            all are trained on, to the last epoch, and probabilities are not calibrated.
-    The learning rate rises over a tenth of the steps and then falls along half a cosine to zero.
+        refit: for fewer than 8,000 texts, unless validation data stop the training (`patience`).
+    From 500 records on, `validation_fraction` of each class is held out. With fewer, all records are trained
+    on, to the last epoch, and probabilities are not calibrated. The learning rate rises over a tenth of the
+    steps and then falls along half a cosine to zero.
 
-    `fit(x, y)` or `fit(source)`: see `.reading.read_examples` for what may come in. Raises
-    ValueError or TypeError in one sentence: one class only, a label missing, a class that training has not
-    seen, a byte that is no text (with file and line), a channel of NaN alone. An empty text is answered.
+    `fit(x, y)` or `fit(source)`: see `.reading.read_examples` for the sources. Raises ValueError or
+    TypeError in one sentence: only one class, a missing label, a class that training has not seen, a byte
+    that is not text (with file and line), a channel of NaN only. An empty text gets an answer.
 
     >>> x = [[[0.0], [0.1], [0.0]], [[1.0], [0.9], [1.0]]] * 20
     >>> y = ["low", "high"] * 20
@@ -87,7 +87,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
     time: str | None = option(None, "column by which the rows of a series are put in order", group="data")
     labels: str | None = option(
         None,
-        "one label a record, many, or one of each of its steps; none for found",
+        "labels of a record: one (multiclass), any number (multilabel), one a step (token); none for found",
         choices=KINDS,
         group="data",
     )
@@ -102,7 +102,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
     )
     max_tokens: int | None = option(
         None,
-        "different units at most; none for all, 8000 for bpe",
+        "different tokens at most; none for all, 8000 for bpe",
         group="data",
         minimum=5,
         advanced=True,
@@ -143,7 +143,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
     )
     max_ngram: int | None = option(
         None,
-        "units of the longest n-gram a linear model sees, 0 for none; none for found",
+        "tokens of the longest n-gram a linear model sees, 0 for none; none for found",
         group="network",
         minimum=0,
         advanced=True,
@@ -228,8 +228,6 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
     name: ClassVar[str] = "classify"
     schedule: ClassVar[Schedule] = Schedule(warmup=0.1, final=0.0)
 
-    # ---- parts
-
     def read(
         self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedClassifier | None = None
     ) -> list[Example]:
@@ -250,16 +248,16 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
         return read_examples(source, y, layout=layout, labelled=use != "predict")
 
     def split(self, records: list[Example]) -> tuple[list[Example], list[Example] | None]:
-        """By class, in a random order that the seed decides; every class stays in training."""
-        if len(records) < _SPARE or not self.validation_fraction:
+        """The same fraction of each class at random, by the seed; every class stays in training."""
+        if len(records) < _ENOUGH_TO_VALIDATE or not self.validation_fraction:
             if self.validation_fraction:
                 errors.notice(f"{len(records)} records are too few to hold some out: all are trained on")
             return records, None
-        held = stratified([record.label for record in records], self.validation_fraction, self.seed)
-        train = Examples(records[place] for place in sorted({*range(len(records))}.difference(held)))
+        valid = stratified([record.label for record in records], self.validation_fraction, self.seed)
+        train = Examples(records[row] for row in sorted({*range(len(records))}.difference(valid)))
         if isinstance(records, Examples):
             train.text, train.series = records.text, records.series
-        return train, [records[place] for place in held] or None
+        return train, [records[row] for row in valid] or None
 
     def codec(self) -> ClassifierCodec:
         if len(self.filters) != len(self.kernel_sizes) or not self.filters:
@@ -267,17 +265,17 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
             raise errors.value_error(
                 "kernel_sizes", "one a convolution", received, "give as many kernel_sizes as filters"
             )
-        units = TextEncoder(
+        text_encoder = TextEncoder(
             self.token_level,
             self.max_tokens,
-            lower=self.lowercase,
-            subwords=self.subword_buckets,
-            ngrams=self.max_ngram,
-            length=self.max_length,
-            known=self.pretrained_vectors is not None,
+            lowercase=self.lowercase,
+            subword_buckets=self.subword_buckets,
+            max_ngram=self.max_ngram,
+            max_length=self.max_length,
+            has_vectors=self.pretrained_vectors is not None,
         )
         return ClassifierCodec(
-            units,
+            text_encoder,
             balanced=self.class_weight is not None,
             vectors=self.pretrained_vectors,
             refit=False if self.refit is None and self.patience is not None else self.refit,
@@ -305,7 +303,7 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
         members = [self._member(width, sizes) for _ in range(count)]
         network = Ensemble(members, embeddings, multilabel=sizes["multilabel"])
         if train is not None and self.pretrained_vectors is not None and not series:
-            _load_vectors(network, self.pretrained_vectors, codec.units.words.tokens)
+            _load_vectors(network, self.pretrained_vectors, codec.text_encoder.tokenizer.tokens)
         return network
 
     def _member(self, width: int, sizes: Mapping[str, Any]) -> SequenceClassifier:
@@ -323,16 +321,14 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
             sizes["classes"],
             recurrent=recurrent,
             pool=self.pooling,
-            channels=self.filters if convolution else (),
-            kernels=self.kernel_sizes if convolution else (),
+            filters=self.filters if convolution else (),
+            kernel_sizes=self.kernel_sizes if convolution else (),
             dropout=self.dropout,
-            steps=sizes["steps"],
+            per_step=sizes["per_step"],
         )
 
     def calibrate(self, fitted: FittedClassifier, valid: list[Example]) -> None:
         fitted.codec.calibrate(self._predictions(fitted, valid), valid)
-
-    # ---- verbs of its own
 
     @property
     def classes_(self) -> np.ndarray:
@@ -340,18 +336,22 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
         return self._check_fitted().codec.classes
 
     def predict_proba(self, source: Any) -> Any:
-        """Calibrated probabilities (N, C), columns as `classes_`; a list of (T_i, C) for labels a step."""
+        """Calibrated probabilities (N, C), columns as `classes_`; a list of (T_i, C) for labels per token."""
         fitted = self._check_fitted()
         return self._answers(fitted, self.read(source, use="predict", fitted=fitted))
 
     def explain(self, source: Any) -> list[list[tuple[Any, float]]]:
-        """Which words or steps mattered: for each record its units (steps: their number) and weights.
+        """The attribution of each answer to the tokens or steps of its record: lists of (token, weight).
 
-        A weight is the gradient of the answer's score times the input, 1 for the strongest of the record;
-        below 0 it spoke against the answer. Not for labels a step.
+        A weight is the gradient of the predicted class's score times the input, scaled so that the largest
+        of a record is 1 or -1; below 0 the token is evidence against the class. Steps of series are given by
+        their number. Not for labels per token.
+
+        Raises:
+            ValueError: the classifier has labels per token.
         """
         fitted = self._check_fitted()
-        if fitted.codec.labels.kind == "steps":
+        if fitted.codec.labels.kind == "token":
             way_out = "look at its answers themselves"
             raise errors.value_error("labels", "one answer a record", "one a step", way_out)
         return self._explained(fitted, self.read(source, use="predict", fitted=fitted))
@@ -362,82 +362,84 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
         weights: list[Tensor] = []
         for batch in map(to_device(network), self.batches(codec, records, train=False)):
             rows = torch.arange(len(weights), len(weights) + rows_of(batch))
-            asked = classes[rows]
-            spoke = network.attribution(batch, asked.to(network.device)).cpu()
-            weights += [*(spoke + codec.linear_attribution([records[at] for at in rows.tolist()], asked))]
-        return [
-            _by_strength(codec.inputs.pieces(record.input), row)
-            for record, row in zip(records, weights, strict=True)
-        ]
+            predicted = classes[rows]
+            attribution = network.attribution(batch, predicted.to(network.device)).cpu()
+            part = [records[row] for row in rows.tolist()]
+            weights += [*(attribution + codec.linear_attribution(part, predicted))]
+        return [_scaled(codec.positions(record), row) for record, row in zip(records, weights, strict=True)]
 
     def report(self, fitted: FittedClassifier, source: Any) -> list[Section]:
         """Scores, confusion, calibration where the source has labels; what mattered in its first records."""
         codec = fitted.codec
-        shown = _learnt(codec)
+        sections = _model_sections(codec)
         if source is not None:
             records = self.read(source, use="predict", fitted=fitted)
             answers = self._answers(fitted, records)
             if all(record.label is not None for record in records):
                 truths = codec.truth(records)
                 scores = self._scores(fitted, answers, truths)
-                shown = [*_found(codec.labels.classes, answers, truths, scores), *shown[1:]]
-            if codec.labels.kind != "steps":
-                weights = self.explain([record.input for record in records[:_SHOWN]])
-                names = [str(codec.labels.classes[int(row.argmax())]) for row in answers[:_SHOWN]]
-                picture = report.mattered(names, weights, words=codec.channels is None)
-                shown.append(Section("What mattered", [picture]))
-        return shown
+                sections = [*_score_sections(codec.labels.classes, answers, truths, scores), *sections[1:]]
+            if codec.labels.kind != "token":
+                weights = self.explain([record.input for record in records[:_EXPLAINED]])
+                names = [str(codec.labels.classes[int(row.argmax())]) for row in answers[:_EXPLAINED]]
+                chart = report.attributions(names, weights, words=codec.series_encoder is None)
+                sections.append(Section("What mattered", [chart]))
+        return sections
 
 
-def _by_strength(pieces: list[Any], weights: Tensor) -> list[tuple[Any, float]]:
-    """Units with their weights, 1 for the strongest."""
-    own = weights[: len(pieces)]
-    scaled = own / own.abs().max().clamp_min(1e-12) if pieces else own
-    return list(zip(pieces, scaled.tolist(), strict=True))
+def _scaled(tokens: list[Any], weights: Tensor) -> list[tuple[Any, float]]:
+    """Tokens (T) with their weights out of (at least T,), divided by the largest absolute one."""
+    real = weights[: len(tokens)]
+    scaled = real / real.abs().max().clamp_min(1e-12) if tokens else real
+    return list(zip(tokens, scaled.tolist(), strict=True))
 
 
 @torch.no_grad()
 def _load_vectors(network: Ensemble, path: str, words: list[str]) -> None:
-    """Word vectors from a file into a network."""
+    """Set the vectors of the words that a file has."""
     vectors = read_vectors(path, words)
     deviation = float(np.std(np.stack(list(vectors.values())))) or 1.0
-    known = [number for number, word in enumerate(words) if word in vectors]
-    values = np.stack([vectors[words[number]] for number in known]) * (_VECTOR_DEVIATION / deviation)
+    in_file = [number for number, word in enumerate(words) if word in vectors]
+    values = np.stack([vectors[words[number]] for number in in_file]) * (_VECTOR_DEVIATION / deviation)
     for weight in network.word_vectors:
-        weight[known] = torch.from_numpy(values).to(weight)
+        weight[in_file] = torch.from_numpy(values).to(weight)
 
 
-def _learnt(codec: ClassifierCodec) -> list[Section]:
-    """What the model itself remembers: its classes and its calibration."""
-    labels, unit = codec.labels, codec.units.kind if codec.channels is None else "readings"
-    total, kept = sum(labels.counts), labels.calibration
+def _model_sections(codec: ClassifierCodec) -> list[Section]:
+    """What the model stores: its classes and its calibration."""
+    labels, input_kind = (
+        codec.labels,
+        codec.text_encoder.token_level if codec.series_encoder is None else "readings",
+    )
+    total, calibration = sum(labels.counts), labels.calibration
     numbers = [
         Stat("classes", str(len(labels.classes))),
-        Stat("labels", f"{total:,}", f"trained on; {unit}"),
+        Stat("labels", f"{total:,}", f"trained on; {input_kind}"),
     ]
-    rows = [[one, count, count / total] for one, count in zip(labels.classes, labels.counts, strict=True)]
-    shown: list[Element] = [Table("Classes in training", ["class", "labels", "share"], rows)]
-    if kept:
-        row = [labels.temperature, kept["before"], kept["after"], kept["rows"]]
+    rows = [[name, count, count / total] for name, count in zip(labels.classes, labels.counts, strict=True)]
+    elements: list[Element] = [Table("Classes in training", ["class", "labels", "share"], rows)]
+    if calibration:
+        row = [labels.temperature, calibration["before"], calibration["after"], calibration["rows"]]
         columns = ["temperature", "error before", "error after", "held-out records"]
         note = "Expected calibration error over ten bins."
-        shown.append(Table("Calibration", columns, [row], note=note))
-    sections = [Section("Summary", [Stats("Classifier", numbers)]), Section("Classes", shown)]
-    if "scores" in kept:
-        sections.insert(1, Section("Held-out part", [report.against_shares(kept)]))
+        elements.append(Table("Calibration", columns, [row], note=note))
+    sections = [Section("Summary", [Stats("Classifier", numbers)]), Section("Classes", elements)]
+    if "scores" in calibration:
+        sections.insert(1, Section("Held-out part", [report.against_frequencies(calibration)]))
     return sections
 
 
-def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, float]) -> list[Section]:
-    """How it did on labelled records; answers, truths: as the metrics take them; scores: metric -> number."""
+def _score_sections(
+    classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, float]
+) -> list[Section]:
+    """Scores on labelled records; answers, truths: as the metrics take them; scores: metric -> value."""
     headline = [Stat(name.replace("_", " "), f"{value:.4g}") for name, value in scores.items()]
     table = Table("Scores", list(scores), [list(scores.values())])
     flat, true = classification.flatten(answers, truths)
     if true.ndim == 1:
-        chosen = classification.argmax(flat)
-        said, there = (np.eye(len(classes), dtype=bool)[one] for one in (chosen, true))
-        shown = [report.confusion(classes, chosen, true), report.by_class(classes, said, there)]
-        middle = Section("Confusion", shown)
+        predicted = classification.argmax(flat)
+        tables = [report.confusion(classes, predicted, true), report.by_class(classes, predicted, true)]
+        middle = Section("Confusion", tables)
     else:
         middle = Section("Per class", [report.by_class(classes, flat >= 0.5, true > 0)])
     return [
@@ -452,5 +454,5 @@ def _found(classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, f
 
 def _ensemble_size(series: bool, records: int) -> int:
     if series:
-        return 2 if records < _SPARE else 1
+        return 2 if records < _ENOUGH_TO_VALIDATE else 1
     return 4 if records < FEW_TEXTS else 2

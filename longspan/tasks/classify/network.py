@@ -1,4 +1,4 @@
-"""Knows the parts of a network that classifies: tokens, recurrent and convolutional branch, pooling."""
+"""Builds the network of a classifier: embedding, recurrent and convolutional branch, pooling, ensemble."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from longspan.nn.dropout import Dropout
 from longspan.nn.embedding import Embedding, bag_means, lookup
 from longspan.tasks.network import TaskNetwork
 
-_SPREAD = 0.02  # of vectors at the start: words hardly seen stay near zero
+_INITIAL_STD = 0.02  # of token vectors at the start: those of rare words stay near zero
 
 
 class Subwords(NamedTuple):
-    """The character n-grams of the U different words of a batch.
+    """The character n-grams of the U distinct words of a batch.
 
-    words (B, T): the place of every token among the U; ngrams (G,): the n-grams' numbers, end to end; starts
-    (U,): where each word's begin.
+    words (B, T): the index of each token among the U; ngrams (G,): bucket numbers of all words end to end;
+    starts (U,): where each word begins in `ngrams`.
     """
 
     words: Tensor
@@ -34,24 +34,24 @@ class Subwords(NamedTuple):
 
 
 class TextInputs(NamedTuple):
-    """Texts as tokens (B, T), 0 for padding; and their words' subwords where these have vectors."""
+    """Texts as token numbers (B, T), 0 for padding, and the subwords of their words, None for none."""
 
     tokens: Tensor
     subwords: Subwords | None = None
 
 
 class TokenEmbedding(nn.Module):
-    """Numbers of words as vectors: a word's own, plus the mean of those of its character n-grams.
+    """Embeds tokens: the vector of a token, plus the mean vector of its character n-grams.
 
     The n-grams (Bojanowski et al. 2017, arXiv 1607.04606) give a vector to words that training has not seen.
 
     Args:
-        vocabulary: V, own vectors; number 0 is padding, 1 the unknown word.
-        size: E, values a vector.
-        buckets: vectors that n-grams share, 0 for none.
-        word_dropout: share of words that become unknown in training.
-        dropout: share of the E values set to 0 in training, the same ones at all steps of a sequence (Gal and
-            Ghahramani 2016, arXiv 1512.05287).
+        vocabulary: V, vectors of tokens; number 0 is padding, 1 the unknown token.
+        size: E, values of a vector.
+        buckets: vectors that the n-grams are hashed to, 0 for none.
+        word_dropout: probability that a token becomes the unknown one in training.
+        dropout: probability that one of the E values is set to 0 in training, at all steps of a sequence
+            alike (Gal and Ghahramani 2016, arXiv 1512.05287).
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class TokenEmbedding(nn.Module):
         self.word_dropout, self.dropout = word_dropout, dropout
         for table in (self.own, self.parts):
             if table is not None:
-                nn.init.normal_(table.weight, std=_SPREAD)
+                nn.init.normal_(table.weight, std=_INITIAL_STD)
 
     def forward(self, x: TextInputs) -> Tensor:
         """Vectors (B, T, E)."""
         tokens = x.tokens
         if self.training and self.word_dropout:
-            lost = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
-            tokens = tokens.masked_fill(lost & (tokens != 0), 1)
+            dropped = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
+            tokens = tokens.masked_fill(dropped & (tokens != 0), 1)
         vectors = self.own(tokens)
         if self.parts is not None and x.subwords is not None:
             words, ngrams, starts = x.subwords
@@ -82,10 +82,10 @@ class TokenEmbedding(nn.Module):
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):
-    """Batch normalisation of (B, C, T) by the steps that count alone (Ioffe and Szegedy 2015)."""
+    """Batch normalisation of (B, C, T) with the statistics of real steps only (Ioffe and Szegedy 2015)."""
 
     def forward(self, input: Tensor, real: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """real: (B, 1, T), 1 at steps that count and 0 elsewhere; None where all do."""
+        """(B, C, T) -> (B, C, T); real: (B, 1, T), 1 at real steps and 0 at padding, None without padding."""
         if not self.training or real is None:
             return super().forward(input)
         assert self.running_mean is not None and self.running_var is not None
@@ -100,47 +100,48 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
 
 
 class Convolutions(nn.Module):
-    """Convolutions over time one after the other, each with batch normalisation and ReLU.
+    """Stacked convolutions over time, each with batch normalisation and ReLU.
 
-    The branch of LSTM-FCN (Karim et al. 2017, arXiv 1709.05206). Steps beyond a row's length stay 0 all the
-    way, so a padded row gives what it gives alone.
+    The convolutional branch of LSTM-FCN (Karim et al. 2017, arXiv 1709.05206). Padding stays 0 in every
+    layer, so a padded row has the same output as alone.
 
     Args:
-        input_size: I; channels: of every convolution; kernels: steps that each sees.
+        input_size: I; filters: output channels of each convolution; kernel_sizes: steps that each one covers.
     """
 
-    def __init__(self, input_size: int, channels: Sequence[int], kernels: Sequence[int]) -> None:
+    def __init__(self, input_size: int, filters: Sequence[int], kernel_sizes: Sequence[int]) -> None:
         super().__init__()
         self.layers, self.norms = nn.ModuleList(), nn.ModuleList()
-        for width, kernel in zip(channels, kernels, strict=True):
+        for width, kernel in zip(filters, kernel_sizes, strict=True):
             self.layers.append(nn.Conv1d(input_size, width, kernel, bias=False))
             self.norms.append(MaskedBatchNorm1d(width))
             input_size = width
-        self.kernels, self.output_size = tuple(kernels), input_size
+        self.kernel_sizes, self.output_size = tuple(kernel_sizes), input_size
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, T, I) -> (B, T, C)."""
         real = real_steps(x, lengths)
-        seen = None if real is None else real.transpose(1, 2).to(x.dtype)
-        z = x.transpose(1, 2) if seen is None else x.transpose(1, 2) * seen
-        for layer, norm, kernel in zip(self.layers, self.norms, self.kernels, strict=True):
-            z = norm(layer(F.pad(z, ((kernel - 1) // 2, kernel // 2))), seen).relu()
-            z = z if seen is None else z * seen
+        mask = None if real is None else real.transpose(1, 2).to(x.dtype)
+        z = x.transpose(1, 2) if mask is None else x.transpose(1, 2) * mask
+        for layer, norm, kernel in zip(self.layers, self.norms, self.kernel_sizes, strict=True):
+            z = norm(layer(F.pad(z, ((kernel - 1) // 2, kernel // 2))), mask).relu()
+            z = z if mask is None else z * mask
         return z.transpose(1, 2)
 
 
 class SequenceClassifier(nn.Module):
-    """One reader of sequences (B, T, I): scores of C classes, for each row or each step.
+    """One member of the ensemble: sequences (B, T, I) to scores of C classes, for each row or each step.
 
-    A recurrent branch and, where there are channels, a convolutional one beside it; what both give, pooled
-    over time or step by step, goes through dropout into one linear layer.
+    The outputs of a recurrent branch and, with `filters`, of a convolutional one are pooled over time,
+    concatenated, and go through dropout into one linear layer.
 
     Args:
-        recurrent: keywords of `networks.Encoder` but pool; pool: of the recurrent branch; the other's
-            steps are averaged, as in the paper.
-        channels, kernels: of `Convolutions`; none for no such branch.
+        input_size: I; classes: C.
+        recurrent: keywords of `networks.Encoder` without `pool`.
+        pool: pooling of the recurrent branch; the convolutional one is averaged, as in LSTM-FCN.
+        filters, kernel_sizes: of `Convolutions`; empty: no convolutional branch.
         dropout: rate before the linear layer.
-        steps: whether every step is scored.
+        per_step: whether every step is scored.
     """
 
     def __init__(
@@ -150,23 +151,23 @@ class SequenceClassifier(nn.Module):
         *,
         recurrent: dict[str, Any],
         pool: str,
-        channels: Sequence[int] = (),
-        kernels: Sequence[int] = (),
+        filters: Sequence[int] = (),
+        kernel_sizes: Sequence[int] = (),
         dropout: float = 0.0,
-        steps: bool = False,
+        per_step: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = Encoder(input_size, pool="steps", **recurrent)
-        self.pool = None if steps else Pool(pool, self.encoder.output_size)
+        self.pool = None if per_step else Pool(pool, self.encoder.output_size)
         self.convolutions, size = None, self.encoder.output_size
-        if channels:
-            self.convolutions = Convolutions(input_size, channels, kernels)
-            self.average = None if steps else Pool("mean", self.convolutions.output_size)
+        if filters:
+            self.convolutions = Convolutions(input_size, filters, kernel_sizes)
+            self.average = None if per_step else Pool("mean", self.convolutions.output_size)
             size += self.convolutions.output_size
         self.drop, self.head = Dropout(dropout), nn.Linear(size, classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Scores (B, C), or (B, T, C) with steps."""
+        """Scores (B, C), or (B, T, C) with `per_step`; lengths: (B,), None without padding."""
         parts = [_pooled(self.pool, self.encoder(x, lengths=lengths)[0], lengths)]
         if self.convolutions is not None:
             parts.append(_pooled(self.average, self.convolutions(x, lengths), lengths))
@@ -181,11 +182,11 @@ class Ensemble(TaskNetwork):
     """Several classifiers of the same sequences, trained side by side; their probabilities are averaged.
 
     Args:
-        members: M of them.
-        embeddings: the word vectors of each member: members with vectors of their own, each with its own
-            words dropped, err less alike, so that their mean errs less (Dietterich 2000, "Ensemble methods in
-            machine learning"). None where the batch's x are readings (B, T, I).
-        multilabel: whether any number of classes may be right, each with a probability of its own.
+        members: M classifiers.
+        embeddings: the token vectors of each member, empty where the batch's x are readings (B, T, I). Each
+            member has its own, so that errors are less correlated and the mean is better (Dietterich 2000,
+            "Ensemble methods in machine learning").
+        multilabel: whether each class has a probability of its own (sigmoid instead of softmax).
     """
 
     def __init__(
@@ -207,12 +208,12 @@ class Ensemble(TaskNetwork):
         return cross_entropy(output, batch)
 
     def predict(self, batch: Batch) -> Tensor:
-        """Scores of all members together, (B, C) or (B, T, C)."""
+        """Scores (B, C) or (B, T, C) of the ensemble, see `combine`."""
         return self.combine(self(batch)[0])
 
     @property
     def word_vectors(self) -> list[Tensor]:
-        """The vectors (V, E) of words of every member; none for readings."""
+        """The token vectors (V, E) of every member; empty for readings."""
         return [embedding.get_parameter("own.weight") for embedding in self.embeddings]
 
     @property
@@ -227,44 +228,47 @@ class Ensemble(TaskNetwork):
         return scores.log_softmax(-1).logsumexp(1) - math.log(scores.shape[1])
 
     def embed(self, batch: Batch) -> list[Tensor]:
-        """What each member reads, (B, T, I)."""
+        """The input (B, T, I) of each member."""
         if not len(self.embeddings):
             return [batch.x] * len(self.members)
         return [embedding(batch.x) for embedding in self.embeddings]
 
     def scores(self, x: Sequence[Tensor], lengths: Tensor | None) -> Tensor:
-        """Scores (B, M, C) or (B, M, T, C) for what `embed` gave."""
+        """Scores (B, M, C) or (B, M, T, C) of the inputs that `embed` gave."""
         if lengths is not None and int(lengths.min()) == x[0].shape[1]:
-            lengths = None  # nothing is padded: shorter ways through recurrence, convolutions and pooling
+            lengths = None  # no padding: recurrence, convolutions and pooling take shorter paths
         if len(self.members) == 1:
             return self.members[0](x[0], lengths).unsqueeze(1)
-        return torch.stack([member(one, lengths) for member, one in zip(self.members, x, strict=True)], 1)
+        return torch.stack(
+            [member(inputs, lengths) for member, inputs in zip(self.members, x, strict=True)], 1
+        )
 
     def attribution(self, batch: Batch, classes: Tensor) -> Tensor:
-        """How much each step spoke for a class, (B, T): gradient of the members' mean score times the input.
+        """Attribution of a class to each step, (B, T): gradient of the members' mean score times the input.
 
         Simonyan et al. 2013 (arXiv 1312.6034) with the input multiplied, as Shrikumar et al. 2016 do.
 
         Args:
-            classes: (B,), the class of each row that is asked about.
+            classes: (B,), the class of each row whose score is explained.
         """
         was_training = self.training
         self.eval()
         with torch.enable_grad():
-            x = [one.detach().clone().requires_grad_() for one in self.embed(batch)]
+            x = [inputs.detach().clone().requires_grad_() for inputs in self.embed(batch)]
             scores = self.scores(x, batch.lengths).mean(1)
             gradients = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
         self.train(was_training)
-        weighted = [(slope * one.detach()).sum(-1) for slope, one in zip(gradients, x, strict=True)]
+        weighted = [(slope * inputs.detach()).sum(-1) for slope, inputs in zip(gradients, x, strict=True)]
         return torch.stack(weighted).sum(0)
 
 
 def cross_entropy(scores: Tensor, batch: Batch) -> Tensor:
-    """The mean over members, rows and the steps that count of cross entropy, binary for many labels.
+    """Cross entropy, the mean over members, rows and labelled steps; binary cross entropy for multilabel.
 
     Args:
         scores: (B, M, C), or (B, M, T, C) step by step, as `Ensemble` gives them.
-        batch: y of class numbers (B,) or (B, T), or of zeros and ones (B, C); weight alike, None for 1.
+        batch: y of class numbers (B,) or (B, T), or of zeros and ones (B, C); weight: the same
+            shape, None for 1.
     """
     members = scores.shape[1]
     if batch.weight is None and batch.y.dim() == 1:

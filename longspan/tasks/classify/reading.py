@@ -31,7 +31,7 @@ from longspan.data.time_table import TimeOptions, row_times
 
 from .ts_format import read_ts
 
-KINDS = ("one", "many", "steps")
+KINDS = ("multiclass", "multilabel", "token")
 _SOURCES = "a path, a frame, texts, or an array or list of series"
 _JSON = (".jsonl", ".ndjson", ".json")
 _MANY = 10  # numbered columns from which on every row is read as a series
@@ -65,9 +65,9 @@ class Layout:
 
     text: the column or field with the text; series: those with values; label: that with the label; id: the
     column that says which series a row belongs to; time: the column by which its rows are put in order;
-    labels: "one" a record, "many" (any number of them), "steps" (one a step), None for found; separator:
-    between the labels of one cell; options: how files are read; classes: those of fit, None before it;
-    fitted_text, fitted_series: the columns that fit read, which a later table must have.
+    labels: "multiclass" (one a record), "multilabel" (any number of them), "token" (one a step), None for
+    found; separator: between the labels of one cell; options: how files are read; classes: those of fit,
+    None before it; fitted_text, fitted_series: the columns that fit read, which a later table must have.
     """
 
     text: str | None = None
@@ -100,7 +100,7 @@ def read_examples(
             alone. Or a pandas or polars frame, as a table. Or a list of texts, or of lists of words; an array
             (N, T) or (N, T, D), or a list of series (T_i,) or (T_i, D).
         y: the labels where they come apart: one a record; a list or tuple of labels a record, or an array
-            (N, C) of 0 and 1, for "many"; a list a record, or a text with blanks between, for "steps".
+            (N, C) of 0 and 1, for "multilabel"; a list a record, or a text with blanks between, for "token".
         layout: where what is; None for what is found.
         labelled: whether a record without a label is refused.
 
@@ -325,7 +325,7 @@ def _labels_of(table: Source, layout: Layout) -> list[Any]:
     if column.dtype != pl.String:
         return column.to_list()
     values = column.to_list()
-    if layout.labels in ("many", "steps"):
+    if layout.labels in ("multilabel", "token"):
         return values
     if layout.classes is not None:
         known = {_plain_text(one): one for one in layout.classes if not isinstance(one, tuple)}
@@ -400,7 +400,7 @@ def _series_columns(frame: pl.DataFrame, layout: Layout, id: str | None) -> list
 def _is_row_a_series(frame: pl.DataFrame, layout: Layout) -> bool:
     """Whether every row is a series: several columns of one id a row, or many numbered columns."""
     id = _id_of(frame, layout)
-    if layout.id is not None or layout.time is not None or layout.labels == "steps":
+    if layout.id is not None or layout.time is not None or layout.labels == "token":
         return False
     if id is not None and frame[id].n_unique() < frame.height:
         return False
@@ -440,12 +440,12 @@ def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Foun
 
 
 def _label_of_series(found: list[Any], id: Any, layout: Layout) -> Any:
-    if layout.labels == "steps":
+    if layout.labels == "token":
         return found
     if any(one != found[0] for one in found):
         received = f"{found[0]!r} and others in series {id!r}"
         raise errors.value_error(
-            "label", "one label a series", received, 'pass labels="steps" for one a reading'
+            "label", "one label a series", received, 'pass labels="token" for one a reading'
         )
     return found[0]
 
@@ -477,7 +477,7 @@ def _label(value: Any, row: int, layout: Layout, labelled: bool) -> Any:
             way_out = "fill it or leave the row out"
             raise errors.value_error("label", "a label in every row", f"none in row {row}", way_out)
         return None
-    if layout.labels == "steps":
+    if layout.labels == "token":
         plain = plain.split() if isinstance(plain, str) else plain
         if not isinstance(plain, list):
             raise errors.value_error(
@@ -485,11 +485,11 @@ def _label(value: Any, row: int, layout: Layout, labelled: bool) -> Any:
             )
         return plain
     if isinstance(plain, list):
-        if layout.labels == "one":
-            raise errors.value_error("label", "one label a record", repr(plain), 'pass labels="many"')
+        if layout.labels == "multiclass":
+            raise errors.value_error("label", "one label a record", repr(plain), 'pass labels="multilabel"')
         shown = isinstance(value, np.ndarray) and set(plain) <= {0, 1}
         return tuple(sorted({n for n, one in enumerate(plain) if one} if shown else set(plain), key=sort_key))
-    if layout.labels == "many":
+    if layout.labels == "multilabel":
         parts = str(plain).split(layout.separator)
         return tuple(sorted({part.strip() for part in parts if part.strip()}, key=sort_key))
     return plain
@@ -515,7 +515,7 @@ def _plain(value: Any) -> Any:
 
 def _fit_together(value: Any, label: Any, row: int, layout: Layout) -> Example:
     made = _input(value, row, layout)
-    if layout.labels == "steps" and label is not None and len(label) != len(made):
+    if layout.labels == "token" and label is not None and len(label) != len(made):
         received = f"{len(label)} labels for {len(made)} steps in row {row}"
         raise errors.value_error("label", "one label a step", received, "give as many as steps")
     return Example(made, label)
@@ -523,7 +523,7 @@ def _fit_together(value: Any, label: Any, row: int, layout: Layout) -> Example:
 
 def _input(value: Any, row: int, layout: Layout) -> Any:
     if isinstance(value, str):
-        return value.split() if layout.labels == "steps" else value
+        return value.split() if layout.labels == "token" else value
     if not hasattr(value, "__len__"):
         if _is_missing(value):  # a missing text
             return ""

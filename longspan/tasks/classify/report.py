@@ -1,4 +1,4 @@
-"""Charts of a classifier's report: confusion, scores by class, calibration, what mattered."""
+"""Draws the charts of a classifier's report: confusion, scores by class, calibration, attributions."""
 
 from __future__ import annotations
 
@@ -7,31 +7,44 @@ from typing import Any
 
 import numpy as np
 
+from longspan.optional import require
 from longspan.report.elements import HeatMap, HighlightedText, Line, LineChart, Table
 
 
 def confusion(classes: Sequence[Any], answers: np.ndarray, truths: np.ndarray) -> HeatMap:
-    """How often each class was answered where each was true; answers, truths: (N,) class numbers."""
-    matrix = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(matrix, (truths, answers), 1)
-    names = [str(one) for one in classes]
+    """The confusion matrix; answers, truths: (N,) class numbers."""
+    numbers = np.arange(len(classes))
+    matrix = _sklearn_metrics().confusion_matrix(truths, answers, labels=numbers)
+    names = [str(name) for name in classes]
     return HeatMap("Confusion matrix", "answered", "true", names, matrix.tolist(), y=names, figures=True)
 
 
 def by_class(classes: Sequence[Any], answers: np.ndarray, truths: np.ndarray) -> Table:
-    """Precision, recall and F1 of each class; answers, truths: (N, C) bool."""
+    """Precision, recall and F1 of each class; None where one is not defined.
+
+    Args:
+        answers, truths: (N,) class numbers, or (N, C) bool for multilabel.
+    """
+    numbers = np.arange(len(classes))
+    answered, true = (
+        values if values.ndim == 2 else values[:, None] == numbers for values in (answers, truths)
+    )
     rows = []
     for number, name in enumerate(classes):
-        said, there = answers[:, number], truths[:, number]
-        right, both = int((said & there).sum()), int(said.sum() + there.sum())
-        precision, recall = (right / int(one.sum()) if one.any() else None for one in (said, there))
-        rows.append([name, int(there.sum()), precision, recall, 2 * right / both if both else None])
+        *scores, records = _sklearn_metrics().precision_recall_fscore_support(
+            true[:, number], answered[:, number], labels=[True], average=None, zero_division=np.nan
+        )
+        rows.append([name, int(records[0]), *(None if np.isnan(s[0]) else float(s[0]) for s in scores)])
     return Table("Per class", ["class", "records", "precision", "recall", "f1"], rows)
 
 
-def against_shares(calibration: Mapping[str, Any]) -> Table:
-    """The validation metrics of a classifier beside those of the class shares; see `ClassifierCodec`."""
-    names = {"classifier": "scores", "class shares": "scores_of_shares"}
+def _sklearn_metrics() -> Any:
+    return require("sklearn.metrics", "classify", "the scores of a classifier")
+
+
+def against_frequencies(calibration: Mapping[str, Any]) -> Table:
+    """The validation metrics of a classifier beside those of predicting the class frequencies."""
+    names = {"classifier": "scores", "class shares": "scores_of_frequencies"}
     metrics = list(calibration["scores"])
     rows = [[name, *(calibration[key][metric] for metric in metrics)] for name, key in names.items()]
     best = {"accuracy": "high", "f1": "high", "auc": "high", "log_loss": "low"}
@@ -43,27 +56,27 @@ def against_shares(calibration: Mapping[str, Any]) -> Table:
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> LineChart:
     """Accuracy by confidence; `bins` as `classification.calibration_curve` gives them."""
-    sure, right = [one[0] for one in bins], [one[1] for one in bins]
-    lines = [Line("answers", sure, right), Line("perfect", [0.0, 1.0], [0.0, 1.0], "dash")]
+    confidence, accuracy = [entry[0] for entry in bins], [entry[1] for entry in bins]
+    lines = [Line("answers", confidence, accuracy), Line("perfect", [0.0, 1.0], [0.0, 1.0], "dash")]
     return LineChart("Reliability", "confidence", "share right", lines, note="Ten bins by confidence.")
 
 
-def mattered(
+def attributions(
     names: Sequence[str], weights: Sequence[Sequence[tuple[Any, float]]], *, words: bool
 ) -> HighlightedText | LineChart:
-    """Which words or steps of some records mattered.
+    """The attributions of some records' answers to their words or steps, see `Classifier.explain`.
 
     Args:
-        names: the record's answers; weights: their units (steps: the number) with their weights.
-        words: whether the units are words.
+        names: the answer of each record; weights: (token or step number, weight) pairs of each record.
+        words: whether the records are texts.
     """
     note = "Gradient of the answer's score times the input, by record 1 at its strongest; below 0 against it."
     records = list(zip(names, weights, strict=True))
     if words:
-        texts = [(name, [(str(word), weight) for word, weight in one]) for name, one in records]
+        texts = [(name, [(str(word), weight) for word, weight in pairs]) for name, pairs in records]
         return HighlightedText("Which words mattered", texts, note=note)
     lines = [
-        Line(f"record {place}: {name}", [step for step, _ in one], [weight for _, weight in one])
-        for place, (name, one) in enumerate(records)
+        Line(f"record {row}: {name}", [step for step, _ in pairs], [weight for _, weight in pairs])
+        for row, (name, pairs) in enumerate(records)
     ]
     return LineChart("Which steps mattered", "step", "weight", lines, note=note)

@@ -1,4 +1,4 @@
-"""Knows what texts are cut into, by what suits them: words, byte pairs or characters, and runs of these."""
+"""Encodes texts as numbers of words, byte pairs or characters, and as weighted n-grams of these."""
 
 from __future__ import annotations
 
@@ -12,164 +12,165 @@ from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
-from longspan.data.padding import Ragged
+from longspan.data.padding import RaggedTensor
 from longspan.data.tokenizers import BPE, SPECIAL, UNKNOWN, Characters, Words, tokenizer
 
 from .ngrams import NGrams
 
 TOKEN_LEVELS = ("words", "bpe", "characters")
-_LONGEST = {"words": 2, "bpe": 2, "characters": 4}  # units of an n-gram where nobody says
-_NEW_WORDS = 0.25  # share of running words unknown in unseen texts above which words are too rare as units
-_PAIRS = 8000  # byte pairs where nobody says
+_MAX_NGRAM = {"words": 2, "bpe": 2, "characters": 4}  # tokens of the longest n-gram by default
+_NEW_WORDS = 0.25  # share of unknown running words in unseen texts above which byte pairs are used
+_BPE_TOKENS = 8000  # vocabulary of byte pairs by default
 
 
 class TextEncoder:
-    """Texts, or lists of words, as numbers of their units; and the n-grams of the units as features.
+    """Encodes texts, or lists of words, as token numbers; n-grams of the tokens are sparse features.
 
     Args:
-        kind: "words", "bpe" or "characters", None for found: characters where the median text has at most
-            two words (names), byte pairs where it is long without a blank or where over a quarter of the
-            running words of every tenth text are not in the others, else words.
-        vocabulary: units at most, None for all, 8000 for bpe.
-        lower: whether the case of words is dropped, None for where their vectors are known from a file.
-        subwords: buckets that the character n-grams of words share, 0 for none; for words only.
-        ngrams: units of the longest n-gram that is a feature by itself, 0 for no such features, None for 2,
-            of characters 4. Where words keep their case and some have capitals, those of the words'
-            outlines are features too, one longer.
-        length: units read at most, None for the longest text in training.
-        known: whether words' vectors come from a file.
+        token_level: "words", "bpe" or "characters". None chooses: characters where the median text has at
+            most two words (names); byte pairs where such texts are long and have no blanks, or where over a
+            quarter of the running words of every tenth text do not occur in the other texts; else words.
+        max_tokens: size of the vocabulary at most; None: all tokens, for byte pairs 8000.
+        lowercase: lowercase words; None: only where a file gives their vectors.
+        subword_buckets: buckets that the character n-grams of words are hashed to, 0 for none; words only.
+        max_ngram: tokens of the longest n-gram feature; 0: no such features; None: 2, of characters 4. Where
+            words keep their case and some have capitals, n-grams of their shapes are added, one token longer.
+        max_length: tokens read of a text at most; None: the longest text in training.
+        has_vectors: whether a file gives the vectors of words.
 
-    Attributes after fit: kind, words (the tokenizer), features (the n-grams, None for none), length.
+    Attributes after fit: token_level, tokenizer, features (`NGrams`, None for none), max_length.
 
-    >>> units = TextEncoder().fit(["the cat sat", "the dog sat"])
-    >>> units.kind, units.rows(["the sat"])
+    >>> encoder = TextEncoder().fit(["the cat sat", "the dog sat"])
+    >>> encoder.token_level, encoder.rows(["the sat"])
     ('words', [tensor([5, 4])])
     """
 
     def __init__(
         self,
-        kind: str | None = None,
-        vocabulary: int | None = None,
+        token_level: str | None = None,
+        max_tokens: int | None = None,
         *,
-        lower: bool | None = None,
-        subwords: int = 0,
-        ngrams: int | None = 0,
-        length: int | None = None,
-        known: bool = False,
+        lowercase: bool | None = None,
+        subword_buckets: int = 0,
+        max_ngram: int | None = 0,
+        max_length: int | None = None,
+        has_vectors: bool = False,
     ) -> None:
-        self.kind, self.vocabulary, self.length = kind, vocabulary, length
-        self.lower = known if lower is None else lower
-        self.subwords, self.ngrams, self.known = subwords, ngrams, known
-        self.words: Any = None
+        self.token_level, self.max_tokens, self.max_length = token_level, max_tokens, max_length
+        self.lowercase = has_vectors if lowercase is None else lowercase
+        self.subword_buckets, self.max_ngram, self.has_vectors = subword_buckets, max_ngram, has_vectors
+        self.tokenizer: Any = None
         self.features: NGrams | None = None
-        self._grams: dict[str, list[int]] = {}
+        self._subword_ids: dict[str, list[int]] = {}
 
-    def fit(self, texts: Sequence[Any], *, featured: bool = True) -> Self:
-        """Learn the vocabulary, the n-grams and the length.
+    def fit(self, texts: Sequence[Any], *, features: bool = True) -> Self:
+        """Learn the vocabulary, the n-grams and the length from N texts.
 
         Args:
-            featured: whether n-grams are features at all.
+            features: whether to learn n-grams as features.
 
         Raises:
             ValueError: no text has a word or a character; one sentence.
         """
-        self._fit_words(texts)
-        if featured:
+        self._fit_tokenizer(texts)
+        if features:
             self.fit_features(texts)
-        self.length = self.length or max(1, max(map(len, self.rows(texts))))
+        self.max_length = self.max_length or max(1, max(map(len, self.rows(texts))))
         return self
 
-    def _fit_words(self, texts: Sequence[Any]) -> None:
+    def _fit_tokenizer(self, texts: Sequence[Any]) -> None:
         if isinstance(texts[0], list):
-            self.kind, self.words = "words", _Given(lower=self.lower).fit(texts)
+            self.token_level, self.tokenizer = "words", _SplitWords(lower=self.lowercase).fit(texts)
             return
-        self.kind = self.kind or _suited(texts, self.lower)
-        if self.kind == "characters":
-            self.words = Characters(self.vocabulary, lower=False).fit(texts)
-        elif self.kind == "bpe":
-            self.words = BPE(self.vocabulary or _PAIRS).fit(texts)
+        self.token_level = self.token_level or _find_token_level(texts, self.lowercase)
+        if self.token_level == "characters":
+            self.tokenizer = Characters(self.max_tokens, lower=False).fit(texts)
+        elif self.token_level == "bpe":
+            self.tokenizer = BPE(self.max_tokens or _BPE_TOKENS).fit(texts)
         else:
-            least = 2 if self.subwords and not self.known else 1
+            least = 2 if self.subword_buckets and not self.has_vectors else 1
             try:
-                self.words = Words(self.vocabulary, lower=self.lower, least=least).fit(texts)
+                self.tokenizer = Words(self.max_tokens, lower=self.lowercase, least=least).fit(texts)
             except ValueError:
-                self.words = Characters(self.vocabulary).fit(texts)
-        if self.kind != "words":
-            self.subwords = 0
+                self.tokenizer = Characters(self.max_tokens).fit(texts)
+        if self.token_level != "words":
+            self.subword_buckets = 0
 
     def fit_features(self, texts: Sequence[Any]) -> None:
-        """Which n-grams there are in the texts."""
-        assert self.kind is not None
-        longest = _LONGEST[self.kind] if self.ngrams is None else self.ngrams
+        """Learn which n-grams occur in the texts."""
+        assert self.token_level is not None
+        longest = _MAX_NGRAM[self.token_level] if self.max_ngram is None else self.max_ngram
         if longest:
-            cut = [self._of_runs(text) for text in texts]
-            cased = self.kind == "words" and any(unit != unit.lower() for text in cut for unit in text)
-            self.features = NGrams(longest, outlined=longest + 1 if cased else 0).fit(cut)
+            tokens = [self._ngram_tokens(text) for text in texts]
+            cased = self.token_level == "words" and any(t != t.lower() for text in tokens for t in text)
+            self.features = NGrams(longest, shape_max_n=longest + 1 if cased else 0).fit(tokens)
 
     def rows(self, texts: Sequence[Any]) -> list[Tensor]:
-        """Numbers (T_i,) of the texts' units, cut to the length read."""
-        for row, one in enumerate(texts):
-            if isinstance(one, np.ndarray):
+        """Token numbers (T_i,) int64 of each text, cut to `max_length`."""
+        for row, text in enumerate(texts):
+            if isinstance(text, np.ndarray):
                 raise errors.value_error(
                     "source", "texts as in training", f"a series in row {row}", "pass texts"
                 )
-        return [torch.tensor(self.words.encode(one)[: self.length], dtype=torch.int64) for one in texts]
+        numbers = (self.tokenizer.encode(text)[: self.max_length] for text in texts)
+        return [torch.tensor(row, dtype=torch.int64) for row in numbers]
 
-    def pieces(self, text: Any) -> list[str]:
-        """The units that a text is cut into, those unknown among them."""
-        if self.kind == "bpe":
-            return [self.words.decode([number]) for number in self.words.encode(text)][: self.length]
-        return list(self.words._cut(text))[: self.length]
+    def tokens(self, text: Any) -> list[str]:
+        """The tokens of a text as strings, unknown ones too, cut to `max_length`."""
+        if self.token_level == "bpe":
+            numbers = self.tokenizer.encode(text)[: self.max_length]
+            return [self.tokenizer.decode([number]) for number in numbers]
+        return list(self.tokenizer._cut(text))[: self.max_length]
 
-    def _of_runs(self, text: Any) -> list[str]:
-        """What n-grams are runs of: the units, byte pairs by their numbers."""
-        if self.kind == "bpe":
-            return [str(number) for number in self.words.encode(text)][: self.length]
-        return self.pieces(text)
+    def _ngram_tokens(self, text: Any) -> list[str]:
+        """The tokens that n-grams are made of; byte pairs as their numbers."""
+        if self.token_level == "bpe":
+            return [str(number) for number in self.tokenizer.encode(text)][: self.max_length]
+        return self.tokens(text)
 
-    def featured(self, texts: Sequence[Any]) -> tuple[Ragged, Ragged] | None:
-        """The n-grams of every text, numbers (T_i, n) and weights (T_i, n); None where there are none."""
+    def sparse_features(self, texts: Sequence[Any]) -> tuple[RaggedTensor, RaggedTensor] | None:
+        """Numbers and weights of every text's n-grams, (T_i, R) each, see `NGrams`; None without features."""
         if self.features is None:
             return None
-        numbers, weights, lengths = self.features([self._of_runs(text) for text in texts])
-        cuts = lengths.tolist()
-        return Ragged(torch.from_numpy(numbers).split(cuts)), Ragged(torch.from_numpy(weights).split(cuts))
+        numbers, weights, lengths = self.features([self._ngram_tokens(text) for text in texts])
+        parts = (torch.from_numpy(values).split(lengths.tolist()) for values in (numbers, weights))
+        rows_of_numbers, rows_of_weights = map(RaggedTensor, parts)
+        return rows_of_numbers, rows_of_weights
 
-    def grams(self, word: str) -> list[int]:
-        """The buckets of a word's n-grams of 3 to 5 characters, its ends marked."""
-        if word not in self._grams:
+    def subwords(self, word: str) -> list[int]:
+        """Buckets of a word's n-grams of 3 to 5 characters, its ends marked (Bojanowski et al. 2017)."""
+        if word not in self._subword_ids:
             marked = f"<{word}>"
             spans = (marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1))
-            self._grams[word] = [self._bucket(span) for span in spans] or [self._bucket(marked)]
-        return self._grams[word]
+            self._subword_ids[word] = [self._bucket(span) for span in spans] or [self._bucket(marked)]
+        return self._subword_ids[word]
 
     def _bucket(self, span: str) -> int:
-        return zlib.crc32(span.encode("utf-8", "surrogatepass")) % self.subwords
-
-    # ---- kept
+        return zlib.crc32(span.encode("utf-8", "surrogatepass")) % self.subword_buckets
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `restore` takes."""
         return {
-            "units": self.kind,
-            "words": None if self.words is None else self.words.state(),
-            "subwords": self.subwords,
+            "token_level": self.token_level,
+            "tokenizer": None if self.tokenizer is None else self.tokenizer.state(),
+            "subword_buckets": self.subword_buckets,
             "features": None if self.features is None else self.features.state(),
-            "length": self.length,
+            "max_length": self.max_length,
         }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         """Take what `state` gave; other keys are passed over."""
-        self.kind, self.subwords, self.length = state["units"], state["subwords"], state["length"]
-        if state["words"] is not None:
-            self.words = _Given.of(state["words"]) or tokenizer(state["words"])
+        self.token_level, self.max_length = state["token_level"], state["max_length"]
+        self.subword_buckets = state["subword_buckets"]
+        if state["tokenizer"] is not None:
+            self.tokenizer = _SplitWords.from_state(state["tokenizer"]) or tokenizer(state["tokenizer"])
         if state.get("features") is not None:
-            self.features = NGrams.of(state["features"])
+            self.features = NGrams.from_state(state["features"])
         return self
 
 
-class _Given(Words):
-    """Words that come one by one, as they are: those of tagging."""
+class _SplitWords(Words):
+    """Words of texts that come as lists of words, as in tagging."""
 
     def _cut(self, text: Sequence[str]) -> list[str]:
         return [word.lower() for word in text] if self.lower else list(text)
@@ -178,27 +179,27 @@ class _Given(Words):
         return [self._index.get(word, SPECIAL.index(UNKNOWN)) for word in self._cut(text)]
 
     def state(self) -> dict[str, Any]:
-        return {"kind": "given", "lower": self.lower, "tokens": self.tokens}
+        return {"kind": "split", "lower": self.lower, "tokens": self.tokens}
 
     @classmethod
-    def of(cls, state: Mapping[str, Any]) -> _Given | None:
-        """The words that gave this state, None where others did."""
-        if state["kind"] != "given":
+    def from_state(cls, state: Mapping[str, Any]) -> _SplitWords | None:
+        """The tokenizer that gave this state; None if another class gave it."""
+        if state["kind"] != "split":
             return None
-        made = cls(lower=state["lower"])
-        made._take(list(state["tokens"]))
-        return made
+        words = cls(lower=state["lower"])
+        words._take(list(state["tokens"]))
+        return words
 
 
-def _suited(texts: Sequence[str], lower: bool) -> str:
-    """Which units suit the texts, see `TextEncoder`."""
+def _find_token_level(texts: Sequence[str], lower: bool) -> str:
+    """The token level chosen for the texts, see `TextEncoder`."""
     if np.median([len(text.split()) for text in texts]) <= 2:
         spaceless = np.mean([len(text) for text in texts]) > 40  # whole sentences without blanks
         return "bpe" if spaceless else "characters"
-    seen, other = texts[::10], [text for place, text in enumerate(texts) if place % 10]
-    if not any(text.strip() for text in other):
+    tenth, rest = texts[::10], [text for row, text in enumerate(texts) if row % 10]
+    if not any(text.strip() for text in rest):
         return "characters"
-    words = Words(lower=lower).fit(other)
-    numbers = [number for text in seen for number in words.encode(text)]
+    words = Words(lower=lower).fit(rest)
+    numbers = [number for text in tenth for number in words.encode(text)]
     unknown = numbers.count(SPECIAL.index(UNKNOWN)) / max(1, len(numbers))
     return "bpe" if unknown > _NEW_WORDS and len(texts) >= 1000 else "words"

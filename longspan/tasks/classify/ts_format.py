@@ -1,4 +1,4 @@
-"""Knows the .ts format of time series with labels: one or many channels, equal or unequal lengths."""
+"""Reads .ts files: series with labels, one or many channels, equal or unequal lengths."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_ts(
     >>> file = pathlib.Path(tempfile.mkdtemp()) / "two.ts"
     >>> _ = file.write_text("@classLabel true up down\\n@data\\n1,2,3:4,5,6:up\\n7,8:9,?:down\\n")
     >>> series, labels = read_ts(file)
-    >>> [one.shape for one in series], labels
+    >>> [values.shape for values in series], labels
     ([(3, 2), (2, 2)], ['up', 'down'])
     """
     labelled, begun = False, False
@@ -61,18 +61,18 @@ def _refuse_stamps(path: object, tag: str, rest: str) -> None:
         )
 
 
-def _channels(parts: list[str], place: str) -> np.ndarray:
+def _channels(parts: list[str], where: str) -> np.ndarray:
     try:
-        found = [
+        channels = [
             np.array([float("nan" if cell.strip() == "?" else cell) for cell in part.split(",")], np.float32)
             for part in parts
         ]
     except ValueError as error:
-        received = f"{str(error).rpartition(': ')[2]} in {place}"
+        received = f"{str(error).rpartition(': ')[2]} in {where}"
         raise errors.value_error(
             "source", "numbers with commas between", received, "correct the file"
         ) from error
-    if len({len(one) for one in found}) != 1:
-        received = f"{[len(one) for one in found]} readings in {place}"
+    if len({len(channel) for channel in channels}) != 1:
+        received = f"{[len(channel) for channel in channels]} readings in {where}"
         raise errors.value_error("source", "as many readings in every channel", received, "correct the file")
-    return np.stack(found, 1)
+    return np.stack(channels, 1)

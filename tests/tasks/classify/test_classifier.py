@@ -77,7 +77,7 @@ def source_of(x: np.ndarray, y: list[tuple[str, ...]]) -> list[dict[str, Any]]:
 def test_labels_of_steps():
     x = np.random.default_rng(0).normal(size=(40, 9, 1))
     y = [["up" if one > 0 else "down" for one in row[:, 0]] for row in x]
-    task = ls.Classifier(**SMALL, labels="steps", epochs=5, learning_rate=0.02).fit(x, y, verbose=0)
+    task = ls.Classifier(**SMALL, labels="token", epochs=5, learning_rate=0.02).fit(x, y, verbose=0)
     assert task.evaluate(x, y)["accuracy"] > 0.9
     assert [len(one) for one in task.predict([x[0][:4], x[1]])] == [4, 9]
 
@@ -88,7 +88,7 @@ def test_vectors_from_a_file(tmp_path: Path):
         **{**SMALL, "pretrained_vectors": str(tmp_path / "v.txt")}, epochs=1, learning_rate=1e-9
     )
     task.fit(["the cat sat on the mat", "the dog ran to the cat"] * 8, ["a", "b"] * 8, verbose=0)
-    words = task.codec_.units.words
+    words = task.codec_.text_encoder.tokenizer
     for own in task.network_.word_vectors:
         cat, dog = (own[words.encode(word)[0]] for word in ("cat", "dog"))
         assert own.shape[1] == 3 and cat.argmax() == 0 and dog.argmax() == 1
@@ -190,7 +190,7 @@ def test_n_grams_alone_tell_the_class_and_are_saved(units: str, tmp_path: Path):
     alone = np.concatenate([task.predict_proba([one]) for one in x[:4]])
     assert alone == pytest.approx(task.predict_proba(x[:4]), abs=1e-5)
     assert [len(one) for one in loaded.explain(x[:2])] == [
-        len(task.codec_.units.pieces(one)) for one in x[:2]
+        len(task.codec_.text_encoder.tokens(one)) for one in x[:2]
     ]
 
 
@@ -208,10 +208,10 @@ def test_capital_letters_count():
     train, new = slice(0, 72), (["what is Kevo now", "what is kevo now"], [1, 0])
     task: Any = ls.Classifier(**SMALL, token_level="words", epochs=1, learning_rate=1e-9)
     task.fit(x[:72], y[train], verbose=0)
-    assert task.codec_.units.features.runs == (1, 2, 1, 2, 3)
+    assert task.codec_.text_encoder.features.orders == (1, 2, 1, 2, 3)
     assert task.predict(new[0]).tolist() == new[1]
     task = task.clone().set_params(lowercase=True).fit(x[:72], y[train], verbose=0)
-    assert task.codec_.units.features.runs == (1, 2)
+    assert task.codec_.text_encoder.features.orders == (1, 2)
     assert len(set(task.predict_proba(new[0])[:, 1].tolist())) == 1
 
 
@@ -220,7 +220,7 @@ def test_the_linear_model_learns_from_what_was_held_out_too():
     task: Any = ls.Classifier(**SMALL, token_level="words", epochs=1)
     task.fit(x, [n % 2 for n in range(520)], verbose=0)
     assert task.codec_.labels.calibration["rows"] == 52
-    assert task.codec_.units.features.size == 2 + 2 * 520 + 1 == len(task.codec_.linear.table)
+    assert task.codec_.text_encoder.features.size == 2 + 2 * 520 + 1 == len(task.codec_.linear.table)
     assert task.evaluate(x[:50], [n % 2 for n in range(50)])["accuracy"] == 1.0
 
 
@@ -230,7 +230,7 @@ def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
     made = ls.Classifier(**{**SMALL, "subword_buckets": 0}, token_level="words", epochs=1, max_ngram=0)
     whole: Any = made.fit(x, y, verbose=0)
     once: Any = made.clone().set_params(refit=False).fit(x, y, verbose=0)
-    assert once.codec_.units.words.size < whole.codec_.units.words.size == 4 + 2 + 260
+    assert once.codec_.text_encoder.tokenizer.size < whole.codec_.text_encoder.tokenizer.size == 4 + 2 + 260
     assert once.codec_.labels.temperature == whole.codec_.labels.temperature != 1.0, (
         "as the held-out part says"
     )
@@ -250,6 +250,6 @@ def test_many_labels_have_n_grams_and_steps_have_none():
         x, y, verbose=0
     )
     assert task.predict(["rain", "sun"]) == [("r",), ("s",)]
-    steps: Any = ls.Classifier(**SMALL, labels="steps", epochs=1)
+    steps: Any = ls.Classifier(**SMALL, labels="token", epochs=1)
     steps.fit([["a", "b"], ["b", "a"]] * 4, [[0, 1], [1, 0]] * 4, verbose=0)
     assert steps.codec_.linear is None and of_series().codec_.linear is None

@@ -25,7 +25,7 @@ def test_balanced_rows_weigh_by_class():
 
 
 def test_balanced_steps_and_many_labels_weigh_by_class():
-    steps = read_examples(["x x x x", "x x"], [list("aaab"), list("aa")], layout=Layout(labels="steps"))
+    steps = read_examples(["x x x x", "x x"], [list("aaab"), list("aa")], layout=Layout(labels="token"))
     codec = ClassifierCodec(TextEncoder("words")).fit(steps)
     (batch, *_) = ExampleBatches(codec, steps, 2, train=True, balanced=True)
     assert batch.weight is not None and batch.weight.shape == batch.y.shape == (2, 4)
@@ -69,13 +69,13 @@ def test_lengths_of_series_are_padded_to_few_different_ones():
 
 
 def test_scores_of_padding_are_no_answers():
-    layout = Layout(labels="steps")
+    layout = Layout(labels="token")
     records = read_examples(["a b c", "a"], [list("xyx"), list("y")], layout=layout)
     codec = ClassifierCodec(TextEncoder()).fit(records)
     found = codec.decode([torch.randn(2, 3, 2)], records)
     assert [one.shape for one in found] == [(3, 2), (1, 2)]
     codec.calibrate([torch.randn(2, 3, 2)], records)
-    assert codec.labels.calibration["rows"] == 2 and codec.featured(records) is None
+    assert codec.labels.calibration["rows"] == 2 and codec.sparse_features(records) is None
 
 
 def test_a_refit_keeps_what_was_held_out_for():
@@ -83,7 +83,7 @@ def test_a_refit_keeps_what_was_held_out_for():
     codec = ClassifierCodec(TextEncoder("characters"), refit=True).fit(first)
     codec.labels.temperature, codec.labels.calibration = 1.5, {"rows": 3}
     again = codec.refit(more)
-    assert again is not codec and again.units.kind == "characters" and again.records == 16
+    assert again is not codec and again.text_encoder.token_level == "characters" and again.records == 16
     assert (again.labels.temperature, again.labels.calibration) == (1.5, {"rows": 3})
 
 
@@ -91,15 +91,15 @@ def test_the_linear_model_alone_is_fitted_to_all_records():
     first, more = (
         read_examples(["a b", "b c d"] * n + ["e"] * (n > 4), [0, 1] * n + [1] * (n > 4)) for n in (4, 8)
     )
-    codec = ClassifierCodec(TextEncoder("words", ngrams=1)).fit(first)
+    codec = ClassifierCodec(TextEncoder("words", max_ngram=1)).fit(first)
     assert codec.linear is not None
     before = len(codec.linear.table)
     assert codec.refit(more) is codec and len(codec.linear.table) == before + 1
     silent = torch.zeros(17, 2)
     assert (codec.scores([silent], more).argmax(1) == torch.tensor([0, 1] * 8 + [1])).all()
-    codec.linear.share.fill_(0.0)
+    codec.linear.weight.fill_(0.0)
     assert codec.scores([silent], more).equal(silent)
-    codec.linear.share.fill_(2.0)
+    codec.linear.weight.fill_(2.0)
     spoke = codec.linear_attribution(more, torch.ones(17, dtype=torch.int64))
     expected = codec.scores([silent], more)[:, 1] - 2.0 * codec.linear.bias[1]
     torch.testing.assert_close(spoke.sum(1), expected)
@@ -109,8 +109,8 @@ def test_the_linear_model_alone_is_fitted_to_all_records():
 def test_what_is_learnt_is_restored(series: bool):
     inputs = [np.ones((3 + n % 2, 2)) * n for n in range(8)] if series else ["a b", "b c d"] * 4
     records = read_examples(inputs, [0, 1] * 4)
-    codec = ClassifierCodec(TextEncoder(ngrams=2)).fit(records)
+    codec = ClassifierCodec(TextEncoder(max_ngram=2)).fit(records)
     again = ClassifierCodec().restore(codec.state())
-    assert again.sizes == codec.sizes and again.inputs.length == codec.inputs.length
+    assert again.sizes == codec.sizes and again.inputs.max_length == codec.inputs.max_length
     for mine, its in zip(codec.rows(records), again.rows(records), strict=True):
         assert mine.equal(its)

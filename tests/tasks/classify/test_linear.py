@@ -19,8 +19,8 @@ def flat(rows: list[dict[int, float]]) -> tuple[torch.Tensor, torch.Tensor, torc
     return numbers, weights, starts
 
 
-@pytest.mark.parametrize("strength", [0.5, 5.0])
-def test_the_linear_model_is_scikit_learns_regression_of_weighed_features(strength: float):
+@pytest.mark.parametrize("C", [0.5, 5.0])
+def test_the_linear_model_is_scikit_learns_regression_of_weighed_features(C: float):
     linear = pytest.importorskip("sklearn.linear_model", reason="scikit-learn is not installed")
     draw = np.random.default_rng(0)
     rows = [
@@ -33,13 +33,13 @@ def test_the_linear_model_is_scikit_learns_regression_of_weighed_features(streng
         dense[place, list(row)] = list(row.values())
     shares = [1.0 + (dense[y == one] > 0).sum(0) for one in (0, 1)]
     ratio = np.log(shares[1] / shares[1].sum()) - np.log(shares[0] / shares[0].sum())
-    # two classes have twice the values, so the half of the strength
-    plain = linear.LogisticRegression(C=2 * strength, tol=1e-8, max_iter=1000).fit(dense * ratio, y)
-    wide = NBSVM(8, 2).fit(*flat(rows), torch.from_numpy(y), strength=strength)
+    # two classes have twice the values, so the half of the C
+    plain = linear.LogisticRegression(C=2 * C, tol=1e-8, max_iter=1000).fit(dense * ratio, y)
+    wide = NBSVM(8, 2).fit(*flat(rows), torch.from_numpy(y), C=C)
     found = wide.scores(*flat(rows)).softmax(-1)
     np.testing.assert_allclose(found, plain.predict_proba(dense * ratio), atol=2e-3)
     weighed = NBSVM(8, 2).fit(
-        *flat(rows), torch.from_numpy(y), strength=strength, importance=torch.from_numpy(1.0 + 4.0 * (y == 1))
+        *flat(rows), torch.from_numpy(y), C=C, sample_weight=torch.from_numpy(1.0 + 4.0 * (y == 1))
     )
     assert (weighed.scores(*flat(rows)).softmax(-1)[:, 1].mean() - found[:, 1].mean()) > 0.1
 
@@ -47,7 +47,7 @@ def test_the_linear_model_is_scikit_learns_regression_of_weighed_features(streng
 def test_the_linear_model_learns_many_labels():
     rows = [{1: 1.0}, {2: 1.0}, {1: 0.7, 2: 0.7}, {3: 1.0}]
     y = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
-    found = NBSVM(4, 2).fit(*flat(rows), y, strength=100.0).scores(*flat(rows))
+    found = NBSVM(4, 2).fit(*flat(rows), y, C=100.0).scores(*flat(rows))
     assert ((found > 0) == (y > 0)).all()
 
 
@@ -67,22 +67,22 @@ def test_padded_n_grams_give_what_they_give_end_to_end():
 
 def test_the_share_of_n_grams_is_what_held_out_labels_say():
     records = read_examples(["good", "poor"] * 100, [0, 1] * 100)
-    codec = ClassifierCodec(TextEncoder("words", ngrams=1)).fit(records)
-    truth, rows = torch.tensor([0, 1] * 100), codec.joined(records)
+    codec = ClassifierCodec(TextEncoder("words", max_ngram=1)).fit(records)
+    truth, rows = torch.tensor([0, 1] * 100), codec.concatenated(records)
     start = NBSVM(codec.sizes["features"], 2)
-    wides = fit_path(start, rows, truth, [10.0, 100.0], codec.labels.importance(truth, 200))
+    models = fit_path(start, rows, truth, [10.0, 100.0], codec.labels.class_weights(truth, 200))
     assert not start.table.any(), "copies learn"
     right, wrong = (2.0 * torch.nn.functional.one_hot(one, 2) for one in (truth, 1 - truth))
 
     def loss(scores: torch.Tensor) -> float:
-        return codec.labels.coolest(scores, truth)[0]
+        return codec.labels.best_temperature(scores, truth)[0]
 
-    choice = LinearHeadSelection(wides)
-    assert float(choice.decide(rows, right, loss).share) == 0.0
-    chosen = choice.decide(rows, wrong, loss)
-    assert chosen is wides[choice.strength] and float(chosen.share) == choice.share > 0.0
-    assert choice.path[-1] == choice.strength
-    features = codec.featured(records)
+    choice = LinearHeadSelection(models)
+    assert float(choice.select(rows, right, loss).weight) == 0.0
+    chosen = choice.select(rows, wrong, loss)
+    assert chosen is models[choice.C] and float(chosen.weight) == choice.weight > 0.0
+    assert choice.path[-1] == choice.C
+    features = codec.sparse_features(records)
     assert features is not None
-    own = chosen(*(part.padded(torch.arange(200))[0] for part in features))
-    assert ((wrong + chosen.share * own).argmax(1) == truth).all()
+    own = chosen(*(part.pad(torch.arange(200))[0] for part in features))
+    assert ((wrong + chosen.weight * own).argmax(1) == truth).all()

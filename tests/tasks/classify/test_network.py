@@ -32,7 +32,7 @@ def test_a_padded_row_gives_what_it_gives_alone(pool: str, channels: tuple[int, 
     kernels = (4, 3)[: len(channels)]
     recurrent = {"hidden_size": 5, "bidirectional": True}
     reader = SequenceClassifier(
-        3, 2, recurrent=recurrent, pool=pool, channels=channels, kernels=kernels
+        3, 2, recurrent=recurrent, pool=pool, filters=channels, kernel_sizes=kernels
     ).eval()
     x = torch.randn(3, 7, 3)
     together = reader(x * (torch.arange(7) < LENGTHS.unsqueeze(1)).unsqueeze(-1), LENGTHS)
@@ -125,18 +125,18 @@ def test_every_reader_learns_from_vectors_of_its_own():
     torch.testing.assert_close(found, (one + two).sum(-1))
 
 
-@pytest.mark.parametrize("labels", ["one", "many", "steps"])
+@pytest.mark.parametrize("labels", ["multiclass", "multilabel", "token"])
 def test_the_loss_counts_a_row_by_its_weight(labels: str):
     torch.manual_seed(0)
-    shape = {"one": (3,), "many": (3, 2), "steps": (3, 4)}[labels]
+    shape = {"multiclass": (3,), "multilabel": (3, 2), "token": (3, 4)}[labels]
     y = torch.randint(2, shape)
-    if labels == "steps":
+    if labels == "token":
         y[1, 2:] = IGNORED
-    output = torch.randn(3, 1, *([4] if labels == "steps" else []), 2)
-    y = y.float() if labels == "many" else y
+    output = torch.randn(3, 1, *([4] if labels == "token" else []), 2)
+    y = y.float() if labels == "multilabel" else y
     weight = torch.rand(shape) + 0.5
     plain = float(cross_entropy(output, Batch(None, y)))
-    if labels == "steps":
+    if labels == "token":
         real = y != IGNORED
         expected = torch.nn.functional.cross_entropy(output[:, 0][real], y[real])
         assert plain == pytest.approx(float(expected)), "padding does not count"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from longspan.tasks.classify import ngrams
-from longspan.tasks.classify.ngrams import NGrams, outlines
+from longspan.tasks.classify.ngrams import NGrams, word_shapes
 
 TEXTS = [text.split() for text in ("a b a b c", "b c", "d a b", "c c c c a")]
 
@@ -60,29 +60,29 @@ def test_texts_end_to_end_have_what_they_have_alone():
 
 
 def test_rare_runs_and_too_many_are_left_out(monkeypatch: pytest.MonkeyPatch):
-    assert NGrams(1, least=2).fit(TEXTS).size == 3 + 1
-    monkeypatch.setattr(ngrams, "MOST", 2)
+    assert NGrams(1, min_df=2).fit(TEXTS).size == 3 + 1
+    monkeypatch.setattr(ngrams, "MAX_NGRAMS", 2)
     kept = NGrams(2).fit(TEXTS)
     assert kept.size == 2 + 1 and kept([["b", "d"]])[0].tolist()[1] == [0, 0]
 
 
-@pytest.mark.parametrize("outlined", [0, 3])
-def test_what_is_kept_gives_the_same(outlined: int):
-    grams = NGrams(2, outlined=outlined).fit(TEXTS)
-    other = NGrams.of(grams.state())
-    assert grams.runs == other.runs == (1, 2, 1, 2, 3)[: 2 + outlined]
+@pytest.mark.parametrize("shape_max_n", [0, 3])
+def test_what_is_kept_gives_the_same(shape_max_n: int):
+    grams = NGrams(2, shape_max_n=shape_max_n).fit(TEXTS)
+    other = NGrams.from_state(grams.state())
+    assert grams.orders == other.orders == (1, 2, 1, 2, 3)[: 2 + shape_max_n]
     for mine, its in zip(grams(TEXTS), other(TEXTS), strict=True):
         np.testing.assert_array_equal(mine, its)
 
 
 def test_outlines_are_of_what_is_not_in_lower_case():
     text = ["When", "did", "McGee-Orr", "'s", "U2", "play", "É", "in", "1984", "?"]
-    assert outlines(text) == ["when", "did", "XxXx-Xx", "'s", "Xd", "play", "X", "in", "d", "?"]
-    assert outlines([]) == []
+    assert word_shapes(text) == ["when", "did", "XxXx-Xx", "'s", "Xd", "play", "X", "in", "d", "?"]
+    assert word_shapes([]) == []
 
 
 def test_runs_of_outlines_stand_beside_those_of_words():
-    grams = NGrams(2, outlined=2).fit([["Who", "led", "France", "?"], ["name", "it"]])
+    grams = NGrams(2, shape_max_n=2).fit([["Who", "led", "France", "?"], ["name", "it"]])
     known, weights, _ = grams([["who", "led", "Spain", "?"], ["Who", "LED"]])
     assert ((known > 0) == (weights > 0)).all()
     assert (known[:4] > 0).astype(int).tolist() == [[1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 1, 1]]

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from longspan import errors
-from longspan.data.padding import Ragged, by_length
+from longspan.data.padding import RaggedTensor, bucket_by_length
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.data.time_table import TimeOptions
 from longspan.tasks.classify.reading import Example, Layout, read_examples
@@ -92,10 +92,10 @@ def test_labels_of_three_forms():
     assert read_examples(["a b"], [("y", "x")])[0].label == ("x", "y")
     assert read_examples(["a b"], np.array([[0, 1, 1]]))[0].label == (1, 2)
     cell = pl.DataFrame({"text": ["a"], "label": ["x| y"]})
-    assert read_examples(cell, layout=Layout(labels="many"))[0].label == ("x", "y")
-    steps = read_examples([["a", "b"]], [["X", "Y"]], layout=Layout(labels="steps"))
+    assert read_examples(cell, layout=Layout(labels="multilabel"))[0].label == ("x", "y")
+    steps = read_examples([["a", "b"]], [["X", "Y"]], layout=Layout(labels="token"))
     assert steps == [Example(["a", "b"], ["X", "Y"])]
-    assert read_examples(["a b"], ["X Y"], layout=Layout(labels="steps")) == steps
+    assert read_examples(["a b"], ["X Y"], layout=Layout(labels="token")) == steps
     assert [one.label for one in read_examples(["a"], labelled=False)] == [None]
 
 
@@ -112,7 +112,7 @@ BAD: list[tuple[Any, Any, Layout, str]] = [
     (pl.DataFrame({"text": ["a"], "lable": ["x"]}), None, Layout(), "the nearest is 'lable'"),
     (pl.DataFrame({"u": [1.0], "label": ["x"]}), None, Layout(), "id: expected the column"),
     (pl.DataFrame({"id": [1, 1], "u": [1, 2], "label": ["x", "y"]}), None, Layout(), "one label a series"),
-    (["a b"], [["X"]], Layout(labels="steps"), "1 labels for 2 steps in row 0"),
+    (["a b"], [["X"]], Layout(labels="token"), "1 labels for 2 steps in row 0"),
     ([{"text": None, "label": 1}], None, Layout(), "none in row 0"),
 ]
 
@@ -135,22 +135,22 @@ def test_word_vectors(tmp_path: Path):
 
 def test_ragged_rows_side_by_side():
     rows = [torch.arange(n) + 10 * n for n in (3, 0, 5, 1)]
-    ragged = Ragged(rows)
-    padded, lengths = ragged.padded(torch.tensor([2, 1, 0]), -1)
+    ragged = RaggedTensor(rows)
+    padded, lengths = ragged.pad(torch.tensor([2, 1, 0]), -1)
     assert padded.tolist() == [[50, 51, 52, 53, 54], [-1] * 5, [30, 31, 32, -1, -1]]
     assert lengths.tolist() == [5, 0, 3]
-    joined, starts = ragged.joined(torch.tensor([3, 0]))
+    joined, starts = ragged.concat(torch.tensor([3, 0]))
     assert joined.tolist() == [10, 30, 31, 32] and starts.tolist() == [0, 1]
-    assert Ragged([rows[1], rows[1]]).padded(torch.tensor([0, 1]))[0].tolist() == [[0], [0]]
+    assert RaggedTensor([rows[1], rows[1]]).pad(torch.tensor([0, 1]))[0].tolist() == [[0], [0]]
 
 
 def test_batches_by_length_hold_every_row_once_and_little_padding():
     lengths = torch.randint(1, 100, (1003,))
-    batches = list(by_length(lengths, 10))
+    batches = list(bucket_by_length(lengths, 10))
     assert torch.cat(batches).sort().values.tolist() == list(range(1003))
     spread = sum(int(lengths[b].max()) * len(b) for b in batches) / int(lengths.sum())
     assert spread < 1.1
-    assert not torch.equal(torch.cat(batches), torch.cat(list(by_length(lengths, 10))))
+    assert not torch.equal(torch.cat(batches), torch.cat(list(bucket_by_length(lengths, 10))))
 
 
 TEXTS = ["a great day", "an awful day, really"] * 3

@@ -1,4 +1,4 @@
-"""Pictures of classes show what they are given."""
+"""Charts of a classifier show the scores and attributions that they are given."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ def test_a_class_has_its_precision_and_recall() -> None:
     classes, answers, truths = ["a", "b", "c"], np.array([0, 0, 1]), np.array([0, 1, 1])
     matrix = report.confusion(classes, answers, truths)
     assert np.array_equal(np.asarray(matrix.values), [[1, 0, 0], [1, 1, 0], [0, 0, 0]])
-    said, there = (np.eye(3, dtype=bool)[one] for one in (answers, truths))
-    assert report.by_class(classes, said, there).rows == [
-        ["a", 1, 0.5, 1.0, 2 / 3], ["b", 2, 1.0, 0.5, 2 / 3], ["c", 0, None, None, None]
-    ]  # fmt: skip
+    rows = [["a", 1, 0.5, 1.0, 2 / 3], ["b", 2, 1.0, 0.5, 2 / 3], ["c", 0, None, None, None]]
+    assert report.by_class(classes, answers, truths).rows == rows
+    one_hot = np.eye(3, dtype=bool)
+    assert report.by_class(classes, one_hot[answers], one_hot[truths]).rows == rows
+
+
+def test_the_only_label_is_scored_where_it_is_set() -> None:
+    answers, truths = np.array([[True], [True], [False]]), np.array([[True], [False], [False]])
+    assert report.by_class(["a"], answers, truths).rows == [["a", 1, 0.5, 1.0, 2 / 3]]
 
 
 def test_how_often_answers_are_right_stands_over_how_sure_they_are() -> None:
@@ -24,9 +29,9 @@ def test_how_often_answers_are_right_stands_over_how_sure_they_are() -> None:
 
 
 def test_words_that_mattered_are_marked_and_steps_are_a_curve() -> None:
-    words = report.mattered(["yes"], [[("good", 1.0), (7, -0.5)]], words=True)
+    words = report.attributions(["yes"], [[("good", 1.0), (7, -0.5)]], words=True)
     assert isinstance(words, HighlightedText) and words.texts == [("yes", [("good", 1.0), ("7", -0.5)])]
-    steps = report.mattered(["up", "down"], [[(0, 0.1), (1, 1.0)], [(0, -1.0)]], words=False)
+    steps = report.attributions(["up", "down"], [[(0, 0.1), (1, 1.0)], [(0, -1.0)]], words=False)
     assert isinstance(steps, LineChart) and [line.name for line in steps.lines] == [
         "record 0: up",
         "record 1: down",

@@ -11,26 +11,26 @@ from longspan.tasks.classify.series_encoder import SeriesEncoder
 
 def test_the_length_is_a_channel_where_it_differs():
     series = [np.ones((length, 1), np.float32) * length for length in (5, 10, 20)]
-    found = SeriesEncoder().fit(series, sized=True)
+    found = SeriesEncoder().fit(series, with_length=True)
     assert found.width == 2 and found.rows(series)[1].shape == (10, 2)
     means = [float(row[0, 1]) for row in found.rows(series)]
     assert np.mean(means) == pytest.approx(0.0, abs=1e-6) and means == sorted(means)
-    assert SeriesEncoder().fit(series, sized=False).width == 1
+    assert SeriesEncoder().fit(series, with_length=False).width == 1
     same = [np.zeros((5, 1)) + n for n in range(4)]
-    assert SeriesEncoder().fit(same, sized=True).width == 1, "nothing to see where all are as long"
+    assert SeriesEncoder().fit(same, with_length=True).width == 1, "nothing to see where all are as long"
 
 
 def test_missing_readings_are_the_mean_and_said():
     series = [np.array([[1.0], [np.nan], [3.0]])]
     with pytest.warns(errors.LongspanWarning, match="1 missing readings"):
-        found = SeriesEncoder(length=2).fit(series, sized=False)
-    assert found.rows(series)[0].tolist() == [[-1.0], [0.0]] and found.pieces(series[0]) == [0, 1]
+        found = SeriesEncoder(max_length=2).fit(series, with_length=False)
+    assert found.rows(series)[0].tolist() == [[-1.0], [0.0]] and found.steps(series[0]) == [0, 1]
     again = SeriesEncoder().restore(found.state())
-    assert again.length == 2 and again.rows(series)[0].equal(found.rows(series)[0])
+    assert again.max_length == 2 and again.rows(series)[0].equal(found.rows(series)[0])
 
 
 def test_series_are_as_wide_as_in_training():
-    found = SeriesEncoder().fit([np.zeros((4, 2)), np.ones((3, 2))], sized=False)
+    found = SeriesEncoder().fit([np.zeros((4, 2)), np.ones((3, 2))], with_length=False)
     with pytest.raises(ValueError, match="2 channels in every series, received 3 in row 0"):
         found.rows([np.zeros((4, 3))])
     with pytest.raises(ValueError, match="series as in training, received a text in row 0"):

@@ -20,53 +20,57 @@ def test_units_come_from_the_texts(units: str):
     if units == "bpe":
         pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     texts = TEXTS[units]
-    found = TextEncoder(subwords=10).fit(texts)
-    assert found.kind == units
+    found = TextEncoder(subword_buckets=10).fit(texts)
+    assert found.token_level == units
     assert TextEncoder().restore(found.state()).rows(texts[:1])[0].equal(found.rows(texts[:1])[0])
-    assert found.subwords == (10 if units == "words" else 0)
+    assert found.subword_buckets == (10 if units == "words" else 0)
 
 
 def test_given_words_stay_as_they_are():
     given = [["New York", "is", "big"], ["is"]]
-    units = TextEncoder(lower=True).fit(given)
+    units = TextEncoder(lowercase=True).fit(given)
     again = TextEncoder().restore(units.state())
-    assert units.kind == "words" and units.pieces(given[0]) == ["new york", "is", "big"]
-    assert again.rows([["NEW YORK", "huge"]])[0].tolist() == [units.words.tokens.index("new york"), 1]
+    assert units.token_level == "words" and units.tokens(given[0]) == ["new york", "is", "big"]
+    assert again.rows([["NEW YORK", "huge"]])[0].tolist() == [units.tokenizer.tokens.index("new york"), 1]
 
 
 def test_no_more_is_read_than_the_longest_text_or_what_is_asked():
-    assert TextEncoder("words").fit(["a b c", "a"]).length == 3
-    short = TextEncoder("words", length=2, ngrams=2).fit(["a b c", "a"])
-    found = short.featured(["a b c"])
-    assert short.pieces("a b c") == ["a", "b"] and short.rows(["a b c"])[0].shape == (2,)
+    assert TextEncoder("words").fit(["a b c", "a"]).max_length == 3
+    short = TextEncoder("words", max_length=2, max_ngram=2).fit(["a b c", "a"])
+    found = short.sparse_features(["a b c"])
+    assert short.tokens("a b c") == ["a", "b"] and short.rows(["a b c"])[0].shape == (2,)
     assert found is not None and found[0].values.shape == (2, 2)
 
 
 def test_byte_pairs_where_words_are_too_rare():
     pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     texts = [f"the same w{n}" for n in range(1000)]
-    assert TextEncoder(vocabulary=300).fit(texts).kind == "bpe"
-    assert TextEncoder().fit(texts[:990]).kind == "words", "few texts have rare words"
-    assert TextEncoder().fit([f"the very same w{n}" for n in range(1000)]).kind == "words", "a quarter is few"
+    assert TextEncoder(max_tokens=300).fit(texts).token_level == "bpe"
+    assert TextEncoder().fit(texts[:990]).token_level == "words", "few texts have rare words"
+    assert TextEncoder().fit([f"the very same w{n}" for n in range(1000)]).token_level == "words", (
+        "a quarter is few"
+    )
 
 
 def test_a_word_seen_once_has_its_n_grams_alone():
     texts = ["the cat sat", "the dog sat"]
-    assert "cat" not in TextEncoder(subwords=10).fit(texts).words.tokens
-    assert "cat" in TextEncoder().fit(texts).words.tokens
-    assert "cat" in TextEncoder(subwords=10, known=True).fit(texts).words.tokens, "a file may have its vector"
+    assert "cat" not in TextEncoder(subword_buckets=10).fit(texts).tokenizer.tokens
+    assert "cat" in TextEncoder().fit(texts).tokenizer.tokens
+    assert "cat" in TextEncoder(subword_buckets=10, has_vectors=True).fit(texts).tokenizer.tokens, (
+        "a file may have its vector"
+    )
 
 
 def test_outlines_are_features_where_case_is_kept_and_there():
     texts = ["so Anna ran", "so we ran"]
-    runs = [TextEncoder(ngrams=2, lower=lower).fit(texts).features for lower in (False, True)]
-    assert [one and one.runs for one in runs] == [(1, 2, 1, 2, 3), (1, 2)]
+    runs = [TextEncoder(max_ngram=2, lowercase=lower).fit(texts).features for lower in (False, True)]
+    assert [one and one.orders for one in runs] == [(1, 2, 1, 2, 3), (1, 2)]
 
 
 def test_words_have_n_grams_of_their_characters():
-    units = TextEncoder(subwords=1000)
-    assert len(units.grams("cat")) == 3 + 2 + 1, "<ca cat at>, <cat cat>, <cat>"
-    assert set(units.grams("cat")) & set(units.grams("cats")) and len(units.grams("")) == 1
+    units = TextEncoder(subword_buckets=1000)
+    assert len(units.subwords("cat")) == 3 + 2 + 1, "<ca cat at>, <cat cat>, <cat>"
+    assert set(units.subwords("cat")) & set(units.subwords("cats")) and len(units.subwords("")) == 1
 
 
 def test_a_series_is_no_text():
