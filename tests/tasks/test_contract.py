@@ -1,4 +1,4 @@
-"""Knows the law that every task keeps; a task in TASKS is under it, with a toy of its own."""
+"""What holds for every task in TASKS, shown on a small data set of each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 import longspan as ls
 from longspan import artifact, tasks
+from longspan.tasks.estimator import Estimator
 from longspan.tasks.options import options_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
@@ -174,6 +176,83 @@ def test_reading_is_the_same_before_and_after_fit(name: str, use: Any) -> None:
     y = None if use == "predict" else toy(name).test_y
     before, after = (task.read(toy(name).test, y, use=use) for task in (fresh, fitted(name)))
     assert pickle.dumps(before) == pickle.dumps(after)
+
+
+TIMED = [name for name in NAMES if isinstance(toy(name).source, pl.DataFrame) and "time" in toy(name).source]
+
+
+@pytest.mark.parametrize("name", TIMED)
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+def test_name_and_position_of_the_time_column_change_nothing(name: str, first: bool) -> None:
+    def renamed(frame: pl.DataFrame) -> pl.DataFrame:
+        others = [column for column in frame.columns if column != "time"]
+        order = ["time", *others] if first else [*others, "time"]
+        return frame.select(order).rename({"time": "when it was"})
+
+    task = tasks.task(name)(**{**toy(name).options, "time": "when it was"})
+    task.fit(renamed(toy(name).source), verbose=0)
+    assert same_weights(task, fitted(name))
+    found = task.predict(renamed(toy(name).asked))
+    found = found.rename({"when it was": "time"}) if "when it was" in found.columns else found
+    assert found.equals(fitted(name).predict(toy(name).asked))
+
+
+def test_name_and_position_of_the_time_column_change_no_class() -> None:
+    steps = np.arange(12)
+    parts = [
+        pl.DataFrame(
+            {"time": steps[::-1], "name": f"s{number}", "y": np.sin(steps * (1 + number % 2)) + number % 3}
+        )
+        for number in range(24)
+    ]
+    table = pl.concat(parts).with_columns(kind=pl.col("name").str.slice(1).cast(pl.Int64) % 2)
+    options: dict[str, Any] = {
+        "id": "name",
+        "label": "kind",
+        "hidden_size": 4,
+        "ensemble_size": 1,
+        "epochs": 1,
+    }
+    task = ls.Classifier(**options, time="time").fit(table, verbose=0)
+    moved = table.select("name", "y", "kind", "time").rename({"time": "when it was"})
+    other = ls.Classifier(**options, time="when it was").fit(moved, verbose=0)
+    assert same_weights(task, other)
+    assert np.array_equal(task.predict_proba(table), other.predict_proba(moved))
+    constant = table.with_columns(time=pl.lit(0))
+    assert not np.array_equal(task.predict_proba(constant), task.predict_proba(table)), "times set the order"
+
+
+def forecast_stream(task: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What is expected of every row of one series: row by row, and of the whole table."""
+    rows = toy("forecast").singles[0]
+    state, steps = None, []
+    expected, _ = task.predict_stream(rows)
+    for row in rows.to_dicts():
+        quantiles, state = task.step(row, state)
+        steps.append(np.full(expected.shape[1:], np.nan) if quantiles is None else quantiles)
+    return np.stack(steps), expected
+
+
+def anomaly_stream(task: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of the readings of an entity that fit has not seen: one by one, and of the whole table."""
+    rows = toy("anomaly").singles[0].with_columns(unit=pl.lit("new"))
+    return np.array([task.update(row)[0] for row in rows.to_dicts()]), task.predict(rows)["score"].to_numpy()
+
+
+STREAMED = {"forecast": forecast_stream, "anomaly": anomaly_stream}
+
+
+def test_every_task_that_streams_is_in_the_test_of_streams() -> None:
+    streams = {name for name in NAMES if tasks.task(name).start_stream is not Estimator.start_stream}
+    assert streams == set(STREAMED)
+
+
+@pytest.mark.parametrize("name", list(STREAMED))
+def test_a_stream_gives_what_the_whole_table_gives(name: str, tmp_path: Path) -> None:
+    fitted(name).save(tmp_path / "model")
+    stream, batch = STREAMED[name](ls.load(tmp_path / "model"))
+    assert stream.shape == batch.shape and not np.isnan(stream[-1]).any()
+    np.testing.assert_allclose(stream, batch, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", NAMES)

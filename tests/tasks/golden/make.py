@@ -1,0 +1,117 @@
+"""Fits one small model of every task, and saves it with its predictions; the tests load what it has written.
+
+    python tests/tasks/golden/make.py [NAME ...]
+
+Writes NAME.model and NAME.json beside this file. The test data are sines, so that no generator of random
+numbers has to stay as it is. Make a file anew only if its format is meant to change, and name the reason in
+the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+
+import longspan as ls
+
+HERE = Path(__file__).parent
+
+
+def hourly(rows: int, begin: int = 0) -> pl.DataFrame:
+    """Two series of hourly values with a text covariate and a missing value each."""
+    parts = []
+    for name, shift in (("a", 0.0), ("b", 2.0)):
+        steps = np.arange(begin, begin + rows)
+        values = 10.0 + shift + np.sin(steps / 4 + shift) + 0.2 * np.sin(steps * 1.7)
+        values[5] = np.nan
+        times = [datetime(2024, 1, 1) + timedelta(hours=int(step)) for step in steps]
+        day = ["work" if 8 <= time.hour < 18 else "rest" for time in times]
+        parts.append(pl.DataFrame({"name": name, "time": times, "load": values, "day": day}))
+    return pl.concat(parts)
+
+
+def texts(count: int, begin: int = 0) -> tuple[list[str], list[str]]:
+    """Sentences whose label depends on the order of their words."""
+    fillers = ["the", "film", "was", "a", "plot", "with", "actors"]
+    sentences, labels = [], []
+    for number in range(begin, begin + count):
+        good = number % 2 == 0
+        words = [fillers[(number * step) % 7] for step in range(1, 2 + number % 4)]
+        words.insert(number % len(words), "fine not" if good else "not fine")
+        sentences.append(" ".join(words))
+        labels.append("good" if good else "bad")
+    return sentences, labels
+
+
+def fit_forecast() -> ls.Forecaster:
+    task = ls.Forecaster(
+        horizon=3,
+        id="name",
+        target="load",
+        future_covariates="day",
+        hidden_size=4,
+        context_length=24,
+        epochs=2,
+    )
+    return task.fit(hourly(240), verbose=0)
+
+
+def ask_forecast(task: ls.Forecaster) -> dict[str, list[Any]]:
+    later = hourly(60, 240)
+    known = later.with_columns(load=pl.when(pl.col("time") < datetime(2024, 1, 13)).then(pl.col("load")))
+    steps, _ = task.predict_stream(later.filter(pl.col("name") == "a"))
+    return {
+        "predict": task.predict(known).drop("name", "time", "target").to_numpy().ravel().tolist(),
+        "steps": steps.ravel().tolist(),
+    }
+
+
+def fit_classify() -> ls.Classifier:
+    task = ls.Classifier(hidden_size=4, embedding_size=4, ensemble_size=1, subword_buckets=8, epochs=2)
+    return task.fit(*texts(120), verbose=0)
+
+
+def ask_classify(task: ls.Classifier) -> dict[str, list[Any]]:
+    asked = ["", "unheard-of words", *texts(8, 120)[0]]
+    return {"labels": list(task.predict(asked)), "probabilities": task.predict_proba(asked).ravel().tolist()}
+
+
+def fit_anomaly() -> ls.AnomalyDetector:
+    task = ls.AnomalyDetector(id="name", hidden_size=4, context_length=20, epochs=2, history=200)
+    return task.fit(hourly(300), verbose=0)
+
+
+def ask_anomaly(task: ls.AnomalyDetector) -> dict[str, list[Any]]:
+    later = hourly(60, 300)
+    found = task.predict(later)
+    stream = [task.update(row)[0] for row in later.to_dicts()]
+    return {"scores": found["score"].to_list(), "alarms": found["alarm"].to_list(), "stream": stream}
+
+
+Fit, Ask = Callable[[], Any], Callable[[Any], dict[str, list[Any]]]
+GOLDEN: dict[str, tuple[Fit, Ask]] = {
+    "forecast": (fit_forecast, ask_forecast),
+    "classify": (fit_classify, ask_classify),
+    "anomaly": (fit_anomaly, ask_anomaly),
+}
+
+
+def main(names: list[str]) -> None:
+    torch.set_num_threads(1)
+    for name in names or list(GOLDEN):
+        fit, ask = GOLDEN[name]
+        fit().save(HERE / f"{name}.model")
+        answers = ask(ls.load(HERE / f"{name}.model"))
+        (HERE / f"{name}.json").write_text(json.dumps(answers) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
