@@ -1,4 +1,4 @@
-"""Knows how well anomalies are found: NAB and SMAP, with the library's defaults, beside published rows."""
+"""Measures anomaly detection on NAB and SMAP with the library's defaults, beside published results."""
 
 from __future__ import annotations
 

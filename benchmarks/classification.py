@@ -1,4 +1,4 @@
-"""Knows how well the Classifier does, as it comes, on public sets with their own splits; and how quickly.
+"""Measures the accuracy and the speed of Classifier, with its defaults, on public sets with their own splits.
 
     python -m benchmarks.classification --data FOLDER [--sections trec6,rt_polarity,...] [--seeds 0,1,2]
         [--results FILE]

@@ -1,4 +1,4 @@
-"""Knows one run of Keras on padded text, in its own process; the backend is that of KERAS_BACKEND.
+"""Runs Keras once on padded text, in its own process; the backend is that of KERAS_BACKEND.
 
     python benchmarks/classification_keras.py TEXT.npz EPOCHS CORES
 

@@ -1,4 +1,4 @@
-"""Knows how good forecasts are on public data with the library's defaults, and how long they take.
+"""Measures the errors of forecasts on public data with the library's defaults, and the seconds they take.
 
     LONGSPAN_DATA=/path/to/data python -m benchmarks.forecasting
     python -m benchmarks.forecasting --data /path/to/data --sets etth1_ot m4_hourly

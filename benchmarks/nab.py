@@ -1,4 +1,4 @@
-"""Knows the Numenta Anomaly Benchmark: its corpus, its windows, and how it scores detections.
+"""Scores detections by the Numenta Anomaly Benchmark: reads its corpus and its windows.
 
 The protocol is that of Lavin and Ahmad, "Evaluating Real-time Anomaly Detection Algorithms" (arXiv
 1510.03336), with the corpus, windows and profiles of version 1.1: https://github.com/numenta/NAB.

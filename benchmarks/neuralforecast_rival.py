@@ -1,4 +1,4 @@
-"""Knows one line of NeuralForecast: its LSTM on ETTh1 OT, trained and back-tested; run by forecasting.py.
+"""Trains and back-tests NeuralForecast's LSTM on ETTh1 OT; run by forecasting.py.
 
 python neuralforecast_rival.py ETTh1.csv THREADS    # in an environment of its own; prints JSON
 """

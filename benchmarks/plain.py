@@ -1,4 +1,4 @@
-"""Knows the LSTM's variants as plain PyTorch loops: what a user without these kernels would write."""
+"""Implements the LSTM's variants as plain PyTorch loops: what a user without these kernels would write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows what needs a fresh process: the time of the first import, and the peak memory of a training step."""
+"""Measures in fresh processes: the time of the first import, and the peak memory of a training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows one run of one rival in its own process: fit as a script would, then two epochs from given weights.
+"""Runs one rival in its own process: fit as a script would, then two epochs from given weights.
 
 Run by benchmarks.sequential, with nothing imported but what the rival itself needs:
 

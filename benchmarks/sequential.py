@@ -1,4 +1,4 @@
-"""Knows the tutorials side by side in fresh processes: longspan, Keras on its backends, a loop by hand.
+"""Times the tutorials in fresh processes: longspan, Keras on its backends, a loop written by hand.
 
     python -m benchmarks.sequential
     python -m benchmarks.sequential --quick --keras-python ../keras/bin/python --json sequential.json

@@ -1,4 +1,4 @@
-"""Knows the SMAP telemetry and how its sequences are judged.
+"""Reads the SMAP telemetry and scores detected sequences.
 
 The protocol is that of Hundman et al., "Detecting Spacecraft Anomalies Using LSTMs and Nonparametric Dynamic
 Thresholding" (arXiv 1802.04431), and of the code and labels at https://github.com/khundman/telemanom: the

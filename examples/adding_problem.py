@@ -1,4 +1,4 @@
-"""Knows the adding problem, which an LSTM learns and an RNN does not, and shows the gradients that say why.
+"""Trains an LSTM and an RNN on the adding problem, and shows the gradients that explain who learns it.
 
 Every step brings a number drawn from [0, 1] and a mark, 1 at two of the steps and 0 elsewhere; the answer
 asked for after the last step is the sum of the two marked numbers. Always answering 1 has the variance of

@@ -1,4 +1,4 @@
-"""Knows that `python -m longspan` is the command line."""
+"""Runs the command line: `python -m longspan`."""
 
 from longspan.cli import main
 

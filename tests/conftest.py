@@ -1,4 +1,4 @@
-"""Knows what every test shares: the backends to run on, and memory that is never right by luck."""
+"""Fixtures that all tests share: the backends to run on, and memory filled with NaN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the smallest task there can be: it learns the level of a column and answers it for every row.
+"""Defines the smallest task there can be: it learns the mean of a column and predicts it for every row.
 
 The tests of the command line and of the report run on it, so that they say nothing about any real task.
 """

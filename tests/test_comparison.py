@@ -1,4 +1,4 @@
-"""Knows that networks are compared on equal terms, and that a verdict is no surer than its seeds."""
+"""Networks are compared on equal terms, and a verdict is no surer than its seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows that every example in a docstring runs and gives what it says."""
+"""Every example in a docstring runs and prints what it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows every sentence that the layers answer a wrong argument with."""
+"""Every sentence with which the layers refuse a wrong argument."""
 
 from __future__ import annotations
 

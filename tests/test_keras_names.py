@@ -1,4 +1,4 @@
-"""Knows that a script written for Keras finds its names where Keras has them, and their behaviour."""
+"""A script written for Keras finds its names where Keras has them, and their behaviour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows that the tutorials run as documented and learn what they say."""
+"""The tutorials run as documented and reach the accuracy that they state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows the LSTM that tells classes apart. A Keras script but for three imports.
+"""Classifies digits with an LSTM. A Keras script but for three imports.
 
 The rows are 1,797 handwritten digits which scikit-learn ships (UCI, Alpaydin and Kaynak 1998), 8 by 8 pixels:
 a sequence of eight rows with eight numbers each. Needs scikit-learn.

@@ -1,4 +1,4 @@
-"""Knows the first LSTM of all: three numbers in, the next one out. A Keras script but for two imports.
+"""Trains the smallest LSTM: three numbers in, the next one out. A Keras script but for two imports.
 
 python examples/tutorials/next_number.py                # 100 epochs
 python examples/tutorials/next_number.py --epochs 400   # lands within 0.3 of 11

@@ -1,4 +1,4 @@
-"""Knows the model that looks ten months back. A Keras script but for two imports.
+"""Forecasts a monthly series from the last ten months. A Keras script but for two imports.
 
 The series is the monthly number of airline passengers, in thousands, 1949 to 1960 (Box and Jenkins 1976,
 series G): what is learned is how much the logarithm changes from month to month.

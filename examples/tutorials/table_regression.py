@@ -1,4 +1,4 @@
-"""Knows the stacked LSTM over a CSV with a target column. A Keras script but for two imports.
+"""Trains a stacked LSTM on a CSV with a target column. A Keras script but for two imports.
 
 The table is that of 442 diabetes patients which scikit-learn ships (Efron et al. 2004): ten measurements and
 how far the disease went in a year. Needs pandas and scikit-learn.

@@ -1,4 +1,4 @@
-"""Knows how numbers are brought to one scale and back."""
+"""Scales numbers and scales them back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how text becomes numbers and back: words, characters, or byte pairs."""
+"""Tokenizes text: words, characters or byte pairs as numbers, and numbers as text again."""
 
 from __future__ import annotations
 

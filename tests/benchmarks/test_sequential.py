@@ -1,4 +1,4 @@
-"""Knows that the side-by-side benchmark of Sequential publishes numbers only where the losses agree."""
+"""The side-by-side benchmark of Sequential publishes numbers only where the losses agree."""
 
 from __future__ import annotations
 

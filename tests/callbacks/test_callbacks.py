@@ -1,4 +1,4 @@
-"""Knows what callbacks do: stop and restore, slow down, save, log."""
+"""Callbacks stop and restore, lower the learning rate, save, and log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows that everything that holds numbers becomes the same tensors, and what is refused."""
+"""Everything that holds numbers becomes the same tensors, and the rest is refused."""
 
 from __future__ import annotations
 

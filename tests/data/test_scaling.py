@@ -1,4 +1,4 @@
-"""Knows that scaling is undone exactly, learns from what fit saw alone, and leaves NaN alone."""
+"""Scaling is inverted exactly, learns from the rows of fit only, and leaves NaN alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows windows against a plain loop, padding, and that no split looks ahead unless it is told to."""
+"""Windows equal a plain loop; padding; no split looks ahead unless it is told to."""
 
 from __future__ import annotations
 

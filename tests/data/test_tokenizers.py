@@ -1,4 +1,4 @@
-"""Knows that text comes back from its numbers, what is unknown, and how texts are padded."""
+"""Text comes back from its numbers; unknown tokens; padding."""
 
 from __future__ import annotations
 

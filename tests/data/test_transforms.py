@@ -1,4 +1,4 @@
-"""Knows that transforms are undone, keep the order, and are not offered where they cannot be."""
+"""Transforms are inverted exactly, keep the order, and are not offered where they are undefined."""
 
 from __future__ import annotations
 

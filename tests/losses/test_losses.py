@@ -1,4 +1,4 @@
-"""Knows that losses have Keras' numbers: by its equations restated in NumPy, and by Keras if installed."""
+"""Losses equal Keras': by its equations restated in NumPy, and by Keras itself where it is installed."""
 
 from __future__ import annotations
 

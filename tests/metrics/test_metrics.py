@@ -1,4 +1,4 @@
-"""Knows that metrics have Keras' numbers: by hand, and by Keras if it is installed."""
+"""Metrics equal Keras': by hand, and by Keras itself where it is installed."""
 
 from __future__ import annotations
 

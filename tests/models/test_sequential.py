@@ -1,4 +1,4 @@
-"""Knows what a Sequential does with data, weights and files, and what it refuses in one sentence."""
+"""What a Sequential does with data, weights and files, and what it refuses in one sentence."""
 
 from __future__ import annotations
 

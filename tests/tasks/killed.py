@@ -1,4 +1,4 @@
-"""Knows one fit of a task's toy that says every step it takes; test_contract.py kills it.
+"""Fits a task's toy once and prints every step; test_contract.py kills it.
 
 python killed.py TASK CHECKPOINT
 """

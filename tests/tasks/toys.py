@@ -1,4 +1,4 @@
-"""Knows one small generated data set a task, what to beat on it and how its answers are compared."""
+"""Generates a small data set for each task, with the score to beat and the comparison of its answers."""
 
 from __future__ import annotations
 

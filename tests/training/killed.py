@@ -1,4 +1,4 @@
-"""Knows one training with everything that must go on after a kill; test_resume.py runs it, whole and killed.
+"""Trains once with everything that must survive a kill; test_resume.py runs it, whole and killed.
 
 python killed.py CHECKPOINT KIND CSV    # says "step N" as it goes, for whoever kills it
 """

@@ -1,4 +1,4 @@
-"""Knows that two processes train as one with the joined batch, and that precision is Fabric's."""
+"""Two processes train as one with the joined batch; precision is that of Fabric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows that the loop does what a loop written by hand does, stops where it must, and says why."""
+"""The training loop equals one written by hand, stops where it must, and says why."""
 
 from __future__ import annotations
 

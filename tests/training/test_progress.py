@@ -1,4 +1,4 @@
-"""Knows what training shows: nothing, a bar on a terminal, a line an epoch, a table, curves."""
+"""Progress of training: nothing, a bar on a terminal, a line an epoch, a table, curves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows that training which was killed goes on to the same bits, as if it had never stopped."""
+"""Training that was killed resumes to the same bits as training that was not."""
 
 from __future__ import annotations
 

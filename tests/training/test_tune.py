@@ -1,4 +1,4 @@
-"""Knows how options are searched, and what is said where that cannot be."""
+"""Options are searched, and where that cannot be, an error says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows files of word vectors: GloVe's and fastText's text format, plain or gzipped."""
+"""Reads files of word vectors: the text format of GloVe and fastText, plain or gzipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows how tables become series on a grid, how they are cut and continued; windows gathered from them."""
+"""Tables become series on a regular grid; series are cut and continued, and windows gathered from them."""
 
 from __future__ import annotations
 
