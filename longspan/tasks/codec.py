@@ -44,6 +44,11 @@ class Codec(abc.ABC, Generic[RecordsT]):
         """The learning rate that training starts from where the task's option is None."""
         return 1e-3
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns of a table that are features, in their order; () for sources without named ones."""
+        return ()
+
     @abc.abstractmethod
     def decode(self, predictions: list[Any], records: RecordsT) -> Any:
         """The answers in the user's units, as the metrics take them; predictions: one entry a batch."""

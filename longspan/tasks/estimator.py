@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import polars as pl
 from typing_extensions import Self
 
@@ -26,6 +27,7 @@ from .identity import identified
 from .options import options_of, search_space
 from .parts import CodecT, Fitted, NetworkT, StreamT, TaskParts
 from .sections import common_sections
+from .sklearn_tags import tags_of
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -34,7 +36,13 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     Constructors only store. `fit` checks the options, learns, and stores what it learnt under names that end
     in `_`: codec_, network_, history_ (`longspan.training.History`), stream_ where the task has one, and
-    notes_, the notices given meanwhile. A task gives the nine parts of `longspan.tasks.parts.TaskParts` and
+    notes_, the notices given meanwhile.
+
+    The same seed, data and options give the same model, bit by bit, on one machine and number of torch's
+    threads. Fits in Python threads wait for each other, since torch has one generator for all of them.
+    On another number of threads sums of torch's own operations may be taken in another order.
+
+    A task gives the nine parts of `longspan.tasks.parts.TaskParts` and
     gets these verbs.
     """
 
@@ -77,6 +85,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
                     fitted = self._refitted(fitted, records, verbose)
             fitted.stream = self.start_stream(fitted, records)
         self.fitted_, self.notes_ = fitted, notes
+        vars(self).pop("stop_training", None)  # which callbacks may set while it trains
         return self
 
     @final
@@ -140,6 +149,24 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         fitted = self._check_fitted()
         records = self.read(source, y, use="evaluate", fitted=fitted)
         return self._scores(fitted, self._answers(fitted, records), fitted.codec.truth(records))
+
+    @final
+    def score(self, source: Any, y: Any = None) -> float:
+        """One number of `evaluate`, more is better (scikit-learn's convention).
+
+        Args:
+            source, y: as for `evaluate`.
+
+        Returns:
+            The accuracy of a classifier, the f1 of a detector's alarms, minus the MASE of a forecaster.
+        """
+        name = self.score_metric.removeprefix("-")
+        value = self.evaluate(source, y)[name]
+        return value if name == self.score_metric else -value
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's tools ask about the task; nothing else calls it."""
+        return tags_of(self._estimator_type, needs_y=self._estimator_type == "classifier")
 
     @final
     def _scores(
@@ -210,6 +237,20 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
     def history_(self) -> History:
         """The losses of every epoch."""
         return self.fitted_.history
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """The columns that were read as features (scikit-learn's convention); none for texts and arrays."""
+        names = self.codec_.feature_names
+        if not names:
+            way_out = "fit a table with columns of numbers"
+            raise AttributeError(errors.message("feature_names_in_", "named features", "none", way_out))
+        return np.array(names, dtype=object)
+
+    @property
+    def n_features_in_(self) -> int:
+        """The number of columns that were read as features; none for texts and arrays."""
+        return len(self.feature_names_in_)
 
     @property
     def stream_(self) -> StreamT | None:

@@ -154,6 +154,8 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
     )
 
     name: ClassVar[str]  # the task's name in TASKS
+    score_metric: ClassVar[str]  # of the codec's metrics the one that `score` gives; "-mae" for minus it
+    _estimator_type: ClassVar[str | None] = None  # scikit-learn's name of the kind of task
     schedule: ClassVar[Schedule] = Schedule()  # the course of the learning rate
     decode_validation: ClassVar[bool] = False  # whether the codec's metrics are computed after every epoch
 

@@ -116,6 +116,10 @@ class AnomalyCodec(Codec[list[Series]]):
     def truth(self, records: list[Series]) -> list[np.ndarray]:
         return [one.known for one in records]
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return (*self.features.names, *self.features.categories)
+
     def metrics(self) -> Metrics:
         """Of alarms and flagged stretches: precision, recall and f1 (an alarm hits by touching a stretch)."""
         return {name: self._metric(name) for name in ("precision", "recall", "f1")}

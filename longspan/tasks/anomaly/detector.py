@@ -125,6 +125,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
     patience: int | None = option(10, "epochs without improvement before training stops", group="training")
 
     name: ClassVar[str] = "anomaly"
+    score_metric: ClassVar[str] = "f1"
 
     def _forecaster(self) -> Forecaster | None:
         """A forecaster of the detector's own, not fitted, with the options of the one that was given.

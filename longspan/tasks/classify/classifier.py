@@ -226,6 +226,8 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
     )
 
     name: ClassVar[str] = "classify"
+    score_metric: ClassVar[str] = "accuracy"
+    _estimator_type: ClassVar[str | None] = "classifier"
     schedule: ClassVar[Schedule] = Schedule(warmup=0.1, final=0.0)
 
     def read(

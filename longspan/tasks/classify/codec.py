@@ -267,6 +267,10 @@ class ClassifierCodec(Codec[list[Example]]):
             return [row[row >= 0.5].tolist() for row in answers]
         return [row.max(-1).tolist() for row in answers]
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(self.series_columns)
+
     def metrics(self) -> Metrics:
         return {
             "accuracy": classification.accuracy,

@@ -141,6 +141,7 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
         3, "epochs without improvement on the held-out part before training stops", group="training"
     )
     name: ClassVar[str] = "forecast"
+    score_metric: ClassVar[str] = "-mase"
     schedule: ClassVar[Schedule] = Schedule(final=0.05)
 
     # ---- the parts
