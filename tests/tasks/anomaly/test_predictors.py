@@ -127,10 +127,11 @@ def test_known_anomalies_are_unknown_to_the_forecaster() -> None:
     assert task.evaluate(series, flags)["f1"] == 1.0
 
 
-def test_how_sure_the_forecaster_usually_is_is_learnt(fitted: ls.AnomalyDetector) -> None:
-    expected = expected_of(fitted, wave(300, 1))
-    (usual,) = fitted.codec_.scorer.typical_width
-    assert 0.0 < usual < 10 * np.nanmedian(expected[:, 1]) < 100 * usual
+def test_the_typical_width_is_the_median_over_the_training_data(fitted: ls.AnomalyDetector) -> None:
+    widths = expected_of(fitted, wave(800))[:, 1]
+    assert fitted.codec_.scorer.typical_width == [pytest.approx(np.nanmedian(widths), rel=1e-6)]
+    new_widths = expected_of(fitted, wave(300, 1))[:, 1]
+    assert fitted.codec_.scorer.typical_width[0] == pytest.approx(np.nanmedian(new_widths), rel=0.25)
 
 
 def refused(said: str, source: Any = None, **options: Any) -> None:

@@ -96,7 +96,8 @@ def ask_anomaly(task: ls.AnomalyDetector) -> dict[str, list[Any]]:
     return {"scores": found["score"].to_list(), "alarms": found["alarm"].to_list(), "stream": stream}
 
 
-Fit, Ask = Callable[[], Any], Callable[[Any], dict[str, list[Any]]]
+Fit = Callable[[], Any]
+Ask = Callable[[Any], dict[str, list[Any]]]
 GOLDEN: dict[str, tuple[Fit, Ask]] = {
     "forecast": (fit_forecast, ask_forecast),
     "classify": (fit_classify, ask_classify),
