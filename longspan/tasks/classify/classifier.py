@@ -15,20 +15,18 @@ from longspan.data.batches import rows_of
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.data.splits import stratified
 from longspan.metrics import classification
-from longspan.networks.pooling import POOLS
 from longspan.report.elements import Element, Section, Stat, Stats, Table
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
-from longspan.tasks.options import option
 from longspan.tasks.parts import Fitted, Use
-from longspan.tasks.reading_options import ReadingOptions
 from longspan.training.evaluation import to_device
 
 from . import report
 from .codec import FEW_TEXTS, ClassifierCodec, ExampleBatches
 from .network import Ensemble, SequenceClassifier, TokenEmbedding
-from .reading import KINDS, Example, Examples, Layout, read_examples
-from .text_encoder import TOKEN_LEVELS, TextEncoder
+from .options import ClassifierOptions
+from .reading import Example, Examples, Layout, read_examples
+from .text_encoder import TextEncoder
 
 _EXPLAINED = 8  # records that a report explains
 _ENOUGH_TO_VALIDATE = 500  # records from which on a part is held out
@@ -38,7 +36,7 @@ FittedClassifier = Fitted[ClassifierCodec, Ensemble, Any]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
+class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
     """Classifies texts or series: one class, any number of classes, or a class for each token or step.
 
     Texts are tokens (words, byte pairs or characters, see `token_level`), embedded by vectors that are
@@ -77,153 +75,6 @@ class Classifier(ReadingOptions, Estimator[list[Example], ClassifierCodec, Ensem
     >>> c.predict_proba(x).shape, c.classes_.tolist()
     ((40, 2), ['high', 'low'])
     """
-
-    text: str | None = option(None, "column or field with the text", group="data")
-    series: str | tuple[str, ...] | None = option(
-        None, "columns with readings, or field with a series", group="data"
-    )
-    label: str = option("label", "column or field with the label", group="data")
-    id: str | None = option(None, "column that says which series a row belongs to", group="data")
-    time: str | None = option(None, "column by which the rows of a series are put in order", group="data")
-    labels: str | None = option(
-        None,
-        "labels of a record: one (multiclass), any number (multilabel), one a step (token); none for found",
-        choices=KINDS,
-        group="data",
-    )
-    separator: str = option(
-        "|",
-        "between the labels of one cell, where there are many",
-        group="data",
-        advanced=True,
-    )
-    token_level: str | None = option(
-        None, "what a text is cut into; none for found", choices=TOKEN_LEVELS, group="data"
-    )
-    max_tokens: int | None = option(
-        None,
-        "different tokens at most; none for all, 8000 for bpe",
-        group="data",
-        minimum=5,
-        advanced=True,
-    )
-    lowercase: bool | None = option(
-        None,
-        "whether the case of words is dropped; none for where a file gives their vectors",
-        group="data",
-        advanced=True,
-    )
-    max_length: int | None = option(
-        None,
-        "steps read of a record at most; none for the longest in training",
-        group="data",
-        minimum=1,
-        advanced=True,
-    )
-    class_weight: str | None = option(
-        None,
-        "balanced: classes weigh alike in training, however few rows they have",
-        choices=("balanced",),
-    )
-
-    pretrained_vectors: str | None = option(None, "file of word vectors to start from", group="network")
-    embedding_size: int = option(
-        64,
-        "values of a word's vector, where no file gives them",
-        group="network",
-        minimum=1,
-        advanced=True,
-    )
-    subword_buckets: int = option(
-        10000,
-        "vectors that the n-grams of words share, 0 for none",
-        group="network",
-        minimum=0,
-        advanced=True,
-    )
-    max_ngram: int | None = option(
-        None,
-        "tokens of the longest n-gram a linear model sees, 0 for none; none for found",
-        group="network",
-        minimum=0,
-        advanced=True,
-    )
-    hidden_size: int = option(64, "units of every recurrent layer", group="network")
-    bidirectional: bool = option(
-        True,
-        "whether it is read from both ends",
-        group="network",
-        advanced=True,
-    )
-    pooling: str = option(
-        "max",
-        "how steps become one answer",
-        choices=POOLS,
-        group="network",
-        advanced=True,
-    )
-    convolution: bool | None = option(
-        None,
-        "whether convolutions stand beside; none for found",
-        group="network",
-        advanced=True,
-    )
-    filters: tuple[int, ...] = option(
-        (64, 128, 64),
-        "of the convolutions",
-        group="network",
-        advanced=True,
-    )
-    kernel_sizes: tuple[int, ...] = option(
-        (7, 5, 3),
-        "steps that each convolution sees",
-        group="network",
-        advanced=True,
-    )
-    ensemble_size: int | None = option(
-        None,
-        "readers that are averaged; none for found",
-        group="network",
-        minimum=1,
-        advanced=True,
-    )
-    dropout: float = option(0.5, "share of pooled values dropped in training", group="network")
-    word_dropout: float = option(
-        0.3,
-        "share of words hidden in training",
-        group="network",
-        fraction=True,
-        advanced=True,
-    )
-    embedding_dropout: float = option(
-        0.5,
-        "share of vector values dropped, the same at all steps",
-        group="network",
-        fraction=True,
-        advanced=True,
-    )
-    recurrent_dropout: float = option(
-        0.0,
-        "share of h dropped, the same at all steps",
-        group="network",
-        fraction=True,
-        advanced=True,
-    )
-    epochs: int = option(10, "times the training part is gone through at most", group="training")
-    batch_size: int = option(32, "rows a step at most", group="training")
-    learning_rate: float | None = option(None, "of Adam, at its highest; none for found", group="training")
-    patience: int | None = option(
-        None,
-        "epochs without improvement on the held-out part before training stops; none for never",
-        group="training",
-    )
-    validation_fraction: float = option(0.1, "share of the training data held out", group="training")
-    refit: bool | None = option(
-        None,
-        "whether all is learnt from once more, when the held-out part has told what it can; none for found",
-        group="training",
-        advanced=True,
-    )
 
     name: ClassVar[str] = "classify"
     score_metric: ClassVar[str] = "accuracy"

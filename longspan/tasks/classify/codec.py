@@ -33,6 +33,14 @@ _LENGTH_MULTIPLE = 16  # of the lengths of batches of series: a convolution is p
 _STEPS = 32  # optimizer steps of an epoch at least
 _AHEAD = 16  # batches made at once: twice as fast as one by one, as training steps empty the caches
 
+_METRICS: Metrics = {
+    "accuracy": classification.accuracy,
+    "f1": classification.f1,
+    "auc": classification.auc,
+    "log_loss": classification.log_loss,
+    "calibration_error": classification.calibration_error,
+}
+
 
 class ClassifierCodec(Codec[list[Example]]):
     """Encodes examples as tensors and decodes scores as probabilities.
@@ -79,7 +87,8 @@ class ClassifierCodec(Codec[list[Example]]):
                 has a word; one sentence.
         """
         self._fit_encoders(train)
-        self._note_imbalance()
+        if not self.balanced:
+            _note_imbalance(self.labels.counts)
         if valid is not None and self.text_encoder.features is not None:
             self._choice = LinearHeadSelection(self._fitted_linear(train, INVERSE_PENALTIES))
         else:
@@ -105,14 +114,6 @@ class ClassifierCodec(Codec[list[Example]]):
             fields = () if records.text is None else (records.text,)
             self.text_column = None if self.series_encoder else records.text
             self.series_columns = (records.series or fields) if self.series_encoder else ()
-
-    def _note_imbalance(self) -> None:
-        low, high = min(self.labels.counts), max(self.labels.counts)
-        if high > 10 * low and not self.balanced:
-            errors.notice(
-                f"the largest class has {high} labels, the smallest {low}; "
-                "class_weight='balanced' weighs them alike"
-            )
 
     def _find_vectors(self) -> None:
         if self.vectors is None or self.text_encoder.token_level != "words":
@@ -272,13 +273,7 @@ class ClassifierCodec(Codec[list[Example]]):
         return tuple(self.series_columns)
 
     def metrics(self) -> Metrics:
-        return {
-            "accuracy": classification.accuracy,
-            "f1": classification.f1,
-            "auc": classification.auc,
-            "log_loss": classification.log_loss,
-            "calibration_error": classification.calibration_error,
-        }
+        return _METRICS
 
     def calibrate(self, predictions: list[Tensor], records: list[Example]) -> None:
         """Choose the linear model, and the temperature that scores are divided by, by validation labels."""
@@ -341,6 +336,16 @@ class ClassifierCodec(Codec[list[Example]]):
             self.linear = NBSVM(ngrams, classes, tuple(state["linear"]["orders"]))
             self.linear.load_state_dict(weights)
         return self
+
+
+def _note_imbalance(counts: Sequence[int]) -> None:
+    """Note where a class has more than ten times the labels of another; counts: labels of each class."""
+    low, high = min(counts), max(counts)
+    if high > 10 * low:
+        errors.notice(
+            f"the largest class has {high} labels, the smallest {low}; "
+            "class_weight='balanced' weighs them alike"
+        )
 
 
 def _real_steps(scores: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
