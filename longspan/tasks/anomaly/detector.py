@@ -1,4 +1,4 @@
-"""Knows the task of finding anomalies: in series and event streams, whole or a reading at a time."""
+"""Finds anomalies in series and event streams, in whole tables or one reading at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Knows covariates, numbers and text: cut, kept, and as a network reads them."""
+"""Stores covariates of numbers and text, and encodes them as standardized numbers and vocabulary indices."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Vocabularies = Mapping[str, Mapping[str, int]]  # column -> word -> its place, from 1
+Vocabularies = Mapping[
+    str, Mapping[str, int]
+]  # column -> word -> index from 1; 0 stands for missing and unknown words
 
 
 class Covariates(NamedTuple):
@@ -23,19 +25,19 @@ class Covariates(NamedTuple):
     def words(
         self, rows: np.ndarray, vocabularies: Vocabularies, inside: np.ndarray | None = None
     ) -> np.ndarray:
-        """Places of the rows' words in their vocabularies, (..., K) int64; 0 for one missing or unknown.
+        """Vocabulary indices of the rows' words, (..., K) int64; 0 for a missing or unknown word.
 
         Args:
-            rows: (...); inside: (...), False at rows of which nothing is known.
+            rows: (...); inside: (...), False where a row lies outside its series, which gives 0.
         """
-        found = np.zeros((*rows.shape, len(self.labels)), np.int64)
-        for place, (name, labels) in enumerate(self.labels.items()):
-            known = vocabularies[name]
-            codes = np.vectorize(lambda word, known=known: known.get(word, 0), otypes=[np.int64])
-            found[..., place] = codes(labels[rows])
+        indices = np.zeros((*rows.shape, len(self.labels)), np.int64)
+        for column, (name, labels) in enumerate(self.labels.items()):
+            vocabulary = vocabularies[name]
+            lookup = np.vectorize(lambda word, words=vocabulary: words.get(word, 0), otypes=[np.int64])
+            indices[..., column] = lookup(labels[rows])
         if inside is not None:
-            found[~inside] = 0
-        return found
+            indices[~inside] = 0
+        return indices
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `from_state` makes the same covariates from."""
@@ -52,9 +54,9 @@ class Covariates(NamedTuple):
 
 
 def vocabularies(parts: Iterable[Covariates]) -> dict[str, dict[str, int]]:
-    """The words of every column of text, in the order of the alphabet."""
+    """For every column of text, word -> index from 1 in alphabetical order."""
     return {
-        name: {word: place + 1 for place, word in enumerate(sorted({*values.tolist()} - {""}))}
+        name: {word: index for index, word in enumerate(sorted({*values.tolist()} - {""}), start=1)}
         for part in parts
         for name, values in part.labels.items()
     }
@@ -63,12 +65,12 @@ def vocabularies(parts: Iterable[Covariates]) -> dict[str, dict[str, int]]:
 def standard(
     numbers: np.ndarray, moments: tuple[np.ndarray, np.ndarray], inside: np.ndarray | None = None
 ) -> np.ndarray:
-    """Numbers (..., K) with mean 0 and deviation 1, 0 where they are missing.
+    """Numbers (..., K) standardized to mean 0 and deviation 1; 0 where missing or outside the series.
 
     Args:
         moments: mean and deviation (K,), as `scaling.moments` gives them; inside: as for `words`.
     """
     if numbers.shape[-1] == 0:
         return numbers
-    found = np.nan_to_num((numbers - moments[0]) / moments[1])
-    return found if inside is None else np.where(inside[..., None], found, 0.0)
+    scaled = np.nan_to_num((numbers - moments[0]) / moments[1])
+    return scaled if inside is None else np.where(inside[..., None], scaled, 0.0)

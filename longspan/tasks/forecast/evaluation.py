@@ -1,4 +1,4 @@
-"""Knows how good forecasts are, beside the two plain ones: repeating the last value, and the last season."""
+"""Scores forecasts beside the two baselines, the last value and the last season repeated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BASELINES = {"naive": "repeating the last value", "seasonal_naive": "repeating t
 
 
 def mae(answer: np.ndarray, truth: np.ndarray) -> float:
-    """The mean absolute error over what is known of both."""
+    """The mean absolute error, without missing values."""
     return _mean(np.abs(answer - truth))
 
 
@@ -53,38 +53,42 @@ def crps(forecasts: Forecasts, truth: np.ndarray) -> float:
 
 
 def interval_pairs(levels: tuple[float, ...]) -> list[tuple[int, int, int]]:
-    """The intervals that levels make: (percent, place of the lower, place of the upper), widest first."""
+    """The intervals between symmetric levels: (percent, index of the lower, of the upper), widest first."""
     return [(round(100 * (levels[high] - levels[low])), low, high) for low, high in level_pairs(levels)]
 
 
 def coverage(forecasts: Forecasts, truth: np.ndarray, low: int, high: int) -> float:
-    """The share of truths inside the interval between two levels, by their places."""
+    """The share of known truths inside the interval between the levels with these indices."""
     return share_inside(forecasts.quantiles[..., low], forecasts.quantiles[..., high], truth)
 
 
-def forecast_metrics(levels: tuple[float, ...], units: Callable[[Forecasts], np.ndarray]) -> dict[str, Score]:
-    """Every score by name, each with the two plain forecasts' beside it.
+def forecast_metrics(
+    levels: tuple[float, ...], mase_scales: Callable[[Forecasts], np.ndarray]
+) -> dict[str, Score]:
+    """The scores by name: MAE, RMSE, sMAPE and MASE of model and baselines, CRPS and coverages of the model.
 
     Args:
-        units: (n, 1, C) of forecasts, what MASE counts errors in.
+        levels: (Q,); mase_scales: the denominators of MASE, (n, 1, C), of forecasts.
     """
     names = ("model", *BASELINES)
-    found: dict[str, Score] = {}
+    scores: dict[str, Score] = {}
     for kind, score in {"mae": mae, "rmse": rmse, "smape": smape}.items():
         for name in names:
-            found[metric_name(name, kind)] = lambda f, t, name=name, score=score: score(
+            scores[metric_name(name, kind)] = lambda f, t, name=name, score=score: score(
                 f.baselines()[name], t
             )
     for name in names:
-        found[metric_name(name, "mase")] = lambda f, t, name=name: mase(f.baselines()[name], t, units(f))
-    found["crps"] = crps
+        scores[metric_name(name, "mase")] = lambda f, t, name=name: mase(
+            f.baselines()[name], t, mase_scales(f)
+        )
+    scores["crps"] = crps
     for percent, low, high in interval_pairs(levels):
-        found[f"coverage_{percent}"] = lambda f, t, low=low, high=high: coverage(f, t, low, high)
-    return found
+        scores[f"coverage_{percent}"] = lambda f, t, low=low, high=high: coverage(f, t, low, high)
+    return scores
 
 
 def metric_name(name: str, kind: str) -> str:
-    """What a score of the model or of a plain forecast is called.
+    """The name of a score of the model or of a baseline.
 
     >>> metric_name("model", "mae"), metric_name("naive", "mae")
     ('mae', 'naive_mae')
@@ -93,7 +97,7 @@ def metric_name(name: str, kind: str) -> str:
 
 
 def warn_if_baseline_wins(scores: Mapping[str, float], where: str) -> None:
-    """Say so where a plain forecast errs no more than the model; scores: mean absolute errors by rival."""
+    """Notice if a baseline is as good as the model; scores: mean absolute errors of "model" and baselines."""
     if not scores or scores["model"] == 0:
         return
     better = [name for name in BASELINES if scores.get(name, np.inf) <= scores["model"]]
@@ -107,7 +111,7 @@ def warn_if_baseline_wins(scores: Mapping[str, float], where: str) -> None:
 
 
 def summary(scores: Mapping[str, float]) -> str:
-    """Whether the model beats the plain forecasts, in a sentence; scores: mean absolute errors by name."""
+    """One sentence on whether the model beats the baselines; scores: as `evaluate` gives them."""
     lost = [words for name, words in BASELINES.items() if scores[metric_name(name, "mae")] <= scores["mae"]]
     if lost:
         return f"The model does not beat {' and '.join(lost)} here: prefer the plain forecast."

@@ -1,4 +1,4 @@
-"""Knows forecasting: from tables of series to quantiles of what comes, checked against plain forecasts."""
+"""Forecasts series from tables: options, training, quantile forecasts, back-tests, streams and reports."""
 
 from __future__ import annotations
 

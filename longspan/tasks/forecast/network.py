@@ -1,4 +1,4 @@
-"""Knows the network of horizons: a recurrent encoder beside a linear skip, quantiles or parameters out."""
+"""The forecasting network: a recurrent encoder beside a linear skip; quantiles or a distribution out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from longspan.tasks.network import TaskNetwork
 OUTPUTS = ("quantiles", "normal", "laplace", "logistic")
 _WORD_WIDTH = 8
 _STEP_WIDTH = 32
-_SHARES = (1.0, 0.75, 0.5, 0.25)  # of what was learnt that are tried
+_SHARES = (1.0, 0.75, 0.5, 0.25)  # shares of the training's change that are tried, see `shrink_to_init`
 _PARTS = ("past_words", "ahead_words", "static_words")
 
 
@@ -133,7 +133,7 @@ class ForecastNetwork(TaskNetwork):
         self.set_shrinkage(_SHARES[int(losses.argmin())])
 
     def set_shrinkage(self, share: float) -> None:
-        """Keep this share of what the last layers learnt; every output becomes that mean of the two."""
+        """Set the last layers between their initial weights (share 0) and their trained ones (share 1)."""
         self._put([torch.lerp(b, w, share) for b, w in zip(self.initial_weights, self._last(), strict=True)])
 
     def _put(self, values: list[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Knows where forecasts may begin: with rows enough before and after, held out, later than fit, rolling."""
+"""Chooses forecast origins: for training, validation, evaluation, back-tests and the next forecast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from longspan.data.timestamps import from_wall, parse_timestamp, to_wall
 from .panel import Origins, Panel
 from .windows import every_origin, subsample
 
-MANY_SERIES = 10  # series that are learnt from together
+MANY_SERIES = 10  # series from which on their number makes up for few windows of each
 
 
 def check_length(panel: Panel, horizon: int, context: int | None) -> None:

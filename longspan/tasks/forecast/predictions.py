@@ -1,4 +1,4 @@
-"""Knows forecasts beside what came and what the two plain forecasts say; and how they look as a table."""
+"""Holds forecasts beside actual values and baselines, and writes them as a table."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from .panel import Origins
 class Forecasts(NamedTuple):
     """n origins, H steps, C channels, Q quantile levels, in the user's units.
 
-    point (n, H, C); quantiles (n, H, C, Q); actual, naive, seasonal (n, H, C), the two plain forecasts NaN
-    where nothing had been seen, actual NaN where it is not known; scale (n, C): what one unit of the network
-    was, on the scale of the codec's transform; origins: where they begin; levels (Q,).
+    point: (n, H, C), the medians; quantiles: (n, H, C, Q); levels: (Q,).
+    actual: (n, H, C), NaN where not known yet.
+    naive, seasonal: (n, H, C), the last value and the last season repeated; NaN without an earlier value.
+    scale: (n, C), of the windows, in units of the transformed values.
+    origins: the first row of each forecast.
     """
 
     point: np.ndarray
@@ -30,7 +32,7 @@ class Forecasts(NamedTuple):
     levels: tuple[float, ...]
 
     def baselines(self) -> dict[str, np.ndarray]:
-        """The model's points and the two plain forecasts, (n, H, C) each."""
+        """The point forecasts of the model and of both baselines, (n, H, C) each."""
         return {"model": self.point, "naive": self.naive, "seasonal_naive": self.seasonal}
 
     def answers(self, shown: tuple[float, ...], *, past: bool) -> Any:

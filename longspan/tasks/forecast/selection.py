@@ -1,4 +1,4 @@
-"""Knows what a forecast's network is to be told, by how a linear forecast does on held-out windows."""
+"""Selects context length, center, scaling and transform by the validation error of linear forecasts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .codec import CENTERS, SCALES, ForecastCodec
 from .origins import MANY_SERIES
 from .panel import Origins
 
-_MOST_WINDOWS = 12_000  # that a linear forecast is fitted on
-_FEW_WINDOWS = 5_000  # when ways are compared
+_MOST_WINDOWS = 12_000  # windows that the final linear forecasts are fitted to
+_FEW_WINDOWS = 5_000  # windows that linear forecasts are fitted to while settings are compared
 _MOST_HELD = 2_000
 _RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the mean square of the inputs, times the number of windows
 _CHUNK = 1_000  # windows at once
 _LEAST_WINDOWS = 8
 _SHORTEST, _LONGEST = 12, 512
-_PLAINER = 0.97  # what another center or scaling must bring: the last value follows a level that drifts
-_SHORTER = 0.995  # what a longer context must bring
-_HARM = 1.005  # what one more forecast in a mean may cost
+_PLAINER = 0.97  # error ratio below which another center, scaling or transform replaces an earlier one
+_SHORTER = 0.995  # error ratio below which a longer context replaces a shorter one
+_HARM = 1.005  # error ratio up to which one more forecast joins the mean
 _ROUNDS = 2
 
 
@@ -62,12 +62,12 @@ def select(
     scaling: str | None,
     transform: str | None,
 ) -> None:
-    """Set the codec's context, center, scaling and transform to those whose linear forecast errs least.
+    """Set the codec's context, center, scaling and transform to those with the lowest linear forecast error.
 
-    Without held-out windows the shortest sizes are compared on the training windows' last fifth.
+    Without validation windows, settings are compared on the last fifth of the training windows.
 
     Args:
-        context, center, scaling, transform: None for what is to be chosen.
+        context, center, scaling, transform: a fixed value, or None to select it.
 
     Raises:
         ValueError: the values do not allow the transform.
@@ -123,7 +123,7 @@ class WindowConfig(NamedTuple):
 def _best(
     codec: ForecastCodec, train: Origins, held: Origins, ways: list[WindowConfig], margin: float
 ) -> WindowConfig:
-    """The way whose linear forecast errs least; one that comes later must be better by the margin."""
+    """The setting whose linear forecast has the lowest error; a later one must be better by the margin."""
     best, least = ways[0], np.inf
     for way in sorted(ways, key=lambda way: TRANSFORMS.index(way.transform)):
         _set(codec, train, way)
@@ -142,9 +142,9 @@ def _set(codec: ForecastCodec, train: Origins, way: WindowConfig) -> None:
 def _ensemble(
     codec: ForecastCodec, train: Origins, held: Origins, ways: list[WindowConfig]
 ) -> list[LinearForecast]:
-    """The first way's linear forecast, and those of others that do its mean no harm.
+    """The best setting's linear forecast, plus every other one that does not raise the error of their mean.
 
-    The mean of forecasts is the safer where what comes is not quite like what was (Bates and Granger 1969).
+    The mean of several forecasts is more robust when the data change (Bates and Granger 1969).
     """
     chosen: list[LinearForecast] = []
     least = np.inf
@@ -164,7 +164,7 @@ def _mean_error(lines: list[LinearForecast]) -> float:
 
 
 def _start(codec: ForecastCodec, lines: list[LinearForecast]) -> None:
-    """Keep the mean of linear forecasts; the older weights of a shorter one are 0."""
+    """Set the codec's linear forecast to the mean of these; a shorter one has weight 0 for older values."""
     weight = np.mean([np.pad(one.weight, ((codec.context - len(one.weight), 0), (0, 0))) for one in lines], 0)
     codec.skip = np.concatenate([weight, np.mean([one.bias for one in lines], 0)[None]])
     errors = np.mean([one.residuals for one in lines], 0)
@@ -175,7 +175,7 @@ def _start(codec: ForecastCodec, lines: list[LinearForecast]) -> None:
 
 
 def fit_linear(codec: ForecastCodec, train: Origins, held: Origins, most: int) -> LinearForecast:
-    """Ridge regression from windows to what follows them, its strength chosen on the held-out ones."""
+    """Ridge regression from windows to the horizons after them; validation error selects its strength."""
     size, horizon = codec.context, codec.horizon
     count, sx, sy = 0, np.zeros(size), np.zeros(horizon)
     square, right = np.zeros((size, size)), np.zeros((size, horizon))
