@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 import shlex
+import textwrap
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, Union, final, get_args, get_origin, get_type_hints
 
@@ -178,6 +179,11 @@ class Configurable(abc.ABC):
 
     name: ClassVar[str]
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "name" in cls.__dict__ and cls.__doc__:  # a task, not a part that tasks inherit from
+            cls.__doc__ = f"{cls.__doc__.rstrip()}\n\n    Options:\n{_described(cls)}\n"
+
     def __new__(cls, *args: Any, **options: Any) -> Self:
         known = options_of(cls)
         for name in options:
@@ -271,6 +277,21 @@ def _split(text: str) -> list[str]:
     except ValueError as error:
         expected = "options such as 'horizon=24 target=a,b'"
         raise errors.value_error("options", expected, repr(text), "close the quotes") from error
+
+
+def _described(task: type) -> str:
+    """A task's options, one a paragraph: name, default, what each means."""
+    declared: dict[str, Any] = {}
+    for base in reversed(task.__mro__[1:]):
+        declared |= base.__dict__.get("__dataclass_fields__", {})
+    declared |= {name: one for name, one in task.__dict__.items() if isinstance(one, Field)}
+    options = (
+        f"{name} ({one.default!r}): {one.metadata['help']}."
+        for name, one in declared.items()
+        if "help" in one.metadata  # dataclasses list class variables too
+    )
+    form = {"width": 100, "initial_indent": " " * 8, "subsequent_indent": " " * 12}
+    return "\n".join(textwrap.fill(option, **form) for option in options)
 
 
 @cache

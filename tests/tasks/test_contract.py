@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import re
 import runpy
@@ -88,6 +89,14 @@ def test_options_speak_for_themselves(name: str):
     for one, field in zip(options_of(kind).values(), fields(kind), strict=True):  # pyright: ignore[reportArgumentType]
         assert one.help and not one.help.endswith("."), field.name
         one.check(one.default)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_says_what_every_option_means(name: str):
+    kind = tasks.task(name)
+    text = " ".join((inspect.getdoc(kind) or "").partition("Options:")[2].split())
+    for one in options_of(kind).values():
+        assert f"{one.name} ({one.default!r}): {' '.join(one.help.split())}." in text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -62,16 +62,17 @@ def frame() -> tuple[pd.DataFrame, np.ndarray]:
     return pd.DataFrame({"text": x}), y
 
 
+RAISE: Any = "raise"  # scikit-learn declares a number
 TWO = [("a", classifier()), ("b", classifier(seed=1))]
 TOOLS: dict[str, Callable[[Any, Any], Any]] = {
-    "cross_val_score": lambda x, y: cross_val_score(classifier(), x, y, cv=2, error_score="raise"),
+    "cross_val_score": lambda x, y: cross_val_score(classifier(), x, y, cv=2, error_score=RAISE),
     "log loss": lambda x, y: (
-        -cross_val_score(classifier(), x, y, cv=2, scoring="neg_log_loss", error_score="raise")
+        -cross_val_score(classifier(), x, y, cv=2, scoring="neg_log_loss", error_score=RAISE)
     ),
     "cross_val_predict": lambda x, y: cross_val_predict(classifier(), x, y, cv=2) == y,
     "probabilities": lambda x, y: cross_val_predict(classifier(), x, y, cv=2, method="predict_proba"),
     "GridSearchCV": lambda x, y: (
-        GridSearchCV(classifier(), {"hidden_size": [2, 3]}, cv=2, error_score="raise").fit(x, y).score(x, y)
+        GridSearchCV(classifier(), {"hidden_size": [2, 3]}, cv=2, error_score=RAISE).fit(x, y).score(x, y)
     ),
     "Pipeline": lambda x, y: (
         Pipeline([("same", FunctionTransformer()), ("model", classifier())]).fit(x, y).score(x, y)
@@ -110,7 +111,7 @@ def test_columns_are_features(tmp_path: Any):
     table = pd.DataFrame(x, columns=names)
     steps = [("scale", StandardScaler()), ("model", classifier(series=tuple(names)))]
     model = Pipeline(steps).set_output(transform="pandas").fit(table, y)
-    inner = model["model"]
+    inner: Any = model["model"]
     assert inner.feature_names_in_.tolist() == names and inner.n_features_in_ == 12
     inner.save(tmp_path / "model")
     assert load(tmp_path / "model").feature_names_in_.tolist() == names
@@ -131,21 +132,22 @@ def readings() -> tuple[np.ndarray, np.ndarray]:
 def test_detectors_in_the_tools():
     x, y = readings()
     model = AnomalyDetector(epochs=1, hidden_size=2, context_length=8)
-    scores = cross_val_score(model, x, y, cv=KFold(2), error_score="raise")
+    scores = cross_val_score(model, x, y, cv=KFold(2), error_score=RAISE)
     assert ((scores >= 0) & (scores <= 1)).all()
-    search = GridSearchCV(model, {"hidden_size": [2, 3]}, cv=KFold(2), error_score="raise").fit(x, y)
+    search = GridSearchCV(model, {"hidden_size": [2, 3]}, cv=KFold(2), error_score=RAISE).fit(x, y)
     assert search.best_estimator_.score(x, y) == search.best_estimator_.evaluate(x, y)["f1"]
     pipeline = Pipeline([("scale", StandardScaler()), ("model", clone(model))]).fit(x[:, None])
     assert len(pipeline.predict(x[:, None])) == 300
     table = pd.DataFrame({"load": x, "mode": ["up", "down"] * 150})
-    assert clone(model).fit(table).feature_names_in_.tolist() == ["load", "mode"]
+    copy: Any = clone(model)
+    assert copy.fit(table).feature_names_in_.tolist() == ["load", "mode"]
 
 
 def test_forecasters_in_the_tools():
     x, parts = readings()[0], TimeSeriesSplit(2)
     model = Forecaster(epochs=1, hidden_size=2, horizon=2, context_length=8)
-    assert (cross_val_score(model, x, cv=parts, error_score="raise") < 0).all()
-    search = GridSearchCV(model, {"hidden_size": [2, 3]}, cv=parts, error_score="raise").fit(x)
+    assert (cross_val_score(model, x, cv=parts, error_score=RAISE) < 0).all()
+    search = GridSearchCV(model, {"hidden_size": [2, 3]}, cv=parts, error_score=RAISE).fit(x)
     assert search.best_estimator_.score(x) == -search.best_estimator_.evaluate(x)["mase"]
 
 
@@ -180,7 +182,8 @@ OTHERWISE = {  # the checks that do not apply, and why
 def checks() -> list[Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not inherit from `sklearn.base.BaseEstimator`")
-        return [check for _, check in estimator_checks_generator(classifier(), legacy=True)]
+        pairs: Any = estimator_checks_generator(classifier(), legacy=True)
+        return [check for _, check in pairs]
 
 
 CHECKS = checks()
