@@ -23,9 +23,10 @@ from longspan.training.evaluation import to_device
 
 from . import report
 from .codec import FEW_TEXTS, ClassifierCodec, ExampleBatches
+from .layout import Layout
 from .network import Ensemble, SequenceClassifier, TokenEmbedding
 from .options import ClassifierOptions
-from .reading import Example, Examples, Layout, read_examples
+from .reading import Example, Examples, read_examples
 from .text_encoder import TextEncoder
 
 _EXPLAINED = 8  # records that a report explains

@@ -8,7 +8,7 @@ from longspan.networks.pooling import POOLS
 from longspan.tasks.options import option
 from longspan.tasks.reading_options import ReadingOptions
 
-from .reading import KINDS
+from .layout import KINDS
 from .text_encoder import TOKEN_LEVELS
 
 

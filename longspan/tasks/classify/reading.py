@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,6 @@ import polars as pl
 from torch import Tensor
 
 from longspan import errors
-from longspan.data.labels import sort_key
 from longspan.data.readers.frames import is_frame
 from longspan.data.readers.tables import (
     TABLE_ENDINGS,
@@ -27,11 +25,12 @@ from longspan.data.readers.tables import (
     read_source,
 )
 from longspan.data.readers.text_files import PACKED_ENDINGS, decoded, existing, lines
-from longspan.data.time_table import TimeOptions, row_times
+from longspan.data.time_table import row_times
 
+from .label_reading import is_missing, label_of, label_of_series, labels_of_column, labels_of_y
+from .layout import Layout
 from .ts_format import read_ts
 
-KINDS = ("multiclass", "multilabel", "token")
 _SOURCES = "a path, a frame, texts, or an array or list of series"
 _JSON = (".jsonl", ".ndjson", ".json")
 _MANY = 10  # numbered columns from which on every row is read as a series
@@ -57,35 +56,6 @@ class Examples(list[Example]):
     text: str | None = None
     series: tuple[str, ...] = ()
     ids: list[Any] | None = None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a source has what.
-
-    text: the column or field with the text; series: those with values; label: that with the label; id: the
-    column that says which series a row belongs to; time: the column by which its rows are put in order;
-    labels: "multiclass" (one a record), "multilabel" (any number of them), "token" (one a step), None for
-    found; separator: between the labels of one cell; options: how files are read; classes: those of fit,
-    None before it; fitted_text, fitted_series: the columns that fit read, which a later table must have.
-    """
-
-    text: str | None = None
-    series: str | Sequence[str] | None = None
-    label: str = "label"
-    id: str | None = None
-    time: str | None = None
-    labels: str | None = None
-    separator: str = "|"
-    options: TimeOptions = field(default_factory=TimeOptions)
-    classes: tuple[Any, ...] | None = None
-    fitted_text: str | None = None
-    fitted_series: tuple[str, ...] = ()
-
-    @property
-    def encoding(self) -> str:
-        """The encoding of text files."""
-        return self.options.encoding
 
 
 def read_examples(
@@ -121,7 +91,7 @@ def read_examples(
     if not len(inputs):
         raise errors.value_error("source", "at least one record", "no data", "check what was read")
     if y is not None:
-        found = _answers(y)
+        found = labels_of_y(y)
         if len(found) != len(inputs):
             raise errors.value_error("y", f"{len(inputs)} labels, one a record", len(found), "give one each")
     if found is None:
@@ -129,7 +99,7 @@ def read_examples(
             way_out = f"pass y, or name the column by label= (now {layout.label!r})"
             raise errors.value_error("label", "labels to learn from", "none", way_out)
         found = [None] * len(inputs)
-    labels = [_label(one, row, layout, labelled) for row, one in enumerate(found)]
+    labels = [label_of(one, row, layout, labelled) for row, one in enumerate(found)]
     pairs = enumerate(zip(inputs, labels, strict=True))
     examples = Examples(_fit_together(one, label, row, layout) for row, (one, label) in pairs)
     examples.text, examples.series, examples.ids = read.text, read.series, read.ids
@@ -307,7 +277,7 @@ def _from_table(table: Source, layout: Layout, labelled: bool) -> Found:
     has_label = layout.label in frame.columns
     if labelled and not has_label:
         check_columns(frame, [layout.label], "label")
-    labels = _labels_of(table, layout) if has_label else None
+    labels = labels_of_column(table, layout) if has_label else None
     column = _text_column(frame, layout)
     if column is not None:
         check_columns(frame, [column], "text")
@@ -317,38 +287,6 @@ def _from_table(table: Source, layout: Layout, labelled: bool) -> Found:
         rows = list(numbers(frame, columns, "series").astype(np.float32))
         return Found(rows, labels, series=tuple(columns))
     return _long(frame, layout, labels)
-
-
-def _labels_of(table: Source, layout: Layout) -> list[Any]:
-    """The labels; those of a file, which are text, as the classes of fit or by what they all look like."""
-    column = table.frame[layout.label]
-    if column.dtype != pl.String:
-        return column.to_list()
-    values = column.to_list()
-    if layout.labels in ("multilabel", "token"):
-        return values
-    if layout.classes is not None:
-        known = {_plain_text(one): one for one in layout.classes if not isinstance(one, tuple)}
-        return [None if value is None else known.get(_plain_text(value), value) for value in values]
-    return values if table.kind != "file" else _natural([one.strip() if one else one for one in values])
-
-
-def _plain_text(value: Any) -> str:
-    """A label as text; whole numbers without a point."""
-    text = str(int(value)) if isinstance(value, float) and value == int(value) else str(value)
-    return re.sub(r"\.0+$", "", text.strip()) if re.fullmatch(r"-?\d+\.0+", text.strip()) else text.strip()
-
-
-def _natural(values: list[str | None]) -> list[Any]:
-    """Labels of a file as whole numbers, numbers or truth values where all are; zeros in front make text."""
-    there = {value for value in values if value is not None}
-    if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", value) for value in there):
-        return [None if value is None else int(value) for value in values]
-    if all(re.fullmatch(r"-?(0|[1-9]\d*)\.\d+", value) for value in there):
-        return [None if value is None else float(value) for value in values]
-    if {value.lower() for value in there} <= {"true", "false"}:
-        return [None if value is None else value.lower() == "true" for value in values]
-    return list(values)
 
 
 def _is_numeric(column: pl.Series) -> bool:
@@ -435,82 +373,8 @@ def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Foun
         series.append(values[part])
         ids.append(frame[id][int(part.min())])
         if labels is not None:
-            found.append(_label_of_series([labels[row] for row in part.tolist()], ids[-1], layout))
+            found.append(label_of_series([labels[row] for row in part.tolist()], ids[-1], layout))
     return Found(series, found if labels is not None else None, series=tuple(columns), ids=ids)
-
-
-def _label_of_series(found: list[Any], id: Any, layout: Layout) -> Any:
-    if layout.labels == "token":
-        return found
-    if any(one != found[0] for one in found):
-        received = f"{found[0]!r} and others in series {id!r}"
-        raise errors.value_error(
-            "label", "one label a series", received, 'pass labels="token" for one a reading'
-        )
-    return found[0]
-
-
-# ---- labels and inputs in their one form
-
-
-def _answers(y: Any) -> list[Any]:
-    if isinstance(y, Tensor):
-        y = y.detach().cpu().numpy()
-    if isinstance(y, (str, bytes)) or not isinstance(y, Iterable):
-        raise errors.type_error("y", "a list or array of labels", y, "give one label a record")
-    if is_frame(y) and hasattr(y, "columns"):
-        frame = read_source(y, "y").frame
-        if frame.width != 1:
-            raise errors.value_error(
-                "y", "one column of labels", f"{frame.width} columns", "pass one of them"
-            )
-        return frame.to_series().to_list()
-    if hasattr(y, "to_numpy") and not hasattr(y, "tolist"):
-        y = y.to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
-    return list(y)
-
-
-def _label(value: Any, row: int, layout: Layout, labelled: bool) -> Any:
-    plain = _plain(value)
-    if _is_missing(plain) or plain == "":
-        if labelled:
-            way_out = "fill it or leave the row out"
-            raise errors.value_error("label", "a label in every row", f"none in row {row}", way_out)
-        return None
-    if layout.labels == "token":
-        plain = plain.split() if isinstance(plain, str) else plain
-        if not isinstance(plain, list):
-            raise errors.value_error(
-                "label", "a list with one label a step", repr(plain), "give as many as steps"
-            )
-        return plain
-    if isinstance(plain, list):
-        if layout.labels == "multiclass":
-            raise errors.value_error("label", "one label a record", repr(plain), 'pass labels="multilabel"')
-        shown = isinstance(value, np.ndarray) and set(plain) <= {0, 1}
-        return tuple(sorted({n for n, one in enumerate(plain) if one} if shown else set(plain), key=sort_key))
-    if layout.labels == "multilabel":
-        parts = str(plain).split(layout.separator)
-        return tuple(sorted({part.strip() for part in parts if part.strip()}, key=sort_key))
-    return plain
-
-
-def _is_missing(value: Any) -> bool:
-    """None, NaN or pd.NA."""
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(value, float) and value != value
-
-
-def _plain(value: Any) -> Any:
-    """A label as Python's own value; several of them as a list."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    if isinstance(value, Tensor):
-        return value.tolist()
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(one) for one in value]
-    return value
 
 
 def _fit_together(value: Any, label: Any, row: int, layout: Layout) -> Example:
@@ -525,7 +389,7 @@ def _input(value: Any, row: int, layout: Layout) -> Any:
     if isinstance(value, str):
         return value.split() if layout.labels == "token" else value
     if not hasattr(value, "__len__"):
-        if _is_missing(value):  # a missing text
+        if is_missing(value):  # a missing text
             return ""
         received = f"{value!r} in row {row}"
         raise errors.value_error(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from longspan.tasks.classify.codec import ClassifierCodec, ExampleBatches
-from longspan.tasks.classify.reading import Layout, read_examples
+from longspan.tasks.classify.layout import Layout
+from longspan.tasks.classify.reading import read_examples
 from longspan.tasks.classify.text_encoder import TextEncoder
 
 

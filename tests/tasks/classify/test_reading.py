@@ -17,7 +17,8 @@ from longspan import errors
 from longspan.data.padding import RaggedTensor, bucket_by_length
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.data.time_table import TimeOptions
-from longspan.tasks.classify.reading import Example, Layout, read_examples
+from longspan.tasks.classify.layout import Layout
+from longspan.tasks.classify.reading import Example, read_examples
 from longspan.tasks.classify.ts_format import read_ts
 
 TWO = [Example("good film", "pos"), Example("bad film", "neg")]
