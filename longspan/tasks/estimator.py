@@ -42,8 +42,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
     threads. Fits in Python threads wait for each other, since torch has one generator for all of them.
     On another number of threads sums of torch's own operations may be taken in another order.
 
-    A task gives the nine parts of `longspan.tasks.parts.TaskParts` and
-    gets these verbs.
+    A task gives the nine parts of `longspan.tasks.parts.TaskParts` and gets these verbs.
     """
 
     @final

@@ -94,7 +94,7 @@ WATCH = {**SMALL, "context_length": 8}
 CASES: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[], tuple[Any, Any]]]] = {
     "texts": (Classifier, TEXT, texts),
     "many labels": (Classifier, TEXT, many_labels),
-    "tags": (Classifier, {**TEXT, "labels": "steps"}, tags),
+    "tags": (Classifier, {**TEXT, "labels": "token"}, tags),
     "series": (Classifier, SERIES, series),
     "balanced": (Classifier, {**SERIES, "class_weight": "balanced", "num_layers": 2}, series),
     "table of series": (Classifier, SERIES, long_series),
