@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from longspan.tasks.anomaly.features import MAX_CATEGORIES, FeatureEncoder
 from longspan.tasks.anomaly.reading import Series
@@ -63,9 +64,11 @@ def test_windows_leave_out_what_is_missing_and_what_is_a_known_anomaly() -> None
     known = FeatureEncoder(("heat",)).fit([series()])
     batch = next(iter(known.windows([series(flags=flags)], 60, 4, ahead=True)))
     targets, weight = batch.y, batch.weight
+    assert weight is not None
     assert targets.shape == (1, 60, 1) and weight[0, -1] == 0.0, "the last has no next one"
     assert (1.0 - weight[0, :59, 0]).nonzero().flatten().tolist() == [4, 29]
     whole = known.encode_series(series(flags=flags), ahead=True)
+    assert whole.weight is not None
     assert np.array_equal(whole.y[:, :59], targets[:, :59]) and whole.weight.equal(weight)
     same = known.encode_series(series(), ahead=False)
     assert same.y[0, 1:].equal(whole.y[0, :-1])
@@ -74,5 +77,5 @@ def test_windows_leave_out_what_is_missing_and_what_is_a_known_anomaly() -> None
 def test_several_short_series_are_filled_up() -> None:
     known = FeatureEncoder(()).fit([series(60), series(9)])
     batches = known.windows([series(60), series(9)], 20, 64, ahead=False)
-    short = [int((row.sum(-1) > 0).sum()) for batch in batches for row in batch.weight]
+    short = [int((row.sum(-1) > 0).sum()) for batch in batches for row in torch.as_tensor(batch.weight)]
     assert min(short) == 9 and max(short) == 20

@@ -58,7 +58,7 @@ def test_its_forecasts_are_those_of_the_forecaster_inside(
     assert np.allclose(again[23:], found[23:], atol=1e-5)
     fitted.save(tmp_path / "model")
     after = loaded(tmp_path / "model")
-    assert after.forecaster_.predict().equals(inner.predict())
+    assert after.forecaster_ is not None and after.forecaster_.predict().equals(inner.predict())
     assert after.get_params()["forecaster"].get_params() == given.get_params()
     assert after.predict(series).equals(fitted.predict(series))
 
@@ -112,6 +112,7 @@ def plant() -> ls.AnomalyDetector:
 def test_one_by_one_gives_what_predict_gives_with_entities_gaps_and_covariates(
     plant: ls.AnomalyDetector,
 ) -> None:
+    assert plant.forecaster_ is not None
     assert plant.notes_ and plant.forecaster_.codec_.template.ids == ("a", "b")
     new = machines(120, 700, "c")
     one_by_one = [plant.update(row)[0] for row in new.to_dicts()]
@@ -123,6 +124,7 @@ def test_known_anomalies_are_unknown_to_the_forecaster() -> None:
     series, flags = wave(800), np.zeros(800, dtype=bool)
     series[300:310], flags[300:310] = 50.0, True
     task = ls.AnomalyDetector(forecaster=ls.Forecaster(**INNER)).fit(series, flags, verbose=0)
+    assert task.forecaster_ is not None
     assert task.forecaster_.codec_.training_statistics.scale[0, 0] < 1.0
     assert task.evaluate(series, flags)["f1"] == 1.0
 
@@ -169,6 +171,7 @@ def test_several_channels_are_told_apart() -> None:
     new = np.column_stack([wave(300, 2), wave(300, 3)])
     new[150:160, 1] = 4.0
     assert {cause.split(", ")[0] for cause in task.alarms(new)["cause"]} == {"channel 1"}
+    assert task.forecaster_ is not None
     assert task.update([0.0, 9.0])[1] and task.forecaster_.get_params()["target"] == (
         "channel 0",
         "channel 1",

@@ -38,7 +38,7 @@ def batch(rows: int = 5) -> Batch:
     def numbers(*shape: int) -> torch.Tensor:
         return torch.randn(rows, *shape, generator=draw)
 
-    words = [torch.ones(rows, 6, 1).long(), torch.zeros(rows, 9, 0).long(), torch.ones(rows, 1).long()]
+    words = torch.ones(rows, 6, 1).long(), torch.zeros(rows, 9, 0).long(), torch.ones(rows, 1).long()
     nothing = torch.zeros(rows, 3), torch.ones(rows, 1)
     x = ForecastInputs(numbers(6, 1), numbers(6, 1), numbers(9, 2), numbers(1), *words, *nothing)
     return Batch(x, numbers(3))
