@@ -110,31 +110,33 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         return Fitted(codec, network, fitted.history)
 
     @final
-    def predict(self, source: Any = None) -> Any:
+    def predict(self, source: Any = None, **search: Any) -> Any:
         """The answers for a source, in the form that the task says.
 
         Args:
             source: what the task reads; None to go on from what it has read, where it has a stream.
+            search: options of the group "predict", such as beam_size, for this call alone.
 
         Raises:
             ValueError, TypeError: the task is not fitted or the source cannot be used; one sentence.
         """
         fitted = self._check_fitted()
-        return fitted.codec.present(self._answers(fitted, self._records_to_predict(fitted, source)))
+        records = self._records_to_predict(fitted, source)
+        return fitted.codec.present(self._answers(fitted, records, search))
 
     @final
-    def predict_table(self, source: Any = None) -> pl.DataFrame:
+    def predict_table(self, source: Any = None, **search: Any) -> pl.DataFrame:
         """The answers for a source as a table, with what `predict` leaves out, such as probabilities.
 
         Args:
-            source: as for `predict`.
+            source, search: as for `predict`.
 
         Returns:
             A row for every answer, as `longspan predict` writes them to a file.
         """
         fitted = self._check_fitted()
         records = self._records_to_predict(fitted, source)
-        return fitted.codec.as_table(self._answers(fitted, records), records)
+        return fitted.codec.as_table(self._answers(fitted, records, search), records)
 
     @final
     def _records_to_predict(self, fitted: Fitted[CodecT, NetworkT, StreamT], source: Any) -> RecordsT:
@@ -143,11 +145,11 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         return self.read(source, use="predict", fitted=fitted)
 
     @final
-    def evaluate(self, source: Any, y: Any = None) -> dict[str, float]:
-        """Every metric by name, for a source whose true answers are known."""
+    def evaluate(self, source: Any, y: Any = None, **search: Any) -> dict[str, float]:
+        """Every metric by name, for a source whose true answers are known; search: as for `predict`."""
         fitted = self._check_fitted()
         records = self.read(source, y, use="evaluate", fitted=fitted)
-        return self._scores(fitted, self._answers(fitted, records), fitted.codec.truth(records))
+        return self._scores(fitted, self._answers(fitted, records, search), fitted.codec.truth(records))
 
     @final
     def score(self, source: Any, y: Any = None) -> float:

@@ -246,17 +246,43 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         return Fitted(codec, network, history)
 
     @final
-    def _search_options(self) -> Mapping[str, Any]:
-        """The options that `predict` of the network takes as keywords."""
-        return {n: getattr(self, n) for n, one in options_of(type(self)).items() if one.group == "predict"}
+    def _search_options(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The options that `predict` of the network takes as keywords.
+
+        Args:
+            given: values that replace the task's own for one call; None among them keeps the task's own.
+
+        Raises:
+            ValueError, TypeError: there is no such option, or it cannot have the value; one sentence.
+        """
+        known = {name: one for name, one in options_of(type(self)).items() if one.group == "predict"}
+        values = {name: getattr(self, name) for name in known}
+        for name, value in (given or {}).items():
+            if name not in known:
+                expected = f"one of {', '.join(known)}" if known else "none"
+                raise TypeError(errors.message("option of predict", expected, repr(name), "leave it out"))
+            if value is not None:
+                known[name].check(value)
+                values[name] = value
+        return values
 
     @final
-    def _predictions(self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT) -> list[Any]:
-        """What the network predicts for every batch of the records."""
-        batches = self.batches(fitted.codec, records, train=False)
-        return predictions(fitted.network, batches, self._search_options())
+    def _predictions(
+        self,
+        fitted: Fitted[CodecT, NetworkT, StreamT],
+        records: RecordsT,
+        search: Mapping[str, Any] | None = None,
+    ) -> list[Any]:
+        """What the network predicts for every batch of the records; search: as for `_search_options`."""
+        options = self._search_options(search)
+        return predictions(fitted.network, self.batches(fitted.codec, records, train=False), options)
 
     @final
-    def _answers(self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT) -> Any:
-        """The decoded answers for records, as the metrics take them."""
-        return fitted.codec.decode(self._predictions(fitted, records), records)
+    def _answers(
+        self,
+        fitted: Fitted[CodecT, NetworkT, StreamT],
+        records: RecordsT,
+        search: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """The decoded answers for records, as the metrics take them; search: as for `_search_options`."""
+        return fitted.codec.decode(self._predictions(fitted, records, search), records)

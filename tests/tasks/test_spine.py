@@ -153,6 +153,13 @@ def test_beam_search_is_an_option_of_predict(tmp_path: Path) -> None:
     source = [[1, 3], [1, 4], [1, 5], [2, 6], [2, 6]] * 12
     speller = Speller(validation_fraction=0.0, epochs=60).fit(source, verbose=0)
     assert speller.predict([[0, 0]])[0][0] == 1, "greedy takes the likeliest first word"
+    assert speller.predict([[0, 0]], beam_size=3) == [[2, 6]] and speller.beam_size == 1
+    assert speller.predict([[0, 0]], beam_size=None) == speller.predict([[0, 0]])
+    assert speller.evaluate([[2, 6], [1, 3]], beam_size=3) == {"wrong": 0.5}
+    with pytest.raises(ValueError, match="beam_size: expected a whole number of at least 1, received 0"):
+        speller.predict([[0, 0]], beam_size=0)
+    with pytest.raises(TypeError, match="option of predict: expected one of beam_size, received 'beams'"):
+        speller.predict([[0, 0]], beams=3)
     assert speller.set_params(beam_size=3).predict([[0, 0]]) == [[2, 6]]
     assert speller.evaluate([[2, 6], [1, 3]]) == {"wrong": 0.5}
     speller.save(tmp_path / "model")
