@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 # The first bytes of a file -> the ending by which it is read; anything else is CSV.
 _SIGNATURES = {b"PAR1": ".parquet", b"\x1f\x8b": ".csv.gz", b"{": ".jsonl"}
@@ -23,6 +22,8 @@ def source_file(source: str) -> Iterator[str]:
     if source != "-":
         yield source
         return
+    from tempfile import TemporaryDirectory
+
     with TemporaryDirectory(prefix="longspan-") as folder:
         stream = sys.stdin.buffer
         start = stream.read(4)
