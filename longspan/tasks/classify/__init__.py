@@ -1,4 +1,4 @@
-"""Classes of texts and series: one a record, several, or one a step."""
+"""Classifies texts and series: one class a record, several, or one a step."""
 
 from .classifier import Classifier
 

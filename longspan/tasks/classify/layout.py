@@ -1,4 +1,4 @@
-"""Says where a source of a classifier has its texts, series and labels."""
+"""Describes where a source of a classifier has its texts, series and labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = ("multiclass", "multilabel", "token")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a source has what.
+    """The columns and fields of a source.
 
     text: the column or field with the text; series: those with values; label: that with the label; id: the
     column that says which series a row belongs to; time: the column by which its rows are put in order;

@@ -25,7 +25,7 @@ class ClassifierOptions(ReadingOptions):
     time: str | None = option(None, "column by which the rows of a series are put in order", group="data")
     labels: str | None = option(
         None,
-        "labels of a record: one (multiclass), any number (multilabel), one a step (token); none for found",
+        "labels of a record: one (multiclass), any number (multilabel), one a step (token); none to find out",
         choices=KINDS,
         group="data",
     )
@@ -36,18 +36,18 @@ class ClassifierOptions(ReadingOptions):
         advanced=True,
     )
     token_level: str | None = option(
-        None, "what a text is cut into; none for found", choices=TOKEN_LEVELS, group="data"
+        None, "what a text is cut into; none to choose by the data", choices=TOKEN_LEVELS, group="data"
     )
     max_tokens: int | None = option(
         None,
-        "different tokens at most; none for all, 8000 for bpe",
+        "size of the vocabulary at most; none for all tokens, 8000 for bpe",
         group="data",
         minimum=5,
         advanced=True,
     )
     lowercase: bool | None = option(
         None,
-        "whether the case of words is dropped; none for where a file gives their vectors",
+        "whether words are lowercased; none for where a file gives their vectors",
         group="data",
         advanced=True,
     )
@@ -74,14 +74,14 @@ class ClassifierOptions(ReadingOptions):
     )
     subword_buckets: int = option(
         10000,
-        "vectors that the n-grams of words share, 0 for none",
+        "buckets that the character n-grams of words are hashed to, 0 for none",
         group="network",
         minimum=0,
         advanced=True,
     )
     max_ngram: int | None = option(
         None,
-        "tokens of the longest n-gram a linear model sees, 0 for none; none for found",
+        "tokens of the longest n-gram a linear model sees, 0 for none; none to choose by the data",
         group="network",
         minimum=0,
         advanced=True,
@@ -89,38 +89,38 @@ class ClassifierOptions(ReadingOptions):
     hidden_size: int = option(64, "units of every recurrent layer", group="network")
     bidirectional: bool = option(
         True,
-        "whether it is read from both ends",
+        "whether a sequence is read from both ends",
         group="network",
         advanced=True,
     )
     pooling: str = option(
         "max",
-        "how steps become one answer",
+        "how the steps of a sequence become one vector",
         choices=POOLS,
         group="network",
         advanced=True,
     )
     convolution: bool | None = option(
         None,
-        "whether convolutions stand beside; none for found",
+        "whether a convolutional branch stands beside the recurrent one; none to choose by the data",
         group="network",
         advanced=True,
     )
     filters: tuple[int, ...] = option(
         (64, 128, 64),
-        "of the convolutions",
+        "channels of each convolution",
         group="network",
         advanced=True,
     )
     kernel_sizes: tuple[int, ...] = option(
         (7, 5, 3),
-        "steps that each convolution sees",
+        "steps that each convolution covers",
         group="network",
         advanced=True,
     )
     ensemble_size: int | None = option(
         None,
-        "readers that are averaged; none for found",
+        "networks that are averaged; none to choose by the data",
         group="network",
         minimum=1,
         advanced=True,
@@ -149,7 +149,9 @@ class ClassifierOptions(ReadingOptions):
     )
     epochs: int = option(10, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "rows a step at most", group="training")
-    learning_rate: float | None = option(None, "of Adam, at its highest; none for found", group="training")
+    learning_rate: float | None = option(
+        None, "of Adam, at its highest; none for 0.005 (texts) or 0.002 (series)", group="training"
+    )
     patience: int | None = option(
         None,
         "epochs without improvement on the held-out part before training stops; none for never",
@@ -158,7 +160,7 @@ class ClassifierOptions(ReadingOptions):
     validation_fraction: float = option(0.1, "share of the training data held out", group="training")
     refit: bool | None = option(
         None,
-        "whether all is learnt from once more, when the held-out part has told what it can; none for found",
+        "whether training is repeated on all records after validation; none to choose by the data",
         group="training",
         advanced=True,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ def read_examples(
             (N, T) or (N, T, D), or a list of series (T_i,) or (T_i, D).
         y: the labels where they come apart: one a record; a list or tuple of labels a record, or an array
             (N, C) of 0 and 1, for "multilabel"; a list a record, or a text with blanks between, for "token".
-        layout: where what is; None for what is found.
+        layout: the columns and fields; None to find them.
         labelled: whether a record without a label is refused.
 
     Returns:
@@ -86,28 +86,31 @@ def read_examples(
     """
     layout = layout or Layout()
     wanted = labelled and y is None
-    read = _from_path(Path(source), layout, wanted) if is_path(source) else _held(source, layout, wanted)
-    inputs, found = read.inputs, read.labels
+    read_parts = _from_path if is_path(source) else _from_memory
+    read = read_parts(Path(source) if is_path(source) else source, layout, wanted)
+    inputs, raw_labels = read.inputs, read.labels
     if not len(inputs):
         raise errors.value_error("source", "at least one record", "no data", "check what was read")
     if y is not None:
-        found = labels_of_y(y)
-        if len(found) != len(inputs):
-            raise errors.value_error("y", f"{len(inputs)} labels, one a record", len(found), "give one each")
-    if found is None:
+        raw_labels = labels_of_y(y)
+        if len(raw_labels) != len(inputs):
+            raise errors.value_error(
+                "y", f"{len(inputs)} labels, one a record", len(raw_labels), "give one each"
+            )
+    if raw_labels is None:
         if labelled:
             way_out = f"pass y, or name the column by label= (now {layout.label!r})"
             raise errors.value_error("label", "labels to learn from", "none", way_out)
-        found = [None] * len(inputs)
-    labels = [label_of(one, row, layout, labelled) for row, one in enumerate(found)]
+        raw_labels = [None] * len(inputs)
+    labels = [label_of(raw, row, layout, labelled) for row, raw in enumerate(raw_labels)]
     pairs = enumerate(zip(inputs, labels, strict=True))
-    examples = Examples(_fit_together(one, label, row, layout) for row, (one, label) in pairs)
+    examples = Examples(_example(raw, label, row, layout) for row, (raw, label) in pairs)
     examples.text, examples.series, examples.ids = read.text, read.series, read.ids
     return examples
 
 
-class Found(NamedTuple):
-    """What a source holds: inputs, their labels or None for none, and the columns they came from."""
+class SourceParts(NamedTuple):
+    """The parts of a source: inputs, their labels or None, and the columns that both came from."""
 
     inputs: list[Any]
     labels: list[Any] | None
@@ -116,12 +119,12 @@ class Found(NamedTuple):
     ids: list[Any] | None = None
 
 
-def _from_path(path: Path, layout: Layout, labelled: bool) -> Found:
+def _from_path(path: Path, layout: Layout, labelled: bool) -> SourceParts:
     suffix = existing(path).suffix.lower()
     if path.is_dir():
         return _from_folder(path, layout)
     if suffix == ".ts":
-        return Found(*read_ts(path, layout.encoding))
+        return SourceParts(*read_ts(path, layout.encoding))
     if suffix in PACKED_ENDINGS:
         suffix = path.with_suffix("").suffix.lower() or ".csv"
     if suffix in _JSON:
@@ -143,8 +146,8 @@ def _table(source: Any, layout: Layout) -> Source:
     return table._replace(frame=table.frame.drop(unused))
 
 
-def _held(source: Any, layout: Layout, labelled: bool) -> Found:
-    if is_frame(source) and hasattr(source, "columns"):
+def _from_memory(source: Any, layout: Layout, labelled: bool) -> SourceParts:
+    if _is_table(source):
         return _from_table(_table(source, layout), layout, labelled)
     if isinstance(source, Tensor):
         source = source.detach().cpu().numpy()
@@ -158,7 +161,7 @@ def _held(source: Any, layout: Layout, labelled: bool) -> Found:
             raise errors.value_error(
                 "source", expected, f"shape {source.shape}", "put a single series in a list"
             )
-        return Found(list(source), None)
+        return SourceParts(list(source), None)
     if isinstance(source, Mapping) and source and all(_is_column(column) for column in source.values()):
         return _from_table(_table(source, layout), layout, labelled)
     if isinstance(source, Mapping) or not isinstance(source, Iterable):
@@ -166,11 +169,16 @@ def _held(source: Any, layout: Layout, labelled: bool) -> Found:
     rows = list(source)
     if rows and isinstance(rows[0], Mapping):
         return _from_fields(rows, layout, labelled)
-    odd = next((one for one in rows if hasattr(one, "columns")), None)
-    if odd is not None:
+    frame = next((row for row in rows if _is_table(row)), None)
+    if frame is not None:
         way_out = "join the frames into one with a column that names the series"
-        raise errors.type_error("source", f"{_SOURCES}; no list of frames", odd, way_out)
-    return Found(rows, None)
+        raise errors.type_error("source", f"{_SOURCES}; no list of frames", frame, way_out)
+    return SourceParts(rows, None)
+
+
+def _is_table(value: Any) -> bool:
+    """Whether a value is a frame with named columns; a single column of a frame is none."""
+    return is_frame(value) and getattr(value, "columns", None) is not None
 
 
 def _is_column(value: Any) -> bool:
@@ -180,28 +188,26 @@ def _is_column(value: Any) -> bool:
 # ---- text files
 
 
-def _from_folder(path: Path, layout: Layout) -> Found:
+def _from_folder(path: Path, layout: Layout) -> SourceParts:
     """A folder with a folder of text files for each class, or with a file of lines for each."""
-    inside = sorted(one for one in path.iterdir() if not one.name.startswith("."))
-    folders = [one for one in inside if one.is_dir()]
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    folders = [entry for entry in entries if entry.is_dir()]
     texts: list[Any] = []
     labels: list[Any] = []
-    for one in folders or inside:
-        files = sorted(file for file in one.rglob("*") if file.is_file()) if folders else [one]
+    for entry in folders or entries:
+        files = sorted(file for file in entry.rglob("*") if file.is_file()) if folders else [entry]
         for file in files:
             whole = decoded(file, layout.encoding)
-            found = (
-                [whole.strip()] if folders else [line.strip() for line in whole.split("\n") if line.strip()]
-            )
-            texts += found
-            labels += [one.name if folders else one.stem] * len(found)
+            parts = [whole] if folders else [line for line in whole.split("\n") if line.strip()]
+            texts += [part.strip() for part in parts]
+            labels += [entry.name if folders else entry.stem] * len(parts)
     if not texts:
         way_out = "make a folder of text files for each class, or a file of lines"
         raise errors.value_error("source", "a folder with texts by class", f"none in {path}", way_out)
-    return Found(texts, labels)
+    return SourceParts(texts, labels)
 
 
-def _from_lines(path: Path, layout: Layout, labelled: bool) -> Found:
+def _from_lines(path: Path, layout: Layout, labelled: bool) -> SourceParts:
     """A text on every line, its label before it and a tabulator between."""
     texts: list[Any] = []
     labels: list[Any] = []
@@ -214,11 +220,11 @@ def _from_lines(path: Path, layout: Layout, labelled: bool) -> Found:
             )
         texts.append(text.strip() if tab else line.strip())
         labels.append(label.strip() if tab else None)
-    return Found(texts, labels)
+    return SourceParts(texts, labels)
 
 
 def _json_lines(path: Path, layout: Layout) -> list[Any]:
-    found: list[Any] = []
+    objects: list[Any] = []
     whole = decoded(path, layout.encoding).strip() if path.suffix.lower() == ".json" else ""
     if whole.startswith("["):
         try:
@@ -231,19 +237,19 @@ def _json_lines(path: Path, layout: Layout) -> list[Any]:
         raise errors.value_error("source", "a list of JSON objects", f"other values in {path}", "correct it")
     for number, line in lines(path, layout.encoding):
         try:
-            found.append(json.loads(line))
+            objects.append(json.loads(line))
         except (json.JSONDecodeError, RecursionError) as error:
             received = f"{getattr(error, 'msg', 'values nested too deep')} in line {number} of {path}"
             raise errors.value_error(
                 "source", "one JSON object on every line", received, "correct the line"
             ) from error
-        if not isinstance(found[-1], Mapping):
-            received = f"{type(found[-1]).__name__} in line {number} of {path}"
+        if not isinstance(objects[-1], Mapping):
+            received = f"{type(objects[-1]).__name__} in line {number} of {path}"
             raise errors.value_error("source", "one JSON object on every line", received, "correct the line")
-    return found
+    return objects
 
 
-def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> Found:
+def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> SourceParts:
     names = sorted({str(name) for row in rows for name in row})
     field = layout.text or (layout.series if isinstance(layout.series, str) else None)
     field = field or layout.fitted_text or next(iter(layout.fitted_series), None)
@@ -252,10 +258,10 @@ def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> Found:
     if field is None or field not in names:
         way_out = "name it by text= or series="
         raise errors.value_error("text", f"a field of the records ({', '.join(names)})", repr(field), way_out)
-    for row, one in enumerate(rows):
-        if one.get(field) is None:
+    for number, row in enumerate(rows):
+        if row.get(field) is None:
             raise errors.value_error(
-                field, "a value in every record", f"none in row {row}", "fill it or leave the row out"
+                field, "a value in every record", f"none in row {number}", "fill it or leave the row out"
             )
     if layout.label not in names:
         if labelled:
@@ -265,14 +271,14 @@ def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> Found:
                 repr(layout.label),
                 "name it by label=",
             )
-        return Found([row[field] for row in rows], None, field)
-    return Found([row[field] for row in rows], [row.get(layout.label) for row in rows], field)
+        return SourceParts([row[field] for row in rows], None, field)
+    return SourceParts([row[field] for row in rows], [row.get(layout.label) for row in rows], field)
 
 
 # ---- tables
 
 
-def _from_table(table: Source, layout: Layout, labelled: bool) -> Found:
+def _from_table(table: Source, layout: Layout, labelled: bool) -> SourceParts:
     frame = table.frame
     has_label = layout.label in frame.columns
     if labelled and not has_label:
@@ -281,11 +287,11 @@ def _from_table(table: Source, layout: Layout, labelled: bool) -> Found:
     column = _text_column(frame, layout)
     if column is not None:
         check_columns(frame, [column], "text")
-        return Found(frame[column].cast(pl.String).fill_null("").to_list(), labels, column)
+        return SourceParts(frame[column].cast(pl.String).fill_null("").to_list(), labels, column)
     if _is_row_a_series(frame, layout):
         columns = _series_columns(frame, layout, None)
         rows = list(numbers(frame, columns, "series").astype(np.float32))
-        return Found(rows, labels, series=tuple(columns))
+        return SourceParts(rows, labels, series=tuple(columns))
     return _long(frame, layout, labels)
 
 
@@ -345,14 +351,14 @@ def _is_row_a_series(frame: pl.DataFrame, layout: Layout) -> bool:
     columns = _series_columns(frame, layout, id)
     if layout.series is not None:
         return len(columns) > 1
-    places = [re.fullmatch(r"(.*?)(\d+)", name) for name in columns]
-    if len(columns) < _MANY or not all(places) or len({match.group(1) for match in places if match}) > 1:
+    matches = [re.fullmatch(r"(.*?)(\d+)", name) for name in columns]
+    if len(columns) < _MANY or not all(matches) or len({match.group(1) for match in matches if match}) > 1:
         return False
     errors.notice(f"Every row is read as a series of {len(columns)} readings.")
     return True
 
 
-def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Found:
+def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> SourceParts:
     """Series out of a table with a row a reading: rows of one id belong together."""
     id = _id_of(frame, layout)
     if id is None:
@@ -366,29 +372,29 @@ def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Foun
     rows = row_times(frame, time, id, options=layout.options)
     values = numbers(frame, columns, "series").astype(np.float32)
     series: list[Any] = []
-    found: list[Any] = []
+    series_labels: list[Any] = []
     ids: list[Any] = []
     order = np.lexsort((rows.values, rows.series))
     for part in np.split(order, np.cumsum(np.bincount(rows.series))[:-1]):
         series.append(values[part])
         ids.append(frame[id][int(part.min())])
         if labels is not None:
-            found.append(label_of_series([labels[row] for row in part.tolist()], ids[-1], layout))
-    return Found(series, found if labels is not None else None, series=tuple(columns), ids=ids)
+            series_labels.append(label_of_series([labels[row] for row in part.tolist()], ids[-1], layout))
+    return SourceParts(series, series_labels if labels is not None else None, series=tuple(columns), ids=ids)
 
 
-def _fit_together(value: Any, label: Any, row: int, layout: Layout) -> Example:
-    made = _input(value, row, layout)
-    if layout.labels == "token" and label is not None and len(label) != len(made):
-        received = f"{len(label)} labels for {len(made)} steps in row {row}"
+def _example(value: Any, label: Any, row: int, layout: Layout) -> Example:
+    encoded = _input(value, row, layout)
+    if layout.labels == "token" and label is not None and len(label) != len(encoded):
+        received = f"{len(label)} labels for {len(encoded)} steps in row {row}"
         raise errors.value_error("label", "one label a step", received, "give as many as steps")
-    return Example(made, label)
+    return Example(encoded, label)
 
 
 def _input(value: Any, row: int, layout: Layout) -> Any:
     if isinstance(value, str):
         return value.split() if layout.labels == "token" else value
-    if not hasattr(value, "__len__"):
+    if not isinstance(value, Sized):
         if is_missing(value):  # a missing text
             return ""
         received = f"{value!r} in row {row}"
