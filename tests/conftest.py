@@ -11,6 +11,8 @@ from types import ModuleType
 
 # Before PyTorch loads its pool: threads with nothing to do sleep, as other programs want the cores too.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # every worker has a core of its own
 
 import pytest
 import torch
@@ -19,6 +21,12 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # read once, when Keras is load
 os.environ["LONGSPAN_NAN_MEMORY"] = "1"  # read once, when the kernels are loaded: their scratch memory
 
 from longspan import kernels
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """A process for every core, at most eight, runs the whole suite; one process runs named files and folders."""
+    whole = config.args_source != config.ArgsSource.ARGS
+    return min(os.cpu_count() or 1, 8) if whole else 0
 
 
 def runnable() -> list[str]:
