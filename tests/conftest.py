@@ -24,7 +24,7 @@ from longspan import kernels
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """A process for every core, at most eight, runs the whole suite; one process runs named files and folders."""
+    """One process for each core, at most eight, for the whole suite; none beside pytest for named files."""
     whole = config.args_source != config.ArgsSource.ARGS
     return min(os.cpu_count() or 1, 8) if whole else 0
 

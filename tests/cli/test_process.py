@@ -7,10 +7,13 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from longspan import cli, tasks
 
 HERE = Path(__file__).parents[1]
 PATH = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -49,9 +52,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def room(size: int) -> Callable[[], None]:
-    """Lets a process write no file of more than `size` bytes."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+def room(size: int) -> None:
+    """Lets this process write no file of more than `size` bytes from now on."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@contextmanager
+def little_room() -> Iterator[None]:
+    """This process writes no file of more than 700 bytes inside the block."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    room(700)
+    try:
+        yield
+    finally:
+        room(before)
 
 
 @pytest.mark.parametrize(
@@ -63,20 +77,30 @@ def room(size: int) -> Callable[[], None]:
         ("report", "model", "-o", "out.html"),
     ],
 )
-def test_no_room_on_the_disk_is_one_sentence_and_leaves_nothing(words: tuple[str, ...], folder: Path):
+def test_no_room_on_the_disk_is_one_sentence_and_leaves_nothing(
+    words: tuple[str, ...],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.setattr(tasks, "TASKS", {"level": ("level_task", "Level")})
+    monkeypatch.chdir(folder)
     before = sorted(os.listdir(folder))
-    done = longspan(folder, *words, limit=room(700))
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert done.stderr.startswith(
-        "longspan: the output: expected room on the disk, received 'File too large'; free"
-    )
-    assert done.stderr.count("\n") == 1
+    with little_room():
+        status = cli.main(list(words))
+    assert status == 2
+    said = capsys.readouterr().err
+    assert said.startswith("longspan: the output: expected room on the disk, received 'File too large'; free")
+    assert said.count("\n") == 1
     assert sorted(os.listdir(folder)) == before
 
 
 def test_no_room_leaves_the_old_file_as_it_was(folder: Path):
     before = (folder / "model").read_bytes()
-    assert longspan(folder, "fit", "level", "data.csv", "-o", "model", limit=room(700)).returncode == 2
+    assert (
+        longspan(folder, "fit", "level", "data.csv", "-o", "model", limit=lambda: room(700)).returncode == 2
+    )
     assert (folder / "model").read_bytes() == before
 
 

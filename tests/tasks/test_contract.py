@@ -1,4 +1,4 @@
-"""What holds for every task in TASKS, shown on a small data set of each."""
+"""Every task in TASKS keeps the contract: options, fit, predict, saving, resuming, streams and reports."""
 
 from __future__ import annotations
 
@@ -71,6 +71,11 @@ def same_weights(one: Any, other: Any) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def with_one_ordinary(name: str) -> list[Any]:
+    """Every task, the named one in the ordinary run and the others in the long one."""
+    return [one if one == name else pytest.param(one, marks=pytest.mark.slow) for one in NAMES]
+
+
 def test_every_task_has_a_toy():
     assert set(TOYS) == set(tasks.TASKS)
 
@@ -83,7 +88,7 @@ def test_the_constructor_only_stores(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_options_speak_for_themselves(name: str):
+def test_every_option_has_a_help_text_and_a_valid_default(name: str):
     kind = tasks.task(name)
     assert kind.name == name and kind.__doc__
     for one, field in zip(options_of(kind).values(), fields(kind), strict=True):  # pyright: ignore[reportArgumentType]
@@ -92,7 +97,7 @@ def test_options_speak_for_themselves(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_help_says_what_every_option_means(name: str):
+def test_the_docstring_lists_every_option(name: str):
     kind = tasks.task(name)
     text = " ".join((inspect.getdoc(kind) or "").partition("Options:")[2].split())
     for one in options_of(kind).values():
@@ -119,7 +124,7 @@ def test_a_wrong_option_fails_in_fit(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_before_fit(name: str):
+def test_predict_and_save_before_fit_are_refused(name: str):
     with pytest.raises(ValueError, match="call fit"):
         tasks.task(name)().predict(toy(name).asked)
     with pytest.raises(ValueError, match="call fit"):
@@ -128,7 +133,7 @@ def test_before_fit(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_params_clone_repr(name: str):
+def test_get_params_clone_and_repr_round_trip(name: str):
     sklearn = pytest.importorskip("sklearn.base", reason="scikit-learn is not installed")
     task = fitted(name)
     for copy in (task.clone(), sklearn.clone(task)):
@@ -138,7 +143,7 @@ def test_params_clone_repr(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_fit_returns_self_and_a_second_one_forgets(name: str):
+def test_fit_returns_self_and_a_second_fit_starts_anew(name: str):
     task = tasks.task(name)(**toy(name).options)
     short = {"epochs": 1, "seed": 7}
     before = torch.get_rng_state()
@@ -153,7 +158,7 @@ def test_fit_returns_self_and_a_second_one_forgets(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_by_one_equals_batch(name: str):
+def test_predict_of_single_records_equals_predict_of_all(name: str):
     task = fitted(name)
     alone = [toy(name).numbers(task.predict(one)) for one in toy(name).singles]
     assert len(alone) > 1
@@ -161,7 +166,7 @@ def test_one_by_one_equals_batch(name: str):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_loaded_it_answers_the_same(name: str, tmp_path: Path):
+def test_a_loaded_task_predicts_and_evaluates_the_same(name: str, tmp_path: Path):
     task, path = fitted(name), tmp_path / "model"
     task.save(path)
     loaded = ls.load(path)
@@ -257,7 +262,7 @@ def test_every_task_that_streams_is_in_the_test_of_streams() -> None:
 
 
 @pytest.mark.parametrize("name", list(STREAMED))
-def test_a_stream_gives_what_the_whole_table_gives(name: str, tmp_path: Path) -> None:
+def test_a_stream_equals_the_whole_table(name: str, tmp_path: Path) -> None:
     fitted(name).save(tmp_path / "model")
     stream, batch = STREAMED[name](ls.load(tmp_path / "model"))
     assert stream.shape == batch.shape and not np.isnan(stream[-1]).any()
@@ -265,7 +270,7 @@ def test_a_stream_gives_what_the_whole_table_gives(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_evaluate_gives_the_metrics_and_beats_the_naive_answer(name: str):
+def test_evaluate_gives_all_metrics_and_beats_the_naive_score(name: str):
     found = fitted(name).evaluate(toy(name).test, toy(name).test_y)
     assert list(found) == list(fitted(name).codec_.metrics())
     assert all(isinstance(value, float) for value in found.values())
@@ -273,8 +278,9 @@ def test_evaluate_gives_the_metrics_and_beats_the_naive_answer(name: str):
     assert value < naive if toy(name).better == "less" else value > naive, (value, naive)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_killed_and_resumed_it_ends_the_same(name: str, tmp_path: Path):
+@pytest.mark.parametrize("name", with_one_ordinary("forecast"))
+def test_a_killed_fit_resumes_to_the_same_weights(name: str, tmp_path: Path):
+    """By SIGKILL, in a process of its own; test_resume.py stops every kind of source inside one process."""
     checkpoint = tmp_path / "checkpoint"
     start = f"import runpy; runpy.run_path({str(HERE / 'killed.py')!r}, run_name='__main__')"
     words = [sys.executable, "-c", start, name, str(checkpoint)]
@@ -292,7 +298,7 @@ def test_killed_and_resumed_it_ends_the_same(name: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_report_shows_is_plain(name: str):
+def test_a_report_is_made_of_report_elements(name: str):
     sections = fitted(name).sections(toy(name).test)
     assert {"Training", "How to reproduce"} <= {section.title for section in sections}
     for section in sections:

@@ -1,4 +1,4 @@
-"""Models that were saved before are loaded and give the predictions that they gave then."""
+"""Models saved by earlier versions load and give the predictions stored beside them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_every_task_has_a_saved_model() -> None:
 
 
 @pytest.mark.parametrize("name", list(GOLDEN))
-def test_a_saved_model_gives_the_predictions_of_its_day(name: str) -> None:
+def test_a_saved_model_gives_its_stored_predictions(name: str) -> None:
     _, ask = GOLDEN[name]
     answers: dict[str, list[Any]] = ask(ls.load(HERE / f"{name}.model"))
     saved: dict[str, list[Any]] = json.loads((HERE / f"{name}.json").read_text())

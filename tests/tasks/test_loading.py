@@ -1,4 +1,4 @@
-"""A task is read from a file only with options and weights that it could have been saved with."""
+"""A saved task loads only with options and weights that it could have been saved with."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_option_that_is_not_one_and_weights_too_few_or_too_many(saved: artifa
             reload(tmp_path, config, tensors)
 
 
-def test_a_device_that_is_not_here_is_left_with_a_notice(saved: artifact.Artifact, tmp_path: Path):
+def test_a_device_that_is_missing_here_is_dropped_with_a_warning(saved: artifact.Artifact, tmp_path: Path):
     with pytest.warns(errors.LongspanWarning, match="trained on the device tpu, which is not there"):
         model = reload(tmp_path, with_option(saved.config, "device", "tpu"), saved.tensors)
     assert model.device is None and len(model.predict(["good"])) == 1
@@ -105,7 +105,9 @@ def mutated(config: dict[str, Any], seed: int) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 @pytest.mark.parametrize("start", range(0, 200, 40))
-def test_a_config_made_by_hand_loads_or_is_one_sentence(start: int, saved: artifact.Artifact, tmp_path: Path):
+def test_a_mutated_config_loads_or_is_refused_in_one_sentence(
+    start: int, saved: artifact.Artifact, tmp_path: Path
+):
     refused = 0
     for seed in range(start, start + 40):
         try:
@@ -140,7 +142,7 @@ def test_a_device_that_cannot_compute_is_one_sentence(device: str):
         ({"seed": -1}, "seed: expected a whole number of at least 0, received -1"),
     ],
 )
-def test_values_that_cannot_be_are_one_sentence_before_anything_is_read(options: Any, sentence: str):
+def test_invalid_options_are_refused_before_the_source_is_read(options: Any, sentence: str):
     with pytest.raises(ValueError, match=f"^{sentence}"):
         longspan.Forecaster(**options).fit("no file")
 

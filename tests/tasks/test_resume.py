@@ -1,4 +1,4 @@
-"""A killed fit goes on to the same bits, from every kind of source; a checkpoint of another is refused."""
+"""An interrupted fit resumes to the same weights from every kind of source; other checkpoints are refused."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_wherever_it_is_killed_it_ends_the_same(name: str, tmp_path: Path):
+def test_an_interrupted_fit_resumes_to_the_same_weights(name: str, tmp_path: Path):
     counted: list[int] = []
     whole = fit(
         name, callbacks=(LambdaCallback(on_train_batch_end=lambda batch, logs: counted.append(batch)),)
@@ -159,7 +159,7 @@ def test_wherever_it_is_killed_it_ends_the_same(name: str, tmp_path: Path):
     assert resumed.codec_.state().keys() == whole.codec_.state().keys()
 
 
-def test_a_finished_checkpoint_gives_its_weights_and_says_so(tmp_path: Path):
+def test_a_finished_checkpoint_gives_its_weights_with_a_warning(tmp_path: Path):
     path = tmp_path / "checkpoint"
     first = fit("series", path)
     assert not any("finished" in note for note in first.notes_)
@@ -204,7 +204,7 @@ def test_a_checkpoint_of_a_forecaster_is_not_one_of_a_detector(tmp_path: Path):
         Forecaster(**AHEAD).fit(wave(), resume=path, verbose=0)
 
 
-def test_a_path_that_cannot_be_written_is_told_before_reading(tmp_path: Path):
+def test_a_checkpoint_path_that_is_a_folder_is_refused_before_reading(tmp_path: Path):
     with pytest.raises(ValueError, match=r"^resume: expected a file or a new name, received a folder"):
         Forecaster().fit("nothing there", resume=tmp_path)
 
@@ -215,7 +215,7 @@ def test_equal_records_have_equal_digests():
     assert digest(["".join(["a", "b"])] * 2) == digest(["ab", "".join(["a", "b"])])
 
 
-def test_fits_in_threads_are_those_without():
+def test_fits_in_parallel_threads_equal_fits_alone():
     names = ["texts", "series", "array", "readings"]
     alone = {name: fit(name) for name in names}
     beside: dict[str, Any] = {}

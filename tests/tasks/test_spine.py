@@ -1,4 +1,4 @@
-"""What the spine holds: nine parts, final verbs, and four kinds of tasks that the three of today are not.
+"""Estimator: nine parts to override, final verbs, and four kinds of tasks beside the built-in ones.
 
 Beam search with an option of `predict`, outputs with lengths of their own and metrics of decoded answers
 after every epoch (CTC), a loss that differs in validation (sampled softmax), and a state carried from batch
@@ -43,13 +43,13 @@ def overridable(kind: type) -> set[str]:
     }
 
 
-def test_a_task_has_nine_parts_to_give() -> None:
+def test_an_estimator_has_nine_overridable_parts() -> None:
     assert overridable(Estimator) == PARTS and len(PARTS) == 9
     assert TaskParts.__abstractmethods__ == {"read", "codec", "network", "batches"}
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_overrides_nothing_else(name: str) -> None:
+def test_a_task_overrides_only_the_parts(name: str) -> None:
     own = {one for one in vars(task(name)) if one in vars(Estimator) or one in vars(TaskParts)}
     fields, dunder = set(options_of(task(name))), {one for one in own if one.startswith("__")}
     constants = {"name", "schedule", "decode_validation", "_abc_impl", "_estimator_type"}

@@ -96,6 +96,7 @@ def classify() -> Toy:
             "hidden_size": 8,
             "embedding_size": 8,
             "subword_buckets": 50,
+            "ensemble_size": 2,
             "epochs": 4,
             "learning_rate": 0.01,
         },

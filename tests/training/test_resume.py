@@ -8,6 +8,8 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,26 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(("kind", "steps"), [("batches", 16), ("loader", 25), ("chunks", 14)])
+@cache
+def uninterrupted(kind: str) -> tuple[nn.Module, Any, bytes]:
+    """The network, history and CSV file of a training that nothing stops."""
+    with tempfile.TemporaryDirectory() as folder:
+        csv = Path(folder) / "whole.csv"
+        network, history = KILLED["run"](kind, None, csv)
+        return network, history, csv.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [
+        ("loader", 25),
+        pytest.param("batches", 16, marks=pytest.mark.slow),
+        pytest.param("chunks", 14, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_in_mid_epoch_it_ends_with_the_same_bits(kind: str, steps: int, tmp_path: Path):
-    whole, history = KILLED["run"](kind, None, tmp_path / "whole.csv")
+    """By SIGKILL, in a process of its own; the next test stops every kind inside one process."""
+    whole, history, rows = uninterrupted(kind)
     checkpoint, csv = tmp_path / "checkpoint", tmp_path / "killed.csv"
     start = f"import runpy; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
     words = [sys.executable, "-c", start, str(checkpoint), kind, str(csv)]
@@ -53,8 +72,8 @@ def test_killed_in_mid_epoch_it_ends_with_the_same_bits(kind: str, steps: int, t
     resumed, again = KILLED["run"](kind, checkpoint, csv)
     assert same(whole, resumed)
     assert again.history == history.history and again.epoch == history.epoch
-    assert csv.read_bytes() == (tmp_path / "whole.csv").read_bytes()
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "killed.csv", "whole.csv"]
+    assert csv.read_bytes() == rows
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint", "killed.csv"]
 
 
 class Stop(Exception):
@@ -75,13 +94,13 @@ def stop_at(count: int) -> Callback:
 @pytest.mark.parametrize("steps", [1, 9, 10, 11, 19, 40])
 @pytest.mark.parametrize("kind", ["batches", "loader", "chunks"])
 def test_wherever_it_stops(kind: str, steps: int, tmp_path: Path):
-    whole, history = KILLED["run"](kind, None, tmp_path / "whole.csv")
+    whole, history, rows = uninterrupted(kind)
     path, csv = tmp_path / "checkpoint", tmp_path / "stopped.csv"
     with pytest.raises(Stop):
         KILLED["run"](kind, path, csv, extra=(stop_at(steps),))
     resumed, again = KILLED["run"](kind, path, csv, extra=(LambdaCallback(),))
     assert same(whole, resumed) and again.history == history.history
-    assert csv.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert csv.read_bytes() == rows
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path):

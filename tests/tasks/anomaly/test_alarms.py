@@ -1,4 +1,4 @@
-"""Alarms join what is close, are right where they touch what is known, and thresholds keep their promise."""
+"""Alarms join neighbouring rows; one that touches a known anomaly is right; thresholds keep the budget."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from longspan.tasks.anomaly.alarms import (
 )
 
 
-def test_intervals() -> None:
+def test_neighbouring_rows_join_into_one_alarm() -> None:
     over = [False, True, False, True, False, False, False, True]
     assert alarm_intervals(over, 3) == [(1, 3), (7, 7)]
     assert alarm_intervals(over, 1) == [(1, 1), (3, 3), (7, 7)]
@@ -45,14 +45,14 @@ def marked(*places: int) -> np.ndarray:
     return found
 
 
-def test_an_alarm_is_right_where_it_touches_what_is_known() -> None:
+def test_an_alarm_that_touches_a_known_anomaly_is_a_hit() -> None:
     found = event_scores([marked(5, 15)], [marked(4, 5, 6, 9)], 2)
     assert found == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
     assert event_scores([marked()], [marked(3)], 2) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
     assert event_scores([marked(3), marked()], [marked(3), marked()], 2)["f1"] == 1.0
 
 
-def test_the_best_threshold_is_in_the_middle_of_the_best() -> None:
+def test_the_best_threshold_is_midway_between_the_best_scores() -> None:
     scores = np.array([0.0, 1.0, 1.1, 1.2, 4.0, 9.0])
     found = threshold_for_f1([scores], lambda limit: float((scores >= limit).sum() == 2), 1.02)
     assert 1.2 < found < 4.0
@@ -60,7 +60,7 @@ def test_the_best_threshold_is_in_the_middle_of_the_best() -> None:
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.01, 0.2])
-def test_the_allowed_threshold_lets_through_what_the_budget_says(budget: float) -> None:
+def test_the_allowed_threshold_keeps_the_budget_of_false_alarms(budget: float) -> None:
     held = 2.0 + np.random.default_rng(0).random(500)
     limit = threshold_for_false_positive_rate(held, budget, 1.02)
     assert (held >= limit).sum() == int(budget * 500)

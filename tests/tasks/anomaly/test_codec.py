@@ -1,4 +1,4 @@
-"""A detector's codec and stream with a network that expects what came last: series, streams, what is kept."""
+"""The detector's codec: a stream gives the scores of a whole series, and its saved state continues it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def fed(stream: DetectorStream, one: Series) -> list[tuple[float, bool]]:
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_a_stream_gives_what_a_series_gives_and_goes_on_as_it_was_kept(dynamic: bool) -> None:
+def test_a_stream_equals_the_series_and_continues_from_its_saved_state(dynamic: bool) -> None:
     codec, _ = learnt(series(400, 0, "a"), series(300, 1, "b"), dynamic=dynamic)
     again = AnomalyCodec((), 1000, None, dynamic).restore(codec.state())
     new = series(200, 2, "c")
@@ -80,7 +80,7 @@ def test_a_stream_gives_what_a_series_gives_and_goes_on_as_it_was_kept(dynamic: 
         assert [alarm for _, alarm in found] == frame["alarm"].to_list() and frame["cause"][150] == "load"
 
 
-def test_the_stream_of_the_only_series_goes_on_in_it() -> None:
+def test_the_stream_of_a_single_series_continues_after_training() -> None:
     _, stream = learnt(series(400))
     assert stream.series[None].time == 399 and stream.series[None].trackers[0].fresh == 399
     with pytest.raises(ValueError, match="not before the last"):

@@ -1,4 +1,4 @@
-"""The detector finds what is planted, streams what it would predict, and refuses in one sentence."""
+"""AnomalyDetector finds planted anomalies, streams the scores that it predicts, and refuses bad input."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_value_within_the_range_is_found_by_its_context(fitted: ls.AnomalyDete
 
 
 @pytest.mark.parametrize("method", ["forecast", "autoencoder"])
-def test_one_by_one_gives_what_predict_gives(method: str) -> None:
+def test_update_gives_the_scores_of_predict(method: str) -> None:
     task = ls.AnomalyDetector(**{**SMALL, "id": "name", "context_length": 20}, method=method)
     parts = [pl.DataFrame({"name": n, "y": wave(300, s)}) for s, n in enumerate("ab")]
     task.fit(pl.concat(parts), verbose=0)
@@ -62,7 +62,7 @@ def loaded(path: Path) -> ls.AnomalyDetector:
     return task
 
 
-def test_the_stream_goes_on_after_loading(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
+def test_the_stream_continues_after_loading(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
     fitted.save(tmp_path / "start")
     task = loaded(tmp_path / "start")
     whole, again = wave(900)[800:].tolist(), []
@@ -77,7 +77,7 @@ def test_the_stream_goes_on_after_loading(fitted: ls.AnomalyDetector, tmp_path: 
     assert not any(alarm for _, alarm in again)
 
 
-def test_a_drift_becomes_usual() -> None:
+def test_a_lasting_shift_stops_raising_alarms() -> None:
     task = ls.AnomalyDetector(**SMALL, history=200).fit(wave(600), verbose=0)
     alarms = [task.update(value)[1] for value in (wave(800, 2) + 4.0).tolist()]
     assert any(alarms[:10]) and sum(alarms[500:]) < 15
@@ -107,7 +107,7 @@ def events(rows: int, odd: int | None) -> pl.DataFrame:
     return pl.DataFrame({"timestamp": list(range(rows)), "place": place, "amount": amount})
 
 
-def test_an_unheard_of_category_is_named_as_the_cause() -> None:
+def test_an_unknown_category_is_named_as_the_cause() -> None:
     task = ls.AnomalyDetector(**{**SMALL, "epochs": 20}, target=("place",)).fit(events(600, None), verbose=0)
     found = task.predict(events(300, 200))
     assert found["alarm"][200] and found["cause"][200] == "place"
@@ -143,7 +143,7 @@ def test_bad_input_is_one_sentence(fitted: ls.AnomalyDetector, tmp_path: Path) -
         task.update({"timestamp": 501, "place": "work"})
 
 
-def test_held_out_readings_may_come_apart_and_need_no_flags() -> None:
+def test_validation_data_may_be_a_source_of_its_own_without_flags() -> None:
     task = ls.AnomalyDetector(**SMALL).fit(wave(300), validation_data=wave(100, 1), verbose=0)
     assert len(task.history_.history["val_loss"]) == len(task.history_.history["loss"])
 
@@ -184,7 +184,7 @@ def test_sources_that_cannot_be_learnt_from_are_one_sentence(source: Any, option
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
 
 
-def test_columns_are_found_by_name_or_missed_in_one_sentence(tmp_path: Path) -> None:
+def test_columns_are_matched_by_name_and_missing_ones_are_refused(tmp_path: Path) -> None:
     task = ls.AnomalyDetector(**SMALL).fit(table(), verbose=0)
     usual = task.predict(table())
     with pytest.warns(errors.LongspanWarning, match="Left out, since fit did not have them: more"):
@@ -211,7 +211,7 @@ def test_dates_are_ordered_as_dates_whatever_they_look_like() -> None:
     assert in_order == times
 
 
-def test_flags_that_are_missing_or_of_one_kind_are_said(fitted: ls.AnomalyDetector) -> None:
+def test_missing_or_uniform_flags_give_a_warning(fitted: ls.AnomalyDetector) -> None:
     gaps = table(bad=[None, 1] + [0] * 38)
     with pytest.warns(errors.LongspanWarning, match="1 of 40 readings have no bad; they count as ordinary"):
         ls.AnomalyDetector(**SMALL, label="bad").read(gaps)
@@ -223,7 +223,7 @@ def test_flags_that_are_missing_or_of_one_kind_are_said(fitted: ls.AnomalyDetect
         ls.AnomalyDetector(**SMALL).fit([wave(9), wave(9)], [0] * 6, verbose=0)
 
 
-def test_times_of_a_stream_that_cannot_be_ordered(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
+def test_stream_times_that_cannot_be_ordered_are_refused(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
     fitted.save(tmp_path / "model")
     task = loaded(tmp_path / "model")
     expected = "time: expected a number, or a date and time such as 2024-01-31 18:00, received '31/1/2024'"
@@ -252,7 +252,7 @@ def flagged_wave(rows: int, bad: slice, seed: int = 0) -> tuple[np.ndarray, np.n
     return series, flags
 
 
-def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
+def test_known_anomalies_are_left_out_of_training() -> None:
     series, flags = flagged_wave(600, slice(300, 310))
     task = ls.AnomalyDetector(**SMALL).fit(series, flags, verbose=0)
     assert task.evaluate(series, flags) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
@@ -260,7 +260,7 @@ def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
     assert task.alarms(again)["start"].to_list() == [200]
 
 
-def test_flags_that_come_apart_keep_to_their_rows() -> None:
+def test_flags_given_as_y_belong_to_their_rows() -> None:
     parts, known = [], []
     for place, name in enumerate("ab"):
         series, flags = flagged_wave(300, slice(100 + 50 * place, 110 + 50 * place), place)
@@ -293,14 +293,16 @@ def test_the_dynamic_threshold_finds_a_stop_in_long_telemetry(dynamic: ls.Anomal
     assert len(dynamic.alarms(wave(3500, 2))) == 0
 
 
-def test_the_budget_is_the_dynamic_thresholds_least(dynamic: ls.AnomalyDetector) -> None:
+def test_a_higher_false_positive_rate_lowers_the_noise_floor(
+    dynamic: ls.AnomalyDetector,
+) -> None:
     loose = ls.AnomalyDetector(**SMALL, threshold="dynamic", false_positive_rate=0.5).fit(
         wave(2400), verbose=0
     )
     assert 0.0 < loose.codec_.scorer.noise_floor[0] < dynamic.codec_.scorer.noise_floor[0]
 
 
-def test_dynamic_alarms_go_on_after_loading(dynamic: ls.AnomalyDetector, tmp_path: Path) -> None:
+def test_dynamic_alarms_continue_after_loading(dynamic: ls.AnomalyDetector, tmp_path: Path) -> None:
     dynamic.save(tmp_path / "model")
     series = wave(2900)[2400:]
     series[200:260] = 3.0
@@ -324,7 +326,7 @@ def test_a_report_shows_scores_and_alarms(fitted: ls.AnomalyDetector, dynamic: l
         assert task.sections()[0].title == "Summary"
 
 
-def test_several_channels_are_named_by_what_they_did() -> None:
+def test_the_cause_is_the_channel_that_deviates() -> None:
     both = np.column_stack([wave(600), wave(600, 1)])
     task = ls.AnomalyDetector(**SMALL).fit(both, verbose=0)
     new = np.column_stack([wave(300, 2), wave(300, 3)])
@@ -354,7 +356,7 @@ def test_times_of_any_kind_have_to_be_in_order(
         loaded(tmp_path / "model").update(0.0, time=before)
 
 
-def test_columns_that_are_not_watched_are_read_and_never_a_cause() -> None:
+def test_columns_outside_the_target_are_inputs_and_never_a_cause() -> None:
     table = np.column_stack([wave(400), wave(400, 1), (np.arange(400) % 9 == 0).astype(float)])
     task = ls.AnomalyDetector(**SMALL, target=("channel 0",)).fit(table, verbose=0)
     assert task.codec_.sizes["inputs"] == 3 + 2 + 2 and task.codec_.features.monitored == ["channel 0"]

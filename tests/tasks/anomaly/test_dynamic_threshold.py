@@ -1,4 +1,4 @@
-"""The dynamic threshold finds what stands out, in either direction, and is the same batch by batch."""
+"""The dynamic threshold finds bursts and unusually small errors, in batches as in a whole series."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def test_errors_that_are_unusually_small_are_found_too() -> None:
     [noise(5000), np.zeros(5000), np.ones(5000), np.where(np.arange(5000) == 4000, 1.0, 0.001)],
     ids=["noise", "none", "the same", "below least"],
 )
-def test_what_does_not_stand_out_is_usual(errors: np.ndarray) -> None:
+def test_errors_without_a_burst_raise_no_alarm(errors: np.ndarray) -> None:
     assert not run(errors, least=0.05).any()
 
 
-def test_a_series_that_is_short_is_decided_about_at_its_end() -> None:
+def test_a_series_shorter_than_a_batch_is_thresholded_at_its_end() -> None:
     errors = noise(800)
     errors[500:540] = 2.0
     one = DynamicThreshold(0.0)
@@ -55,7 +55,7 @@ def test_a_series_that_is_short_is_decided_about_at_its_end() -> None:
     assert len(found) == 800 and found[520] > 0 and len(one.finish()) == 0
 
 
-def test_batches_come_when_they_are_full_and_a_state_goes_on() -> None:
+def test_full_batches_are_thresholded_and_a_saved_state_continues() -> None:
     errors = noise(4000)
     errors[3000:3050] = 1.0
     one, sizes = DynamicThreshold(0.0), {}
@@ -78,7 +78,7 @@ def test_a_missing_error_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(("usual", "kept"), [(0.95, []), (0.8, [2100]), (0.4, [2100])])
-def test_a_stretch_has_to_be_well_above_the_next(usual: float, kept: list[int]) -> None:
+def test_a_burst_little_above_the_next_is_pruned(usual: float, kept: list[int]) -> None:
     levels = np.full(3000, 0.1)
     levels[2100], levels[500] = 1.0, usual
     found = np.arange(3000) == 2100
@@ -86,7 +86,7 @@ def test_a_stretch_has_to_be_well_above_the_next(usual: float, kept: list[int]) 
     assert [start for start, _ in pruned] == kept
 
 
-def test_smoothed_is_what_pandas_gives() -> None:
+def test_smoothing_equals_that_of_pandas() -> None:
     errors = np.array([1.0, -2.0, 0.5, 4.0])
     weights = ((dynamic_threshold.SMOOTHING_SPAN - 1) / (dynamic_threshold.SMOOTHING_SPAN + 1)) ** np.arange(
         4

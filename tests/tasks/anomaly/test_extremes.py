@@ -1,4 +1,4 @@
-"""Extremes of the recent past are exact, and scores are relative to them."""
+"""Running maxima over a window are exact, and scores are relative to them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from longspan.tasks.anomaly.extremes import START, ExtremeTracker, SlidingMax
 
 
-def test_the_largest_of_a_window() -> None:
+def test_the_running_maximum_of_a_window() -> None:
     values = np.random.default_rng(0).normal(size=300)
     peak, window = SlidingMax(7), 7
     for now, value in enumerate(values, start=1):
@@ -16,7 +16,7 @@ def test_the_largest_of_a_window() -> None:
         peak.add(now, float(value))
 
 
-def test_a_watch_scores_beyond_the_range_and_only_after_the_start() -> None:
+def test_scores_begin_after_the_start_and_only_outside_the_range() -> None:
     watch = ExtremeTracker(1000, 1.0)
     scores = [watch.add(float(place % 10), 0.1) for place in range(START)]
     assert not any(scores)
@@ -25,7 +25,7 @@ def test_a_watch_scores_beyond_the_range_and_only_after_the_start() -> None:
     assert ExtremeTracker.from_state(watch.state()).add(4.0, 5.0) == watch.add(4.0, 5.0) > 2.0
 
 
-def test_a_first_error_of_another_series_is_not_held_against_means_of_many() -> None:
+def test_the_first_error_of_a_new_series_is_not_compared_with_means_of_many() -> None:
     watch, errors = ExtremeTracker(1000, 1.0), np.random.default_rng(0).normal(size=2 * START)
     for error in errors.tolist():
         watch.add(None, error)

@@ -1,4 +1,4 @@
-"""Readings become inputs and targets alike one by one and as a series, and windows leave out what is odd."""
+"""Features are the same one by one and over a series; windows leave out missing and anomalous readings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def series(rows: int = 60, flags: np.ndarray | None = None) -> Series:
     return Series("a", None, ("heat", "load"), numbers, ("mode",), words, flags)
 
 
-def test_a_series_is_its_readings_one_by_one() -> None:
+def test_features_of_a_series_equal_those_of_its_readings_one_by_one() -> None:
     known, one = FeatureEncoder(("heat", "mode")).fit([series()]), series()
     inputs, targets, last = known.encode(one)
     assert inputs.shape == (60, known.sizes["inputs"]) == (60, 3 + 2 + 3) and targets.shape == (60, 2)
@@ -37,7 +37,7 @@ def test_a_series_is_its_readings_one_by_one() -> None:
     assert inputs[6, 1] == pytest.approx(inputs[6, 0] - inputs[4, 0])
 
 
-def test_the_rarest_and_the_unheard_of_are_one_category() -> None:
+def test_rare_and_unknown_categories_share_a_code() -> None:
     words = np.array(
         [[str(min(at // 2, MAX_CATEGORIES + 4))] for at in range(4 * MAX_CATEGORIES)], dtype=object
     )
@@ -50,7 +50,7 @@ def test_the_rarest_and_the_unheard_of_are_one_category() -> None:
     )
 
 
-def test_what_was_learnt_is_kept() -> None:
+def test_the_saved_state_encodes_the_same() -> None:
     known = FeatureEncoder(("load",)).fit([series()])
     again = FeatureEncoder(("load",)).restore(known.state())
     assert again.monitored == ["load"] and again.monitored_scales == known.monitored_scales
@@ -58,7 +58,7 @@ def test_what_was_learnt_is_kept() -> None:
         assert np.array_equal(one, other, equal_nan=True)
 
 
-def test_windows_leave_out_what_is_missing_and_what_is_a_known_anomaly() -> None:
+def test_windows_leave_out_missing_readings_and_known_anomalies() -> None:
     flags = np.zeros(60, dtype=bool)
     flags[30] = True
     known = FeatureEncoder(("heat",)).fit([series()])
@@ -74,7 +74,7 @@ def test_windows_leave_out_what_is_missing_and_what_is_a_known_anomaly() -> None
     assert same.y[0, 1:].equal(whole.y[0, :-1])
 
 
-def test_several_short_series_are_filled_up() -> None:
+def test_short_series_are_padded() -> None:
     known = FeatureEncoder(()).fit([series(60), series(9)])
     batches = known.windows([series(60), series(9)], 20, 64, ahead=False)
     short = [int((row.sum(-1) > 0).sum()) for batch in batches for row in torch.as_tensor(batch.weight)]

@@ -1,4 +1,4 @@
-"""The networks that expect readings: a reading at a time gives what a whole series gives, for every cell."""
+"""The detector's networks give the same predictions step by step and over a whole series, for every cell."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def step(network: Predictor, row: list[float], state: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize("kind", [NextStepPredictor, Autoencoder])
 @torch.no_grad()
-def test_step_by_step_gives_what_a_series_gives(
+def test_predictions_step_by_step_equal_those_of_the_series(
     kind: type[NextStepPredictor | Autoencoder], cell: str
 ) -> None:
     network, x = made(kind, cell, layers=2), torch.randn(20, 5)
@@ -60,7 +60,7 @@ def test_step_by_step_gives_what_a_series_gives(
 
 
 @torch.no_grad()
-def test_a_series_shorter_than_a_window_is_only_kept() -> None:
+def test_a_series_shorter_than_a_window_is_only_buffered() -> None:
     network, x = made(Autoencoder, "LSTM"), torch.randn(8, 5)
     expected, state = series(network, x[:4])
     assert expected.isnan().all() and len(state) == 4
@@ -68,7 +68,7 @@ def test_a_series_shorter_than_a_window_is_only_kept() -> None:
     torch.testing.assert_close(torch.tensor(found), series(network, x[:6])[0][5])
 
 
-def test_the_error_counts_what_is_there() -> None:
+def test_the_loss_leaves_out_missing_targets() -> None:
     numbers, logits = torch.tensor([[[1.0, 5.0], [2.0, 5.0]]]), torch.zeros(1, 2, 3)
     targets = torch.tensor([[[0.0, 9.0, 2.0], [5.0, 9.0, 0.0]]])
     weight = torch.tensor([[[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]]])

@@ -1,4 +1,4 @@
-"""A detector holds a Forecaster: it foretells the readings, streams, is saved inside, or is refused."""
+"""A detector with a Forecaster inside: predictions, streams, saving, and what it refuses."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def expected_of(task: ls.AnomalyDetector, source: Any) -> np.ndarray:
     return task.network_.predict(batch).numpy()
 
 
-def test_its_forecasts_are_those_of_the_forecaster_inside(
+def test_predictions_are_those_of_the_forecaster_inside(
     fitted: ls.AnomalyDetector, given: ls.Forecaster, tmp_path: Path
 ) -> None:
     inner = fitted.forecaster_
@@ -70,7 +70,7 @@ def test_a_stop_within_the_range_is_found(fitted: ls.AnomalyDetector) -> None:
     assert fitted.alarms(series)["start"].is_between(300, 350).all() and len(fitted.alarms(series)) == 1
 
 
-def test_the_stream_goes_on_after_loading(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
+def test_the_stream_continues_after_loading(fitted: ls.AnomalyDetector, tmp_path: Path) -> None:
     fitted.save(tmp_path / "start")
     straight, broken = loaded(tmp_path / "start"), loaded(tmp_path / "start")
     whole, again = wave(900)[800:].tolist(), []
@@ -120,7 +120,7 @@ def test_one_by_one_gives_what_predict_gives_with_entities_gaps_and_covariates(
 
 
 @pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
-def test_known_anomalies_are_unknown_to_the_forecaster() -> None:
+def test_known_anomalies_are_missing_values_to_the_forecaster() -> None:
     series, flags = wave(800), np.zeros(800, dtype=bool)
     series[300:310], flags[300:310] = 50.0, True
     task = ls.AnomalyDetector(forecaster=ls.Forecaster(**INNER)).fit(series, flags, verbose=0)
@@ -142,7 +142,7 @@ def refused(said: str, source: Any = None, **options: Any) -> None:
     assert str(error.value).count(". ") == 0 and str(error.value).endswith(".")
 
 
-def test_what_cannot_be_is_one_sentence(plant: ls.AnomalyDetector) -> None:
+def test_options_that_do_not_fit_are_refused_in_one_sentence(plant: ls.AnomalyDetector) -> None:
     one = ls.Forecaster(**INNER)
     refused("forecaster: expected one with horizon=1, received horizon=24", forecaster=ls.Forecaster())
     refused("forecaster: expected none to reconstruct", forecaster=one, method="autoencoder")
@@ -164,7 +164,7 @@ def test_what_cannot_be_is_one_sentence(plant: ls.AnomalyDetector) -> None:
         plant.update({**row, "unit": "d", "time": datetime(2024, 2, 10, 10)})
 
 
-def test_several_channels_are_told_apart() -> None:
+def test_the_cause_is_the_channel_that_deviates() -> None:
     both = np.column_stack([wave(600), wave(600, 1)])
     task = ls.AnomalyDetector(forecaster="context_length=24 hidden_size=8 epochs=3")
     task.fit(both[:500], validation_data=both[500:], verbose=0)
@@ -178,7 +178,7 @@ def test_several_channels_are_told_apart() -> None:
     )
 
 
-def test_a_killed_fit_goes_on_to_the_same_forecaster(given: ls.Forecaster, tmp_path: Path) -> None:
+def test_an_interrupted_fit_resumes_to_the_same_forecaster(given: ls.Forecaster, tmp_path: Path) -> None:
     class Killed(Exception):
         pass
 

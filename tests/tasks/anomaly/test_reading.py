@@ -1,4 +1,4 @@
-"""Readings come in as numbers, sequences and dicts, in the order of time; ends of series are held out."""
+"""Readings are read from numbers, sequences, dicts and tables in the order of time; the ends are held out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def series(rows: int, name: Any = None, times: Any = None) -> Series:
     return Series(name, times, ("load",), np.arange(rows, dtype=float)[:, None], ("mode",), words, None)
 
 
-def test_a_reading_in_each_of_its_forms() -> None:
+def test_a_number_a_sequence_and_a_dict_are_readings() -> None:
     named = read_reading(
         {"who": 3, "when": 9, "heat": None, "mode": 7, "load": 1}, None, COLUMNS, ("when", "who")
     )
@@ -48,13 +48,13 @@ def test_a_reading_in_each_of_its_forms() -> None:
         ({"load": 1, "heat": 2, "mode": "on"}, "the entity it belongs to, received none called who"),
     ],
 )
-def test_what_is_no_reading_is_one_sentence(given: Any, said: str) -> None:
+def test_other_readings_are_refused_in_one_sentence(given: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
         read_reading(given, None, COLUMNS, (None, "who"))
     assert str(error.value).endswith(".") and str(error.value).count(". ") == 0
 
 
-def test_times_rise() -> None:
+def test_times_that_go_back_are_refused() -> None:
     assert next_timestamp(None, "2024-05-01") == "2024-05-01 00:00:00"
     assert next_timestamp(3, 3) == 3 and next_timestamp(3, 3.5) == 3.5
     with pytest.raises(ValueError, match=r"not before the last reading's \(3\), received 2"):
@@ -74,7 +74,7 @@ def test_the_last_share_of_every_series_is_held_out() -> None:
         held_out([series(4)], 0.25)
 
 
-def test_a_series_as_a_table_and_what_is_known_of_it() -> None:
+def test_a_table_gives_values_times_and_flags() -> None:
     plain, named = series(3), series(2, "a", ["2024-01-01", "no time"])
     assert plain.table("t", "who").columns == ["load", "mode"] and plain.last is None
     assert named.table("t", "who").rows() == [("2024-01-01", "a", 0.0, "on"), ("no time", "a", 1.0, "on")]
@@ -100,7 +100,7 @@ def table(folder: Path, cells: list[str], head: str = "timestamp,load") -> Path:
 CELLS = [f"{20 + place % 24}.{place % 10}" for place in range(60)]
 
 
-def test_one_odd_cell_makes_no_categories(tmp_path: Path) -> None:
+def test_one_text_cell_does_not_make_a_column_categorical(tmp_path: Path) -> None:
     dash = read_series(table(tmp_path, [*CELLS, "-"]), Columns())[0]
     assert dash.names == ("load",) and np.isnan(dash.numbers[60, 0]) and not np.isnan(dash.numbers[:60]).any()
     for cell in ("oops", '"20,037"'):
@@ -114,7 +114,7 @@ def test_one_odd_cell_makes_no_categories(tmp_path: Path) -> None:
     assert read_series(table(tmp_path, [*CELLS, "oops"]), chosen)[0].categories == ("load",)
 
 
-def test_flags_as_they_are_said() -> None:
+def test_flags_are_read_from_numbers_and_booleans() -> None:
     rows = np.zeros(6)
     for flags in ([0, 0, 1, 0, 0, 0], [False, False, True, False, False, False]):
         assert read_series(rows, Columns(), flags)[0].known.tolist() == [
@@ -134,7 +134,7 @@ def test_flags_as_they_are_said() -> None:
             read_series(rows, Columns(), [0, 0, odd, 0, 0, 1])
 
 
-def test_labels_and_other_times_are_not_watched() -> None:
+def test_labels_and_further_time_columns_are_not_targets() -> None:
     days = pd.date_range("2021-01-01", periods=9)
     frame = pd.DataFrame({"v": np.arange(9.0), "is_anomaly": [0] * 8 + [1], "made": days}, index=days)
     with pytest.warns(errors.LongspanWarning) as notes:
@@ -147,7 +147,7 @@ def test_labels_and_other_times_are_not_watched() -> None:
     assert [(one.name, len(one)) for one in read_series(both, Columns())] == [("a", 5), ("b", 4)]
 
 
-def test_a_zone_with_a_clock_change_inside_stays() -> None:
+def test_a_time_zone_is_kept_over_a_clock_change() -> None:
     hours = pd.date_range("2021-10-31", periods=200, freq="h", tz="America/New_York")
     read = read_series(pd.DataFrame({"when": hours, "v": np.arange(200.0)}), Columns())[0]
     assert isinstance(read.times, pl.Series) and read.times.to_list() == hours.to_pydatetime().tolist()

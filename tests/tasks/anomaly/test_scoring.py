@@ -1,4 +1,4 @@
-"""The judge: errors count by how sure an expectation was, known anomalies are not usual, budgets are kept."""
+"""Scores divide errors by their usual size and leave known anomalies out; the false-positive budget holds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def seen(rows: int, bad: slice | None = None, seed: int = 0) -> PredictedSeries:
     return PredictedSeries(numbers, numbers.astype(np.float32), expected, known)
 
 
-def test_errors_count_by_how_sure_what_was_expected_was() -> None:
+def test_errors_are_scaled_by_the_predicted_spread() -> None:
     found = judge()
     found.fit_widths(np.array([[0.4], [np.nan], [0.4], [0.8]]))
     assert found.typical_width == [0.4]
@@ -33,7 +33,7 @@ def test_errors_count_by_how_sure_what_was_expected_was() -> None:
     assert np.allclose(np.array(errors, dtype=float), [0.3, 0.15, 1.2, 3.0])
 
 
-def test_errors_of_categories_are_surprises() -> None:
+def test_errors_of_categories_are_negative_log_likelihoods() -> None:
     found = judge(values=(2, 3))
     chances = np.log([0.75, 0.25, 0.1, 0.2, 0.7])
     errors = found.errors([np.nan, 1, 2], [0.0, *chances])
@@ -42,7 +42,7 @@ def test_errors_of_categories_are_surprises() -> None:
     assert found.errors([0.0, 1, 2], None) == [None, None, None]
 
 
-def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
+def test_known_anomalies_do_not_widen_the_usual_range() -> None:
     ordinary, found = judge(), judge()
     for one, known in ((ordinary, False), (found, True)):
         series = seen(600, slice(300, 310))
@@ -58,14 +58,14 @@ def test_a_known_anomaly_is_no_part_of_what_is_usual() -> None:
 
 
 @pytest.mark.parametrize("budget", [0.0, 0.02])
-def test_the_budget_is_kept(budget: float) -> None:
+def test_false_alarms_stay_within_the_budget(budget: float) -> None:
     found = judge()
     found.fit([seen(2000)], share=0.5, false_positive_rate=budget, min_gap=50)
     scores = found.run(found.new_state(), seen(2000))[0][1000:]
     assert found.threshold >= MIN_THRESHOLD and (scores >= found.threshold).sum() <= budget * 1000
 
 
-def test_a_series_is_its_readings_one_by_one_and_goes_on_where_it_was_kept() -> None:
+def test_scores_one_by_one_equal_the_series_and_continue_from_a_saved_state() -> None:
     found = judge()
     found.fit([seen(500)], share=0.2, false_positive_rate=0.0, min_gap=50)
     again = judge()
@@ -82,14 +82,14 @@ def test_a_series_is_its_readings_one_by_one_and_goes_on_where_it_was_kept() -> 
     assert over.tolist() == [score >= found.threshold for score in one_by_one] and over[250]
 
 
-def test_watches_go_on_or_begin_another_series() -> None:
+def test_a_state_continues_its_series_or_begins_another() -> None:
     found = judge()
     found.fit([seen(START + 20)], share=0.2, false_positive_rate=0.0, min_gap=50)
     (on,), (new,) = found.initial_state(continues=True), found.initial_state()
     assert on.fresh == START + 19 and new.fresh == 0 and on.count == new.count == START + 20
 
 
-def test_dynamic_thresholds_judge_errors() -> None:
+def test_the_dynamic_threshold_is_applied_to_errors() -> None:
     found = judge(dynamic=True)
     found.fit([seen(2400)], share=0.2, false_positive_rate=0.001, min_gap=2)
     assert len(found.new_thresholds()) == 1 and judge().new_thresholds() == []

@@ -1,4 +1,4 @@
-"""What the Classifier alone promises: three forms of labels, choices from the data, calibration, errors."""
+"""Classifier: multiclass, multilabel and token labels, choices from the data, n-grams, errors."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def test_series_of_unequal_length():
     assert of_series().predict_proba(x).sum(1) == pytest.approx(1.0)
 
 
-def test_steps_that_matter_are_as_many_as_steps():
+def test_attributions_have_one_value_for_each_step():
     x, _ = waves(3)
     found = of_series().explain(x)
     assert [len(one) for one in found] == [len(one) for one in x]
     assert all(max(abs(weight) for _, weight in one) == pytest.approx(1.0) for one in found)
 
 
-def test_many_labels_and_what_is_saved(tmp_path: Path):
+def test_multilabel_fit_and_saving(tmp_path: Path):
     x = np.random.default_rng(0).normal(size=(60, 6, 2)).cumsum(1)
     y = [tuple(n for n, up in (("a", row[-1, 0] > 0), ("b", row[-1, 1] > 0)) if up) for row in x]
     task = ls.Classifier(**SMALL, epochs=6, learning_rate=0.01).fit(x, y, verbose=0)
@@ -74,7 +74,7 @@ def source_of(x: np.ndarray, y: list[tuple[str, ...]]) -> list[dict[str, Any]]:
     return [{"values": row.tolist(), "label": list(label)} for row, label in zip(x, y, strict=True)]
 
 
-def test_labels_of_steps():
+def test_token_labels():
     x = np.random.default_rng(0).normal(size=(40, 9, 1))
     y = [["up" if one > 0 else "down" for one in row[:, 0]] for row in x]
     task = ls.Classifier(**SMALL, labels="token", epochs=5, learning_rate=0.02).fit(x, y, verbose=0)
@@ -82,7 +82,7 @@ def test_labels_of_steps():
     assert [len(one) for one in task.predict([x[0][:4], x[1]])] == [4, 9]
 
 
-def test_vectors_from_a_file(tmp_path: Path):
+def test_pretrained_vectors_from_a_file(tmp_path: Path):
     (tmp_path / "v.txt").write_text("cat 1 0 0\ndog 0 1 0\nother 0 0 1\n")
     task: Any = ls.Classifier(
         **{**SMALL, "pretrained_vectors": str(tmp_path / "v.txt")}, epochs=1, learning_rate=1e-9
@@ -96,7 +96,7 @@ def test_vectors_from_a_file(tmp_path: Path):
     assert any("2 of" in note for note in task.notes_)
 
 
-def test_few_records_are_all_trained_on_and_classes_stay_in_training():
+def test_few_records_and_rare_classes_stay_in_training():
     task = ls.Classifier()
     few = task.read(["x"] * 20, [0, 1] * 10)
     assert task.split(few) == (few, None)
@@ -124,7 +124,7 @@ def test_balanced_training_finds_the_rare_class():
     assert recall[1] > recall[0]
 
 
-def test_the_length_of_a_series_is_seen():
+def test_the_length_of_a_series_decides_the_class():
     draw = np.random.default_rng(0)
     lengths = draw.permutation(np.repeat([10, 20, 30], 20))
     x = [draw.normal(size=(length, 1)) for length in lengths]
@@ -139,7 +139,7 @@ def bad(**options: Any) -> Any:
     return ls.Classifier(**{**SMALL, "epochs": 1, **options})
 
 
-def test_one_sentence_for_what_cannot_be():
+def test_unusable_input_is_refused_in_one_sentence():
     texts = ["a b c", "c d e"] * 4
     cases = [
         (lambda: bad().fit(texts, ["x"] * 8), "at least two classes, received 'x' alone"),
@@ -157,13 +157,13 @@ def test_one_sentence_for_what_cannot_be():
         assert str(caught.value).count(";") == 1
 
 
-def test_an_empty_text_is_answered():
+def test_an_empty_text_gets_a_class():
     task = ls.Classifier(**SMALL, epochs=1).fit(["", "a b", "b c", "   "] * 4, [0, 1] * 8, verbose=0)
     assert task.predict(["", "a b"]).shape == (2,)
     assert task.predict([""]).shape == (1,) and task.explain([""]) == [[]]
 
 
-def test_notes_say_what_was_decided():
+def test_notes_state_the_choices_made_from_the_data():
     with pytest.warns(errors.LongspanWarning, match="largest class has 22 labels, the smallest 2"):
         ls.Classifier(**SMALL, epochs=1).fit(["a b c d"] * 24, ["x"] * 22 + ["y"] * 2, verbose=0)
 
@@ -194,14 +194,14 @@ def test_n_grams_alone_tell_the_class_and_are_saved(units: str, tmp_path: Path):
     ]
 
 
-def test_what_n_grams_say_is_explained():
+def test_n_grams_take_part_in_attributions():
     x = ["bad it was so so", "was it so so fine"] * 12
     task = ls.Classifier(**SMALL, epochs=1, learning_rate=1e-9).fit(x, ["no", "yes"] * 12, verbose=0)
     for pieces, word in zip(task.explain(x[:2]), ("bad", "fine"), strict=True):
         assert max(pieces, key=lambda one: one[1])[0] == word
 
 
-def test_capital_letters_count():
+def test_capital_letters_decide_the_class_unless_lowercased():
     names = [f"{a}{b}" for a in ("Bo", "Cy", "Di", "Fu") for b in ("ra", "li", "ton", "na", "rik", "mo")]
     x = [f"what is {name if n % 2 else name.lower()} now" for n, name in enumerate(names * 4)]
     y = [n % 2 for n in range(len(x))]
@@ -215,7 +215,7 @@ def test_capital_letters_count():
     assert len(set(task.predict_proba(new[0])[:, 1].tolist())) == 1
 
 
-def test_the_linear_model_learns_from_what_was_held_out_too():
+def test_the_linear_model_is_refitted_with_the_held_out_part():
     x = [f"{'good' if n % 2 else 'poor'} word{n}" for n in range(520)]
     task: Any = ls.Classifier(**SMALL, token_level="words", epochs=1)
     task.fit(x, [n % 2 for n in range(520)], verbose=0)
@@ -224,7 +224,7 @@ def test_the_linear_model_learns_from_what_was_held_out_too():
     assert task.evaluate(x[:50], [n % 2 for n in range(50)])["accuracy"] == 1.0
 
 
-def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
+def test_few_texts_are_refitted_with_the_held_out_part():
     x = [f"{'good' if n % 2 else 'poor'} word{n // 2}" for n in range(520)]
     y = [n % 2 for n in range(520)]
     made = ls.Classifier(**{**SMALL, "subword_buckets": 0}, token_level="words", epochs=1, max_ngram=0)
@@ -244,7 +244,7 @@ def test_few_texts_are_learnt_from_once_more_when_all_is_chosen():
     assert stopped.codec_.records == 468 and held.codec_.records == 500
 
 
-def test_many_labels_have_n_grams_and_steps_have_none():
+def test_multilabel_uses_n_grams_and_token_labels_do_not():
     x, y = ["sun and rain", "sun", "rain", "wind"] * 8, [("s", "r"), ("s",), ("r",), ()] * 8
     task: Any = ls.Classifier(**SMALL, epochs=1, learning_rate=1e-9, class_weight="balanced").fit(
         x, y, verbose=0

@@ -1,4 +1,4 @@
-"""Examples come in batches that are like the whole, balanced where asked; what is learnt is kept."""
+"""The classifier's codec: batches by length, class weights, refitting on all records, and restoring."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_balanced_steps_and_many_labels_weigh_by_class():
         assert batch.weight[ones, column].sum() == batch.weight[~ones, column].sum() == 2.0
 
 
-def test_series_of_one_length_are_not_dealt_together():
+def test_series_of_one_length_are_spread_over_batches():
     records = read_examples([np.ones((4 + n, 1)) * n for n in range(64)], [n % 2 for n in range(64)])
     batches = ExampleBatches(ClassifierCodec().fit(records), records, 16, train=True)
     spread = [
@@ -50,14 +50,14 @@ def test_series_of_one_length_are_not_dealt_together():
     assert min(spread) > 20
 
 
-def test_texts_of_about_one_length_come_together():
+def test_texts_of_similar_length_share_a_batch():
     records = read_examples(["x " * (1 + n % 40) for n in range(320)], [n % 2 for n in range(320)])
     batches = ExampleBatches(ClassifierCodec(TextEncoder("words")).fit(records), records, 32, train=True)
     spread = [int(one.lengths.max() - one.lengths.min()) for one in batches if one.lengths is not None]
     assert len(spread) == len(batches) >= 32 and max(spread) < 20
 
 
-def test_few_records_make_small_batches_and_go_through_often():
+def test_few_records_make_small_batches():
     records = read_examples(["x y"] * 40, [0, 1] * 20)
     batches = ExampleBatches(ClassifierCodec(TextEncoder("words")).fit(records), records, 64, train=True)
     assert batches.batch_size == 16 and len(list(batches)) == len(batches) == 33
@@ -69,7 +69,7 @@ def test_lengths_of_series_are_padded_to_few_different_ones():
     assert {batch.x.shape[1] for batch in batches} <= {32, 48, 64, 80}
 
 
-def test_scores_of_padding_are_no_answers():
+def test_scores_of_padding_are_cut_off():
     layout = Layout(labels="token")
     records = read_examples(["a b c", "a"], [list("xyx"), list("y")], layout=layout)
     codec = ClassifierCodec(TextEncoder()).fit(records)
@@ -79,7 +79,7 @@ def test_scores_of_padding_are_no_answers():
     assert codec.labels.calibration["rows"] == 2 and codec.sparse_features(records) is None
 
 
-def test_a_refit_keeps_what_was_held_out_for():
+def test_a_refit_keeps_what_the_held_out_part_chose():
     first, more = (read_examples(["a b", "b c d"] * n, [0, 1] * n) for n in (4, 8))
     codec = ClassifierCodec(TextEncoder("characters"), refit=True).fit(first)
     codec.labels.temperature, codec.labels.calibration = 1.5, {"rows": 3}
@@ -107,7 +107,7 @@ def test_the_linear_model_alone_is_fitted_to_all_records():
 
 
 @pytest.mark.parametrize("series", [False, True])
-def test_what_is_learnt_is_restored(series: bool):
+def test_the_saved_state_restores_the_codec(series: bool):
     inputs = [np.ones((3 + n % 2, 2)) * n for n in range(8)] if series else ["a b", "b c d"] * 4
     records = read_examples(inputs, [0, 1] * 4)
     codec = ClassifierCodec(TextEncoder(max_ngram=2)).fit(records)

@@ -1,4 +1,4 @@
-"""The linear model is the regression it says, and counts as much as held-out labels say."""
+"""The linear model equals scikit-learn's regression, and its weight is chosen on held-out labels."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_linear_model_learns_many_labels():
     assert ((found > 0) == (y > 0)).all()
 
 
-def test_padded_n_grams_give_what_they_give_end_to_end():
+def test_padded_n_grams_give_the_scores_of_flat_ones():
     torch.manual_seed(0)
     wide = NBSVM(6, 3, (1, 2))
     wide.table.normal_()
@@ -65,7 +65,7 @@ def test_padded_n_grams_give_what_they_give_end_to_end():
     torch.testing.assert_close(spoke[0], torch.stack([0.5 * wide.table[1, 2], 0.3 * wide.table[2, 2]]) + pair)
 
 
-def test_the_share_of_n_grams_is_what_held_out_labels_say():
+def test_the_weight_of_the_linear_model_is_chosen_on_held_out_labels():
     records = read_examples(["good", "poor"] * 100, [0, 1] * 100)
     codec = ClassifierCodec(TextEncoder("words", max_ngram=1)).fit(records)
     truth, rows = torch.tensor([0, 1] * 100), codec.concatenated(records)

@@ -1,4 +1,4 @@
-"""The parts of a classifier's network: padding changes nothing, pools are what they say."""
+"""The classifier's network: padding changes no output; pooling, attribution and dropout are right."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LENGTHS = torch.tensor([5, 2, 7])
 
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize("channels", [(), (4, 6)])
-def test_a_padded_row_gives_what_it_gives_alone(pool: str, channels: tuple[int, ...]):
+def test_padding_does_not_change_the_scores_of_a_row(pool: str, channels: tuple[int, ...]):
     torch.manual_seed(0)
     kernels = (4, 3)[: len(channels)]
     recurrent = {"hidden_size": 5, "bidirectional": True}
@@ -41,7 +41,7 @@ def test_a_padded_row_gives_what_it_gives_alone(pool: str, channels: tuple[int, 
         torch.testing.assert_close(alone[0], together[row], rtol=1e-5, atol=1e-5)
 
 
-def test_norm_of_padded_rows_is_torchs_of_the_real_steps():
+def test_batch_norm_of_padded_rows_equals_torchs_of_the_real_steps():
     torch.manual_seed(0)
     norm: Any = MaskedBatchNorm1d(3)
     plain: Any = nn.BatchNorm1d(3)
@@ -57,7 +57,7 @@ def test_norm_of_padded_rows_is_torchs_of_the_real_steps():
     torch.testing.assert_close(norm.eval()(x), plain.eval()(x), rtol=1e-4, atol=1e-5)
 
 
-def test_convolutions_ignore_what_padding_holds():
+def test_convolutions_ignore_the_values_of_padding():
     torch.manual_seed(0)
     block, x = Convolutions(3, (4, 5), (8, 3)), torch.randn(3, 7, 3)
     padding = (torch.arange(7) >= LENGTHS.unsqueeze(1)).unsqueeze(-1)
@@ -91,7 +91,7 @@ def test_word_dropout_hides_words_and_never_padding():
     assert found[-1] == 0 and set(found[:-1].tolist()) == {1.0, 5.0}
 
 
-def test_what_matters_is_the_gradient_times_the_input():
+def test_attribution_is_gradient_times_input():
     torch.manual_seed(0)
     readers = Ensemble(
         [SequenceClassifier(2, 3, recurrent={"hidden_size": 4}, pool="mean") for _ in range(2)]
@@ -105,7 +105,7 @@ def test_what_matters_is_the_gradient_times_the_input():
     torch.testing.assert_close(shares, scores.softmax(-1).mean(1))
 
 
-def test_every_reader_learns_from_vectors_of_its_own():
+def test_every_member_of_the_ensemble_has_its_own_vectors():
     torch.manual_seed(0)
     made = [SequenceClassifier(4, 3, recurrent={"hidden_size": 2}, pool="max") for _ in range(2)]
     readers = Ensemble(made, [TokenEmbedding(6, 4), TokenEmbedding(6, 4)])

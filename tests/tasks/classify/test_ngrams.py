@@ -1,4 +1,4 @@
-"""N-grams are numbered once, weighed as scikit-learn does, and kept."""
+"""N-grams: TF-IDF weights equal scikit-learn's; rare ones are left out; the state is restored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def totals(grams: NGrams, text: Sequence[str]) -> dict[int, float]:
     return found
 
 
-def test_weights_are_those_of_scikit_learn():
+def test_weights_equal_scikit_learns():
     text = pytest.importorskip("sklearn.feature_extraction.text", reason="scikit-learn is not installed")
     plain = text.TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\S+")
     rows = plain.fit_transform(" ".join(one) for one in TEXTS).toarray()
@@ -32,7 +32,7 @@ def test_weights_are_those_of_scikit_learn():
         np.testing.assert_allclose(found, sorted(row[row > 0]), rtol=1e-5)
 
 
-def test_a_run_stands_at_its_last_unit_and_has_one_number():
+def test_an_n_gram_is_at_its_last_token_and_has_one_code():
     grams = NGrams(3).fit(TEXTS)
     numbers, weights, _ = grams([["a", "b", "new", "b"]])
     assert numbers.shape == weights.shape == (4, 3)
@@ -42,7 +42,7 @@ def test_a_run_stands_at_its_last_unit_and_has_one_number():
     assert grams([["b", "a"]])[0][1, 1] not in (0, numbers[1, 1]), "the order of units counts"
 
 
-def test_nothing_seen_weighs_nothing():
+def test_unknown_n_grams_have_no_weight():
     grams = NGrams(2).fit(TEXTS)
     assert grams([[]])[0].shape == (0, 2)
     assert grams([["new", "newer"], []])[1].sum() == 0.0
@@ -50,7 +50,7 @@ def test_nothing_seen_weighs_nothing():
     assert empty.size == 1 and empty(TEXTS)[1].sum() == 0.0
 
 
-def test_texts_end_to_end_have_what_they_have_alone():
+def test_concatenated_texts_have_the_n_grams_of_each():
     grams = NGrams(3).fit(TEXTS)
     *together, lengths = grams([*TEXTS, [], ["c"]])
     assert lengths.tolist() == [5, 2, 3, 5, 0, 1]
@@ -59,7 +59,7 @@ def test_texts_end_to_end_have_what_they_have_alone():
         np.testing.assert_allclose(column, alone, rtol=1e-6)
 
 
-def test_rare_runs_and_too_many_are_left_out(monkeypatch: pytest.MonkeyPatch):
+def test_rare_n_grams_and_those_over_the_limit_are_left_out(monkeypatch: pytest.MonkeyPatch):
     assert NGrams(1, min_df=2).fit(TEXTS).size == 3 + 1
     monkeypatch.setattr(ngrams, "MAX_NGRAMS", 2)
     kept = NGrams(2).fit(TEXTS)
@@ -67,7 +67,7 @@ def test_rare_runs_and_too_many_are_left_out(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("shape_max_n", [0, 3])
-def test_what_is_kept_gives_the_same(shape_max_n: int):
+def test_the_saved_state_gives_the_same_n_grams(shape_max_n: int):
     grams = NGrams(2, shape_max_n=shape_max_n).fit(TEXTS)
     other = NGrams.from_state(grams.state())
     assert grams.orders == other.orders == (1, 2, 1, 2, 3)[: 2 + shape_max_n]
@@ -75,13 +75,13 @@ def test_what_is_kept_gives_the_same(shape_max_n: int):
         np.testing.assert_array_equal(mine, its)
 
 
-def test_outlines_are_of_what_is_not_in_lower_case():
+def test_shapes_of_words_show_capitals_and_digits():
     text = ["When", "did", "McGee-Orr", "'s", "U2", "play", "É", "in", "1984", "?"]
     assert word_shapes(text) == ["when", "did", "XxXx-Xx", "'s", "Xd", "play", "X", "in", "d", "?"]
     assert word_shapes([]) == []
 
 
-def test_runs_of_outlines_stand_beside_those_of_words():
+def test_n_grams_of_word_shapes_are_beside_those_of_words():
     grams = NGrams(2, shape_max_n=2).fit([["Who", "led", "France", "?"], ["name", "it"]])
     known, weights, _ = grams([["who", "led", "Spain", "?"], ["Who", "LED"]])
     assert ((known > 0) == (weights > 0)).all()

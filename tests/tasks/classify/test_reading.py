@@ -1,4 +1,4 @@
-"""Texts and series with labels come in from every source alike; what cannot be read is said."""
+"""Texts and series with labels are read alike from every kind of source; bad sources are refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_text_files_of_every_kind_agree(tmp_path: Path):
     assert read_examples(np.array(frame["text"]), np.array(frame["label"])) == TWO
 
 
-def test_a_folder_a_class_or_a_file_a_class(tmp_path: Path):
+def test_a_folder_or_a_file_for_each_class(tmp_path: Path):
     for one in TWO:
         written(tmp_path / "folders" / one.label / "1.txt", one.input)
         written(tmp_path / "files" / f"{one.label}.txt", f"{one.input}\n\n{one.input}\n")
@@ -119,7 +119,7 @@ BAD: list[tuple[Any, Any, Layout, str]] = [
 
 
 @pytest.mark.parametrize("source, y, layout, said", BAD, ids=[one[-1] for one in BAD])
-def test_what_cannot_be_used(source: Any, y: Any, layout: Layout, said: str):
+def test_unusable_sources_are_refused_in_one_sentence(source: Any, y: Any, layout: Layout, said: str):
     with pytest.raises((ValueError, TypeError, FileNotFoundError), match=said) as caught:
         read_examples(source, y, layout=layout)
     assert str(caught.value).count(";") == 1
@@ -157,7 +157,7 @@ def test_batches_by_length_hold_every_row_once_and_little_padding():
 TEXTS = ["a great day", "an awful day, really"] * 3
 
 
-def test_words_that_stand_for_nothing_elsewhere_are_classes(tmp_path: Path):
+def test_labels_such_as_none_and_na_are_classes(tmp_path: Path):
     for word in ("None", "NA"):
         labels = [word, "toxic"] * 3
         path = written(
@@ -208,7 +208,7 @@ def test_labels_that_come_apart_from_a_frame():
         read_examples([frame, frame], [0, 1])
 
 
-def test_one_odd_cell_makes_no_texts(tmp_path: Path):
+def test_one_text_cell_does_not_make_a_column_text(tmp_path: Path):
     rows = [
         f"{n},{k},{n + k}.5,{'-' if (n, k) == (1, 2) else k},{'ab'[n % 2]}"
         for n in range(4)

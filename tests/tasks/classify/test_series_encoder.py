@@ -1,4 +1,4 @@
-"""Series are scaled by what training showed, and their length is seen where it differs."""
+"""Series are scaled by the statistics of training, and their length is a feature where it differs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_length_is_a_channel_where_it_differs():
     assert SeriesEncoder().fit(same, with_length=True).width == 1, "nothing to see where all are as long"
 
 
-def test_missing_readings_are_the_mean_and_said():
+def test_missing_readings_become_the_mean_with_a_note():
     series = [np.array([[1.0], [np.nan], [3.0]])]
     with pytest.warns(errors.LongspanWarning, match="1 missing readings"):
         found = SeriesEncoder(max_length=2).fit(series, with_length=False)
@@ -29,7 +29,7 @@ def test_missing_readings_are_the_mean_and_said():
     assert again.max_length == 2 and again.rows(series)[0].equal(found.rows(series)[0])
 
 
-def test_series_are_as_wide_as_in_training():
+def test_series_of_another_width_are_refused():
     found = SeriesEncoder().fit([np.zeros((4, 2)), np.ones((3, 2))], with_length=False)
     with pytest.raises(ValueError, match="2 channels in every series, received 3 in row 0"):
         found.rows([np.zeros((4, 3))])

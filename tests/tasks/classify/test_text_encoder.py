@@ -1,4 +1,4 @@
-"""Texts are cut into what suits them, and what is unknown is still told apart."""
+"""The text encoder chooses the token level, pads, truncates, and keeps unknown words distinct."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("units", TEXTS)
-def test_units_come_from_the_texts(units: str):
+def test_the_token_level_is_chosen_from_the_texts(units: str):
     if units == "bpe":
         pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     texts = TEXTS[units]
@@ -26,7 +26,7 @@ def test_units_come_from_the_texts(units: str):
     assert found.subword_buckets == (10 if units == "words" else 0)
 
 
-def test_given_words_stay_as_they_are():
+def test_texts_in_tokens_keep_their_tokens():
     given = [["New York", "is", "big"], ["is"]]
     units = TextEncoder(lowercase=True).fit(given)
     again = TextEncoder().restore(units.state())
@@ -34,7 +34,7 @@ def test_given_words_stay_as_they_are():
     assert again.rows([["NEW YORK", "huge"]])[0].tolist() == [units.tokenizer.tokens.index("new york"), 1]
 
 
-def test_no_more_is_read_than_the_longest_text_or_what_is_asked():
+def test_texts_are_truncated_at_the_longest_or_at_max_length():
     assert TextEncoder("words").fit(["a b c", "a"]).max_length == 3
     short = TextEncoder("words", max_length=2, max_ngram=2).fit(["a b c", "a"])
     found = short.sparse_features(["a b c"])
@@ -42,7 +42,7 @@ def test_no_more_is_read_than_the_longest_text_or_what_is_asked():
     assert found is not None and found[0].values.shape == (2, 2)
 
 
-def test_byte_pairs_where_words_are_too_rare():
+def test_byte_pairs_are_chosen_where_words_are_rare():
     pytest.importorskip("tokenizers", reason="tokenizers is not installed")
     texts = [f"the same w{n}" for n in range(1000)]
     assert TextEncoder(max_tokens=300).fit(texts).token_level == "bpe"
@@ -52,7 +52,7 @@ def test_byte_pairs_where_words_are_too_rare():
     )
 
 
-def test_a_word_seen_once_has_its_n_grams_alone():
+def test_a_word_seen_once_is_represented_by_its_subwords():
     texts = ["the cat sat", "the dog sat"]
     assert "cat" not in TextEncoder(subword_buckets=10).fit(texts).tokenizer.tokens
     assert "cat" in TextEncoder().fit(texts).tokenizer.tokens
@@ -61,18 +61,18 @@ def test_a_word_seen_once_has_its_n_grams_alone():
     )
 
 
-def test_outlines_are_features_where_case_is_kept_and_there():
+def test_capitalisation_is_a_feature_where_case_is_kept():
     texts = ["so Anna ran", "so we ran"]
     runs = [TextEncoder(max_ngram=2, lowercase=lower).fit(texts).features for lower in (False, True)]
     assert [one and one.orders for one in runs] == [(1, 2, 1, 2, 3), (1, 2)]
 
 
-def test_words_have_n_grams_of_their_characters():
+def test_words_have_character_n_grams():
     units = TextEncoder(subword_buckets=1000)
     assert len(units.subwords("cat")) == 3 + 2 + 1, "<ca cat at>, <cat cat>, <cat>"
     assert set(units.subwords("cat")) & set(units.subwords("cats")) and len(units.subwords("")) == 1
 
 
-def test_a_series_is_no_text():
+def test_a_series_is_refused():
     with pytest.raises(ValueError, match="texts as in training, received a series in row 1"):
         TextEncoder().fit(["a b c"]).rows(["a", np.zeros((2, 1))])

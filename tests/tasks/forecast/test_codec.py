@@ -1,4 +1,4 @@
-"""Windows become what a network reads and its answers numbers again, without copies of the data."""
+"""The forecaster's codec: windows become batches without copies, and outputs become values again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fitted(origins: Origins, **how: Any) -> ForecastCodec:
 @pytest.mark.parametrize("transform", ["none", "log", "sqrt"])
 @pytest.mark.parametrize("scaling", SCALES)
 @pytest.mark.parametrize("center", CENTERS)
-def test_what_the_network_is_to_answer_becomes_the_truth(center: str, scaling: str, transform: str) -> None:
+def test_decoding_the_target_gives_the_truth(center: str, scaling: str, transform: str) -> None:
     series = 5 + np.sin(np.arange(60.0) / 3) + np.arange(60) / 20
     series[10] = np.nan
     origins = records(np.stack([series, 3 * series[::-1]], 1))
@@ -53,7 +53,7 @@ def test_what_the_network_is_to_answer_becomes_the_truth(center: str, scaling: s
     assert np.array_equal(found.actual, codec.truth(origins), equal_nan=True)
 
 
-def test_a_thousand_windows_are_no_copies() -> None:
+def test_windows_are_gathered_batch_by_batch() -> None:
     origins = records(np.random.default_rng(0).standard_normal(50_000))
     codec = fitted(origins)
     codec.context = 100
@@ -62,7 +62,7 @@ def test_a_thousand_windows_are_no_copies() -> None:
     assert sum(part.nbytes for part in next(iter(batches)).x) < 128 * 130 * 8 * 4
 
 
-def test_an_epoch_deals_every_window_once_or_as_many_as_it_may() -> None:
+def test_an_epoch_has_every_window_once_up_to_its_limit() -> None:
     origins = records(np.arange(40.0))
     codec = fitted(origins, center="none")
     last = sorted(
@@ -99,7 +99,7 @@ def test_sizes_are_those_of_the_batches() -> None:
     assert batch.mask is not None and not batch.mask[0, 0] and batch.mask[-1].all()
 
 
-def test_the_codec_is_kept() -> None:
+def test_the_saved_state_restores_the_codec() -> None:
     codec, origins = worded()
     codec.validation_scores = {"model": 1.0}
     state: Mapping[str, Any] = codec.state()
@@ -118,7 +118,7 @@ def test_the_codec_is_kept() -> None:
     )
 
 
-def test_a_series_never_seen_is_known_by_its_own_values() -> None:
+def test_an_unknown_series_is_scaled_by_its_own_values() -> None:
     codec, _ = worded()
     new = read_panel(frame(50, "c").with_columns(y=pl.lit(7.0)), codec.template.columns, known=codec.template)
     assert codec.statistics(new).mean.tolist() == [[7.0]] and np.isnan(codec.mase_scales(new)).all()

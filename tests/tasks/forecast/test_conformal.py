@@ -25,7 +25,7 @@ def made(n: int, horizon: int, spread: float, seed: int = 0) -> tuple[np.ndarray
 
 
 @pytest.mark.parametrize("spread", [0.3, 1.0, 3.0])
-def test_forecasts_of_a_wrong_spread_are_corrected(spread: float):
+def test_calibration_corrects_intervals_that_are_too_narrow_or_wide(spread: float):
     answers, truths = made(2000, 4, spread)
     widths = ConformalQuantiles.fit(LEVELS, answers, truths, np.ones(2000), independent=500)
     later, what_came = made(4000, 4, spread, seed=1)
@@ -48,7 +48,7 @@ def test_few_independent_windows_widen_the_intervals():
     assert (wide > 1.3 * (many.apply(answers, np.ones(30)) - answers[..., 2:3])[..., 4]).all()
 
 
-def test_unknown_truths_are_left_out():
+def test_missing_truths_are_left_out():
     answers, truths = made(400, 2, 2.0)
     windows = np.arange(400)
     holes = np.where((windows < 150)[:, None], np.nan, truths)
@@ -100,6 +100,6 @@ def test_without_recent_forecasts_only_the_margin_is_added():
     assert np.allclose(found - answers[..., 2:3], 1.05 * (answers - answers[..., 2:3]))
 
 
-def test_levels_that_make_intervals():
+def test_symmetric_quantiles_make_intervals():
     assert level_pairs(LEVELS) == [(0, 4), (1, 3)]
     assert level_pairs((0.1, 0.5, 0.8)) == []

@@ -1,4 +1,4 @@
-"""Scores of forecasts are what their definitions say, over what is known."""
+"""Metrics of forecasts equal their definitions, over the known values alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def found() -> Forecasts:
     return Forecasts(points, spread, TRUTH, points - 1, points * 2, np.ones((1, 1)), origins, (0.1, 0.5, 0.9))
 
 
-def test_scores_by_hand() -> None:
+def test_metrics_equal_those_by_hand() -> None:
     scores = {
         name: score(found(), TRUTH)
         for name, score in evaluation.forecast_metrics((0.1, 0.5, 0.9), lambda f: np.array(2.0)).items()
@@ -35,13 +35,13 @@ def test_scores_by_hand() -> None:
     assert scores["crps"] == pytest.approx(2 * np.mean(losses))
 
 
-def test_nothing_known_is_no_number() -> None:
+def test_metrics_without_known_values_are_nan() -> None:
     none = np.full((1, 3, 1), np.nan)
     assert np.isnan(evaluation.mae(none, none)) and np.isnan(evaluation.coverage(found(), none, 0, 2))
     assert evaluation.smape(np.zeros(3), np.zeros(3)) == 0.0
 
 
-def test_the_plain_forecast_that_is_better_is_named() -> None:
+def test_the_better_baseline_is_named() -> None:
     with pytest.warns(
         errors.LongspanWarning, match="does not beat repeating the last season on paper: .* 2 against 1;"
     ):

@@ -1,4 +1,4 @@
-"""A Forecaster's sources, options, forecasts, streams and errors."""
+"""Forecaster: sources, options, covariates, intervals, back-tests, streams, saving and errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def table(rows: int = 120, begin: int = 0) -> pl.DataFrame:
 
 
 @quiet
-def test_every_form_of_one_table_gives_one_answer(tmp_path: Path):
+def test_every_format_of_a_table_gives_the_same_forecast(tmp_path: Path):
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     frame = table()
     frame.write_csv(tmp_path / "a.csv")
@@ -70,7 +70,7 @@ def test_every_form_of_one_table_gives_one_answer(tmp_path: Path):
 
 
 @quiet
-def test_long_and_wide_foretell_the_same():
+def test_long_and_wide_tables_give_the_same_forecast():
     a, b = wave(), 3 * wave(begin=4)
     wide = pl.DataFrame({"time": times(), "a": a, "b": b})
     long = wide.unpivot(index="time", variable_name="name", value_name="y")
@@ -123,13 +123,13 @@ def test_covariates_of_every_kind_are_read():
 
 @quiet
 @pytest.mark.parametrize("cell", ["GRU", "RNN", "peephole", "slstm"])
-def test_any_cell_by_one_option(cell: str):
+def test_every_cell_is_an_option(cell: str):
     assert small(cell=cell).fit(table(), verbose=0).predict().height == 3
 
 
 @quiet
 @pytest.mark.parametrize("output", ["normal", "laplace", "logistic"])
-def test_distributions(output: str):
+def test_every_distribution_gives_ordered_intervals_and_beats_the_baseline(output: str):
     f = small(distribution=output, quantiles=(0.1, 0.9), epochs=6).fit(table(400), verbose=0)
     found = f.predict()
     assert (found["q0.1"] < found["point"]).all() and (found["point"] < found["q0.9"]).all()
@@ -137,7 +137,7 @@ def test_distributions(output: str):
 
 
 @quiet
-def test_gaps_are_unknown_not_filled():
+def test_gaps_are_masked_not_filled():
     frame = table(300)
     holes = frame.with_row_index().filter(pl.col("index") % 7 != 3).drop("index")
     with pytest.warns(errors.LongspanWarning, match="rows are missing in the 1 h grid"):
@@ -152,7 +152,7 @@ def test_gaps_are_unknown_not_filled():
 
 
 @quiet
-def test_streaming_update_goes_on_without_training():
+def test_update_continues_without_training():
     f = small().fit(table(120), verbose=0)
     weights = {name: value.clone() for name, value in f.network_.state_dict().items()}
     for step in range(5):
@@ -167,7 +167,7 @@ def test_streaming_update_goes_on_without_training():
 
 
 @quiet
-def test_the_stream_is_saved(tmp_path: Path):
+def test_the_state_of_update_is_saved(tmp_path: Path):
     f = small().fit(table(120), verbose=0).update(table(2, 120))
     f.save(tmp_path / "model")
     loaded = ls.load(tmp_path / "model")
@@ -197,7 +197,7 @@ def test_backtest_is_rolling_and_refits_nothing():
 
 
 @quiet
-def test_what_comes_later_changes_no_forecast():
+def test_later_rows_do_not_change_a_forecast():
     f = small().fit(table(120), verbose=0)
     data = table(160)
     changed = data.with_columns(pl.when(pl.int_range(pl.len()) >= 140).then(99.0).otherwise("y").alias("y"))
@@ -208,7 +208,7 @@ def test_what_comes_later_changes_no_forecast():
 
 
 @quiet
-def test_intervals_cover_what_they_promise():
+def test_intervals_have_their_nominal_coverage():
     noise = np.random.default_rng(3).standard_normal(3000)
     series = np.convolve(noise, [1, 0.7, 0.3], "valid")
     f = small(context_length=16, epochs=4).fit(series[:2000], verbose=0)
@@ -217,7 +217,7 @@ def test_intervals_cover_what_they_promise():
     assert 0.85 < f.codec_.validation_scores["coverage_90"] < 0.95
 
 
-def test_a_model_that_does_not_beat_the_last_value_says_so():
+def test_a_model_worse_than_the_last_value_warns():
     walk = np.cumsum(np.random.default_rng(0).standard_normal(200))
     walk[160:] = walk[160]  # nothing beats the last value of what stands still
     words = "does not beat repeating the last value on the held-out part"
@@ -226,7 +226,7 @@ def test_a_model_that_does_not_beat_the_last_value_says_so():
     assert any(words in note for note in f.notes_)
 
 
-def test_a_constant_is_answered_with_itself():
+def test_a_constant_series_is_forecast_as_constant():
     with pytest.warns(errors.LongspanWarning, match="value is always 7; it is answered with that"):
         f = small().fit(np.full(100, 7.0), verbose=0)
     found = f.predict()
@@ -260,7 +260,7 @@ def test_unsorted_times_are_sorted():
         ),
     ],
 )  # fmt: skip
-def test_bad_files(text: str, words: str, tmp_path: Path):
+def test_unusable_files_are_refused_in_one_sentence(text: str, words: str, tmp_path: Path):
     path = tmp_path / "data.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=words) as error:
@@ -269,7 +269,7 @@ def test_bad_files(text: str, words: str, tmp_path: Path):
 
 
 @quiet
-def test_other_bad_sources(tmp_path: Path):
+def test_unusable_sources_are_refused_in_one_sentence(tmp_path: Path):
     table().write_csv(tmp_path / "data.csv")
     with pytest.raises(
         FileNotFoundError, match=r"expected a table, received nothing there; the nearest is 'data.csv'"
@@ -310,7 +310,7 @@ def growth(rows: int) -> np.ndarray:
 
 
 @quiet
-def test_what_grows_by_shares_is_learnt_by_its_logarithm(tmp_path: Path):
+def test_exponential_growth_is_learnt_on_a_log_scale(tmp_path: Path):
     f = small(horizon=8, context_length=24, epochs=3).fit(growth(400)[:360], verbose=0)
     assert f.codec_.transform == "log" and f.codec_.positive
     found = f.backtest(growth(400), start=360)
@@ -325,14 +325,14 @@ def test_what_grows_by_shares_is_learnt_by_its_logarithm(tmp_path: Path):
 
 
 @quiet
-def test_a_transform_that_the_values_do_not_allow():
+def test_a_transform_outside_its_domain_is_refused():
     with pytest.raises(ValueError, match="transform: expected one of none for these values, received 'log'"):
         small(transform="log").fit(wave() - 5, verbose=0)
     assert small(transform="sqrt").fit(wave(), verbose=0).codec_.transform == "sqrt"
 
 
 @quiet
-def test_intervals_follow_what_came_lately():
+def test_intervals_adapt_to_recent_errors():
     random = np.random.default_rng(0)
     calm, wild = random.standard_normal(1000), 3 * random.standard_normal(1200)
     steps = [datetime(2024, 1, 1) + timedelta(hours=step) for step in range(2200)]
@@ -343,7 +343,7 @@ def test_intervals_follow_what_came_lately():
 
 
 @quiet
-def test_held_out_rows_from_another_source_and_series_never_seen():
+def test_validation_data_and_unknown_series():
     f = small().fit(table(100), validation_data=table(60, 100), verbose=0)
     assert len(f.history_.history["val_loss"]) == 1 and f.codec_.conformal is not None
     named = [table(120).with_columns(pl.lit(name).alias("id")) for name in ("a", "b")]
@@ -355,7 +355,7 @@ def test_held_out_rows_from_another_source_and_series_never_seen():
 
 
 @quiet
-def test_a_second_fit_reads_held_out_rows_as_the_first_would():
+def test_a_second_fit_reads_validation_data_as_the_first():
     used, other = small().fit(table(100), verbose=0), table(120, 500).rename({"y": "load"})
     for source, held in ((other, other[:80]), (table(100), table(60, 100))):
         fresh = small().fit(source, validation_data=held, verbose=0)
@@ -364,7 +364,7 @@ def test_a_second_fit_reads_held_out_rows_as_the_first_would():
 
 
 @quiet
-def test_steps_give_what_a_whole_table_gives_and_the_same_state(tmp_path: Path):
+def test_step_equals_predict_stream_in_values_and_state(tmp_path: Path):
     frames = [
         table(160, 10 * place).with_columns(name=pl.lit(name), load=pl.Series(range(160)) % 5)
         for place, name in enumerate("ab")
@@ -399,7 +399,7 @@ def test_steps_give_what_a_whole_table_gives_and_the_same_state(tmp_path: Path):
         task.predict_stream(pl.concat(frames))
 
 
-def test_what_is_expected_of_a_row_is_the_first_step_of_its_forecast():
+def test_predict_stream_gives_the_first_step_of_each_forecast():
     task = small().fit(wave(), verbose=0)
     expected, state = task.predict_stream(wave(40, 120))
     found = task.backtest(wave(40, 120), 12).group_by("origin", maintain_order=True).first()

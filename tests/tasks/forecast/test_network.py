@@ -1,4 +1,4 @@
-"""The network of horizons begins at a linear answer, goes back to it as asked, and its losses are right."""
+"""The forecasting network begins at the linear forecast and shrinks towards it; its losses are right."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def started(output: str = "quantiles") -> ForecastNetwork:
     return net
 
 
-def test_it_begins_at_the_linear_answer() -> None:
+def test_the_first_output_is_the_linear_forecast() -> None:
     net, one = started(), batch()
     line = net.skip(one.x.values[..., 0])
     assert torch.allclose(net(one)[0], line.unsqueeze(-1) + torch.tensor([-1.0, 0.0, 2.0]))
@@ -67,7 +67,7 @@ def changed() -> ForecastNetwork:
     return net
 
 
-def test_the_answer_goes_back_towards_its_start_by_shares() -> None:
+def test_shrinkage_moves_the_output_towards_the_linear_forecast() -> None:
     net, one = changed(), batch()
     with torch.no_grad():
         first, now = net.initial_and_now(one)
@@ -77,7 +77,7 @@ def test_the_answer_goes_back_towards_its_start_by_shares() -> None:
 
 
 @pytest.mark.parametrize("share", [1.0, 0.75, 0.5, 0.25])
-def test_it_goes_back_as_far_as_held_out_batches_say(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shrinkage_is_chosen_on_held_out_batches(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     net, one = changed(), batch()
     with torch.no_grad():
         first, now = net.initial_and_now(one)
@@ -87,14 +87,14 @@ def test_it_goes_back_as_far_as_held_out_batches_say(share: float, monkeypatch: 
     assert torch.allclose(net(one)[0], wanted, atol=1e-5)
 
 
-def test_it_reads_no_more_than_there_is() -> None:
+def test_the_context_is_no_longer_than_the_input() -> None:
     net = network(context=3)
     assert net.read == 3 and network().read == 4
     layers = network().gates(batch())
     assert len(layers) == 1 and layers[0]["i"].shape == (5, 4, 4)
 
 
-def test_the_quantile_loss_by_hand() -> None:
+def test_the_quantile_loss_equals_one_by_hand() -> None:
     output = torch.tensor([[[0.0, 1.0, 4.0], [9.0, 9.0, 9.0]]])
     y = torch.tensor([[2.0, torch.nan]])
     assert pinball(output, y, LEVELS).item() == pytest.approx(2 * (0.1 * 2 + 0.5 * 1 + 0.1 * 2) / 3)
@@ -103,7 +103,7 @@ def test_the_quantile_loss_by_hand() -> None:
 
 
 @pytest.mark.parametrize("kind", OUTPUTS[1:])
-def test_likelihoods_and_quantiles_are_the_distributions(kind: str) -> None:
+def test_likelihoods_and_quantiles_equal_torch_distributions(kind: str) -> None:
     output, y = torch.randn(4, 3, 2, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64)
     place, scale = output[..., 0], output[..., 1].exp()
     levels = LEVELS.double()
@@ -122,7 +122,7 @@ def test_likelihoods_and_quantiles_are_the_distributions(kind: str) -> None:
     assert torch.equal(network(kind).loss(output, Batch(None, y)), likelihood(output, y, kind))
 
 
-def test_quantiles_come_in_order() -> None:
+def test_quantiles_are_sorted() -> None:
     output = torch.tensor([[[3.0, 1.0, 2.0]]])
     assert quantiles_of(output, LEVELS, "quantiles").tolist() == [[[1.0, 2.0, 3.0]]]
     y = torch.zeros(1, 1)

@@ -1,4 +1,4 @@
-"""Forecasts begin where there are rows enough, and what is held out is not trained on."""
+"""Forecast origins have enough rows, and none of training reaches into the held-out part."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_horizons_of_training_end_before_the_held_out_part(share: float, first: 
     assert few is not None and len(few.rows) == 10
 
 
-def test_nothing_is_held_out_of_what_is_too_little() -> None:
+def test_too_few_rows_hold_nothing_out() -> None:
     assert hold_out(every(panel(100), 4), 0.0, 4, 1000)[1] is None
     assert hold_out(every(panel(9), 4), 0.5, 4, 1000)[1] is None
 
@@ -89,7 +89,7 @@ def test_the_largest_horizon_that_works_is_named() -> None:
         check_length(panel(30, 9), 8, None)
 
 
-def test_what_is_known_beforehand_must_reach_the_horizon() -> None:
+def test_future_covariates_must_reach_the_horizon() -> None:
     ends = dated(20, 17)
     check_future(Origins(ends, ends.last_seen()), 3)
     with pytest.raises(
@@ -115,7 +115,7 @@ def test_origins_roll_from_a_row_or_a_time() -> None:
         rolling(two, "2024-01-01", 1, 3)
 
 
-def test_rows_of_fit_are_examined_only_where_there_are_no_others() -> None:
+def test_rows_of_fit_are_evaluated_only_where_there_are_no_others() -> None:
     hours = dated(20, 20, begin=10)
     step = int(hours.first[0])
     how = {"begins": None, "most": 1000}

@@ -1,4 +1,4 @@
-"""Tables become series on a regular grid; series are cut and continued, and windows gathered from them."""
+"""A panel holds several series on one regular grid; it is cut, continued and gathered into windows."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def panel(*lengths: int) -> Panel:
     return read_panel(long(*lengths), COLUMNS)
 
 
-def test_series_stand_one_after_another():
+def test_series_are_stored_one_after_another():
     found = panel(4, 3)
     assert found.ids == ("a", "b") and found.starts.tolist() == [0, 4, 7]
     assert found.values[:, 0].tolist() == [0, 1, 2, 3, 100, 101, 102]
@@ -54,7 +54,7 @@ def test_series_stand_one_after_another():
     assert found.series_of(np.array([0, 3, 4, 6])).tolist() == [0, 0, 1, 1]
 
 
-def test_missing_rows_become_nan_and_are_told():
+def test_missing_rows_become_nan_with_a_note():
     holes = long(10).with_row_index().filter(~pl.col("index").is_in([3, 4, 7])).drop("index")
     with pytest.warns(errors.LongspanWarning, match="3 rows are missing in the 1 h grid of the data"):
         found = read_panel(holes, COLUMNS)
@@ -69,7 +69,7 @@ def test_the_order_of_rows_does_not_matter():
     assert np.array_equal(found.only(("a", "b")).values, panel(6, 5).values)
 
 
-def test_parts_of_a_panel():
+def test_parts_of_a_panel_are_cut():
     whole = panel(6, 4, 5)
     tail = whole.tail(2)
     assert tail.values[:, 0].tolist() == [4, 5, 102, 103, 203, 204] and tail.starts.tolist() == [0, 2, 4, 6]
@@ -80,7 +80,7 @@ def test_parts_of_a_panel():
     assert one.first.tolist() == [whole.first[2], whole.first[0]]
 
 
-def test_a_state_makes_the_same_panel():
+def test_the_saved_state_gives_the_same_panel():
     whole = panel(6, 4)
     again = Panel.from_state(whole.state())
     assert again.columns == whole.columns and again.ids == whole.ids and again.frequency == whole.frequency
@@ -100,7 +100,7 @@ def test_new_rows_continue_their_series_over_a_gap():
         panel(5, 4).joined(panel(5, 4))
 
 
-def test_the_last_row_with_a_target():
+def test_the_last_row_with_a_target_is_found():
     frame = long(6).with_columns(pl.when(pl.int_range(pl.len()) < 4).then("y").otherwise(None).alias("y"))
     assert read_panel(frame, COLUMNS).last_seen().tolist() == [4]
 
@@ -116,7 +116,7 @@ def test_windows_are_gathered_with_nan_outside():
     assert windows.every_origin(whole, 2, 2).tolist() == [2, 3, 7]
 
 
-def test_what_never_changes_is_told():
+def test_a_constant_target_gives_a_note():
     one = read_panel(np.stack([np.full(9, 7.0), np.arange(9.0)], 1), Columns())
     with pytest.warns(errors.LongspanWarning, match="^0 is always 7; it is answered with that") as notes:
         note_constant(one)

@@ -1,4 +1,4 @@
-"""A table of forecasts has a row for each origin, target and step, in this order."""
+"""The table of forecasts has a row for each origin, target and step, in this order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def found(several: bool = True) -> Forecasts:
     return Forecasts(points, spread, actual, naive, naive + 1, scale, Origins(panel, rows), (0.1, 0.5, 0.9))
 
 
-def test_the_table_of_what_comes() -> None:
+def test_the_table_of_predict() -> None:
     table = found().frame((0.1, 0.9), past=False)
     assert table.columns == ["name", "day", "target", "point", "q0.1", "q0.9"] and table.height == 12
     assert table["name"].to_list() == ["a"] * 6 + ["b"] * 6
@@ -34,14 +34,14 @@ def test_the_table_of_what_comes() -> None:
     assert (table["q0.9"] - table["q0.1"] == 2).all()
 
 
-def test_the_table_of_what_came() -> None:
+def test_the_table_of_backtest() -> None:
     table = found(several=False).frame((0.1,), past=True)
     assert table.columns == ["origin", "day", "target", "point", "q0.1", "actual"]
     assert table["origin"].unique().to_list() == [datetime(2024, 1, 4)]
     assert (table["actual"] - table["point"] == 2).all()
 
 
-def test_no_origins_make_an_empty_table() -> None:
+def test_no_origins_give_an_empty_table() -> None:
     some = found()
     none = some._replace(
         **{name: getattr(some, name)[:0] for name in ("point", "quantiles", "actual", "naive", "seasonal")},

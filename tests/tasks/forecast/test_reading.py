@@ -1,4 +1,4 @@
-"""Checks that a forecaster reads what people have: dates, indexes, zones, ids, unknown ends, closed days."""
+"""Dates, indexes, time zones, ids, missing ends and closed days are read as they are meant."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def times(panel: Panel, more: int = 0) -> list[Any]:
 
 
 @pytest.mark.parametrize("form", ["%d/%m/%y", "%d-%b-%y", "%Y%m%d", "%m/%d/%Y", "%d.%m.%y 10:00"])
-def test_dates_as_text_and_digits(form: str, tmp_path: Path):
+def test_dates_are_read_from_text_and_digits(form: str, tmp_path: Path):
     path = put(tmp_path, "date,v", [f"{day:{form}},{value}" for day, value in zip(DAYS, VALUES, strict=True)])
     panel = read_panel(path, Columns())
     assert str(panel.frequency) == "1 day" and len(panel.values) == ROWS
@@ -56,7 +56,7 @@ def test_months_of_day_first_dates(tmp_path: Path):
     assert str(read_panel(tmp_path / "a.csv", Columns(), options=told).frequency) == "1 day"
 
 
-def test_offsets_and_gaps(tmp_path: Path):
+def test_utc_offsets_and_gaps_are_read(tmp_path: Path):
     hours = pd.date_range("2021-01-01", periods=ROWS, freq="h")
     rows = [
         f"{hour:%Y-%m-%dT%H:%M:%SZ},1.{place}" for place, hour in enumerate(hours) if not 20 <= place < 30
@@ -95,7 +95,7 @@ def test_the_index_of_a_pandas_frame_is_read_and_comes_back():
     assert plain.columns == Columns(target=("0",)) and plain.answers == "pandas"
 
 
-def test_zones_stay_and_days_are_days_over_a_clock_change():
+def test_time_zones_are_kept_and_days_are_calendar_days():
     days = pd.bdate_range("2021-01-04", periods=100, tz="America/New_York")
     panel = read_panel(pd.DataFrame({"Date": days, "v": np.arange(100.0)}), Columns())
     assert str(panel.frequency) == "1 business day"
@@ -121,7 +121,7 @@ def test_zones_stay_and_days_are_days_over_a_clock_change():
         read_panel({"t": ["2021-11-09 00:00", "2021-11-09 01:00"], "v": [1, 2]}, Columns(), known=panel)
 
 
-def test_what_fit_found_of_dates_and_ids_is_kept(tmp_path: Path):
+def test_the_date_format_and_id_found_in_fit_are_saved(tmp_path: Path):
     rows = [
         f"{sku:04d},{day:%d/%m/%Y},{value}"
         for sku in (7, 42)
@@ -142,7 +142,7 @@ def test_what_fit_found_of_dates_and_ids_is_kept(tmp_path: Path):
     assert whole.ids == ("1", "2")
 
 
-def test_the_id_is_found_where_times_come_again():
+def test_the_id_column_is_found_where_times_repeat():
     table = {"unique_id": ["a", "b"] * 5, "ds": np.repeat(np.arange(5), 2), "y": range(10)}
     assert read_panel(table, Columns()).ids == ("a", "b")
     with pytest.warns(errors.LongspanWarning, match="told apart by store"):
@@ -155,7 +155,7 @@ def test_the_id_is_found_where_times_come_again():
 
 @pytest.mark.filterwarnings("ignore:The model does not beat")
 @pytest.mark.parametrize("extra", [4, 30])
-def test_unknown_rows_at_the_end_are_no_held_out_data(extra: int):
+def test_rows_without_a_target_at_the_end_are_not_held_out(extra: int):
     known = 20 + np.sin(np.arange(120)) + 0.3 * np.random.default_rng(1).standard_normal(120)
     frame = pd.DataFrame(
         {"date": pd.date_range("2020-06-15", periods=120 + extra), "v": np.r_[known, [np.nan] * extra]}
@@ -181,7 +181,7 @@ def test_rows_at_prediction_are_joined_by_time():
     assert np.isfinite(model.predict(frame[61:66])["point"]).all(), "a row between them is unknown"
 
 
-def test_date_and_time_in_two_columns(tmp_path: Path):
+def test_date_and_time_columns_are_joined(tmp_path: Path):
     hours = pd.date_range("2021-01-01", periods=ROWS, freq="h")
     path = put(
         tmp_path,
@@ -193,7 +193,7 @@ def test_date_and_time_in_two_columns(tmp_path: Path):
         assert times(panel, 1)[-1] == datetime(2021, 1, 3, 12) and panel.values[1, 0] == 1.5
 
 
-def test_names_of_the_answers_are_refused_for_ids_and_times():
+def test_names_of_output_columns_are_refused_for_ids_and_times():
     table = {"date": list(range(4)) * 2, "v": range(8)}
     for name in ("point", "origin", "target", "actual", "q0.05"):
         with pytest.raises(
@@ -202,7 +202,7 @@ def test_names_of_the_answers_are_refused_for_ids_and_times():
             read_panel({name: ["a"] * 4 + ["b"] * 4, **table}, Columns(target=("v",), id=name))
 
 
-def test_forecasts_fall_on_days_and_hours_that_occur():
+def test_forecasts_skip_closed_days_and_hours():
     days = [day for day in pd.date_range("2021-01-04", periods=140) if day.weekday() < 6][:80]
     panel = read_panel(pd.DataFrame({"date": days, "v": np.arange(80.0)}), Columns())
     assert str(panel.frequency) == "1 day (Mon, Tue, Wed, Thu, Fri, Sat)" and len(panel.values) == 80
@@ -216,7 +216,7 @@ def test_forecasts_fall_on_days_and_hours_that_occur():
     assert str(read_panel(pd.DataFrame({"d": ends, "v": np.arange(40.0)}), Columns()).frequency) == "1 month"
 
 
-def test_jitter_is_brought_onto_a_step():
+def test_jittered_times_are_rounded_to_the_step():
     rng = np.random.default_rng(0)
     stamps = [
         datetime(2021, 1, 1) + timedelta(minutes=10 * place, seconds=int(rng.integers(-20, 21)))
@@ -231,13 +231,13 @@ def test_jitter_is_brought_onto_a_step():
         read_panel(table, Columns(), options=TimeOptions(frequency="1h"))
 
 
-def test_a_column_that_is_not_used_may_hold_anything():
+def test_unused_columns_may_hold_anything():
     names = pd.array([None] + ["x"] * (ROWS - 1), dtype="string")
     panel = read_panel(pd.DataFrame({"date": DAYS, "v": VALUES, "k": names}), Columns(target=("v",)))
     assert len(panel.values) == ROWS
 
 
-def test_unix_times_are_dates_and_are_told():
+def test_unix_times_become_dates_with_a_note():
     seconds = [1_600_000_000 + 3600 * place for place in range(ROWS)]
     for unit in (1, 1000, 10**6, 10**9):
         with pytest.warns(errors.LongspanWarning, match="unix time in"):

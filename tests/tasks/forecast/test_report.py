@@ -1,4 +1,4 @@
-"""Pictures of series and forecasts show what they are given."""
+"""The forecaster's charts show the series, the forecasts and the scores."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def found(of: Panel, rows: list[int]) -> Forecasts:
     return Forecasts(points, spread, points + 1, points + 2, points + 3, scale, origins, (0.1, 0.5, 0.9))
 
 
-def test_a_series_alone_is_no_choice() -> None:
+def test_a_single_series_has_no_tabs() -> None:
     one = report.series_charts(panel())
     assert isinstance(one, LineChart) and list(one.lines[0].y) == list(range(30))
     many = report.series_charts(panel(9))
     assert isinstance(many, Tabs) and len(many.options) == 6 and next(iter(many.options)) == "0"
 
 
-def test_forecasts_stand_after_what_was_known() -> None:
+def test_forecasts_are_drawn_after_the_known_values() -> None:
     ahead = report.next_forecasts(found(panel(), [28]))
     assert isinstance(ahead, LineChart) and ahead.title == "value from here on"
     known, model, season = ahead.lines
@@ -39,7 +39,7 @@ def test_forecasts_stand_after_what_was_known() -> None:
     assert list(past.options) == ["0 9", "0 19", "1 9"]
 
 
-def test_scores_beside_those_of_the_plain_forecasts() -> None:
+def test_scores_are_shown_beside_the_baselines() -> None:
     names = [
         f"{rival}{kind}"
         for rival in ("", "naive_", "seasonal_naive_")

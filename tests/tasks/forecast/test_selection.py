@@ -1,4 +1,4 @@
-"""How windows are looked at is chosen by a linear forecast, never against what was asked for."""
+"""Context length, scaling and transform are chosen by the held-out error of a linear forecast."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def codec(train: Origins, season: int | None = None) -> ForecastCodec:
     return ForecastCodec(4, (0.1, 0.5, 0.9), season=season).fit(train)
 
 
-def test_contexts_that_are_tried_fit_the_series() -> None:
+def test_candidate_contexts_fit_the_series() -> None:
     assert contexts(24, 24, 4000) == [48, 96, 168, 336]
     assert contexts(1, 24, 4000) == [24, 25, 48, 96, 168, 336]
     assert contexts(12, 12, 30) == [24, 30]
     assert contexts(3, 1, 2) == [2]
 
 
-def test_what_grows_by_shares_is_taken_by_its_logarithm() -> None:
+def test_exponential_growth_chooses_the_logarithm() -> None:
     train, held = parts(np.exp(0.02 * np.arange(300) + 0.3 * np.sin(np.arange(300) / 2)))
     chosen = codec(train)
     select(chosen, train, held, **OPEN)
@@ -44,7 +44,7 @@ def test_what_grows_by_shares_is_taken_by_its_logarithm() -> None:
 
 
 @pytest.mark.parametrize("held_out", [True, False])
-def test_what_is_asked_for_is_kept(held_out: bool) -> None:
+def test_options_given_by_the_user_are_kept(held_out: bool) -> None:
     train, held = parts(5 + np.sin(np.arange(200) / 3))
     asked = {"context": 13, "center": "season", "scaling": "window", "transform": "sqrt"}
     chosen = codec(train, season=1)
@@ -52,13 +52,13 @@ def test_what_is_asked_for_is_kept(held_out: bool) -> None:
     assert {name: getattr(chosen, name) for name in asked} == asked
 
 
-def test_a_transform_that_the_values_do_not_allow_is_refused() -> None:
+def test_a_transform_outside_its_domain_is_refused() -> None:
     train, held = parts(np.sin(np.arange(200) / 3))
     with pytest.raises(ValueError, match="transform: expected one of none for these values, received 'log'"):
         select(codec(train), train, held, **{**OPEN, "transform": "log"})
 
 
-def test_a_wave_is_linear_in_its_past() -> None:
+def test_the_linear_forecast_of_a_wave_is_exact() -> None:
     train, held = parts(np.sin(np.arange(400) / 3))
     one = codec(train)
     one.context = 12

@@ -1,4 +1,4 @@
-"""Rows one at a time stand where a whole table puts them, on its grid of time."""
+"""Rows that arrive one at a time get the steps that a whole table gives them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def same(one: Panel, other: Panel) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
-def test_rows_stand_where_the_table_puts_them() -> None:
+def test_rows_get_the_steps_of_the_table() -> None:
     source = table(9, without=4)
     whole = read_panel(source, COLUMNS)
     assert align(whole, source).tolist() == [0, 1, 2, 3, 5, 6, 7, 8]
@@ -62,7 +62,7 @@ def test_rows_stand_where_the_table_puts_them() -> None:
         ({"push": ...}, "row: expected the column push that fit had, received name, time, y, mode"),
     ],
 )
-def test_a_row_that_cannot_be_the_next_is_one_sentence(change: dict[str, Any], said: str) -> None:
+def test_a_row_that_cannot_be_next_is_refused_in_one_sentence(change: dict[str, Any], said: str) -> None:
     whole = read_panel(table(9), COLUMNS)
     row: dict[str, Any] = {**table(9).row(8, named=True), "time": "2024-01-01T09:00", **change}
     row = {name: value for name, value in row.items() if value is not ...}
@@ -72,7 +72,7 @@ def test_a_row_that_cannot_be_the_next_is_one_sentence(change: dict[str, Any], s
     assert str(error.value).endswith(".") and "\n" not in str(error.value)
 
 
-def test_times_in_several_columns_and_none() -> None:
+def test_times_in_two_columns_and_none_at_all() -> None:
     days = pl.DataFrame({"year": [2024] * 9, "month": [1] * 9, "day": range(1, 10), "y": range(9)})
     parts = read_panel(days, Columns(target=("y",), time=("year", "month", "day")))
     end = int(parts.ends[0])
@@ -83,7 +83,7 @@ def test_times_in_several_columns_and_none() -> None:
     assert align(plain, np.arange(9.0)).tolist() == list(range(9))
 
 
-def test_a_panel_goes_on_from_the_rows_kept_where_it_comes_right_after_them() -> None:
+def test_a_panel_continues_from_the_rows_before_it() -> None:
     whole = read_panel(table(9), COLUMNS)
     kept, new = read_panel(table(6), COLUMNS).tail(4), read_panel(table(9)[6:], COLUMNS)
     joined, begins = extended(new, kept)

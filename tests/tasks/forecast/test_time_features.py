@@ -1,4 +1,4 @@
-"""The calendar speaks of what the data can teach, and is the same however it is asked."""
+"""Time features are used where the data are long enough, and depend on the time alone."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def step(time: datetime) -> int:
     return int(HOURLY.steps(np.array([time], "datetime64[us]").astype(np.int64))[0])
 
 
-def test_features_come_with_enough_data() -> None:
+def test_a_feature_needs_enough_data() -> None:
     assert calendar_names(HOURLY, 24 * 7) == ("hour",)
     assert calendar_names(HOURLY, 24 * 366 * 2) == NAMES
     assert calendar_names(Frequency("month", 1), 30) == ("month",)
     assert calendar_names(Frequency("number", 1), 10_000) == ()
 
 
-def test_codes_and_waves() -> None:
+def test_features_are_codes_and_sine_waves() -> None:
     first = step(datetime(2024, 2, 29, 23))
     codes = calendar_codes(HOURLY, first, first + 2, NAMES)
     assert codes.tolist() == [[23, 3, 28, 1], [0, 4, 0, 2]]  # a Thursday, then a Friday
@@ -33,7 +33,7 @@ def test_codes_and_waves() -> None:
     assert np.allclose(np.linalg.norm(waves[0, :24], axis=1), 1)
 
 
-def test_a_table_that_grew_says_what_a_new_one_does() -> None:
+def test_a_cached_table_that_grew_equals_a_new_one() -> None:
     first = step(datetime(2024, 2, 29))
     grown = Calendar(NAMES)
     for shift in (0, 5, -700, 3000):

@@ -1,4 +1,4 @@
-"""Windows built row by row are those of whole tables, and a stream's answers equal the table's."""
+"""Windows and forecasts of a stream equal those of whole tables."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fitted(**options: Any) -> ls.Forecaster:
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_a_window_built_row_by_row_is_that_of_the_table(options: dict[str, Any]) -> None:
+def test_a_window_built_row_by_row_equals_the_tables(options: dict[str, Any]) -> None:
     task = fitted(**options)
     codec, rows = task.codec_, table(90, 200).filter(~pl.int_range(pl.len()).is_in([40, 41, 60]))
     panel = task.panel(rows, codec.template, need_target=False)
@@ -70,7 +70,7 @@ def test_a_window_built_row_by_row_is_that_of_the_table(options: dict[str, Any])
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_a_stream_gives_what_the_table_gives_and_goes_on_from_its_state(options: dict[str, Any]) -> None:
+def test_a_stream_equals_the_table_and_continues_from_its_saved_state(options: dict[str, Any]) -> None:
     task, rows = fitted(**options), table(150, 200)
     expected, _ = task.predict_stream(rows)
     _, state = task.predict_stream(rows[:30])
