@@ -185,8 +185,16 @@ def test_train_on_batch() -> None:
         theirs.reset_metrics()
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+# Every model as .keras and in all forms the three that hold every kind of weight; the others are slow.
+IN_ALL_FORMS = {"stacked", "text", "norms"}
+FILES = [
+    pytest.param(suffix, name, marks=[] if suffix == ".keras" or name in IN_ALL_FORMS else pytest.mark.slow)
+    for suffix in (".keras", ".h5", ".weights.h5")
+    for name in MODELS
+]
+
+
+@pytest.mark.parametrize(("suffix", "name"), FILES)
 def test_from_keras(name: str, suffix: str, tmp_path: Path) -> None:
     mine, theirs, x, _ = pair(name)
     theirs.set_weights([w + RNG.normal(scale=0.2, size=w.shape) ** 2 for w in theirs.get_weights()])
@@ -201,8 +209,7 @@ def test_from_keras(name: str, suffix: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded.predict(x), theirs.predict(x, verbose=0), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("suffix", [".keras", ".weights.h5", ".h5"])
+@pytest.mark.parametrize(("suffix", "name"), FILES)
 def test_to_keras(name: str, suffix: str, tmp_path: Path) -> None:
     mine, theirs, x, _ = pair(name)
     mine.set_weights([w + RNG.normal(scale=0.2, size=w.shape) ** 2 for w in mine.get_weights()])
