@@ -105,15 +105,14 @@ nb::object buffer(const std::vector<size_t>& shape, bool f64) {
 }
 
 const longspan::OutputDriver& output_driver(const std::string& name) {
+  const std::string isa = driver(name).name;  // throws where this processor lacks the instructions, before any of them runs
 #if defined(LS_X86)
-  for (const longspan::OutputDriver* d : {avx512::output(), avx2::output(), baseline::output()})
+  return *(isa == "avx512" ? avx512::output() : isa == "avx2" ? avx2::output() : baseline::output());
 #elif defined(__aarch64__)
-  for (const longspan::OutputDriver* d : {neon::output()})
+  return *neon::output();
 #else
-  for (const longspan::OutputDriver* d : {baseline::output()})
+  return *baseline::output();
 #endif
-    if (name == d->name) return *d;
-  throw std::invalid_argument("no instruction set " + name);
 }
 
 template <class T>
