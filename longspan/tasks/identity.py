@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
+from longspan.data.digests import digest
 from longspan.training.checkpoint import DIGEST, CheckpointConfig
 
 from .options import Configurable, as_text
@@ -30,31 +29,8 @@ def identified(
     if resume is None or resume.identity is not None:
         return resume
     options = {n: as_text(value) for n, value in task.get_params().items() if n not in _FREE}
-    data = {"data": digest(records), "validation_data": "none" if validation is None else digest(validation)}
+    held_out = "none" if validation is None else DIGEST + digest(validation)
+    data = {"data": DIGEST + digest(records), "validation_data": held_out}
     found = replace(resume, identity={"task": task.name, **options, **data})
     found.check()
     return found
-
-
-def digest(records: Any) -> str:
-    """A digest of records, equal for equal ones whatever process read them.
-
-    >>> digest([("good", 1)]) == digest([("go" + "od", 1)]) != digest([("good", 0)])
-    True
-    """
-    stream = _HashStream()
-    pickler = pickle.Pickler(stream, protocol=5)
-    pickler.fast = True  # equal objects have equal bytes, whether or not they are one object
-    pickler.dump(records)
-    return DIGEST + stream.hash.hexdigest()[:32]
-
-
-class _HashStream:
-    """A file whose content is hashed in the place of being stored."""
-
-    def __init__(self) -> None:
-        self.hash = sha256()
-
-    def write(self, content: Any) -> int:
-        self.hash.update(content)
-        return len(content)

@@ -16,10 +16,12 @@ import torch
 
 from longspan import errors
 from longspan.data.readers.delimited import find_form
-from longspan.data.readers.frames import to_pandas
+from longspan.data.readers.frames import is_frame_like, to_pandas
 from longspan.data.readers.number_arrays import number_arrays
 from longspan.data.readers.numeric import read_numbers
 from longspan.data.readers.tables import ReadOptions, number_share, numbers, read_source, read_table, words
+from longspan.tasks.forecast.panel import Columns
+from longspan.tasks.forecast.reading import read_panel
 
 PLAIN = "day,v,w\n2024-01-01,1.5,a\n2024-01-02,-2.25,b\n2024-01-03,,a\n"
 TABLE = {"day": ["2024-01-01", "2024-01-02", "2024-01-03"], "v": [1.5, -2.25, None], "w": ["a", "b", "a"]}
@@ -232,3 +234,32 @@ def test_answers_go_back_to_pandas_without_another_package():
     back = to_pandas(zoned, "t")
     assert str(back["t"].dtype) == "datetime64[us, UTC]" and back["v"].tolist() == [1.0, 2.0]
     assert isinstance(back.index, pd.DatetimeIndex) and back.index.name is None
+
+
+def test_xarray_is_read_by_its_coordinates():
+    xarray = pytest.importorskip("xarray", reason="xarray is not installed")
+    series = xarray.DataArray([1.0, 2.0, 3.0], dims="day", coords={"day": DAYS})
+    read = read_source(series)
+    assert read.index_columns == ("day",) and read.frame["value"].to_list() == [1.0, 2.0, 3.0]
+    grid = xarray.Dataset(
+        {"v": (("city", "day"), np.arange(6.0).reshape(2, 3))}, {"city": ["a", "b"], "day": DAYS}
+    )
+    panel = read_panel(grid, Columns())
+    assert panel.ids == ("a", "b") and panel.values[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    for source, said in (
+        (xarray.DataArray([1.0]), "coordinates of every dimension, received a dimension without"),
+        (grid.expand_dims(level=[1, 2]), "at most one of series, received "),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read_source(source)
+
+
+def test_frames_are_told_from_single_columns_and_arrays():
+    frames = [pd.DataFrame({"v": [1]}), pl.DataFrame({"v": [1]}), pl.LazyFrame({"v": [1]})]
+    columns = [pd.Series([1]), pl.Series([1]), np.zeros(1), [1], {"v": [1]}, pd.Index([1])]
+    assert all(map(is_frame_like, frames)) and not any(map(is_frame_like, columns))
+    assert (
+        read_table({"v": pd.Index([1, 2]), "t": pd.period_range("2024-01", periods=2, freq="M")}).height == 2
+    )
+    with pytest.raises(TypeError, match="received Index"):
+        read_table(pd.Index([1]))

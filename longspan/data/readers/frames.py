@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,23 @@ from longspan import errors
 
 KINDS = "a path to a table, a pandas or polars frame, an array, or a list of arrays"
 _WAY_OUT = "convert it to one of these"
+
+
+@runtime_checkable
+class FrameLike(Protocol):
+    """A table of any library: it has columns with names, which single columns and arrays do not have."""
+
+    @property
+    def columns(self) -> Any:
+        """The columns, or their names."""
+        ...
+
+
+def is_frame_like(value: object) -> TypeGuard[FrameLike]:
+    """Whether a value is a table with named columns, not a single column, an array or a list."""
+    if isinstance(value, pl.LazyFrame):  # whose columns would have to be found out
+        return True
+    return isinstance(value, FrameLike) or (library(value) == "xarray" and isinstance(value, Mapping))
 
 
 def library(source: Any) -> str:
@@ -53,8 +70,7 @@ def from_frame(source: Any, name: str = "source") -> tuple[pl.DataFrame, tuple[s
     """
     kind = library(source)
     if kind == "xarray":
-        source = source.to_dataframe() if hasattr(source, "data_vars") else source.to_series()
-        kind = "pandas"
+        return _from_xarray(source, name)
     if kind == "pandas":
         return _from_pandas(source, name)
     if isinstance(source, pl.LazyFrame):
@@ -112,11 +128,25 @@ def _from_other(source: Any, name: str) -> pl.DataFrame:
         raise errors.type_error(name, KINDS, source, _WAY_OUT) from error
 
 
-# ---- pandas
+# ---- pandas and xarray
+
+
+def _from_xarray(source: Any, name: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """A data set or an array with coordinates, as the pandas frame whose index these are."""
+    if any(dimension not in source.coords for dimension in source.dims):
+        expected, received = "coordinates of every dimension", "a dimension without"
+        raise errors.value_error(name, expected, received, "assign coordinates, or pass the array's values")
+    if len(source.dims) > 2:
+        expected = "one dimension of times and at most one of series"
+        received = ", ".join(map(str, source.dims))
+        raise errors.value_error(name, expected, received, "select along the others first")
+    if isinstance(source, Mapping):
+        return _from_pandas(source.to_dataframe(), name)  # pyright: ignore[reportAttributeAccessIssue]
+    return _from_pandas(source.to_dataframe(source.name or "value"), name)
 
 
 def _from_pandas(source: Any, name: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    if not hasattr(source, "index") or not hasattr(source, "to_numpy") or not hasattr(source, "iloc"):
+    if type(source).__name__ not in ("DataFrame", "Series", "GeoDataFrame", "GeoSeries"):
         raise errors.type_error(name, KINDS, source, "pass a frame or a series")
     if source.ndim == 1:
         source = source.to_frame("value" if source.name is None else source.name)
@@ -231,12 +261,12 @@ def _objects(values: Any, name: str) -> pl.Series:
     if isinstance(values, pl.Series):
         return values
     if library(values) == "pandas":
-        return _pandas_column(
-            values if hasattr(values, "dt") or values.ndim == 1 else values.iloc[:, 0], name
-        )
+        if type(values).__name__.endswith("Index"):
+            values = values.to_series()
+        return _pandas_column(values if values.ndim == 1 else values.iloc[:, 0], name)
     if isinstance(values, np.ndarray) and values.dtype != object and values.ndim == 1:
         return pl.Series(_plain_array(values))
-    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
+    if isinstance(values, (str, bytes)) or not isinstance(values, Sized):
         raise errors.type_error(name, "a list or an array", values, "give one value a row")
     plain = [None if _is_missing(value) else value for value in values]
     kinds = {_kind(value) for value in plain if value is not None}

@@ -8,7 +8,7 @@ import numpy as np
 
 from longspan import errors
 
-from .frames import KINDS, library
+from .frames import KINDS, is_frame_like, library
 
 _SHAPES = "numbers (T,) or (T, C), or a list of such arrays"
 
@@ -49,7 +49,7 @@ def _is_scalar(value: Any) -> bool:
 def _array(part: Any) -> np.ndarray:
     if library(part) == "torch":
         part = part.detach().cpu().numpy()
-    if library(part) in ("pandas", "polars", "pyarrow", "xarray") and not _is_series(part):
+    if is_frame_like(part):
         way_out = "join the frames into one with a column that names the series"
         raise errors.type_error("source", f"{_SHAPES}; no list of frames", part, way_out)
     if isinstance(part, np.ma.MaskedArray):
@@ -73,17 +73,13 @@ def _array(part: Any) -> np.ndarray:
     return values
 
 
-def _is_series(part: Any) -> bool:
-    return getattr(part, "ndim", 1) == 1 and hasattr(part, "to_numpy") and not hasattr(part, "columns")
-
-
 def _is_plain(part: Any) -> bool:
     return isinstance(part, np.ndarray) and part.dtype.kind in "biuf"
 
 
 def _without_na(part: Any) -> Any:
     """Values of an object array or a list, pd.NA as NaN; text is refused by its conversion."""
-    array = np.asarray(part.to_numpy() if hasattr(part, "to_numpy") else part)
+    array = np.asarray(part)
     if array.dtype.kind in "mMSU":
         raise TypeError(repr(array.ravel()[0].item()) if array.size else f"values of {array.dtype}")
     if array.dtype != object:

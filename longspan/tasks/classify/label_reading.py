@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.data.labels import sort_key
-from longspan.data.readers.frames import is_frame
+from longspan.data.readers.frames import is_frame_like, library
 from longspan.data.readers.tables import Source, read_source
 
 from .layout import Layout
@@ -70,15 +70,15 @@ def labels_of_y(y: Any) -> list[Any]:
         y = y.detach().cpu().numpy()
     if isinstance(y, (str, bytes)) or not isinstance(y, Iterable):
         raise errors.type_error("y", "a list or array of labels", y, "give one label a record")
-    if is_frame(y) and hasattr(y, "columns"):
+    if is_frame_like(y):
         frame = read_source(y, "y").frame
         if frame.width != 1:
             raise errors.value_error(
                 "y", "one column of labels", f"{frame.width} columns", "pass one of them"
             )
         return frame.to_series().to_list()
-    if hasattr(y, "to_numpy") and not hasattr(y, "tolist"):
-        y = y.to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
+    if library(y) == "pyarrow":
+        y = np.asarray(y)
     return list(y)
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from torch import Tensor
 
 from longspan import errors
-from longspan.data.readers.frames import is_frame
+from longspan.data.readers.frames import is_frame, is_frame_like
 from longspan.data.readers.tables import (
     TABLE_ENDINGS,
     Source,
@@ -147,7 +147,7 @@ def _table(source: Any, layout: Layout) -> Source:
 
 
 def _from_memory(source: Any, layout: Layout, labelled: bool) -> SourceParts:
-    if _is_table(source):
+    if is_frame(source) and is_frame_like(source):
         return _from_table(_table(source, layout), layout, labelled)
     if isinstance(source, Tensor):
         source = source.detach().cpu().numpy()
@@ -169,16 +169,11 @@ def _from_memory(source: Any, layout: Layout, labelled: bool) -> SourceParts:
     rows = list(source)
     if rows and isinstance(rows[0], Mapping):
         return _from_fields(rows, layout, labelled)
-    frame = next((row for row in rows if _is_table(row)), None)
+    frame = next((row for row in rows if is_frame_like(row)), None)
     if frame is not None:
         way_out = "join the frames into one with a column that names the series"
         raise errors.type_error("source", f"{_SOURCES}; no list of frames", frame, way_out)
     return SourceParts(rows, None)
-
-
-def _is_table(value: Any) -> bool:
-    """Whether a value is a frame with named columns; a single column of a frame is none."""
-    return is_frame(value) and getattr(value, "columns", None) is not None
 
 
 def _is_column(value: Any) -> bool:
