@@ -22,9 +22,10 @@ VALUES = (
     None, True, 1, 1.0, "1", b"1", [1], [[1]], [], {}, {"a": 1}, {"a": 2}, {"b": 1}, {1},
     datetime(2024, 1, 1), np.float64(1), np.ones(1), np.ones((1, 1)), np.ones(1, np.float32), np.zeros(1),
     np.array([b"1"]), np.array(["1"], object), torch.ones(1), torch.ones(1, dtype=torch.int64),
-    pl.Series("a", [1]), pl.Series("b", [1]), pl.DataFrame({"a": [2]}), ["ab", "c"], ["a", "bc"], [Pair("ab", 1), Pair("c", 1)],
-    [Pair("a", 1), Pair("bc", 1)], [("ab", 1), ("c", "1")], [[1.0, 2.0]], [1.0, 2.0], [np.ones(1)] * 2,
-    np.array([(1, 2.0)], [("x", int), ("y", float)]), np.array([(1, 3.0)], [("x", int), ("y", float)]),
+    pl.Series("a", [1]), pl.Series("b", [1]), pl.DataFrame({"a": [2]}), ["ab", "c"], ["a", "bc"],
+    [Pair("ab", 1), Pair("c", 1)], [Pair("a", 1), Pair("bc", 1)], [("ab", 1), ("c", "1")], [[1.0, 2.0]],
+    [1.0, 2.0], [np.ones(1)] * 2, np.array([(1, 2.0)], [("x", int), ("y", float)]),
+    np.array([(1, 3.0)], [("x", int), ("y", float)]),
 )  # fmt: skip
 
 
