@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from longspan.data.digests import digest
 from longspan.training.checkpoint import DIGEST, CheckpointConfig
 
+from .digests import digest
 from .options import Configurable, as_text
 
 _FREE = ("device",)  # options that a resumed fit may change

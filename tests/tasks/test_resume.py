@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from longspan import AnomalyDetector, Classifier, Forecaster, errors
-from longspan.data.digests import digest
+from longspan.tasks.digests import digest
 from longspan.training import Callback, CheckpointConfig, LambdaCallback, checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")

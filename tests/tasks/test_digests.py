@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from longspan.data.digests import digest
+from longspan.tasks.digests import digest
 
 
 class Pair(NamedTuple):
