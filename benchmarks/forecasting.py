@@ -153,7 +153,8 @@ def run(task: Task, folder: Path, seed: int, development: bool) -> dict[str, Any
         "rmse": lambda a: evaluation.rmse(a, found.actual),
         "smape": lambda a: evaluation.smape(a, found.actual),
     }[task.what]
-    codec = forecaster.codec_
+    encoder = forecaster.codec_.encoder
+    config = encoder.config
     return {
         "set": task.name,
         "seed": seed,
@@ -163,7 +164,7 @@ def run(task: Task, folder: Path, seed: int, development: bool) -> dict[str, Any
         "mae": evaluation.mae(found.point / scale, found.actual / scale),
         "coverage": evaluation.coverage(found, found.actual, 0, len(found.levels) - 1),
         "seconds": seconds,
-        "found": f"context {codec.context}, season {codec.season}, {codec.center}, {codec.scaling}, "
+        "found": f"context {config.context}, season {encoder.season}, {config.center}, {config.scaling}, "
         f"{len(forecaster.history_.epoch)} epochs",
     }
 
@@ -175,7 +176,7 @@ def _one(task: Task, frame: pl.DataFrame, seed: int, development: bool) -> tuple
     forecaster = ls.Forecaster(**task.options, validation_fraction=1 - held / test, seed=seed).fit(
         frame[:test], verbose=0
     )
-    panel = forecaster.panel(frame[:end], forecaster.codec_.template)
+    panel = forecaster.panel(frame[:end], forecaster.codec_.encoder.template)
     found = forecaster.forecasts(frame[:end], test)
     deviation = np.nanstd(panel.values[:held], 0) if task.standard else 1.0
     return forecaster, found, deviation

@@ -14,8 +14,8 @@ from longspan import errors
 from .layouts import DAY, SECOND
 from .timestamps import from_wall, to_wall
 
-_CHUNK = 1 << 16  # steps that are worked on at once
-_MOST_EMPTY = 20  # rows of a regular grid for one that is there, beyond which it is no frequency
+_CHUNK = 1 << 16  # times from which weekdays are told, enough for many weeks
+_MOST_EMPTY = 20  # rows of a regular grid for one that is there; with more, the grid is no frequency
 _WEEK = 7 * DAY
 _MONDAY = 4 * DAY  # the first Monday after 1970-01-01
 _WORD = {
@@ -27,21 +27,25 @@ _WORD = {
     DAY: "1 day",
     7 * DAY: "1 week",
 }
-_CHANCE = 0.01  # of a part of the week to be empty by accident, below which it counts as closed
-_FILLED = 0.6  # of the steps that occur must have rows, for closed days and hours to be believed
+_CHANCE = 0.01  # probability that a part of the week is empty by accident, below which it counts as closed
+_FILLED = 0.6  # share of the open steps that must have rows for a week with closed days or hours
 
 
 @dataclass(frozen=True)
 class Frequency:
-    """How far apart the rows of a series are.
+    """The step from one row of a series to the next, and the grid of times that it makes.
 
     kind: "number" (plain whole numbers, or rows of an array), "elapsed" (microseconds since the start),
-    "step" (a fixed time in microseconds), "month" (calendar months), "business" (Monday to Friday) or "week"
-    (the same moments every week, such as opening hours); size: the numbers, microseconds, months or days of
-    one step; phase: what is left of a time beyond its step, such as microseconds within the month; end:
-    whether months are dated by their last day; shift: the first month of a step of several; business: whether
-    the last day of a month is its last from Monday to Friday; slots: of "week", microseconds since Monday.
-    zone: of the times as they are shown, None for none; wall: whether steps are counted on its clocks.
+        "step" (a fixed time in microseconds), "month" (calendar months), "business" (Monday to Friday) or
+        "week" (the same moments every week, such as opening hours).
+    size: of one step, in numbers, microseconds, months or days.
+    phase: the rest of a time beyond its step, such as microseconds within the month.
+    end: whether months are dated by their last day.
+    shift: the first month of a step of several months.
+    business: whether the last day of a month is its last from Monday to Friday.
+    slots: of "week", microseconds since Monday.
+    zone: the time zone in which times are shown, None for none.
+    wall: whether steps are counted on the clocks of that zone.
     """
 
     kind: str
@@ -60,7 +64,7 @@ class Frequency:
         return self.kind not in ("number", "elapsed")
 
     def steps(self, times: np.ndarray) -> np.ndarray:
-        """Whole steps (int64) of times (int64: microseconds since 1970, or numbers)."""
+        """The whole step (int64) of every time (int64: microseconds since 1970, or numbers)."""
         if self.kind == "month":
             return (months(times) - self.shift) // self.size
         if self.kind == "business":
@@ -72,7 +76,7 @@ class Frequency:
         return (times - self.phase) // self.size
 
     def times(self, steps: np.ndarray) -> np.ndarray:
-        """The times of whole steps: what `steps` undoes."""
+        """The times of whole steps, the inverse of `steps`."""
         if self.kind == "month":
             months = (steps * self.size + self.shift).astype("datetime64[M]")
             if self.business:
@@ -90,16 +94,16 @@ class Frequency:
         return steps * self.size + self.phase
 
     def fits(self, times: np.ndarray) -> np.ndarray:
-        """(N,) bool: whether times are on the grid; months by their last business day shift with holidays."""
+        """(N,) bool: whether times are on the grid; a last business day may be 4 days off for holidays."""
         nearest = self.times(self.steps(times))
         return np.abs(nearest - times) <= (4 * DAY if self.business else 0)
 
     def clock(self, times: np.ndarray) -> np.ndarray:
-        """What the clocks of the times' zone show, in microseconds."""
+        """The times on the clocks of their zone, in microseconds."""
         return times if self.zone is None or self.wall else to_wall(times, self.zone)
 
     def shown(self, times: np.ndarray) -> np.ndarray:
-        """Times as the user knows them: datetime64[us] of the zone's clocks, seconds, or whole numbers."""
+        """Times as the user wrote them: datetime64[us] of the zone's clocks, seconds, or whole numbers."""
         if self.kind == "elapsed":
             return times / SECOND
         return self.clock(times).astype("datetime64[us]") if self.dated else times
@@ -142,11 +146,11 @@ class Frequency:
         return f"{step} ({named}, {first} to {last})"
 
     def seasons(self) -> tuple[int, ...]:
-        """Steps after which such data usually repeat, by the calendar, short ones first."""
+        """The calendar's season lengths in steps, such as a day and a week, short ones first."""
         if self.kind == "week":
             days = len({slot // DAY for slot in self.slots})
             daily = len(self.slots) // days
-            return tuple(dict.fromkeys(one for one in (daily, len(self.slots)) if one > 1))
+            return tuple(dict.fromkeys(steps for steps in (daily, len(self.slots)) if steps > 1))
         if self.kind == "month":
             return (12 // self.size,) if 12 % self.size == 0 and self.size < 12 else ()
         if self.kind == "business":
@@ -154,11 +158,11 @@ class Frequency:
         if not self.dated:
             return ()
         spans = (3600 * SECOND, DAY, 7 * DAY, round(365.25 * DAY))
-        found = [round(span / self.size) for span in spans if span >= 2 * self.size]
-        return tuple(found if self.size < 60 * SECOND else [s for s in found if s * self.size >= DAY])
+        steps = [round(span / self.size) for span in spans if span >= 2 * self.size]
+        return tuple(steps if self.size < 60 * SECOND else [n for n in steps if n * self.size >= DAY])
 
     def state(self) -> dict[str, Any]:
-        """Plain values that `from_state` makes the same frequency from."""
+        """Plain values that `from_state` takes."""
         return asdict(self)
 
     @classmethod
@@ -176,69 +180,96 @@ def months(times: np.ndarray) -> np.ndarray:
 
 
 def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool, elapsed: bool = False) -> Frequency:
-    """The step that the times of all series are on.
+    """The frequency of the times of all series.
 
     Args:
         times: (N,) int64, rising within each series; starts: (S+1,), where series start and the last ends.
-        dated: whether they are microseconds since 1970; elapsed: whether they are those of another start.
+        dated: whether times are microseconds since 1970; elapsed: whether they count from another start.
 
     Raises:
-        ValueError: none fits; the sentence names the first time off the most usual step.
+        ValueError: no frequency fits; the sentence names the first gap that is not the most usual one.
 
     >>> print(find_frequency(np.array([0, 60, 120, 240]) * 10**6, np.array([0, 4]), True))
     1 min
     """
-    plain = "step" if dated else "elapsed" if elapsed else "number"
-    gaps = np.diff(times)
-    alike = gaps == gaps[0] if len(gaps) else np.empty(0, bool)
-    alike[starts[1:-1] - 1] = True
-    first = times[starts[:-1]]
-    if len(alike) and alike.all() and (starts[1] > 1 or len(starts) == 2):
-        size = int(gaps[0])
-        weekdays = dated and size == DAY and _business(times[:_CHUNK])
-        if (
-            size > 0
-            and not weekdays
-            and not (dated and size >= 28 * DAY)
-            and len(np.unique(first % size)) == 1
-        ):
-            return Frequency(plain, size, int(first[0] % size))
-    inside = np.ones(len(gaps), bool)
-    inside[starts[1:-1] - 1] = False
-    gaps = gaps[inside]
+    kind = "step" if dated else "elapsed" if elapsed else "number"
+    uniform = _uniform(times, starts, kind)
+    if uniform is not None:
+        return uniform
+    gaps = _gaps(times, starts)
     if len(gaps) == 0:
         size, phase = (DAY, int(times[0] % DAY)) if dated else (1, 0)
-        return Frequency(plain, size, phase)
+        return Frequency(kind, size, phase)
     sizes, counts = np.unique(gaps, return_counts=True)
     usual = int(sizes[counts.argmax()])
-    monthly = _monthly(times, gaps) if dated else None
+    frequency = _by_calendar(times, gaps, usual) if dated else None
+    frequency = frequency or _fixed(times, gaps, usual, kind)
+    if frequency is None:
+        raise _no_frequency(gaps, usual, kind)
+    return frequency
+
+
+def _gaps(times: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The differences of consecutive times, without those between two series."""
+    inside = np.ones(max(len(times) - 1, 0), bool)
+    inside[starts[1:-1] - 1] = False
+    return np.diff(times)[inside]
+
+
+def _uniform(times: np.ndarray, starts: np.ndarray, kind: str) -> Frequency | None:
+    """The frequency of times that are all one fixed step apart, without sorting them; None for others."""
+    gaps, first = np.diff(times), times[starts[:-1]]
+    is_first_gap = gaps == gaps[0] if len(gaps) else np.empty(0, bool)
+    is_first_gap[starts[1:-1] - 1] = True
+    if not len(is_first_gap) or not is_first_gap.all() or (starts[1] <= 1 and len(starts) > 2):
+        return None
+    size, dated = int(gaps[0]), kind == "step"
+    may_be_calendar = dated and (size >= 28 * DAY or (size == DAY and _business(times[:_CHUNK])))
+    if size <= 0 or may_be_calendar or len(np.unique(first % size)) > 1:
+        return None
+    return Frequency(kind, size, int(first[0] % size))
+
+
+def _by_calendar(times: np.ndarray, gaps: np.ndarray, usual: int) -> Frequency | None:
+    """Months, the same moments of every week, or business days; None for other times.
+
+    Raises:
+        ValueError: weekly series are on different days of the week.
+    """
+    monthly = _monthly(times, gaps)
     if monthly is not None:
         return monthly
-    phases = times % usual
-    if dated and usual == _WEEK and not (gaps % usual).any() and len(np.unique(phases)) > 1:
+    if usual == _WEEK and not (gaps % usual).any() and len(np.unique(times % usual)) > 1:
         received = "series on different ones"
         way_out = "move the dates onto one day, or fit a model for each"
         raise errors.value_error("time", "weekly series on one day of the week", received, way_out)
-    weekly = _week(times, usual, gaps) if dated else None
+    weekly = _week(times, usual, gaps)
     if weekly is not None:
         return weekly
-    if (gaps % usual == 0).all() and gaps.sum() / usual <= _MOST_EMPTY * (len(gaps) + 1):
-        if dated and usual == DAY and _business(times):
-            return Frequency("business", 1, int(times[0] % DAY))
-        if len(np.unique(phases)) == 1:
-            return Frequency(plain, usual, int(phases[0]))
-    common = int(np.gcd.reduce(np.concatenate([gaps, np.diff(np.unique(phases))])))
-    if gaps.sum() / common <= _MOST_EMPTY * (len(gaps) + 1):
-        return Frequency(plain, common, int(times[0] % common))
-    raise _no_frequency(gaps, usual, plain)
+    is_business = usual == DAY and _fills_grid(gaps, usual) and _business(times)
+    return Frequency("business", 1, int(times[0] % DAY)) if is_business else None
 
 
-def _no_frequency(gaps: np.ndarray, usual: int, plain: str) -> ValueError:
+def _fixed(times: np.ndarray, gaps: np.ndarray, usual: int, kind: str) -> Frequency | None:
+    """The most usual step where all times are on its grid, else the largest step on whose grid they are."""
+    phases = np.unique(times % usual)
+    if _fills_grid(gaps, usual) and len(phases) == 1:
+        return Frequency(kind, usual, int(phases[0]))
+    common = int(np.gcd.reduce(np.concatenate([gaps, np.diff(phases)])))
+    return Frequency(kind, common, int(times[0] % common)) if _fills_grid(gaps, common) else None
+
+
+def _fills_grid(gaps: np.ndarray, size: int) -> bool:
+    """Whether gaps are whole steps of this size, and one in 20 rows of that grid is there at least."""
+    whole = not (gaps % size).any()
+    return bool(whole and gaps.sum() / size <= _MOST_EMPTY * (len(gaps) + 1))
+
+
+def _no_frequency(gaps: np.ndarray, usual: int, kind: str) -> ValueError:
     odd = int(np.flatnonzero(gaps % usual)[0]) if (gaps % usual).any() else int(gaps.argmax())
-    kind = Frequency(plain, usual)
-    frequency = Frequency(plain, int(gaps[odd]))
-    way_out = f"bring the rows onto a regular step, such as by frequency={str(kind).replace(' ', '')!r}"
-    received = f"{frequency} between two rows where the most usual is {kind}"
+    step = Frequency(kind, usual)
+    way_out = f"bring the rows onto a regular step, such as by frequency={str(step).replace(' ', '')!r}"
+    received = f"{Frequency(kind, int(gaps[odd]))} between two rows where the most usual is {step}"
     return errors.value_error("time", "times on a regular step", received, way_out)
 
 

@@ -1,4 +1,4 @@
-"""Names the tasks, and loads the one that a file was saved of."""
+"""Names the tasks, and loads a saved task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def task(name: str) -> type[Estimator]:
     """The class of a task by its name on the command line.
 
     Raises:
-        ValueError: there is no such task; the sentence has the nearest.
+        ValueError: there is no such task; the sentence has the nearest name.
 
     >>> task("forecast").__name__
     'Forecaster'
@@ -37,7 +37,7 @@ def load(path: str | os.PathLike[str]) -> Estimator:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged or edited, from a newer longspan, or no saved task.
+        ValueError: the file is damaged or edited, from a newer longspan, or no saved task.
     """
     from . import persistence  # it loads torch, which naming tasks does not need
 

@@ -1,4 +1,4 @@
-"""The base class of the tasks' codecs: records to tensors, predictions to answers, and all learnt for it."""
+"""The base class of the tasks' codecs, which encode records as tensors and decode predictions."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ Metrics = Mapping[str, Callable[[Any, Any], float]]
 
 
 class Codec(abc.ABC, Generic[RecordsT]):
-    """Turns records into what a network reads, and its predictions into answers. Abstract.
+    """Encodes records for a network, and decodes its predictions to the user's units. Abstract.
 
     A codec holds everything that is learnt except the network's weights: vocabularies, scales, settings
-    chosen by validation error, calibration. A saved model is a codec's state, weights and options.
+    selected by validation error, calibration. A saved model is a codec's state, weights and options.
     """
 
     @abc.abstractmethod
     def fit(self, train: RecordsT, valid: RecordsT | None = None) -> Self:
-        """Learn from records; returns itself.
+        """Fit to records; returns itself.
 
         Args:
             train: the training part.
-            valid: the validation part, to choose settings by; None where nothing is held out.
+            valid: the validation part, to select settings by; None without one.
         """
 
     def refit(self, records: RecordsT) -> Self:
-        """Learn from all records, validation included, once calibration is done.
+        """A codec refitted on all records, including validation, once calibration is done.
 
         Returns:
-            Itself where the trained network stays. A new codec: the network is trained again from scratch.
+            Itself to keep the first fit. If it is another codec, the network is trained again from scratch.
         """
         return self
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate that training starts from where the task's option is None."""
+        """The learning rate if the task's option is None."""
         return 1e-3
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The columns of a table that are features, in their order; () for sources without named ones."""
+        """The feature columns of a table, in their order; () for sources whose features have no names."""
         return ()
 
     @abc.abstractmethod
     def decode(self, predictions: list[Any], records: RecordsT) -> Any:
-        """The answers in the user's units, as the metrics take them; predictions: one entry a batch."""
+        """The answers in the user's units, as the metrics take them; predictions: one entry per batch."""
 
     def present(self, answers: Any) -> Any:
         """Decoded answers in the form that `predict` returns to the user."""
         return answers
 
     def as_table(self, answers: Any, records: RecordsT) -> pl.DataFrame:
-        """Decoded answers as a table for a file: the frame of `present`, else a row for every answer."""
+        """Decoded answers as a table: the frame that `present` returns, else a row for every answer."""
         presented = self.present(answers)
         if nw.dependencies.is_into_dataframe(presented):
             return nw.from_native(presented).to_polars()
@@ -66,7 +66,7 @@ class Codec(abc.ABC, Generic[RecordsT]):
 
     @abc.abstractmethod
     def truth(self, records: RecordsT) -> Any:
-        """The true answers, as the metrics take them."""
+        """The targets of the records, as the metrics take them."""
 
     @abc.abstractmethod
     def metrics(self) -> Metrics:
@@ -78,4 +78,4 @@ class Codec(abc.ABC, Generic[RecordsT]):
 
     @abc.abstractmethod
     def restore(self, state: Tree) -> Self:
-        """Take what `state` returned, into a codec that is not fitted; returns itself."""
+        """Take what `state` returned; returns itself."""

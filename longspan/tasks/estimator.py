@@ -1,9 +1,8 @@
-"""The base class of all tasks: fit, predict, evaluate, tune, save and report, made of a task's parts."""
+"""The base class of all tasks: fits, predicts, evaluates, tunes, saves and reports by the parts of a task."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +16,13 @@ from longspan import errors
 from longspan.callbacks import Callback, History
 from longspan.report import write_report
 from longspan.report.elements import Section
-from longspan.training import tune
 from longspan.training.checkpoint import as_checkpoint_config
 
 from . import persistence
 from .codec import RecordsT
 from .fitting import Run, seeded
 from .identity import identified
-from .options import options_of, search_space
+from .learning import read_and_split, search_options
 from .parts import CodecT, Fitted, NetworkT, StreamT, TaskParts
 from .sections import common_sections
 from .sklearn_tags import tags_of
@@ -32,17 +30,18 @@ from .sklearn_tags import tags_of
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
-    """A task in scikit-learn's form: its fields are its options and nothing else. Abstract; tasks are final.
+    """A task as a scikit-learn estimator, whose fields are its options and nothing else. Abstract.
 
-    Constructors only store. `fit` checks the options, learns, and stores what it learnt under names that end
-    in `_`: codec_, network_, history_ (`longspan.training.History`), stream_ where the task has one, and
-    notes_, the notices given meanwhile.
+    The constructor only stores options. `fit` checks the options, trains, and stores the results under names
+    that end in `_`: codec_, network_, history_ (`longspan.training.History`), stream_ where the task has one,
+    and notes_, the notices that were given meanwhile.
 
     The same seed, data and options give the same model, bit by bit, on one machine and number of torch's
-    threads. Fits in Python threads wait for each other, since torch has one generator for all of them.
-    On another number of threads sums of torch's own operations may be taken in another order.
+    threads. With another number of threads, torch may add numbers in another order. Fits in several Python
+    threads wait for each other, since torch has one random generator for all threads.
 
-    A task gives the nine parts of `longspan.tasks.parts.TaskParts` and gets these verbs.
+    Tasks are final subclasses: they implement the parts of `longspan.tasks.parts.TaskParts` and inherit the
+    verbs.
     """
 
     @final
@@ -56,18 +55,18 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         callbacks: Sequence[Callback] = (),
         verbose: int | str = "auto",
     ) -> Self:
-        """Learn from a source; what was learnt before is forgotten.
+        """Train on a source; an earlier fit is forgotten.
 
         Args:
             source: what the task reads; y: the targets, if they are not part of `source`.
             validation_data: a source of validation records; None to hold out a share of `source`.
-            resume: a file to go on from and to write to, or a `longspan.training.CheckpointConfig`. A
-                checkpoint of other data or options is refused; that of a finished fit gives its weights.
+            resume: a checkpoint file to resume from and to write, or a `longspan.training.CheckpointConfig`.
+                A checkpoint of other data or options is refused; that of a finished fit gives its weights.
             callbacks: `longspan.training.Callback` objects.
-            verbose: 0 for nothing, 1 or "auto" for a bar where there is a terminal, 2 for a line an epoch.
+            verbose: 0 for no output, 1 or "auto" for a progress bar in a terminal, 2 for a line per epoch.
 
         Returns:
-            Itself.
+            The task itself, fitted.
 
         Raises:
             ValueError, TypeError: an option or the source cannot be used; one sentence.
@@ -75,7 +74,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         self.check()
         codec, run = self.codec(), Run(as_checkpoint_config(resume), callbacks, verbose)
         with errors.collect_notices() as notes, seeded(self.seed):
-            records, train, valid = self._records(source, y, validation_data)
+            records, train, valid = read_and_split(self, source, y, validation_data)
             checkpoint = identified(run.resume, self, records, None if validation_data is None else valid)
             fitted = self.learn(codec, train, valid, run._replace(resume=checkpoint))
             if valid is not None:
@@ -84,24 +83,14 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
                     fitted = self._refitted(fitted, records, verbose)
             fitted.stream = self.start_stream(fitted, records)
         self.fitted_, self.notes_ = fitted, notes
-        vars(self).pop("stop_training", None)  # which callbacks may set while it trains
+        vars(self).pop("stop_training", None)  # callbacks may set it during training
         return self
-
-    @final
-    def _records(
-        self, source: Any, y: Any, validation_data: Any
-    ) -> tuple[RecordsT, RecordsT, RecordsT | None]:
-        """All records of a source to fit, those to train on, and those to validate on or None."""
-        records = self.read(source, y, use="fit")
-        if validation_data is None:
-            return records, *self.split(records)
-        return records, records, self.read(validation_data, use="evaluate")
 
     @final
     def _refitted(
         self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT, verbose: int | str
     ) -> Fitted[CodecT, NetworkT, StreamT]:
-        """Learnt from all records, as far as the codec wants that."""
+        """Codec and network trained on all records, if the codec has a `refit`; else unchanged."""
         codec = fitted.codec.refit(records)
         if codec is fitted.codec:
             return fitted
@@ -111,11 +100,12 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     @final
     def predict(self, source: Any = None, **search: Any) -> Any:
-        """The answers for a source, in the form that the task says.
+        """The predictions for a source, in the form that the task documents.
 
         Args:
-            source: what the task reads; None to go on from what it has read, where it has a stream.
-            search: options of the group "predict", such as beam_size, for this call alone.
+            source: what the task reads; None to predict what follows the rows read so far, in a task with a
+                stream.
+            search: options of the group "predict", such as beam_size, for this call only.
 
         Raises:
             ValueError, TypeError: the task is not fitted or the source cannot be used; one sentence.
@@ -126,13 +116,13 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     @final
     def predict_table(self, source: Any = None, **search: Any) -> pl.DataFrame:
-        """The answers for a source as a table, with what `predict` leaves out, such as probabilities.
+        """The predictions for a source as a table, with details such as probabilities.
 
         Args:
             source, search: as for `predict`.
 
         Returns:
-            A row for every answer, as `longspan predict` writes them to a file.
+            A row for every prediction, as `longspan predict` writes them to a file.
         """
         fitted = self._check_fitted()
         records = self._records_to_predict(fitted, source)
@@ -146,27 +136,31 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     @final
     def evaluate(self, source: Any, y: Any = None, **search: Any) -> dict[str, float]:
-        """Every metric by name, for a source whose true answers are known; search: as for `predict`."""
+        """Every metric by name, for a source with targets.
+
+        Args:
+            source, y: as for `fit`; search: as for `predict`.
+        """
         fitted = self._check_fitted()
         records = self.read(source, y, use="evaluate", fitted=fitted)
         return self._scores(fitted, self._answers(fitted, records, search), fitted.codec.truth(records))
 
     @final
     def score(self, source: Any, y: Any = None) -> float:
-        """One number of `evaluate`, more is better (scikit-learn's convention).
+        """One metric of `evaluate`, of which higher is better (scikit-learn's convention).
 
         Args:
             source, y: as for `evaluate`.
 
         Returns:
-            The accuracy of a classifier, the f1 of a detector's alarms, minus the MASE of a forecaster.
+            The accuracy of a classifier, the F1 score of a detector's alarms, minus the MASE of a forecaster.
         """
         name = self.score_metric.removeprefix("-")
         value = self.evaluate(source, y)[name]
         return value if name == self.score_metric else -value
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn's tools ask about the task; nothing else calls it."""
+        """The task's tags for scikit-learn's tools; nothing else calls this."""
         return tags_of(self._estimator_type, needs_y=self._estimator_type == "classifier")
 
     @final
@@ -187,46 +181,31 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         validation_data: Any = None,
         verbose: int | str = "auto",
     ) -> Self:
-        """Search options by the validation loss, then fit with the best; needs optuna.
+        """Search the options with the lowest validation loss, then fit with them; needs optuna.
 
         Args:
             source, y, validation_data: as for `fit`.
-            space: option -> a list of values, or (low, high); None for the task's own.
-            trials, minutes: stop after so many trials or so much time, whichever comes first.
-            verbose: 0 for nothing, else a line a trial.
+            space: option -> a list of values, or (low, high); None for the space that the task declares.
+            trials, minutes: the search stops after so many trials or minutes, whichever comes first.
+            verbose: 0 for no output, else a line per trial.
 
         Returns:
-            Itself, its options set to the best and fitted; tuned_ has the trials, best first.
+            The task itself, fitted with the best options; tuned_ has the trials, best first.
         """
         self.check()
-        space = dict(search_space(type(self)) if space is None else space)
-        for name in space:
-            errors.check_choice("space", name, options_of(type(self)))
-
-        def score(options: Mapping[str, Any]) -> float:
-            trial = self.clone().set_params(**options)
-            trial.check()
-            codec = trial.codec()
-            with warnings.catch_warnings(), seeded(trial.seed):
-                warnings.simplefilter("ignore", errors.LongspanWarning)
-                _, train, valid = trial._records(source, y, validation_data)
-                history = trial.learn(codec, train, valid, Run(verbose=0)).history.history
-            return min(history.get("val_loss", history["loss"]))
-
-        now = {name: value for name, value in self.get_params().items() if name in space}
-        tried = tune.search(
-            score, space, first=now, trials=trials, minutes=minutes, seed=self.seed, verbose=verbose
+        tried = search_options(
+            self, source, y, validation_data, space=space, trials=trials, minutes=minutes, verbose=verbose
         )
         self.set_params(**tried[0][1])
         self.fit(source, y, validation_data=validation_data, verbose=0)
         self.tuned_ = tried
         return self
 
-    # ---- what was learnt
+    # ---- the results of fit
 
     @property
     def codec_(self) -> CodecT:
-        """What was learnt except weights."""
+        """The fitted codec: everything that was learnt except the network's weights."""
         return self.fitted_.codec
 
     @property
@@ -241,7 +220,11 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     @property
     def feature_names_in_(self) -> np.ndarray:
-        """The columns that were read as features (scikit-learn's convention); none for texts and arrays."""
+        """The names of the feature columns (scikit-learn's convention).
+
+        Raises:
+            AttributeError: the source of `fit` had no named features, such as texts or an array.
+        """
         names = self.codec_.feature_names
         if not names:
             way_out = "fit a table with columns of numbers"
@@ -250,17 +233,17 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     @property
     def n_features_in_(self) -> int:
-        """The number of columns that were read as features; none for texts and arrays."""
+        """The number of feature columns; an AttributeError as for `feature_names_in_`."""
         return len(self.feature_names_in_)
 
     @property
     def stream_(self) -> StreamT | None:
-        """Where the task stands in what it reads on and on; None where it has no stream."""
+        """The state after the rows read so far; None for a task without a stream."""
         return self.fitted_.stream
 
     @final
     def _check_fitted(self) -> Fitted[CodecT, NetworkT, StreamT]:
-        """What was learnt, or an error before `fit`."""
+        """The results of `fit`; an error before `fit`."""
         try:
             return self.fitted_
         except AttributeError:
@@ -271,17 +254,17 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     @final
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted task into one file, beside and renamed; `longspan.load` reads it."""
+        """Write the fitted task to one file, atomically; `longspan.load` reads it."""
         persistence.save(self, self._check_fitted(), self.notes_, path)
 
     # ---- the report
 
     @final
     def sections(self, source: Any = None) -> list[Section]:
-        """What a report shows, as plain data: the task's own sections, training, how to reproduce it.
+        """The report's sections as plain data: the task's own, training, and how to reproduce it.
 
         Args:
-            source: what to evaluate on and to show; None for what the model itself remembers.
+            source: to evaluate on and to show; None for the validation scores that the model has stored.
         """
         fitted = self._check_fitted()
         return [*self.report(fitted, source), *common_sections(self, fitted, self.notes_)]
@@ -290,20 +273,20 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
     def write_report(
         self, path: str | os.PathLike[str], source: Any = None, *, title: str = "", lead: str = ""
     ) -> Path:
-        """Write the report of the fitted task: what it learnt and how good it is, as one HTML file.
+        """Write a report of settings, scores and training as one HTML file.
 
         Args:
-            path: the .html file; it is written beside and renamed.
-            source: what to evaluate on and to show; None for what the model itself remembers.
+            path: of the .html file; it is written atomically.
+            source: as for `sections`.
             title, lead: the page's heading and the sentence below it; "" for the task's own.
 
         Returns:
-            Where it lies.
+            The path of the file.
 
         Raises:
             ImportError: matplotlib or jinja2 is missing; the sentence names the command.
-            ValueError: the model is not fitted, or the source is not what it takes.
-            OSError: the file cannot be written; nothing is left of it.
+            ValueError: the task is not fitted, or the source cannot be read.
+            OSError: the file cannot be written; no part of it is left.
         """
         sections = self.sections(source)
         return write_report(sections, path, title=title or type(self).__name__, lead=lead or repr(self))

@@ -1,4 +1,4 @@
-"""Trains the network of a task: the loop's arguments, early stopping, the learning rate, the seed."""
+"""Trains the network of a task: learning rate schedule, early stopping, validation, device and seed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from longspan import errors, optimizers
 from longspan.callbacks import Callback, EarlyStopping, History
@@ -21,15 +22,16 @@ from longspan.training.evaluation import to_device
 from .codec import Codec
 from .network import TaskNetwork
 
-_SEEDED = threading.RLock()  # held while a fit draws from torch's generator
+_SEEDED = threading.RLock()  # locked while a fit draws from torch's generator
 
 
 class Run(NamedTuple):
-    """What a call of `fit` says about its training.
+    """The arguments of a call of `fit` that concern its training.
 
-    resume: the file to go on from and to write to, None for no checkpoints; callbacks:
-    `longspan.training.Callback` objects; verbose: 0 for nothing, 1 or "auto" for a bar where there is a
-    terminal, 2 for a line an epoch; model: what callbacks call their model, None for the network.
+    resume: where checkpoints are written and read, None for no checkpoints.
+    callbacks: `longspan.training.Callback` objects.
+    verbose: 0 for no output, 1 or "auto" for a progress bar in a terminal, 2 for a line per epoch.
+    model: the callbacks' `model`, None for the network.
     """
 
     resume: CheckpointConfig | None = None
@@ -40,17 +42,17 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate changes over the steps of a fit.
+    """The course of the learning rate over the steps of a fit: linear warmup, then a half cosine.
 
-    warmup: share of the steps in which it rises in a line to its peak; final: share of the peak that is left
-    at the end of the half cosine after it, 1 for a constant rate.
+    warmup: share of the steps in which the rate rises to its peak.
+    final: share of the peak at the last step; 1 for a constant rate after the warmup.
     """
 
     warmup: float = 0.0
     final: float = 1.0
 
     def rates(self, peak: float, steps: int) -> Callable[[int], float] | None:
-        """From the optimizer's step (0 to steps - 1) to the learning rate; None for a constant one."""
+        """The learning rate as a function of the step (0 to steps - 1); None for a constant rate."""
         if not self.warmup:
             return None if self.final == 1.0 else CosineDecay(peak, steps, alpha=self.final)
         rising = max(1, round(self.warmup * steps))
@@ -66,7 +68,7 @@ class Schedule:
 
 
 class TrainingOptions(NamedTuple):
-    """epochs: at most; learning_rate: Adam's peak; schedule: its course; patience: epochs, None for all."""
+    """epochs: at most; learning_rate: the schedule's peak; patience: epochs, None for no early stopping."""
 
     epochs: int
     learning_rate: float
@@ -81,16 +83,16 @@ def fit_network(
     options: TrainingOptions,
     run: Run,
 ) -> History:
-    """Train a network in place by its own loss.
+    """Train a network in place with its own loss.
 
     Args:
         network: on its device.
-        batches: of the training part; validate: batches of the validation part, or a function that gives its
-            loss and metrics by name; None for no validation.
-        options, run: see there.
+        batches: of the training part.
+        validate: batches of the validation part, or a function that returns its loss and metrics by name;
+            None for no validation.
 
     Returns:
-        The numbers of every epoch; the network is in evaluation mode, with the weights of the best epoch.
+        Loss and metrics of every epoch. The network is in evaluation mode, with the best epoch's weights.
     """
     callbacks = list(run.callbacks)
     if validate is not None and options.patience is not None:
@@ -116,7 +118,7 @@ def fit_network(
 
 
 def predictions(network: TaskNetwork, batches: Iterable[Batch], search: Mapping[str, Any]) -> list[Any]:
-    """What the network predicts for every batch, without gradients; search: keywords of its `predict`."""
+    """The network's predictions for every batch, without gradients; search: keywords of its `predict`."""
     move, was_training = to_device(network), network.training
     network.eval()
     try:
@@ -129,27 +131,38 @@ def predictions(network: TaskNetwork, batches: Iterable[Batch], search: Mapping[
 def decoded_validation(
     codec: Codec[Any], network: TaskNetwork, records: Any, batches: Iterable[Batch], search: Mapping[str, Any]
 ) -> Callable[[], dict[str, float]]:
-    """A validation that also decodes: gives the loss and every metric of the codec by name."""
+    """A function that gives the validation loss and every metric of the codec, in one pass over the batches.
+
+    Args:
+        codec: fitted; records: of the validation part; batches: of these records, in their order.
+        search: keywords of the network's `predict`.
+    """
+    truth, metrics = codec.truth(records), codec.metrics()
 
     def validate() -> dict[str, float]:
-        logs = evaluate(network, batches, network.loss)
-        answers = codec.decode(predictions(network, batches, search), records)
-        truth = codec.truth(records)
-        return logs | {name: float(metric(answers, truth)) for name, metric in codec.metrics().items()}
+        predicted: list[Any] = []
+
+        def predict_and_score(output: Any, batch: Batch) -> Tensor:
+            predicted.append(network.predict(batch, **search))
+            return network.loss(output, batch)
+
+        logs = evaluate(network, batches, predict_and_score)
+        answers = codec.decode(predicted, records)
+        return logs | {name: float(metric(answers, truth)) for name, metric in metrics.items()}
 
     return validate
 
 
 def device_of(name: str | None) -> torch.device:
-    """The device of this name; None for a GPU where there is one."""
+    """The device of this name; None for a GPU if there is one."""
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def check_device(argument: str, name: str) -> None:
-    """Refuse a device that PyTorch cannot compute on here.
+    """Refuse a device that PyTorch cannot use here.
 
     Raises:
-        ValueError: one sentence that names the devices there are.
+        ValueError: the sentence names the devices that can be used.
     """
     try:
         usable = torch.ones(1, device=name).sum().item() == 1.0
@@ -164,9 +177,9 @@ def check_device(argument: str, name: str) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, everything that torch draws comes from the seed; outside, nothing has been drawn.
+    """Seed torch's random generators inside the context, and restore their states after it.
 
-    Torch has one generator for all threads, so one thread at a time is inside.
+    Torch has one generator for all threads, so a second thread waits until the first one has left.
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else []
     with _SEEDED, torch.random.fork_rng(devices):

@@ -1,4 +1,4 @@
-"""The base classes of the tasks' networks: forward, loss, prediction, and a step where a task streams."""
+"""The base classes of the tasks' networks: forward, loss, prediction, and single steps for streams."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from longspan.data.batches import Batch
 
 
 class TaskNetwork(nn.Module, abc.ABC):
-    """A network with the loss that it is trained by and the prediction that it is asked for. Abstract.
+    """A network with its training loss and its predictions. Abstract.
 
-    Outputs have whatever form the network likes: `loss` and `predict` are the only ones that read them.
-    Outputs with lengths of their own (CTC) carry these lengths with them. A loss that differs between
-    training and validation (sampled against full softmax) asks `self.training`.
+    Outputs may have any form, since only `loss` and `predict` read them. Outputs with lengths of their own
+    (CTC) contain these lengths. A loss that differs between training and validation (sampled softmax, full
+    softmax) reads `self.training`.
     """
 
     @abc.abstractmethod
@@ -23,25 +23,25 @@ class TaskNetwork(nn.Module, abc.ABC):
         """Outputs and state.
 
         Args:
-            batch: what the task's `batches` give.
-            state: the state after the batch before where `batch.continues` is True, else None.
+            batch: one of the task's `batches`.
+            state: the state after the previous batch if `batch.continues`, else None.
         """
 
     @abc.abstractmethod
     def loss(self, output: Any, batch: Batch) -> Tensor:
-        """The number that training minimises; output: as `forward` gave it for the batch."""
+        """The loss, one number; output: as `forward` returned it for the batch."""
 
     @abc.abstractmethod
     def predict(self, batch: Batch) -> Any:
-        """The predictions for a batch, without gradients; the codec's `decode` gets the list of all batches'.
+        """The predictions for a batch, without gradients; `Codec.decode` takes the list of all batches' ones.
 
-        A task's options of the group "predict", such as a beam size, come as keywords of the same names,
-        which the network declares one by one.
+        A task's options of the group "predict", such as a beam size, are passed as keywords of the same
+        names, which a network's `predict` declares.
         """
 
 
 class StreamingNetwork(TaskNetwork):
-    """A network that is asked step by step, by a stream or by a search over sequences. Abstract."""
+    """A network that also predicts step by step, for a stream or a search over sequences. Abstract."""
 
     @abc.abstractmethod
     def initial_state(self) -> Any:

@@ -1,4 +1,4 @@
-"""Declares options of a task as dataclass fields, checks their values, turns them into text and back."""
+"""Declares options as dataclass fields; checks their values, and converts them from and to text."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def option(
     """A dataclass field that is an option of a task.
 
     Args:
-        default: its value where the user says nothing; None is "found from the data" or "none".
-        help: one sentence for the command line and the report.
+        default: the default value; None means "found from the data" or "none".
+        help: a phrase for the command line and the report.
         choices: the only values that text options may have.
-        group: under which heading it is listed: "task", "data", "network" or "training"; those of the group
+        group: the heading of the option: "task", "data", "network" or "training"; options of the group
             "predict" are keywords of the network's `predict`.
-        advanced: whether it is rarely changed and stands under a heading of its own.
-        minimum, maximum: the least and the largest whole number that it may be.
-        fraction: whether it must lie in [0, 1).
-        positive: whether it must be above 0.
+        advanced: whether the option is rarely changed and listed under a heading of its own.
+        minimum, maximum: the smallest and the largest whole number allowed.
+        fraction: whether the value must be in [0, 1).
+        positive: whether the value must be above 0.
         check: called with the option's name and value; raises an error in one sentence.
-        search: what `tune` searches: a list of values, or (low, high); None for no search.
+        search: the values that `tune` tries: a list of them, or (low, high); None for no search.
 
-    An option that a subclass declares again keeps what is not given anew, from `advanced` on.
+    An option that a subclass declares again inherits the arguments from `advanced` on that it leaves out.
     """
     metadata = {
         "help": help,
@@ -69,11 +69,12 @@ def option(
 
 @dataclass(frozen=True)
 class Option:
-    """One option as the command line, the report and the errors see it.
+    """One option, as the command line, the report and the error messages need it.
 
-    name: the field's; kind: int, float, bool or str; many: whether it is a tuple of them; lone: whether one
-    of them may stand for a tuple of one; optional: whether None is allowed; default, help, choices, group: as
-    in `option`; task: the class of tasks one of which may be given instead of its options as text.
+    name: of the field; kind: int, float, bool or str, the type of a value.
+    many: whether the value is a tuple of them; lone: whether a single one may be given for a tuple of one.
+    optional: whether None is allowed; default, help, choices, group: as in `option`.
+    task: a class of tasks; the value may be such a task, or its options as text.
     """
 
     name: str
@@ -101,7 +102,7 @@ class Option:
 
     @property
     def form(self) -> str:
-        """What a value looks like, in words: `a whole number, or none`."""
+        """A description of the values: `a whole number, or none`."""
         single = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[self.kind]
         if self.choices:
             single = f"one of {', '.join(self.choices)}"
@@ -111,10 +112,10 @@ class Option:
         return f"{form}, or none" if self.optional else form
 
     def parse(self, text: str) -> Any:
-        """The value that a text stands for: `none`, `a,b` for several, `true`, `24`, `0.1`.
+        """The value of a text such as `none`, `true`, `24`, `0.1`, or `a,b` for several.
 
         Raises:
-            ValueError: the text is none of these; one sentence.
+            ValueError: the text is no value of this option; one sentence.
 
         >>> Option("quantiles", float, True, False, False, (), "", (), "task").parse("0.1,0.9")
         (0.1, 0.9)
@@ -137,7 +138,7 @@ class Option:
             raise errors.value_error(self.flag, self.form, repr(text), way_out) from error
 
     def check(self, value: Any) -> None:
-        """Refuse a value of the wrong kind or outside the limits.
+        """Refuse a value of the wrong type or outside the limits.
 
         Raises:
             TypeError, ValueError: one sentence that names the option.
@@ -149,8 +150,8 @@ class Option:
         several = isinstance(value, (tuple, list))
         if self.many and not several and not self.lone:
             raise errors.type_error(self.name, self.form, value, f"put it in a tuple, ({value!r},)")
-        for one in value if self.many and several else (value,):
-            self._check_one(one)
+        for element in value if self.many and several else (value,):
+            self._check_one(element)
 
     def _check_one(self, value: Any) -> None:
         if self.task is not None and isinstance(value, self.task):
@@ -185,23 +186,23 @@ class Configurable(abc.ABC):
             cls.__doc__ = f"{cls.__doc__.rstrip()}\n\n    Options:\n{_described(cls)}\n"
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
-        known = options_of(cls)
+        declared = options_of(cls)
         for name in options:
-            if name not in known:
-                near = errors.did_you_mean(name, known)
-                way_out = near if "nearest" in near else f"choose one of {', '.join(known)}"
+            if name not in declared:
+                near = errors.did_you_mean(name, declared)
+                way_out = near if "nearest" in near else f"choose one of {', '.join(declared)}"
                 raise TypeError(_unknown(cls, name, way_out))
         return super().__new__(cls)
 
     @final
     def check(self) -> None:
-        """Refuse options that cannot be.
+        """Refuse options with values that are not allowed.
 
         Raises:
             ValueError, TypeError: one sentence that names the option.
         """
-        for name, one in options_of(type(self)).items():
-            one.check(getattr(self, name))
+        for name, option in options_of(type(self)).items():
+            option.check(getattr(self, name))
 
     @final
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -211,10 +212,10 @@ class Configurable(abc.ABC):
     @final
     def set_params(self, **options: Any) -> Self:
         """Set options by name; returns itself."""
-        known = options_of(type(self))
+        declared = options_of(type(self))
         for name, value in options.items():
-            if name not in known:
-                raise TypeError(_unknown(type(self), name, errors.did_you_mean(name, known)))
+            if name not in declared:
+                raise TypeError(_unknown(type(self), name, errors.did_you_mean(name, declared)))
             setattr(self, name, value)
         return self
 
@@ -226,8 +227,8 @@ class Configurable(abc.ABC):
     @final
     def changed_params(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""
-        known = options_of(type(self))
-        return {name: value for name, value in self.get_params().items() if value != known[name].default}
+        declared = options_of(type(self))
+        return {name: value for name, value in self.get_params().items() if value != declared[name].default}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={value!r}" for name, value in self.changed_params().items())
@@ -243,17 +244,17 @@ class Configurable(abc.ABC):
         """An object from its options as text, `name=value` with spaces between.
 
         Raises:
-            ValueError, TypeError: an option or a value cannot be; one sentence.
+            ValueError, TypeError: there is no such option, or its value is not allowed; one sentence.
         """
         options: dict[str, Any] = {}
-        known = options_of(cls)
+        declared = options_of(cls)
         for name, _, value in (part.partition("=") for part in _split(text)):
-            options[name] = known[name].parse(value) if name in known else value
+            options[name] = declared[name].parse(value) if name in declared else value
         return cls(**options)
 
 
 def as_text(value: Any) -> str:
-    """An option's value as the command line takes it."""
+    """An option's value as text for the command line."""
     if isinstance(value, Configurable):
         return value.to_string()
     if isinstance(value, (tuple, list)):
@@ -262,8 +263,8 @@ def as_text(value: Any) -> str:
 
 
 def search_space(task: type[Configurable]) -> dict[str, Span]:
-    """The options that `tune` searches, and what they may be."""
-    return {name: one.search for name, one in options_of(task).items() if one.search is not None}
+    """The options that `tune` searches, and the values that it tries."""
+    return {name: option.search for name, option in options_of(task).items() if option.search is not None}
 
 
 def _unknown(kind: type, name: str, way_out: str) -> str:
@@ -271,7 +272,7 @@ def _unknown(kind: type, name: str, way_out: str) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """Words, those in quotes as one."""
+    """The words of a text; several words in quotes count as one."""
     try:
         return shlex.split(text)
     except ValueError as error:
@@ -280,15 +281,15 @@ def _split(text: str) -> list[str]:
 
 
 def _described(task: type) -> str:
-    """A task's options, one a paragraph: name, default, what each means."""
+    """A task's options in paragraphs: name, default, meaning."""
     declared: dict[str, Any] = {}
     for base in reversed(task.__mro__[1:]):
         declared |= base.__dict__.get("__dataclass_fields__", {})
-    declared |= {name: one for name, one in task.__dict__.items() if isinstance(one, Field)}
+    declared |= {name: value for name, value in task.__dict__.items() if isinstance(value, Field)}
     options = (
-        f"{name} ({one.default!r}): {one.metadata['help']}."
-        for name, one in declared.items()
-        if "help" in one.metadata  # dataclasses list class variables too
+        f"{name} ({field.default!r}): {field.metadata['help']}."
+        for name, field in declared.items()
+        if "help" in field.metadata  # dataclasses list class variables too
     )
     form = {"width": 100, "initial_indent": " " * 8, "subsequent_indent": " " * 12}
     return "\n".join(textwrap.fill(option, **form) for option in options)
@@ -298,10 +299,11 @@ def _described(task: type) -> str:
 def options_of(task: type) -> Mapping[str, Option]:
     """Every option of a task by name, in the order of its fields."""
     hints = get_type_hints(task)
-    return {one.name: _option(task, one, hints[one.name]) for one in fields(task)}
+    return {field.name: _option(task, field, hints[field.name]) for field in fields(task)}
 
 
-def _option(owner: type, one: Any, hint: Any) -> Option:
+def _option(owner: type, field: Any, hint: Any) -> Option:
+    """The option of a field of a task; hint: the field's type."""
     parts = list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
     optional = type(None) in parts
     parts = [part for part in parts if part is not type(None)]
@@ -311,28 +313,28 @@ def _option(owner: type, one: Any, hint: Any) -> Option:
     several = [part for part in parts if get_origin(part) is tuple]
     many, lone = bool(several), bool(several) and len(parts) > 1
     hint = get_args(several[0])[0] if several else parts[0]
-    if hint not in (int, float, bool, str) or one.default is MISSING:
+    if hint not in (int, float, bool, str) or field.default is MISSING:
         expected = "int, float, bool, str or a tuple of them, or None, with a default"
-        raise TypeError(errors.message(f"option {one.name}", expected, hint, "change the field"))
-    meta = one.metadata
+        raise TypeError(errors.message(f"option {field.name}", expected, hint, "change the field"))
+    meta = field.metadata
     return Option(
-        name=one.name,
+        name=field.name,
         kind=hint,
         many=many,
         lone=lone,
         optional=optional,
-        default=one.default,
+        default=field.default,
         help=meta["help"],
         choices=meta["choices"],
         group=meta["group"],
         task=task,
-        extra_check=_nearest(owner, one.name, "check"),
-        **{name: _nearest(owner, one.name, name) for name in _INHERITED},
+        extra_check=_nearest(owner, field.name, "check"),
+        **{name: _nearest(owner, field.name, name) for name in _INHERITED},
     )
 
 
 def _nearest(owner: type, name: str, limit: str) -> Any:
-    """The limit of an option in the nearest class that gives one."""
+    """The limit of an option in the nearest base class that sets it."""
     declared = (kind.__dict__.get("__dataclass_fields__", {}).get(name) for kind in owner.__mro__)
-    limits = [one.metadata[limit] for one in declared if one is not None]
-    return next((one for one in limits if one not in (None, False)), limits[-1])
+    limits = [field.metadata[limit] for field in declared if field is not None]
+    return next((value for value in limits if value not in (None, False)), limits[-1])

@@ -1,4 +1,4 @@
-"""The nine parts that a task consists of, the options that all tasks share, and what a fit has learnt."""
+"""Declares the nine parts that a task implements, the options of every task, and the results of fit."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ Use = Literal["fit", "evaluate", "predict"]
 
 
 class Stream(abc.ABC):
-    """Where a fitted task stands in what it reads on and on; saved with the model. Abstract."""
+    """The state of a fitted task after the rows read so far; saved with the model. Abstract."""
 
     @abc.abstractmethod
     def update(self, reading: Any) -> Any:
-        """Take what comes next; returns what the task says about it."""
+        """Read the next reading; returns the task's answer to it, if it gives one."""
 
     @abc.abstractmethod
     def state(self) -> Tree:
@@ -47,12 +47,12 @@ class Stream(abc.ABC):
 
     @abc.abstractmethod
     def restore(self, state: Tree) -> None:
-        """Go on from where `state` was taken."""
+        """Take what `state` returned."""
 
 
 @dataclass(eq=False)
 class Fitted(Generic[CodecT, NetworkT, StreamT]):
-    """What a fit has learnt: codec, network, how training went, and the stream where the task has one."""
+    """The results of a fit: codec, network, history of the training, and the stream if the task has one."""
 
     codec: CodecT
     network: NetworkT
@@ -69,11 +69,11 @@ class Fitted(Generic[CodecT, NetworkT, StreamT]):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
-    """The parts of a task, which `longspan.tasks.estimator.Estimator` makes its verbs of. Abstract.
+    """The parts of a task, from which `longspan.tasks.estimator.Estimator` makes its verbs. Abstract.
 
-    Parts give the same whether or not the task is fitted: what was learnt comes to them as an argument.
-    Four a task must give: `read`, `codec`, `network`, `batches`. Five have defaults: `split`, `learn`,
-    `calibrate`, `start_stream`, `report`. Loss and prediction are the network's, metrics the codec's.
+    A part never reads the results of an earlier fit from the task; it gets them as an argument. A task
+    implements four parts: `read`, `codec`, `network`, `batches`. Five have defaults: `split`, `learn`,
+    `calibrate`, `start_stream`, `report`. The network has the loss and the prediction, the codec the metrics.
     """
 
     cell: str = option(
@@ -108,17 +108,17 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         search=[0.0, 0.1, 0.3],
         advanced=True,
     )
-    epochs: int = option(20, "times the training part is gone through at most", group="training", minimum=1)
+    epochs: int = option(20, "passes over the training part at most", group="training", minimum=1)
     batch_size: int = option(
         64,
-        "rows a step",
+        "rows of a training step",
         group="training",
         minimum=1,
         advanced=True,
     )
     learning_rate: float | None = option(
         1e-3,
-        "of Adam, at the start",
+        "highest learning rate of Adam",
         group="training",
         positive=True,
         search=(3e-4, 1e-2),
@@ -126,35 +126,35 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
     )
     patience: int | None = option(
         5,
-        "epochs without improvement on the held-out part before training stops",
+        "epochs without a lower validation loss before training stops",
         group="training",
         minimum=1,
         advanced=True,
     )
     validation_fraction: float = option(
         0.15,
-        "share of the training data held out",
+        "share of the training data held out for validation",
         group="training",
         fraction=True,
         advanced=True,
     )
     seed: int = option(
         0,
-        "of all that is random: the same seed gives the same model",
+        "seed of the random generators: the same seed gives the same model",
         group="training",
         minimum=0,
         maximum=2**32 - 1,
     )
     device: str | None = option(
         None,
-        "such as cpu or cuda; none for a GPU where there is one",
+        "device such as cpu or cuda; none for a GPU if there is one",
         group="training",
         check=check_device,
         advanced=True,
     )
 
     name: ClassVar[str]  # the task's name in TASKS
-    score_metric: ClassVar[str]  # of the codec's metrics the one that `score` gives; "-mae" for minus it
+    score_metric: ClassVar[str]  # the metric of the codec that `score` returns; "-mae" for minus the MAE
     _estimator_type: ClassVar[str | None] = None  # scikit-learn's name of the kind of task
     schedule: ClassVar[Schedule] = Schedule()  # the course of the learning rate
     decode_validation: ClassVar[bool] = False  # whether the codec's metrics are computed after every epoch
@@ -170,12 +170,12 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         use: Use = "fit",
         fitted: Fitted[CodecT, NetworkT, StreamT] | None = None,
     ) -> RecordsT:
-        """Records from whatever the user has.
+        """The records of a source.
 
         Args:
-            source: the user's; y: the targets, if they are not part of `source`.
-            use: "fit", "evaluate" (targets must be there) or "predict" (they need not be).
-            fitted: what was learnt before; None while fitting, also for validation data (use "evaluate").
+            source: in any form that the task documents; y: the targets, if they are not part of `source`.
+            use: "fit", "evaluate" (the records need targets) or "predict" (they may have none).
+            fitted: the results of fit; None during fit, also for validation data (use "evaluate").
         """
 
     def split(self, records: RecordsT) -> tuple[RecordsT, RecordsT | None]:
@@ -186,7 +186,7 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
 
     @abc.abstractmethod
     def codec(self) -> CodecT:
-        """A codec that is not fitted; raises an error where options do not go together."""
+        """A codec that is not fitted; raises an error if options contradict each other."""
 
     @abc.abstractmethod
     def network(self, codec: CodecT, train: RecordsT | None) -> NetworkT:
@@ -198,26 +198,26 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
 
     @abc.abstractmethod
     def batches(self, codec: CodecT, records: RecordsT, *, train: bool) -> Iterable[Batch]:
-        """The records in batches, new ones at every iteration.
+        """The records in batches, made anew at every iteration.
 
-        With `train` their order is drawn in `__iter__` from torch's global generator (so a killed run goes on
-        to the same bits); without, they come in the records' order.
+        With `train`, `__iter__` draws their order from torch's global generator, so that a resumed training
+        repeats it. Without, they are in the records' order.
         """
 
     def learn(
         self, codec: CodecT, train: RecordsT, valid: RecordsT | None, run: Run
     ) -> Fitted[CodecT, NetworkT, StreamT]:
-        """Fit codec and network; valid: None where nothing is held out."""
+        """Fit codec and network; valid: None without validation records."""
         codec.fit(train, valid)
         return self._fit_network(codec, train, valid, run)
 
     def calibrate(self, fitted: Fitted[CodecT, NetworkT, StreamT], valid: RecordsT) -> None:
-        """Learn from the validation records after training: temperatures, interval widths; here nothing."""
+        """Calibrate on the validation records after training, such as a temperature; by default nothing."""
 
     def start_stream(
         self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT | None
     ) -> StreamT | None:
-        """The stream that goes on after all records of a fit; None for a task without one.
+        """The stream after all records of a fit; None for a task without one.
 
         Args:
             records: None for a stream whose state is loaded.
@@ -225,10 +225,10 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         return None
 
     def report(self, fitted: Fitted[CodecT, NetworkT, StreamT], source: Any) -> list[Section]:
-        """The task's own sections of its report; source: what to evaluate on and to show, or None."""
+        """The task's own sections of its report; source: to evaluate on and to show, or None."""
         return []
 
-    # ---- what parts have in common
+    # ---- shared by the verbs
 
     @final
     def _fit_network(
@@ -247,22 +247,22 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
 
     @final
     def _search_options(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The options that `predict` of the network takes as keywords.
+        """The options that the network's `predict` takes as keywords.
 
         Args:
-            given: values that replace the task's own for one call; None among them keeps the task's own.
+            given: values that replace the task's own for one call; None keeps the task's own value.
 
         Raises:
-            ValueError, TypeError: there is no such option, or it cannot have the value; one sentence.
+            ValueError, TypeError: there is no such option, or its value is not allowed; one sentence.
         """
-        known = {name: one for name, one in options_of(type(self)).items() if one.group == "predict"}
-        values = {name: getattr(self, name) for name in known}
+        options = {n: option for n, option in options_of(type(self)).items() if option.group == "predict"}
+        values = {name: getattr(self, name) for name in options}
         for name, value in (given or {}).items():
-            if name not in known:
-                expected = f"one of {', '.join(known)}" if known else "none"
+            if name not in options:
+                expected = f"one of {', '.join(options)}" if options else "none"
                 raise TypeError(errors.message("option of predict", expected, repr(name), "leave it out"))
             if value is not None:
-                known[name].check(value)
+                options[name].check(value)
                 values[name] = value
         return values
 
@@ -273,7 +273,7 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         records: RecordsT,
         search: Mapping[str, Any] | None = None,
     ) -> list[Any]:
-        """What the network predicts for every batch of the records; search: as for `_search_options`."""
+        """The network's predictions for every batch of the records; search: as for `_search_options`."""
         options = self._search_options(search)
         return predictions(fitted.network, self.batches(fitted.codec, records, train=False), options)
 

@@ -26,7 +26,7 @@ def save(
     notes: list[str],
     path: str | os.PathLike[str],
 ) -> None:
-    """Write a fitted task into one file, beside and renamed."""
+    """Write a fitted task to one file, atomically."""
     stream = None if fitted.stream is None else fitted.stream.state()
     tree, tensors = artifact.flatten({"codec": fitted.codec.state(), "stream": stream})
     options, _ = artifact.flatten({name: _plain(value) for name, value in task.get_params().items()})
@@ -45,7 +45,7 @@ def save(
 def restore(
     task: TaskParts[Any, Any, Any, Any], saved: artifact.Artifact
 ) -> tuple[Fitted[Any, Any, Any], list[str]]:
-    """What `save` wrote of a task with the same options: what it had learnt, and its notes."""
+    """The results of fit and the notes that `save` wrote; task: one with the same options."""
     config, tensors = saved
     learned = artifact.unflatten(config["learned"], tensors)
     codec = task.codec().restore(learned["codec"])
@@ -69,7 +69,7 @@ def _check_shapes(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def keep_usable_device(task: TaskParts[Any, Any, Any, Any]) -> None:
-    """Forget the device that a task was trained on where it is not there; a notice says so."""
+    """Set the device to None if the saved one does not exist here; a notice says so."""
     if not isinstance(task.device, str):
         return
     try:
@@ -108,5 +108,5 @@ def _inner_task(saved: Mapping[str, Any], task: Callable[[str], Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """An option's value as it is saved: a task by its name and options."""
+    """An option's value as it is saved; a task is saved as its name and options."""
     return {"task": value.name, "options": value.get_params()} if isinstance(value, Configurable) else value

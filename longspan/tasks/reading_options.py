@@ -1,4 +1,4 @@
-"""Declares the options by which every task reads tables: encoding, missing markers, sheet, form of times."""
+"""Declares the options for reading tables: encoding, markers of missing values, sheet, form of times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ReadingOptions:
     )
     missing: tuple[str, ...] = option(
         (),
-        "cells that stand for a missing value, beside NA, n/a, -, null and the like",
+        "cells that mean a missing value, in addition to NA, n/a, -, null and the like",
         group="data",
         advanced=True,
     )
@@ -36,5 +36,5 @@ class ReadingOptions:
     )
 
     def _reading(self, frequency: str | None = None) -> TimeOptions:
-        """How files and times are read; frequency: the step onto which rows are brought."""
+        """The options as one value; frequency: the step to which times are rounded, None for none."""
         return TimeOptions(self.encoding, self.missing, self.sheet, self.time_format, frequency)

@@ -1,4 +1,4 @@
-"""The sections that every task's report ends with: how training went, and how to reproduce it."""
+"""Builds the last sections of every task's report: training, and how to reproduce the fit."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def _training(fitted: Fitted[Any, Any, Any], notes: Sequence[str]) -> list[Eleme
 
 
 def _recipe(task: TaskParts[Any, Any, Any, Any]) -> list[Element]:
-    known = options_of(type(task))
-    rows = [[name, as_text(value), known[name].help] for name, value in task.get_params().items()]
-    flags = [f"{known[n].flag} {shlex.quote(as_text(v))}" for n, v in task.changed_params().items()]
+    options = options_of(type(task))
+    rows = [[name, as_text(value), options[name].help] for name, value in task.get_params().items()]
+    flags = [f"{options[n].flag} {shlex.quote(as_text(v))}" for n, v in task.changed_params().items()]
     command = " ".join([f"longspan fit {task.name} SOURCE -o MODEL", *flags])
     code = f"import longspan\n\nlongspan.{task!r}.fit(SOURCE)"
     return [

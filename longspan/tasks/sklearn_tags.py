@@ -6,13 +6,13 @@ from typing import Any
 
 
 def tags_of(estimator_type: str | None, *, needs_y: bool) -> Any:
-    """The `sklearn.utils.Tags` of a task; only scikit-learn asks for them, so it is installed.
+    """The `sklearn.utils.Tags` of a task; only scikit-learn calls this, so it is installed.
 
     Args:
-        estimator_type: "classifier", or None for what scikit-learn has no kind of.
-        needs_y: whether `fit` and `score` need y where the source is an array.
+        estimator_type: "classifier", or None for a task that scikit-learn has no type for.
+        needs_y: whether `fit` and `score` need y if the source is an array.
     """
-    from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags  # only here: no dependency
+    from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags  # an optional dependency
 
     is_classifier = estimator_type == "classifier"
     inputs = InputTags(two_d_array=True, three_d_array=is_classifier, string=is_classifier, allow_nan=True)

@@ -111,20 +111,20 @@ def _through_fabric(trainer: Trainer, precision: str | None, processes: int | No
     count = 1 if processes is None else errors.check_int("processes", processes, 1, "give their number")
     started = count > 1 and engines.launched_by_others(count)
     if count > 1:
-        engines.check_order(trainer.batches)
+        engines.check_order(trainer.batches.source)
     fabric = engines.fabric_of(trainer.network, precision, count, fork=not started)
 
     def work(fabric: Any) -> dict[str, Any]:
         engine = engines.FabricEngine(fabric, trainer.network, trainer.optimizer, *trainer.clip, trainer.loss)
         trainer.run(engine)
-        return trainer.snapshot()
+        return trainer.state.snapshot(engine)
 
     if count == 1 or started:
         fabric.launch()
         work(fabric)
     else:
         device = next(trainer.network.parameters()).device.type
-        trainer.load_snapshot(engines.launch(fabric, work, device), rank=0)
+        trainer.state.load(engines.launch(fabric, work, device), rank=0, path="")
     return trainer.history
 
 

@@ -9,8 +9,8 @@ import torch
 
 from longspan.data.batches import Batch
 
-from .codec import ForecastCodec
 from .panel import Origins
+from .window_encoder import WindowEncoder
 from .windows import window_index
 
 
@@ -18,7 +18,7 @@ class Windows:
     """Batches of encoded windows, gathered when they are iterated over.
 
     Args:
-        codec: fitted.
+        encoder: fitted.
         origins: where windows end and forecasts begin.
         batch_size: B.
         shuffle: whether every iteration has a new order.
@@ -26,29 +26,29 @@ class Windows:
     """
 
     def __init__(
-        self, codec: ForecastCodec, origins: Origins, batch_size: int, *, shuffle: bool, most: int
+        self, encoder: WindowEncoder, origins: Origins, batch_size: int, *, shuffle: bool, most: int
     ) -> None:
-        self.codec, self.origins, self.batch_size, self.shuffle = codec, origins, batch_size, shuffle
+        self.encoder, self.origins, self.batch_size, self.shuffle = encoder, origins, batch_size, shuffle
         self.count = len(origins.rows) * origins.panel.values.shape[1]
         self.most = min(most, self.count) if shuffle else self.count
 
     @classmethod
     def in_order(
-        cls, codec: ForecastCodec, parts: Sequence[Origins], batch_size: int
+        cls, encoder: WindowEncoder, parts: Sequence[Origins], batch_size: int
     ) -> Windows | WindowParts:
         """All windows of the parts in their order; no batch has windows of two parts."""
-        every = [cls(codec, origins, batch_size, shuffle=False, most=0) for origins in parts]
-        return every[0] if len(every) == 1 else WindowParts(every)
+        all_parts = [cls(encoder, origins, batch_size, shuffle=False, most=0) for origins in parts]
+        return all_parts[0] if len(all_parts) == 1 else WindowParts(all_parts)
 
     def __len__(self) -> int:
         return -(-self.most // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         panel = self.origins.panel
-        statistics, order = self.codec.statistics(panel), self._order()
+        statistics, order = self.encoder.statistics.of_panel(panel), self._order()
         for start in range(0, self.most, self.batch_size):
-            take = order[start : start + self.batch_size]
-            yield self.codec.encode(panel, window_index(self.origins, take), statistics, True)
+            index = window_index(self.origins, order[start : start + self.batch_size])
+            yield self.encoder.encode(panel, index, statistics, with_targets=True)
 
     def _order(self) -> np.ndarray:
         if not self.shuffle:

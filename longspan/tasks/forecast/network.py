@@ -1,4 +1,4 @@
-"""The forecasting network: a recurrent encoder beside a linear skip; quantiles or a distribution out."""
+"""Forecasts by a recurrent encoder beside a linear map of the window: quantiles or a distribution."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from longspan.networks.encoder import Encoder
 from longspan.tasks.network import TaskNetwork
 
 OUTPUTS = ("quantiles", "normal", "laplace", "logistic")
-_WORD_WIDTH = 8
-_STEP_WIDTH = 32
-_SHARES = (1.0, 0.75, 0.5, 0.25)  # shares of the training's change that are tried, see `shrink_to_init`
+_WORD_WIDTH = 8  # values of an embedding of a word
+_STEP_WIDTH = 32  # units of the layer that reads the future covariates of a step
+_SHARES = (1.0, 0.75, 0.5, 0.25)  # shares of the change by training that are tried, see `shrink_to_init`
+_MAX_LOG_SCALE = 7.0  # magnitude at which the log scale of a distribution is clipped
 _PARTS = ("past_words", "ahead_words", "static_words")
 
 
 class ForecastInputs(NamedTuple):
     """B windows of T steps with H steps after them, as the network reads them.
 
-    values (B, T, V): the scaled values, where some are missing also whether a value is there and the steps
-    since the last one; past (B, T, P) and future (B, T + H, F): covariates; static (B, S): those of the
-    series; past_words (B, T, _), future_words (B, T + H, _), static_words (B, _): categorical ones, as
-    numbers in their vocabularies; center (B, H) and scale (B, 1), float64: an output times the scale plus the
-    center is on the transform's scale.
+    values: (B, T, V), the scaled values; in data with gaps V is 3, with whether the value is present, and a
+        logarithm of the steps since the last value that is.
+    past, future, static: (B, T, P), (B, T + H, F) and (B, S), covariates that are numbers.
+    past_words, future_words, static_words: (B, T, _), (B, T + H, _) and (B, _), categorical covariates as
+        vocabulary indices.
+    center, scale: (B, H) and (B, 1), float64; an output times the scale plus the center is a transformed
+        value.
     """
 
     values: Tensor
@@ -44,17 +47,17 @@ class ForecastInputs(NamedTuple):
 
 
 class ForecastNetwork(TaskNetwork):
-    """Windows to what is foretold of them, on the windows' own scale.
+    """Forecasts windows, on the windows' own scale.
 
-    The answer is the sum of a linear map of the window (Zeng et al. 2023 show how far that alone goes), a
-    head on the encoder's last state, and, where anything is known beforehand, a small network over that and
-    the state at every step ahead.
+    The forecast is a sum: a linear map of the window (strong by itself, Zeng et al. 2023), plus a linear map
+    of the encoder's last state. With future covariates or a calendar, a small network adds to each step
+    ahead what it makes of that state and of the covariates of the step.
 
     Args:
-        sizes: what `longspan.tasks.forecast.codec.ForecastCodec.sizes` says.
+        sizes: of the inputs, see `longspan.tasks.forecast.window_encoder.WindowEncoder.sizes`.
         levels: (Q,), the quantiles to predict.
-        distribution: one of OUTPUTS: a quantile a level, or a location and a scale.
-        read: how many of the context's last steps the encoder reads at most.
+        distribution: one of OUTPUTS: one output for each quantile, or a location and a scale.
+        read: steps at the end of the context that the encoder reads at most.
         hidden_size, cell, num_layers, dropout: of the encoder.
     """
 
@@ -90,37 +93,38 @@ class ForecastNetwork(TaskNetwork):
         self.initial_weights: list[Tensor] = []  # the last layers' as `init_from_linear` set them
 
     def init_from_linear(self, line: np.ndarray, errors: np.ndarray) -> None:
-        """Start from a linear answer.
+        """Set the weights so that the network starts as a linear forecast.
 
         Args:
-            line: (T + 1, H), its weights and last its bias; errors: (H, Q), the quantiles of its errors, NaN
-                where none are known.
+            line: (T + 1, H), the forecast's weights and last its bias.
+            errors: (H, Q), the quantiles of the forecast's errors, NaN where there are none.
         """
         spread = np.nan_to_num(errors)
         if self.distribution != "quantiles":
             wide = np.maximum(spread[:, -1] - spread[:, 0], 1e-3)
             spread = np.stack([0 * wide, np.log(wide / 3)], 1)
-        weight, bias, spread = (torch.from_numpy(one).float() for one in (line[:-1].T, line[-1], spread))
+        parts = (line[:-1].T, line[-1], spread)
+        weight, bias, spread = (torch.from_numpy(part).float() for part in parts)
         with torch.no_grad():
             self.skip.weight.copy_(weight)
             self.skip.bias.copy_(bias)
             self.head.bias.copy_(spread.flatten())
-        self.initial_weights = [one.detach().clone() for one in self._last()]
+        self.initial_weights = [weight.detach().clone() for weight in self._last()]
 
     def _last(self) -> list[nn.Parameter]:
-        """The weights that the answer is linear in."""
+        """The weights of the last layers, in which the output is linear."""
         layers = [self.skip, self.head, *([] if self.steps is None else [self.steps.out])]
         return [weight for layer in layers for weight in layer.parameters()]
 
     def initial_and_now(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The answers (B, H, K) with the last weights as training began, and as they are."""
+        """The outputs (B, H, K) with the initial weights of the last layers, and with the present ones."""
         now = self(batch)[0]
-        kept = [one.detach().clone() for one in self._last()]
+        present = [weight.detach().clone() for weight in self._last()]
         try:
             self._put(self.initial_weights)
             return self(batch)[0], now
         finally:
-            self._put(kept)
+            self._put(present)
 
     @torch.no_grad()
     def shrink_to_init(self, batches: Iterable[Batch]) -> None:
@@ -138,20 +142,20 @@ class ForecastNetwork(TaskNetwork):
 
     def _put(self, values: list[Tensor]) -> None:
         with torch.no_grad():
-            for one, value in zip(self._last(), values, strict=True):
-                one.copy_(value)
+            for weight, value in zip(self._last(), values, strict=True):
+                weight.copy_(value)
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
-        """(B, H, K): quantiles a level, or location and log scale; and None, since windows carry nothing."""
+        """(B, H, K), quantiles or location and log scale; and None, since windows carry no state."""
         s, ahead = self._read(batch)
         values = batch.x.values[..., 0]
-        found = self.head(s).unflatten(1, (self.horizon, self.outputs))
+        output = self.head(s).unflatten(1, (self.horizon, self.outputs))
         if self.steps is not None:
-            found = found + self.steps(s, ahead[:, -self.horizon :])
+            output = output + self.steps(s, ahead[:, -self.horizon :])
         line = self.skip(values).unsqueeze(-1)
         if self.distribution == "quantiles":
-            return found + line, None
-        return torch.cat([found[..., :1] + line, found[..., 1:]], -1), None
+            return output + line, None
+        return torch.cat([output[..., :1] + line, output[..., 1:]], -1), None
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The quantile loss, or the likelihood where a distribution is predicted; output (B, H, K)."""
@@ -166,31 +170,32 @@ class ForecastNetwork(TaskNetwork):
         return quantiles * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0]
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """The encoder's input (B, R, I), what is known over context and horizon, and of the series."""
+        """Embedded inputs: of the encoder (B, R, I), future covariates (B, T + H, F), static ones (B, S)."""
         values, past, ahead, static, *words, _, _ = batch.x
         past, ahead, static = (
-            torch.cat([part, *(one(word[..., place]) for place, one in enumerate(table.children()))], -1)
+            torch.cat([part, *(embed(word[..., i]) for i, embed in enumerate(tables.children()))], -1)
             if word.shape[-1]
             else part
-            for part, table, word in zip((past, ahead, static), self.words, words, strict=True)
+            for part, tables, word in zip((past, ahead, static), self.words, words, strict=True)
         )
         read = slice(values.shape[1] - self.read, values.shape[1])
         return torch.cat([values[:, read], past[:, read], ahead[:, read]], -1), ahead, static
 
     def _read(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The encoder's last state with the static covariates (B, S), and the future covariates."""
         x, ahead, static = self._inputs(batch)
         mask = None if batch.mask is None else batch.mask[:, -self.read :]
         s, _ = self.encoder(x, mask=mask)
         return torch.cat([s, static], -1), ahead
 
     def gates(self, batch: Batch) -> list[dict[str, Tensor]]:
-        """What the encoder's gates did over the steps it read: per layer, letter -> (B, R, H)."""
+        """The encoder's gates over the R steps that it reads: per layer, letter -> (B, R, H)."""
         x, _, _ = self._inputs(batch)
         return self.encoder.gates(x, mask=None if batch.mask is None else batch.mask[:, -self.read :])
 
 
 class _Steps(nn.Module):
-    """A small network over the state and what is known of every step ahead."""
+    """Maps the encoder's state and the future covariates of a step to an addition to that step's output."""
 
     def __init__(self, state: int, ahead: int, horizon: int, outputs: int) -> None:
         super().__init__()
@@ -210,39 +215,39 @@ def _embeddings(counts: Sequence[int]) -> nn.ModuleList:
 
 
 def pinball(output: Tensor, y: Tensor, levels: Tensor) -> Tensor:
-    """The mean quantile loss (Koenker and Bassett 1978) over the steps that are known, times 2.
+    """The mean quantile loss (Koenker and Bassett 1978) over the steps that are present, times 2.
 
-    output (B, H, Q), y (B, H) with NaN where not known, levels (Q,). At level 0.5 it is the absolute error.
+    output (B, H, Q), y (B, H) with NaN where missing, levels (Q,). At level 0.5 it is the absolute error.
     """
-    known = ~y.isnan()
-    error = torch.where(known, y, 0.0).unsqueeze(-1) - output
+    present = ~y.isnan()
+    error = torch.where(present, y, 0.0).unsqueeze(-1) - output
     values = torch.maximum(levels * error, (levels - 1) * error)
-    return 2 * (values * known.unsqueeze(-1)).sum() / (known.sum().clamp_min(1) * len(levels))
+    return 2 * (values * present.unsqueeze(-1)).sum() / (present.sum().clamp_min(1) * len(levels))
 
 
 def likelihood(output: Tensor, y: Tensor, kind: str) -> Tensor:
-    """The mean negative log-likelihood over the steps that are known; output (B, H, 2), y (B, H)."""
-    known = ~y.isnan()
-    place, log_scale = output[..., 0], output[..., 1].clamp(-7.0, 7.0)
-    z = (torch.where(known, y, 0.0) - place) * (-log_scale).exp()
+    """The mean negative log-likelihood over the steps that are present; output (B, H, 2), y (B, H)."""
+    present = ~y.isnan()
+    location, log_scale = output[..., 0], output[..., 1].clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE)
+    z = (torch.where(present, y, 0.0) - location) * (-log_scale).exp()
     if kind == "normal":
         values = 0.5 * z.square() + log_scale + 0.5 * math.log(2 * math.pi)
     elif kind == "laplace":
         values = z.abs() + log_scale + math.log(2)
     else:
         values = z + log_scale + 2 * functional.softplus(-z)
-    return (values * known).sum() / known.sum().clamp_min(1)
+    return (values * present).sum() / present.sum().clamp_min(1)
 
 
 def quantiles_of(output: Tensor, levels: Tensor, kind: str) -> Tensor:
-    """(B, H, Q) out of what the network gives, in order."""
+    """Rising quantiles (B, H, Q) of the network's output (B, H, K)."""
     if kind == "quantiles":
         return output.sort(-1).values
-    place, scale = output[..., :1], output[..., 1:].clamp(-7.0, 7.0).exp()
+    location, scale = output[..., :1], output[..., 1:].clamp(-_MAX_LOG_SCALE, _MAX_LOG_SCALE).exp()
     if kind == "normal":
         z = torch.special.ndtri(levels)
     elif kind == "laplace":
         z = -torch.sign(levels - 0.5) * torch.log1p(-2 * (levels - 0.5).abs())
     else:
         z = torch.logit(levels)
-    return place + scale * z
+    return location + scale * z

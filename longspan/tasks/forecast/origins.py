@@ -15,11 +15,11 @@ from longspan.data.timestamps import from_wall, parse_timestamp, to_wall
 from .panel import Origins, Panel
 from .windows import every_origin, subsample
 
-MANY_SERIES = 10  # series from which on their number makes up for few windows of each
+MANY_SERIES = 10  # from this number on, series count as many: together they have enough windows
 
 
 def check_length(panel: Panel, horizon: int, context: int | None) -> None:
-    """Refuse series that are all too short to learn from, and note those that are.
+    """Refuse series that are all too short to train on, and notice how many are.
 
     Raises:
         ValueError: the sentence has the largest horizon that works.
@@ -43,7 +43,7 @@ def check_length(panel: Panel, horizon: int, context: int | None) -> None:
 
 
 def check_future(origins: Origins, horizon: int) -> None:
-    """Refuse origins whose covariates known beforehand end too soon.
+    """Refuse origins whose future covariates end before the horizon does.
 
     Raises:
         ValueError: the sentence names the first series that is too short.
@@ -57,7 +57,7 @@ def check_future(origins: Origins, horizon: int) -> None:
         short = int(left.argmin())
         name = panel.ids[series[short]]
         where = f" of series {name!r}" if name else ""
-        expected = f"{', '.join(panel.columns.future)} for the {horizon} steps to foretell{where}"
+        expected = f"{', '.join(panel.columns.future)} for the {horizon} steps to forecast{where}"
         received = f"{max(int(left[short]), 0)} steps"
         raise errors.value_error(
             "future_covariates", expected, received, "append rows with these columns, the target left empty"
@@ -65,7 +65,7 @@ def check_future(origins: Origins, horizon: int) -> None:
 
 
 def last_origins(panel: Panel, horizon: int) -> Origins:
-    """One origin a series: after its last known row; earlier where what is known beforehand ends too soon."""
+    """One origin for each series, after its last target; a horizon earlier if future covariates need it."""
     rows = panel.last_seen()
     if panel.columns.future and (panel.starts[1:] - rows).min() < horizon:
         rows = np.maximum(rows - horizon, panel.starts[:-1] + 1)
@@ -73,30 +73,35 @@ def last_origins(panel: Panel, horizon: int) -> Origins:
 
 
 def hold_out(records: Origins, share: float, horizon: int, most: int) -> tuple[Origins, Origins | None]:
-    """Origins to train on, whose horizons end before those held out begin: the last share of every series.
+    """Training origins, and validation origins: those in the last share of every series.
+
+    The horizons of the training origins end before the validation part begins.
 
     Args:
-        share: of its rows, three horizons at least where that is no more than a third of them.
-        most: windows that are held out at most.
+        share: of a series' rows; three horizons at least, where that is at most a third of its rows.
+        most: validation windows at most.
+
+    Returns:
+        None in place of the validation origins where the series are too short for a validation part.
     """
     panel, rows = records
     ends = panel.last_seen()
     lengths = ends - panel.starts[:-1]
-    wanted = np.maximum(
+    validation_rows = np.maximum(
         np.round(lengths * share).astype(np.int64), np.where(9 * horizon <= lengths, 3 * horizon, horizon)
     )
-    border = (ends - wanted)[records.series]
-    held, train = rows[rows >= border], rows[rows + horizon <= border]
-    if share == 0 or len(train) < max(4, horizon) or not len(held):
+    border = (ends - validation_rows)[records.series]
+    valid, train = rows[rows >= border], rows[rows + horizon <= border]
+    if share == 0 or len(train) < max(4, horizon) or not len(valid):
         return records, None
-    return Origins(panel, train), Origins(panel, subsample(held, max(1, most // panel.values.shape[1])))
+    return Origins(panel, train), Origins(panel, subsample(valid, max(1, most // panel.values.shape[1])))
 
 
 def with_full_context(records: Origins, before: int) -> Origins:
-    """Without the origins with fewer rows `before` them, if a good part is left."""
+    """The origins with `before` rows before them; all origins if that leaves less than a quarter or 32."""
     panel, rows = records
-    whole = rows[rows - panel.starts[records.series] >= before]
-    return Origins(panel, whole) if len(whole) >= max(32, len(rows) // 4) else records
+    with_context = rows[rows - panel.starts[records.series] >= before]
+    return Origins(panel, with_context) if len(with_context) >= max(32, len(rows) // 4) else records
 
 
 def evaluation_origins(
@@ -108,15 +113,16 @@ def evaluation_origins(
     seen: Mapping[str, int] | None,
     most: int,
 ) -> Origins:
-    """Every origin with a whole horizon after it, and enough rows before it where there are such.
+    """Every origin with a whole horizon after it, and with `before` rows before it if any has them.
 
     Args:
-        begins: (S,), the row from which on a series is asked for.
-        seen: series -> the step after its last row in fit: earlier origins are left out, unless all are.
+        before: rows that a whole window needs.
+        begins: (S,), the first row of each series that is evaluated; None for its beginning.
+        seen: series -> the step after its last row in fit; earlier origins are left out, unless all are.
         most: windows at most.
 
     Raises:
-        ValueError: no series has rows enough.
+        ValueError: every series is too short.
     """
     rows = every_origin(panel, before, horizon)
     if begins is not None:
@@ -133,7 +139,7 @@ def evaluation_origins(
 
 
 def _fresh(origins: Origins, seen: Mapping[str, int]) -> np.ndarray:
-    """The origins after the rows of fit; all of them, with a note, where there are none."""
+    """The origins after the rows of fit; all origins, with a notice, where there are none."""
     panel, rows = origins
     ends = np.array([seen.get(name, np.iinfo(np.int64).min) for name in panel.ids])
     fresh = rows[panel.steps(rows, origins.series) >= ends[origins.series]]
@@ -146,31 +152,35 @@ def _fresh(origins: Origins, seen: Mapping[str, int]) -> np.ndarray:
 def end_times(origins: Origins) -> dict[str, int]:
     """The whole step of the first origin of every series."""
     panel, rows = origins
-    there, first = np.unique(origins.series, return_index=True)  # rows rise within a series
-    steps = panel.steps(rows[first], there)
-    return {panel.ids[s]: int(step) for s, step in zip(there, steps, strict=True)}
+    series, first = np.unique(origins.series, return_index=True)  # rows rise within a series
+    steps = panel.steps(rows[first], series)
+    return {panel.ids[s]: int(step) for s, step in zip(series, steps, strict=True)}
 
 
 def spacing(origins: Origins, horizon: int) -> float:
-    """How many windows do not overlap; many series or channels count as few, being much alike."""
+    """The number of windows that count as independent.
+
+    Of each series that is how many horizons its windows span. S series of C channels count as the fourth root
+    of S * C, since their errors are correlated.
+    """
     panel, rows = origins
     low = np.full(len(panel.ids), len(panel.values) + 1)
     high = np.full(len(panel.ids), -1)
     np.minimum.at(low, origins.series, rows)
     np.maximum.at(high, origins.series, rows)
-    there = high >= 0
-    blocks = ((high - low)[there] + horizon) / horizon
-    return float(blocks.mean() * (there.sum() * panel.values.shape[1]) ** 0.25)
+    has_origins = high >= 0
+    blocks = ((high - low)[has_origins] + horizon) / horizon
+    return float(blocks.mean() * (has_origins.sum() * panel.values.shape[1]) ** 0.25)
 
 
 def rolling(panel: Panel, start: Any, stride: int, horizon: int) -> Origins:
     """Every `stride`-th origin with a whole horizon after it.
 
     Args:
-        start: the first row or time to be foretold; a row below 0 counts from each series' end.
+        start: the first row or time to forecast; a row below 0 counts from each series' end.
 
     Raises:
-        ValueError, TypeError: it cannot be read, or no horizon lies behind it; one sentence.
+        ValueError, TypeError: the start cannot be read, or less than a horizon of rows follows it.
     """
     stride = errors.check_int("stride", stride, 1, "give the rows from one origin to the next")
     spans = [
@@ -187,20 +197,20 @@ def rolling(panel: Panel, start: Any, stride: int, horizon: int) -> Origins:
 
 
 def _rows_at(panel: Panel, start: Any) -> np.ndarray:
-    """(S,): the row of every series at a row number or time, the next one where it has none."""
+    """(S,): the row of every series at a row number or time; the next row if the time has none."""
     if isinstance(start, (int, np.integer)) and not isinstance(start, bool):
         return (panel.starts[:-1] if start >= 0 else panel.last_seen()) + int(start)
     if not panel.frequency.dated:
         raise errors.type_error("start", "a row number, since the data have no dates", start, "pass one")
     frequency = panel.frequency
-    at = np.array([_moment(start, frequency)])
-    steps = frequency.steps(at)
-    exact = frequency.times(steps)[0] == at[0]
-    return panel.starts[:-1] + steps[0] + (0 if exact else 1) - panel.first
+    time = np.array([_moment(start, frequency)])
+    steps = frequency.steps(time)
+    is_on_grid = frequency.times(steps)[0] == time[0]
+    return panel.starts[:-1] + steps[0] + (0 if is_on_grid else 1) - panel.first
 
 
 def _moment(start: Any, frequency: Frequency) -> int:
-    """A time as steps are counted; one without a zone is what the clocks of the data's zone show."""
+    """A time in microseconds, as the frequency counts steps; without a zone it is in the data's zone."""
     try:
         text = str(parse_timestamp(str(start) if isinstance(start, date) else start))
         moment = int(np.datetime64(text.removesuffix("+00:00"), "us").astype(np.int64))

@@ -1,4 +1,4 @@
-"""Holds many series side by side on one regular grid of time; cuts, joins and keeps them."""
+"""Holds many series of one frequency one after another; cuts, joins and saves them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from .covariates import Covariates
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of a table is what; time: one column, or year, month, day ... apart; id: the series' name.
+    """The role of each column of a table.
 
-    past, future, static: covariates known up to now, known beforehand, and one value a series.
+    time: one column, or those of year, month, day and so on; id: of the series' names.
+    past, future, static: covariates whose future is unknown, whose future is known, and of whole series.
     """
 
     target: tuple[str, ...] = ()
@@ -35,9 +36,10 @@ class Columns:
 class Panel:
     """S series of C channels on regular grids, one after another in N rows.
 
-    columns: what was read as what; frequency: of all series; values: (N, C) float64, NaN where missing;
-    starts: (S+1,) int64, where series start, and N; first: (S,) int64, the whole step (see `Frequency`) of
-    each series' first row; ids: the series' names; past, future: by row; static: by series.
+    columns: their roles; frequency: of all series; values: (N, C) float64, NaN where missing.
+    starts: (S+1,) int64, the first row of each series, and N.
+    first: (S,) int64, the whole step (see `Frequency`) of each series' first row.
+    ids: the series' names; past, future: covariates by row; static: by series.
     """
 
     columns: Columns
@@ -67,10 +69,10 @@ class Panel:
         return self.first + np.diff(self.starts)
 
     def last_seen(self) -> np.ndarray:
-        """(S,): for each series the row after the last one in which any target is there."""
-        there = np.flatnonzero(~np.isnan(self.values).all(1))
-        ends = np.searchsorted(there, self.starts[1:])
-        last = there[np.maximum(ends - 1, 0)] + 1 if len(there) else np.zeros(len(self.ids), np.int64)
+        """(S,): for each series the row after the last one in which any target is present."""
+        present = np.flatnonzero(~np.isnan(self.values).all(1))
+        ends = np.searchsorted(present, self.starts[1:])
+        last = present[np.maximum(ends - 1, 0)] + 1 if len(present) else np.zeros(len(self.ids), np.int64)
         return np.where((ends > 0) & (last > self.starts[:-1]), last, self.starts[:-1])
 
     def tail(self, rows: int) -> Panel:
@@ -91,38 +93,41 @@ class Panel:
 
     def only(self, names: tuple[str, ...]) -> Panel:
         """The series of these names, in this order, as copies."""
-        places = np.array([self.ids.index(name) for name in names], np.int64)
-        spans = [np.arange(int(self.starts[s]), int(self.starts[s + 1])) for s in places.tolist()]
+        series = np.array([self.ids.index(name) for name in names], np.int64)
+        spans = [np.arange(int(self.starts[s]), int(self.starts[s + 1])) for s in series.tolist()]
         take = np.concatenate(spans)
         return replace(
             self,
             values=self.values[take],
             starts=np.concatenate([[0], np.cumsum([len(span) for span in spans])]).astype(np.int64),
-            first=self.first[places],
+            first=self.first[series],
             ids=names,
             past=self.past.take(take),
             future=self.future.take(take),
-            static=self.static.take(places),
+            static=self.static.take(series),
         )
 
     def joined(self, new: Panel) -> Panel:
         """These series continued by new rows; new series are added.
 
         Raises:
-            ValueError: rows that are there already, or columns or steps of another kind.
+            ValueError: rows are there already, or columns or frequency differ.
         """
         if new.frequency != self.frequency and len(new.values) > len(new.ids):
             expected = f"rows {self.frequency} apart, as in fit"
             raise errors.value_error(
                 "source", expected, f"{new.frequency} apart", "bring them onto that step"
             )
-        places = {name: place for place, name in enumerate(new.ids)}
-        held = [_rows_of(self, s, _rows_at(new, places.get(name))) for s, name in enumerate(self.ids)]
-        held += [_rows_at(new, s) for s, name in enumerate(new.ids) if name not in self.ids]
-        return _stacked(self, [part for part in held if part is not None], new)
+        numbers = {name: series for series, name in enumerate(new.ids)}
+        parts = [_series_rows(self, series) for series in range(len(self.ids))]
+        for series, name in enumerate(self.ids):
+            if name in numbers:
+                parts[series] = _continued(self, parts[series], _series_rows(new, numbers[name]))
+        parts += [_series_rows(new, series) for series, name in enumerate(new.ids) if name not in self.ids]
+        return _stacked(self, parts)
 
     def state(self) -> dict[str, Any]:
-        """Plain values and tensors that `from_state` makes the same panel from."""
+        """Plain values and tensors that `from_state` takes."""
         import torch  # only here: reading tables needs none of it
 
         c = self.columns
@@ -157,7 +162,7 @@ class Panel:
 
 
 class Origins(NamedTuple):
-    """Places at which forecasts begin: rows (n,) int64 of the panel, each the first row that is foretold."""
+    """The origins of forecasts: rows (n,) int64 of the panel, each the first row that is forecast."""
 
     panel: Panel
     rows: np.ndarray
@@ -171,7 +176,7 @@ class Origins(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """A stretch of one series."""
+    """Consecutive rows of one series."""
 
     name: str
     first: int
@@ -181,9 +186,7 @@ class _Rows(NamedTuple):
     static: Covariates
 
 
-def _rows_at(panel: Panel, series: int | None) -> _Rows | None:
-    if series is None:
-        return None
+def _series_rows(panel: Panel, series: int) -> _Rows:
     span = np.arange(panel.starts[series], panel.starts[series + 1])
     return _Rows(
         panel.ids[series],
@@ -195,39 +198,37 @@ def _rows_at(panel: Panel, series: int | None) -> _Rows | None:
     )
 
 
-def _rows_of(old: Panel, series: int, new: _Rows | None) -> _Rows:
-    """A series of the old panel, continued by new rows."""
-    held = _rows_at(old, series)
-    assert held is not None
-    if new is None:
-        return held
-    end = held.first + len(held.values)
-    first = end if old.frequency == ROWS else new.first  # rows of an array have no times: they follow
+def _continued(panel: Panel, old: _Rows, new: _Rows) -> _Rows:
+    """The rows of a series of the panel, continued by new ones; rows between them are missing."""
+    end = old.first + len(old.values)
+    first = end if panel.frequency == ROWS else new.first  # rows of an array have no times: they follow
     if first < end:
-        at = old.frequency.shown(old.frequency.times(np.array([first])))[0]
-        expected = f"rows after the last of series {held.name!r}" if held.name else "rows after the last ones"
-        raise errors.value_error("source", expected, f"one at {at}", "pass new rows only")
+        time = panel.frequency.shown(panel.frequency.times(np.array([first])))[0]
+        expected = f"rows after the last of series {old.name!r}" if old.name else "rows after the last ones"
+        raise errors.value_error("source", expected, f"one at {time}", "pass new rows only")
     gap = first - end
     return _Rows(
-        held.name,
-        held.first,
-        np.concatenate([held.values, np.full((gap, held.values.shape[1]), np.nan), new.values]),
-        _chained(held.past, new.past, gap),
-        _chained(held.future, new.future, gap),
-        held.static,
+        old.name,
+        old.first,
+        np.concatenate([old.values, np.full((gap, old.values.shape[1]), np.nan), new.values]),
+        _chained(old.past, new.past, gap),
+        _chained(old.future, new.future, gap),
+        old.static,
     )
 
 
-def _chained(one: Covariates, other: Covariates, gap: int) -> Covariates:
-    hole = np.full((gap, one.numbers.shape[1]), np.nan, np.float32)
+def _chained(old: Covariates, new: Covariates, gap: int) -> Covariates:
+    missing = np.full((gap, old.numbers.shape[1]), np.nan, np.float32)
     labels = {
-        name: np.concatenate([values, np.full(gap, "", object), other.labels[name]])
-        for name, values in one.labels.items()
+        name: np.concatenate([values, np.full(gap, "", object), new.labels[name]])
+        for name, values in old.labels.items()
     }
-    return Covariates(np.concatenate([one.numbers, hole, other.numbers]), labels)
+    return Covariates(np.concatenate([old.numbers, missing, new.numbers]), labels)
 
 
-def _stacked(like: Panel, rows: Sequence[_Rows], new: Panel) -> Panel:
+def _stacked(like: Panel, rows: Sequence[_Rows]) -> Panel:
+    """A panel of these series, with the columns and the frequency of another panel."""
+
     def together(parts: Sequence[Covariates]) -> Covariates:
         names = parts[0].labels
         return Covariates(

@@ -16,7 +16,7 @@ class Forecasts(NamedTuple):
     """n origins, H steps, C channels, Q quantile levels, in the user's units.
 
     point: (n, H, C), the medians; quantiles: (n, H, C, Q); levels: (Q,).
-    actual: (n, H, C), NaN where not known yet.
+    actual: (n, H, C), NaN where missing or in the future.
     naive, seasonal: (n, H, C), the last value and the last season repeated; NaN without an earlier value.
     scale: (n, C), of the windows, in units of the transformed values.
     origins: the first row of each forecast.
@@ -36,19 +36,23 @@ class Forecasts(NamedTuple):
         return {"model": self.point, "naive": self.naive, "seasonal_naive": self.seasonal}
 
     def answers(self, shown: tuple[float, ...], *, past: bool) -> Any:
-        """`frame` in the kind in which the source came: with pandas a pandas frame."""
+        """`frame` in the library of the source: for a pandas frame a pandas frame."""
         panel = self.origins.panel
-        found = self.frame(shown, past=past)
+        frame = self.frame(shown, past=past)
         if not panel.answers.startswith("pandas"):
-            return found
+            return frame
         time = panel.columns.time[0] if len(panel.columns.time) == 1 else "time"
-        return to_pandas(found, time if panel.answers == "pandas by time" else None)
+        return to_pandas(frame, time if panel.answers == "pandas by time" else None)
 
     def frame(self, shown: tuple[float, ...], *, past: bool) -> pl.DataFrame:
-        """[origin], [id], time, target, point, a column a level `shown`, [actual]; `past` adds the two."""
-        panel, series = self.origins.panel, self.origins.series
+        """Forecasts in rows, with columns [origin], [id], time, target, point, one for each level, [actual].
+
+        Args:
+            shown: the levels to show; past: whether to show origin and actual.
+        """
+        panel, series_numbers = self.origins.panel, self.origins.series
         n, horizon, channels = self.point.shape
-        steps = panel.steps(self.origins.rows, series)
+        steps = panel.steps(self.origins.rows, series_numbers)
         order = (n, channels, horizon)
         ahead = steps[:, None] + np.arange(horizon)
         times = panel.frequency.times(ahead) if n else ahead
@@ -57,24 +61,27 @@ class Forecasts(NamedTuple):
             seen = np.broadcast_to(panel.frequency.times(steps - 1)[:, None, None], order)
             columns["origin"] = panel.frequency.column(seen, "origin")
         if panel.columns.id is not None or len(panel.ids) > 1:
-            columns[panel.columns.id or "id"] = _spread(np.array(panel.ids, object)[series], order, 0)
+            columns[panel.columns.id or "id"] = _spread(np.array(panel.ids, object)[series_numbers], order, 0)
         time = panel.columns.time[0] if len(panel.columns.time) == 1 else "time"
         columns[time] = panel.frequency.column(np.repeat(times[:, None], channels, 1), time)
         columns["target"] = _spread(np.array(panel.columns.target, object), order, 1)
         columns["point"] = self.point.transpose(0, 2, 1).ravel()
         for level in shown:
-            place = self.levels.index(level)
-            columns[f"q{level:g}"] = self.quantiles[..., place].transpose(0, 2, 1).ravel()
+            index = self.levels.index(level)
+            columns[f"q{level:g}"] = self.quantiles[..., index].transpose(0, 2, 1).ravel()
         if past:
             columns["actual"] = self.actual.transpose(0, 2, 1).ravel()
-        return pl.DataFrame({name: pl.Series(name, _plain(values)) for name, values in columns.items()})
+        return pl.DataFrame(
+            {name: pl.Series(name, _as_list_if_objects(values)) for name, values in columns.items()}
+        )
 
 
-def _plain(values: np.ndarray | pl.Series) -> np.ndarray | pl.Series | list[Any]:
+def _as_list_if_objects(values: np.ndarray | pl.Series) -> np.ndarray | pl.Series | list[Any]:
     return values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
 
 
 def _spread(values: np.ndarray, order: tuple[int, int, int], axis: int) -> np.ndarray:
+    """Values along one axis, repeated along the other two and flattened."""
     shape = [1, 1, 1]
     shape[axis] = -1
     return np.broadcast_to(values.reshape(shape), order).ravel()

@@ -1,4 +1,4 @@
-"""Reads what users have (files, frames, arrays) as panels: finds columns, puts rows onto the grid of time."""
+"""Reads files, frames and arrays as panels: finds columns, and puts rows on a regular grid of time."""
 
 from __future__ import annotations
 
@@ -40,73 +40,74 @@ from longspan.data.timestamps import check_zone
 from .covariates import Covariates
 from .panel import Columns, Panel
 
-_CHUNK = 1 << 16  # rows that are looked at at once
-_ANSWERED = re.compile(r"origin|target|point|actual|q0?\.?\d+|q\d*\.\d+")  # columns of the answers
+_CHUNK = 1 << 16  # times that are checked at once
+# names of columns that `predict` returns
+_FORECAST_COLUMNS = re.compile(r"origin|target|point|actual|q0?\.?\d+|q\d*\.\d+")
 
 
 def read_panel(
     source: Any,
     columns: Columns,
     *,
-    known: Panel | None = None,
+    template: Panel | None = None,
     need_target: bool = True,
     options: TimeOptions | None = None,
 ) -> Panel:
-    """A panel out of what the user has.
+    """The panel of a source.
 
     Args:
-        source: a path, a frame, an array (T,) or (T, C), or a list of such arrays, one a series.
-        columns: what is named; where target or time is not, it is found.
-        known: the panel that a model was fitted on: its columns, kinds, dates and frequency are wanted again.
+        source: a path, a frame, an array (T,) or (T, C), or a list of such arrays, one for each series.
+        columns: those that the user named; target, time and id are found where they are not.
+        template: a panel with the columns of fit; columns, kinds, dates and frequency must be the same again.
         need_target: whether there must be values of the target.
         options: how files and times are read.
 
     Raises:
-        FileNotFoundError, ValueError, TypeError: one sentence that names what is wrong with which column.
+        FileNotFoundError, ValueError, TypeError: the sentence names the column and what is wrong.
     """
     if isinstance(source, Panel):
         return source
     if not is_table(source):
-        return _from_arrays(source, columns, known)
+        return _from_arrays(source, columns, template)
     options = options or TimeOptions()
-    columns = known.columns if known is not None else columns
+    columns = template.columns if template is not None else columns
     text = {"unique_id"} if columns.id is None else {columns.id}
     table = read_source(source, options=options, text=text)
     name = f"file {source}" if is_path(source) else "source"
-    found = _found(table, columns, name, known)
-    if found.id is not None and found.id not in text and table.kind == "file":
-        table = read_source(source, options=options, text={found.id})  # ids as they are written
-    return _from_table(table, found, known, need_target, options)
+    columns = _complete(table, columns, name, template)
+    if columns.id is not None and columns.id not in text and table.kind == "file":
+        table = read_source(source, options=options, text={columns.id})  # ids as they are written
+    return _from_table(table, columns, template, need_target, options)
 
 
 # ---- arrays
 
 
-def _from_arrays(source: Any, columns: Columns, known: Panel | None) -> Panel:
+def _from_arrays(source: Any, columns: Columns, template: Panel | None) -> Panel:
     rows = number_arrays(source)
     values = rows[0] if len(rows) == 1 else np.concatenate(rows)
-    names = _array_columns(values.shape[1], columns, known)
+    names = _array_columns(values.shape[1], columns, template)
     _check_target(values, tuple(names.target))
-    lengths = [len(one) for one in rows]
-    ids = ("",) if len(rows) == 1 else tuple(str(place) for place in range(len(rows)))
+    lengths = [len(array) for array in rows]
+    ids = ("",) if len(rows) == 1 else tuple(str(number) for number in range(len(rows)))
     empty = Covariates(np.empty((len(values), 0), np.float32), {})
-    lone = Covariates(np.empty((len(rows), 0), np.float32), {})
+    static = Covariates(np.empty((len(rows), 0), np.float32), {})
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     first = np.zeros(len(rows), np.int64)
-    return Panel(names, ROWS, values, starts, first, ids, empty, empty, lone, named=False)
+    return Panel(names, ROWS, values, starts, first, ids, empty, empty, static, named=False)
 
 
-def _array_columns(width: int, columns: Columns, known: Panel | None) -> Columns:
+def _array_columns(width: int, columns: Columns, template: Panel | None) -> Columns:
     if columns.past or columns.future or columns.static or columns.id:
         expected = "a frame or a file, whose columns have names"
         raise errors.value_error("source", expected, "an array", "put it into a frame first")
-    names = tuple(str(place) for place in range(width)) if width > 1 else ("value",)
-    if known is not None and len(known.columns.target) != width:
+    names = tuple(str(channel) for channel in range(width)) if width > 1 else ("value",)
+    if template is not None and len(template.columns.target) != width:
         raise errors.value_error(
-            "source", f"{len(known.columns.target)} columns as in fit", width, "pass the same ones"
+            "source", f"{len(template.columns.target)} columns as in fit", width, "pass the same ones"
         )
-    if known is not None:
-        names = known.columns.target
+    if template is not None:
+        names = template.columns.target
     elif columns.target:
         if len(columns.target) != width:
             raise errors.value_error(
@@ -119,15 +120,15 @@ def _array_columns(width: int, columns: Columns, known: Panel | None) -> Columns
 # ---- which columns
 
 
-def _found(table: Source, columns: Columns, name: str, known: Panel | None) -> Columns:
-    """The columns with what was not named found."""
+def _complete(table: Source, columns: Columns, name: str, template: Panel | None) -> Columns:
+    """The columns, with those that the user did not name."""
     frame = table.frame
     for option in ("target", "time", "past", "future", "static"):
-        check_columns(frame, _split(frame, getattr(columns, option)), _OPTIONS.get(option, option), name)
+        check_columns(frame, _split(frame, getattr(columns, option)), _OPTION_NAMES.get(option, option), name)
     if columns.id is not None:
         check_columns(frame, [columns.id], "id", name)
     columns = replace(columns, time=_split(frame, columns.time), target=_split(frame, columns.target))
-    if known is not None:
+    if template is not None:
         return columns
     if not columns.time:
         columns = replace(columns, time=find_time(frame, _taken(columns), table.index_columns))
@@ -140,22 +141,23 @@ def _found(table: Source, columns: Columns, name: str, known: Panel | None) -> C
     return columns
 
 
-_OPTIONS = {"past": "past_covariates", "future": "future_covariates", "static": "static_covariates"}
+_OPTION_NAMES = {"past": "past_covariates", "future": "future_covariates", "static": "static_covariates"}
 
 
 def _taken(columns: Columns) -> set[str | None]:
+    """The columns that have a role already."""
     return {*columns.target, *columns.time, columns.id, *columns.past, *columns.future, *columns.static}
 
 
 def _check_names(columns: Columns) -> None:
-    """Refuse a column that is two things, and names that the answers' own columns have."""
+    """Refuse a column with two roles, and names that `predict` gives to its own columns."""
     taken = [*columns.target, *columns.time, *columns.past, *columns.future, *columns.static]
     taken += [columns.id] if columns.id else []
-    twice = next((one for one in taken if taken.count(one) > 1), None)
+    twice = next((name for name in taken if taken.count(name) > 1), None)
     if twice is not None and columns.time.count(twice) == 0:
         raise errors.value_error("columns", "each column in one part", f"{twice!r} in two", "name it once")
-    for option, column in (("id", columns.id), *(("time", one) for one in columns.time)):
-        if column is not None and _ANSWERED.fullmatch(column):
+    for option, column in (("id", columns.id), *(("time", name) for name in columns.time)):
+        if column is not None and _FORECAST_COLUMNS.fullmatch(column):
             expected = "a column whose name is none of the answers'"
             raise errors.value_error(option, expected, repr(column), "rename the column")
     if columns.id is not None and columns.id == (columns.time[0] if len(columns.time) == 1 else "time"):
@@ -164,17 +166,17 @@ def _check_names(columns: Columns) -> None:
 
 
 def _split(frame: pl.DataFrame, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Names with those that stand for several, "year,month,day", taken apart."""
-    parts = [part if part in frame.columns else part.split(",") for part in names]
-    return tuple(
-        one.strip() if isinstance(part, list) else one
-        for part in parts
-        for one in ([part] if isinstance(part, str) else part)
-    )
+    """Column names; a name such as "year,month,day" that is no column is split at its commas."""
+    split = ([name] if name in frame.columns else _parts(name) for name in names)
+    return tuple(part for parts in split for part in parts)
+
+
+def _parts(name: str) -> list[str]:
+    return [part.strip() for part in name.split(",")]
 
 
 def _find_id(table: Source, columns: Columns) -> str | None:
-    """The column that tells series apart, where the index has one or every time comes several times."""
+    """The column of the series' names, if the index has one or times are there several times; else None."""
     taken = _taken(columns)
     levels = [column for column in table.index_columns if column not in taken]
     if len(table.index_columns) > 1 and levels:
@@ -184,17 +186,17 @@ def _find_id(table: Source, columns: Columns) -> str | None:
     time = table.frame.select(columns.time)
     if not bool(time.is_duplicated().any()):
         return None
-    found = find_id(table.frame, taken, ())
-    if found is not None and found != "unique_id":
-        errors.notice(f"The times come several times; the series are told apart by {found}.")
-    return found
+    name = find_id(table.frame, taken, ())
+    if name is not None and name != "unique_id":
+        errors.notice(f"The times come several times; the series are told apart by {name}.")
+    return name
 
 
 def _find_target(frame: pl.DataFrame, columns: Columns, name: str) -> tuple[str, ...]:
     taken = {*columns.time, columns.id, *columns.past, *columns.future, *columns.static}
     free = [column for column in frame.columns if column not in taken and is_number(frame[column])]
-    there = [column for column in free if frame[column].null_count() < frame.height]
-    free = there if len(there) == 1 else free
+    not_empty = [column for column in free if frame[column].null_count() < frame.height]
+    free = not_empty if len(not_empty) == 1 else free
     mixed = [
         column
         for column in frame.columns
@@ -221,15 +223,15 @@ def _find_target(frame: pl.DataFrame, columns: Columns, name: str) -> tuple[str,
 
 
 def _from_table(
-    table: Source, columns: Columns, known: Panel | None, need_target: bool, options: TimeOptions
+    table: Source, columns: Columns, template: Panel | None, need_target: bool, options: TimeOptions
 ) -> Panel:
     frame = table.frame
     rows = row_times(
-        frame, columns.time, columns.id, form=known.form if known is not None else None, options=options
+        frame, columns.time, columns.id, form=template.form if template is not None else None, options=options
     )
-    if known is not None:
-        _check_kept(rows, columns, known)
-    times, frequency, wall = _on_grid(rows, columns, known, options)
+    if template is not None:
+        _check_kept(rows, columns, template)
+    times, frequency, wall = _on_grid(rows, columns, template, options)
     order = order_of(times, rows.series)
     codes = rows.series
     if order is not None:
@@ -238,21 +240,21 @@ def _from_table(
     starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(rows.ids)))]).astype(np.int64)
     _check_twice(times, codes, rows.ids, columns, frequency, bool(options.frequency))
     frequency = frequency or find_frequency(times, starts, rows.form.dated, rows.form.kind == "elapsed")
-    if known is None and columns.time:
+    if template is None and columns.time:
         frequency = replace(frequency, zone=rows.form.zone, wall=wall)
-    _check_fits(frequency, times, columns, known)
+    _check_fits(frequency, times, columns, template)
     first, ends = frequency.steps(times[starts[:-1]]), frequency.steps(times[starts[1:] - 1])
     values = numbers(frame, columns.target, "target")
     if need_target:
         _check_target(values, columns.target)
-    past = _covariates(frame, columns.past, known.past if known else None, "past_covariates")
-    future = _covariates(frame, columns.future, known.future if known else None, "future_covariates")
-    static = _static(frame, columns, starts, known)
+    past = _covariates(frame, columns.past, template.past if template else None, "past_covariates")
+    future = _covariates(frame, columns.future, template.future if template else None, "future_covariates")
+    static = _static(frame, columns, starts, template)
     grid = np.concatenate([[0], np.cumsum(ends - first + 1)]).astype(np.int64)
     if grid[-1] != len(values):
         _note_missing(int(grid[-1]) - len(values), frequency)
-        place = grid[:-1][codes] + frequency.steps(times) - first[codes]
-        values, past, future = _scattered(values, past, future, place, int(grid[-1]))
+        grid_rows = grid[:-1][codes] + frequency.steps(times) - first[codes]
+        values, past, future = _scattered(values, past, future, grid_rows, int(grid[-1]))
     return Panel(
         columns, frequency, values, grid, first, rows.ids, past, future, static,
         form=rows.form, answers=_kind_of(table, columns),
@@ -260,37 +262,37 @@ def _from_table(
 
 
 def _kind_of(table: Source, columns: Columns) -> str:
-    """The kind of the answers: the library that the source came in, and whether its index held the times."""
+    """The kind of frame that `predict` returns: of the source's library, with times in its index or not."""
     if table.kind != "pandas":
         return "polars"
     return "pandas by time" if table.index_columns == columns.time and len(columns.time) == 1 else "pandas"
 
 
-def _check_kept(rows: RowTimes, columns: Columns, known: Panel) -> None:
+def _check_kept(rows: RowTimes, columns: Columns, template: Panel) -> None:
     """Refuse times and ids of another kind than those of fit."""
-    if columns.time and rows.form.dated != known.frequency.dated:
-        expected = "dates, as in fit" if known.frequency.dated else "whole numbers, as in fit"
+    if columns.time and rows.form.dated != template.frequency.dated:
+        expected = "dates, as in fit" if template.frequency.dated else "whole numbers, as in fit"
         received = "dates" if rows.form.dated else "whole numbers"
         raise errors.value_error(f"time {columns.time[0]}", expected, received, "write them as in fit")
     if columns.time:
-        check_zone(rows.form, known.form)
+        check_zone(rows.form, template.form)
     if columns.id is not None:
-        check_ids(rows.ids, known.ids, columns.id)
+        check_ids(rows.ids, template.ids, columns.id)
 
 
 def _on_grid(
-    rows: RowTimes, columns: Columns, known: Panel | None, options: TimeOptions
+    rows: RowTimes, columns: Columns, template: Panel | None, options: TimeOptions
 ) -> tuple[np.ndarray, Frequency | None, bool]:
-    """Times as they are counted, the frequency where it is known already, and whether clocks are followed."""
+    """Times as steps are counted, the template's frequency or None, and whether steps follow local clocks."""
     if not columns.time:
         return rows.values, ROWS, False
-    times, _, wall = on_clock(rows, known.frequency if known is not None else None)
+    times, _, wall = on_clock(rows, template.frequency if template is not None else None)
     if options.frequency is not None:
         if not rows.form.dated and rows.form.kind != "elapsed":
             way_out = "leave it out, or name a column of dates"
             raise errors.value_error("frequency", "none for times without dates", options.frequency, way_out)
         times, _ = rounded(times, options.frequency)
-    return times, None if known is None else known.frequency, wall
+    return times, None if template is None else template.frequency, wall
 
 
 def _note_order(times: np.ndarray, codes: np.ndarray) -> None:
@@ -310,39 +312,39 @@ def _check_twice(
     ids: tuple[str, ...],
     columns: Columns,
     frequency: Frequency | None,
-    brought: bool,
+    is_rounded: bool,
 ) -> None:
-    twice = np.flatnonzero((times[1:] == times[:-1]) & (codes[1:] == codes[:-1]))
-    if not len(twice):
+    repeated = np.flatnonzero((times[1:] == times[:-1]) & (codes[1:] == codes[:-1]))
+    if not len(repeated):
         return
-    dated = frequency.dated if frequency is not None else abs(int(times[twice[0]])) > 1e12
-    at = (frequency or Frequency("step" if dated else "number", 1)).shown(times[twice[:1]])[0]
-    where = f" of series {ids[codes[twice[0]]]!r}" if columns.id else ""
+    dated = frequency.dated if frequency is not None else abs(int(times[repeated[0]])) > 1e12
+    time = (frequency or Frequency("step" if dated else "number", 1)).shown(times[repeated[:1]])[0]
+    where = f" of series {ids[codes[repeated[0]]]!r}" if columns.id else ""
     way_out = (
         "take a shorter step, or bring the rows together first"
-        if brought
+        if is_rounded
         else "drop one of the rows"
         if columns.id
         else "drop one of the rows, or name the column of the series with id"
     )
-    raise errors.value_error(f"time {columns.time[0]}", f"each time{where} once", f"{at} twice", way_out)
+    raise errors.value_error(f"time {columns.time[0]}", f"each time{where} once", f"{time} twice", way_out)
 
 
-def _check_fits(frequency: Frequency, times: np.ndarray, columns: Columns, known: Panel | None) -> None:
+def _check_fits(frequency: Frequency, times: np.ndarray, columns: Columns, template: Panel | None) -> None:
     """Refuse times that are not on the grid of fit."""
-    if known is None or not columns.time:
+    if template is None or not columns.time:
         return
-    for at in range(0, len(times), _CHUNK):
-        part = times[at : at + _CHUNK]
+    for begin in range(0, len(times), _CHUNK):
+        part = times[begin : begin + _CHUNK]
         fits = frequency.fits(part)
         if not fits.all():
             expected = f"times {frequency} apart, on the grid of the data in fit"
-            odd = frequency.shown(part[~fits][:1])[0]
-            raise errors.value_error("time", expected, odd, "bring them onto it")
+            off_grid = frequency.shown(part[~fits][:1])[0]
+            raise errors.value_error("time", expected, off_grid, "bring them onto it")
 
 
 def note_constant(panel: Panel) -> None:
-    """Say which targets never change."""
+    """Notice which targets never change."""
     low, high = np.fmin.reduce(panel.values, 0), np.fmax.reduce(panel.values, 0)
     for channel in np.flatnonzero(low == high):
         errors.notice(
@@ -365,19 +367,19 @@ def _check_target(values: np.ndarray, names: tuple[str, ...]) -> None:
 
 
 def _covariates(
-    frame: pl.DataFrame, names: tuple[str, ...], known: Covariates | None, option: str
+    frame: pl.DataFrame, names: tuple[str, ...], template: Covariates | None, option: str
 ) -> Covariates:
-    """Numbers and text apart; what was a number in fit must be one again."""
-    text = [name for name in names if (name in known.labels if known else _is_text(frame[name]))]
-    plain = [name for name in names if name not in text]
-    found = np.empty((frame.height, len(plain)), np.float32)
-    for place, name in enumerate(plain):
-        found[:, place] = numbers(frame, [name], option)[:, 0]
-    return Covariates(found, {name: words(frame, name) for name in text})
+    """Covariates of numbers and of text; a column of numbers in fit must hold numbers again."""
+    text = [name for name in names if (name in template.labels if template else _is_text(frame[name]))]
+    numeric = [name for name in names if name not in text]
+    values = np.empty((frame.height, len(numeric)), np.float32)
+    for column, name in enumerate(numeric):
+        values[:, column] = numbers(frame, [name], option)[:, 0]
+    return Covariates(values, {name: words(frame, name) for name in text})
 
 
 def _is_text(column: pl.Series) -> bool:
-    """Whether a covariate holds categories; numbers among its words are told."""
+    """Whether a covariate holds categories; a notice names numbers among its words."""
     if is_number(column):
         return False
     share = number_share(column)
@@ -386,31 +388,37 @@ def _is_text(column: pl.Series) -> bool:
     return share < 0.5
 
 
-def _static(frame: pl.DataFrame, columns: Columns, starts: np.ndarray, known: Panel | None) -> Covariates:
-    found = _covariates(frame, columns.static, known.static if known else None, "static_covariates")
+def _static(frame: pl.DataFrame, columns: Columns, starts: np.ndarray, template: Panel | None) -> Covariates:
+    """The covariates of each series' first row; an error where they change within a series."""
+    rows = _covariates(frame, columns.static, template.static if template else None, "static_covariates")
     series = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    plain = [name for name in columns.static if name not in found.labels]
-    for name, values in [*found.labels.items(), *zip(plain, found.numbers.T, strict=True)]:
-        odd = np.flatnonzero(values != values[starts[:-1]][series])
-        odd = odd[[values[o] == values[o] for o in odd]] if len(odd) else odd
-        if len(odd):
+    numeric = [name for name in columns.static if name not in rows.labels]
+    for name, values in [*rows.labels.items(), *zip(numeric, rows.numbers.T, strict=True)]:
+        different = np.flatnonzero(values != values[starts[:-1]][series])
+        is_present = [values[row] == values[row] for row in different]  # NaN is not equal to itself
+        different = different[is_present] if len(different) else different
+        if len(different):
             raise errors.value_error(
                 f"static_covariates {name}",
                 "one value a series",
-                f"another in row {odd[0] + 1}",
+                f"another in row {different[0] + 1}",
                 "name it in past_covariates or future_covariates",
             )
-    return found.take(starts[:-1])
+    return rows.take(starts[:-1])
 
 
-def _scattered(values: np.ndarray, past: Covariates, future: Covariates, place: np.ndarray, rows: int) -> Any:
+def _scattered(
+    values: np.ndarray, past: Covariates, future: Covariates, grid_rows: np.ndarray, count: int
+) -> tuple[np.ndarray, Covariates, Covariates]:
+    """Values and covariates on a grid of `count` rows, missing in rows that no row of the source is at."""
+
     def spread(array: np.ndarray, fill: Any) -> np.ndarray:
-        grid = np.full((rows, *array.shape[1:]), fill, array.dtype)
-        grid[place] = array
+        grid = np.full((count, *array.shape[1:]), fill, array.dtype)
+        grid[grid_rows] = array
         return grid
 
-    def wide(found: Covariates) -> Covariates:
-        labels = {name: spread(labels, "") for name, labels in found.labels.items()}
-        return Covariates(spread(found.numbers, np.nan), labels)
+    def spread_all(covariates: Covariates) -> Covariates:
+        labels = {name: spread(labels, "") for name, labels in covariates.labels.items()}
+        return Covariates(spread(covariates.numbers, np.nan), labels)
 
-    return spread(values, np.nan), wide(past), wide(future)
+    return spread(values, np.nan), spread_all(past), spread_all(future)

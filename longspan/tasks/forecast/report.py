@@ -1,4 +1,4 @@
-"""Charts of a forecaster's report: series, forecasts, errors by horizon, coverage."""
+"""Builds the charts and tables of a forecaster's report: series, forecasts, errors, coverage, settings."""
 
 from __future__ import annotations
 
@@ -6,42 +6,96 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from longspan.report.elements import Band, Element, Line, LineChart, Table, Tabs, tabs
+from longspan.report import charts
+from longspan.report.elements import (
+    Band,
+    Element,
+    Line,
+    LineChart,
+    Section,
+    Stat,
+    Stats,
+    Table,
+    Tabs,
+    tabs,
+)
 
 from . import evaluation, windows
-from .panel import Panel
+from .batches import Windows
+from .network import ForecastNetwork
+from .panel import Origins, Panel
 from .predictions import Forecasts
+from .window_encoder import WindowEncoder
 
-_SERIES = 6  # series shown at most
-_FORECASTS = 6  # forecasts of a back-test shown at most
-_POINTS = 2_000  # points of a curve at most
-_RIVALS = {"model": "model", "naive": "last value", "seasonal_naive": "last season"}
+_MAX_SERIES = 6  # series shown
+_MAX_FORECASTS = 6  # forecasts of a back-test shown
+_MAX_POINTS = 2_000  # points of a curve
+_GOOD_COVERAGE = 5  # percentage points by which a coverage may miss its level and is marked as good
+_FORECAST_NAMES = {"model": "model", "naive": "last value", "seasonal_naive": "last season"}
+_TRANSFORM_WORDS = {"none": "as they are", "sqrt": "as square roots", "log": "as logarithms"}
 
 
-def _shown(panel: Panel) -> list[tuple[int, int, str]]:
-    """Series, channel and what they are called, for those that can be looked at."""
+def _shown_series(panel: Panel) -> list[tuple[int, int, str]]:
+    """A few series of a panel as (series, channel, title)."""
     several, wide = len(panel.ids) > 1, len(panel.columns.target) > 1
-    found = []
-    for place in windows.subsample(np.arange(len(panel.ids) * len(panel.columns.target)), _SERIES):
-        s, c = divmod(int(place), len(panel.columns.target))
-        name = [panel.ids[s]] if several else []
-        name += [panel.columns.target[c]] if wide or not several else []
-        found.append((s, c, " ".join(name)))
-    return found
+    shown = []
+    for number in windows.subsample(np.arange(len(panel.ids) * len(panel.columns.target)), _MAX_SERIES):
+        series, channel = divmod(int(number), len(panel.columns.target))
+        names = [panel.ids[series]] if several else []
+        names += [panel.columns.target[channel]] if wide or not several else []
+        shown.append((series, channel, " ".join(names)))
+    return shown
 
 
 def times_of(panel: Panel, rows: np.ndarray, series: int) -> np.ndarray:
+    """The times of rows of one series, as the user writes them."""
     return panel.frequency.shown(panel.frequency.times(panel.steps(rows, np.full(len(rows), series))))
 
 
 def series_charts(panel: Panel) -> Element:
     """A few of a panel's series, one at a time."""
-    found = {}
-    for s, c, name in _shown(panel):
-        rows = windows.subsample(np.arange(panel.starts[s], panel.starts[s + 1]), _POINTS)
-        line = Line("actual", times_of(panel, rows, s), panel.values[rows, c])
-        found[name] = LineChart(name, "time", name, [line])
-    return tabs("Series", found)
+    line_charts = {}
+    for series, channel, title in _shown_series(panel):
+        rows = windows.subsample(np.arange(panel.starts[series], panel.starts[series + 1]), _MAX_POINTS)
+        line = Line("actual", times_of(panel, rows, series), panel.values[rows, channel])
+        line_charts[title] = LineChart(title, "time", title, [line])
+    return tabs("Series", line_charts)
+
+
+# ---- numbers
+
+
+def headline(scores: Mapping[str, float], panel: Panel, horizon: int) -> Stats:
+    """The model's error and coverages; scores: as `evaluate` gives them."""
+    mae, baseline = scores["mae"], min(scores["naive_mae"], scores["seasonal_naive_mae"])
+    gain = 100 * (1 - mae / baseline) if baseline > 0 else 0.0
+    remark = f"{abs(gain):.0f} % {'below' if gain >= 0 else 'above'} the best plain forecast"
+    stats = [Stat("Mean absolute error", f"{mae:.4g}", remark, "good" if gain > 0 else "bad")]
+    for name, value in scores.items():
+        if name.startswith("coverage_"):
+            percent = int(name.removeprefix("coverage_"))
+            verdict = "good" if abs(100 * value - percent) <= _GOOD_COVERAGE else "bad"
+            stats.append(Stat(f"{percent} % intervals cover", f"{100 * value:.0f} %", "", verdict))
+    count = len(panel.ids) * panel.values.shape[1]
+    stats.append(Stat("Series", f"{count:,}", f"every {panel.frequency}, {horizon} steps ahead"))
+    return Stats("At a glance", stats)
+
+
+def validation_sections(scores: Mapping[str, float], panel: Panel, horizon: int) -> list[Section]:
+    """What is shown without a source: the scores on the validation part, as the codec keeps them."""
+    if not scores:
+        return []
+    names = ("model", *evaluation.BASELINES)
+    rows = [[name.replace("_", " "), scores[name]] for name in names]
+    table = Table("Held-out part", ["forecast", "MAE"], rows, best={"MAE": "low"}, emphasis=0)
+    by_metric = {
+        evaluation.metric_name(name, "mae") if name in names else name: value
+        for name, value in scores.items()
+    }
+    return [
+        Section("Summary", [headline(by_metric, panel, horizon)]),
+        Section("Back-test", [table], note=evaluation.summary(by_metric)),
+    ]
 
 
 def score_table(scores: Mapping[str, float]) -> Table:
@@ -49,74 +103,111 @@ def score_table(scores: Mapping[str, float]) -> Table:
     kinds = ("mae", "rmse", "smape", "mase")
     heads = [kind.upper() if kind != "smape" else "sMAPE" for kind in kinds]
     rows = [
-        [shown, *(scores[evaluation.metric_name(name, kind)] for kind in kinds)]
-        for name, shown in _RIVALS.items()
+        [title, *(scores[evaluation.metric_name(name, kind)] for kind in kinds)]
+        for name, title in _FORECAST_NAMES.items()
     ]
     best = dict.fromkeys(heads, "low")
     return Table("Against plain forecasts", ["forecast", *heads], rows, best=best, emphasis=0)
 
 
-def error_by_step(found: Forecasts) -> LineChart:
+def settings(encoder: WindowEncoder, panel: Panel) -> Table:
+    """What was read, and the settings that were selected."""
+    columns, config = panel.columns, encoder.config
+    rows = [
+        ["series", len(panel.ids) * panel.values.shape[1]],
+        ["rows", len(panel.values)],
+        ["step", str(panel.frequency)],
+        ["values missing", int(np.isnan(panel.values).sum())],
+        ["season found", f"{encoder.season} steps" if encoder.season > 1 else "none"],
+        ["context", f"{config.context} steps"],
+        ["windows counted from", config.center],
+        ["windows scaled by", config.scaling],
+        ["values read", _TRANSFORM_WORDS[config.transform]],
+        ["calendar read", ", ".join(encoder.calendar_features) or "none"],
+        ["covariates", ", ".join([*columns.past, *columns.future, *columns.static]) or "none"],
+    ]
+    return Table("What was found", ["", "value"], rows)
+
+
+def error_by_step(forecasts: Forecasts) -> LineChart:
     """The mean absolute error of every step ahead, beside those of the plain forecasts."""
-    steps = list(range(1, found.point.shape[1] + 1))
+    steps = list(range(1, forecasts.point.shape[1] + 1))
     lines = [
         Line(
-            _RIVALS[name],
+            _FORECAST_NAMES[name],
             steps,
-            [evaluation.mae(values[:, h], found.actual[:, h]) for h in range(len(steps))],
+            [evaluation.mae(values[:, h], forecasts.actual[:, h]) for h in range(len(steps))],
             "line" if name == "model" else "dash",
         )
-        for name, values in found.baselines().items()
+        for name, values in forecasts.baselines().items()
     ]
     return LineChart("Error by horizon", "steps ahead", "mean absolute error", lines)
 
 
-def coverage_table(found: Forecasts) -> Table:
-    """What share of the truths each interval holds, and how wide it is."""
+def coverage_table(forecasts: Forecasts) -> Table:
+    """The share of actual values inside each interval, and the interval's mean width."""
     rows = []
-    for percent, low, high in evaluation.interval_pairs(found.levels):
-        width = float(np.nanmean(found.quantiles[..., high] - found.quantiles[..., low]))
-        rows.append(
-            [f"{percent} %", f"{100 * evaluation.coverage(found, found.actual, low, high):.1f} %", width]
-        )
+    for percent, low, high in evaluation.interval_pairs(forecasts.levels):
+        width = float(np.nanmean(forecasts.quantiles[..., high] - forecasts.quantiles[..., low]))
+        share = evaluation.coverage(forecasts, forecasts.actual, low, high)
+        rows.append([f"{percent} %", f"{100 * share:.1f} %", width])
     note = "Intervals are calibrated on the held-out part of the training data and follow the last errors."
     return Table("What the intervals cover", ["interval", "truths inside", "mean width"], rows, note=note)
 
 
-def _fan(found: Forecasts, n: int, c: int, title: str, panel: Panel) -> LineChart:
-    """One forecast with its intervals after what was known, and what came where that is known."""
-    row, horizon = int(found.origins.rows[n]), found.point.shape[1]
-    s = int(found.origins.series[n])
-    begin = max(int(panel.starts[s]), row - 3 * horizon - 24)
-    known = np.arange(begin, min(row + horizon, int(panel.starts[s + 1])))
-    x = times_of(panel, np.arange(row, row + horizon), s)
+# ---- forecasts
+
+
+def _fan(forecasts: Forecasts, n: int, channel: int, title: str, panel: Panel) -> LineChart:
+    """Forecast n with its intervals, the rows before it, and the actual values where they are present."""
+    row, horizon = int(forecasts.origins.rows[n]), forecasts.point.shape[1]
+    series = int(forecasts.origins.series[n])
+    begin = max(int(panel.starts[series]), row - 3 * horizon - 24)
+    actual_rows = np.arange(begin, min(row + horizon, int(panel.starts[series + 1])))
+    x = times_of(panel, np.arange(row, row + horizon), series)
     lines = [
-        Line("actual", times_of(panel, known, s), panel.values[known, c]),
-        Line("model", x, found.point[n, :, c]),
-        Line("last season", x, found.seasonal[n, :, c], "dash"),
+        Line("actual", times_of(panel, actual_rows, series), panel.values[actual_rows, channel]),
+        Line("model", x, forecasts.point[n, :, channel]),
+        Line("last season", x, forecasts.seasonal[n, :, channel], "dash"),
     ]
+    quantiles = forecasts.quantiles[n, :, channel]
     bands = [
-        Band(f"model {percent} %", x, found.quantiles[n, :, c, low], found.quantiles[n, :, c, high])
-        for percent, low, high in evaluation.interval_pairs(found.levels)
+        Band(f"model {percent} %", x, quantiles[:, low], quantiles[:, high])
+        for percent, low, high in evaluation.interval_pairs(forecasts.levels)
     ]
-    mark = times_of(panel, np.array([row - 1]), s)[0]
-    return LineChart(title, "time", panel.columns.target[c], lines, bands, marks=[(mark, "origin")])
+    mark = times_of(panel, np.array([row - 1]), series)[0]
+    return LineChart(title, "time", panel.columns.target[channel], lines, bands, marks=[(mark, "origin")])
 
 
-def past_forecasts(found: Forecasts) -> Tabs:
-    """A few forecasts with what came, one at a time."""
-    panel, rows = found.origins
-    pictures = {}
-    for n in windows.subsample(np.arange(len(rows)), _FORECASTS):
-        s = int(found.origins.series[n])
-        at = str(times_of(panel, np.array([rows[n] - 1]), s)[0])[:16].replace("T", " ")
-        title = " ".join(part for part in (panel.ids[s], at) if part)
-        pictures[title] = _fan(found, int(n), 0, f"After {title}", panel)
-    return Tabs("Forecasts of the back-test", pictures)
+def past_forecasts(forecasts: Forecasts) -> Tabs:
+    """A few forecasts of a back-test with the actual values, one at a time."""
+    panel, rows = forecasts.origins
+    fans = {}
+    for n in windows.subsample(np.arange(len(rows)), _MAX_FORECASTS):
+        series = int(forecasts.origins.series[n])
+        time = str(times_of(panel, np.array([rows[n] - 1]), series)[0])[:16].replace("T", " ")
+        title = " ".join(part for part in (panel.ids[series], time) if part)
+        fans[title] = _fan(forecasts, int(n), 0, f"After {title}", panel)
+    return Tabs("Forecasts of the back-test", fans)
 
 
-def next_forecasts(found: Forecasts) -> Element:
-    """Forecasts of one origin a series, one at a time."""
-    panel = found.origins.panel
-    pictures = {name: _fan(found, s, c, f"{name} from here on", panel) for s, c, name in _shown(panel)}
-    return tabs("What comes next", pictures)
+def next_forecasts(forecasts: Forecasts) -> Element:
+    """Forecasts with one origin for each series, one at a time."""
+    panel = forecasts.origins.panel
+    fans = {
+        title: _fan(forecasts, series, channel, f"{title} from here on", panel)
+        for series, channel, title in _shown_series(panel)
+    }
+    return tabs("What comes next", fans)
+
+
+def gates(network: ForecastNetwork, encoder: WindowEncoder, origins: Origins) -> Section:
+    """The values of each gate over the window before the first origin."""
+    first = Origins(origins.panel, origins.rows[:1])
+    layers = network.gates(next(iter(Windows(encoder, first, 1, shuffle=False, most=1))))
+    steps, row = next(iter(layers[0].values())).shape[1], int(first.rows[0])
+    rows = np.arange(row - steps, row)
+    values = first.panel.values[np.clip(rows, 0, None), 0]
+    chart = charts.gates(layers, times_of(first.panel, rows, 0), values, first.panel.columns.target[0])
+    note = "Each picture has a row a unit and a column a step of the last window that the network read."
+    return Section("Gates", [chart], note=note)

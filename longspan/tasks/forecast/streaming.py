@@ -1,4 +1,4 @@
-"""Follows a panel row by row: which of its rows a table's are, and rows that come after those kept."""
+"""Reads rows one by one, aligns a table's rows with a panel's, and puts kept rows before a panel."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from .panel import Panel
 
 
 def align(panel: Panel, source: Any, options: TimeOptions | None = None) -> np.ndarray:
-    """The rows (T,) of a panel of one series that a source's are, in the source's order.
+    """For each row of `source` its row number in `panel`, (T,).
 
     Args:
-        source: what the panel was read from; where it has times, rows that it lacks are not among them.
+        panel: of one series, read from the source.
+        source: its rows may lack times of the panel's grid, and be in any order.
     """
     if not panel.columns.time:
         return np.arange(len(panel.values))
@@ -52,11 +53,11 @@ def read_row(like: Panel, row: Any, after: int | None) -> tuple[Row, str]:
 
     Args:
         like: a panel with the same columns on the same grid of time.
-        row: a dict by column, or without covariates and times a number, or one a target.
+        row: a dict by column; or, without covariates and times, a number or one for each target.
         after: the step after the series' last row, None at its beginning.
 
     Raises:
-        ValueError: it lacks a column, or its time is not on the grid or not after the last; one sentence.
+        ValueError: the row lacks a column, or its time is not on the grid or not after the last row's.
     """
     columns = like.columns
     if not isinstance(row, Mapping):
@@ -76,10 +77,10 @@ def read_row(like: Panel, row: Any, after: int | None) -> tuple[Row, str]:
 
 
 class RowReader:
-    """Reads rows whose numbers and words come in a fixed order, without a dict a row.
+    """Reads rows whose numbers and words are in a fixed order, without a dict for each row.
 
     Args:
-        like: a panel of the columns that are wanted; numbers, words: names of the columns that come.
+        like: a panel with the columns of fit; numbers, words: the columns of a row, in their order.
     """
 
     def __init__(self, like: Panel, numbers: Sequence[str], words: Sequence[str]) -> None:
@@ -96,11 +97,11 @@ class RowReader:
         """A row; when: its time, None for none; after, errors: as for `step_of`."""
         return Row(
             step_of(self.like, [when] if self.timed else [], after),
-            [numbers[at] for at in self.target],
-            [numbers[at] for at in self.past],
-            [words[at] for at in self.past_words],
-            [numbers[at] for at in self.future],
-            [words[at] for at in self.future_words],
+            [numbers[i] for i in self.target],
+            [numbers[i] for i in self.past],
+            [words[i] for i in self.past_words],
+            [numbers[i] for i in self.future],
+            [words[i] for i in self.future_words],
         )
 
 
@@ -109,20 +110,20 @@ def _parted(row: Mapping[str, Any], names: Sequence[str], like: Covariates) -> t
 
 
 def extended(panel: Panel, kept: Panel | None, *, over_gaps: bool = True) -> tuple[Panel, np.ndarray | None]:
-    """A panel with the kept rows that come before its own, joined by time; rows between them are unknown.
+    """A panel with kept rows before its own, joined by time; rows between them are missing.
 
     Args:
-        over_gaps: whether kept rows are taken where rows lie between them and the panel's own.
+        over_gaps: whether kept rows are taken too where rows are missing between them and the panel's own.
 
     Returns:
-        The panel, and (S,) the rows from which on its own are; None in their place where it stays as it is.
+        The panel, and (S,) the first of its own rows of each series; None if no kept row was taken.
     """
     if kept is None or not panel.columns.time or panel.frequency != kept.frequency:
         return panel, None
-    places = {name: place for place, name in enumerate(kept.ids)}
+    numbers = {name: series for series, name in enumerate(kept.ids)}
     firsts = panel.first.tolist()
     before = [
-        _rows_before(kept, places.get(name), first, over_gaps)
+        _rows_before(kept, numbers.get(name), first, over_gaps)
         for name, first in zip(panel.ids, firsts, strict=True)
     ]
     if not any(before):
@@ -138,7 +139,7 @@ def extended(panel: Panel, kept: Panel | None, *, over_gaps: bool = True) -> tup
 
 
 def _rows_before(kept: Panel, series: int | None, step: int, over_gaps: bool) -> int:
-    """How many kept rows of a series lie before a step; none where the gap to it is longer than they are."""
+    """The number of kept rows of a series before a step; 0 if the gap after them is longer than they are."""
     if series is None:
         return 0
     length, first = int(kept.starts[series + 1] - kept.starts[series]), int(kept.first[series])
@@ -151,7 +152,7 @@ def step_of(like: Panel, when: Sequence[Any], after: int | None) -> int:
 
     Args:
         like: a panel on the same grid; when: the row's times, one for each of the panel's columns of time.
-        after: the step after the series' last row, which it is where there is no time; None at its beginning.
+        after: the step after the series' last row, returned if there is no time; None at its beginning.
 
     Raises:
         ValueError: the time is not on the grid or not after the last; one sentence.
@@ -171,7 +172,7 @@ def step_of(like: Panel, when: Sequence[Any], after: int | None) -> int:
 
 
 def _time(when: Sequence[Any], like: Panel) -> int | None:
-    """A row's time as steps are counted; None where it has none of fit's kind."""
+    """A row's time, as the frequency counts steps; None if it is of another kind than in fit."""
     frequency, columns, value = like.frequency, like.columns.time, when[0]
     plain = isinstance(value, (int, float, datetime, np.generic)) or (
         isinstance(value, str) and value[4:5] == "-" and value[7:8] == "-"

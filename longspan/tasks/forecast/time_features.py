@@ -1,4 +1,4 @@
-"""Encodes the calendar of whole steps (hour, weekday, month ...) as waves that a network reads."""
+"""Encodes the calendar of whole steps (hour, weekday, month ...) as cosines and sines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import numpy as np
 from longspan.data.frequency import Frequency, months
 from longspan.data.layouts import DAY, SECOND
 
-_CHUNK = 1 << 16  # steps that are worked on at once
+_CHUNK = 1 << 16  # steps that are encoded at once
 
 _YEAR = 365 * DAY
-# feature -> (values it takes, the longest step it speaks of, the data from which it can be learnt)
+# feature -> (number of values, longest step for which it varies, shortest span of data to learn it from;
+# both in microseconds)
 CALENDAR = {
     "minute": (60, 30 * 60 * SECOND, 12 * 3600 * SECOND),
     "hour": (24, 12 * 3600 * SECOND, 7 * DAY),
@@ -21,9 +22,9 @@ CALENDAR = {
 
 
 def calendar_names(frequency: Frequency, steps: int) -> tuple[str, ...]:
-    """The calendar features that say something about data of a frequency over so many steps.
+    """The calendar features that can be learnt from data of this frequency and number of steps.
 
-    A year's course cannot be learnt from one year: each feature wants several of its rounds.
+    A feature needs several of its periods: a yearly pattern cannot be learnt from one year.
     """
     if not frequency.dated:
         return ()
@@ -42,14 +43,16 @@ def calendar_names(frequency: Frequency, steps: int) -> tuple[str, ...]:
 def calendar_codes(frequency: Frequency, low: int, high: int, names: tuple[str, ...]) -> np.ndarray:
     """The features of the whole steps from low up to high as codes from 0, (N, K) uint8."""
     codes = np.empty((high - low, len(names)), np.uint8)
-    for at in range(0, len(codes), _CHUNK):
-        times = frequency.clock(frequency.times(np.arange(low + at, min(low + at + _CHUNK, high))))
-        for place, name in enumerate(names):
-            codes[at : at + _CHUNK, place] = _code(times, name)
+    for begin in range(0, len(codes), _CHUNK):
+        steps = np.arange(low + begin, min(low + begin + _CHUNK, high))
+        times = frequency.clock(frequency.times(steps))
+        for column, name in enumerate(names):
+            codes[begin : begin + _CHUNK, column] = _code(times, name)
     return codes
 
 
 def _code(times: np.ndarray, name: str) -> np.ndarray:
+    """A feature of times as whole numbers from 0."""
     if name == "minute":
         return times // (60 * SECOND) % 60
     if name == "hour":
@@ -63,17 +66,17 @@ def _code(times: np.ndarray, name: str) -> np.ndarray:
 
 
 def calendar_waves(names: tuple[str, ...]) -> np.ndarray:
-    """What every code looks like to a network: (K, 60, 2) float32, its cosine and sine on the circle."""
+    """The cosine and sine of every code of every feature, (K, 60, 2) float32."""
     waves = np.zeros((len(names), 60, 2), np.float32)
-    for place, name in enumerate(names):
+    for feature, name in enumerate(names):
         count = CALENDAR[name][0]
         angle = 2 * np.pi * np.arange(count) / count
-        waves[place, :count] = np.stack([np.cos(angle), np.sin(angle)], 1)
+        waves[feature, :count] = np.stack([np.cos(angle), np.sin(angle)], 1)
     return waves
 
 
 class Calendar:
-    """The calendar at whole steps of one frequency, looked up in a table of all that was ever near.
+    """The calendar at whole steps of one frequency, looked up in a table that grows as needed.
 
     Args:
         names: features (see `calendar_names`).
@@ -81,13 +84,17 @@ class Calendar:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names, self._waves = names, calendar_waves(names)
-        self._table = (0, 0, np.empty((0, 0), np.uint8))  # codes from one step to another
+        self._table = (
+            0,
+            0,
+            np.empty((0, 0), np.uint8),
+        )  # first step, end, codes
 
     def at(self, frequency: Frequency, steps: np.ndarray, low: int, high: int) -> np.ndarray:
         """The features at steps (B, L) as cosines and sines, (B, L, 2*K) float32.
 
         Args:
-            low, high: the steps from and up to which more will be asked for: they are looked up at once.
+            low, high: the first step that will be looked up, and the step after the last one.
         """
         least, most = int(steps.min()), int(steps.max()) + 1
         begin, end, codes = self._table
@@ -95,5 +102,5 @@ class Calendar:
             begin, end = min(least, low), max(most, high)
             codes = calendar_codes(frequency, begin, end, self.names)
             self._table = (begin, end, codes)
-        found = codes[steps - begin]
-        return self._waves[np.arange(len(self.names)), found].reshape(*found.shape[:-1], -1)
+        codes = codes[steps - begin]
+        return self._waves[np.arange(len(self.names)), codes].reshape(*codes.shape[:-1], -1)

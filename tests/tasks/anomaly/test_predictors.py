@@ -113,7 +113,7 @@ def test_one_by_one_gives_what_predict_gives_with_entities_gaps_and_covariates(
     plant: ls.AnomalyDetector,
 ) -> None:
     assert plant.forecaster_ is not None
-    assert plant.notes_ and plant.forecaster_.codec_.template.ids == ("a", "b")
+    assert plant.notes_ and plant.forecaster_.codec_.encoder.template.ids == ("a", "b")
     new = machines(120, 700, "c")
     one_by_one = [plant.update(row)[0] for row in new.to_dicts()]
     assert np.allclose(one_by_one, plant.predict(new)["score"].to_numpy(), atol=1e-4)
@@ -125,7 +125,7 @@ def test_known_anomalies_are_missing_values_to_the_forecaster() -> None:
     series[300:310], flags[300:310] = 50.0, True
     task = ls.AnomalyDetector(forecaster=ls.Forecaster(**INNER)).fit(series, flags, verbose=0)
     assert task.forecaster_ is not None
-    assert task.forecaster_.codec_.training_statistics.scale[0, 0] < 1.0
+    assert task.forecaster_.codec_.encoder.statistics.table.scale[0, 0] < 1.0
     assert task.evaluate(series, flags)["f1"] == 1.0
 
 

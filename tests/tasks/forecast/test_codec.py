@@ -13,9 +13,10 @@ import torch
 
 from longspan.tasks.forecast import windows
 from longspan.tasks.forecast.batches import Windows
-from longspan.tasks.forecast.codec import CENTERS, SCALES, ForecastCodec
+from longspan.tasks.forecast.codec import ForecastCodec
 from longspan.tasks.forecast.panel import Columns, Origins
 from longspan.tasks.forecast.reading import read_panel
+from longspan.tasks.forecast.window_scaling import CENTERS, SCALES, WindowConfig
 
 LEVELS = (0.1, 0.5, 0.9)
 
@@ -25,12 +26,10 @@ def records(values: Any, horizon: int = 3) -> Origins:
     return Origins(panel, windows.every_origin(panel, 1, horizon))
 
 
-def fitted(origins: Origins, **how: Any) -> ForecastCodec:
+def fitted(origins: Origins, **settings: Any) -> ForecastCodec:
     codec = ForecastCodec(3, LEVELS, season=5).fit(origins)
-    codec.fit_scale(origins, how.pop("transform", "none"))
-    codec.context = 8
-    for name, value in how.items():
-        setattr(codec, name, value)
+    config = {"context": 8, "center": "last", "scaling": "series", "transform": "none", **settings}
+    codec.encoder.configure(WindowConfig(**config), origins)
     return codec
 
 
@@ -43,7 +42,7 @@ def test_decoding_the_target_gives_the_truth(center: str, scaling: str, transfor
     origins = records(np.stack([series, 3 * series[::-1]], 1))
     codec = fitted(origins, center=center, scaling=scaling, transform=transform)
     coded = []
-    for batch in Windows(codec, origins, 7, shuffle=False, most=1):
+    for batch in Windows(codec.encoder, origins, 7, shuffle=False, most=1):
         middle, scale = batch.x.center, batch.x.scale
         answer = (batch.y.double() * scale + middle).unsqueeze(-1) + torch.tensor([-1.0, 0.0, 1.0])
         coded.append((answer, scale[:, 0]))
@@ -55,9 +54,8 @@ def test_decoding_the_target_gives_the_truth(center: str, scaling: str, transfor
 
 def test_windows_are_gathered_batch_by_batch() -> None:
     origins = records(np.random.default_rng(0).standard_normal(50_000))
-    codec = fitted(origins)
-    codec.context = 100
-    batches = Windows(codec, origins, 128, shuffle=True, most=20_000)
+    codec = fitted(origins, context=100)
+    batches = Windows(codec.encoder, origins, 128, shuffle=True, most=20_000)
     assert len(batches) == -(-20_000 // 128)
     assert sum(part.nbytes for part in next(iter(batches)).x) < 128 * 130 * 8 * 4
 
@@ -66,10 +64,12 @@ def test_an_epoch_has_every_window_once_up_to_its_limit() -> None:
     origins = records(np.arange(40.0))
     codec = fitted(origins, center="none")
     last = sorted(
-        float(v) for b in Windows(codec, origins, 8, shuffle=True, most=99) for v in b.x.values[:, -1, 0]
+        float(v)
+        for b in Windows(codec.encoder, origins, 8, shuffle=True, most=99)
+        for v in b.x.values[:, -1, 0]
     )
     assert len(set(last)) == len(last) == len(origins.rows)
-    assert sum(len(b.y) for b in Windows(codec, origins, 8, shuffle=True, most=20)) == 20
+    assert sum(len(b.y) for b in Windows(codec.encoder, origins, 8, shuffle=True, most=20)) == 20
 
 
 def frame(rows: int, name: str = "a") -> pl.DataFrame:
@@ -89,12 +89,13 @@ def worded() -> tuple[ForecastCodec, Origins]:
 
 
 def test_sizes_are_those_of_the_batches() -> None:
-    codec, origins = worded()
-    batch = codec.encode(origins.panel, windows.window_index(origins), codec.statistics(origins.panel), True)
-    sizes, (values, past, ahead, static, *_) = codec.sizes, batch.x
+    encoder, origins = worded()[0].encoder, worded()[1]
+    statistics = encoder.statistics.of_panel(origins.panel)
+    batch = encoder.encode(origins.panel, windows.window_index(origins), statistics, with_targets=True)
+    sizes, (values, past, ahead, static, *_) = encoder.sizes, batch.x
     assert values.shape[1:] == (8, sizes["values"]) and past.shape[2] == sizes["past"] == 0
     assert ahead.shape[1:] == (11, sizes["ahead"]) and static.shape[1] == sizes["static"] == 0
-    assert sizes["ahead"] == 2 * len(codec.calendar_features) == 2 and sizes["ahead_words"] == [3]
+    assert sizes["ahead"] == 2 * len(encoder.calendar_features) == 2 and sizes["ahead_words"] == [3]
     assert batch.x.future_words.max() == 2 and batch.x.static_words.unique().tolist() == [1, 2]
     assert batch.mask is not None and not batch.mask[0, 0] and batch.mask[-1].all()
 
@@ -103,27 +104,25 @@ def test_the_saved_state_restores_the_codec() -> None:
     codec, origins = worded()
     codec.validation_scores = {"model": 1.0}
     state: Mapping[str, Any] = codec.state()
-    again = ForecastCodec(3, LEVELS).restore(state)
-    at, known = windows.window_index(origins), codec.statistics(origins.panel)
-    for one, other in zip(
-        codec.encode(origins.panel, at, known, True).x,
-        again.encode(origins.panel, at, again.statistics(origins.panel), True).x,
-        strict=True,
-    ):
-        assert torch.equal(one, other)
-    assert (
-        again.last_steps == codec.last_steps
-        and again.validation_scores == {"model": 1.0}
-        and again.conformal is None
+    again, index = ForecastCodec(3, LEVELS).restore(state), windows.window_index(origins)
+    encoded, encoded_again = (
+        encoder.encode(origins.panel, index, encoder.statistics.of_panel(origins.panel), with_targets=True).x
+        for encoder in (codec.encoder, again.encoder)
     )
+    for part, part_again in zip(encoded, encoded_again, strict=True):
+        assert torch.equal(part, part_again)
+    assert again.encoder.last_steps == codec.encoder.last_steps
+    assert again.encoder.config == codec.encoder.config
+    assert again.validation_scores == {"model": 1.0} and again.conformal is None
 
 
 def test_an_unknown_series_is_scaled_by_its_own_values() -> None:
     codec, _ = worded()
-    new = read_panel(frame(50, "c").with_columns(y=pl.lit(7.0)), codec.template.columns, known=codec.template)
-    assert codec.statistics(new).mean.tolist() == [[7.0]] and np.isnan(codec.mase_scales(new)).all()
-    assert codec.statistics_of("c").mean[0, 0] == pytest.approx(codec.training_statistics.mean.mean())
-    assert codec.statistics_of("b").mean[0, 0] == codec.training_statistics.mean[1, 0]
+    template, statistics = codec.encoder.template, codec.encoder.statistics
+    new = read_panel(frame(50, "c").with_columns(y=pl.lit(7.0)), template.columns, template=template)
+    assert statistics.of_panel(new).mean.tolist() == [[7.0]] and np.isnan(codec.mase_scales(new)).all()
+    assert statistics.of_name("c").mean[0, 0] == pytest.approx(statistics.table.mean.mean())
+    assert statistics.of_name("b").mean[0, 0] == statistics.table.mean[1, 0]
 
 
 def test_calibration_learns_from_the_held_out_part_alone() -> None:

@@ -142,7 +142,7 @@ def test_gaps_are_masked_not_filled():
     holes = frame.with_row_index().filter(pl.col("index") % 7 != 3).drop("index")
     with pytest.warns(errors.LongspanWarning, match="rows are missing in the 1 h grid"):
         f = small(epochs=3).fit(holes, verbose=0)
-    assert f.codec_.has_gaps and f.codec_.sizes["values"] == 3
+    assert f.codec_.encoder.has_gaps and f.codec_.encoder.sizes["values"] == 3
     values = frame.with_columns(pl.when(pl.int_range(pl.len()) % 7 == 3).then(None).otherwise("y").alias("y"))
     assert small(epochs=3).fit(values, verbose=0).predict().equals(f.predict())
     batch = next(iter(f.batches(f.codec_, f.read(holes), train=False)))
@@ -312,7 +312,7 @@ def growth(rows: int) -> np.ndarray:
 @quiet
 def test_exponential_growth_is_learnt_on_a_log_scale(tmp_path: Path):
     f = small(horizon=8, context_length=24, epochs=3).fit(growth(400)[:360], verbose=0)
-    assert f.codec_.transform == "log" and f.codec_.positive
+    assert f.codec_.encoder.config.transform == "log" and f.codec_.encoder.positive
     found = f.backtest(growth(400), start=360)
     assert (found["q0.05"] > 0).all()
     plain = small(horizon=8, context_length=24, epochs=3, transform="none").fit(growth(400)[:360], verbose=0)
@@ -328,7 +328,7 @@ def test_exponential_growth_is_learnt_on_a_log_scale(tmp_path: Path):
 def test_a_transform_outside_its_domain_is_refused():
     with pytest.raises(ValueError, match="transform: expected one of none for these values, received 'log'"):
         small(transform="log").fit(wave() - 5, verbose=0)
-    assert small(transform="sqrt").fit(wave(), verbose=0).codec_.transform == "sqrt"
+    assert small(transform="sqrt").fit(wave(), verbose=0).codec_.encoder.config.transform == "sqrt"
 
 
 @quiet

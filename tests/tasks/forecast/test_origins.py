@@ -94,7 +94,7 @@ def test_future_covariates_must_reach_the_horizon() -> None:
     check_future(Origins(ends, ends.last_seen()), 3)
     with pytest.raises(
         ValueError,
-        match="future_covariates: expected push for the 4 steps to foretell of series 'a', received 3",
+        match="future_covariates: expected push for the 4 steps to forecast of series 'a', received 3",
     ):
         check_future(Origins(ends, ends.last_seen()), 4)
     assert last_origins(ends, 3).rows.tolist() == [17] and last_origins(ends, 4).rows.tolist() == [13]

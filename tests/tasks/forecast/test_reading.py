@@ -118,7 +118,7 @@ def test_time_zones_are_kept_and_days_are_calendar_days():
     again = Panel.from_state(panel.state())
     assert again.frequency == panel.frequency and again.form == panel.form
     with pytest.raises(ValueError, match=r"times in a zone, as in fit \(America/New_York\)"):
-        read_panel({"t": ["2021-11-09 00:00", "2021-11-09 01:00"], "v": [1, 2]}, Columns(), known=panel)
+        read_panel({"t": ["2021-11-09 00:00", "2021-11-09 01:00"], "v": [1, 2]}, Columns(), template=panel)
 
 
 def test_the_date_format_and_id_found_in_fit_are_saved(tmp_path: Path):
@@ -130,12 +130,12 @@ def test_the_date_format_and_id_found_in_fit_are_saved(tmp_path: Path):
     known = read_panel(put(tmp_path, "sku,date,v", rows), Columns(target=("v",), id="sku"))
     assert known.ids == ("0007", "0042")
     later = pd.DataFrame({"sku": ["0007"] * 2, "date": ["03/02/2021", "04/02/2021"], "v": [1.0, 2.0]})
-    panel = read_panel(later, Columns(), known=known)
+    panel = read_panel(later, Columns(), template=known)
     assert panel.ids == ("0007",) and times(panel)[0] == datetime(2021, 2, 3), "day first, as in fit"
     with pytest.raises(ValueError, match="ids as in fit, such as '0007', received '7'"):
-        read_panel(later.assign(sku=[7, 7]), Columns(), known=known)
+        read_panel(later.assign(sku=[7, 7]), Columns(), template=known)
     with pytest.raises(ValueError, match="order of fit"):
-        read_panel(later.assign(date=["01/30/2021", "01/31/2021"]), Columns(), known=known)
+        read_panel(later.assign(date=["01/30/2021", "01/31/2021"]), Columns(), template=known)
     whole = read_panel(
         {"sku": [1.0, 1.0, 2.0, 2.0], "ds": [1, 2, 1, 2], "v": range(4)}, Columns(target=("v",), id="sku")
     )

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from longspan.tasks.forecast import windows
-from longspan.tasks.forecast.codec import ForecastCodec
+from longspan.tasks.forecast.linear_forecast import fit_linear
 from longspan.tasks.forecast.origins import hold_out
 from longspan.tasks.forecast.panel import Columns, Origins
 from longspan.tasks.forecast.reading import read_panel
-from longspan.tasks.forecast.selection import contexts, fit_linear, select
+from longspan.tasks.forecast.selection import candidate_contexts, select
+from longspan.tasks.forecast.window_encoder import WindowEncoder
+from longspan.tasks.forecast.window_scaling import WindowConfig
 
+LEVELS = (0.1, 0.5, 0.9)
 OPEN = {"context": None, "center": None, "scaling": None, "transform": None}
 
 
@@ -22,45 +25,44 @@ def parts(values: np.ndarray, horizon: int = 4) -> tuple[Origins, Origins]:
     return train, held
 
 
-def codec(train: Origins, season: int | None = None) -> ForecastCodec:
-    return ForecastCodec(4, (0.1, 0.5, 0.9), season=season).fit(train)
+def fitted(train: Origins, season: int | None = None) -> WindowEncoder:
+    return WindowEncoder(4, season=season).fit(train)
 
 
 def test_candidate_contexts_fit_the_series() -> None:
-    assert contexts(24, 24, 4000) == [48, 96, 168, 336]
-    assert contexts(1, 24, 4000) == [24, 25, 48, 96, 168, 336]
-    assert contexts(12, 12, 30) == [24, 30]
-    assert contexts(3, 1, 2) == [2]
+    assert candidate_contexts(24, 24, 4000) == [48, 96, 168, 336]
+    assert candidate_contexts(1, 24, 4000) == [24, 25, 48, 96, 168, 336]
+    assert candidate_contexts(12, 12, 30) == [24, 30]
+    assert candidate_contexts(3, 1, 2) == [2]
 
 
 def test_exponential_growth_chooses_the_logarithm() -> None:
     train, held = parts(np.exp(0.02 * np.arange(300) + 0.3 * np.sin(np.arange(300) / 2)))
-    chosen = codec(train)
-    select(chosen, train, held, **OPEN)
-    assert chosen.transform == "log" and chosen.center == "last"
-    assert chosen.skip is not None and chosen.skip.shape == (chosen.context + 1, 4)
-    assert chosen.residuals is not None and chosen.residuals.shape == (4, 3)
-    assert (np.diff(chosen.residuals, axis=1) >= 0).all() and not chosen.residuals[:, 1].any()
+    encoder = fitted(train)
+    line, residual_quantiles = select(encoder, LEVELS, train, held, **OPEN)
+    assert encoder.config.transform == "log" and encoder.config.center == "last"
+    assert line.shape == (encoder.config.context + 1, 4) and residual_quantiles.shape == (4, 3)
+    assert (np.diff(residual_quantiles, axis=1) >= 0).all() and not residual_quantiles[:, 1].any()
 
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_options_given_by_the_user_are_kept(held_out: bool) -> None:
     train, held = parts(5 + np.sin(np.arange(200) / 3))
     asked = {"context": 13, "center": "season", "scaling": "window", "transform": "sqrt"}
-    chosen = codec(train, season=1)
-    select(chosen, train, held if held_out else None, **asked)
-    assert {name: getattr(chosen, name) for name in asked} == asked
+    encoder = fitted(train, season=1)
+    select(encoder, LEVELS, train, held if held_out else None, **asked)
+    assert encoder.config._asdict() == asked
 
 
 def test_a_transform_outside_its_domain_is_refused() -> None:
     train, held = parts(np.sin(np.arange(200) / 3))
     with pytest.raises(ValueError, match="transform: expected one of none for these values, received 'log'"):
-        select(codec(train), train, held, **{**OPEN, "transform": "log"})
+        select(fitted(train), LEVELS, train, held, **{**OPEN, "transform": "log"})
 
 
 def test_the_linear_forecast_of_a_wave_is_exact() -> None:
     train, held = parts(np.sin(np.arange(400) / 3))
-    one = codec(train)
-    one.context = 12
-    found = fit_linear(one, train, held, 500)
-    assert found.weight.shape == (12, 4) and found.error < 0.01 and found.residuals.shape[1] == 4
+    encoder = fitted(train)
+    encoder.configure(WindowConfig(12, "last", "series", "none"), train)
+    forecast = fit_linear(encoder, train, held, 500)
+    assert forecast.weight.shape == (12, 4) and forecast.error < 0.01 and forecast.residuals.shape[1] == 4

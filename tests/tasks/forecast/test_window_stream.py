@@ -13,8 +13,8 @@ import torch
 import longspan as ls
 from longspan.tasks.forecast import windows
 from longspan.tasks.forecast.panel import Origins
+from longspan.tasks.forecast.series_buffer import SeriesBuffer
 from longspan.tasks.forecast.streaming import read_row
-from longspan.tasks.forecast.window_stream import SeriesBuffer
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 
@@ -55,16 +55,16 @@ def fitted(**options: Any) -> ls.Forecaster:
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_window_built_row_by_row_equals_the_tables(options: dict[str, Any]) -> None:
     task = fitted(**options)
-    codec, rows = task.codec_, table(90, 200).filter(~pl.int_range(pl.len()).is_in([40, 41, 60]))
-    panel = task.panel(rows, codec.template, need_target=False)
-    buffer = SeriesBuffer.from_panel(codec, panel.cut(panel.starts[:1], np.array([30])))
+    encoder, rows = task.codec_.encoder, table(90, 200).filter(~pl.int_range(pl.len()).is_in([40, 41, 60]))
+    panel = task.panel(rows, encoder.template, need_target=False)
+    buffer = SeriesBuffer.from_panel(encoder, panel.cut(panel.starts[:1], np.array([30])))
     for row in rows[30:].to_dicts():
-        parsed, _ = read_row(codec.template, row, buffer.end)
+        parsed, _ = read_row(encoder.template, row, buffer.end)
         _, buffer = task.fitted_.running.step(parsed, "a", buffer)
         last = Origins(panel, np.array([parsed.step - int(panel.first[0])]))
         seen = panel.cut(panel.starts[:1], last.rows + 1)  # what comes later is not known yet
         place = windows.window_index(Origins(seen, last.rows))
-        expected = codec.encode(seen, place, codec.statistics_of("a"), with_targets=False).x
+        expected = encoder.encode(seen, place, encoder.statistics.of_name("a"), with_targets=False).x
         window = task.fitted_.running._window(buffer).x
         assert all(torch.equal(one, other) for one, other in zip(window, expected, strict=True))
 
@@ -77,7 +77,7 @@ def test_a_stream_equals_the_table_and_continues_from_its_saved_state(options: d
     answers = []
     for place, row in enumerate(rows[30:].to_dicts()):
         if place % 50 == 20:
-            state = SeriesBuffer.from_state(task.codec_, state.state())
+            state = SeriesBuffer.from_state(task.codec_.encoder, state.state())
         quantiles, state = task.step(row, state)
         answers.append(quantiles)
     np.testing.assert_allclose(np.stack(answers), expected[30:], rtol=1e-4)

@@ -1,0 +1,66 @@
+"""Reads the records to train and validate on, and searches options by the validation loss."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from longspan import errors
+from longspan.training import tune
+
+from .codec import RecordsT
+from .fitting import Run, seeded
+from .options import options_of, search_space
+from .parts import TaskParts
+
+
+def read_and_split(
+    task: TaskParts[RecordsT, Any, Any, Any], source: Any, y: Any, validation_data: Any
+) -> tuple[RecordsT, RecordsT, RecordsT | None]:
+    """All records of a source, those to train on, and those to validate on or None.
+
+    Args:
+        source, y, validation_data: as for `longspan.tasks.estimator.Estimator.fit`.
+    """
+    records = task.read(source, y, use="fit")
+    if validation_data is None:
+        return records, *task.split(records)
+    return records, records, task.read(validation_data, use="evaluate")
+
+
+def search_options(
+    task: TaskParts[Any, Any, Any, Any],
+    source: Any,
+    y: Any,
+    validation_data: Any,
+    *,
+    space: Mapping[str, Any] | None,
+    trials: int | None,
+    minutes: float | None,
+    verbose: int | str,
+) -> list[tune.ScoredOptions]:
+    """The options tried and their lowest validation losses, best first; the task's own are tried first.
+
+    Args:
+        source, y, validation_data, space, trials, minutes, verbose: as for
+            `longspan.tasks.estimator.Estimator.tune`.
+    """
+    space = dict(search_space(type(task)) if space is None else space)
+    for name in space:
+        errors.check_choice("space", name, options_of(type(task)))
+
+    def lowest_loss(options: Mapping[str, Any]) -> float:
+        trial = task.clone().set_params(**options)
+        trial.check()
+        codec = trial.codec()
+        with warnings.catch_warnings(), seeded(trial.seed):
+            warnings.simplefilter("ignore", errors.LongspanWarning)
+            _, train, valid = read_and_split(trial, source, y, validation_data)
+            history = trial.learn(codec, train, valid, Run(verbose=0)).history.history
+        return min(history.get("val_loss", history["loss"]))
+
+    first = {name: value for name, value in task.get_params().items() if name in space}
+    return tune.search(
+        lowest_loss, space, first=first, trials=trials, minutes=minutes, seed=task.seed, verbose=verbose
+    )

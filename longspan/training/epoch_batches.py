@@ -1,0 +1,112 @@
+"""Iterates over the batches of one epoch after another; after resuming, over those that an epoch has left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from longspan import errors
+from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch
+
+from . import checkpoint
+from .engines import FabricEngine, SingleProcess
+from .evaluation import keep_in_place, to_device
+
+
+class EpochBatches:
+    """The batches of every epoch, in an order that a resumed training repeats.
+
+    Args:
+        source: iterated every epoch: `Batches`, `BPTTChunks`, a DataLoader, a list.
+        epochs: how often it is iterated.
+
+    Attributes:
+        length: batches of an epoch, None where that is not known before.
+
+    Raises:
+        TypeError: the source cannot be iterated so often.
+    """
+
+    def __init__(self, source: Any, epochs: int) -> None:
+        self.source, self.length = _checked(source, epochs), _length(source)
+        # Random states at the start of the epoch: they decide the order of its batches.
+        self._epoch_start: dict[str, Any] = {}
+
+    def __call__(
+        self, network: nn.Module, engine: SingleProcess | FabricEngine, *, step: int, resumable: bool
+    ) -> Iterator[Batch]:
+        """This process's part of every batch of an epoch, on the network's device.
+
+        Args:
+            step: batches that were trained on before training was resumed; these are left out.
+            resumable: whether to keep the random states that resuming needs.
+        """
+        if step:
+            batches = self._remaining(step)
+        else:
+            if resumable:
+                self._epoch_start = {"rng": checkpoint.rng_state(), "batches": self.order()}
+            batches = iter(self.source)
+        if not isinstance(self.source, (Batches, BPTTChunks)):
+            batches = map(as_batch, batches)
+        if engine.world > 1:
+            batches = map(engine.shard, batches)
+        move = to_device(network)
+        return batches if move is keep_in_place else map(move, batches)
+
+    def _remaining(self, step: int) -> Iterator[Any]:
+        current = checkpoint.rng_state()
+        checkpoint.set_rng_state(self._epoch_start["rng"])
+        self.set_order(self._epoch_start["batches"])
+        batches = iter(self.source)
+        skipped = sum(1 for _ in islice(batches, step))
+        if skipped < step:
+            expected = f"the data of the checkpoint, at least {step} batches an epoch"
+            raise errors.value_error("batches", expected, skipped, "pass the same data, or start afresh")
+        checkpoint.set_rng_state(current)
+        return batches
+
+    def synchronise(self, engine: SingleProcess | FabricEngine) -> None:
+        """Take the first process's order of batches."""
+        if isinstance(self.source, Batches):
+            self.source.restore(engine.gather(self.source.state())[0])
+
+    def order(self) -> torch.Tensor | None:
+        """The state of the shuffling of `Batches`; None for a source that has none."""
+        return self.source.state() if isinstance(self.source, Batches) else None
+
+    def set_order(self, order: torch.Tensor | None) -> None:
+        """Take what `order` gave."""
+        if isinstance(self.source, Batches) and order is not None:
+            self.source.restore(order)
+
+    def state(self) -> dict[str, Any]:
+        """What decides the order of the batches of this epoch and the next ones."""
+        return {"epoch_start": self._epoch_start, "batches": self.order()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what `state` gave."""
+        self._epoch_start = state["epoch_start"]
+        self.set_order(state["batches"])
+
+
+def _checked(source: Any, epochs: int) -> Any:
+    """The source; an error unless it can be iterated every epoch."""
+    if not isinstance(source, Iterable):
+        way_out = "pass longspan.data.Batches or a DataLoader"
+        raise errors.type_error("batches", "batches to go through every epoch", source, way_out)
+    if isinstance(source, Iterator) and epochs > 1:
+        way_out = "pass a list, longspan.data.Batches or a DataLoader"
+        raise errors.type_error("batches", "batches that can be iterated every epoch", source, way_out)
+    return source
+
+
+def _length(source: Any) -> int | None:
+    try:
+        return len(source)
+    except TypeError:
+        return None
