@@ -12,20 +12,18 @@ from typing_extensions import Self
 
 from longspan import errors
 from longspan.data.batches import Batch
-from longspan.data.transforms import TRANSFORMS
 from longspan.report.elements import Section
 from longspan.tasks.codec import Tree
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Schedule
-from longspan.tasks.options import option
 from longspan.tasks.parts import Fitted, Use
-from longspan.tasks.reading_options import ReadingOptions
 from longspan.training.evaluation import to_device
 
 from . import evaluation, report, windows
 from .batches import Windows
 from .codec import ForecastCodec
-from .network import OUTPUTS, ForecastNetwork
+from .network import ForecastNetwork
+from .options import ForecasterOptions
 from .origins import (
     MANY_SERIES,
     check_future,
@@ -42,7 +40,6 @@ from .reading import note_constant, read_panel
 from .selection import select
 from .series_buffer import SeriesBuffer
 from .streaming import RowReader, align, extended, read_row
-from .window_scaling import CENTERS, SCALES
 from .window_stream import ForecastStream, predict_rows
 
 _EPOCH_WINDOWS = 20_000  # windows of an epoch at most; twice as many where there are many series
@@ -56,7 +53,7 @@ FittedForecaster = Fitted[ForecastCodec, ForecastNetwork, ForecastStream]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStream]):
+class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNetwork, ForecastStream]):
     """Forecasts of one or many series, with intervals that are calibrated on a validation part.
 
     Sources are files (CSV, Parquet), pandas or polars frames, arrays (T,) or (T, C), or lists of arrays. A
@@ -74,74 +71,6 @@ class Forecaster(ReadingOptions, Estimator[Origins, ForecastCodec, ForecastNetwo
     ['time', 'target', 'point', 'q0.05', 'q0.25', 'q0.75', 'q0.95']
     """
 
-    horizon: int = option(24, "steps to forecast", minimum=1)
-    target: str | tuple[str, ...] = option(
-        (), "columns to forecast; none named: the only column of numbers", group="data"
-    )
-    time: str | tuple[str, ...] | None = option(
-        None, "column of the times, or columns of year, month, day, hour; none to find it", group="data"
-    )
-    id: str | None = option(None, "column that names the series of a long table", group="data")
-    past_covariates: str | tuple[str, ...] = option((), "covariates whose future is unknown", group="data")
-    future_covariates: str | tuple[str, ...] = option((), "covariates whose future is known", group="data")
-    static_covariates: str | tuple[str, ...] = option(
-        (), "covariates with one value for each series", group="data"
-    )
-    quantiles: tuple[float, ...] = option(
-        (0.05, 0.25, 0.75, 0.95), "levels of the quantiles that are forecast beside the median"
-    )
-    distribution: str = option(
-        "quantiles",
-        "output of the network: each quantile, or a distribution",
-        choices=OUTPUTS,
-        group="network",
-        advanced=True,
-    )
-    context_length: int | None = option(
-        None, "steps before a forecast that the network reads; none to select it", group="network", minimum=2
-    )
-    season_length: int | None = option(
-        None, "steps after which the data repeat, 1 for never; none to find it", group="data", minimum=1
-    )
-    offset: str | None = option(
-        None,
-        "value that is subtracted from every window; none to select it",
-        choices=CENTERS,
-        group="network",
-        advanced=True,
-    )
-    scaling: str | None = option(
-        None,
-        "deviation by which windows are divided: of their series or their own; none to select it",
-        choices=SCALES,
-        group="network",
-        advanced=True,
-    )
-    transform: str | None = option(
-        None,
-        "transform of the values before centering and scaling; none to select it",
-        choices=TRANSFORMS,
-        group="network",
-        advanced=True,
-    )
-    calendar: bool = option(
-        True,
-        "whether hour, weekday, month and the like are inputs",
-        group="data",
-        advanced=True,
-    )
-    frequency: str | None = option(
-        None,
-        "step to which times are rounded, such as 10min; none for the step of the data",
-        group="data",
-        advanced=True,
-    )
-    batch_size: int = option(128, "windows of a training step", group="training")
-    learning_rate: float | None = option(2e-3, "highest learning rate of Adam", group="training")
-    epochs: int = option(12, "passes over the training part at most", group="training")
-    patience: int | None = option(
-        3, "epochs without a lower validation loss before training stops", group="training"
-    )
     name: ClassVar[str] = "forecast"
     score_metric: ClassVar[str] = "-mase"
     schedule: ClassVar[Schedule] = Schedule(final=0.05)
