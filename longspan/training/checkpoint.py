@@ -1,4 +1,4 @@
-"""Writes and reads checkpoints of training, from which it goes on to exactly the same weights."""
+"""Writes and reads checkpoints; a resumed training ends with exactly the weights of one without a stop."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ from longspan.atomic_file import check_output
 KIND = "training"
 DIGEST = "sha256:"  # before a digest in an identity
 _WAY_OUT = "name another file or delete this one"
-FORMAT = 2  # of what a checkpoint holds; one of another format is refused
+FORMAT = 2  # version of the content of a checkpoint; other versions are refused
 
 
 @dataclass
 class CheckpointConfig:
-    """Where and how often training writes a checkpoint, and from where it goes on.
+    """The file and the frequency of checkpoints; training resumes from the file if it exists.
 
-    If the file exists, training goes on from it to the same weights, bit by bit, as if it had never stopped
-    (on the same machine, with the same data, network and callbacks). If not, training starts afresh. The file
-    is replaced whole. Callbacks of your own are saved by their `state` and `restore`.
+    A resumed training ends with the same weights, bit by bit, as one that never stopped (on the same machine,
+    with the same data, network and callbacks). Without a file, training starts afresh. The file is written
+    atomically. Your own callbacks are saved by their `state` and `restore`.
 
     Args:
         path: the file.
-        steps: write every so many steps; None for never by steps.
-        seconds: write when so many seconds have passed, checked after every step; None for never by time.
-
-        identity: what the training is of, as text by name, such as a digest of its data; a checkpoint with
-            another one is refused. None checks the shapes of the weights alone; the tasks give theirs.
+        steps: training steps between two checkpoints; None not to count steps.
+        seconds: seconds between two checkpoints, checked after every step; None not to measure time.
+        identity: text by name that identifies the training, such as a digest of its data. A checkpoint with
+            another identity is refused. None checks only the shapes of the weights; the tasks set theirs.
 
     The end of training is always written.
 
@@ -65,7 +64,7 @@ class CheckpointConfig:
         return self.seconds is not None and monotonic() - self._last >= self.seconds
 
     def check(self) -> None:
-        """Refuse a file that is there and is no checkpoint of this training.
+        """Refuse an existing file that is no checkpoint of this training.
 
         Raises:
             ValueError: the file is damaged, no checkpoint, or one of another training.
@@ -109,10 +108,10 @@ def read(path: str | os.PathLike[str], identity: Mapping[str, str] | None = None
     """The snapshot that `write` wrote.
 
     Args:
-        identity: what it must be of; None for anything.
+        identity: that the checkpoint must have; None for any.
 
     Raises:
-        ValueError: the file is damaged, holds something else, or is of another training.
+        ValueError: the file is damaged, no checkpoint, or of another training.
     """
     config, tensors = artifact.load(path)
     if config.get("kind") != KIND:
@@ -142,7 +141,7 @@ def _check_identity(
 
 
 def _difference(name: str, expected: Mapping[str, str], saved: Mapping[str, str]) -> str:
-    """`epochs=3 instead of 5`; of digests that there are other data."""
+    """The difference in words: `epochs=3 instead of 5`, or `other data` for a digest."""
     now, then = expected.get(name, "unknown"), saved.get(name, "unknown")
     if DIGEST in (now[: len(DIGEST)], then[: len(DIGEST)]):
         return f"other {name.replace('_', ' ')}"
@@ -150,7 +149,7 @@ def _difference(name: str, expected: Mapping[str, str], saved: Mapping[str, str]
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of every random generator that training may use: torch, CUDA, Python, NumPy."""
+    """The states of all random generators that training may use: torch, CUDA, Python, NumPy."""
     kind, keys, position, has_gauss, gauss = cast("tuple[Any, ...]", np.random.get_state(legacy=True))
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {

@@ -36,7 +36,7 @@ class SingleProcess:
     """One process in full precision: no cost beyond the network and the optimizer.
 
     Args:
-        hooked: call optimizer.step itself, since a scheduler of torch counts its calls.
+        hooked: whether to call `optimizer.step` itself, because a scheduler of torch counts its calls.
     """
 
     rank, world, is_padding = 0, 1, False
@@ -83,7 +83,7 @@ class SingleProcess:
         return {}
 
     def restore(self, state: Any) -> None:
-        """Take back what `state` gave."""
+        """Take what `state` returned."""
 
 
 def parameters_of(network: nn.Module, optimizer: Optimizer) -> list[Tensor]:
@@ -98,8 +98,9 @@ def parameters_of(network: nn.Module, optimizer: Optimizer) -> list[Tensor]:
 class FabricEngine:
     """Steps through a Fabric: mixed precision, and the rows of a batch shared among processes.
 
-    Gradients are those of one process with the whole batch: each process's loss, a mean over its own part, is
-    scaled by the part's share of what the whole mean divides by before they are averaged.
+    The averaged gradients equal those of one process with the whole batch. A process's loss is the mean over
+    its own rows, so the loss is first multiplied by the share of these rows in the denominator of the whole
+    mean.
     """
 
     def __init__(
@@ -150,7 +151,7 @@ class FabricEngine:
         return self.world * (torch.sign(count) if summed else count / whole)
 
     def shard(self, batch: Batch) -> Batch:
-        """Rows rank, rank + world, …; a process that gets none takes the first row, which does not count."""
+        """Rows rank, rank + world, …; without any, the first row as padding that does not count."""
         if self.world == 1:
             return batch
         rows = rows_of(batch)
@@ -177,13 +178,13 @@ class FabricEngine:
         return self.fabric.strategy.precision.state_dict()
 
     def restore(self, state: Any) -> None:
-        """Take back what `state` gave."""
+        """Take what `state` returned."""
         if state:
             self.fabric.strategy.precision.load_state_dict(state)
 
 
 class _Unpacked(nn.Module):
-    """A network that takes the fields of a batch as arguments, where Fabric looks for tensors."""
+    """A network that takes the fields of a batch as arguments, since Fabric looks for tensors there."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -199,7 +200,7 @@ def _rows(value: Any, indices: Tensor) -> Any:
 
 
 def fabric_of(network: nn.Module, precision: str | None, processes: int | None, *, fork: bool) -> Any:
-    """A Fabric on the network's device; `fork` where it starts the processes itself."""
+    """A Fabric on the network's device; fork: whether it starts the processes itself."""
     library = require("lightning_fabric", _EXTRA, "precision and processes")
     if precision is not None:
         errors.check_choice("precision", precision, PRECISIONS)
@@ -225,7 +226,7 @@ def launched_by_others(processes: int) -> bool:
 
 
 def check_order(batches: Any) -> None:
-    """Refuse a DataLoader that would deal every process batches of its own."""
+    """Refuse a DataLoader that would shuffle differently in every process."""
     shuffled = isinstance(batches, DataLoader) and isinstance(batches.sampler, RandomSampler)
     if shuffled and batches.generator is None:
         expected = "a DataLoader with a generator, so that all processes deal the same batches"
@@ -233,11 +234,11 @@ def check_order(batches: Any) -> None:
 
 
 def launch(fabric: Any, work: Callable[[Any], dict[str, Any]], device: str) -> dict[str, Any]:
-    """Run `work(fabric)` in forked processes on one thread each; what rank 0's gives, through a file.
+    """Run `work(fabric)` in forked processes with one thread each; returns what rank 0 returned.
 
     Raises:
         ValueError: the network is on a device that cannot be forked.
-        Exception: what a process raised, of the same kind where it is a built-in one.
+        Exception: the one that a process raised, of the same type if it is a built-in one.
     """
     if device != "cpu":
         way_out = "start the script with torchrun --nproc-per-node N, one process a device"
@@ -253,24 +254,24 @@ def launch(fabric: Any, work: Callable[[Any], dict[str, Any]], device: str) -> d
                 if forked.global_rank == 0:
                     write(Path(folder, "answer"), answer)
             except Exception as error:
-                Path(folder, f"error{forked.global_rank}").write_text(_words(error))
+                Path(folder, f"error{forked.global_rank}").write_text(_to_json(error))
                 raise
 
         try:
             fabric.launch(run)
         except Exception as error:
-            raise _told(Path(folder), error) from error
+            raise _raised(Path(folder), error) from error
         return read(Path(folder, "answer"))
 
 
-def _words(error: Exception) -> str:
-    """An error as JSON: the built-in kind it is of, and its words."""
+def _to_json(error: Exception) -> str:
+    """An error as JSON: its nearest built-in type and its message."""
     kind = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
     return json.dumps([kind.__name__, str(error)])
 
 
-def _told(folder: Path, error: Exception) -> Exception:
-    """What a process said before it ended, or else the launcher's own error."""
+def _raised(folder: Path, error: Exception) -> Exception:
+    """The error that a process wrote before it ended, else the launcher's own error."""
     for path in sorted(folder.glob("error*")):
         name, words = json.loads(path.read_text())
         return getattr(builtins, name)(words)
@@ -279,7 +280,7 @@ def _told(folder: Path, error: Exception) -> Exception:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Fabric's lines on starting up."""
+    """Suppress the messages that Fabric logs when it starts."""
     log = logging.getLogger("lightning_fabric")
     level = log.level
     log.setLevel(logging.WARNING)

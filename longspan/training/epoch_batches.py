@@ -25,7 +25,7 @@ class EpochBatches:
         epochs: how often it is iterated.
 
     Attributes:
-        length: batches of an epoch, None where that is not known before.
+        length: batches of an epoch, None if the source does not have a length.
 
     Raises:
         TypeError: the source cannot be iterated so often.
@@ -80,7 +80,7 @@ class EpochBatches:
         return self.source.state() if isinstance(self.source, Batches) else None
 
     def set_order(self, order: torch.Tensor | None) -> None:
-        """Take what `order` gave."""
+        """Take what `order` returned."""
         if isinstance(self.source, Batches) and order is not None:
             self.source.restore(order)
 
@@ -89,7 +89,7 @@ class EpochBatches:
         return {"epoch_start": self._epoch_start, "batches": self.order()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take what `state` gave."""
+        """Take what `state` returned."""
         self._epoch_start = state["epoch_start"]
         self.set_order(state["batches"])
 

@@ -1,4 +1,4 @@
-"""Evaluates a network on batches, and moves batches and states: what training and evaluation share."""
+"""Evaluates a network on batches; moves batches to devices, and detaches recurrent states."""
 
 from __future__ import annotations
 

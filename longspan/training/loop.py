@@ -47,7 +47,7 @@ def train(
         batches: Batch objects, iterated every epoch: `Batches`, `BPTTChunks`, a DataLoader, a list.
         loss: a name or object of longspan.losses, or a function (output, batch) -> one number.
         optimizer: of the network's parameters; those of `longspan.optimizers` step fastest.
-        epochs: the number of the last epoch, counted from 1.
+        epochs: the number of the last epoch, from 1.
         initial_epoch: the number of epochs that are done already.
         validate: batches to evaluate on after every epoch, or a function that returns numbers by name; the
             logs have them with "val_" before the name.
@@ -57,8 +57,8 @@ def train(
         clip_value: gradient values are cut to this magnitude.
         schedule: a function from the optimizer step, counted from 0, to the learning rate, or a scheduler of
             torch that is stepped after every step.
-        verbose: 0 for nothing, 1 for a bar where there is a terminal, 2 for a line an epoch.
-        resume: a file to go on from and to write to, or a `CheckpointConfig` that says how often.
+        verbose: 0 for no output, 1 for a progress bar in a terminal, 2 for a line per epoch.
+        resume: a checkpoint file to resume from and to write, or a `CheckpointConfig`.
         precision: such as "bf16-mixed", through lightning-fabric; None for the parameters' own.
         processes: the number of processes that share every batch, through lightning-fabric: forked, with one
             thread each, or under torchrun those that it started.

@@ -92,7 +92,7 @@ class MetricLike(Protocol):
         """The sums by name, for checkpoints; several processes add them up."""
 
     def restore(self, state: Any) -> None:
-        """Take back what `state` gave."""
+        """Take what `state` returned."""
 
 
 class BatchMetric:

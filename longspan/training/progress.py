@@ -1,4 +1,4 @@
-"""Shows the progress of training: nothing, a progress bar, or a line an epoch."""
+"""Shows the progress of training: nothing, a progress bar, or a line per epoch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class NoProgress:
         """Training starts after `done` of `epochs`; an epoch has `steps`, None if unknown."""
 
     def step(self, epoch: int, step: int, logs: Callable[[], Logs]) -> None:
-        """A step is done, counted from 1; `logs` is called only when the numbers are shown."""
+        """A step has ended (numbers start at 1); `logs` is called only when the numbers are shown."""
 
     def end_epoch(self, epoch: int, steps: int, logs: Logs, seconds: float) -> None:
-        """An epoch is done, counted from 0."""
+        """An epoch has ended (numbers start at 0)."""
 
     def log(self, text: str) -> None:
         """Print a line for the user."""
@@ -35,7 +35,7 @@ class NoProgress:
 
 
 class EpochLines(NoProgress):
-    """One line an epoch."""
+    """One line per epoch."""
 
     def begin(self, epochs: int, done: int, steps: int | None) -> None:
         self._epochs = epochs
@@ -45,7 +45,7 @@ class EpochLines(NoProgress):
 
 
 class ProgressBar(NoProgress):
-    """A bar over all epochs with loss, metrics and the time left, and a line an epoch above it."""
+    """A bar over all epochs with loss, metrics and the time left, and a line per epoch above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -122,8 +122,8 @@ def progress_display(verbose: Any) -> NoProgress:
     """The display of training's progress.
 
     Args:
-        verbose: 0 for nothing, 1 or "auto" for a bar where there is a terminal or a notebook and nothing
-            elsewhere, 2 for a line an epoch.
+        verbose: 0 for no output, 1 or "auto" for a progress bar in a terminal or notebook and no output
+            elsewhere, 2 for a line per epoch.
     """
     if verbose not in (0, 1, 2, "auto"):
         raise errors.value_error(

@@ -28,9 +28,9 @@ def search(
         space: option -> a list of values to choose from, or (low, high): whole numbers for whole ends, real
             ones for real ends, drawn by their logarithm where high is ten times low or more.
         first: the options tried first, so that the search never ends worse than these.
-        trials, minutes: stop after so many trials or so much time; one of them at least.
+        trials, minutes: the search stops after so many trials or minutes; one of the two is needed.
         seed: of the search.
-        verbose: 0 for nothing, else a line a trial.
+        verbose: 0 for no output, else a line per trial.
 
     Raises:
         ValueError: the space is empty or nothing says when to stop; one sentence.
