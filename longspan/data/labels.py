@@ -134,6 +134,12 @@ class Labels:
         loss = F.binary_cross_entropy_with_logits if self.kind == "multilabel" else F.cross_entropy
         return min((float(loss(scores / t, truth)), t) for t in _TEMPERATURES)
 
+    def losses(self, scores: Tensor, truth: Tensor) -> Tensor:
+        """The cross entropy (N,) of each row's scores (N, C); the mean over classes for multilabel."""
+        if self.kind == "multilabel":
+            return F.binary_cross_entropy_with_logits(scores, truth, reduction="none").mean(1)
+        return F.cross_entropy(scores, truth, reduction="none")
+
     def state(self) -> dict[str, Any]:
         """Plain values that `restore` takes."""
         plain = {"classes": list(self.classes), "counts": list(self.counts)}

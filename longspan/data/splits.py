@@ -119,6 +119,22 @@ def stratified(labels: Sequence[Any], fraction: float, seed: int) -> list[int]:
     return sorted(row for rows in by_class.values() for row in rows[: rows_of_fraction(len(rows), fraction)])
 
 
+def stratified_folds(labels: Sequence[Any], folds: int, seed: int) -> np.ndarray:
+    """The fold (N,) of each row, 0 to folds - 1: the rows of a class are dealt out evenly, at random.
+
+    Args:
+        labels: as in `stratified`; folds: at least 2; seed: of the drawing.
+
+    >>> sorted(stratified_folds(["a", "b", "a", "b"], 2, seed=0).tolist())
+    [0, 0, 1, 1]
+    """
+    order = np.random.default_rng(seed).permutation(len(labels)).tolist()
+    names = ["" if isinstance(label, list) else repr(label) for label in labels]
+    fold = np.empty(len(labels), dtype=np.int64)
+    fold[sorted(order, key=lambda row: names[row])] = np.arange(len(labels)) % folds
+    return fold
+
+
 def validation_boundary(rows: int, validation_split: float, way_out: str = "change it") -> int:
     """The row at which the validation part begins, by Keras' rule: int(rows * (1 - validation_split)).
 

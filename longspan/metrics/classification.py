@@ -38,6 +38,19 @@ def accuracy(probabilities: Any, truths: Any) -> float:
     return float((predicted == truths).all(1).mean() if truths.ndim == 2 else (predicted == truths).mean())
 
 
+def balanced_accuracy(probabilities: Any, truths: Any) -> float:
+    """The mean over classes of the share of their records or steps predicted right (recall).
+
+    For multilabel, the mean over classes of the mean share of right answers with and without the label.
+    """
+    predicted, truths = _predicted(probabilities, truths)
+    if truths.ndim == 1:
+        return float(np.mean([(predicted[truths == c] == c).mean() for c in np.unique(truths)]))
+    right, true = predicted == (truths > 0), truths > 0
+    shares = [right[rows, c].mean() for c, t in enumerate(true.T) for rows in (t, ~t) if rows.any()]
+    return float(np.mean(shares))
+
+
 def f1(probabilities: Any, truths: Any) -> float:
     """The mean over classes of the harmonic mean of precision and recall; 0 for a class never right."""
     predicted, truths = _predicted(probabilities, truths)

@@ -45,6 +45,11 @@ class Codec(abc.ABC, Generic[RecordsT]):
         return 1e-3
 
     @property
+    def epochs(self) -> int:
+        """The epochs of training at most where the task's option is None."""
+        return 20
+
+    @property
     def feature_names(self) -> tuple[str, ...]:
         """The feature columns of a table, in their order; () for sources whose features have no names."""
         return ()

@@ -108,7 +108,7 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         search=[0.0, 0.1, 0.3],
         advanced=True,
     )
-    epochs: int = option(20, "passes over the training part at most", group="training", minimum=1)
+    epochs: int | None = option(20, "passes over the training part at most", group="training", minimum=1)
     batch_size: int = option(
         64,
         "rows of a training step",
@@ -240,10 +240,14 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         validate: Any = None if valid is None else self.batches(codec, valid, train=False)
         if validate is not None and self.decode_validation:
             validate = decoded_validation(codec, network, valid, validate, self._search_options())
-        rate = codec.learning_rate if self.learning_rate is None else self.learning_rate
-        options = TrainingOptions(self.epochs, rate, self.schedule, self.patience)
-        history = fit_network(network, batches, validate, options, run._replace(model=self))
+        history = fit_network(network, batches, validate, self._training(codec), run._replace(model=self))
         return Fitted(codec, network, history)
+
+    def _training(self, codec: CodecT) -> TrainingOptions:
+        """How the network is trained; what an option leaves open is the codec's."""
+        epochs = codec.epochs if self.epochs is None else self.epochs
+        rate = codec.learning_rate if self.learning_rate is None else self.learning_rate
+        return TrainingOptions(epochs, rate, self.schedule, self.patience)
 
     @final
     def _search_options(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

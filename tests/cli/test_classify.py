@@ -51,7 +51,7 @@ def test_fit_predict_evaluate_and_report(capsys: pytest.CaptureFixture[str]):
     capsys.readouterr()
     assert cli.main(["evaluate", "model", "data.csv", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["accuracy", "f1", "auc", "log_loss", "calibration_error"]
+    assert list(found) == ["accuracy", "balanced_accuracy", "f1", "auc", "log_loss", "calibration_error"]
     assert found["accuracy"] >= 0.8
     assert cli.main(["report", "model", "data.csv"]) == 0
     page = Path("report.html").read_text()

@@ -119,7 +119,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         advanced=True,
     )
     hidden_size: int = option(32, "units of every recurrent layer", group="network")
-    epochs: int = option(50, "times the training part is gone through at most", group="training")
+    epochs: int | None = option(50, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "windows a step", group="training")
     learning_rate: float | None = option(1e-2, "of Adam, at the start", group="training")
     patience: int | None = option(10, "epochs without improvement before training stops", group="training")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,24 +13,31 @@ from torch import Tensor
 from longspan import errors
 from longspan.data.batches import rows_of
 from longspan.data.readers.word_vectors import read_vectors
-from longspan.data.splits import stratified
+from longspan.data.splits import stratified, stratified_folds
 from longspan.metrics import classification
 from longspan.report.elements import Element, Section, Stat, Stats, Table
 from longspan.tasks.estimator import Estimator
-from longspan.tasks.fitting import Schedule
+from longspan.tasks.fitting import Convergence, Run, Schedule, TrainingOptions
 from longspan.tasks.parts import Fitted, Use
 from longspan.training.evaluation import to_device
 
 from . import report
-from .codec import FEW_TEXTS, ClassifierCodec, ExampleBatches
+from .codec import FEW_TEXTS, ClassifierCodec
+from .example_batches import STEPS, ExampleBatches
 from .layout import Layout
 from .network import Ensemble, SequenceClassifier, TokenEmbedding
 from .options import ClassifierOptions
 from .reading import Example, Examples, read_examples
+from .series_head import SeriesHead
 from .text_encoder import TextEncoder
 
 _EXPLAINED = 8  # records that a report explains
 _ENOUGH_TO_VALIDATE = 500  # records from which on a part is held out
+_CYCLE = 320  # optimizer steps of one cycle of the learning rate, for series
+_CYCLES = 4  # of the learning rate at most
+_LEAST_CYCLE = 6  # epochs of a cycle at least
+_FRAMES = 64  # frames up to which the steps of long series are stacked
+_TEXT_FOLDS = 5  # of the cross-validation of few texts
 _VECTOR_DEVIATION = 0.1  # standard deviation to which vectors from a file are scaled
 
 FittedClassifier = Fitted[ClassifierCodec, Ensemble, Any]
@@ -38,7 +45,7 @@ FittedClassifier = Fitted[ClassifierCodec, Ensemble, Any]
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, Ensemble, Any]):
-    """Classifies texts or series: one class, any number of classes, or a class for each token or step.
+    """Classifies texts, series or records: one class, any number of them, or one for each token or step.
 
     Texts are tokens (words, byte pairs or characters, see `token_level`), embedded by vectors that are
     trained here or read from a file, plus those of character n-grams (arXiv 1607.04606). A bidirectional
@@ -50,6 +57,15 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
     "Baselines and bigrams"). Its penalty and its weight are selected by the likelihood of validation labels;
     then it is fitted to all records.
 
+    Beside the networks of series stands a linear model of random convolutions (MiniRocket, arXiv 2012.08791;
+    Hydra, arXiv 2203.13652). Its share of the scores is selected by records that trained neither part. Each
+    network of fewer than 500 series leaves out another fold for that, and ridge regression leaves out each
+    row. The learning rate of series goes through cycles of 320 steps until the training loss has converged,
+    at most four. Steps of long series are read in frames, at most 64 of them.
+
+    Records may have numbers and categories with one value each, `static_covariates`, beside a series or
+    alone: a table with neither texts nor series is one of single records.
+
     What is found from the data where an option is None:
         token_level: see `longspan.tasks.classify.text_encoder.TextEncoder`.
         max_ngram: 2 for words and byte pairs, 4 for characters.
@@ -57,13 +73,18 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
         lowercase: only where a file gives the vectors of words. Otherwise, if some words have capitals, the
             linear model reads n-grams of lowercased words, and those of their shapes ("Xx" for a name, see
             `longspan.tasks.classify.ngrams.NGrams`).
-        ensemble_size: 4 for fewer than 8,000 texts, 2 for more; for series 2 for fewer than 500 records,
+        ensemble_size: 4 for fewer than 8,000 texts, 2 for more; for series 3 for fewer than 500 records,
             else 1.
+        normalization: of series, the one by which ridge regression errs less on rows left out.
+        epochs: 10 for texts.
         learning_rate: 0.005 for texts, 0.002 for series.
         refit: for fewer than 8,000 texts, unless validation data stop the training (`patience`).
     From 500 records on, `validation_fraction` of each class is held out. With fewer, all records are trained
-    on, to the last epoch, and probabilities are not calibrated. The learning rate rises over a tenth of the
-    steps and then falls along half a cosine to zero.
+    on, to the last epoch; the probabilities of texts are then not calibrated. The learning rate rises over a
+    tenth of the steps and then falls along half a cosine to zero.
+
+    `class_weight="balanced"` weighs classes alike in networks and linear models; `evaluate` gives the
+    balanced accuracy too.
 
     `fit(x, y)` or `fit(source)`: see `.reading.read_examples` for the sources. Raises ValueError or
     TypeError in one sentence: only one class, a missing label, a class that training has not seen, a byte
@@ -87,17 +108,19 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
     ) -> list[Example]:
         codec = None if fitted is None else fitted.codec
         layout = Layout(
-            self.text,
-            self.series,
-            self.label,
-            self.id,
-            self.time,
-            self.labels,
-            self.separator,
-            self._reading(),
-            None if codec is None else tuple(codec.labels.classes),
-            None if codec is None else codec.text_column,
-            () if codec is None else codec.series_columns,
+            text=self.text,
+            series=self.series,
+            static=self.static_covariates,
+            label=self.label,
+            id=self.id,
+            time=self.time,
+            labels=self.labels,
+            separator=self.separator,
+            options=self._reading(),
+            classes=None if codec is None else tuple(codec.labels.classes),
+            fitted_text=None if codec is None else codec.text_column,
+            fitted_series=() if codec is None else codec.series_columns,
+            fitted_static=() if codec is None else codec.static_columns,
         )
         return read_examples(source, y, layout=layout, labelled=use != "predict")
 
@@ -110,8 +133,44 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
         valid = stratified([record.label for record in records], self.validation_fraction, self.seed)
         train = Examples(records[row] for row in sorted({*range(len(records))}.difference(valid)))
         if isinstance(records, Examples):
-            train.text, train.series = records.text, records.series
+            train.text, train.series, train.static = records.text, records.series, records.static
         return train, [records[row] for row in valid] or None
+
+    def learn(
+        self, codec: ClassifierCodec, train: list[Example], valid: list[Example] | None, run: Run
+    ) -> FittedClassifier:
+        """Fit codec and networks; few series are also cross-validated by networks trained without them."""
+        codec.fit(train, valid)
+        fitted = self._fit_network(codec, train, valid, run)
+        folds = self._folds(codec, train)
+        if valid is None and len(train) < _ENOUGH_TO_VALIDATE:
+            labels = [record.label for record in train]
+            codec.cross_validate_texts(train, stratified_folds(labels, _TEXT_FOLDS, self.seed))
+        if folds is not None and valid is None:
+            batches = map(to_device(fitted.network), self.batches(codec, train, train=False))
+            parts = folds.split(4 * self.batch_size)
+            with torch.no_grad():
+                scores = [fitted.network.left_out(*pair).cpu() for pair in zip(batches, parts, strict=True)]
+            codec.calibrate_left_out(torch.cat(scores), train)
+        return fitted
+
+    def _folds(self, codec: ClassifierCodec, records: list[Example]) -> Tensor | None:
+        """The member (N,) that each record does not train; None where every member is trained on all."""
+        members = self._members(codec)
+        few = len(records) < _ENOUGH_TO_VALIDATE
+        if not few or members == 1 or not isinstance(codec.head, SeriesHead):
+            return None
+        return torch.from_numpy(stratified_folds([record.label for record in records], members, self.seed))
+
+    def _training(self, codec: ClassifierCodec) -> TrainingOptions:
+        """For series, cycles of the learning rate until the training loss has converged."""
+        options = super()._training(codec)
+        if codec.series_encoder is None or self.epochs is not None:
+            return options
+        steps = max(STEPS, codec.records // self.batch_size)
+        cycle = max(_LEAST_CYCLE, round(_CYCLE / steps))
+        schedule = replace(self.schedule, cycles=_CYCLES)
+        return options._replace(epochs=_CYCLES * cycle, schedule=schedule, stopping=Convergence(cycle))
 
     def codec(self) -> ClassifierCodec:
         if len(self.filters) != len(self.kernel_sizes) or not self.filters:
@@ -133,16 +192,26 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
             balanced=self.class_weight is not None,
             vectors=self.pretrained_vectors,
             refit=False if self.refit is None and self.patience is not None else self.refit,
+            normalization=self.normalization,
         )
 
     def batches(self, codec: ClassifierCodec, records: list[Example], *, train: bool) -> ExampleBatches:
         size = self.batch_size if train else 4 * self.batch_size
-        return ExampleBatches(codec, records, size, train=train, balanced=codec.balanced)
+        folds = self._folds(codec, records) if train else None
+        members = self._members(codec)
+        return ExampleBatches(
+            codec, records, size, train=train, balanced=codec.balanced, folds=folds, members=members
+        )
+
+    def _members(self, codec: ClassifierCodec) -> int:
+        """The number of networks in the ensemble."""
+        sizes = codec.sizes
+        return self.ensemble_size or _ensemble_size(bool(sizes["inputs"]), sizes["records"])
 
     def network(self, codec: ClassifierCodec, train: list[Example] | None) -> Ensemble:
         sizes = codec.sizes
         series = bool(sizes["inputs"])
-        count = self.ensemble_size or _ensemble_size(series, sizes["records"])
+        count = self._members(codec)
         width = sizes["inputs"] if series else sizes["embedding"] or self.embedding_size
         embeddings = [
             TokenEmbedding(
@@ -179,6 +248,8 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
             kernel_sizes=self.kernel_sizes if convolution else (),
             dropout=self.dropout,
             per_step=sizes["per_step"],
+            whole=sizes["length"] if self.whole_series and sizes["readings"] and not sizes["per_step"] else 0,
+            frame=1 if sizes["per_step"] or not sizes["inputs"] else -(-sizes["length"] // _FRAMES),
         )
 
     def calibrate(self, fitted: FittedClassifier, valid: list[Example]) -> None:
@@ -199,7 +270,8 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
 
         A weight is the gradient of the predicted class's score times the input, scaled so that the largest
         of a record is 1 or -1; below 0 the token is evidence against the class. Steps of series are given by
-        their number. Not for labels per token.
+        their number, and the weights are those of the networks alone. Records without a series are explained
+        by their columns. Not for labels per token.
 
         Raises:
             ValueError: the classifier has labels per token.
@@ -219,7 +291,7 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
             predicted = classes[rows]
             attribution = network.attribution(batch, predicted.to(network.device)).cpu()
             part = [records[row] for row in rows.tolist()]
-            weights += [*(attribution + codec.linear_attribution(part, predicted))]
+            weights += [*codec.attribution(attribution, part, predicted)]
         return [_scaled(codec.positions(record), row) for record, row in zip(records, weights, strict=True)]
 
     def report(self, fitted: FittedClassifier, source: Any) -> list[Section]:
@@ -236,7 +308,7 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
             if codec.labels.kind != "token":
                 weights = self.explain([record.input for record in records[:_EXPLAINED]])
                 names = [str(codec.labels.classes[int(row.argmax())]) for row in answers[:_EXPLAINED]]
-                chart = report.attributions(names, weights, words=codec.series_encoder is None)
+                chart = report.attributions(names, weights, words=not codec.sizes["readings"])
                 sections.append(Section("What mattered", [chart]))
         return sections
 
@@ -267,12 +339,15 @@ def _model_sections(codec: ClassifierCodec) -> list[Section]:
     )
     total, calibration = sum(labels.counts), labels.calibration
     numbers = [
+        *report.held_out_stats(calibration),
         Stat("classes", str(len(labels.classes))),
         Stat("labels", f"{total:,}", f"trained on; {input_kind}"),
     ]
     rows = [[name, count, count / total] for name, count in zip(labels.classes, labels.counts, strict=True)]
     elements: list[Element] = [Table("Classes in training", ["class", "labels", "share"], rows)]
-    if calibration:
+    if isinstance(codec.head, SeriesHead):
+        elements.append(report.shares(codec.head))
+    if "before" in calibration:
         row = [labels.temperature, calibration["before"], calibration["after"], calibration["rows"]]
         columns = ["temperature", "error before", "error after", "held-out records"]
         note = "Expected calibration error over ten bins."
@@ -308,5 +383,5 @@ def _score_sections(
 
 def _ensemble_size(series: bool, records: int) -> int:
     if series:
-        return 2 if records < _ENOUGH_TO_VALIDATE else 1
+        return 3 if records < _ENOUGH_TO_VALIDATE else 1
     return 4 if records < FEW_TEXTS else 2

@@ -1,10 +1,9 @@
-"""Converts texts or series with labels into batches, and scores into calibrated probabilities."""
+"""Converts texts or series with labels into tensors, and scores into calibrated probabilities."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,27 +13,27 @@ from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
-from longspan.data.batches import Batch
-from longspan.data.labels import IGNORED, Labels
-from longspan.data.padding import RaggedTensor, bucket_by_length
+from longspan.data.labels import Labels
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.metrics import classification
 from longspan.tasks.codec import Codec, Metrics
 
-from .linear import INVERSE_PENALTIES, NBSVM, LinearHeadSelection, fit_path
-from .network import Subwords, TextInputs
+from .answers import answer_table, classes_of, most_probable
+from .linear import NBSVM
+from .normalization import fit_best_encoder
 from .reading import Example, Examples
-from .series_encoder import SeriesEncoder
+from .series_encoder import MixedInput, SeriesEncoder
+from .series_head import SeriesHead
 from .text_encoder import TextEncoder
+from .text_head import TextHead
 
 FEW_TEXTS = 8_000  # with fewer, training is repeated on all records and the ensemble is twice as large
 _TEXT_RATE, _SERIES_RATE = 5e-3, 2e-3  # learning rates
-_LENGTH_MULTIPLE = 16  # of the lengths of batches of series: a convolution is prepared for each length
-_STEPS = 32  # optimizer steps of an epoch at least
-_AHEAD = 16  # batches made at once: twice as fast as one by one, as training steps empty the caches
+_TEXT_EPOCHS = 10
 
 _METRICS: Metrics = {
     "accuracy": classification.accuracy,
+    "balanced_accuracy": classification.balanced_accuracy,
     "f1": classification.f1,
     "auc": classification.auc,
     "log_loss": classification.log_loss,
@@ -45,18 +44,19 @@ _METRICS: Metrics = {
 class ClassifierCodec(Codec[list[Example]]):
     """Encodes examples as tensors and decodes scores as probabilities.
 
-    The scores of a linear model of n-grams are added to those of the network (Wide & Deep, arXiv
-    1606.07792). Validation labels select its penalty and its weight; then it is fitted to all records.
+    Beside the network stands a linear model (Wide & Deep, arXiv 1606.07792): of n-grams for texts, of random
+    convolutions for series. Records that did not train decide on its share; then it is fitted to all.
 
     Args:
         text_encoder: not fitted; its `max_length` is that of series too.
         balanced: whether to weight classes so that each has the same influence.
         vectors: a file of word vectors to start from.
         refit: whether to train network and codec again on all records after validation; None: for few texts.
+        normalization: of series, see `SeriesEncoder`; None: selected by leave-one-out errors.
 
     Attributes:
-        text_encoder; series_encoder: None for texts; labels; linear: the linear model, None for none.
-        text_column, series_columns: the columns of the table that was read.
+        text_encoder; series_encoder: None for texts; labels; head: the linear model, None for none.
+        text_column, series_columns, static_columns: the columns of the table that was read.
         records: the number of training records.
         embedding: values of a word vector in the file, 0 without one.
     """
@@ -68,15 +68,18 @@ class ClassifierCodec(Codec[list[Example]]):
         balanced: bool = False,
         vectors: str | None = None,
         refit: bool | None = False,
+        normalization: str | None = None,
     ) -> None:
         self.text_encoder = text_encoder or TextEncoder()
         self.balanced, self.vectors, self._refit = balanced, vectors, refit
+        self.normalization = normalization
         self.series_encoder: SeriesEncoder | None = None
-        self.labels, self.linear, self._choice = Labels(), None, LinearHeadSelection()
-        self.linear: NBSVM | None
+        self.labels = Labels()
+        self.head: TextHead | SeriesHead | None = None
         self.records = self.embedding = 0
         self.text_column: str | None = None
         self.series_columns: tuple[str, ...] = ()
+        self.static_columns: tuple[str, ...] = ()
         self._unfitted = copy.deepcopy(self.text_encoder)
 
     def fit(self, train: list[Example], valid: list[Example] | None = None) -> Self:
@@ -89,31 +92,60 @@ class ClassifierCodec(Codec[list[Example]]):
         self._fit_encoders(train)
         if not self.balanced:
             _note_imbalance(self.labels.counts)
-        if valid is not None and self.text_encoder.features is not None:
-            self._choice = LinearHeadSelection(self._fitted_linear(train, INVERSE_PENALTIES))
+        if valid is not None and isinstance(self.head, TextHead):
+            self.head.fit_candidates(*self._head_arguments(train))
         else:
-            self._fit_linear(train)
+            self._fit_text_head(train)
         self._find_vectors()
         return self
 
     def _fit_encoders(self, records: Sequence[Example]) -> None:
         self.labels.fit([record.label for record in records])
         inputs = [record.input for record in records]
-        series = {isinstance(each, np.ndarray) for each in inputs}
+        series = {isinstance(each, (np.ndarray, MixedInput)) for each in inputs}
         if len(series) > 1:
             raise errors.value_error("source", "texts or series", "both", "train on one kind")
-        per_record = self.labels.kind != "token"
-        if series == {True}:
-            self.series_encoder = SeriesEncoder(self.text_encoder.max_length).fit(
-                inputs, with_length=per_record
-            )
-        else:
-            self.text_encoder.fit(inputs, features=per_record)
         self.records = len(records)
+        self._take_columns(records, is_series=series == {True})
+        if series == {True}:
+            self._fit_series(records)
+            return
+        self.text_encoder.fit(inputs, features=self.labels.kind != "token")
+        if self.text_encoder.features is not None:
+            self.head = TextHead(self.text_encoder, self.labels)
+
+    def _take_columns(self, records: Sequence[Example], *, is_series: bool) -> None:
         if isinstance(records, Examples):
             fields = () if records.text is None else (records.text,)
-            self.text_column = None if self.series_encoder else records.text
-            self.series_columns = (records.series or fields) if self.series_encoder else ()
+            self.text_column = None if is_series else records.text
+            self.series_columns = (records.series or fields) if is_series else ()
+            self.static_columns = records.static
+
+    def _fit_series(self, records: Sequence[Example]) -> None:
+        """Fit the encoder and the linear model of series."""
+        encoder = SeriesEncoder(self.text_encoder.max_length, self.normalization or "channel")
+        if self.labels.kind == "token":
+            inputs = [record.input for record in records]
+            self.series_encoder = encoder.fit(inputs, with_length=False, static=self.static_columns)
+            return
+        self.head = fit_best_encoder(
+            encoder,
+            *self._head_arguments(records),
+            labels=self.labels,
+            static=self.static_columns,
+            normalization=self.normalization,
+        )
+        self.series_encoder = self.head.encoder
+
+    def _head_arguments(self, records: Sequence[Example]) -> tuple[list[Any], Tensor, Tensor | None]:
+        """Inputs, targets and weights by which a linear model is fitted."""
+        targets = torch.stack(self.targets(records))
+        weight = self.labels.class_weights(targets, len(records)) if self.balanced else None
+        return [record.input for record in records], targets, weight
+
+    def _fit_text_head(self, records: Sequence[Example]) -> None:
+        if isinstance(self.head, TextHead):
+            self.head.fit(*self._head_arguments(records))
 
     def _find_vectors(self) -> None:
         if self.vectors is None or self.text_encoder.token_level != "words":
@@ -123,19 +155,6 @@ class ClassifierCodec(Codec[list[Example]]):
         self.embedding = len(next(iter(vectors.values())))
         errors.notice(f"{len(vectors)} of {words.size - 4} words have a vector in {self.vectors}")
 
-    def _fitted_linear(self, records: Sequence[Example], Cs: Sequence[float]) -> dict[float, NBSVM]:
-        """C -> the linear model fitted to the records with it."""
-        y, sizes = torch.stack(self.targets(records)), self.sizes
-        sample_weight = self.labels.class_weights(y, len(records)) if self.balanced else None
-        unfitted = NBSVM(sizes["features"], sizes["classes"], sizes["orders"])
-        return fit_path(unfitted, self.concatenated(records), y, Cs, sample_weight)
-
-    def _fit_linear(self, records: Sequence[Example]) -> None:
-        """Fit the linear model to records with the selected penalty and weight."""
-        if self.text_encoder.features is not None:
-            self.linear = self._fitted_linear(records, self._choice.path)[self._choice.C]
-            self.linear.weight.fill_(self._choice.weight)
-
     def refit(self, records: list[Example]) -> ClassifierCodec:
         """Refit the linear model on all records; for few texts return a new codec fitted to all of them."""
         few = self.series_encoder is None and len(records) < FEW_TEXTS
@@ -143,7 +162,8 @@ class ClassifierCodec(Codec[list[Example]]):
             return self._refitted(records)
         if self.text_encoder.features is not None:
             self.text_encoder.fit_features([record.input for record in records])
-            self._fit_linear(records)
+        if self.head is not None:
+            self.head.fit(*self._head_arguments(records))
         return self
 
     def _refitted(self, records: list[Example]) -> ClassifierCodec:
@@ -151,14 +171,30 @@ class ClassifierCodec(Codec[list[Example]]):
         codec = ClassifierCodec(copy.deepcopy(self._unfitted), balanced=self.balanced, vectors=self.vectors)
         codec.text_encoder.token_level, codec.embedding = self.text_encoder.token_level, self.embedding
         codec.labels.temperature, codec.labels.calibration = self.labels.temperature, self.labels.calibration
-        codec._choice.C, codec._choice.weight = self._choice.C, self._choice.weight
+        if self.series_encoder is not None:
+            codec.normalization = self.series_encoder.normalization
         codec._fit_encoders(records)
-        codec._fit_linear(records)
+        if isinstance(self.head, TextHead) and isinstance(codec.head, TextHead):
+            codec.head.selection.C = self.head.selection.C
+            codec.head.selection.weight = self.head.selection.weight
+        if isinstance(self.head, SeriesHead) and isinstance(codec.head, SeriesHead):
+            codec.head.share = self.head.share
+            codec.head.network_temperature = self.head.network_temperature
+        codec._fit_text_head(records)
         return codec
+
+    @property
+    def linear(self) -> NBSVM | None:
+        """The linear model of n-grams, None where there is none."""
+        return self.head.model if isinstance(self.head, TextHead) else None
 
     @property
     def learning_rate(self) -> float:
         return _TEXT_RATE if self.series_encoder is None else _SERIES_RATE
+
+    @property
+    def epochs(self) -> int:
+        return _TEXT_EPOCHS
 
     @property
     def inputs(self) -> TextEncoder | SeriesEncoder:
@@ -171,10 +207,10 @@ class ClassifierCodec(Codec[list[Example]]):
         texts, series = self.text_encoder, self.series_encoder
         return {
             "inputs": series.width if series else 0,
+            "readings": series.readings if series else 0,
+            "length": self.inputs.max_length,
             "vocabulary": 0 if series else texts.tokenizer.size,
             "subwords": 0 if series else texts.subword_buckets,
-            "features": 0 if texts.features is None else texts.features.size,
-            "orders": () if texts.features is None else texts.features.orders,
             "embedding": self.embedding,
             "classes": len(self.labels.classes),
             "records": self.records,
@@ -197,31 +233,25 @@ class ClassifierCodec(Codec[list[Example]]):
             return [target.numpy() for target in targets]
         return torch.stack(targets).numpy()
 
-    def sparse_features(self, records: Sequence[Example]) -> tuple[RaggedTensor, RaggedTensor] | None:
-        """Numbers and weights (T_i, R) of every text's n-grams; None without n-grams."""
-        return self.text_encoder.sparse_features([record.input for record in records])
-
-    def concatenated(self, records: Sequence[Example]) -> tuple[Tensor, Tensor, Tensor]:
-        """The n-grams of all texts end to end: numbers and weights (S,), and each record's start (N,)."""
-        features = self.sparse_features(records)
-        assert features is not None
-        numbers, weights = features
-        return numbers.values.flatten(), weights.values.flatten(), numbers.starts * numbers.values.shape[1]
-
     def scores(self, predictions: list[Tensor], records: list[Example]) -> Tensor:
         """Scores (N, C) of network and linear model together; not for labels per token."""
         scores = torch.cat([part.cpu() for part in predictions])
-        if self.linear is None:
+        if self.head is None:
             return scores
-        return scores + self.linear.weight * self.linear.scores(*self.concatenated(records))
+        return self.head.combine(scores, [record.input for record in records])
 
-    def linear_attribution(self, records: list[Example], classes: Tensor) -> Tensor:
-        """The score (N, T) that each token adds to its record's class in the linear model; 0 without one."""
-        features = self.sparse_features(records)
-        if self.linear is None or features is None:
-            return torch.zeros(())
-        numbers, weights = (part.pad(torch.arange(len(records)))[0] for part in features)
-        return self.linear.weight * self.linear.attribution(numbers, weights, classes)
+    def attribution(self, networks: Tensor, records: list[Example], classes: Tensor) -> Tensor:
+        """What each token, step or column adds to its record's class (N,), (N, T).
+
+        Args:
+            networks: (N, T, I), the networks' attribution to each input.
+        """
+        inputs = [record.input for record in records]
+        if isinstance(self.head, TextHead):
+            return networks.sum(-1) + self.head.attribution(inputs, classes)
+        if isinstance(self.head, SeriesHead) and not self.head.encoder.readings:
+            return self.head.attribution(networks[:, 0], inputs, classes)
+        return networks.sum(-1)
 
     def decode(self, predictions: list[Any], records: list[Example]) -> Any:
         """Probabilities (N, C), calibrated; a list of (T_i, C) for labels per token."""
@@ -230,74 +260,68 @@ class ClassifierCodec(Codec[list[Example]]):
         return [self.labels.probabilities(row) for row in _real_steps(predictions, self.rows(records))]
 
     def positions(self, record: Example) -> list[Any]:
-        """What stands at each step that is read: the tokens of a text, the step numbers of a series."""
+        """What `attribution` is about: a text's tokens, the step numbers of a series, or the columns."""
         if self.series_encoder is None:
             return self.text_encoder.tokens(record.input)
-        return self.series_encoder.steps(record.input)
+        return (
+            self.series_encoder.steps(record.input)
+            if self.series_encoder.readings
+            else [*self.static_columns]
+        )
 
     @property
     def classes(self) -> np.ndarray:
         """The classes, in the order of the scores."""
-        classes = self.labels.classes
-        return np.array(classes, dtype=None if len({type(name) for name in classes}) == 1 else object)
+        return classes_of(self.labels)
 
     def present(self, answers: Any) -> Any:
-        """The most probable classes: (N,), for multilabel a list of tuples, for labels per token of lists."""
-        classes, kind = self.classes, self.labels.kind
-        if kind == "token":
-            return [classes[row.argmax(-1)].tolist() for row in answers]
-        if kind == "multilabel":
-            return [tuple(classes[row >= 0.5].tolist()) for row in answers]
-        return classes[answers.argmax(-1)]
+        return most_probable(self.labels, answers)
 
     def as_table(self, answers: Any, records: list[Example]) -> pl.DataFrame:
-        """Row, answer, its probability (several where there are several labels), and the text or id."""
-        columns: dict[str, Any] = {
-            "row": range(len(records)),
-            "answer": list(self.present(answers)),
-            "probability": self._probabilities_of_answers(answers),
-        }
-        if records and all(isinstance(record.input, str) for record in records):
-            columns["text"] = [record.input for record in records]
-        if isinstance(records, Examples) and records.ids is not None:
-            columns["id"] = records.ids
-        return pl.DataFrame(columns)
-
-    def _probabilities_of_answers(self, answers: Any) -> list[Any]:
-        if self.labels.kind == "multilabel":
-            return [row[row >= 0.5].tolist() for row in answers]
-        return [row.max(-1).tolist() for row in answers]
+        return answer_table(self.labels, answers, records)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        return tuple(self.series_columns)
+        return (*self.series_columns, *self.static_columns)
 
     def metrics(self) -> Metrics:
         return _METRICS
 
     def calibrate(self, predictions: list[Tensor], records: list[Example]) -> None:
-        """Choose the linear model, and the temperature that scores are divided by, by validation labels."""
+        """Choose the linear model's share and the temperature of all scores by validation labels."""
         targets = self.targets(records)
         if self.labels.kind == "token":
             scores = torch.cat(_real_steps(predictions, targets)).cpu()
             self.labels.fit_temperature(scores, torch.cat(targets), len(records))
         else:
-            self._calibrate_whole(predictions, torch.stack(targets), records)
-        self._compare_with_frequencies(predictions, records)
+            if self.head is not None:
+                scores = torch.cat([part.cpu() for part in predictions])
+                self.head.select(scores, [record.input for record in records], torch.stack(targets))
+            scores = self.scores(predictions, records)
+            self.labels.fit_temperature(scores, torch.stack(targets), len(records))
+        self._compare_with_frequencies(self.decode(predictions, records), records)
 
-    def _calibrate_whole(self, predictions: list[Tensor], truth: Tensor, records: list[Example]) -> None:
-        """Calibrate answers for whole records; truth: (N,) or (N, C)."""
-        if self._choice.models:
-            scores = torch.cat([part.cpu() for part in predictions])
-            self.linear = self._choice.select(
-                self.concatenated(records), scores, lambda each: self.labels.best_temperature(each, truth)[0]
-            )
-            self._choice.models = {}
-        self.labels.fit_temperature(self.scores(predictions, records), truth, len(records))
+    def cross_validate_texts(self, records: list[Example], folds: np.ndarray) -> None:
+        """Store the metrics of the linear model on records (N) that it did not train; folds: (N,) numbers."""
+        if not isinstance(self.head, TextHead):
+            return
+        inputs, targets, weight = self._head_arguments(records)
+        scores = self.head.left_out(inputs, targets, torch.from_numpy(folds), weight)
+        self.labels.calibration = {"rows": len(records), "part": "linear model"}
+        self._compare_with_frequencies(self.labels.probabilities(scores), records)
 
-    def _compare_with_frequencies(self, predictions: list[Tensor], records: list[Example]) -> None:
+    def calibrate_left_out(self, network_scores: Tensor, records: list[Example]) -> None:
+        """Choose the same by scores (N, C) of the training records, each by members that it did not train."""
+        targets = torch.stack(self.targets(records))
+        scores = network_scores
+        if isinstance(self.head, SeriesHead):
+            scores = self.head.select_left_out(network_scores, targets)
+        self.labels.fit_temperature(scores, targets, len(records))
+        self._compare_with_frequencies(self.labels.probabilities(scores), records)
+
+    def _compare_with_frequencies(self, answers: Any, records: list[Example]) -> None:
         """Store the validation metrics beside those of predicting the class frequencies for every record."""
-        answers, truth = self.decode(predictions, records), self.truth(records)
+        truth = self.truth(records)
         counts = np.array(self.labels.counts, dtype=float)
         frequencies = counts / (self.records if self.labels.kind == "multilabel" else counts.sum())
         rows = answers if isinstance(answers, list) else [answers]
@@ -308,33 +332,31 @@ class ClassifierCodec(Codec[list[Example]]):
             self.labels.calibration[name] = metrics
 
     def state(self) -> dict[str, Any]:
-        series = {"scaler": None} if self.series_encoder is None else self.series_encoder.state()
-        counts = {"records": self.records, "embedding": self.embedding}
-        columns = {"text_column": self.text_column, "series_columns": self.series_columns}
-        linear = None
-        if self.linear is not None:
-            linear = {"weights": self.linear.state_dict(), "orders": self.linear.orders}
         return {
             **self.labels.state(),
             **self.text_encoder.state(),
-            **series,
-            **counts,
-            **columns,
-            "linear": linear,
+            "series": None if self.series_encoder is None else self.series_encoder.state(),
+            "records": self.records,
+            "embedding": self.embedding,
+            "text_column": self.text_column,
+            "series_columns": self.series_columns,
+            "static_columns": self.static_columns,
+            "linear": None if self.head is None else self.head.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         self.labels.restore(state)
         self.text_encoder.restore(state)
-        if state["scaler"] is not None:
-            self.series_encoder = SeriesEncoder().restore(state)
         self.records, self.embedding = state["records"], state["embedding"]
         self.text_column, self.series_columns = state["text_column"], state["series_columns"]
-        if state["linear"] is not None:
-            weights = state["linear"]["weights"]
-            ngrams, classes = weights["table"].shape
-            self.linear = NBSVM(ngrams, classes, tuple(state["linear"]["orders"]))
-            self.linear.load_state_dict(weights)
+        self.static_columns = tuple(state.get("static_columns", ()))
+        linear = state["linear"]
+        if state.get("series") is not None:
+            self.series_encoder = SeriesEncoder().restore(state["series"])
+            if linear is not None:
+                self.head = SeriesHead.from_state(linear, self.series_encoder, self.labels)
+        elif linear is not None:
+            self.head = TextHead.from_state(linear, self.text_encoder, self.labels)
         return self
 
 
@@ -352,85 +374,3 @@ def _real_steps(scores: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
     """Scores (T_i, C) without padding, from batches (B, T, C); rows: N tensors of the lengths T_i."""
     padded = (row for batch in scores for row in batch)
     return [values[: len(row)] for values, row in zip(padded, rows, strict=True)]
-
-
-class ExampleBatches:
-    """Batches of examples; in training, each iteration draws a new order.
-
-    In training, texts of similar length share a batch. Series do not: their length may tell the class, and
-    batch normalisation needs batches that represent all records. An epoch repeats few records until it has
-    32 steps; the batches of few records are small: an eighth of them, at least 16.
-
-    Args:
-        balanced: weight each row, step or label so that classes have the same influence.
-    """
-
-    def __init__(
-        self,
-        codec: ClassifierCodec,
-        records: Sequence[Example],
-        batch_size: int,
-        *,
-        train: bool,
-        balanced: bool = False,
-    ) -> None:
-        self.codec, self.train, self.balanced = codec, train, train and balanced
-        self.batch_size = min(batch_size, max(16, len(records) // 8)) if train else batch_size
-        self.rows = RaggedTensor(codec.rows(records))
-        self.multiple = 1 if codec.series_encoder is None else _LENGTH_MULTIPLE
-        labelled = all(record.label is not None for record in records)
-        targets = codec.targets(records) if labelled else None
-        self.steps = RaggedTensor(targets) if targets is not None and codec.labels.kind == "token" else None
-        self.y = torch.stack(targets) if targets is not None and codec.labels.kind != "token" else None
-        self._index_words(records)
-        self._batches = -(-len(records) // self.batch_size)
-        self._passes = -(-_STEPS // self._batches) if train else 1
-
-    def _index_words(self, records: Sequence[Example]) -> None:
-        """Number the distinct words of all records, and find the subwords of each."""
-        self.words: RaggedTensor | None = None
-        encoder = self.codec.text_encoder
-        if not encoder.subword_buckets or self.codec.series_encoder is not None:
-            return
-        index: dict[str, int] = {}
-        rows = [
-            torch.tensor([index.setdefault(word, len(index)) for word in encoder.tokens(record.input)])
-            for record in records
-        ]
-        self.words = RaggedTensor([row.long() for row in rows])
-        subwords = [torch.tensor(encoder.subwords(word)) for word in index]
-        self.subwords = RaggedTensor(subwords or [torch.zeros(1).long()])
-
-    def __len__(self) -> int:
-        return self._batches * self._passes
-
-    def __iter__(self) -> Iterator[Batch]:
-        if not self.train:
-            yield from map(self._batch, torch.arange(len(self.rows)).split(self.batch_size))
-            return
-        # All orders of an epoch are drawn before its first batch: dropout draws from the same generator, and
-        # training that was killed in the second pass would else draw another order for it.
-        orders = [self._order() for _ in range(self._passes)]
-        rows_of_batches = chain.from_iterable(orders)
-        while batches := [self._batch(rows) for rows in islice(rows_of_batches, _AHEAD)]:
-            yield from batches
-
-    def _order(self) -> Sequence[Tensor]:
-        if self.codec.series_encoder is None:
-            return list(bucket_by_length(self.rows.lengths, self.batch_size))
-        return torch.randperm(len(self.rows)).split(self.batch_size)
-
-    def _batch(self, rows: Tensor) -> Batch:
-        x, lengths = self.rows.pad(rows, multiple=self.multiple)
-        y = self.y[rows] if self.y is not None else None
-        if self.steps is not None:
-            y = self.steps.pad(rows, IGNORED, multiple=self.multiple)[0]
-        weight = None
-        if self.balanced and y is not None:
-            weight = self.codec.labels.class_weights(y, len(self.rows))
-        if self.words is not None:
-            words, inverse = self.words.pad(rows)[0].unique(return_inverse=True)
-            texts = TextInputs(x, Subwords(inverse, *self.subwords.concat(words)))
-            return Batch(texts, y, lengths=lengths, weight=weight)
-        inputs = TextInputs(x) if self.codec.series_encoder is None else x.float()
-        return Batch(inputs, y, lengths=lengths, weight=weight)

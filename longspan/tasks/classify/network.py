@@ -129,6 +129,17 @@ class Convolutions(nn.Module):
         return z.transpose(1, 2)
 
 
+def stack_frames(x: Tensor, frame: int) -> Tensor:
+    """The steps of a frame side by side, zeros at the end: (B, T, I) -> (B, ceil(T / frame), frame * I).
+
+    >>> stack_frames(torch.arange(3.0).view(1, 3, 1), 2)
+    tensor([[[0., 1.],
+             [2., 0.]]])
+    """
+    padded = F.pad(x, (0, 0, 0, -x.shape[1] % frame))
+    return padded.reshape(len(x), -1, frame * x.shape[2])
+
+
 class SequenceClassifier(nn.Module):
     """One member of the ensemble: sequences (B, T, I) to scores of C classes, for each row or each step.
 
@@ -142,6 +153,9 @@ class SequenceClassifier(nn.Module):
         filters, kernel_sizes: of `Convolutions`; empty: no convolutional branch.
         dropout: rate before the linear layer.
         per_step: whether every step is scored.
+        frame: steps that are read as one, for long sequences; 1 where every step is scored.
+        whole: T of a third branch, which reads a whole series as one step of T values for each channel: the
+            dimension shuffle of LSTM-FCN; 0 for no such branch.
     """
 
     def __init__(
@@ -155,8 +169,13 @@ class SequenceClassifier(nn.Module):
         kernel_sizes: Sequence[int] = (),
         dropout: float = 0.0,
         per_step: bool = False,
+        frame: int = 1,
+        whole: int = 0,
     ) -> None:
         super().__init__()
+        self.whole = whole
+        self.shuffled = Encoder(whole, recurrent["hidden_size"], dropout=dropout) if whole else None
+        self.frame, input_size = frame, frame * input_size
         self.encoder = Encoder(input_size, pool="steps", **recurrent)
         self.pool = None if per_step else Pool(pool, self.encoder.output_size)
         self.convolutions, size = None, self.encoder.output_size
@@ -164,14 +183,24 @@ class SequenceClassifier(nn.Module):
             self.convolutions = Convolutions(input_size, filters, kernel_sizes)
             self.average = None if per_step else Pool("mean", self.convolutions.output_size)
             size += self.convolutions.output_size
+        size += 0 if self.shuffled is None else self.shuffled.output_size
         self.drop, self.head = Dropout(dropout), nn.Linear(size, classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores (B, C), or (B, T, C) with `per_step`; lengths: (B,), None without padding."""
+        shuffled = [] if self.shuffled is None else [self.shuffled(self._channels(x))[0]]
+        if self.frame > 1:
+            x = stack_frames(x, self.frame)
+            lengths = None if lengths is None else (lengths + self.frame - 1) // self.frame
         parts = [_pooled(self.pool, self.encoder(x, lengths=lengths)[0], lengths)]
         if self.convolutions is not None:
             parts.append(_pooled(self.average, self.convolutions(x, lengths), lengths))
+        parts += shuffled
         return self.head(self.drop(parts[0] if len(parts) == 1 else torch.cat(parts, -1)))
+
+    def _channels(self, x: Tensor) -> Tensor:
+        """The whole series (B, I, T) of every channel, from (B, steps, I), with zeros after its end."""
+        return F.pad(x, (0, 0, 0, self.whole - x.shape[1])).transpose(1, 2)
 
 
 def _pooled(pool: Pool | None, out: Tensor, lengths: Tensor | None) -> Tensor:
@@ -211,6 +240,12 @@ class Ensemble(TaskNetwork):
         """Scores (B, C) or (B, T, C) of the ensemble, see `combine`."""
         return self.combine(self(batch)[0])
 
+    def left_out(self, batch: Batch, folds: Tensor) -> Tensor:
+        """Scores (B, C) of each row by the one member that was not trained on it; folds: (B,) its number."""
+        scores = self(batch)[0]
+        chosen = scores[torch.arange(len(scores), device=scores.device), folds.to(scores.device)]
+        return chosen if self.multilabel else chosen.log_softmax(-1)
+
     @property
     def word_vectors(self) -> list[Tensor]:
         """The token vectors (V, E) of every member; empty for readings."""
@@ -244,7 +279,7 @@ class Ensemble(TaskNetwork):
         )
 
     def attribution(self, batch: Batch, classes: Tensor) -> Tensor:
-        """Attribution of a class to each step, (B, T): gradient of the members' mean score times the input.
+        """Attribution of a class to each input, (B, T, I): gradient of the members' mean score times it.
 
         Simonyan et al. 2013 (arXiv 1312.6034) with the input multiplied, as Shrikumar et al. 2016 do.
 
@@ -258,7 +293,7 @@ class Ensemble(TaskNetwork):
             scores = self.scores(x, batch.lengths).mean(1)
             gradients = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
         self.train(was_training)
-        weighted = [(slope * inputs.detach()).sum(-1) for slope, inputs in zip(gradients, x, strict=True)]
+        weighted = [slope * inputs.detach() for slope, inputs in zip(gradients, x, strict=True)]
         return torch.stack(weighted).sum(0)
 
 
@@ -267,8 +302,8 @@ def cross_entropy(scores: Tensor, batch: Batch) -> Tensor:
 
     Args:
         scores: (B, M, C), or (B, M, T, C) step by step, as `Ensemble` gives them.
-        batch: y of class numbers (B,) or (B, T), or of zeros and ones (B, C); weight: the same
-            shape, None for 1.
+        batch: y of class numbers (B,) or (B, T), or of zeros and ones (B, C); weight: the same shape, with a
+            factor for each member (B, M) or (B, M, C), or None for 1.
     """
     members = scores.shape[1]
     if batch.weight is None and batch.y.dim() == 1:
@@ -280,5 +315,6 @@ def cross_entropy(scores: Tensor, batch: Batch) -> Tensor:
     else:
         each = F.cross_entropy(scores.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="none")
     if batch.weight is not None:
-        each = each.view(y.shape) * batch.weight.unsqueeze(1)
+        by_member = batch.weight.dim() == y.dim()
+        each = each.view(y.shape) * (batch.weight if by_member else batch.weight.unsqueeze(1))
     return each.sum() / (y != IGNORED).sum().clamp_min(1)

@@ -9,6 +9,7 @@ from longspan.tasks.options import option
 from longspan.tasks.reading_options import ReadingOptions
 
 from .layout import KINDS
+from .series_encoder import NORMALIZATIONS
 from .text_encoder import TOKEN_LEVELS
 
 
@@ -19,6 +20,12 @@ class ClassifierOptions(ReadingOptions):
     text: str | None = option(None, "column or field with the text", group="data")
     series: str | tuple[str, ...] | None = option(
         None, "columns with readings, or field with a series", group="data"
+    )
+    static_covariates: str | tuple[str, ...] | None = option(
+        None,
+        "columns or fields with one value a record, numbers or categories; none for all columns of a table "
+        "that has neither texts nor series",
+        group="data",
     )
     label: str = option("label", "column or field with the label", group="data")
     id: str | None = option(None, "column that says which series a row belongs to", group="data")
@@ -64,6 +71,14 @@ class ClassifierOptions(ReadingOptions):
         choices=("balanced",),
     )
 
+    normalization: str | None = option(
+        None,
+        "scale of series: of each channel over all series (channel), or over each series by itself (series); "
+        "none to choose by cross-validation",
+        choices=NORMALIZATIONS,
+        group="data",
+        advanced=True,
+    )
     pretrained_vectors: str | None = option(None, "file of word vectors to start from", group="network")
     embedding_size: int = option(
         64,
@@ -118,6 +133,12 @@ class ClassifierOptions(ReadingOptions):
         group="network",
         advanced=True,
     )
+    whole_series: bool = option(
+        False,
+        "whether a third branch reads a whole series as one step",
+        group="network",
+        advanced=True,
+    )
     ensemble_size: int | None = option(
         None,
         "networks that are averaged; none to choose by the data",
@@ -147,7 +168,11 @@ class ClassifierOptions(ReadingOptions):
         fraction=True,
         advanced=True,
     )
-    epochs: int = option(10, "times the training part is gone through at most", group="training")
+    epochs: int | None = option(
+        None,
+        "times the training part is gone through at most; none for 10 (texts) or until convergence (series)",
+        group="training",
+    )
     batch_size: int = option(32, "rows a step at most", group="training")
     learning_rate: float | None = option(
         None, "of Adam, at its highest; none for 0.005 (texts) or 0.002 (series)", group="training"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,30 +16,28 @@ from longspan.data.readers.frames import is_frame, is_frame_like
 from longspan.data.readers.tables import (
     TABLE_ENDINGS,
     Source,
-    check_columns,
-    is_number,
     is_path,
-    number_share,
-    numbers,
     read_source,
 )
 from longspan.data.readers.text_files import PACKED_ENDINGS, decoded, existing, lines
-from longspan.data.time_table import row_times
 
-from .label_reading import is_missing, label_of, label_of_series, labels_of_column, labels_of_y
-from .layout import Layout
+from .label_reading import is_missing, label_of, labels_of_y
+from .layout import Layout, SourceParts
+from .series_encoder import MixedInput
+from .table_reading import ID_NAMES, TEXT_NAMES, from_table, static_values
 from .ts_format import read_ts
 
 _SOURCES = "a path, a frame, texts, or an array or list of series"
 _JSON = (".jsonl", ".ndjson", ".json")
-_MANY = 10  # numbered columns from which on every row is read as a series
-_TEXT_NAMES = ("text", "sentence", "review", "content", "question")
-_ID_NAMES = ("id", "series_id", "series", "sequence", "unique_id", "case")
+_SERIES_FIELDS = ("series", "values", "x")
 
 
 class Example(NamedTuple):
-    """input: a text, a list of words, or a series (T, D) float32; label: one label, a tuple of them, a list
-    with one a step, or None where it is not known."""
+    """A record and its label.
+
+    input: a text, a list of words, a series (T, D) float32, or a `MixedInput`; label: one label, a tuple of
+    them, a list with one a step, or None where it is not known.
+    """
 
     input: Any
     label: Any = None
@@ -49,12 +46,13 @@ class Example(NamedTuple):
 class Examples(list[Example]):
     """Records of one source, and where they come from.
 
-    text: the column or field of the texts; series: the columns of values; ids: the name of each series, None
-    where the source has none.
+    text: the column or field of the texts; series: the columns of values; static: the columns with one value
+    a record; ids: the name of each series, None where the source has none.
     """
 
     text: str | None = None
     series: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
     ids: list[Any] | None = None
 
 
@@ -64,8 +62,9 @@ def read_examples(
     """Records with their labels.
 
     Args:
-        source: a path: a table (.csv, .tsv, .parquet, gzipped too) with a row a text or, in the long format,
-            a row a reading; JSON lines (.jsonl, .ndjson, .json); a `.ts` file; a folder with a folder of text
+        source: a path: a table (.csv, .tsv, .parquet, gzipped too) with a row a text, a row a record of
+            numbers and categories or, in the long format, a row a reading; JSON lines (.jsonl, .ndjson,
+            .json); a `.ts` file; a folder with a folder of text
             files, or a file of lines, for each class; any other file is lines, `label<TAB>text` or the text
             alone. Or a pandas or polars frame, as a table. Or a list of texts, or of lists of words; an array
             (N, T) or (N, T, D), or a list of series (T_i,) or (T_i, D).
@@ -106,17 +105,8 @@ def read_examples(
     pairs = enumerate(zip(inputs, labels, strict=True))
     examples = Examples(_example(raw, label, row, layout) for row, (raw, label) in pairs)
     examples.text, examples.series, examples.ids = read.text, read.series, read.ids
+    examples.static = read.static
     return examples
-
-
-class SourceParts(NamedTuple):
-    """The parts of a source: inputs, their labels or None, and the columns that both came from."""
-
-    inputs: list[Any]
-    labels: list[Any] | None
-    text: str | None = None
-    series: tuple[str, ...] = ()
-    ids: list[Any] | None = None
 
 
 def _from_path(path: Path, layout: Layout, labelled: bool) -> SourceParts:
@@ -130,14 +120,14 @@ def _from_path(path: Path, layout: Layout, labelled: bool) -> SourceParts:
     if suffix in _JSON:
         return _from_fields(_json_lines(path, layout), layout, labelled)
     if suffix in TABLE_ENDINGS:
-        return _from_table(_table(path, layout), layout, labelled)
+        return from_table(_table(path, layout), layout, labelled)
     return _from_lines(path, layout, labelled)
 
 
 def _table(source: Any, layout: Layout) -> Source:
     """The table in a file or a frame; ids, labels and texts stay as they are written."""
     series = (layout.series,) if isinstance(layout.series, str) else tuple(layout.series or ())
-    text = {layout.label, layout.text or "", layout.id or "", *_TEXT_NAMES, *_ID_NAMES} - set(series)
+    text = {layout.label, layout.text or "", layout.id or "", *TEXT_NAMES, *ID_NAMES} - set(series)
     table = read_source(source, options=layout.options, text=text)
     named = {layout.label, layout.text, layout.id, layout.time, *series}
     unused = [
@@ -148,11 +138,11 @@ def _table(source: Any, layout: Layout) -> Source:
 
 def _from_memory(source: Any, layout: Layout, labelled: bool) -> SourceParts:
     if is_frame(source) and is_frame_like(source):
-        return _from_table(_table(source, layout), layout, labelled)
+        return from_table(_table(source, layout), layout, labelled)
     if isinstance(source, Tensor):
         source = source.detach().cpu().numpy()
     if isinstance(source, np.ndarray) and source.dtype.names is not None:
-        return _from_table(_table(source, layout), layout, labelled)
+        return from_table(_table(source, layout), layout, labelled)
     if isinstance(source, np.ma.MaskedArray):
         source = np.ma.filled(source.astype(np.float64), np.nan)
     if isinstance(source, np.ndarray) and source.dtype.kind in "biuf":
@@ -163,7 +153,7 @@ def _from_memory(source: Any, layout: Layout, labelled: bool) -> SourceParts:
             )
         return SourceParts(list(source), None)
     if isinstance(source, Mapping) and source and all(_is_column(column) for column in source.values()):
-        return _from_table(_table(source, layout), layout, labelled)
+        return from_table(_table(source, layout), layout, labelled)
     if isinstance(source, Mapping) or not isinstance(source, Iterable):
         raise errors.type_error("source", _SOURCES, source, "convert it to one of these")
     rows = list(source)
@@ -248,8 +238,10 @@ def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> SourceParts
     names = sorted({str(name) for row in rows for name in row})
     field = layout.text or (layout.series if isinstance(layout.series, str) else None)
     field = field or layout.fitted_text or next(iter(layout.fitted_series), None)
-    if field is None:
-        field = next((name for name in (*_TEXT_NAMES, "series", "values", "x") if name in names), None)
+    if field is None and not layout.fitted_static:
+        field = next((name for name in (*TEXT_NAMES, *_SERIES_FIELDS) if name in names), None)
+    if field is None and _are_flat(rows):
+        return from_table(_table(rows, layout), layout, labelled)
     if field is None or field not in names:
         way_out = "name it by text= or series="
         raise errors.value_error("text", f"a field of the records ({', '.join(names)})", repr(field), way_out)
@@ -258,124 +250,22 @@ def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> SourceParts
             raise errors.value_error(
                 field, "a value in every record", f"none in row {number}", "fill it or leave the row out"
             )
-    if layout.label not in names:
-        if labelled:
-            raise errors.value_error(
-                "label",
-                f"a field of the records ({', '.join(names)})",
-                repr(layout.label),
-                "name it by label=",
-            )
-        return SourceParts([row[field] for row in rows], None, field)
-    return SourceParts([row[field] for row in rows], [row.get(layout.label) for row in rows], field)
+    if layout.label not in names and labelled:
+        expected = f"a field of the records ({', '.join(names)})"
+        raise errors.value_error("label", expected, repr(layout.label), "name it by label=")
+    labels = [row.get(layout.label) for row in rows] if layout.label in names else None
+    static = layout.static_columns
+    if not static:
+        return SourceParts([row[field] for row in rows], labels, field)
+    values = static_values(pl.DataFrame([{name: row.get(name) for name in static} for row in rows]), static)
+    series = [_series_of(row[field], number) for number, row in enumerate(rows)]
+    inputs: list[Any] = [MixedInput(*pair) for pair in zip(series, values, strict=True)]
+    return SourceParts(inputs, labels, series=(field,), static=static)
 
 
-# ---- tables
-
-
-def _from_table(table: Source, layout: Layout, labelled: bool) -> SourceParts:
-    frame = table.frame
-    has_label = layout.label in frame.columns
-    if labelled and not has_label:
-        check_columns(frame, [layout.label], "label")
-    labels = labels_of_column(table, layout) if has_label else None
-    column = _text_column(frame, layout)
-    if column is not None:
-        check_columns(frame, [column], "text")
-        return SourceParts(frame[column].cast(pl.String).fill_null("").to_list(), labels, column)
-    if _is_row_a_series(frame, layout):
-        columns = _series_columns(frame, layout, None)
-        rows = list(numbers(frame, columns, "series").astype(np.float32))
-        return SourceParts(rows, labels, series=tuple(columns))
-    return _long(frame, layout, labels)
-
-
-def _is_numeric(column: pl.Series) -> bool:
-    return is_number(column) or number_share(column) >= 0.5
-
-
-def _text_column(frame: pl.DataFrame, layout: Layout) -> str | None:
-    """The column with the text, None where the table has series."""
-    if layout.text is not None or layout.series is not None:
-        return layout.text
-    if layout.fitted_text is not None or layout.fitted_series:
-        return layout.fitted_text
-    others = {layout.label, layout.id, layout.time}
-    named = [name for name in frame.columns if name.lower() in _TEXT_NAMES and name not in others]
-    named = [name for name in named if frame.schema[name] == pl.String]
-    if len(named) == 1:
-        return named[0]
-    ids = [name for name in frame.columns if name.lower() in _ID_NAMES and frame.schema[name] == pl.String]
-    free = [name for name in frame.columns if name not in others]
-    numeric = [name for name in free if name not in ids and _is_numeric(frame[name])]
-    written = [name for name in free if frame.schema[name] == pl.String and name not in numeric]
-    texts = [name for name in written if name not in ids] or written
-    if numeric and (not written or written == ids):
-        return None
-    if len(texts) > 1 and not numeric:
-        received = f"{len(texts)} ({', '.join(texts[:6])})"
-        raise errors.value_error(
-            "text", "one column of text to find it by itself", received, "name it by text="
-        )
-    return texts[0] if len(texts) == 1 else None
-
-
-def _id_of(frame: pl.DataFrame, layout: Layout) -> str | None:
-    return layout.id or next((name for name in frame.columns if name.lower() in _ID_NAMES), None)
-
-
-def _series_columns(frame: pl.DataFrame, layout: Layout, id: str | None) -> list[str]:
-    others = {layout.label, id, layout.time}
-    columns = [layout.series] if isinstance(layout.series, str) else list(layout.series or ())
-    check_columns(frame, columns, "series")
-    if columns:
-        return columns
-    if layout.fitted_series:
-        check_columns(frame, layout.fitted_series, "series")
-        return list(layout.fitted_series)
-    return [name for name in frame.columns if name not in others and _is_numeric(frame[name])]
-
-
-def _is_row_a_series(frame: pl.DataFrame, layout: Layout) -> bool:
-    """Whether every row is a series: several columns of one id a row, or many numbered columns."""
-    id = _id_of(frame, layout)
-    if layout.id is not None or layout.time is not None or layout.labels == "token":
-        return False
-    if id is not None and frame[id].n_unique() < frame.height:
-        return False
-    columns = _series_columns(frame, layout, id)
-    if layout.series is not None:
-        return len(columns) > 1
-    matches = [re.fullmatch(r"(.*?)(\d+)", name) for name in columns]
-    if len(columns) < _MANY or not all(matches) or len({match.group(1) for match in matches if match}) > 1:
-        return False
-    errors.notice(f"Every row is read as a series of {len(columns)} readings.")
-    return True
-
-
-def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> SourceParts:
-    """Series out of a table with a row a reading: rows of one id belong together."""
-    id = _id_of(frame, layout)
-    if id is None:
-        way_out = "name it by id=, name series= for one a row, or name the column with texts by text="
-        raise errors.value_error("id", "the column that says which series a row belongs to", "none", way_out)
-    check_columns(frame, [id, *([layout.time] if layout.time else [])], "series")
-    columns = _series_columns(frame, layout, id)
-    if not columns:
-        raise errors.value_error("series", "at least one column of numbers", "none", "name them by series=")
-    time = () if layout.time is None else (layout.time,)
-    rows = row_times(frame, time, id, options=layout.options)
-    values = numbers(frame, columns, "series").astype(np.float32)
-    series: list[Any] = []
-    series_labels: list[Any] = []
-    ids: list[Any] = []
-    order = np.lexsort((rows.values, rows.series))
-    for part in np.split(order, np.cumsum(np.bincount(rows.series))[:-1]):
-        series.append(values[part])
-        ids.append(frame[id][int(part.min())])
-        if labels is not None:
-            series_labels.append(label_of_series([labels[row] for row in part.tolist()], ids[-1], layout))
-    return SourceParts(series, series_labels if labels is not None else None, series=tuple(columns), ids=ids)
+def _are_flat(rows: list[Any]) -> bool:
+    """Whether no field of the first record holds several values."""
+    return not any(isinstance(value, (list, tuple, Mapping, np.ndarray)) for value in rows[0].values())
 
 
 def _example(value: Any, label: Any, row: int, layout: Layout) -> Example:
@@ -387,6 +277,8 @@ def _example(value: Any, label: Any, row: int, layout: Layout) -> Example:
 
 
 def _input(value: Any, row: int, layout: Layout) -> Any:
+    if isinstance(value, MixedInput):
+        return value
     if isinstance(value, str):
         return value.split() if layout.labels == "token" else value
     if not isinstance(value, Sized):
@@ -398,6 +290,11 @@ def _input(value: Any, row: int, layout: Layout) -> Any:
         )
     if len(value) and isinstance(value[0], str):
         return [str(word) for word in value]
+    return _series_of(value, row)
+
+
+def _series_of(value: Any, row: int) -> np.ndarray:
+    """A series (T, D) float32."""
     try:
         series = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError) as error:

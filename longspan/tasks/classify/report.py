@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from longspan.optional import require
-from longspan.report.elements import HeatMap, HighlightedText, Line, LineChart, Table
+from longspan.report.elements import HeatMap, HighlightedText, Line, LineChart, Stat, Table
+
+from .series_head import SeriesHead
 
 
 def confusion(classes: Sequence[Any], answers: np.ndarray, truths: np.ndarray) -> HeatMap:
@@ -44,14 +46,33 @@ def _sklearn_metrics() -> Any:
 
 def against_frequencies(calibration: Mapping[str, Any]) -> Table:
     """The validation metrics of a classifier beside those of predicting the class frequencies."""
-    names = {"classifier": "scores", "class shares": "scores_of_frequencies"}
+    names = {calibration.get("part", "classifier"): "scores", "class shares": "scores_of_frequencies"}
     metrics = list(calibration["scores"])
     rows = [[name, *(calibration[key][metric] for metric in metrics)] for name, key in names.items()]
     best = {"accuracy": "high", "f1": "high", "auc": "high", "log_loss": "low"}
     note = (
-        f"{calibration['rows']:,} records held out of the training; shares: of the classes, for every record."
+        f"{calibration['rows']:,} records, each judged by parts that it did not train; "
+        "class shares: the same probabilities for every record."
     )
     return Table("Held-out part", ["", *metrics], rows, note=note, best=best, emphasis=0)
+
+
+def held_out_stats(calibration: Mapping[str, Any]) -> list[Stat]:
+    """The accuracy on records that did not train, beside that of the most frequent class; [] without any."""
+    if "scores" not in calibration:
+        return []
+    accuracy, frequent = (calibration[key]["accuracy"] for key in ("scores", "scores_of_frequencies"))
+    return [Stat("held-out accuracy", f"{accuracy:.3f}", f"most frequent class {frequent:.3f}")]
+
+
+def shares(head: SeriesHead) -> Table:
+    """The share of the scores that each part of a classifier of series has."""
+    names = ["MiniRocket", "Hydra"] if len(head.ridges) > 1 else ["ridge regression"]
+    rows: list[list[Any]] = [["recurrent and convolutional networks", 1 - head.share, None, None]]
+    for name, ridge in zip(names, head.ridges, strict=True):
+        rows.append([name, head.share / len(head.ridges), len(ridge.weights), ridge.alpha])
+    note = "Weights of the mean of scores, found by records that did not train."
+    return Table("Shares of the parts", ["part", "share", "features", "penalty"], rows, note=note)
 
 
 def reliability(bins: Sequence[tuple[float, float, int]]) -> LineChart:

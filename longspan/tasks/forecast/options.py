@@ -80,7 +80,7 @@ class ForecasterOptions(ReadingOptions):
     )
     batch_size: int = option(128, "windows of a training step", group="training")
     learning_rate: float | None = option(2e-3, "highest learning rate of Adam", group="training")
-    epochs: int = option(12, "passes over the training part at most", group="training")
+    epochs: int | None = option(12, "passes over the training part at most", group="training")
     patience: int | None = option(
         3, "epochs without a lower validation loss before training stops", group="training"
     )

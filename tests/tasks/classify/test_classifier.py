@@ -253,3 +253,79 @@ def test_multilabel_uses_n_grams_and_token_labels_do_not():
     steps: Any = ls.Classifier(**SMALL, labels="token", epochs=1)
     steps.fit([["a", "b"], ["b", "a"]] * 4, [[0, 1], [1, 0]] * 4, verbose=0)
     assert steps.codec_.linear is None and of_series().codec_.linear is None
+
+
+def outlines(count: int = 30, seed: int = 0) -> tuple[np.ndarray, list[str]]:
+    """Short waves of two speeds."""
+    draw = np.random.default_rng(seed)
+    y = [("slow", "fast")[row % 2] for row in range(count)]
+    speeds = [{"slow": 0.5, "fast": 1.1}[label] for label in y]
+    return np.stack([np.sin(speed * np.arange(20) + draw.uniform(0, 6)) for speed in speeds]), y
+
+
+def test_few_series_are_cross_validated_and_train_until_the_loss_has_converged(tmp_path: Path) -> None:
+    x, y = outlines()
+    options: dict[str, Any] = {**SMALL, "ensemble_size": 2, "learning_rate": 0.02}
+    task: Any = ls.Classifier(**options).fit(x, y, verbose=0)
+    epochs = len(task.history_.epoch)
+    assert epochs % 10 == 0 and (epochs == 40 or "converged" in task.history_.stopped)
+    calibration = task.codec_.labels.calibration
+    assert calibration["rows"] == 30 and calibration["scores"]["accuracy"] > 0.8
+    assert calibration["scores_of_frequencies"]["accuracy"] == 0.5
+    assert task.evaluate(*outlines(20, 1))["balanced_accuracy"] > 0.8
+    tables = {element.title for section in task.sections() for element in section.elements}
+    assert {"Shares of the parts", "Held-out part", "Calibration"} <= tables
+    task.save(tmp_path / "m")
+    loaded: Any = ls.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(x), task.predict_proba(x))
+    alone = np.concatenate([loaded.predict_proba(row[None]) for row in x[:3]])
+    assert alone == pytest.approx(task.predict_proba(x[:3]), abs=1e-4)
+
+
+def test_few_texts_show_how_good_the_linear_model_is_on_others() -> None:
+    task: Any = ls.Classifier(**SMALL, token_level="words", epochs=1)
+    task.fit(["a good film", "a poor film", "good", "poor"] * 5, [1, 0] * 10, verbose=0)
+    calibration = task.codec_.labels.calibration
+    assert calibration["rows"] == 20 and calibration["scores"]["accuracy"] == 1.0
+    (table,) = (
+        part for section in task.sections() for part in section.elements if part.title == "Held-out part"
+    )
+    assert table.rows[0][0] == "linear model" and task.codec_.labels.temperature == 1.0
+
+
+def records(count: int = 60, seed: int = 0) -> pl.DataFrame:
+    """Numbers of a heavy tail and categories, both of which tell the class."""
+    draw = np.random.default_rng(seed)
+    size, kind = 10 ** draw.uniform(0, 6, count), draw.choice(["tcp", "udp", "icmp"], count)
+    label = np.where((size > 1000) == (kind == "tcp"), "attack", "normal")
+    return pl.DataFrame({"size": size, "kind": kind, "noise": draw.normal(size=count), "label": label})
+
+
+def test_tables_of_single_records_are_classified_explained_and_saved(tmp_path: Path) -> None:
+    task: Any = ls.Classifier(**{**SMALL, "hidden_size": 16}, epochs=8, learning_rate=0.03)
+    task.fit(records(200), verbose=0)
+    test = records(100, 1)
+    assert task.evaluate(test)["accuracy"] > 0.9
+    assert list(task.feature_names_in_) == ["size", "kind", "noise"]
+    explained = task.explain(test[:5])
+    assert [[name for name, _ in pairs] for pairs in explained] == [["size", "kind", "noise"]] * 5
+    task.save(tmp_path / "m")
+    loaded: Any = ls.load(tmp_path / "m")
+    assert np.array_equal(loaded.predict_proba(test), task.predict_proba(test))
+    unseen = test.drop("label").with_columns(kind=pl.lit("new"), size=pl.lit(None, pl.Float64))
+    assert np.isfinite(loaded.predict_proba(unseen)).all()
+    with pytest.raises(ValueError, match="static_covariates: expected a column of source"):
+        loaded.predict(test.drop("kind"))
+
+
+def test_a_series_and_static_values_together_tell_what_neither_tells_alone() -> None:
+    draw = np.random.default_rng(0)
+    rows = []
+    for row in range(160):
+        rising, sex = row % 2 == 0, "fm"[row // 2 % 2]
+        values = (np.arange(10) * (1 if rising else -1) + draw.normal(size=10)).tolist()
+        rows.append({"values": values, "sex": sex, "label": int(rising == (sex == "f"))})
+    task = ls.Classifier(
+        **{**SMALL, "hidden_size": 12}, static_covariates="sex", epochs=12, learning_rate=0.03
+    ).fit(rows[:120], verbose=0)
+    assert task.evaluate(rows[120:])["accuracy"] > 0.9

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from longspan.tasks.classify.codec import ClassifierCodec, ExampleBatches
+from longspan.tasks.classify.codec import ClassifierCodec
+from longspan.tasks.classify.example_batches import ExampleBatches
 from longspan.tasks.classify.layout import Layout
 from longspan.tasks.classify.reading import read_examples
 from longspan.tasks.classify.text_encoder import TextEncoder
@@ -76,7 +77,7 @@ def test_scores_of_padding_are_cut_off():
     found = codec.decode([torch.randn(2, 3, 2)], records)
     assert [one.shape for one in found] == [(3, 2), (1, 2)]
     codec.calibrate([torch.randn(2, 3, 2)], records)
-    assert codec.labels.calibration["rows"] == 2 and codec.sparse_features(records) is None
+    assert codec.labels.calibration["rows"] == 2 and codec.head is None
 
 
 def test_a_refit_keeps_what_the_held_out_part_chose():
@@ -101,7 +102,7 @@ def test_the_linear_model_alone_is_fitted_to_all_records():
     codec.linear.weight.fill_(0.0)
     assert codec.scores([silent], more).equal(silent)
     codec.linear.weight.fill_(2.0)
-    spoke = codec.linear_attribution(more, torch.ones(17, dtype=torch.int64))
+    spoke = codec.attribution(torch.zeros(1, 1, 1), more, torch.ones(17, dtype=torch.int64))
     expected = codec.scores([silent], more)[:, 1] - 2.0 * codec.linear.bias[1]
     torch.testing.assert_close(spoke.sum(1), expected)
 

@@ -10,6 +10,7 @@ from longspan.tasks.classify.codec import ClassifierCodec
 from longspan.tasks.classify.linear import NBSVM, LinearHeadSelection, fit_path
 from longspan.tasks.classify.reading import read_examples
 from longspan.tasks.classify.text_encoder import TextEncoder
+from longspan.tasks.classify.text_head import TextHead
 
 
 def flat(rows: list[dict[int, float]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -68,8 +69,10 @@ def test_padded_n_grams_give_the_scores_of_flat_ones():
 def test_the_weight_of_the_linear_model_is_chosen_on_held_out_labels():
     records = read_examples(["good", "poor"] * 100, [0, 1] * 100)
     codec = ClassifierCodec(TextEncoder("words", max_ngram=1)).fit(records)
-    truth, rows = torch.tensor([0, 1] * 100), codec.concatenated(records)
-    start = NBSVM(codec.sizes["features"], 2)
+    head, texts = codec.head, [record.input for record in records]
+    assert isinstance(head, TextHead) and head.encoder.features is not None
+    truth, rows = torch.tensor([0, 1] * 100), head.concatenated(texts)
+    start = NBSVM(head.encoder.features.size, 2)
     models = fit_path(start, rows, truth, [10.0, 100.0], codec.labels.class_weights(truth, 200))
     assert not start.table.any(), "copies learn"
     right, wrong = (2.0 * torch.nn.functional.one_hot(one, 2) for one in (truth, 1 - truth))
@@ -82,7 +85,7 @@ def test_the_weight_of_the_linear_model_is_chosen_on_held_out_labels():
     chosen = choice.select(rows, wrong, loss)
     assert chosen is models[choice.C] and float(chosen.weight) == choice.weight > 0.0
     assert choice.path[-1] == choice.C
-    features = codec.sparse_features(records)
+    features = codec.text_encoder.sparse_features(texts)
     assert features is not None
     own = chosen(*(part.pad(torch.arange(200))[0] for part in features))
     assert ((wrong + chosen.weight * own).argmax(1) == truth).all()

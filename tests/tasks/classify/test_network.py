@@ -20,6 +20,7 @@ from longspan.tasks.classify.network import (
     TextInputs,
     TokenEmbedding,
     cross_entropy,
+    stack_frames,
 )
 
 LENGTHS = torch.tensor([5, 2, 7])
@@ -98,7 +99,7 @@ def test_attribution_is_gradient_times_input():
     )
     batch = Batch(torch.randn(2, 5, 2), lengths=torch.tensor([5, 3]))
     found = readers.attribution(batch, torch.tensor([1, 2]))
-    assert found.shape == (2, 5) and (found[1, 3:] == 0).all() and found[0].abs().sum() > 0
+    assert found.shape == (2, 5, 2) and (found[1, 3:] == 0).all() and found[0].abs().sum() > 0
     assert all(p.grad is None for p in readers.parameters())
     scores = readers(batch)[0]
     shares = readers.combine(scores).exp()
@@ -122,7 +123,7 @@ def test_every_member_of_the_ensemble_has_its_own_vectors():
         torch.autograd.grad(reader(each, batch.lengths)[[0, 1], [0, 1]].sum(), each)[0] * each / 2
         for reader, each in zip(made, (x, other), strict=True)
     )
-    torch.testing.assert_close(found, (one + two).sum(-1))
+    torch.testing.assert_close(found, one + two)
 
 
 @pytest.mark.parametrize("labels", ["multiclass", "multilabel", "token"])
@@ -145,3 +146,28 @@ def test_the_loss_counts_a_row_by_its_weight(labels: str):
         3 * plain
     )
     assert float(cross_entropy(output, Batch(None, y, weight=weight))) != pytest.approx(plain)
+
+
+def test_stacked_frames_hold_every_step_and_padding_changes_nothing() -> None:
+    x = torch.arange(10.0).view(1, 5, 2)
+    assert stack_frames(x, 2).tolist() == [[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]]
+    reader = SequenceClassifier(
+        2, 3, recurrent={"hidden_size": 4}, pool="max", filters=(4,), kernel_sizes=(3,), frame=2
+    ).eval()
+    padded = torch.cat([x, torch.zeros(1, 6, 2)], 1)
+    torch.testing.assert_close(reader(padded, torch.tensor([5])), reader(x))
+    reader = SequenceClassifier(2, 3, recurrent={"hidden_size": 4}, pool="max", whole=7).eval()
+    torch.testing.assert_close(reader(padded, torch.tensor([5])), reader(x))
+    assert not reader(x.flip(1)).equal(reader(x)) and reader.head.in_features == 4 + 4
+
+
+def test_a_member_learns_nothing_from_its_fold() -> None:
+    scores = torch.randn(4, 2, 3, requires_grad=True)
+    weight = torch.tensor([[0.0, 2.0], [2.0, 0.0], [0.0, 2.0], [2.0, 0.0]])
+    y = torch.tensor([0, 1, 2, 0])
+    loss = cross_entropy(scores, Batch(None, y, weight=weight))
+    (gradient,) = torch.autograd.grad(loss, scores)
+    assert (gradient.abs().sum(2) > 0).equal(weight > 0)
+    torch.testing.assert_close(
+        loss, torch.nn.functional.cross_entropy(scores[weight > 0], y), rtol=1e-5, atol=1e-5
+    )

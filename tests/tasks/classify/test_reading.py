@@ -19,6 +19,7 @@ from longspan.data.readers.word_vectors import read_vectors
 from longspan.data.time_table import TimeOptions
 from longspan.tasks.classify.layout import Layout
 from longspan.tasks.classify.reading import Example, read_examples
+from longspan.tasks.classify.series_encoder import MixedInput
 from longspan.tasks.classify.ts_format import read_ts
 
 TWO = [Example("good film", "pos"), Example("bad film", "neg")]
@@ -111,7 +112,7 @@ BAD: list[tuple[Any, Any, Layout, str]] = [
     ([[1.0, "x"]], [0], Layout(), "numbers in every series"),
     ([[np.inf]], [0], Layout(), "infinity in row 0"),
     (pl.DataFrame({"text": ["a"], "lable": ["x"]}), None, Layout(), "the nearest is 'lable'"),
-    (pl.DataFrame({"u": [1.0], "label": ["x"]}), None, Layout(), "id: expected the column"),
+    (pl.DataFrame({"u": [1.0], "label": ["x"]}), None, Layout(time="u"), "id: expected the column"),
     (pl.DataFrame({"id": [1, 1], "u": [1, 2], "label": ["x", "y"]}), None, Layout(), "one label a series"),
     (["a b"], [["X"]], Layout(labels="token"), "1 labels for 2 steps in row 0"),
     ([{"text": None, "label": 1}], None, Layout(), "none in row 0"),
@@ -240,3 +241,53 @@ def test_two_columns_of_text_ask_which():
         ValueError, match=r"text: expected one column of text .* received 2 \(one, two\); name it"
     ):
         read_examples({"one": ["a", "b"], "two": ["c", "d"], "label": [0, 1]})
+
+
+def connections() -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "duration": [0.0, 2.5, None, 1.0],
+            "protocol": ["tcp", "udp", "tcp", "udp"],
+            "label": ["normal", "attack", "attack", "normal"],
+        }
+    )
+
+
+def test_rows_of_numbers_and_categories_are_single_records(tmp_path: Path) -> None:
+    expected = [(0.0, "tcp"), (2.5, "udp"), (None, "tcp"), (1.0, "udp")]
+    connections().write_csv(tmp_path / "a.csv")
+    for source in (
+        connections(),
+        tmp_path / "a.csv",
+        connections().to_dicts(),
+        connections().to_dict(as_series=False),
+    ):
+        with pytest.warns(errors.LongspanWarning, match="read as a record of 1 numbers and 1 categories"):
+            examples = read_examples(source)
+        assert [example.input for example in examples] == [MixedInput(None, values) for values in expected]
+        assert examples.static == ("duration", "protocol")
+    named = read_examples(connections(), layout=Layout(static="protocol"))
+    assert [example.input.static for example in named] == [("tcp",), ("udp",), ("tcp",), ("udp",)]
+    later = read_examples(
+        connections().drop("label"), layout=Layout(fitted_static=("protocol",)), labelled=False
+    )
+    assert [example.input for example in later] == [example.input for example in named]
+
+
+def test_series_have_static_values_beside_them() -> None:
+    rows = [
+        {"values": [1.0, 2.0], "age": 30, "sex": "f", "label": 0},
+        {"values": [3.0], "age": 40, "sex": "m", "label": 1},
+    ]
+    layout = Layout(static=("age", "sex"))
+    fields = read_examples(rows, layout=layout)
+    long = pl.DataFrame(
+        {"id": [7, 7, 8], "v": [1.0, 2.0, 3.0], "age": [30, 30, 40], "sex": list("ffm"), "label": [0, 0, 1]}
+    )
+    table = read_examples(long, layout=layout)
+    for examples in (fields, table):
+        assert [example.input.static for example in examples] == [(30.0, "f"), (40.0, "m")]
+        assert [example.input.series.tolist() for example in examples] == [[[1.0], [2.0]], [[3.0]]]
+    assert table.series == ("v",) and fields.series == ("values",)
+    with pytest.raises(ValueError, match="static_covariates: expected a column of source"):
+        read_examples(long, layout=Layout(static="agee"))

@@ -1,0 +1,237 @@
+"""Transforms series into features of random convolutions: the patterns that occur, and how often."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from longspan.data.padding import RaggedTensor, sequence_mask
+
+_TAPS = 9  # values of a kernel
+_THREES = tuple(combinations(range(_TAPS), 3))  # the 84 kernels: weight 2 at three taps, -1 at the others
+_THRESHOLDS = 119  # of each kernel of MiniRocket, over all dilations
+_MANY = 4_000  # series from which on there are fewer features, in inverse proportion
+_MAX_DILATIONS = 32  # of MiniRocket's kernels
+_CHANNELS = 9  # channels that one kernel reads at most
+_GROUPS, _COMPETING = 32, 8  # of Hydra's kernels, for the series; as many for its differences
+_GOLDEN = (math.sqrt(5) + 1) / 2
+_CHUNK = 1 << 21  # values of a convolution's output that are computed at once: they stay in the cache
+_NOISE = 1e-4  # of the outputs' deviation: larger than rounding, smaller than any difference that matters
+_BIAS_SERIES = 84  # training series whose convolutions give the thresholds
+
+
+class _Dilation(NamedTuple):
+    """The kernels of one dilation.
+
+    dilation: steps between two taps; kernels (84, D, 9): weights, 0 for channels that a kernel does not read;
+    thresholds (84, Q), in ascending order.
+    """
+
+    dilation: int
+    kernels: Tensor
+    thresholds: Tensor
+
+
+class _Competition(NamedTuple):
+    """Hydra's kernels of one dilation for the series or, with `differenced`, for its first differences.
+
+    dilation: steps between two taps; kernels (G * K, D, 9), G groups of K.
+    """
+
+    dilation: int
+    differenced: bool
+    kernels: Tensor
+
+
+class RandomConvolutions:
+    """Features of series by fixed convolutions: MiniRocket's and Hydra's, in one row.
+
+    MiniRocket (Dempster et al. 2020, arXiv 2012.08791): 84 kernels of nine taps at up to 32 dilations; a
+    feature is the share of the steps at which a convolution exceeds a threshold. The thresholds are quantiles
+    of the convolutions of training series. Hydra (Dempster et al. 2022, arXiv 2203.13652): groups of eight
+    random kernels compete at every step; the features sum the winners' outputs and count the losers.
+
+    Series may have many channels (each kernel reads a random subset of at most nine) and unequal lengths
+    (steps beyond a series' end are never counted).
+
+    Args:
+        thresholds: of each of the 84 kernels; groups: of Hydra's kernels.
+
+    >>> _ = torch.manual_seed(0)
+    >>> series = [torch.randn(20, 2), torch.randn(15, 2)]
+    >>> convolutions = RandomConvolutions().fit(series)
+    >>> tuple(convolutions(series).shape) == (2, sum(convolutions.sizes))
+    True
+    """
+
+    def __init__(self, thresholds: int = _THRESHOLDS, groups: int = _GROUPS) -> None:
+        self.thresholds, self.groups = thresholds, groups
+        self.dilations: list[_Dilation] = []
+        self.competitions: list[_Competition] = []
+
+    @classmethod
+    def for_records(cls, count: int) -> RandomConvolutions:
+        """Convolutions with as many features as training series of this number allow in memory."""
+        share = min(1.0, _MANY / max(1, count))
+        return cls(max(6, round(_THRESHOLDS * share)), max(2, round(_GROUPS * share)))
+
+    def fit(self, series: Sequence[Tensor]) -> RandomConvolutions:
+        """Draw the kernels from torch's generator, and learn thresholds from series (T_i, D) float32."""
+        channels = series[0].shape[1]
+        length = sorted(map(len, series))[len(series) // 2]
+        self.dilations = list(self._drawn_dilations(series, channels, length))
+        self.competitions = [
+            _Competition(2**power, differenced, _hydra_kernels(self.groups, channels))
+            for power in range(max(1, int(math.log2(max(1, (length - 1) / (_TAPS - 1)))) + 1))
+            for differenced in (False, True)
+        ]
+        return self
+
+    def _drawn_dilations(self, series: Sequence[Tensor], channels: int, length: int) -> Iterator[_Dilation]:
+        quantile = 0
+        for number, (dilation, count) in enumerate(_dilations(length, self.thresholds)):
+            kernels = _minirocket_kernels() * _channel_masks(len(_THREES), channels)
+            rows = torch.randperm(len(series))[:_BIAS_SERIES]
+            drawn = RaggedTensor([series[row] for row in rows.tolist()])
+            x, lengths = drawn.pad(torch.arange(len(rows)))
+            out = _convolved(x.transpose(1, 2), kernels, dilation)
+            counted = _counted(out.shape, lengths, dilation, number)
+            positions = torch.arange(quantile, quantile + len(_THREES) * count).view(len(_THREES), count) + 1
+            quantile += len(_THREES) * count
+            levels = (positions * _GOLDEN % 1.0).float().sort(1).values
+            drawn_outputs = (out[k % len(rows), k][counted[k % len(rows), k]] for k in range(len(_THREES)))
+            thresholds = [
+                values.quantile(level) + _NOISE * values.std(correction=0)
+                for values, level in zip(drawn_outputs, levels, strict=True)
+            ]
+            yield _Dilation(dilation, kernels, torch.stack(thresholds))
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The numbers of MiniRocket's and of Hydra's features, which stand one after the other."""
+        proportions = sum(part.thresholds.numel() for part in self.dilations)
+        return proportions, sum(2 * len(part.kernels) for part in self.competitions)
+
+    @torch.no_grad()
+    def __call__(self, series: Sequence[Tensor]) -> Tensor:
+        """Features (N, F) float32 of series (T_i, D)."""
+        ragged = RaggedTensor(series)
+        longest = int(ragged.lengths.max())
+        rows = max(1, _CHUNK // (len(_THREES) * longest))
+        order = ragged.lengths.argsort()
+        features = torch.empty(len(series), sum(self.sizes))
+        for chunk in order.split(rows):
+            x, lengths = ragged.pad(chunk)
+            features[chunk] = self._features(x.transpose(1, 2).contiguous(), lengths)
+        return features
+
+    def _features(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """(B, D, T) -> (B, F)."""
+        parts = [_proportions(x, lengths, part, n) for n, part in enumerate(self.dilations)]
+        fewer = (lengths - 1).clamp_min(0)
+        differences = F.pad(x.diff(dim=2), (0, 1)) * sequence_mask(fewer, x.shape[2]).unsqueeze(1)
+        for part in self.competitions:
+            parts += _wins(differences, fewer, part) if part.differenced else _wins(x, lengths, part)
+        return torch.cat(parts, 1)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and tensors that `from_state` takes."""
+        return {
+            "dilations": [part._asdict() for part in self.dilations],
+            "competitions": [part._asdict() for part in self.competitions],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> RandomConvolutions:
+        """The convolutions that gave this state."""
+        convolutions = cls()
+        convolutions.dilations = [_Dilation(**part) for part in state["dilations"]]
+        convolutions.competitions = [_Competition(**part) for part in state["competitions"]]
+        return convolutions
+
+
+def _dilations(length: int, per_kernel: int) -> list[tuple[int, int]]:
+    """Dilations for series of a length, and the thresholds of a kernel at each (MiniRocket's own rule)."""
+    highest = max(0.0, math.log2(max(1.0, (length - 1) / (_TAPS - 1))))
+    counts: dict[int, int] = {}
+    for exponent in torch.linspace(0, highest, min(per_kernel, _MAX_DILATIONS)).tolist():
+        counts[int(2**exponent)] = counts.get(int(2**exponent), 0) + 1
+    shares = {d: int(count * per_kernel / min(per_kernel, _MAX_DILATIONS)) for d, count in counts.items()}
+    left = per_kernel - sum(shares.values())
+    return [(d, count + (place < left)) for place, (d, count) in enumerate(shares.items())]
+
+
+def _minirocket_kernels() -> Tensor:
+    """(84, 1, 9)."""
+    kernels = torch.full((len(_THREES), 1, _TAPS), -1.0)
+    for kernel, taps in zip(kernels, _THREES, strict=True):
+        kernel[0, list(taps)] = 2.0
+    return kernels
+
+
+def _channel_masks(count: int, channels: int) -> Tensor:
+    """(count, D, 1) zeros and ones: the random channels that each kernel reads; few more often than many."""
+    most = min(channels, _CHANNELS)
+    sizes = (2 ** (torch.rand(count, 1) * math.log2(most + 1))).int().clamp(1, most)
+    ranks = torch.rand(count, channels).argsort(1).argsort(1)
+    return (ranks < sizes).float().unsqueeze(-1)
+
+
+def _hydra_kernels(groups: int, channels: int) -> Tensor:
+    """(G * K, D, 9): normal weights of mean 0, by their absolute sum; a group reads the same channels."""
+    kernels = torch.randn(groups * _COMPETING, 1, _TAPS)
+    kernels -= kernels.mean(-1, keepdim=True)
+    kernels /= kernels.abs().sum(-1, keepdim=True)
+    return kernels * _channel_masks(groups, channels).repeat_interleave(_COMPETING, 0)
+
+
+def _convolved(x: Tensor, kernels: Tensor, dilation: int) -> Tensor:
+    """(B, D, T) -> (B, K, T), zeros beyond both ends."""
+    return F.conv1d(x, kernels, padding=dilation * (_TAPS // 2), dilation=dilation)
+
+
+def _counted(shape: Sequence[int], lengths: Tensor, dilation: int, number: int) -> Tensor:
+    """(B, K, T) bool: the steps whose outputs count.
+
+    Every other kernel counts outputs that no padding enters, where a series has any; the others all of them.
+    """
+    steps, margin = torch.arange(shape[2]), dilation * (_TAPS // 2)
+    real = sequence_mask(lengths, shape[2])
+    inner = (steps >= margin) & (steps < (lengths - margin).unsqueeze(1))
+    inner = torch.where(inner.any(1, keepdim=True), inner, real)
+    padded = ((torch.arange(shape[1]) + number) % 2 == 0).view(1, -1, 1)
+    return torch.where(padded, real.unsqueeze(1), inner.unsqueeze(1))
+
+
+def _proportions(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> Tensor:
+    """The share of counted steps at which each output exceeds each threshold, (B, 84 * Q)."""
+    out = _convolved(x, part.kernels, part.dilation)
+    counted = _counted(out.shape, lengths, part.dilation, number)
+    out.masked_fill_(~counted, -torch.inf)
+    steps = counted.sum(2)
+    exceeds = torch.empty_like(out)  # floats, as comparisons into bytes are several times slower
+    shares = [
+        torch.gt(out, threshold.unsqueeze(1), out=exceeds).sum(2) / steps
+        for threshold in part.thresholds.unbind(1)
+    ]
+    return torch.stack(shares, 2).flatten(1)
+
+
+def _wins(x: Tensor, lengths: Tensor, part: _Competition) -> list[Tensor]:
+    """The square roots of the winners' summed outputs and of the losers' counts, (B, G * K) each.
+
+    Outputs of rounding size are 0, so that all kernels of a group win and lose alike where a series is flat.
+    """
+    out = F.hardshrink(_convolved(x, part.kernels, part.dilation), _NOISE).unflatten(1, (-1, _COMPETING))
+    real = sequence_mask(lengths, x.shape[2]).view(len(x), 1, 1, x.shape[2])
+    best, worst = out.amax(2, keepdim=True) * real, out.amin(2, keepdim=True)
+    hits = torch.empty_like(out)
+    sums = torch.eq(out, best, out=hits).mul_(best).sum(3)
+    counts = torch.eq(out, worst, out=hits).mul_(real).sum(3)
+    return [sums.clamp_min(0).sqrt().flatten(1), counts.sqrt().flatten(1)]

@@ -1,0 +1,182 @@
+"""Fits the linear model of series beside the networks, and selects its share of the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longspan.data.labels import Labels
+
+from .random_convolutions import RandomConvolutions
+from .ridge import Ridge
+from .series_encoder import SeriesEncoder
+
+SHARES = tuple(step / 10 for step in range(11))  # candidates for the share of the linear model
+_EXTRAS = (
+    0.5  # variance of the constants' features together, as a share of that of the convolutions' features
+)
+
+
+class SeriesHead:
+    """A linear model of series, which stands beside the networks as that of n-grams beside those of texts.
+
+    It is the mean of two ridge regressions, on features of MiniRocket and of Hydra (Dempster et al. 2020,
+    arXiv 2012.08791; 2022, arXiv 2203.13652). Both also read the values with one number a record. The scores
+    of every part are divided by a temperature of its own and averaged with those of the networks.
+
+    Args:
+        encoder: of the series, fitted; labels: fitted.
+
+    Attributes after fit: convolutions, None for records without series; ridges, and the temperature of each.
+    Attributes after `select`: share, the weight of the linear model in [0, 1]; network_temperature.
+    """
+
+    def __init__(self, encoder: SeriesEncoder, labels: Labels) -> None:
+        self.encoder, self.labels = encoder, labels
+        self.convolutions: RandomConvolutions | None = None
+        self.ridges: list[Ridge] = []
+        self.temperatures: list[float] = []
+        self.share, self.network_temperature = 0.5, 1.0
+
+    def fit(self, inputs: Sequence[Any], targets: Tensor, sample_weight: Tensor | None = None) -> SeriesHead:
+        """Fit convolutions and ridge regressions; returns itself.
+
+        Args:
+            inputs: N series or records with series; targets: (N,) class numbers or (N, C) zeros and ones.
+            sample_weight: (N,) or (N, C), the factor of each row's error; None for 1.
+        """
+        if sample_weight is not None and sample_weight.dim() == 2:
+            sample_weight = sample_weight.mean(1)
+        if self.encoder.readings:
+            self.convolutions = RandomConvolutions.for_records(len(inputs)).fit(self._readings(inputs))
+        signs = _one_hot(targets, len(self.labels.classes)) * 2 - 1
+        self.ridges = [
+            Ridge().fit(features, signs, sample_weight, deviations=self._deviations(features.shape[1]))
+            for features in self._features(inputs)
+        ]
+        self.temperatures = [
+            self.labels.best_temperature(ridge.left_out, targets)[1] for ridge in self.ridges
+        ]
+        return self
+
+    @property
+    def left_out(self) -> Tensor:
+        """Scores (N, C) of the training rows, each by fits to the other rows."""
+        return self._mean([ridge.left_out for ridge in self.ridges])
+
+    def left_out_loss(self, targets: Tensor) -> float:
+        """The mean cross entropy of the training rows' leave-one-out scores."""
+        return self.labels.best_temperature(self.left_out, targets)[0]
+
+    def _mean(self, scores: Sequence[Tensor]) -> Tensor:
+        """The mean (N, C) of the ridge regressions' scores, each divided by its temperature."""
+        parts = zip(scores, self.temperatures, strict=True)
+        return torch.stack([part / temperature for part, temperature in parts]).mean(0)
+
+    def scores(self, inputs: Sequence[Any]) -> Tensor:
+        """Scores (N, C) of the linear model alone."""
+        features = self._features(inputs)
+        return self._mean([ridge.scores(part) for ridge, part in zip(self.ridges, features, strict=True)])
+
+    def combine(self, network_scores: Tensor, inputs: Sequence[Any]) -> Tensor:
+        """The weighted mean (N, C) of the networks' scores and those of the linear model."""
+        return self._mixed(network_scores, self.scores(inputs))
+
+    def attribution(self, networks: Tensor, inputs: Sequence[Any], classes: Tensor) -> Tensor:
+        """What each static column adds to the class (N,) of records without series, (N, columns).
+
+        Args:
+            networks: (N, extras), the networks' attribution to each value.
+        """
+        assert self.encoder.static is not None
+        extras = self.encoder.constants(inputs).float()
+        own = extras * self.ridges[0].weights.T[classes] / self.temperatures[0]
+        both = (1 - self.share) * networks / self.network_temperature + self.share * own
+        return torch.stack([part.sum(1) for part in both.split(self.encoder.static.widths, 1)], 1)
+
+    def _mixed(self, network_scores: Tensor, own_scores: Tensor) -> Tensor:
+        return (1 - self.share) * network_scores / self.network_temperature + self.share * own_scores
+
+    def select(self, network_scores: Tensor, inputs: Sequence[Any], targets: Tensor) -> None:
+        """Set the share by validation records; network_scores: (N, C)."""
+        self._select(network_scores, self.scores(inputs), targets)
+
+    def select_left_out(self, network_scores: Tensor, targets: Tensor) -> Tensor:
+        """Set the share by the training records, each scored by parts that it did not train.
+
+        Args:
+            network_scores: (N, C), each row by networks that were trained without it.
+
+        Returns:
+            The combined scores (N, C).
+        """
+        own_scores = self.left_out
+        self._select(network_scores, own_scores, targets)
+        return self._mixed(network_scores, own_scores)
+
+    def _select(self, network_scores: Tensor, own_scores: Tensor, targets: Tensor) -> None:
+        """Select by scores (N, C) of records to which neither part was fitted.
+
+        The share is the middle one of those whose mean cross entropy is within one standard error of the
+        lowest one.
+        """
+        self.network_temperature = self.labels.best_temperature(network_scores, targets)[1]
+        losses = torch.stack([self._losses(share, network_scores, own_scores, targets) for share in SHARES])
+        best = losses[losses.mean(1).argmin()]
+        tolerance = (losses - best).std(1, correction=0) / len(targets) ** 0.5
+        near = (losses.mean(1) - best.mean() <= tolerance + 1e-9).nonzero().flatten()
+        self.share = SHARES[int(near[(len(near) - 1) // 2])]
+
+    def _losses(self, share: float, network_scores: Tensor, own_scores: Tensor, targets: Tensor) -> Tensor:
+        """The cross entropy of every record (N,) with a share, at its best temperature."""
+        self.share = share
+        scores = self._mixed(network_scores, own_scores)
+        return self.labels.losses(scores / self.labels.best_temperature(scores, targets)[1], targets)
+
+    def _deviations(self, size: int) -> Tensor:
+        """The deviation (F,) of each feature: larger for the constants, since they are fewer."""
+        extras = self.encoder.extras
+        deviations = torch.ones(size)
+        if extras and size > extras:
+            deviations[-extras:] = (_EXTRAS * (size - extras) / extras) ** 0.5
+        return deviations
+
+    def _readings(self, inputs: Sequence[Any]) -> list[Tensor]:
+        return [row[:, : self.encoder.readings].float() for row in self.encoder.rows(inputs)]
+
+    def _features(self, inputs: Sequence[Any]) -> list[Tensor]:
+        """The features (N, F) float32 of each ridge regression."""
+        extras = self.encoder.constants(inputs).float()
+        if self.convolutions is None:
+            return [extras]
+        blocks = self.convolutions(self._readings(inputs)).split(self.convolutions.sizes, 1)
+        return [torch.cat([block, extras], 1) if extras.shape[1] else block for block in blocks]
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and tensors that `from_state` takes."""
+        return {
+            "convolutions": None if self.convolutions is None else self.convolutions.state(),
+            "ridges": [ridge.state() for ridge in self.ridges],
+            "temperatures": self.temperatures,
+            "share": self.share,
+            "network_temperature": self.network_temperature,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], encoder: SeriesEncoder, labels: Labels) -> SeriesHead:
+        """The head that gave this state."""
+        head = cls(encoder, labels)
+        if state["convolutions"] is not None:
+            head.convolutions = RandomConvolutions.from_state(state["convolutions"])
+        head.ridges = [Ridge.from_state(part) for part in state["ridges"]]
+        head.temperatures = list(state["temperatures"])
+        head.share, head.network_temperature = state["share"], state["network_temperature"]
+        return head
+
+
+def _one_hot(targets: Tensor, classes: int) -> Tensor:
+    """(N, C) zeros and ones of class numbers (N,), or of what is such already."""
+    return targets if targets.dim() == 2 else torch.nn.functional.one_hot(targets, classes).float()
