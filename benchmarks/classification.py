@@ -283,7 +283,7 @@ def rival_accuracies(name: str, data: Path, interpreter: str) -> dict[str, float
     """Rival -> accuracy on the test part of a set of series; see `classification_rivals`."""
     ((x, y), _, (x_test, y_test)) = next(SETS[name].splits(data, 0))
     longest = max(map(len, (*x, *x_test)))
-    arrays = {"x_train": _padded(x, longest), "x_test": _padded(x_test, longest)}
+    arrays: dict[str, Any] = {"x_train": _padded(x, longest), "x_test": _padded(x_test, longest)}
     arrays |= {"y_train": np.array([str(label) for label in y]), "y_test": np.array([str(v) for v in y_test])}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "series.npz"

@@ -281,7 +281,8 @@ def _input(value: Any, row: int, layout: Layout) -> Any:
         return value
     if isinstance(value, str):
         return value.split() if layout.labels == "token" else value
-    if not isinstance(value, Sized):
+    is_single: bool = not isinstance(value, Sized)
+    if is_single:
         if is_missing(value):  # a missing text
             return ""
         received = f"{value!r} in row {row}"

@@ -119,6 +119,7 @@ class TextHead:
     def from_state(cls, state: Mapping[str, Any], encoder: TextEncoder, labels: Labels) -> TextHead:
         """The head that gave this state."""
         head, weights = cls(encoder, labels), state["weights"]
-        head.model = NBSVM(*weights["table"].shape, tuple(state["orders"]))
+        ngrams, classes = weights["table"].shape
+        head.model = NBSVM(ngrams, classes, tuple(state["orders"]))
         head.model.load_state_dict(weights)
         return head
