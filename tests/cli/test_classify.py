@@ -66,7 +66,7 @@ def test_a_fit_with_a_held_out_part_ends_with_its_quality_beside_the_class_share
     Path("data.csv").write_text("\n".join(["text,label", *rows]))
     assert fit("data.csv", "--epochs", "2") == 0
     printed = capsys.readouterr().out
-    assert "Held-out part" in printed and "51 records held out of the training" in printed
+    assert "Held-out part" in printed and "51 records, each judged by parts that it did not train" in printed
     (model,), (shares,) = (
         [line.split() for line in printed.splitlines() if line.strip().startswith(name)]
         for name in ("classifier", "class shares")

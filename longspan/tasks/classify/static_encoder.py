@@ -33,7 +33,7 @@ class StaticEncoder:
 
     >>> encoder = StaticEncoder(["size", "kind"]).fit([(1.0, "a"), (3.0, "b"), (2.0, "a"), (9.0, "b")])
     >>> encoder.rows([(2.0, "b")]).round(decimals=2).tolist()
-    [[-0.33, -0.48, 0.0, 1.0, 0.0]]
+    [[-0.33, -0.58, 0.0, 1.0, 0.0]]
     """
 
     def __init__(self, names: Sequence[str]) -> None:
