@@ -1,4 +1,4 @@
-"""Cuts tensors into batches: in order, shuffled, or in chunks of time whose state goes on."""
+"""Cuts tensors into batches: in order, shuffled, or in chunks of time that carry the state on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from longspan import errors
 
 from .arrays import as_tensors
 
-_BLOCK = 1 << 24  # bytes that are put in the shuffled order at once, so that a batch is a view into them
-_VIEWS = 1024  # batches that are cut at once
+_BLOCK = 1 << 24  # bytes gathered in shuffled order at once; batches are views into them
+_VIEWS = 1024  # batches cut at once; limits the views that exist together
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Batch:
         lengths: (B,) int64, the real steps of each row where rows are padded.
         mask: (B, T) bool, False where a step does not count.
         weight: (B,) or (B, T), how much a row or step counts in the loss.
-        continues: whether row b goes on where row b of the batch before ended; the network then starts from
-            the state that the batch before left.
+        continues: whether row b is the continuation of row b of the previous batch; the network then starts
+            from the state after that batch.
     """
 
     x: Any
@@ -47,7 +47,7 @@ def rows_of(batch: Batch) -> int:
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """`function` of a tensor, or of all in a tuple, whose fields keep their names; anything else stays."""
+    """`function` applied to a tensor or to all tensors of a (named) tuple; any other value unchanged."""
     if isinstance(value, tuple):
         parts = [map_tensors(function, part) for part in value]
         return tuple(parts) if type(value) is tuple else type(value)(*parts)
@@ -70,18 +70,21 @@ def as_batch(item: Any) -> Batch:
 
 
 class Batches:
-    """Rows dealt out in batches, in order or shuffled anew every time it is iterated.
+    """Rows in batches, in order or in a new random order at every iteration.
 
     Args:
         x: (N, ...) numbers as `as_tensors` takes them, a ragged list (padded, with lengths) among them; a
-            tuple of such for a network with several inputs; or a DataLoader, which then decides everything.
+            tuple of such for a network with several inputs; or a DataLoader that makes the batches itself.
         y: like x, or None.
         batch_size: B, rows a batch; the last one may be smaller.
         shuffle: a new order every epoch.
         weight: (N,) or (N, T), how much each row or step counts in the loss.
-        lengths: (N,) whole numbers, the real steps of each row of x; found by itself for a ragged list.
+        lengths: (N,) whole numbers, the real steps of each row of x; None: taken from x where it is ragged.
         mask: (N, T) bool, False where a step does not count.
-        seed: of the order; None draws one from torch's own generator, so `torch.manual_seed` decides.
+        seed: of the random order; None draws one from torch's global generator.
+
+    Attributes:
+        columns: x, y, lengths, mask and weight as tensors, tuples of tensors or None; empty for a DataLoader.
 
     Raises:
         ValueError, TypeError: data are empty, not numeric, not finite, or differ in rows; one sentence.
@@ -106,20 +109,21 @@ class Batches:
         self.batch_size = errors.check_int("batch_size", batch_size, 1, "give the number of rows a step")
         self.shuffle = errors.check_bool("shuffle", shuffle)
         self._loader: DataLoader[Any] | None = None
+        self.columns: list[Any] = []
         self._generator = torch.Generator()
         if isinstance(x, DataLoader):
             self._take_loader(x, y=y, weight=weight, lengths=lengths, mask=mask)
             return
         if shuffle:
             self._generator.manual_seed(int(torch.randint(2**31, ())) if seed is None else seed)
-        self._x, found = _column(x, "x")
+        self._x, ragged_lengths = _column(x, "x")
         self._y = None if y is None else _column(y, "y")[0]
-        self._lengths = found if lengths is None else as_tensors(lengths, "lengths").values
+        self._lengths = ragged_lengths if lengths is None else as_tensors(lengths, "lengths").values
         self._mask = None if mask is None else _checked_mask(mask)
         self._weight = None if weight is None else as_tensors(weight, "weight").values
-        self._columns = [self._x, self._y, self._lengths, self._mask, self._weight]
+        self.columns = [self._x, self._y, self._lengths, self._mask, self._weight]
         self.rows = _leaves(self._x)[0].shape[0]
-        _check_rows(self.rows, self._columns)
+        _check_rows(self.rows, self.columns)
 
     def _take_loader(self, loader: DataLoader[Any], **others: object) -> None:
         names = [name for name, value in others.items() if value is not None]
@@ -137,30 +141,30 @@ class Batches:
             yield from map(as_batch, self._loader)
             return
         order = torch.randperm(self.rows, generator=self._generator) if self.shuffle else None
-        columns, size = self._columns, self._block()
+        columns, size = self.columns, self._block()
         for start in range(0, self.rows, size):
             take = _taker(order, start, min(start + size, self.rows))
             for parts in zip(*(_cut(column, take, self.batch_size) for column in columns), strict=False):
                 yield Batch(*parts)
 
     def _block(self) -> int:
-        """Rows that are put in order at once: whole batches, as many as _BLOCK and _VIEWS let."""
-        width = sum(leaf.nbytes for column in self._columns for leaf in _leaves(column)) // self.rows or 1
+        """Rows gathered at once: as many whole batches as _BLOCK and _VIEWS allow."""
+        width = sum(leaf.nbytes for column in self.columns for leaf in _leaves(column)) // self.rows or 1
         return self.batch_size * max(1, min(_VIEWS, _BLOCK // (width * self.batch_size)))
 
     def state(self) -> Tensor:
-        """What decides the order of the next epoch: hand it to `restore` to deal it out again."""
+        """The random state that decides the next epoch's order; `restore` takes it back."""
         generator = self._generator if self._loader is None else self._loader.generator
         return (generator or self._generator).get_state()
 
     def restore(self, state: Tensor) -> None:
-        """Go back to where `state` was taken."""
+        """Take back what `state` returned."""
         generator = self._generator if self._loader is None else self._loader.generator
         (generator or self._generator).set_state(state)
 
 
 class BPTTChunks:
-    """Long sequences cut in time for truncated back-propagation; the state goes on from chunk to chunk.
+    """Long sequences in chunks of time for truncated back-propagation; each chunk starts from the last state.
 
     Args:
         x: (B, T, ...), every row one long sequence.
@@ -202,7 +206,7 @@ def _column(data: Any, name: str) -> tuple[Any, Tensor | None]:
         return as_tensors(data, name)
     if not data:
         raise errors.value_error(name, "at least one input", "an empty tuple", "leave the tuple out")
-    parts = [as_tensors(part, f"{name}[{place}]") for place, part in enumerate(data)]
+    parts = [as_tensors(part, f"{name}[{index}]") for index, part in enumerate(data)]
     lengths = [part.lengths for part in parts if part.lengths is not None]
     return tuple(part.values for part in parts), lengths[0] if lengths else None
 
@@ -230,15 +234,15 @@ def _check_rows(rows: int, columns: list[Any]) -> None:
 
 
 def _taker(order: Tensor | None, start: int, end: int) -> Callable[[Tensor], Tensor]:
-    """What gives rows start to end of a column, in the shuffled order if there is one."""
+    """A function that takes rows start to end of a column, in the random order if there is one."""
     if order is None:
         return lambda column: column[start:end]
-    places = order[start:end]
-    return lambda column: column.index_select(0, places)
+    indices = order[start:end]
+    return lambda column: column.index_select(0, indices)
 
 
 def _cut(column: Any, take: Callable[[Tensor], Tensor], size: int) -> Iterable[Any]:
-    """One block of a column in batches; views, since one gather a block is cheaper than one a batch."""
+    """One block of a column in batches: views, since one gather a block costs less than one a batch."""
     if column is None:
         return repeat(None)
     if isinstance(column, tuple):

@@ -73,7 +73,7 @@ def _three(name: str, x: Any) -> tuple[Tensor, Tensor, Tensor]:
             raise errors.value_error(
                 f"input of {name}", expected, f"{len(x)} tensors", "leave the others out"
             )
-        query, value, *key = (to_tensor(one) for one in x)
+        query, value, *key = (to_tensor(part) for part in x)
         return query, value, key[0] if key else value
     x = to_tensor(x)
     return x, x, x

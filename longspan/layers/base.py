@@ -1,4 +1,4 @@
-"""The base of every layer: name, options, weights made at the first call and kept in Keras' order."""
+"""The base of every layer: name, options, weights in Keras' order, made when the input's size is known."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ Shape = tuple[int | None, ...]
 class LayerOptions(TypedDict, total=False):
     """The options that every layer takes.
 
-    name: None makes one of the class's name. trainable: whether fitting changes the weights. input_shape: the
-    shape of one row, batch_input_shape and batch_shape with the batch before it: for the first layer of a
-    model, which then has its weights at once. dtype: "float32", which is what layers compute in.
+    name: None derives one from the class's name. trainable: whether fitting changes the weights. input_shape:
+    the shape of one row; batch_input_shape and batch_shape: the same with the batch size before it. The first
+    layer of a model takes one of the three, and the model then has its weights at once. dtype: "float32" or
+    "float64"; layers compute in the dtype of their weights.
     """
 
     name: str | None
@@ -57,35 +58,36 @@ _COUNTS: Counter[str] = Counter()
 
 
 def unique_name(stem: str) -> str:
-    """`stem`, then `stem_1`, `stem_2`: no two in one process."""
+    """`stem`, then `stem_1`, `stem_2`, …; no name twice in one process."""
     _COUNTS[stem] += 1
     return stem if _COUNTS[stem] == 1 else f"{stem}_{_COUNTS[stem] - 1}"
 
 
 def reset_names() -> None:
-    """Count names from the start again."""
+    """Start the counts of `unique_name` again."""
     _COUNTS.clear()
 
 
 @dataclass(frozen=True)
 class KerasLayout:
-    """How Keras lays a weight out, seen from PyTorch's tensor of it.
+    """How a weight's tensor in PyTorch maps to Keras' array: the order of gates and of dimensions.
 
     Args:
-        gates: where in PyTorch's blocks of rows those of Keras are; empty where there are no gates.
-        dims: the dimensions of PyTorch's tensor in Keras' order; empty where they are the same.
+        gates: for each gate in Keras' order, the index of its block of rows in PyTorch's tensor; empty
+            without gates.
+        dims: the dimensions of PyTorch's tensor in Keras' order; empty where the order is the same.
     """
 
     gates: tuple[int, ...] = ()
     dims: tuple[int, ...] = ()
 
     def keras(self, tensor: Tensor) -> Tensor:
-        """PyTorch's tensor as Keras has it."""
+        """PyTorch's tensor in Keras' layout."""
         ordered = _blocks(tensor, self.gates)
         return ordered.permute(self.dims) if self.dims else ordered
 
     def torch(self, value: Tensor) -> Tensor:
-        """Keras' weight as PyTorch has it."""
+        """Keras' array in PyTorch's layout."""
         value = value.permute(_inverse(self.dims)) if self.dims else value
         return _blocks(value, _inverse(self.gates))
 
@@ -106,7 +108,7 @@ SAME_LAYOUT = KerasLayout()
 
 
 class Weight:
-    """One weight as Keras has it, wherever and however PyTorch's side of the layer keeps it.
+    """One weight with Keras' name, shape and layout, over the PyTorch tensors that hold its values.
 
     Attributes:
         name: Keras' name, such as "kernel".
@@ -119,44 +121,44 @@ class Weight:
         name: str,
         shape: Sequence[int],
         initializer: Initializer,
-        places: Sequence[tuple[nn.Module, str]],
+        sources: Sequence[tuple[nn.Module, str]],
         layout: KerasLayout = SAME_LAYOUT,
         *,
         trainable: bool = True,
         regularizer: Regularizer = None,
     ) -> None:
-        """`places`: the tensors that hold it, as (module, attribute); several are Keras' rows one by one."""
+        """`sources`: the tensors as (module, attribute); of several, each is one row of Keras' array."""
         self.name, self.shape, self.trainable = name, tuple(shape), trainable
-        self._initializer, self._places = initializers.get(initializer), places
+        self._initializer, self._sources = initializers.get(initializer), sources
         self._layout = layout
         self._regularizer = regularizers.get(regularizer)
 
     def tensors(self) -> list[Tensor]:
-        """The tensors that hold it."""
-        return [getattr(module, name) for module, name in self._places]
+        """The PyTorch tensors that hold the values."""
+        return [getattr(module, name) for module, name in self._sources]
 
     def get(self) -> Tensor:
-        """In Keras' layout; gradients flow through."""
+        """The values in Keras' layout; gradients flow through."""
         parts = [self._layout.keras(tensor) for tensor in self.tensors()]
         return parts[0] if len(parts) == 1 else torch.stack(parts)
 
     @torch.no_grad()
     def set(self, value: Tensor) -> None:
-        """From Keras' layout."""
-        parts = [value] if len(self._places) == 1 else value.unbind(0)
+        """Copy values in Keras' layout into the tensors."""
+        parts = [value] if len(self._sources) == 1 else value.unbind(0)
         for tensor, part in zip(self.tensors(), parts, strict=True):
             tensor.copy_(self._layout.torch(part))
 
     def draw(self) -> None:
-        """Start it as its initializer says."""
+        """Draw the values by the initializer."""
         self.set(self._initializer(self.shape))
 
     def regularization_loss(self) -> Tensor | None:
-        """What it adds to the loss, None for nothing."""
+        """What the regularizer adds to the loss; None without a regularizer."""
         return None if self._regularizer is None else self._regularizer(self.get())
 
     def require_grad(self, wanted: bool) -> None:
-        """Whether fitting changes it; one that is never fitted stays as it is."""
+        """Let fitting change the values or not; nothing for a weight that is never trainable."""
         if self.trainable:
             for tensor in self.tensors():
                 tensor.requires_grad_(wanted)
@@ -187,28 +189,28 @@ class Layer(nn.Module):
             way_out = "give precision to compile for half precision"
             raise errors.value_error("dtype", "'float32' or 'float64'", repr(dtype), way_out)
 
-    # What a final class says about itself.
+    # Methods that a final class overrides.
 
     @abstractmethod
     def call(self, x: Tensor, mask: Tensor | None) -> Any:
-        """The layer's answer, once its weights are there."""
+        """The layer's output, once its weights exist."""
         raise NotImplementedError
 
     def create_weights(self, shape: Shape) -> None:
-        """Make the weights for inputs of this shape; nothing for a layer without weights."""
+        """Create the weights for inputs of this shape; nothing for a layer without weights."""
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        """The shape of the answer to an input of this shape, None where any size will do."""
+        """The shape of the output for an input of this shape, None for a size that is not known."""
         return tuple(input_shape)
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
-        """The mask of the answer: the same one unless the layer says otherwise."""
+        """The mask of the output, (B, T) bool or None: by default the mask of the input."""
         return mask
 
-    # What every layer then has.
+    # Methods of every layer.
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        """Make and start the weights for inputs of this shape, (B, …) with None for B.
+        """Create and draw the weights for inputs of this shape, (B, …) with None for B.
 
         Raises:
             ValueError: the shape does not suit the layer.
@@ -222,10 +224,10 @@ class Layer(nn.Module):
             weight.draw()
         self.input_shape, self.built = shape, True
         self.trainable = self._trainable
-        self.train(self.training)  # what `make` added starts in the layer's own mode
+        self.train(self.training)  # modules that `create_weights` added take the layer's mode
 
     def forward(self, x: Any, mask: Tensor | None = None) -> Any:
-        """The layer's answer; see the class for shapes."""
+        """The layer's output; see the class for shapes."""
         x = to_tensor(x)
         if not self.built:
             self.build(tuple(x.shape))
@@ -264,22 +266,22 @@ class Layer(nn.Module):
         assign(self.name, self.keras_weights(), weights)
 
     def count_params(self) -> int:
-        """How many numbers the weights hold."""
+        """The number of values in all weights."""
         return sum(int(np.prod(weight.shape)) for weight in self.keras_weights())
 
     def regularization_loss(self) -> Tensor | None:
-        """What the regularizers of the weights add to the loss, None for nothing."""
+        """The sum of the weights' regularization losses; None without regularizers."""
         terms = [
             term for weight in self.keras_weights() if (term := weight.regularization_loss()) is not None
         ]
         return torch.stack(terms).sum() if terms else None
 
     def get_config(self) -> dict[str, Any]:
-        """The options that make this layer again, every default written out."""
+        """The constructor's options, defaults included: `type(layer)(**config)` makes an equal layer."""
         return {"name": self.name, "trainable": self._trainable, **self._options}
 
     def reset_states(self) -> None:
-        """Forget carried states; nothing in a layer that carries none."""
+        """Reset carried states; nothing in a layer without."""
 
     def reset_state(self) -> None:
         """The same by Keras' other name."""
@@ -291,7 +293,7 @@ class Layer(nn.Module):
     _options: dict[str, Any]
 
     def parameter(self, name: str, shape: Sequence[int]) -> tuple[nn.Module, str]:
-        """Register a parameter, not yet drawn, and say where it is."""
+        """Register a parameter, not yet drawn, and return it as Weight takes it."""
         self.register_parameter(name, Parameter(torch.empty(tuple(shape))))
         return self, name
 
@@ -312,7 +314,7 @@ def assign(name: str, targets: Sequence[Weight], weights: Sequence[Any]) -> None
 
 
 def to_tensor(x: Any) -> Any:
-    """NumPy arrays as float32 or int64 tensors; anything else as it is."""
+    """A NumPy array as a float32 or int64 tensor; any other value unchanged."""
     if not isinstance(x, np.ndarray):
         return x
     whole = np.issubdtype(x.dtype, np.integer)
@@ -327,14 +329,14 @@ def check_rank(layer: Layer, shape: Sequence[int | None], letters: str, way_out:
 
 
 def check_format(data_format: str | None) -> None:
-    """Features come last, as they do in Keras unless it is told otherwise."""
+    """An error unless features are in the last dimension, Keras' default."""
     if data_format not in (None, "channels_last"):
         way_out = "move the channels to the last dimension"
         raise errors.value_error("data_format", "'channels_last'", repr(data_format), way_out)
 
 
 def required_size(layer: Layer, size: int | None, what: str) -> int:
-    """`size` itself, or an error where a shape leaves open what the weights need to know."""
+    """`size` itself, or an error where it is None and the weights' shapes depend on it."""
     if size is None:
         way_out = "give it in input_shape or call the layer on data"
         raise errors.value_error(f"input_shape of {layer.name}", f"a number for {what}", None, way_out)
@@ -342,10 +344,10 @@ def required_size(layer: Layer, size: int | None, what: str) -> int:
 
 
 def _declared_shape(shared: LayerOptions) -> Shape | None:
-    """(B, …) as the first layer of a model was told, or None."""
-    whole = shared.get("batch_input_shape") or shared.get("batch_shape")
-    if whole is not None:
-        return tuple(whole)
+    """The (B, …) input shape among a layer's options, or None."""
+    batch_shape = shared.get("batch_input_shape") or shared.get("batch_shape")
+    if batch_shape is not None:
+        return tuple(batch_shape)
     row = shared.get("input_shape")
     if row is None:
         return None
@@ -353,7 +355,7 @@ def _declared_shape(shared: LayerOptions) -> Shape | None:
 
 
 def _recording_options(init: Callable[..., None]) -> Callable[..., None]:
-    """`init`, which also keeps the options it was given, so that no layer has to list them a second time."""
+    """`init`, which also records its options for `get_config`, so that no layer lists them a second time."""
     signature = inspect.signature(init)
 
     @wraps(init)
@@ -373,7 +375,7 @@ def _bound_options(
     args: Sequence[Any],
     kwargs: dict[str, Any],
 ) -> dict[str, Any]:
-    """Every option of the constructor by name, defaults too; of `LayerOptions` only those passed."""
+    """Every option of the constructor by name, with defaults; of `LayerOptions` only those passed."""
     own = {key for key, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD} - {"self"}
     shared = keywords(init)
     for key in kwargs:
@@ -386,8 +388,8 @@ def _bound_options(
     except TypeError as error:
         raise TypeError(errors.message(name, "its arguments", error, f"help({name}) names them")) from None
     bound.apply_defaults()
-    kept = {key: value for key, value in bound.arguments.items() if key in own}
-    return kept | {key: value for key, value in kwargs.items() if key in shared - {"name", "trainable"}}
+    options = {key: value for key, value in bound.arguments.items() if key in own}
+    return options | {key: value for key, value in kwargs.items() if key in shared - {"name", "trainable"}}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Writes a layer as JSON values in Keras' words, and makes it again from them."""
+"""Converts layers to and from Keras' configuration dicts, of JSON values only."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ LAYERS: dict[str, type[Layer]] = {
 _CELLS = {"LSTMCell": wrappers.LSTMCell, "GRUCell": wrappers.GRUCell, "SimpleRNNCell": wrappers.SimpleRNNCell}
 _NAMES = {id(function): name for name, function in reversed(ACTIVATIONS.items())}
 
-# Makers of what a weight may start from or be penalised by, by class name.
+# The initializers and the regularizers, by class name.
 _REGISTRIES = (initializers.REGISTRY, regularizers.REGISTRY)
 
 Custom = Mapping[str, Any]
@@ -88,7 +88,7 @@ def _plain(name: str, key: str, value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {"class_name": type(value).__name__, "config": asdict(value)}
     if isinstance(value, (list, tuple)):
-        return [_plain(name, key, one) for one in value]
+        return [_plain(name, key, item) for item in value]
     if id(value) in _NAMES:
         return _NAMES[id(value)]
     way_out = "give it by name, or save the weights alone with save_weights"
@@ -100,7 +100,7 @@ def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> L
 
     Args:
         described: {"class_name": …, "config": …}.
-        custom: name -> what the file means by a name that this library does not know: a cell or a function.
+        custom: name -> the layer class, cell or function that the file means by it.
 
     Raises:
         ValueError: the class or an option that matters is unknown here; the sentence names it.
@@ -108,37 +108,37 @@ def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> L
     custom = custom or {}
     name = described["class_name"]
     kind = custom[name] if name in custom else LAYERS[errors.check_choice("layer", name, LAYERS)]
-    given = {key: _value(value, custom) for key, value in described["config"].items()}
-    return kind(**_known(kind, given))
+    options = {key: _value(value, custom) for key, value in described["config"].items()}
+    return kind(**_supported(kind, options))
 
 
-def _known(kind: type[Layer], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what Keras writes down and nobody uses; an option that matters and is not there is an error."""
+def _supported(kind: type[Layer], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options without those of Keras that change no number; any other unknown option is an error."""
     parameters = inspect.signature(kind.__init__).parameters.values()
-    own = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
-    known = (own | keywords(kind.__init__)) - {"self", "dtype"}
-    for key, value in given.items():
-        if key not in known | _UNUSED and value not in (None, False, "auto", [], {}):
-            expected = f"no option but {', '.join(sorted(known))}"
+    own = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+    supported = (own | keywords(kind.__init__)) - {"self", "dtype"}
+    for key, value in options.items():
+        if key not in supported | _UNUSED and value not in (None, False, "auto", [], {}):
+            expected = f"no option but {', '.join(sorted(supported))}"
             raise errors.value_error(
                 kind.__name__, expected, f"{key}={value!r}", "leave it out of the saved model"
             )
-    return {key: _sizes(value) for key, value in given.items() if key in known}
+    return {key: _sizes(value) for key, value in options.items() if key in supported}
 
 
-# What Keras writes down and what changes no number here.
+# Options that Keras saves and that change no number here.
 _UNUSED = {"dtype", "trainable", "sparse", "ragged", "optional"}
 _UNUSED |= {"time_major", "implementation", "renorm_momentum"}
 
 
 def _sizes(value: Any) -> Any:
-    """Tuples, which JSON does not have."""
-    return tuple(value) if isinstance(value, list) and all(isinstance(one, int) for one in value) else value
+    """A list of whole numbers as the tuple that it was before JSON."""
+    return tuple(value) if isinstance(value, list) and all(isinstance(size, int) for size in value) else value
 
 
 def _value(value: Any, custom: Custom) -> Any:
     if isinstance(value, list):
-        return [_value(one, custom) for one in value]
+        return [_value(item, custom) for item in value]
     if isinstance(value, str) and value in custom:
         return custom[value]
     if not isinstance(value, Mapping) or "class_name" not in value:
@@ -159,16 +159,16 @@ def _value(value: Any, custom: Custom) -> Any:
 
 
 def _cell_options(make: Callable[..., Any], options: Mapping[str, Any], custom: Custom) -> dict[str, Any]:
-    known = inspect.signature(make).parameters
-    return {key: _value(value, custom) for key, value in options.items() if key in known}
+    parameters = inspect.signature(make).parameters
+    return {key: _value(value, custom) for key, value in options.items() if key in parameters}
 
 
 def _cell(name: str, custom: Custom) -> Cell:
-    found = custom.get(name, CELLS.get(name))
-    if not isinstance(found, Cell):
+    cell = custom.get(name, CELLS.get(name))
+    if not isinstance(cell, Cell):
         way_out = f"pass custom_objects={{{name!r}: your_cell}}"
         raise errors.value_error("cell", "a cell of longspan or one in custom_objects", repr(name), way_out)
-    return found
+    return cell
 
 
 def _unknown(name: str) -> Any:

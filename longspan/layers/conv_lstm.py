@@ -36,7 +36,7 @@ class ConvLSTM2D(Layer):
     """A convolutional LSTM over frames (B, T, Y, X, C): keras.layers.ConvLSTM2D.
 
     Weights in Keras' order: kernel (K, K, C, 4*F), recurrent_kernel (K, K, F, 4*F), bias (4*F,), gates i, f,
-    c, o. Answers (B, Y', X', F), or (B, T, Y', X', F) with return_sequences.
+    c, o. Returns (B, Y', X', F), or (B, T, Y', X', F) with return_sequences.
 
     Args:
         filters: F.
@@ -84,7 +84,7 @@ class ConvLSTM2D(Layer):
         names = step_name("activation", activation), step_name("recurrent_activation", recurrent_activation)
         self.cell, self.use_bias = activation_cells.lstm(*names), errors.check_bool("use_bias", use_bias)
         bias = UnitForgetBias(filters, bias_initializer) if unit_forget_bias else bias_initializer
-        self._starts = (kernel_initializer, recurrent_initializer, bias)
+        self._initializers = (kernel_initializer, recurrent_initializer, bias)
         self._regularizers = (kernel_regularizer, recurrent_regularizer, bias_regularizer)
         self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
         self.recurrent_dropout = errors.check_fraction("recurrent_dropout", recurrent_dropout, below_one=True)
@@ -108,22 +108,24 @@ class ConvLSTM2D(Layer):
             recurrent_dropout=self.recurrent_dropout,
         )
         wide = 4 * self.filters
-        for place, (name, field, inputs) in enumerate(
+        for index, (name, field, inputs) in enumerate(
             (("kernel", "weight_ih", channels), ("recurrent_kernel", "weight_hh", self.filters))
         ):
             self.own_weights.append(
                 Weight(
                     name,
                     (*self.kernel_size, inputs, wide),
-                    self._starts[place],
+                    self._initializers[index],
                     [(self.core, field)],
                     KerasLayout(dims=(2, 3, 1, 0)),
-                    regularizer=self._regularizers[place],
+                    regularizer=self._regularizers[index],
                 )
             )
         if self.use_bias:
             regularizer = self._regularizers[2]
-            bias = Weight("bias", (wide,), self._starts[2], [(self.core, "bias_ih")], regularizer=regularizer)
+            bias = Weight(
+                "bias", (wide,), self._initializers[2], [(self.core, "bias_ih")], regularizer=regularizer
+            )
             self.own_weights.append(bias)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
@@ -153,14 +155,14 @@ class ConvLSTM2D(Layer):
             x = x * dropout_masks.dropout_mask((x.shape[0], 1, *x.shape[2:]), self.dropout, x)
         if self.go_backwards:
             x, mask = x.flip(1), None if mask is None else mask.flip(1)
-        start = self.states if initial_state is None else initial_state
-        state = None if start is None else (start[0].movedim(-1, 1), start[1].movedim(-1, 1))
+        first = self.states if initial_state is None else initial_state
+        state = None if first is None else (first[0].movedim(-1, 1), first[1].movedim(-1, 1))
         out, last = self.core(x.movedim(-1, 2), state, mask=mask)
-        h, c = (one.movedim(1, -1) for one in last)
+        h, c = (state.movedim(1, -1) for state in last)
         if self.stateful:
             self.states = (h.detach(), c.detach())
-        answer = out.movedim(2, -1) if self.return_sequences else h
-        return (answer, h, c) if self.return_state else answer
+        output = out.movedim(2, -1) if self.return_sequences else h
+        return (output, h, c) if self.return_state else output
 
     def reset_states(self) -> None:
         self.states = None

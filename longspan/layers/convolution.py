@@ -34,10 +34,10 @@ _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 def sizes_of(argument: str, sizes: Sizes, rank: int) -> tuple[int, ...]:
     """One whole number for all `rank` dimensions, or one for each."""
-    given = (sizes,) * rank if isinstance(sizes, int) else tuple(sizes)
-    if len(given) != rank:
-        raise errors.value_error(argument, f"one number, or {rank}", given, "give a size for each dimension")
-    return tuple(errors.check_int(argument, size, 1, "give sizes of at least 1") for size in given)
+    each = (sizes,) * rank if isinstance(sizes, int) else tuple(sizes)
+    if len(each) != rank:
+        raise errors.value_error(argument, f"one number, or {rank}", each, "give a size for each dimension")
+    return tuple(errors.check_int(argument, size, 1, "give sizes of at least 1") for size in each)
 
 
 class Convolution(Layer):
@@ -69,7 +69,7 @@ class Convolution(Layer):
         )
         self.activation, self._act = activation, activations.get(activation)
         self.use_bias = errors.check_bool("use_bias", use_bias)
-        self._starts, self._regularizers = starts, regularizers
+        self._initializers, self._regularizers = starts, regularizers
         self.bias: Tensor | None = None
 
     weight: Tensor
@@ -84,29 +84,29 @@ class Convolution(Layer):
         if inputs % self.groups or self.filters % self.groups:
             expected = f"a divisor of {inputs} channels and {self.filters} filters"
             raise errors.value_error(f"groups of {self.name}", expected, self.groups, "choose another")
-        place = self.parameter("weight", (self.filters, inputs // self.groups, *self.kernel_size))
+        source = self.parameter("weight", (self.filters, inputs // self.groups, *self.kernel_size))
         self.own_weights.append(
             Weight(
                 "kernel",
                 (*self.kernel_size, inputs // self.groups, self.filters),
-                self._starts[0],
-                [place],
+                self._initializers[0],
+                [source],
                 KerasLayout(dims=(*range(2, self.rank + 2), 1, 0)),
                 regularizer=self._regularizers[0],
             )
         )
         if self.use_bias:
             del self.bias
-            place = self.parameter("bias", (self.filters,))
+            source = self.parameter("bias", (self.filters,))
             regularizer = self._regularizers[1]
             self.own_weights.append(
-                Weight("bias", (self.filters,), self._starts[1], [place], regularizer=regularizer)
+                Weight("bias", (self.filters,), self._initializers[1], [source], regularizer=regularizer)
             )
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, LETTERS[self.rank], "features come last")
-        places = zip(input_shape[1:-1], self._windows(), self.strides, strict=True)
-        spans = [output_length(size, window, stride, self.padding) for size, window, stride in places]
+        sides = zip(input_shape[1:-1], self._windows(), self.strides, strict=True)
+        spans = [output_length(size, window, stride, self.padding) for size, window, stride in sides]
         check_spans(self, input_shape, spans)
         return (input_shape[0], *spans, self.filters)
 

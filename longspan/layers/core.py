@@ -105,7 +105,7 @@ class Dense(Layer):
         self.units = errors.check_int("units", units, 1, "give the number of units")
         self.activation, self._act = activation, activations.get(activation)
         self.use_bias = errors.check_bool("use_bias", use_bias)
-        self._starts = (kernel_initializer, bias_initializer)
+        self._initializers = (kernel_initializer, bias_initializer)
         self._regularizers = (kernel_regularizer, bias_regularizer)
         if input_dim is not None:
             self.declared_shape = (None, input_dim)
@@ -115,23 +115,23 @@ class Dense(Layer):
 
     def create_weights(self, shape: Shape) -> None:
         inputs = required_size(self, shape[-1], "the features")
-        place = self.parameter("weight", (self.units, inputs))
-        kernel, bias = self._starts
+        source = self.parameter("weight", (self.units, inputs))
+        kernel, bias = self._initializers
         self.own_weights.append(
             Weight(
                 "kernel",
                 (inputs, self.units),
                 kernel,
-                [place],
+                [source],
                 KerasLayout(dims=(1, 0)),
                 regularizer=self._regularizers[0],
             )
         )
         if self.use_bias:
             del self.bias
-            place = self.parameter("bias", (self.units,))
+            source = self.parameter("bias", (self.units,))
             self.own_weights.append(
-                Weight("bias", (self.units,), bias, [place], regularizer=self._regularizers[1])
+                Weight("bias", (self.units,), bias, [source], regularizer=self._regularizers[1])
             )
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
@@ -182,7 +182,7 @@ class Embedding(Layer):
         self.output_dim = errors.check_int("output_dim", output_dim, 1, "give the length of a vector")
         self.mask_zero = errors.check_bool("mask_zero", mask_zero)
         self._start, self._regularizer = embeddings_initializer, embeddings_regularizer
-        self._given_weights = weights
+        self._initial_weights = weights
         self._options["weights"] = None  # which are saved as weights, not as an option
         if input_length is not None and self.declared_shape is None:
             self.declared_shape = (None, input_length)
@@ -191,11 +191,11 @@ class Embedding(Layer):
 
     def create_weights(self, shape: Shape) -> None:
         size, regularizer = (self.input_dim, self.output_dim), self._regularizer
-        place = self.parameter("weight", size)
+        source = self.parameter("weight", size)
         start: Initializer = self._start
-        if self._given_weights is not None:
-            start = _table(self._given_weights, size)
-        self.own_weights.append(Weight("embeddings", size, start, [place], regularizer=regularizer))
+        if self._initial_weights is not None:
+            start = _table(self._initial_weights, size)
+        self.own_weights.append(Weight("embeddings", size, start, [source], regularizer=regularizer))
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         return (*input_shape, self.output_dim)
@@ -205,20 +205,20 @@ class Embedding(Layer):
         try:
             return lookup(self.weight, codes)
         except IndexError:
-            found = f"{int(codes.min())} to {int(codes.max())}"
+            received = f"{int(codes.min())} to {int(codes.max())}"
             expected, way_out = (
                 f"codes from 0 to {self.input_dim - 1}",
                 "raise input_dim or cut the vocabulary",
             )
-            raise errors.value_error(f"input of {self.name}", expected, found, way_out) from None
+            raise errors.value_error(f"input of {self.name}", expected, received, way_out) from None
 
     def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
         return x.ne(0) if self.mask_zero else None
 
 
 def _table(weights: Any, size: tuple[int, int]) -> Fixed:
-    one = weights[0] if isinstance(weights, (list, tuple)) and len(weights) == 1 else weights
-    table = torch.as_tensor(np.asarray(one))
+    array = weights[0] if isinstance(weights, (list, tuple)) and len(weights) == 1 else weights
+    table = torch.as_tensor(np.asarray(array))
     if tuple(table.shape) != size:
         raise errors.value_error(
             "weights of Embedding", f"a table {size}", tuple(table.shape), "match the options"

@@ -76,9 +76,9 @@ class PReLU(Layer):
             1 if axis in self.shared_axes else required_size(self, shape[axis], f"dimension {axis}")
             for axis in range(1, len(shape))
         ]
-        place = self.parameter("alpha", sizes)
+        source = self.parameter("alpha", sizes)
         self.own_weights.append(
-            Weight("alpha", sizes, self._initializer, [place], regularizer=self._regularizer)
+            Weight("alpha", sizes, self._initializer, [source], regularizer=self._regularizer)
         )
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -75,8 +75,8 @@ class BatchNormalization(Layer):
         ):
             if wanted:
                 delattr(self, torch_name)
-                place = self.parameter(torch_name, size)
-                self.own_weights.append(Weight(name, size, start, [place], regularizer=regularizer))
+                source = self.parameter(torch_name, size)
+                self.own_weights.append(Weight(name, size, start, [source], regularizer=regularizer))
         for name, torch_name, start in (
             ("moving_mean", "running_mean", mean),
             ("moving_variance", "running_var", variance),
@@ -165,8 +165,8 @@ class LayerNormalization(Layer):
         ):
             if wanted:
                 delattr(self, torch_name)
-                place = self.parameter(torch_name, self.features)
-                self.own_weights.append(Weight(name, self.features, start, [place], regularizer=regularizer))
+                source = self.parameter(torch_name, self.features)
+                self.own_weights.append(Weight(name, self.features, start, [source], regularizer=regularizer))
 
     def _axes(self) -> Sequence[int]:
         return (self.axis,) if isinstance(self.axis, int) else self.axis

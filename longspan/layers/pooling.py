@@ -40,8 +40,8 @@ class Pooling(Layer):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, LETTERS[self.rank], "features come last")
-        places = zip(input_shape[1:-1], self.pool_size, self.strides, strict=True)
-        spans = [output_length(size, window, stride, self.padding) for size, window, stride in places]
+        sides = zip(input_shape[1:-1], self.pool_size, self.strides, strict=True)
+        spans = [output_length(size, window, stride, self.padding) for size, window, stride in sides]
         check_spans(self, input_shape, spans)
         return (input_shape[0], *spans, input_shape[-1])
 

@@ -37,11 +37,11 @@ from .gru_reset_before import GRUResetBefore
 class SequenceOptions(LayerOptions, total=False):
     """The options of every recurrent layer.
 
-    return_sequences: the output of every step (B, T, H) instead of the last (B, H). return_state: also the
-    last state, each (B, H). go_backwards: read from the last step to the first; outputs come in that order.
-    stateful: start each batch where the last one ended, row by row, until `reset_states`.
-    zero_output_for_mask: 0 at masked steps instead of the output before. unroll, seed, use_cudnn,
-    implementation: taken and without effect.
+    return_sequences: return the output of every step (B, T, H) instead of the last (B, H). return_state:
+    return the last states as well, each (B, H). go_backwards: read from the last step to the first; outputs
+    come in that order. stateful: start row b of each batch from the last state of row b of the batch before,
+    until `reset_states`. zero_output_for_mask: output 0 at masked steps instead of the output before them.
+    unroll, seed, use_cudnn, implementation: accepted without effect.
     """
 
     return_sequences: bool
@@ -57,7 +57,7 @@ class SequenceOptions(LayerOptions, total=False):
 
 @dataclass(frozen=True)
 class Initializers:
-    """How the three weights of a cell start, and by name what they add to the loss."""
+    """The initializers of a cell's three weights, and their regularizers by the weight's name."""
 
     kernel: Initializer = "glorot_uniform"
     recurrent: Initializer = "orthogonal"
@@ -70,7 +70,7 @@ def _regularizers(kernel: Regularizer, recurrent: Regularizer, bias: Regularizer
 
 
 class TorchCore(Protocol):
-    """What runs a sequence: a layer of longspan.nn, or GRUResetBefore."""
+    """The module that runs a sequence: a layer of longspan.nn, or GRUResetBefore."""
 
     def __call__(self, x: Tensor, state: Any = None, *, mask: Tensor | None = None) -> tuple[Any, ...]: ...
 
@@ -88,7 +88,7 @@ class RNNBase(Layer):
         units: int,
         cell: Cell,
         order: str,
-        starts: Initializers,
+        initial: Initializers,
         *,
         use_bias: bool,
         bias_pair: bool,
@@ -96,10 +96,10 @@ class RNNBase(Layer):
         recurrent_dropout: float,
         **sequences: Unpack[SequenceOptions],
     ) -> None:
-        """`order`: the cell's gate letters in Keras' order; `bias_pair`: R h has a bias of its own."""
+        """`order`: the cell's gate letters in Keras' order; `bias_pair`: W x and R h have a bias each."""
         super().__init__(**layer_options(sequences))
         self.units = errors.check_int("units", units, 1, "give the number of units")
-        self.cell, self._order, self._starts = cell, order, starts
+        self.cell, self._order, self._initializers = cell, order, initial
         self.use_bias, self._bias_pair = errors.check_bool("use_bias", use_bias), bias_pair
         self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
         self.recurrent_dropout = options.check_recurrent_rate("recurrent_dropout", recurrent_dropout, cell)
@@ -122,7 +122,7 @@ class RNNBase(Layer):
         self.attach(self.core, "")
 
     def new_core(self, inputs: int, bidirectional: bool = False) -> nn.Module:
-        """The layer underneath; with `bidirectional`, for a twin of this layer as well."""
+        """The module that runs the layer; with `bidirectional`, also a copy that reads backwards."""
         return fast.Recurrent(
             self.cell,
             inputs,
@@ -134,7 +134,7 @@ class RNNBase(Layer):
         )
 
     def attach(self, core: nn.Module, suffix: str) -> None:
-        """Let the weights be the parameters of `core` whose names end in `suffix`."""
+        """Make the parameters of `core` whose names end in `suffix` the weights of this layer."""
         self.own_weights = _keras_weights(self, core, suffix)
         if (
             self.use_bias
@@ -180,15 +180,16 @@ class RNNBase(Layer):
         mask = None if mask is None else mask.bool()
         if self.go_backwards:
             x, mask = x.flip(1), None if mask is None else mask.flip(1)
-        start = self._start(x, initial_state)
-        out, state = self.core(x, None if start is None else _stacked(start), mask=mask)
-        last = tuple([one[0] for one in (state if isinstance(state, tuple) else (state,))])
+        first = self.starting_states(x, initial_state)
+        out, state = self.core(x, None if first is None else _stacked(first), mask=mask)
+        last = tuple([value[0] for value in (state if isinstance(state, tuple) else (state,))])
         if self.stateful:
-            self.states = tuple([one.detach() for one in last])
-        answer = self._answer(out, last, mask, start is not None)
-        return (answer, *last) if self.return_state else answer
+            self.states = tuple([value.detach() for value in last])
+        output = self._output(out, last, mask, first is not None)
+        return (output, *last) if self.return_state else output
 
-    def _start(self, x: Tensor, initial_state: Any) -> tuple[Tensor, ...] | None:
+    def starting_states(self, x: Tensor, initial_state: Any) -> tuple[Tensor, ...] | None:
+        """The states (B, H) before the first step: initial_state, else the last batch's, else None."""
         if initial_state is not None:
             return tuple(initial_state) if isinstance(initial_state, (tuple, list)) else (initial_state,)
         if self.states is not None and self.states[0].shape[0] != x.shape[0]:
@@ -200,20 +201,23 @@ class RNNBase(Layer):
             )
         return self.states
 
-    def _answer(self, out: Tensor, last: tuple[Tensor, ...], mask: Tensor | None, started: bool) -> Tensor:
-        """The output as Keras gives it at masked steps, of every step or of the last."""
+    def _output(self, out: Tensor, last: tuple[Tensor, ...], mask: Tensor | None, started: bool) -> Tensor:
+        """The output of every step or of the last, with Keras' values at masked steps.
+
+        started: whether the sequence began from states that the caller or the last batch gave.
+        """
         if mask is None:
             return out if self.return_sequences else last[0]
         if self.zero_output_for_mask:
             out = out.masked_fill(~mask.unsqueeze(2), 0.0)
             return out if self.return_sequences else out[:, -1]
-        if started:  # until the first step that counts there is no output before, so Keras gives 0
+        if started:  # Keras outputs 0 before the first unmasked step
             out = out.masked_fill(mask.cumsum(1).eq(0).unsqueeze(2), 0.0)
             return out if self.return_sequences else out[:, -1]
         return out if self.return_sequences else last[0]
 
     def reset_states(self) -> None:
-        """Start the next batch from zeros."""
+        """Let the next batch start from zeros."""
         self.states = None
 
     def explain(self, x: Any, mask: Tensor | None = None) -> str:
@@ -227,38 +231,40 @@ class RNNBase(Layer):
 
 
 def layer_options(options: Any) -> LayerOptions:
-    """Of all keywords those that every layer takes."""
+    """Those of the keywords that every layer takes."""
     return {key: options[key] for key in LayerOptions.__annotations__ if key in options}  # pyright: ignore
 
 
 def _stacked(states: Sequence[Tensor]) -> Any:
-    """Each state (1, B, H), as longspan.nn takes them: bare where there is one."""
+    """Each state as (1, B, H), for longspan.nn: a tensor for one state, a tuple for several."""
     wide = tuple([state.unsqueeze(0) for state in states])
     return wide[0] if len(wide) == 1 else wide
 
 
 def _keras_weights(layer: RNNBase, core: nn.Module, suffix: str) -> list[Weight]:
     """Keras' kernel (I, G*H), recurrent_kernel (H, G*H) and bias over torch's parameters of `core`."""
-    cell, starts, units = layer.cell, layer._starts, layer.units
+    cell, initial, units = layer.cell, layer._initializers, layer.units
     gates = tuple(cell.gates.index(gate) for gate in layer._order)
-    wide, turned = len(gates) * units, KerasLayout(gates, (1, 0))
+    wide, transposed = len(gates) * units, KerasLayout(gates, (1, 0))
 
     def weight(
-        name: str, shape: Sequence[int], start: Initializer, layout: KerasLayout, *fields: str
+        name: str, shape: Sequence[int], initializer: Initializer, layout: KerasLayout, *fields: str
     ) -> Weight:
-        places = [(core, f"{field}_l0{suffix}") for field in fields]
-        return Weight(name, shape, start, places, layout, regularizer=starts.regularizers.get(name))
+        parameters = [(core, f"{field}_l0{suffix}") for field in fields]
+        return Weight(
+            name, shape, initializer, parameters, layout, regularizer=initial.regularizers.get(name)
+        )
 
     inputs = getattr(core, f"weight_ih_l0{suffix}").shape[1]
-    made = [weight("kernel", (inputs, wide), starts.kernel, turned, "weight_ih")]
+    weights = [weight("kernel", (inputs, wide), initial.kernel, transposed, "weight_ih")]
     if cell.recurrent:
-        made.append(weight("recurrent_kernel", (units, wide), starts.recurrent, turned, "weight_hh"))
+        weights.append(weight("recurrent_kernel", (units, wide), initial.recurrent, transposed, "weight_hh"))
     if layer.use_bias:
         shape, fields = ((2, wide), ("bias_ih", "bias_hh")) if layer._bias_pair else ((wide,), ("bias_ih",))
-        made.append(weight("bias", shape, starts.bias, KerasLayout(gates), *fields))
+        weights.append(weight("bias", shape, initial.bias, KerasLayout(gates), *fields))
     if cell.params:
-        made.append(weight("extras", (len(cell.params), units), "uniform", SAME_LAYOUT, "weight_p"))
-    return made
+        weights.append(weight("extras", (len(cell.params), units), "uniform", SAME_LAYOUT, "weight_p"))
+    return weights
 
 
 class LSTM(RNNBase):
@@ -269,9 +275,9 @@ class LSTM(RNNBase):
     Args:
         units: H.
         activation, recurrent_activation: names from layers.ACTIVATIONS; other than tanh and sigmoid they make
-            a cell of their own, which runs as plain operations until `longspan.compile_cell(layer.cell)`.
+            another cell, which runs as plain PyTorch operations until `longspan.compile_cell(layer.cell)`.
         use_bias: whether the gates have a bias.
-        kernel_initializer, recurrent_initializer, bias_initializer: how the weights start.
+        kernel_initializer, recurrent_initializer, bias_initializer: draw the first values of the weights.
         unit_forget_bias: start the forget gate's bias at 1.
         kernel_regularizer, recurrent_regularizer, bias_regularizer: added to the loss in fitting.
         dropout: rate of dropout on the input in training, one mask a sequence.
@@ -330,8 +336,8 @@ class GRU(RNNBase):
     unit_forget_bias.
 
     Args:
-        reset_after: the reset gate acts after the product with R (cuDNN's and torch's form, with a kernel),
-            else before it (Cho et al. 2014, as plain operations).
+        reset_after: whether the reset gate acts after the product with R, as in cuDNN and torch, by a kernel.
+            False: before it (Cho et al. 2014), as plain PyTorch operations.
 
     >>> GRU(4)(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 4])

@@ -27,21 +27,21 @@ MERGES = ("concat", "sum", "mul", "ave")
 
 
 def copy_with(layer: Layer, **changes: Any) -> Any:
-    """A fresh layer of the same class with the same options but for `changes`."""
+    """A new layer of the same class with the same options, except `changes`."""
     kind: Callable[..., Any] = type(layer)
-    told: dict[str, Any] = {**layer._options, "name": layer.name, "trainable": layer.trainable}
-    return kind(**(told | changes))
+    options: dict[str, Any] = {**layer._options, "name": layer.name, "trainable": layer.trainable}
+    return kind(**(options | changes))
 
 
 class Bidirectional(Layer):
-    """A recurrent layer and its twin that reads from the end, merged: keras.layers.Bidirectional.
+    """A recurrent layer and a copy that reads backwards, merged: keras.layers.Bidirectional.
 
-    Weights in Keras' order: the forward layer's, then the backward layer's. A plain pair runs as one call of
-    the kernels. With return_state the states follow the output, the forward layer's first. With
-    return_sequences outputs at masked steps are 0, as in Keras.
+    Weights in Keras' order: the forward layer's, then the backward layer's. Where both directions have the
+    same options, one call of the kernels runs them. With return_state the states follow the output, the
+    forward layer's first. With return_sequences outputs at masked steps are 0, as in Keras.
 
     Args:
-        layer: a recurrent layer; it is made anew from its options, once for each direction.
+        layer: a recurrent layer; each direction is a new layer with its options.
         merge_mode: "concat", "sum", "mul", "ave", or None for a pair of outputs.
         weights: weights to start with, as `get_weights` gives them.
         backward_layer: another layer for the second direction, with the other go_backwards.
@@ -62,17 +62,19 @@ class Bidirectional(Layer):
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
-        for argument, given in (("layer", layer), ("backward_layer", backward_layer)):
-            if not isinstance(given, RNNBase) and given is not None:
-                raise errors.type_error(argument, "a recurrent layer, such as LSTM(32)", given, "wrap one")
+        for argument, wrapped in (("layer", layer), ("backward_layer", backward_layer)):
+            if not isinstance(wrapped, RNNBase) and wrapped is not None:
+                raise errors.type_error(argument, "a recurrent layer, such as LSTM(32)", wrapped, "wrap one")
         if merge_mode is not None:
             errors.check_choice("merge_mode", merge_mode, MERGES)
-        self.merge_mode, self._given_weights = merge_mode, weights
+        self.merge_mode, self._initial_weights = merge_mode, weights
         stem = layer.name.removeprefix("forward_")
         self.forward_layer: RNNBase = copy_with(layer, name=f"forward_{stem}")
-        twin: RNNBase = copy_with(layer, name=f"backward_{stem}", go_backwards=True)
-        self.backward_layer = twin if backward_layer is None else backward_layer
-        self._twins = backward_layer is None or (not backward_layer.built and _alike(twin, backward_layer))
+        reversed_copy: RNNBase = copy_with(layer, name=f"backward_{stem}", go_backwards=True)
+        self.backward_layer = reversed_copy if backward_layer is None else backward_layer
+        self._same_options = backward_layer is None or (
+            not backward_layer.built and _have_same_options(reversed_copy, backward_layer)
+        )
         self._verify()
 
     def _verify(self) -> None:
@@ -90,12 +92,12 @@ class Bidirectional(Layer):
 
     @property
     def return_sequences(self) -> bool:
-        """Whether every step's output is given."""
+        """Whether the layer returns the output of every step."""
         return self.forward_layer.return_sequences
 
     @property
     def return_state(self) -> bool:
-        """Whether the states follow the output."""
+        """Whether the layer returns the last states after the output."""
         return self.forward_layer.return_state
 
     @property
@@ -122,13 +124,13 @@ class Bidirectional(Layer):
         else:
             ahead.build(shape)
             back.build(shape)
-        if self._given_weights is not None:
-            self.set_weights(self._given_weights)
+        if self._initial_weights is not None:
+            self.set_weights(self._initial_weights)
 
     def _one_call(self) -> bool:
-        """Whether one job of two directions is the same: not where each direction drops inputs of its own."""
-        before = isinstance(self.forward_layer, GRU) and not self.forward_layer.reset_after
-        return self._twins and not self.forward_layer.dropout and not before
+        """Whether one call of the kernels may run both directions: each draws input dropout of its own."""
+        reset_before = isinstance(self.forward_layer, GRU) and not self.forward_layer.reset_after
+        return self._same_options and not self.forward_layer.dropout and not reset_before
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         shape = self.forward_layer.compute_output_shape(input_shape)
@@ -148,7 +150,7 @@ class Bidirectional(Layer):
         return self.call(x, mask, initial_state)
 
     def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
-        run = self._joint if self._one_call() else self._apart
+        run = self._run_together if self._one_call() else self._run_separately
         y, back, states = run(x, None if mask is None else mask.bool(), initial_state)
         merged = _merged(y, back, self.merge_mode)
         outputs = merged if isinstance(merged, tuple) else (merged,)
@@ -156,21 +158,22 @@ class Bidirectional(Layer):
             return (*outputs, *states)
         return merged
 
-    def _joint(
+    def _run_together(
         self, x: Tensor, mask: Tensor | None, initial_state: Any
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Both directions in one call."""
+        """Outputs of both directions and their states, by one call of the kernels."""
         check_rank(self, x.shape, "(B, T, I)", "add the missing dimension, such as x[..., None]")
         starts = [
-            layer._start(x, part) for layer, part in zip(self._pair(), _halves(initial_state), strict=True)
+            layer.starting_states(x, part)
+            for layer, part in zip(self._pair(), _halves(initial_state), strict=True)
         ]
         state = None if starts[0] is None else _side_by_side(starts)
         out, last = self.core(x, state, mask=mask)
         last = last if isinstance(last, tuple) else (last,)
-        ends = [tuple([one[d] for one in last]) for d in (0, 1)]
+        ends = [tuple([state[d] for state in last]) for d in (0, 1)]
         if self.stateful:
             for layer, end in zip(self._pair(), ends, strict=True):
-                layer.states = tuple([one.detach() for one in end])
+                layer.states = tuple([state.detach() for state in end])
         if not self.return_sequences:
             return ends[0][0], ends[1][0], (*ends[0], *ends[1])
         if mask is not None:
@@ -178,10 +181,10 @@ class Bidirectional(Layer):
         y, back = out.chunk(2, -1)
         return y, back, (*ends[0], *ends[1])
 
-    def _apart(
+    def _run_separately(
         self, x: Tensor, mask: Tensor | None, initial_state: Any
     ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """One layer after the other; the second gives its outputs in the order it read."""
+        """Outputs of both directions and their states, one layer after the other."""
         answers = [
             layer(x, mask, initial_state=part)
             for layer, part in zip(self._pair(), _halves(initial_state), strict=True)
@@ -206,11 +209,11 @@ class Bidirectional(Layer):
         return "\n".join(layer.explain(x, mask) for layer in self._pair())
 
 
-def _alike(one: RNNBase, other: RNNBase) -> bool:
-    """Whether two layers were made with the same options, whatever they do at masked steps."""
-    aside = ("name", "zero_output_for_mask")
-    told = [{k: v for k, v in layer.get_config().items() if k not in aside} for layer in (one, other)]
-    return type(one) is type(other) and told[0] == told[1]
+def _have_same_options(first: RNNBase, second: RNNBase) -> bool:
+    """Whether two layers have the same class and options, apart from names and zero_output_for_mask."""
+    apart = ("name", "zero_output_for_mask")
+    configs = [{k: v for k, v in layer.get_config().items() if k not in apart} for layer in (first, second)]
+    return type(first) is type(second) and configs[0] == configs[1]
 
 
 def _halves(states: Any) -> tuple[Any, Any]:
@@ -238,7 +241,7 @@ def _merged(y: Tensor, back: Tensor, mode: str | None) -> Tensor | tuple[Tensor,
 
 @dataclass(frozen=True)
 class CellSpec:
-    """A cell as `RNN` takes it: the layer that runs it and its options."""
+    """A cell as `RNN` takes it: the class of the layer that runs it, and the layer's options."""
 
     layer: type[RNNBase]
     options: dict[str, Any]
@@ -308,22 +311,23 @@ def SimpleRNNCell(
 
 
 class CustomCell(RNNBase):
-    """Any cell of longspan over (B, T, I): what `RNN` makes of a name in longspan.cells.CELLS or of your own.
+    """A cell of longspan over (B, T, I): one of longspan.cells.CELLS, or your own under @longspan.cell.
 
     Weights: kernel (I, G*H), recurrent_kernel (H, G*H) where the cell has R, bias (G*H,) or (2, G*H) where
-    R h has a bias that counts on its own, extras (P, H); gates in the order of the cell's letters.
+    the equations use the biases of W x and R h separately, extras (P, H). Gates are in the order of the
+    cell's letters.
     """
 
     def __init__(self, units: int, cell: Cell | str, **sequences: Unpack[SequenceOptions]) -> None:
-        found = nn_options.resolve_cell(cell)
-        pair = found.recurrent and not program(found).shared
+        resolved = nn_options.resolve_cell(cell)
+        bias_pair = resolved.recurrent and not program(resolved).shared
         super().__init__(
             units,
-            found,
-            found.gates,
+            resolved,
+            resolved.gates,
             Initializers(),
             use_bias=True,
-            bias_pair=pair,
+            bias_pair=bias_pair,
             dropout=0.0,
             recurrent_dropout=0.0,
             **sequences,
@@ -331,7 +335,7 @@ class CustomCell(RNNBase):
 
 
 class RNN(Layer):
-    """A cell, or several on top of each other, over (B, T, I): keras.layers.RNN, and any cell of longspan.
+    """One cell or a stack of cells over (B, T, I): keras.layers.RNN, and any cell of longspan.
 
     Args:
         cell: LSTMCell, GRUCell or SimpleRNNCell of this module, a list of them (each reads the outputs of
@@ -350,23 +354,23 @@ class RNN(Layer):
 
     def __init__(self, cell: Any, units: int | None = None, **sequences: Unpack[SequenceOptions]) -> None:
         super().__init__(**layer_options(sequences))
-        kept: Any = {
+        inner: Any = {
             key: value for key, value in sequences.items() if key not in LayerOptions.__annotations__
         }
-        self.go_backwards = kept.pop("go_backwards", False)
-        self.stateful = kept.get("stateful", False)
+        self.go_backwards = inner.pop("go_backwards", False)
+        self.stateful = inner.get("stateful", False)
         self.return_sequences, self.return_state = (
-            kept.pop("return_sequences", False),
-            kept.pop("return_state", False),
+            inner.pop("return_sequences", False),
+            inner.pop("return_state", False),
         )
-        specs = [_cell_spec(one, units) for one in (cell if isinstance(cell, (list, tuple)) else [cell])]
+        specs = [_cell_spec(part, units) for part in (cell if isinstance(cell, (list, tuple)) else [cell])]
         if not specs:
             raise errors.value_error(
                 "cell", "at least one cell", "an empty list", "give LSTMCell(32), for example"
             )
         *below, top = specs
-        parts = [one.over_time(**kept, return_sequences=True, return_state=True) for one in below]
-        parts.append(top.over_time(**kept, return_sequences=self.return_sequences, return_state=True))
+        parts = [spec.over_time(**inner, return_sequences=True, return_state=True) for spec in below]
+        parts.append(top.over_time(**inner, return_sequences=self.return_sequences, return_state=True))
         self.parts = nn.ModuleList(parts)
 
     def _layers(self) -> list[RNNBase]:
@@ -401,14 +405,14 @@ class RNN(Layer):
     def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
         if self.go_backwards:
             x, mask = x.flip(1), None if mask is None else mask.flip(1)
-        left = None if initial_state is None else list(initial_state)
+        remaining = None if initial_state is None else list(initial_state)
         states: list[Tensor] = []
         for layer in self._layers():
             count = len(layer.cell.states)
-            own = None if left is None else left[:count]
-            left = None if left is None else left[count:]
-            x, *new = layer(x, mask, initial_state=own)
-            states += new
+            first = None if remaining is None else remaining[:count]
+            remaining = None if remaining is None else remaining[count:]
+            x, *last = layer(x, mask, initial_state=first)
+            states += last
         return (x, *states) if self.return_state else x
 
     def reset_states(self) -> None:
@@ -426,7 +430,7 @@ class RNN(Layer):
 
 
 def StackedRNNCells(cells: Sequence[CellSpec]) -> list[CellSpec]:
-    """Cells on top of each other, for `RNN`, which takes a list of them just as well.
+    """A stack of cells for `RNN`, which also takes a plain list of them.
 
     >>> RNN(StackedRNNCells([LSTMCell(4), GRUCell(6)]))(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 6])
@@ -447,10 +451,10 @@ def _cell_spec(cell: object, units: int | None) -> CellSpec:
 
 
 class TimeDistributed(Layer):
-    """A layer applied to every step alike, (B, T, …) -> (B, T, …): keras.layers.TimeDistributed.
+    """A layer applied to every step, weights shared, (B, T, …) -> (B, T, …): keras.layers.TimeDistributed.
 
     Args:
-        layer: any layer for what one step holds.
+        layer: any layer for the values of one step.
 
     >>> from longspan.layers import Dense
     >>> TimeDistributed(Dense(4))(torch.zeros(2, 5, 3)).shape
@@ -477,7 +481,7 @@ class TimeDistributed(Layer):
 
     def call(self, x: Tensor, mask: Tensor | None) -> Any:
         self._check(x.shape)
-        if isinstance(self.layer, BatchNormalization):  # whose averages move once a step
+        if isinstance(self.layer, BatchNormalization):  # its moving averages are updated once a step
             return torch.stack([self.layer(step) for step in x.unbind(1)], 1)
         rows, steps = x.shape[0], x.shape[1]
         inner = mask.flatten(0, 1) if mask is not None and mask.dim() > 2 else None

@@ -23,6 +23,7 @@ from longspan.layers.recurrent import RNNBase
 from longspan.training.loop import evaluate, train
 
 from . import inputs, saving
+from .identity import identified
 from .summary import summary
 from .train_step import CompiledLoss, CompiledMetric, TrainingAdapter
 
@@ -361,7 +362,9 @@ class Sequential(nn.Module):
             sample_weight: (N,) or (N, T), the weights of rows or steps.
             steps_per_epoch, validation_steps: batches to take of an iterable.
             validation_freq: validate every so many epochs.
-            clip_norm, clip_value, schedule, resume, precision, processes: see longspan.training.train.
+            resume: a file to go on from and to write to, or a longspan.training.CheckpointConfig. A file of
+                another model, optimizer, loss or data is refused.
+            clip_norm, clip_value, schedule, precision, processes: see longspan.training.train.
 
         Returns:
             The History: `.history` has a list a name, "loss", metrics, and the same with "val_".
@@ -381,6 +384,7 @@ class Sequential(nn.Module):
         if validation_data is not None:
             size = validation_batch_size or batch_size
             check = self._validation(validation_data, size, validation_steps)
+        limits = {"clip_norm": clip_norm, "clip_value": clip_value}
         try:
             self.history = train(
                 adapter,
@@ -396,7 +400,7 @@ class Sequential(nn.Module):
                 clip_value=clip_value,
                 schedule=schedule,
                 verbose=1 if verbose == "auto" else int(verbose),
-                resume=resume,
+                resume=identified(resume, self, batches, check, limits),
                 precision=precision,
                 processes=processes,
                 model=self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Taken off the scores of hidden places: a row with none in sight weighs all alike instead of being NaN.
+# Subtracted from the scores of masked positions. Where all are masked the weights become equal, not NaN.
 HIDDEN = 1e9
 
 
@@ -17,8 +17,8 @@ def dot_scores(query: Tensor, key: Tensor) -> Tensor:
 def sum_scores(query: Tensor, key: Tensor, scale: Tensor | float = 1.0) -> Tensor:
     """sum(tanh(scale * (query + key))) for every pair: (B, Q, D), (B, V, D) -> (B, Q, V).
 
-    `scale` is a number or (D,), outside tanh for a vector as in Bahdanau et al. 2014, arXiv 1409.0473,
-    inside for a number as in Keras' Attention(score_mode="concat").
+    `scale` is a number or (D,). A vector multiplies the tanh, as in Bahdanau et al. 2014, arXiv 1409.0473,
+    a number its argument, as in Keras' Attention(score_mode="concat").
     """
     pairs = query.unsqueeze(-2) + key.unsqueeze(-3)
     if isinstance(scale, Tensor) and scale.dim() == 1:
@@ -29,7 +29,7 @@ def sum_scores(query: Tensor, key: Tensor, scale: Tensor | float = 1.0) -> Tenso
 def attend(
     scores: Tensor, value: Tensor, seen: Tensor | None = None, dropout: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """The values weighed by the softmax of the scores.
+    """The mean of the values, weighted by the softmax of the scores.
 
     Args:
         scores: (B, Q, V).
@@ -54,5 +54,5 @@ def attend(
 
 
 def causal(scores: Tensor) -> Tensor:
-    """(1, Q, V) bool: a query sees the values up to its own place."""
+    """(1, Q, V) bool, True where the value's position is not after the query's."""
     return torch.ones(1, *scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()

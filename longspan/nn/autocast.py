@@ -20,7 +20,7 @@ Layers = Sequence[tuple[Weights, ...]]
 
 def autocast_dtype(x: Tensor) -> torch.dtype | None:
     """Autocast's dtype for the device of `x`, None where it is off."""
-    if x.is_meta:  # of which autocast has not heard
+    if x.is_meta:  # a device that autocast does not cover
         return None
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
@@ -49,10 +49,12 @@ def to_compute_dtype(
     """All of a call in the dtype it is computed in; gradients flow back to the originals."""
     dtype = compute_dtype(x, half)
     wide_states = [tuple(tensor.to(dtype) for tensor in layer) for layer in states]
-    wide_weights = [tuple(_in(one, dtype) for one in layer) for layer in weights]
+    wide_weights = [tuple(_in(direction, dtype) for direction in layer) for layer in weights]
     return x.to(dtype), wide_states, wide_weights
 
 
 def _in(weights: Weights, dtype: torch.dtype) -> Weights:
-    held = {field.name: getattr(weights, field.name) for field in fields(weights)}
-    return replace(weights, **{name: tensor.to(dtype) for name, tensor in held.items() if tensor is not None})
+    tensors = {field.name: getattr(weights, field.name) for field in fields(weights)}
+    return replace(
+        weights, **{name: tensor.to(dtype) for name, tensor in tensors.items() if tensor is not None}
+    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,41 +15,13 @@ from typing_extensions import Unpack
 
 from longspan import errors, kernels
 from longspan.cells import Cell
-from longspan.kernels.job import Job, Weights, Zoneout
+from longspan.kernels.job import Job
 from longspan.kernels.single_step import SingleStep
 
 from . import autocast, inputs, options, parameters, torch_operators
 from . import dropout as dropout_masks
-from .state import LayerStates, State, StateLayout
-
-_RANKS = (3, 2)
-_LAYOUTS = {False: ("(T, B, I)", "(T, I)"), True: ("(B, T, I)", "(T, I)")}
-
-
-class Call(NamedTuple):
-    """One forward pass, laid out by time.
-
-    x: (T, B, I); states: per layer, per state (D, B, W); weights: per layer, per direction; half: autocast's
-    dtype where it is on; batched: whether the caller's input had a batch; packed and positions: see
-    inputs.unpack.
-    """
-
-    x: Tensor
-    states: LayerStates
-    weights: Sequence[tuple[Weights, ...]]
-    info: inputs.SequenceInfo
-    half: torch.dtype | None
-    batched: bool
-    packed: PackedSequence | None
-    positions: Tensor | None
-
-
-class _Outputs(NamedTuple):
-    """What a stack gives: out (T, B, D*R), states as in Call, gates as in forward."""
-
-    out: Tensor
-    states: LayerStates
-    gates: list[dict[str, Tensor]]
+from .call import Call, StackOutputs, as_returned, in_compute_dtype, new_call
+from .state import State, StateLayout
 
 
 class RNNBase(TorchRNNBase):
@@ -220,7 +191,8 @@ class RNNBase(TorchRNNBase):
             outputs = self._run(call, bool(return_gates))
         else:
             outputs = self._run_in_compute_dtype(call, bool(return_gates))
-        return self._for_caller(call, outputs, bool(return_gates))
+        out, state, gates = as_returned(call, outputs, self._states)
+        return (out, state, gates) if return_gates else (out, state)
 
     def step(self, input: Tensor, hx: State | None = None) -> tuple[Tensor, State]:
         """One step of a stream: what `forward` gives for one time step, without the time dimension.
@@ -251,22 +223,10 @@ class RNNBase(TorchRNNBase):
             answer = self._stream.step(self._parameters, input, hx)
             if answer is not None:
                 return answer
-        self._check_step(input)
+        inputs.check_step(input, self.input_size, bidirectional=self.bidirectional)
         time = 1 if self.batch_first and input.dim() == 2 else 0
         out, state = self(input.unsqueeze(time), hx)
         return out.squeeze(time), state
-
-    def _check_step(self, input: object) -> None:
-        """Refuse a step where the layer or the shape of the input needs whole sequences."""
-        if self.bidirectional:
-            expected = "a layer of one direction, since the other begins at the end of a sequence"
-            way_out = "call the layer on whole sequences"
-            raise errors.value_error("step", expected, "bidirectional=True", way_out)
-        if not isinstance(input, Tensor) or input.dim() not in (1, 2):
-            received = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
-            expected = f"a tensor of shape (B, {self.input_size}) or ({self.input_size},)"
-            way_out = "call the layer itself on whole sequences"
-            raise errors.value_error("input of step", expected, received, way_out)
 
     def jobs(
         self,
@@ -283,7 +243,7 @@ class RNNBase(TorchRNNBase):
         Args: as for `forward`. Zeros of the right shape stand for the input of a layer above the first, and
         no random number is used up.
         """
-        call = _in_compute_dtype(self._call(input, hx, lengths, mask, reset))
+        call = in_compute_dtype(self._call(input, hx, lengths, mask, reset))
         x, jobs = call.x, []
         with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
             for layer in range(self.num_layers):
@@ -294,51 +254,11 @@ class RNNBase(TorchRNNBase):
     def _call(
         self, x: Tensor | PackedSequence, state: State | None, lengths: object, mask: object, reset: object
     ) -> Call:
-        if isinstance(x, PackedSequence):
-            return self._packed_call(x, state, lengths, mask, reset)
-        if not isinstance(x, Tensor):
-            way_out = "convert it with torch.as_tensor"
-            raise errors.type_error("input", "a tensor or a PackedSequence", x, way_out)
-        weights = self._weights.weights(self)
-        half = autocast.autocast_dtype(x)
-        inputs.check_values(x, weights[0][0].x, _RANKS, _LAYOUTS[self.batch_first], half)
-        batched = x.dim() == 3
-        rows = x if batched else x.unsqueeze(1)
-        if batched and self.batch_first:
-            rows = x.transpose(0, 1)
-        inputs.check_steps(rows)
-        info = inputs.NO_SEQUENCE_INFO
-        if lengths is not None or mask is not None or reset is not None:
-            info = inputs.sequence_info(
-                rows, lengths, mask, reset, batched=batched, batch_first=self.batch_first
-            )
-        states = self._states.starting(state, rows, half, batched)
-        return Call(rows, states, weights, info, half, batched, None, None)
+        marks = lengths, mask, reset
+        return new_call(x, state, marks, self._weights.weights(self), self._states, self.batch_first)
 
-    def _packed_call(
-        self, packed: PackedSequence, state: State | None, lengths: object, mask: object, reset: object
-    ) -> Call:
-        if lengths is not None:
-            expected = "None, since a PackedSequence has its own"
-            raise errors.value_error(
-                "lengths", expected, "a value", "leave lengths out, or pass the padded tensor"
-            )
-        weights = self._weights.weights(self)
-        half = autocast.autocast_dtype(packed.data)
-        inputs.check_values(packed.data, weights[0][0].x, (2,), ("(N, I)",), half)
-        x, real, positions = inputs.unpack(packed)
-        info = inputs.sequence_info(x, None, mask, reset, batched=True, batch_first=self.batch_first)
-        states = self._states.starting(state, x, half, batched=True)
-        order = packed.sorted_indices
-        if order is not None:
-            info = inputs.SequenceInfo(
-                None, *(flags if flags is None else flags.index_select(1, order) for flags in info[1:])
-            )
-            states = [tuple(tensor.index_select(1, order) for tensor in layer) for layer in states]
-        return Call(x, states, weights, info._replace(lengths=real), half, True, packed, positions)
-
-    def _run(self, call: Call, with_gates: bool) -> _Outputs:
-        x, states, values = call.x, [], []
+    def _run(self, call: Call, with_gates: bool) -> StackOutputs:
+        x, states, gates = call.x, [], []
         for layer in range(self.num_layers):
             if layer and self.training and self.dropout:
                 x = torch.dropout(x, self.dropout, True)
@@ -346,60 +266,33 @@ class RNNBase(TorchRNNBase):
             x = result.out
             states.append(result.state)
             if result.gates is not None:
-                values += result.gates
-        return _Outputs(x, states, values)
+                gates += result.gates
+        return StackOutputs(x, states, gates)
 
     def _job(self, layer: int, x: Tensor, call: Call, with_gates: bool) -> Job:
+        """The kernels' job of one layer; recurrent dropout is that of Gal & Ghahramani 2016, section 4."""
         weights, (lengths, mask, reset) = call.weights[layer], call.info
         if self.weight_dropout and self.training:
-            weights = tuple(_drop_connect(direction, self.weight_dropout) for direction in weights)
-        drop = self._dropout_mask(layer, x) if self.recurrent_dropout and self.training else None
-        zone = self._zoneout(layer, x) if any(self.zoneout) else None
+            weights = tuple(
+                dropout_masks.drop_connect(direction, self.weight_dropout) for direction in weights
+            )
+        drop, zone, widths = None, None, self._states.widths[layer]
+        if self.recurrent_dropout and self.training:  # one mask a sequence on h_{t-1}
+            rows = (self._directions, x.shape[1], widths[0])
+            drop = dropout_masks.dropout_mask(rows, self.recurrent_dropout, x)
+        if any(self.zoneout):
+            shapes = [(self._directions, x.shape[0], x.shape[1], width) for width in widths]
+            zone = dropout_masks.zoneouts(self.zoneout, shapes, x.device, self.training)
         return Job(self.cell, x, call.states[layer], weights, lengths, mask, reset, drop, zone, with_gates)
 
-    def _dropout_mask(self, layer: int, x: Tensor) -> Tensor:
-        """(D, B, R): one mask a sequence on h_{t-1} (Gal & Ghahramani 2016, section 4)."""
-        return dropout_masks.dropout_mask(
-            (self._directions, x.shape[1], self._states.widths[layer][0]), self.recurrent_dropout, x
-        )
-
-    def _zoneout(self, layer: int, x: Tensor) -> tuple[Zoneout | None, ...]:
-        """Per state: which values keep their past (Krueger et al. 2017); the rate in evaluation."""
-        zones: list[Zoneout | None] = []
-        for rate, width in zip(self.zoneout, self._states.widths[layer], strict=True):
-            shape = (self._directions, x.shape[0], x.shape[1], width)
-            mask = dropout_masks.bernoulli_mask(shape, rate, x.device) if self.training and rate else None
-            zones.append(Zoneout(rate, mask) if rate else None)
-        return tuple(zones)
-
-    def _for_caller(self, call: Call, outputs: _Outputs, with_gates: bool) -> tuple[Any, ...]:
-        """Torch's shapes and the caller's order of rows."""
-        out, states, values = outputs
-        if call.packed is not None:
-            out = inputs.repack(out, call.packed, call.positions)
-            order = call.packed.unsorted_indices
-            if order is not None:
-                states = [tuple(tensor.index_select(1, order) for tensor in layer) for layer in states]
-                values = [
-                    {letter: gate.index_select(0, order) for letter, gate in gates.items()}
-                    for gates in values
-                ]
-        elif not call.batched:
-            out = out.squeeze(1)
-            values = [{letter: gate.squeeze(0) for letter, gate in gates.items()} for gates in values]
-        elif self.batch_first:
-            out = out.transpose(0, 1)
-        state = self._states.for_caller(states, call.batched)
-        return (out, state, values) if with_gates else (out, state)
-
-    def _run_in_compute_dtype(self, call: Call, with_gates: bool) -> _Outputs:
+    def _run_in_compute_dtype(self, call: Call, with_gates: bool) -> StackOutputs:
         """Compute without autocast (see autocast.compute_dtype); give back the dtypes that torch.nn would."""
         first, rest = self._dtypes(call)
         with torch.autocast(call.x.device.type, enabled=False):
-            out, states, values = self._run(_in_compute_dtype(call), with_gates)
+            out, states, gates = self._run(in_compute_dtype(call), with_gates)
         states = [(h.to(first), *(state.to(rest) for state in others)) for h, *others in states]
-        values = [{letter: gate.to(first) for letter, gate in gates.items()} for gates in values]
-        return _Outputs(out.to(first), states, values)
+        gates = [{letter: gate.to(first) for letter, gate in layer.items()} for layer in gates]
+        return StackOutputs(out.to(first), states, gates)
 
     def _dtypes(self, call: Call) -> tuple[torch.dtype, torch.dtype]:
         """The dtype of the output and h, and that of the other states."""
@@ -423,13 +316,3 @@ class RNNBase(TorchRNNBase):
             f"{name}={getattr(self, name)}" for name, usual in shown.items() if getattr(self, name) != usual
         ]
         return ", ".join([sizes, *changed])
-
-
-def _drop_connect(weights: Weights, rate: float) -> Weights:
-    """DropConnect on R, once a forward pass (Merity et al. 2018, section 2)."""
-    return weights if weights.r is None else replace(weights, r=torch.dropout(weights.r, rate, True))
-
-
-def _in_compute_dtype(call: Call) -> Call:
-    x, states, weights = autocast.to_compute_dtype(call.x, call.states, call.weights, call.half)
-    return call._replace(x=x, states=states, weights=weights)

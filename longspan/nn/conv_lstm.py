@@ -18,7 +18,7 @@ State = tuple[Tensor, Tensor]
 
 
 def output_length(size: int | None, window: int, stride: int, padding: str) -> int | None:
-    """How many places a window has on `size` values, None where that is open.
+    """The number of positions of a window over `size` values; None where `size` is None.
 
     >>> output_length(5, 2, 2, "valid"), output_length(5, 2, 2, "same")
     (2, 3)
@@ -29,7 +29,7 @@ def output_length(size: int | None, window: int, stride: int, padding: str) -> i
 
 
 def pad_widths(size: int, window: int, stride: int, padding: str) -> tuple[int, int]:
-    """How many values to add before and after, as TensorFlow's "same" does; all before for "causal"."""
+    """The values to pad before and after: TensorFlow's rule for "same", all before for "causal"."""
     if padding == "valid":
         return 0, 0
     if padding == "causal":
@@ -41,7 +41,7 @@ def pad_widths(size: int, window: int, stride: int, padding: str) -> tuple[int, 
 def pad_input(
     x: Tensor, windows: Sequence[int], strides: Sequence[int], padding: str, value: float = 0.0
 ) -> Tensor:
-    """x (B, C, …) with `value` around it as `padding` asks."""
+    """x (B, C, …) padded with `value` as `padding` says."""
     pads: list[int] = []
     for size, window, stride in reversed(list(zip(x.shape[2:], windows, strides, strict=True))):
         pads += pad_widths(size, window, stride, padding)
@@ -51,8 +51,8 @@ def pad_input(
 class ConvLSTM(nn.Module):
     """An LSTM whose products with W and R are convolutions, over frames (B, T, C, Y, X).
 
-    Shi et al. 2015, arXiv 1506.04214, equation 3 without peepholes, the form of Keras. The equations are the
-    cell's; it runs as plain PyTorch operations, the convolutions of all frames in one call.
+    Shi et al. 2015, arXiv 1506.04214, equation 3 without peepholes, the form of Keras. The cell gives the
+    equations. The layer runs as plain PyTorch operations, the input's convolutions of all frames in one call.
 
     Args:
         input_size: C, channels of a frame.
@@ -102,7 +102,7 @@ class ConvLSTM(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw every parameter afresh, uniform in (-1/sqrt(n), 1/sqrt(n)) for n values read."""
+        """Draw every parameter afresh, uniform in (-1/sqrt(n), 1/sqrt(n)), n = C * K * K."""
         bound = (self.weight_ih[0].numel()) ** -0.5
         for parameter in self.parameters():
             parameter.uniform_(-bound, bound)

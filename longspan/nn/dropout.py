@@ -1,11 +1,15 @@
-"""Draws random masks: for zoneout one a step, for recurrent dropout one a sequence."""
+"""Draws the random masks of dropout, recurrent dropout, zoneout and DropConnect."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from longspan.kernels.cpu_driver import bernoulli_mask as draw_on_cpu
+from longspan.kernels.job import Weights, Zoneout
 from longspan.kernels.tracing import is_tracing
 
 
@@ -19,6 +23,28 @@ def bernoulli_mask(shape: tuple[int, ...], rate: float, device: torch.device) ->
 def dropout_mask(shape: tuple[int, ...], rate: float, like: Tensor) -> Tensor:
     """A dropout mask in the dtype of `like`: 0 with probability `rate`, else 1 / (1 - rate)."""
     return bernoulli_mask(shape, 1.0 - rate, like.device).to(like.dtype).div_(1.0 - rate)
+
+
+def zoneouts(
+    rates: Sequence[float], shapes: Sequence[tuple[int, ...]], device: torch.device, training: bool
+) -> tuple[Zoneout | None, ...]:
+    """Per state: which values keep their past (Krueger et al. 2017).
+
+    Args:
+        rates: per state, the probability of keeping the past; 0 gives None.
+        shapes: per state, (D, T, B, W).
+        training: whether to draw masks; else the kernels mix past and present by the rate.
+    """
+    zones: list[Zoneout | None] = []
+    for rate, shape in zip(rates, shapes, strict=True):
+        mask = bernoulli_mask(shape, rate, device) if training and rate else None
+        zones.append(Zoneout(rate, mask) if rate else None)
+    return tuple(zones)
+
+
+def drop_connect(weights: Weights, rate: float) -> Weights:
+    """DropConnect on R, once a forward pass (Merity et al. 2018, section 2)."""
+    return weights if weights.r is None else replace(weights, r=torch.dropout(weights.r, rate, True))
 
 
 class Dropout(nn.Dropout):

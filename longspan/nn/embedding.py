@@ -30,8 +30,8 @@ class _Lookup(torch.autograd.Function):
         (numbers,), (grad,) = ctx.saved_tensors, grads
         if torch.is_grad_enabled():  # to be differentiated again
             return torch.ops.aten.embedding_dense_backward(grad, numbers, ctx.rows, -1, False), None
-        found = allocate(grad, (ctx.rows, grad.shape[-1]), zero=True)
-        return found.index_add_(0, numbers.reshape(-1), grad.reshape(-1, grad.shape[-1])), None
+        table_grad = allocate(grad, (ctx.rows, grad.shape[-1]), zero=True)
+        return table_grad.index_add_(0, numbers.reshape(-1), grad.reshape(-1, grad.shape[-1])), None
 
 
 class _BagMeans(torch.autograd.Function):
@@ -99,7 +99,7 @@ def bag_means(table: Tensor, numbers: Tensor, starts: Tensor) -> Tensor:
 
 
 def _needs_fast_gradient(table: Tensor, numbers: Tensor) -> bool:
-    """Whether a gradient of the table is wanted on the CPU, and nobody follows what is done to tensors."""
+    """Whether the table needs a gradient on the CPU and nothing traces or transforms the call."""
     return (
         table.requires_grad
         and torch.is_grad_enabled()
@@ -113,7 +113,7 @@ def _needs_fast_gradient(table: Tensor, numbers: Tensor) -> bool:
 
 
 class Embedding(nn.Embedding):
-    """torch.nn.Embedding, whose gradient is made as `lookup` says; only the options that are plain."""
+    """torch.nn.Embedding with the fast gradient of `lookup`, without padding_idx, max_norm or sparse."""
 
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__(num_embeddings, embedding_dim)

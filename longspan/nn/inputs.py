@@ -62,6 +62,19 @@ def check_steps(x: Tensor) -> None:
         raise InputError(errors.message("input", "at least one time step", "none", way_out))
 
 
+def check_step(input: object, input_size: int, *, bidirectional: bool) -> None:
+    """Refuse a single step where the layer, or the shape of the input, needs whole sequences."""
+    if bidirectional:
+        expected = "a layer of one direction, since the other begins at the end of a sequence"
+        way_out = "call the layer on whole sequences"
+        raise errors.value_error("step", expected, "bidirectional=True", way_out)
+    if not isinstance(input, Tensor) or input.dim() not in (1, 2):
+        received = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
+        expected = f"a tensor of shape (B, {input_size}) or ({input_size},)"
+        way_out = "call the layer itself on whole sequences"
+        raise errors.value_error("input of step", expected, received, way_out)
+
+
 def _wrong_shape(x: Tensor, width: int, layouts: Sequence[str], way_out: str) -> ValueError:
     shapes = " or ".join(layout.replace("I", str(width)) for layout in layouts)
     return InputError(errors.message("input", f"a tensor of shape {shapes}", tuple(x.shape), way_out))

@@ -16,12 +16,14 @@ ATTENTIONS = ("additive", "multiplicative")
 
 
 class Memory(NamedTuple):
-    """What a decoder reads, laid out for attention.
+    """What a decoder attends to: S positions, such as the encoder's outputs.
 
-    keys: (B, S, A); values: (B, S, M), zeros at places that do not count; seen: (B, S) bool, False at
-        these, or None;
-    tokens: (B, S) int64 of the places, for copying, or None; extra: how many token numbers from V on they
-        have.
+    Attributes:
+        keys: (B, S, A).
+        values: (B, S, M), zeros at masked positions.
+        seen: (B, S) bool, False at masked positions; None where there are none.
+        tokens: (B, S) int64, the token at each position, for copying; None without copying.
+        extra: how many of the token numbers lie at or beyond V, the size of the vocabulary.
     """
 
     keys: Tensor
@@ -31,12 +33,12 @@ class Memory(NamedTuple):
     extra: int = 0
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Memory:
-        """The function of every tensor."""
+        """The memory with `function` applied to every tensor."""
         seen, tokens = (t if t is None else function(t) for t in (self.seen, self.tokens))
         return Memory(function(self.keys), function(self.values), seen, tokens, self.extra)
 
     def mean(self) -> Tensor:
-        """(B, M) the mean of the places that count."""
+        """(B, M), the mean of the values at unmasked positions."""
         if self.seen is None:
             return self.values.mean(1)
         return self.values.sum(1) / self.seen.sum(1, keepdim=True).clamp_min(1)
@@ -55,7 +57,7 @@ class MemoryAttention(nn.Module):
 
     additive: v . tanh(W q + U m + b) (Bahdanau et al. 2014, arXiv 1409.0473); multiplicative: (W q) . (U m)
     / sqrt(A) (Luong et al. 2015, arXiv 1508.04025, "general"). With coverage the scores see the sum of the
-    attention so far (See et al. 2017, arXiv 1704.04368, equation 11): queries are then answered one after
+    past attention (See et al. 2017, arXiv 1704.04368, equation 11): queries are then answered one after
     the other.
 
     Args:
@@ -97,14 +99,14 @@ class MemoryAttention(nn.Module):
         """A memory (B, S, M) with its keys.
 
         Args:
-            memory: (B, S, M); lengths: (B,) places that count; mask: (B, S) bool, False at places that do
-                not.
+            memory: (B, S, M).
+            lengths: (B,) unmasked positions of each row; mask: (B, S) bool, False at masked positions.
             tokens: (B, S) int64 and extra: see `Memory`.
         """
         seen = mask
         if lengths is not None:
-            places = torch.arange(memory.shape[1], device=memory.device)
-            within = places < lengths.to(memory.device).unsqueeze(1)
+            positions = torch.arange(memory.shape[1], device=memory.device)
+            within = positions < lengths.to(memory.device).unsqueeze(1)
             seen = within if mask is None else within & mask
         if seen is not None:
             memory = memory.masked_fill(~seen.unsqueeze(-1), 0.0)

@@ -83,7 +83,7 @@ class ParameterTable:
     def __init__(self, directions: int) -> None:
         self.rows: list[dict[str, str]] = []
         self._directions, self._names = directions, []
-        self._held: tuple[list[Tensor], list[tuple[Weights, ...]]] | None = None
+        self._cache: tuple[list[Tensor], list[tuple[Weights, ...]]] | None = None
 
     def add(
         self,
@@ -105,17 +105,17 @@ class ParameterTable:
         return self._by_field(self._tensors(module))
 
     def weights(self, module: Module) -> Sequence[tuple[Weights, ...]]:
-        """Per layer, per direction; made again only when a parameter is another object than before."""
+        """Per layer, per direction; cached until a parameter is replaced by another object."""
         now = self._tensors(module)
         if torch.compiler.is_compiling():  # where nothing outlives the call
-            return self._made(now)
-        held = self._held
-        if held is not None and all(map(is_, now, held[0])):
-            return held[1]
-        weights = self._made(now)
-        # Tensors computed for one call, as by a parametrization, would keep their graph alive if held.
+            return self._new_weights(now)
+        cached = self._cache
+        if cached is not None and all(map(is_, now, cached[0])):
+            return cached[1]
+        weights = self._new_weights(now)
+        # Tensors computed for one call, as by a parametrization, would keep their graph alive in the cache.
         if all(type(tensor) is Parameter for tensor in now):
-            self._held = now, weights
+            self._cache = now, weights
         return weights
 
     def _tensors(self, module: Module) -> list[Tensor]:
@@ -130,6 +130,6 @@ class ParameterTable:
         values = iter(tensors)
         return [{field: next(values) for field in row} for row in self.rows]
 
-    def _made(self, tensors: Sequence[Tensor]) -> list[tuple[Weights, ...]]:
+    def _new_weights(self, tensors: Sequence[Tensor]) -> list[tuple[Weights, ...]]:
         flat = [Weights(**row) for row in self._by_field(tensors)]
         return [tuple(flat[i : i + self._directions]) for i in range(0, len(flat), self._directions)]

@@ -10,7 +10,8 @@ from typing_extensions import Unpack
 from longspan.cells import Cell
 
 from . import options
-from .base import Call, RNNBase
+from .base import RNNBase
+from .call import Call
 from .options import RecurrentOptions, show_options
 
 __all__ = ["GRU", "LSTM", "RNN", "Recurrent"]

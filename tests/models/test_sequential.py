@@ -180,6 +180,37 @@ def test_resumed_where_it_was_killed(stateful: bool, tmp_path: Path) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path) -> None:
+    def run(
+        x: Any = X, y: Any = Y, *, dropout: float = 0.0, rate: float = 0.1, loss: str = "mse", **options: Any
+    ):
+        torch.manual_seed(1)
+        model = models.Sequential([layers.LSTM(3, dropout=dropout, input_shape=(T, D)), layers.Dense(1)])
+        model.compile(optimizers.SGD(rate), loss, metrics=["mae"])
+        arguments = {"epochs": 2, "batch_size": 6, "verbose": 0, "resume": tmp_path / "run", **options}
+        model.fit(x, y, **arguments)
+
+    run()
+    run(epochs=3)  # goes on
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("other model", {"dropout": 0.1}),
+        ("optimizer=.*0.2.* instead of .*0.1", {"rate": 0.2}),
+        ("loss=.*MeanAbsoluteError.* instead of .*MeanSquaredError", {"loss": "mae"}),
+        ("other data", {"x": X + 1}),
+        ("other data", {"y": Y + 1}),
+        ("other data", {"sample_weight": np.arange(len(X), dtype=np.float32)}),
+        ("data_batch_size=6 instead of 5", {"batch_size": 5}),
+        ("data_shuffle=True instead of False", {"shuffle": False}),
+        ("validation_data=none instead of ", {"validation_data": (X, Y)}),
+        ("clip_norm=None instead of 1.0", {"clip_norm": 1.0}),
+    ]
+    for words, changes in cases:
+        with pytest.raises(
+            ValueError, match=f"checkpoint .*: expected one of this training, received .*{words}"
+        ):
+            run(epochs=4, **changes)
+
+
 def test_penalties_are_added() -> None:
     plain = made(layers.Dense(1))
     held = made(layers.Dense(1, kernel_regularizer=regularizers.L2(0.5)))

@@ -1,0 +1,87 @@
+"""States what a fit of a model is of, so that a checkpoint of another fit is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass, replace
+from typing import Any, Protocol, runtime_checkable
+
+from torch.optim import Optimizer
+
+from longspan.data.batches import Batches, BPTTChunks
+from longspan.layers import Layer
+from longspan.training.checkpoint import CheckpointConfig, as_checkpoint_config
+from longspan.training.identity import digest
+
+from .protocol import Model
+
+
+@runtime_checkable
+class _Configurable(Protocol):
+    """A layer, an optimizer, a schedule, a loss or a metric."""
+
+    def get_config(self) -> dict[str, Any]: ...
+
+
+def identified(
+    resume: Any, model: Model, batches: Any, validation: Any, limits: Mapping[str, Any]
+) -> CheckpointConfig | None:
+    """The checkpoint configuration of a fit, with the fit's identity.
+
+    Args:
+        resume: a path or a CheckpointConfig, None for no checkpoints; one that has an identity keeps it.
+        model: its layers, loss, metrics and optimizer count; their names do not.
+        batches, validation: their arrays count. Of generators and DataLoaders only the class counts, since
+            their data are not known before they are read.
+        limits: the arguments of `fit` that change its steps, by name.
+
+    Raises:
+        ValueError: the file is damaged, no checkpoint, or one of another fit.
+    """
+    config = as_checkpoint_config(resume)
+    if config is None or config.identity is not None:
+        return config
+    identity = {
+        "model": digest([_text(layer) for layer in model.layers]),
+        "optimizer": _text(model.optimizer_config or model.optimizer),
+        "loss": _text(model.loss),
+        "metrics": _text([(metric, weighted) for metric, weighted in model.compiled_metrics]),
+        **{name: str(value) for name, value in limits.items()},
+        **_data("data", batches),
+        **_data("validation_data", validation),
+    }
+    config = replace(config, identity=identity)
+    config.check()
+    return config
+
+
+def _data(name: str, batches: Any) -> dict[str, str]:
+    """The batches' digest, size and order; their class where the data are not known before."""
+    if isinstance(batches, Batches) and batches.columns:
+        shuffled = {"shuffle": str(batches.shuffle)} if name == "data" else {}
+        return {name: digest(batches.columns), f"{name}_batch_size": str(batches.batch_size), **shuffled}
+    if isinstance(batches, BPTTChunks):
+        return {name: digest((batches.x, batches.y)), f"{name}_chunk_length": str(batches.chunk_length)}
+    return {name: "none" if batches is None else type(batches).__name__}
+
+
+def _text(value: Any) -> str:
+    """A value as JSON, the same in every process; an object as its class and options."""
+    return json.dumps(value, default=_options, sort_keys=True)
+
+
+def _options(value: Any) -> Any:
+    """The class and options of an object; the name of a function."""
+    kind = type(value).__name__
+    if isinstance(value, Layer):
+        return [kind, {key: option for key, option in value.get_config().items() if key != "name"}]
+    if isinstance(value, Optimizer):
+        return [kind, value.defaults]
+    if isinstance(value, _Configurable):
+        return [kind, value.get_config()]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [kind, asdict(value)]
+    if isinstance(value, Callable):
+        return getattr(value, "__qualname__", kind)
+    return kind
