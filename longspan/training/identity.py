@@ -6,6 +6,9 @@ import pickle
 from hashlib import sha256
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from .checkpoint import DIGEST
 
 
@@ -16,10 +19,20 @@ def digest(records: Any) -> str:
     True
     """
     stream = _HashStream()
-    pickler = pickle.Pickler(stream, protocol=5)
+    pickler = _Pickler(stream, protocol=5)
     pickler.fast = True  # equal objects have equal bytes, whether or not they are one object
     pickler.dump(records)
     return DIGEST + stream.hash.hexdigest()[:32]
+
+
+class _Pickler(pickle.Pickler):
+    """A pickler to which equal tensors are equal bytes; torch's own pickles of them differ."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """A tensor as the array of its values, anything else as usual."""
+        if isinstance(obj, Tensor):
+            return torch.from_numpy, (obj.detach().cpu().numpy(),)
+        return NotImplemented
 
 
 class _HashStream:
