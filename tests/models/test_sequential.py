@@ -194,8 +194,8 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path) -> None:
     run(epochs=3)  # goes on
     cases: list[tuple[str, dict[str, Any]]] = [
         ("other model", {"dropout": 0.1}),
-        ("optimizer=.*0.2.* instead of .*0.1", {"rate": 0.2}),
-        ("loss=.*MeanAbsoluteError.* instead of .*MeanSquaredError", {"loss": "mae"}),
+        ("optimizer=.*0.1.* instead of .*0.2", {"rate": 0.2}),
+        ("loss=.*MeanSquaredError.* instead of .*MeanAbsoluteError", {"loss": "mae"}),
         ("other data", {"x": X + 1}),
         ("other data", {"y": Y + 1}),
         ("other data", {"sample_weight": np.arange(len(X), dtype=np.float32)}),
