@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass, replace
+from hashlib import sha256
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from torch import Tensor
 from torch.optim import Optimizer
 
 from longspan.data.batches import Batches, BPTTChunks
 from longspan.layers import Layer
-from longspan.training.checkpoint import CheckpointConfig, as_checkpoint_config
-from longspan.training.identity import digest
+from longspan.training.checkpoint import DIGEST, CheckpointConfig, as_checkpoint_config
 
 from .protocol import Model
 
@@ -43,7 +45,7 @@ def identified(
     if config is None or config.identity is not None:
         return config
     identity = {
-        "model": digest([_text(layer) for layer in model.layers]),
+        "model": _digest(_text(model.layers)),
         "optimizer": _text(model.optimizer_config or model.optimizer),
         "loss": _text(model.loss),
         "metrics": _text([(metric, weighted) for metric, weighted in model.compiled_metrics]),
@@ -60,10 +62,30 @@ def _data(name: str, batches: Any) -> dict[str, str]:
     """The batches' digest, size and order; their class where the data are not known before."""
     if isinstance(batches, Batches) and batches.columns:
         shuffled = {"shuffle": str(batches.shuffle)} if name == "data" else {}
-        return {name: digest(batches.columns), f"{name}_batch_size": str(batches.batch_size), **shuffled}
+        return {name: _digest(batches.columns), f"{name}_batch_size": str(batches.batch_size), **shuffled}
     if isinstance(batches, BPTTChunks):
-        return {name: digest((batches.x, batches.y)), f"{name}_chunk_length": str(batches.chunk_length)}
+        return {name: _digest([batches.x, batches.y]), f"{name}_chunk_length": str(batches.chunk_length)}
     return {name: "none" if batches is None else type(batches).__name__}
+
+
+def _digest(value: Any) -> str:
+    """A digest of text, or of tensors in lists and tuples: of their dtypes, shapes and values."""
+    hashed = sha256()
+
+    def add(part: Any) -> None:
+        if isinstance(part, (list, tuple)):
+            hashed.update(f"{len(part)} parts".encode())
+            for item in part:
+                add(item)
+        elif isinstance(part, Tensor):
+            array = np.ascontiguousarray(part.detach().cpu().numpy())
+            hashed.update(f"{array.dtype} {array.shape}".encode())
+            hashed.update(array.data)
+        else:
+            hashed.update(repr(part).encode())
+
+    add(value)
+    return DIGEST + hashed.hexdigest()[:32]
 
 
 def _text(value: Any) -> str:
