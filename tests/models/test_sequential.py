@@ -200,7 +200,7 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path) -> None:
         ("other data", {"y": Y + 1}),
         ("other data", {"sample_weight": np.arange(len(X), dtype=np.float32)}),
         ("data_batch_size=6 instead of 5", {"batch_size": 5}),
-        ("data_shuffle=True instead of False", {"shuffle": False}),
+        ("shuffle=True instead of False", {"shuffle": False}),
         ("validation_data=none instead of ", {"validation_data": (X, Y)}),
         ("clip_norm=None instead of 1.0", {"clip_norm": 1.0}),
     ]
