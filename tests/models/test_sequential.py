@@ -201,7 +201,7 @@ def test_a_checkpoint_of_another_fit_is_refused(tmp_path: Path) -> None:
         ("other data", {"sample_weight": np.arange(len(X), dtype=np.float32)}),
         ("data_batch_size=6 instead of 5", {"batch_size": 5}),
         ("shuffle=True instead of False", {"shuffle": False}),
-        ("validation_data=none instead of ", {"validation_data": (X, Y)}),
+        ("other validation data", {"validation_data": (X, Y)}),
         ("clip_norm=None instead of 1.0", {"clip_norm": 1.0}),
     ]
     for words, changes in cases:
