@@ -10,6 +10,7 @@ import pytest
 import torch
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_it_measures_after_parity(
     benchmark_module: Callable[[str], ModuleType], capsys: pytest.CaptureFixture[str]

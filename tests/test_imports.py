@@ -1,0 +1,33 @@
+"""What a new process has loaded after its first imports of longspan, all in one process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import json, sys
+from longspan.nn import attention
+import longspan
+longspan.Classifier()
+print(json.dumps({"attention": attention.__name__, "modules": sorted(sys.modules)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, object]:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_module_of_longspan_nn_stands_before_torchs_of_its_name(told: dict[str, object]) -> None:
+    assert told["attention"] == "longspan.nn.attention"
+
+
+def test_a_task_imports_no_optional_package(told: dict[str, object]) -> None:
+    modules = told["modules"]
+    assert isinstance(modules, list) and "longspan.tasks.classify.classifier" in modules
+    assert not {"sklearn", "keras", "pandas", "matplotlib"} & set(modules)
