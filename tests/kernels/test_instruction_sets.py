@@ -10,9 +10,6 @@ import pytest
 
 from longspan import _core
 
-# The emulator's name of a processor, and the instruction sets that it has, widest first.
-PROCESSORS = {"Nehalem": "['baseline']", "Haswell": "['avx2', 'baseline']"}
-
 # The extension by itself, from its file: torch needs half a minute in the emulator.
 LOAD = """
 from importlib.util import module_from_spec, spec_from_file_location
@@ -30,8 +27,15 @@ for isa in ("avx512", "avx2", "baseline"):  # a layer of no rows: its table alon
 """
 
 
-@pytest.mark.parametrize(("processor", "instruction_sets"), PROCESSORS.items())
+@pytest.mark.parametrize(
+    ("processor", "instruction_sets"),
+    [
+        ("Nehalem", "['baseline']"),
+        pytest.param("Haswell", "['avx2', 'baseline']", marks=pytest.mark.slow),
+    ],
+)
 def test_an_older_processor_loads_the_kernels(processor: str, instruction_sets: str) -> None:
+    """The processor by the emulator's name, with the instruction sets that it has, widest first."""
     emulator = shutil.which("qemu-x86_64")
     if emulator is None:
         pytest.skip("needs qemu-x86_64 (Debian: apt-get install qemu-user), to emulate older processors")

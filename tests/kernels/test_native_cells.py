@@ -8,6 +8,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,12 @@ def alone(x: Any, r: Any, s: Any, p: Any) -> Any:
 
 
 OWN = {c.name: c for c in (two, five, six, alone)}
+# Each takes seconds to compile: every cell for the widest instruction set, and one of them for all.
+PAIRS = [
+    pytest.param(name, isa, marks=[] if isa == ISAS[0] or name == "two" else pytest.mark.slow)
+    for name in OWN
+    for isa in ISAS
+]
 
 
 @pytest.fixture(scope="session")
@@ -101,8 +108,7 @@ def training(layer: Any, x: Tensor, **options: Any) -> list[Tensor]:
 
 
 class TestParity:
-    @pytest.mark.parametrize("isa", ISAS)
-    @pytest.mark.parametrize("name", OWN)
+    @pytest.mark.parametrize(("name", "isa"), PAIRS)
     def test_equals_reference(self, name: str, isa: str) -> None:
         own = OWN[name]
         native_cells.compile_cell(own, isa)
@@ -145,24 +151,17 @@ class TestParity:
                 _, state = layer.step(reading, state)
         torch.testing.assert_close(state, h)
 
-    def test_names_that_mean_something_in_cpp(self) -> None:
-        @cell(gates="n", states="h")
-        def double(x: Any, r: Any, s: Any, p: Any) -> Any:
-            return ((x.n + r.n).tanh(),)
-
-        @cell(gates="n", states="h")
-        def lstm(x: Any, r: Any, s: Any, p: Any) -> Any:
-            return ((x.n + r.n).sigmoid(),)
-
-        x = torch.randn(T, B, I)
-        for own in (double, lstm):
-            layer = nn.Recurrent(own, I, H)
-            with ls.use_backend("reference"):
-                wanted = layer(x)[0]
-            torch.testing.assert_close(layer(x)[0], wanted)  # not mixed up with a built-in cell of its name
-            ls.compile_cell(own)
-            with ls.use_backend("cpu"):
-                torch.testing.assert_close(layer(x)[0], wanted)
+    @pytest.mark.parametrize("name", ["lstm", pytest.param("double", marks=pytest.mark.slow)])
+    def test_names_that_mean_something_elsewhere(self, name: str) -> None:
+        """As a built-in cell, which it is not mixed up with, or in C++."""
+        own = Cell(name, "n", "h", lambda x, r, s, p: ((x.n + r.n).sigmoid(),))
+        x, layer = torch.randn(T, B, I), nn.Recurrent(own, I, H)
+        with ls.use_backend("reference"):
+            wanted = layer(x)[0]
+        torch.testing.assert_close(layer(x)[0], wanted)
+        ls.compile_cell(own)
+        with ls.use_backend("cpu"):
+            torch.testing.assert_close(layer(x)[0], wanted)
 
 
 class TestProgram:
@@ -226,9 +225,29 @@ class TestCache:
         def own(factor: float) -> Cell:
             return Cell("own", "n", "h", lambda x, r, s, p: ((x.n + r.n).tanh() * factor,))
 
-        paths = {native_cells.compile_cell(own(factor), "baseline") for factor in (2.0, 3.0, 2.0)}
-        assert len(paths) == 2 and paths == set(empty.iterdir())
+        paths = {native_cells._path(own(factor), "baseline") for factor in (2.0, 3.0, 2.0)}
+        assert len(paths) == 2 and {path.parent for path in paths} == {empty}
 
+    def test_two_builds_at_once_leave_one_whole_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        both = threading.Barrier(2, timeout=60)
+
+        def compiled(cell: Cell, command: list[str], library: Path) -> None:
+            library.write_bytes(b"half")
+            both.wait()
+            library.write_bytes(b"whole")
+
+        monkeypatch.setattr(native_cells, "_compile", compiled)
+        path = tmp_path / "cache" / "cell.so"
+        builds = [threading.Thread(target=native_cells._build, args=(two, "baseline", path)) for _ in "ab"]
+        for build in builds:
+            build.start()
+        for build in builds:
+            build.join()
+        assert list(path.parent.iterdir()) == [path] and path.read_bytes() == b"whole"
+
+    @pytest.mark.slow
     def test_many_may_build_at_once(self, empty: Path) -> None:
         workers = [elsewhere() for _ in range(2)]
         paths = {worker.communicate()[0].strip() for worker in workers}
@@ -330,6 +349,7 @@ class TestRefusals:
         for role, most in native_cells.LIMITS.items():
             assert f"MAX_{role.upper()} = {most}" in text
 
+    @pytest.mark.slow
     def test_as_big_as_may_be(self) -> None:
         own = large(states=8, gates=12, params=12)
         native_cells.compile_cell(own, "baseline")
