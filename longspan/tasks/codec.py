@@ -10,6 +10,8 @@ import narwhals as nw
 import polars as pl
 from typing_extensions import Self
 
+from .schedule import TrainingOptions
+
 Tree = Any  # None, booleans, numbers, text, tensors, and dicts, lists and tuples of them
 RecordsT = TypeVar("RecordsT")
 Metrics = Mapping[str, Callable[[Any, Any], float]]
@@ -48,6 +50,10 @@ class Codec(abc.ABC, Generic[RecordsT]):
     def epochs(self) -> int:
         """The epochs of training at most where the task's option is None."""
         return 20
+
+    def training(self, options: TrainingOptions, batch_size: int) -> TrainingOptions:
+        """How the network is trained if the task's `epochs` is None; by default as `options` say."""
+        return options
 
     @property
     def feature_names(self) -> tuple[str, ...]:

@@ -17,8 +17,6 @@ from longspan.report.elements import Section
 from .codec import Codec, RecordsT, Tree
 from .fitting import (
     Run,
-    Schedule,
-    TrainingOptions,
     check_device,
     decoded_validation,
     device_of,
@@ -27,6 +25,7 @@ from .fitting import (
 )
 from .network import TaskNetwork
 from .options import Configurable, option, options_of
+from .schedule import Schedule, TrainingOptions
 
 CodecT = TypeVar("CodecT", bound=Codec[Any])
 NetworkT = TypeVar("NetworkT", bound=TaskNetwork)
@@ -243,11 +242,13 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         history = fit_network(network, batches, validate, self._training(codec), run._replace(model=self))
         return Fitted(codec, network, history)
 
+    @final
     def _training(self, codec: CodecT) -> TrainingOptions:
         """How the network is trained; what an option leaves open is the codec's."""
         epochs = codec.epochs if self.epochs is None else self.epochs
         rate = codec.learning_rate if self.learning_rate is None else self.learning_rate
-        return TrainingOptions(epochs, rate, self.schedule, self.patience)
+        options = TrainingOptions(epochs, rate, self.schedule, self.patience)
+        return options if self.epochs is not None else codec.training(options, self.batch_size)
 
     @final
     def _search_options(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,13 +17,14 @@ from longspan.data.splits import stratified, stratified_folds
 from longspan.metrics import classification
 from longspan.report.elements import Element, Section, Stat, Stats, Table
 from longspan.tasks.estimator import Estimator
-from longspan.tasks.fitting import Convergence, Run, Schedule, TrainingOptions
+from longspan.tasks.fitting import Run
 from longspan.tasks.parts import Fitted, Use
+from longspan.tasks.schedule import Schedule
 from longspan.training.evaluation import to_device
 
 from . import report
 from .codec import FEW_TEXTS, ClassifierCodec
-from .example_batches import STEPS, ExampleBatches
+from .example_batches import ExampleBatches
 from .layout import Layout
 from .network import Ensemble, SequenceClassifier, TokenEmbedding
 from .options import ClassifierOptions
@@ -33,9 +34,6 @@ from .text_encoder import TextEncoder
 
 _EXPLAINED = 8  # records that a report explains
 _ENOUGH_TO_VALIDATE = 500  # records from which on a part is held out
-_CYCLE = 320  # optimizer steps of one cycle of the learning rate, for series
-_CYCLES = 4  # of the learning rate at most
-_LEAST_CYCLE = 6  # epochs of a cycle at least
 _FRAMES = 64  # frames up to which the steps of long series are stacked
 _TEXT_FOLDS = 5  # of the cross-validation of few texts
 _VECTOR_DEVIATION = 0.1  # standard deviation to which vectors from a file are scaled
@@ -161,16 +159,6 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
         if not few or members == 1 or not isinstance(codec.head, SeriesHead):
             return None
         return torch.from_numpy(stratified_folds([record.label for record in records], members, self.seed))
-
-    def _training(self, codec: ClassifierCodec) -> TrainingOptions:
-        """For series, cycles of the learning rate until the training loss has converged."""
-        options = super()._training(codec)
-        if codec.series_encoder is None or self.epochs is not None:
-            return options
-        steps = max(STEPS, codec.records // self.batch_size)
-        cycle = max(_LEAST_CYCLE, round(_CYCLE / steps))
-        schedule = replace(self.schedule, cycles=_CYCLES)
-        return options._replace(epochs=_CYCLES * cycle, schedule=schedule, stopping=Convergence(cycle))
 
     def codec(self) -> ClassifierCodec:
         if len(self.filters) != len(self.kernel_sizes) or not self.filters:

@@ -17,8 +17,10 @@ from longspan.data.labels import Labels
 from longspan.data.readers.word_vectors import read_vectors
 from longspan.metrics import classification
 from longspan.tasks.codec import Codec, Metrics
+from longspan.tasks.schedule import TrainingOptions
 
 from .answers import answer_table, classes_of, most_probable
+from .convergence import until_converged
 from .linear import NBSVM
 from .normalization import fit_best_encoder
 from .reading import Example, Examples
@@ -195,6 +197,9 @@ class ClassifierCodec(Codec[list[Example]]):
     @property
     def epochs(self) -> int:
         return _TEXT_EPOCHS
+
+    def training(self, options: TrainingOptions, batch_size: int) -> TrainingOptions:
+        return until_converged(options, self.records, batch_size) if self.series_encoder else options
 
     @property
     def inputs(self) -> TextEncoder | SeriesEncoder:

@@ -13,13 +13,13 @@ from longspan.data.batches import Batch
 from longspan.data.labels import IGNORED
 from longspan.data.padding import RaggedTensor, bucket_by_length
 
+from .convergence import STEPS
 from .network import Subwords, TextInputs
 from .reading import Example
 
 if TYPE_CHECKING:
     from .codec import ClassifierCodec
 
-STEPS = 32  # optimizer steps of an epoch at least
 _LENGTH_MULTIPLE = 16  # of the lengths of batches of series: a convolution is prepared for each length
 _AHEAD = 16  # batches made at once: twice as fast as one by one, as training steps empty the caches
 

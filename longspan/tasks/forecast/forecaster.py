@@ -15,8 +15,8 @@ from longspan.data.batches import Batch
 from longspan.report.elements import Section
 from longspan.tasks.codec import Tree
 from longspan.tasks.estimator import Estimator
-from longspan.tasks.fitting import Schedule
 from longspan.tasks.parts import Fitted, Use
+from longspan.tasks.schedule import Schedule
 from longspan.training.evaluation import to_device
 
 from . import evaluation, report, windows

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from longspan.tasks.fitting import Convergence, Schedule
+from longspan.tasks.schedule import Convergence, Schedule
 
 
 def test_every_cycle_has_the_same_course() -> None:
