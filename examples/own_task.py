@@ -1,7 +1,8 @@
 """A task of your own: a tagger of words, from lines such as "the/DET dog/NOUN barks/VERB".
 
-It gives the four parts that a task must give, and gets fit, predict, evaluate, tune, save, reports, resuming.
-Run it: `python examples/own_task.py`. A task for everybody is the same thing in a folder of `longspan/tasks`.
+It overrides the four methods that a task must override, and inherits fit, predict, evaluate, tune, save and
+reports. Run it: `python examples/own_task.py`. A task of the library is the same in a folder of
+`longspan/tasks`. `longspan.load` finds the class of a saved task in `longspan.tasks.TASKS`; add a line there.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ Sentences = list[list[tuple[str, str]]]  # words with their tags, "" where the t
 
 
 class TagCodec(Codec[Sentences]):
+    """Numbers words and tags. 0 is padding, as `Batches` pads with 0, and an unknown word or tag too."""
+
     def fit(self, train: Sentences, valid: Sentences | None = None) -> TagCodec:
         self.words = ["<unknown>", *sorted({word for sentence in train for word, _ in sentence})]
         self.tags = ["", *sorted({tag for sentence in train for _, tag in sentence})]  # 0: padding, not known
         return self
 
     def decode(self, predictions: list[Tensor], records: Sentences) -> list[list[str]]:
-        rows = [row for batch in predictions for row in batch.tolist()]
-        return [[self.tags[n] for n in row[: len(own)]] for row, own in zip(rows, records, strict=True)]
+        rows = [row for batch in predictions for row in batch.tolist()]  # in the order of the records
+        pairs = zip(rows, records, strict=True)
+        return [[self.tags[n] for n in row[: len(sentence)]] for row, sentence in pairs]
 
     def truth(self, records: Sentences) -> list[list[str]]:
         return [[tag for _, tag in sentence] for sentence in records]
@@ -47,6 +51,8 @@ class TagCodec(Codec[Sentences]):
 
 
 class TagNetwork(TaskNetwork):
+    """Scores (B, T, tags) of every word by a bidirectional encoder."""
+
     def __init__(self, words: int, tags: int, hidden_size: int, cell: str) -> None:
         super().__init__()
         self.embedding = nn.Embedding(words, hidden_size)
@@ -66,7 +72,10 @@ class TagNetwork(TaskNetwork):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class Tagger(Estimator[Sentences, TagCodec, TagNetwork, Any]):
+    """Tags every word of a sentence. A further option is a field made by `longspan.tasks.options.option`."""
+
     name: ClassVar[str] = "tag"
+    score_metric: ClassVar[str] = "accuracy"  # what `score` returns
 
     def read(self, source: Any, y: Any = None, *, use: str = "fit", fitted: Any = None) -> Sentences:
         pairs = [[word.partition("/") for word in line.split()] for line in source]
