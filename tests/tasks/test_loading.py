@@ -49,7 +49,7 @@ def with_option(config: dict[str, Any], name: str, value: Any) -> dict[str, Any]
         ("hidden_size", "4"),
         ("dropout", -1.0),
         ("cell", "none of ours"),
-        ("epochs", None),
+        ("batch_size", None),
     ],
 )
 def test_options_are_checked_before_a_network_is_built(
