@@ -48,7 +48,7 @@ class Codec(abc.ABC, Generic[RecordsT]):
 
     @property
     def epochs(self) -> int:
-        """The epochs of training at most where the task's option is None."""
+        """The largest number of epochs if the task's option is None."""
         return 20
 
     def training(self, options: TrainingOptions, batch_size: int) -> TrainingOptions:

@@ -1,4 +1,4 @@
-"""The base class of all tasks: fits, predicts, evaluates, tunes, saves and reports by the parts of a task."""
+"""The base class of all tasks: fits, predicts, evaluates, tunes, saves and reports by a task's parts."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     The constructor only stores options. `fit` checks the options, trains, and stores the results under names
     that end in `_`: codec_, network_, history_ (`longspan.training.History`), stream_ where the task has one,
-    and notes_, the notices that were given meanwhile.
+    and notes_, the notices that fit gave.
 
     The same seed, data and options give the same model, bit by bit, on one machine and number of torch's
     threads. With another number of threads, torch may add numbers in another order. Fits in several Python
     threads wait for each other, since torch has one random generator for all threads.
 
-    Tasks are final subclasses: they implement the parts of `longspan.tasks.parts.TaskParts` and inherit the
-    verbs.
+    Tasks are final subclasses. They override the parts of `longspan.tasks.parts.TaskParts` and inherit the
+    public methods of this class.
     """
 
     @final
@@ -90,7 +90,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
     def _refitted(
         self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT, verbose: int | str
     ) -> Fitted[CodecT, NetworkT, StreamT]:
-        """Codec and network trained on all records, if the codec has a `refit`; else unchanged."""
+        """Codec and network trained on all records if `codec.refit` returns another codec; else `fitted`."""
         codec = fitted.codec.refit(records)
         if codec is fitted.codec:
             return fitted
@@ -105,7 +105,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         Args:
             source: what the task reads; None to predict what follows the rows read so far, in a task with a
                 stream.
-            search: options of the group "predict", such as beam_size, for this call only.
+            search: options of the group "predict" as keywords, such as beam_size=4, for this call only.
 
         Raises:
             ValueError, TypeError: the task is not fitted or the source cannot be used; one sentence.
@@ -116,7 +116,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     @final
     def predict_table(self, source: Any = None, **search: Any) -> pl.DataFrame:
-        """The predictions for a source as a table, with details such as probabilities.
+        """The predictions for a source as a polars frame, with details such as probabilities.
 
         Args:
             source, search: as for `predict`.

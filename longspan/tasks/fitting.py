@@ -20,7 +20,7 @@ from .codec import Codec
 from .network import TaskNetwork
 from .schedule import TrainingOptions
 
-_SEEDED = threading.RLock()  # locked while a fit draws from torch's generator
+_SEEDED = threading.RLock()  # held by the fit that draws from torch's random generator
 
 
 class Run(NamedTuple):
@@ -48,10 +48,10 @@ def fit_network(
     """Train a network in place with its own loss.
 
     Args:
-        network: on its device.
+        network: on the device to train on.
         batches: of the training part.
-        validate: batches of the validation part, or a function that returns its loss and metrics by name;
-            None for no validation.
+        validate: batches of the validation part, or a function that returns the validation loss and metrics
+            by name; None for no validation.
 
     Returns:
         Loss and metrics of every epoch. The network is in evaluation mode, with the best epoch's weights.
@@ -82,7 +82,7 @@ def fit_network(
 
 
 def predictions(network: TaskNetwork, batches: Iterable[Batch], search: Mapping[str, Any]) -> list[Any]:
-    """The network's predictions for every batch, without gradients; search: keywords of its `predict`."""
+    """The network's predictions for every batch, without gradients; search: keywords of `network.predict`."""
     move, was_training = to_device(network), network.training
     network.eval()
     try:

@@ -1,4 +1,4 @@
-"""Declares the nine parts that a task implements, the options of every task, and the results of fit."""
+"""Declares a task's parts (nine methods that it may override), the options of all tasks, and `Fitted`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ Use = Literal["fit", "evaluate", "predict"]
 
 
 class Stream(abc.ABC):
-    """The state of a fitted task after the rows read so far; saved with the model. Abstract."""
+    """A fitted task that is fed one row after another: its state after the rows so far. Abstract.
+
+    The state is saved with the model.
+    """
 
     @abc.abstractmethod
     def update(self, reading: Any) -> Any:
-        """Read the next reading; returns the task's answer to it, if it gives one."""
+        """Read the next row; returns the task's answer to it, None from a task that gives none."""
 
     @abc.abstractmethod
     def state(self) -> Tree:
@@ -68,11 +71,16 @@ class Fitted(Generic[CodecT, NetworkT, StreamT]):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
-    """The parts of a task, from which `longspan.tasks.estimator.Estimator` makes its verbs. Abstract.
+    """The parts of a task: the methods that it overrides. Abstract.
 
-    A part never reads the results of an earlier fit from the task; it gets them as an argument. A task
-    implements four parts: `read`, `codec`, `network`, `batches`. Five have defaults: `split`, `learn`,
-    `calibrate`, `start_stream`, `report`. The network has the loss and the prediction, the codec the metrics.
+    `longspan.tasks.estimator.Estimator` calls them in fit, predict, evaluate and its other public methods. A
+    part gets the results of an earlier fit as an argument, and never reads them from the task. Four parts are
+    abstract: `read`, `codec`, `network`, `batches`. Five have defaults: `split`, `learn`, `calibrate`,
+    `start_stream`, `report`. The network has the loss and the prediction, the codec has the metrics.
+
+    Fit calls `read`, `split`, `learn` (which fits the codec, and trains the network on `batches`),
+    `calibrate` and `start_stream`. Predict calls `read` and `batches`, then the network's `predict`, then the
+    codec's `decode` and `present`.
     """
 
     cell: str = option(
@@ -152,10 +160,10 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         advanced=True,
     )
 
-    name: ClassVar[str]  # the task's name in TASKS
-    score_metric: ClassVar[str]  # the metric of the codec that `score` returns; "-mae" for minus the MAE
+    name: ClassVar[str]  # the task's name in `longspan.tasks.TASKS`
+    score_metric: ClassVar[str]  # the codec's metric that `score` returns; "-mae" for minus the MAE
     _estimator_type: ClassVar[str | None] = None  # scikit-learn's name of the kind of task
-    schedule: ClassVar[Schedule] = Schedule()  # the course of the learning rate
+    schedule: ClassVar[Schedule] = Schedule()  # the learning rate over the steps, relative to its peak
     decode_validation: ClassVar[bool] = False  # whether the codec's metrics are computed after every epoch
 
     # ---- the nine parts
@@ -178,7 +186,10 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         """
 
     def split(self, records: RecordsT) -> tuple[RecordsT, RecordsT | None]:
-        """Training and validation records, None for no validation: here the last share of a sequence."""
+        """Training records and validation records, None for no validation.
+
+        By default the last `validation_fraction` of the records are held out; this takes `len` and slices.
+        """
         rows: Any = records
         held_out = rows_of_fraction(len(rows), self.validation_fraction)
         return (rows[: len(rows) - held_out], rows[len(rows) - held_out :]) if held_out else (records, None)
@@ -189,18 +200,21 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
 
     @abc.abstractmethod
     def network(self, codec: CodecT, train: RecordsT | None) -> NetworkT:
-        """A network for a fitted codec.
+        """A new network for a fitted codec.
 
         Args:
-            train: the training records, to start weights from; None for a network whose weights are loaded.
+            train: the training records, for weights that are initialized by data; None if the weights of the
+                network are loaded afterwards.
         """
 
     @abc.abstractmethod
     def batches(self, codec: CodecT, records: RecordsT, *, train: bool) -> Iterable[Batch]:
-        """The records in batches, made anew at every iteration.
+        """The records in batches; an iterable that can be iterated once for every epoch.
 
-        With `train`, `__iter__` draws their order from torch's global generator, so that a resumed training
-        repeats it. Without, they are in the records' order.
+        Args:
+            train: whether to train on them. Their order is then random. `longspan.data.Batches` draws it so
+                that a resumed training repeats it; an iterable of your own draws it in `__iter__` from
+                torch's global generator. Without `train` the batches are in the order of the records.
         """
 
     def learn(
@@ -244,25 +258,25 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
 
     @final
     def _training(self, codec: CodecT) -> TrainingOptions:
-        """How the network is trained; what an option leaves open is the codec's."""
+        """How the network is trained: by the task's options, by the codec where one of them is None."""
         epochs = codec.epochs if self.epochs is None else self.epochs
         rate = codec.learning_rate if self.learning_rate is None else self.learning_rate
         options = TrainingOptions(epochs, rate, self.schedule, self.patience)
         return options if self.epochs is not None else codec.training(options, self.batch_size)
 
     @final
-    def _search_options(self, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The options that the network's `predict` takes as keywords.
+    def _search_options(self, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The options of the group "predict" by name, which the network's `predict` takes as keywords.
 
         Args:
-            given: values that replace the task's own for one call; None keeps the task's own value.
+            overrides: values that replace the task's own for one call; None keeps the task's own value.
 
         Raises:
             ValueError, TypeError: there is no such option, or its value is not allowed; one sentence.
         """
-        options = {n: option for n, option in options_of(type(self)).items() if option.group == "predict"}
+        options = {n: o for n, o in options_of(type(self)).items() if o.group == "predict"}
         values = {name: getattr(self, name) for name in options}
-        for name, value in (given or {}).items():
+        for name, value in (overrides or {}).items():
             if name not in options:
                 expected = f"one of {', '.join(options)}" if options else "none"
                 raise TypeError(errors.message("option of predict", expected, repr(name), "leave it out"))

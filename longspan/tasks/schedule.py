@@ -13,12 +13,14 @@ from longspan.optimizers.schedules import CosineDecay
 
 @dataclass(frozen=True)
 class Schedule:
-    """The course of the learning rate over the steps of a fit: linear warmup, then a half cosine.
+    """The learning rate over the steps of a fit: linear warmup to the peak, then half a cosine down.
+
+    The peak is the task's option `learning_rate`.
 
     warmup: share of the steps in which the rate rises to its peak.
-    final: share of the peak at the last step; 1 for a constant rate after the warmup.
-    cycles: how often this course is run through (warm restarts, Loshchilov and Hutter 2016, arXiv
-        1608.03983).
+    final: the rate at the last step, as a share of the peak; 1 for a constant rate after the warmup.
+    cycles: number of times that rise and decay are repeated, each over an equal number of steps (warm
+        restarts, Loshchilov and Hutter 2016, arXiv 1608.03983).
     """
 
     warmup: float = 0.0
@@ -32,13 +34,13 @@ class Schedule:
             return None if one_cycle is None else lambda step: one_cycle(step % (steps // self.cycles))
         if not self.warmup:
             return None if self.final == 1.0 else CosineDecay(peak, steps, alpha=self.final)
-        rising = max(1, round(self.warmup * steps))
-        falling = max(1, steps - rising)
+        warmup_steps = max(1, round(self.warmup * steps))
+        decay_steps = max(1, steps - warmup_steps)
 
         def rate(step: int) -> float:
-            if step < rising:
-                return peak * (step + 1) / rising
-            half_cosine = 0.5 * (1 + math.cos(math.pi * (step - rising) / falling))
+            if step < warmup_steps:
+                return peak * (step + 1) / warmup_steps
+            half_cosine = 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / decay_steps))
             return peak * (self.final + (1 - self.final) * half_cosine)
 
         return rate
@@ -47,8 +49,11 @@ class Schedule:
 class TrainingOptions(NamedTuple):
     """How a network is trained.
 
-    epochs: at most; learning_rate: Adam's peak; schedule: its course; patience: epochs without improvement of
-    the validation loss, None for all; stopping: a callback that ends training earlier, None for none.
+    epochs: the largest number of epochs.
+    learning_rate: Adam's learning rate at its peak.
+    schedule: the learning rate over the steps, relative to the peak.
+    patience: epochs without a lower validation loss after which training stops; None to train all epochs.
+    stopping: a further callback that ends training early, None for none.
     """
 
     epochs: int
@@ -59,15 +64,15 @@ class TrainingOptions(NamedTuple):
 
 
 class Convergence(Callback):
-    """Stops at the end of a cycle of the learning rate when the training loss has converged.
+    """Stops training at the end of a cycle of the learning rate if the training loss has converged.
 
-    It has where the mean loss of the cycle's last epoch is small, or hardly smaller than that of the cycle
-    before.
+    The mean loss of the last epoch of every cycle is compared. The loss has converged if it is below `small`,
+    or if it has fallen by less than the share `gain` since the cycle before.
 
     Args:
         cycle: epochs of a cycle.
-        small: loss below which there is nothing left to learn.
-        gain: share of the last cycle's loss by which the loss must fall for training to go on.
+        small: training loss below which there is nothing left to learn.
+        gain: share of the loss of the cycle before by which the loss must fall for training to go on.
     """
 
     def __init__(self, cycle: int, *, small: float = 0.02, gain: float = 0.3) -> None:
