@@ -1,4 +1,4 @@
-"""The decoder that tasks share: writes tokens one after the other, with or without a memory to read."""
+"""The decoder that tasks share: predicts one token after another, with or without attention to a memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from longspan.nn.output import linear_cross_entropy
 from .encoder import recurrent
 from .pointer import pointer_log_probs, pointer_losses
 
-_INIT = 0.1  # bound of the embedding's first values, as in Merity et al. 2017, arXiv 1708.02182
+_INIT = 0.1  # initial embeddings are uniform in [-_INIT, _INIT], as in Merity et al. 2017, arXiv 1708.02182
 
 
 class DecoderState(NamedTuple):
-    """Where a decoder stands, rows first in every tensor.
+    """The state of a decoder after the tokens so far: R rows, in beam search the R / B beams of B sequences.
 
-    layers: for each layer its states (R, H); memory: of B rows, each read by R / B rows of the layers;
-    coverage: (R, S) the sum of the attention so far. None where there is none.
+    layers: for each layer the states of its cell, (R, H) each.
+    memory: of the B sequences; their beams share it. None without attention.
+    coverage: (R, S), the sum of the attention so far; None without coverage.
     """
 
     layers: tuple[tuple[Tensor, ...], ...]
@@ -32,28 +33,32 @@ class DecoderState(NamedTuple):
     coverage: Tensor | None = None
 
     def select(self, rows: Tensor) -> DecoderState:
-        """The state of these rows (R',), where rows of the same row of the memory still share it."""
+        """The state of the rows of these numbers (R',); beams of one sequence still share its memory."""
         layers = tuple(tuple(s.index_select(0, rows) for s in layer) for layer in self.layers)
         coverage = None if self.coverage is None else self.coverage.index_select(0, rows)
         memory = self.memory
         if memory is None:
             return DecoderState(layers, None, coverage)
-        owners = rows // (self.layers[0][0].shape[0] // memory.keys.shape[0])
-        kept = torch.unique_consecutive(owners)
-        each = len(rows) // max(1, len(kept))
-        if not torch.equal(kept.repeat_interleave(each), owners):
-            kept = owners
+        sequences = rows // (self.layers[0][0].shape[0] // memory.keys.shape[0])
+        kept = torch.unique_consecutive(sequences)
+        beams = len(rows) // max(1, len(kept))
+        if not torch.equal(kept.repeat_interleave(beams), sequences):
+            kept = sequences
         if not torch.equal(kept, torch.arange(memory.keys.shape[0], device=kept.device)):
             memory = memory.mapped(lambda part: part.index_select(0, kept))
         return DecoderState(layers, memory, coverage)
 
 
 class DecoderOutput(NamedTuple):
-    """What a decoder gives for tokens (B, T).
+    """The outputs of a decoder for tokens (B, T).
 
-    hidden: (B, T, E) or (B, T, H), what the output layer reads; attention: (B, T, S); generate: (B, T) the
-    probability of writing from the vocabulary rather than copying; overlap: (B, T) the attention's part
-    that had been read before (See et al. 2017, equation 12); memory: what was read. None where there is none.
+    hidden: (B, T, E) or (B, T, H), the input of the output layer.
+    attention: (B, T, S), the weights of the memory's positions; None without attention.
+    generate: (B, T), the probability that a token is taken from the vocabulary and not copied; None without
+        copying.
+    overlap: (B, T), the sum of the smaller of attention and coverage at each position (See et al. 2017,
+        equation 12); None without coverage.
+    memory: the memory that was read; None without attention.
     """
 
     hidden: Tensor
@@ -64,32 +69,33 @@ class DecoderOutput(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """An autoregressive recurrent network over tokens: a language model, or with a memory the half that
-    writes.
+    """An autoregressive recurrent network over tokens: a language model, or with attention a seq2seq decoder.
 
-    The first layer's output asks the memory, and what it reads feeds the layers above and the output layer.
-    So the recurrent kernels run over all of a target at once, where input feeding would force one step at a
-    time.
+    Such a decoder attends to a memory, the encoder's outputs.
+
+    The first layer's output is the query of the attention. The context vector is an input of the layers above
+    and of the output layer. It is no input of the first layer (input feeding, Luong et al. 2015), so that the
+    recurrent kernels run over all steps of a target at once.
 
     Args:
-        vocabulary: V, numbers of tokens.
-        embedding_size: E, values a token.
-        hidden_size: H, units a layer; or one number a layer.
-        num_layers: layers.
+        vocabulary: V, the number of tokens.
+        embedding_size: E, the size of a token's vector.
+        hidden_size: H, units of every layer; or a sequence with one number for each layer.
+        num_layers: the number of layers.
         cell: a name as for `longspan.networks.encoder.recurrent`.
         attention: None, "additive" or "multiplicative", see `longspan.nn.memory_attention.MemoryAttention`.
-        memory_size: M, values a place of the memory; summary_size: of the vector that the first state is
-            made from,
-            None: memory_size. Without both the first state is the cell's constants.
+        memory_size: M, the size of a memory's vector at each position.
+        summary_size: size of the vector from which the initial state is made, None for memory_size. Without
+            both the initial state is the cell's constants.
         tied: whether the output layer's weight is the embedding's (Press and Wolf 2016, arXiv 1608.05859).
         dropout: rate on embeddings, between layers and on what the output layer reads.
         variational: whether the same values are dropped at all steps (Gal and Ghahramani 2016, arXiv
             1512.05287).
-        embedding_dropout: rate of words that are dropped whole, the same ones everywhere in a batch.
+        embedding_dropout: rate of tokens whose whole vector is dropped, the same tokens in all of a batch.
         recurrent_dropout, zoneout, weight_dropout, layer_norm, forget_bias: as for `longspan.nn.LSTM`.
-        coverage: whether attention sees what was read before (arXiv 1704.04368).
+        coverage: whether the attention scores see the sum of the attention so far (arXiv 1704.04368).
         copy: whether tokens of the memory may be copied (pointer-generator, arXiv 1704.04368).
-        unknown: the token that stands for copied ones which the vocabulary does not have.
+        unknown: the token as which a copied token is read if the vocabulary does not have it.
 
     >>> decoder = Decoder(20, 8, 16, attention="additive", memory_size=6)
     >>> memory = decoder.remember(torch.randn(2, 5, 6), lengths=torch.tensor([5, 3]))
@@ -171,12 +177,13 @@ class Decoder(nn.Module):
         tokens: Tensor | None = None,
         extra: int = 0,
     ) -> Memory:
-        """A memory (B, S, M) as this decoder reads it.
+        """A memory (B, S, M) with its attention keys, computed once for all steps of this decoder.
 
         Args:
-            lengths: (B,) places that count; mask: (B, S) bool, False at places that do not.
-            tokens: (B, S) int64, for copying: the places' tokens; those that the vocabulary does not have are
-                numbered from V on, up to V + extra - 1, as the targets that copy them.
+            lengths: (B,), the number of positions that are not padding; mask: (B, S) bool, False at padding.
+            tokens: (B, S) int64, for copying: the token at each position. Those that the vocabulary does not
+                have are numbered V to V + extra - 1, in the targets too.
+            extra: how many numbers beyond the vocabulary there are.
         """
         if self.attention is None:
             raise errors.value_error(
@@ -191,12 +198,13 @@ class Decoder(nn.Module):
     def initial_state(
         self, rows: int, memory: Memory | None = None, *, summary: Tensor | None = None
     ) -> DecoderState:
-        """The state of so many rows before their first token.
+        """The state before the first token.
 
         Args:
-            memory: as of `remember`.
-            summary: (B, summary_size) what the first state is made from; None: the mean of the memory's
-                places that count, or without a memory the cell's constants.
+            rows: B, or the number of all beams.
+            memory: as `remember` returned it.
+            summary: (B, summary_size), the vector from which the state is made. None for the mean of the
+                memory over unmasked positions, or without a memory for the cell's constants.
         """
         layers = tuple(_constants(layer, rows, self.embedding.weight) for layer in self._stack)
         if summary is None and memory is not None:
@@ -215,24 +223,27 @@ class Decoder(nn.Module):
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
     ) -> tuple[DecoderOutput, DecoderState]:
-        """Read the tokens (B, T) of a sequence, each to foretell the next.
+        """Read the tokens (B, T) of sequences, and predict the next token after each.
 
         Args:
-            tokens: int64; numbers from V on, copied ones, are read as `unknown`.
-            state: as `initial_state`, a call or a step returned it; None: `initial_state(B)`.
-            lengths: (B,) tokens that count; reset: (B, T) bool, True where a row starts afresh before the
-                token.
+            tokens: int64; copied ones, numbered from V on, are read as `unknown`.
+            state: as `initial_state`, a call or a step returned it; None for `initial_state(B)`.
+            lengths: (B,), the number of tokens that are not padding.
+            reset: (B, T) bool, True where a row starts from the initial state before the token.
+
+        Returns:
+            The outputs, of which `logits` and `loss` take what they need, and the state after the tokens.
         """
-        state = self._given(state, tokens.shape[0])
+        state = self._checked_state(state, tokens.shape[0])
         x = vectors = self._vectors(tokens)
         finals, reading = [], None
-        for place, layer in enumerate(self._stack):
-            held = _layer_state(state.layers[place], layer.cell.states)
-            x, final = layer(x, held, lengths=lengths, reset=reset)
+        for index, layer in enumerate(self._stack):
+            before = _layer_state(state.layers[index], layer.cell.states)
+            x, final = layer(x, before, lengths=lengths, reset=reset)
             finals.append(_rows_first(final))
-            if place == 0 and self.attention is not None:
+            if index == 0 and self.attention is not None:
                 reading = self.attention(x, _needed(state.memory), state.coverage)
-            if place < len(self.layers) - 1:
+            if index < len(self.layers) - 1:
                 x = self.drop(x)
                 x = x if reading is None else torch.cat([x, self.drop(reading.context)], -1)
         coverage = None
@@ -258,7 +269,7 @@ class Decoder(nn.Module):
         coverage_weight: float = 0.0,
         reduction: str = "mean",
     ) -> Tensor:
-        """Cross entropy of the next tokens, without holding their logits.
+        """Cross entropy of the next tokens, without all their logits in memory at once.
 
         Args:
             output: of a call on tokens (B, T); target: (B, T) int64, ignore_index where none counts.
@@ -291,23 +302,24 @@ class Decoder(nn.Module):
         return losses.sum() / counts.sum() if reduction == "mean" else losses.sum()
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Any, ...]:
-        """One token of each row: what `longspan.search` asks for.
+        """Read one more token of each row, as `longspan.search` calls it.
 
         Args:
             tokens: (R,) int64; state: as `initial_state`, a call or a step returned it.
 
         Returns:
-            logits (R, V) as of `logits`, the state behind the tokens, and with a memory the attention (R, S).
+            Logits (R, V) as `logits` returns them, the state after the tokens, and with attention its weights
+            (R, S).
         """
-        state = self._given(state, tokens.shape[0])
+        state = self._checked_state(state, tokens.shape[0])
         x = vectors = self._vectors(tokens)
         finals, reading = [], None
-        for place, layer in enumerate(self._stack):
-            x, final = layer.step(x, _layer_state(state.layers[place], layer.cell.states))
+        for index, layer in enumerate(self._stack):
+            x, final = layer.step(x, _layer_state(state.layers[index], layer.cell.states))
             finals.append(_rows_first(final))
-            if place == 0 and self.attention is not None:
+            if index == 0 and self.attention is not None:
                 reading = self.attention.answer(x, _needed(state.memory), state.coverage)
-            if place < len(self.layers) - 1:
+            if index < len(self.layers) - 1:
                 x = self.drop(x)
                 x = x if reading is None else torch.cat([x, self.drop(reading.context.squeeze(1))], -1)
         if reading is None:
@@ -319,11 +331,11 @@ class Decoder(nn.Module):
 
     @staticmethod
     def reorder(state: DecoderState, rows: Tensor) -> DecoderState:
-        """`DecoderState.select`, as `longspan.search.beam` takes it: beams of a row share its memory."""
+        """The state of these rows, as `longspan.search.beam` calls it after choosing beams."""
         return state.select(rows)
 
-    def _given(self, state: Any, rows: int) -> DecoderState:
-        """The state as a DecoderState; training loops hand it back as plain tuples."""
+    def _checked_state(self, state: Any, rows: int) -> DecoderState:
+        """The state as a DecoderState; training loops pass it on as plain tuples."""
         if state is None:
             if self.attention is not None:
                 raise errors.value_error(
@@ -334,7 +346,7 @@ class Decoder(nn.Module):
         return state if state.memory is None else state._replace(memory=Memory(*state.memory))
 
     def _vectors(self, tokens: Tensor) -> Tensor:
-        """(...) -> (..., E)."""
+        """The vectors (..., E) of tokens (...), after dropout."""
         if self.generate is not None:
             tokens = tokens.masked_fill(tokens >= self.vocabulary, self.unknown)
         vectors = self.embedding(tokens)
@@ -344,12 +356,12 @@ class Decoder(nn.Module):
         return self.drop(vectors)
 
     def _outputs(self, x: Tensor, vectors: Tensor, reading: Any, memory: Memory | None) -> DecoderOutput:
-        """From the last layer's output (B, T, H)."""
-        both = x if reading is None else torch.cat([x, reading.context], -1)
+        """The decoder's outputs from the last layer's output x (B, T, H)."""
+        with_context = x if reading is None else torch.cat([x, reading.context], -1)
         generate = None
         if self.generate is not None:
-            generate = self.generate(torch.cat([both, vectors], -1)).squeeze(-1).sigmoid()
-        hidden = self.drop(self.combine(both))
+            generate = self.generate(torch.cat([with_context, vectors], -1)).squeeze(-1).sigmoid()
+        hidden = self.drop(self.combine(with_context))
         if reading is None:
             return DecoderOutput(hidden, generate=generate)
         overlap = None
@@ -376,7 +388,10 @@ class _SequenceDropout(Dropout):
 
 
 class _Bridge(nn.Module):
-    """Makes the first states of the layers from one vector: h through tanh, c linear, others constant."""
+    """Makes the initial states of the layers from one vector: h by a linear map and tanh, c by a linear map.
+
+    Other states start from the cell's constants.
+    """
 
     def __init__(self, size: int, sizes: Sequence[int], states: str) -> None:
         super().__init__()
@@ -387,12 +402,12 @@ class _Bridge(nn.Module):
     def forward(
         self, summary: Tensor, constants: tuple[tuple[Tensor, ...], ...]
     ) -> tuple[tuple[Tensor, ...], ...]:
-        """summary: (B, size); constants: the states of each layer, for those that are not made here."""
+        """summary: (B, size); constants: for each layer the cell's constants, used for states but h and c."""
         layers = []
-        for linear, fixed in zip(self.maps, constants, strict=True):
-            made = dict(zip(self.letters, linear(summary).chunk(len(self.letters), -1), strict=True))
-            made = {k: v.tanh() if k == "h" else v for k, v in made.items()}
-            layers.append(tuple(made.get(k, t) for k, t in zip(self.states, fixed, strict=True)))
+        for linear, defaults in zip(self.maps, constants, strict=True):
+            mapped = dict(zip(self.letters, linear(summary).chunk(len(self.letters), -1), strict=True))
+            mapped = {k: v.tanh() if k == "h" else v for k, v in mapped.items()}
+            layers.append(tuple(mapped.get(k, t) for k, t in zip(self.states, defaults, strict=True)))
         return tuple(layers)
 
 
@@ -432,7 +447,7 @@ def _check_loss(output: DecoderOutput, label_smoothing: float, coverage_weight: 
 
 
 def _combine(size: int, read: int, output: int) -> nn.Module:
-    """Maps the last layer's output and what was read to the output layer (Luong et al. 2015, eq. 5)."""
+    """Maps the last layer's output and the context to the output layer's input (Luong et al. 2015, eq. 5)."""
     if read:
         return nn.Sequential(nn.Linear(size + read, output), nn.Tanh())
     return nn.Identity() if size == output else nn.Linear(size, output)
@@ -446,8 +461,8 @@ def _constants(layer: Any, rows: int, like: Tensor) -> tuple[Tensor, ...]:
 
 def _layer_state(states: tuple[Tensor, ...], letters: str) -> Any:
     """States (R, H) of a layer as the layer takes them, (1, R, H)."""
-    held = tuple([s.unsqueeze(0) for s in states])
-    return held[0] if len(letters) == 1 else held
+    stacked = tuple([s.unsqueeze(0) for s in states])
+    return stacked[0] if len(letters) == 1 else stacked
 
 
 def _rows_first(state: Any) -> tuple[Tensor, ...]:
@@ -455,7 +470,7 @@ def _rows_first(state: Any) -> tuple[Tensor, ...]:
 
 
 def _needed(value: Any) -> Any:
-    """A part that the checks above have seen to be there."""
+    """The value itself; an error if a caller's state lacks the memory that attention reads."""
     if value is None:
         raise errors.value_error(
             "state", "a memory, as the decoder has attention", None, "begin with initial_state(rows, memory)"
@@ -469,5 +484,5 @@ def _coverage_after(before: Tensor, attention: Tensor, lengths: Tensor | None) -
     if lengths is None:
         return total[:, -1]
     last = (lengths.to(total.device) - 1).clamp_min(0).view(-1, 1, 1).expand(-1, 1, total.shape[-1])
-    found = total.gather(1, last).squeeze(1)
-    return torch.where((lengths.to(total.device) > 0).unsqueeze(1), found, before[:, 0])
+    at_last_token = total.gather(1, last).squeeze(1)
+    return torch.where((lengths.to(total.device) > 0).unsqueeze(1), at_last_token, before[:, 0])

@@ -27,14 +27,19 @@ from .state import State, StateLayout
 class RNNBase(TorchRNNBase):
     """Any recurrent layer: num_layers stacked cells in one or two directions. Abstract; see LSTM.
 
-    It is a torch.nn.RNNBase for code that looks for recurrent layers, and shares none of its methods.
+    It inherits from torch.nn.RNNBase only so that `isinstance` in other libraries finds a recurrent layer. It
+    uses none of the methods of that class.
+
+    Shapes: B rows, T steps, I input size, H hidden size, L layers, D directions. R is the width of h:
+    proj_size, or H without a projection.
 
     Attributes:
-        mode: torch.nn's name of the cell, such as "LSTM" or "RNN_TANH"; "LONGSPAN" for cells it lacks.
+        mode: torch.nn's name of the cell, such as "LSTM" or "RNN_TANH"; "LONGSPAN" for a cell that torch.nn
+            does not have.
     """
 
     mode = "LONGSPAN"
-    hidden_size: Any  # an int, or a tuple with one a layer
+    hidden_size: Any  # an int, or a tuple with one for each layer
     # torch.nn.RNNBase keeps a second list of its weights; here the parameters are the only one.
     __setattr__ = Module.__setattr__  # pyright: ignore[reportAssignmentType]
     __setstate__ = Module.__setstate__  # pyright: ignore[reportAssignmentType]
@@ -92,6 +97,7 @@ class RNNBase(TorchRNNBase):
             "weight_dropout", extra["weight_dropout"], self.cell
         )
         self.forget_bias = options.check_forget_bias(extra["forget_bias"], self.cell, self.bias)
+        # `step` compares `zoneout` with it by identity, so that a zoneout set later is seen at no cost.
         self._no_zoneout = None if any(self.zoneout) else self.zoneout
 
     def _create_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
@@ -100,7 +106,7 @@ class RNNBase(TorchRNNBase):
         self._states = StateLayout(
             self.cell, self.hidden_sizes, self.proj_size, self._directions, by_layer=not one_size
         )
-        self._stream = None
+        self._stream = None  # a faster `step`, for the layers that it supports
         if one_size and not (self.bidirectional or self.proj_size or self.layer_norm):
             fields = [list(row) for row in self._weights.rows]
             self._stream = SingleStep(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
@@ -121,19 +127,19 @@ class RNNBase(TorchRNNBase):
         return table
 
     def reset_parameters(self) -> None:
-        """Draw every parameter afresh, as torch.nn does: the same seed gives the same numbers."""
+        """Draw every parameter anew, as torch.nn does: the same seed gives the same numbers."""
         for row, fields in enumerate(self._weights.fields(self)):
             hidden = self.hidden_sizes[row // self._directions]
             parameters.initialise(fields, self.cell, hidden, self.forget_bias)
 
     @property
     def all_weights(self) -> list[list[Any]]:
-        """The parameters, one list a layer and direction, in torch.nn's order."""
+        """The parameters, one list for each layer and direction, in torch.nn's order."""
         return [list(fields.values()) for fields in self._weights.fields(self)]
 
     @property
     def _flat_weights(self) -> list[Any]:
-        """The parameters in one list, by the name that torch.nn's layers keep it under."""
+        """The parameters in one list; torch.nn's layers have an attribute of this name."""
         return [tensor for fields in self._weights.fields(self) for tensor in fields.values()]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -160,18 +166,19 @@ class RNNBase(TorchRNNBase):
                 cell's constants (zeros).
             lengths: (B,) whole numbers, 0 to T: the real steps of each row. Beyond them nothing happens and
                 the output is exactly 0.
-            mask: bool, (T, B) or (B, T) with batch_first, (T,) for one sequence: where False the state is
-                carried unchanged and the output is the carried h.
-            reset: bool, shaped like mask: where True the row starts afresh before that step.
+            mask: bool, (T, B) or (B, T) with batch_first, (T,) for one sequence: where False the state stays
+                as it is, and the output is its h.
+            reset: bool, shaped like mask: where True the row's state is set to the cell's constants before
+                that step.
             return_gates: also return the value of every gate and state.
 
         Returns:
             out: (T, B, D*R), laid out as the input, a PackedSequence for one.
-            state: the state after every row's last step, shaped as torch.nn does; where hidden_size has one
-                number a layer, each state is a tuple of one (D, B, H) tensor a layer.
-            gates, with return_gates: a list, element `layer * D + direction` a dict from each gate letter and
-                state name to (B, T, H), (B, T, R) for h, whatever batch_first says; (T, H) for one sequence.
-                0 at padding.
+            state: the state after every row's last step, in torch.nn's shapes. If hidden_size has one number
+                for each layer, each state is a tuple with a tensor (D, B, H) for each layer.
+            gates, with return_gates: a list; element `layer * D + direction` is a dict from each gate letter
+                and state name to (B, T, H), (B, T, R) for h, with and without batch_first; (T, H) for one
+                sequence. 0 at padding.
 
         Raises:
             ValueError, TypeError: an argument does not fit; the sentence names it.
@@ -199,13 +206,13 @@ class RNNBase(TorchRNNBase):
 
         Args:
             input: (B, I), or (I,) for one stream.
-            hx: the state that the last step returned, None at first.
+            hx: the state that the previous step returned, None for the first step.
 
         Returns:
-            out (B, R), or (R,); and the state to hand to the next step.
+            out (B, R), or (R,); and the state to pass to the next step.
 
         Raises:
-            ValueError: the layer is bidirectional, and the future has not come yet.
+            ValueError: the layer is bidirectional, so that it would need the steps to come.
 
         >>> from longspan.nn import GRU
         >>> layer, state = GRU(3, 4), None
@@ -220,9 +227,9 @@ class RNNBase(TorchRNNBase):
             and not (self.training and (self.dropout or self.recurrent_dropout or self.weight_dropout))
             and not (self._forward_hooks or self._forward_pre_hooks)
         ):
-            answer = self._stream.step(self._parameters, input, hx)
-            if answer is not None:
-                return answer
+            result = self._stream.step(self._parameters, input, hx)
+            if result is not None:
+                return result
         inputs.check_step(input, self.input_size, bidirectional=self.bidirectional)
         time = 1 if self.batch_first and input.dim() == 2 else 0
         out, state = self(input.unsqueeze(time), hx)
@@ -238,10 +245,10 @@ class RNNBase(TorchRNNBase):
         reset: Tensor | None = None,
         return_gates: bool = False,
     ) -> list[Job]:
-        """The kernels' job of every layer of the stack, as a call would make them; nothing is computed.
+        """The arguments of the kernels (`longspan.kernels.job.Job`) for every layer; nothing is computed.
 
-        Args: as for `forward`. Zeros of the right shape stand for the input of a layer above the first, and
-        no random number is used up.
+        The arguments are those of `forward`. The input of a layer above the first is zeros of its shape. The
+        state of torch's random generators stays as it is.
         """
         call = in_compute_dtype(self._call(input, hx, lengths, mask, reset))
         x, jobs = call.x, []
@@ -286,7 +293,7 @@ class RNNBase(TorchRNNBase):
         return Job(self.cell, x, call.states[layer], weights, lengths, mask, reset, drop, zone, with_gates)
 
     def _run_in_compute_dtype(self, call: Call, with_gates: bool) -> StackOutputs:
-        """Compute without autocast (see autocast.compute_dtype); give back the dtypes that torch.nn would."""
+        """Compute without autocast (see autocast.compute_dtype); the outputs have the dtypes of torch.nn."""
         first, rest = self._dtypes(call)
         with torch.autocast(call.x.device.type, enabled=False):
             out, states, gates = self._run(in_compute_dtype(call), with_gates)
@@ -308,11 +315,12 @@ class RNNBase(TorchRNNBase):
 
     def extra_repr(self) -> str:
         sizes = f"{self.input_size}, {self.hidden_size}"
-        plain = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        ours = {"layer_norm": False, "recurrent_dropout": 0.0, "weight_dropout": 0.0, "forget_bias": None}
-        zones = (0.0,) * len(self.cell.states)
-        shown = {"proj_size": 0, **plain, **ours, "zoneout": zones}
+        torchs = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
+        further = {"layer_norm": False, "recurrent_dropout": 0.0, "weight_dropout": 0.0, "forget_bias": None}
+        defaults = {"proj_size": 0, **torchs, **further, "zoneout": (0.0,) * len(self.cell.states)}
         changed = [
-            f"{name}={getattr(self, name)}" for name, usual in shown.items() if getattr(self, name) != usual
+            f"{name}={getattr(self, name)}"
+            for name, default in defaults.items()
+            if getattr(self, name) != default
         ]
         return ", ".join([sizes, *changed])

@@ -1,4 +1,4 @@
-"""Trains and evaluates a network: the only training loop."""
+"""Trains and evaluates a network: `train` and `evaluate`, which tasks and Keras-shaped models call."""
 
 from __future__ import annotations
 
@@ -42,34 +42,35 @@ def train(
     """Train a network in place.
 
     Args:
-        network: maps (batch, state) to (output, state); a batch that continues gets the state before it,
-            tensors and tuples of them, detached; any other batch gets None.
+        network: maps (batch, state) to (output, state). A batch with `continues` gets the state that the
+            previous batch returned (tensors and tuples of them), detached; any other batch gets None.
         batches: Batch objects, iterated every epoch: `Batches`, `BPTTChunks`, a DataLoader, a list.
         loss: a name or object of longspan.losses, or a function (output, batch) -> one number.
         optimizer: of the network's parameters; those of `longspan.optimizers` step fastest.
-        epochs: the number of the last epoch, from 1.
-        initial_epoch: the number of epochs that are done already.
-        validate: batches to evaluate on after every epoch, or a function that returns numbers by name; the
-            logs have them with "val_" before the name.
-        metrics: names or objects of longspan.metrics, or others that read batches (see `MetricLike`).
+        epochs: the number of the last epoch, counted from 1.
+        initial_epoch: the number of epochs that an earlier call has trained.
+        validate: batches to evaluate on after every epoch, or a function that returns numbers by name. In the
+            logs "val_" precedes their names.
+        metrics: names or objects of longspan.metrics, or objects that read whole batches (see
+            `longspan.training.objective.MetricLike`).
         callbacks: `Callback` objects.
-        clip_norm: all gradients together are scaled down to this norm.
-        clip_value: gradient values are cut to this magnitude.
-        schedule: a function from the optimizer step, counted from 0, to the learning rate, or a scheduler of
-            torch that is stepped after every step.
+        clip_norm: the largest norm of all gradients together; larger gradients are scaled down to it.
+        clip_value: the largest magnitude of a gradient's values; larger values are set to it.
+        schedule: a function from the optimizer step, counted from 0, to the learning rate. Or a scheduler of
+            torch, whose `step` is called after every optimizer step.
         verbose: 0 for no output, 1 for a progress bar in a terminal, 2 for a line per epoch.
         resume: a checkpoint file to resume from and to write, or a `CheckpointConfig`.
-        precision: such as "bf16-mixed", through lightning-fabric; None for the parameters' own.
-        processes: the number of processes that share every batch, through lightning-fabric: forked, with one
-            thread each, or under torchrun those that it started.
-        state: the state before the first batch, if that continues.
+        precision: such as "bf16-mixed", through lightning-fabric; None for the dtype of the parameters.
+        processes: the number of processes that share every batch, through lightning-fabric. They are forked,
+            with one thread each; under torchrun they are those that torchrun started.
+        state: the state for the first batch, if that batch has `continues`.
         model: the callbacks' `model`; None for the network.
 
     Returns:
         The numbers of every epoch; the loss is the mean over rows.
 
     Raises:
-        FloatingPointError: a loss is NaN or infinite; the sentence names epoch and step, and on the CPU the
+        FloatingPointError: a loss is NaN or infinite; the sentence names epoch and step. On the CPU the
             weights are those before that step.
         ValueError, TypeError: an argument does not fit, or there is no data.
 
@@ -102,29 +103,29 @@ def train(
         model=model,
     )
     if processes is None and precision is None:
-        hooked = isinstance(schedule, LRScheduler)
-        return trainer.run(engines.SingleProcess(network, optimizer, clip_norm, clip_value, hooked))
+        counts_steps = isinstance(schedule, LRScheduler)  # by a hook on `optimizer.step`
+        return trainer.run(engines.SingleProcess(network, optimizer, clip_norm, clip_value, counts_steps))
     return _through_fabric(trainer, precision, processes)
 
 
 def _through_fabric(trainer: Trainer, precision: str | None, processes: int | None) -> History:
     count = 1 if processes is None else errors.check_int("processes", processes, 1, "give their number")
-    started = count > 1 and engines.launched_by_others(count)
+    launched = count > 1 and engines.launched_by_others(count)  # by torchrun
     if count > 1:
         engines.check_order(trainer.batches.source)
-    fabric = engines.fabric_of(trainer.network, precision, count, fork=not started)
+    fabric = engines.fabric_of(trainer.network, precision, count, fork=not launched)
 
-    def work(fabric: Any) -> dict[str, Any]:
+    def train_in_process(fabric: Any) -> dict[str, Any]:
         engine = engines.FabricEngine(fabric, trainer.network, trainer.optimizer, *trainer.clip, trainer.loss)
         trainer.run(engine)
         return trainer.state.snapshot(engine)
 
-    if count == 1 or started:
+    if count == 1 or launched:
         fabric.launch()
-        work(fabric)
+        train_in_process(fabric)
     else:
         device = next(trainer.network.parameters()).device.type
-        trainer.state.load(engines.launch(fabric, work, device), rank=0, path="")
+        trainer.state.load(engines.launch(fabric, train_in_process, device), rank=0, path="")
     return trainer.history
 
 
