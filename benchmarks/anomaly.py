@@ -1,4 +1,4 @@
-"""Measures anomaly detection on NAB and SMAP with the library's defaults, beside published results."""
+"""Measures anomaly detection with the library's defaults, beside rivals and published results."""
 
 from __future__ import annotations
 
@@ -6,31 +6,25 @@ import argparse
 import os
 import statistics
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from longspan import errors
 from longspan.tasks.anomaly.alarms import alarm_intervals
 from longspan.tasks.anomaly.detector import AnomalyDetector
+from longspan.tasks.anomaly.injection import injected_auc
 
-from . import nab, telemanom
+from . import anomaly_rivals, anomaly_sets, nab, telemanom
 
 NEW = 100  # a score counts as a new alarm if it is above all of so many readings before
-TELEMETRY: dict[str, Any] = {  # one column foretold from all, with telemanom's loss and threshold
-    "target": ("channel 0",),
-    "threshold": "dynamic",
-    "loss": "mse",
-    "hidden_size": 64,
-    "context_length": 150,
-    "epochs": 30,
-    "learning_rate": 3e-3,
-}
 PUBLISHED = [("ARTime", 74.9), ("Numenta HTM", 70.1), ("Skyline", 58.2), ("Random Cut Forest", 51.7)]
 
 
@@ -117,8 +111,54 @@ def _smap_line(table: Table, name: str, hits: Sequence[telemanom.Hits]) -> None:
 
 def channel_alarms(channel: telemanom.Channel, seed: int) -> list[tuple[int, int]]:
     """Fit on a channel's training part; the alarms of its test part, readings without a gap."""
-    detector = AnomalyDetector(**TELEMETRY, seed=seed, device="cpu").fit(channel.train, verbose=0)
+    detector = AnomalyDetector(target=("channel 0",), seed=seed, device="cpu").fit(channel.train, verbose=0)
     return alarm_intervals(detector.predict(channel.test)["alarm"].to_list(), 2)
+
+
+class Verdict(NamedTuple):
+    """Scores (T,) and alarms (T,) bool of a test part with the flags (T,) of its rows."""
+
+    scores: np.ndarray
+    alarms: np.ndarray
+    flags: np.ndarray
+
+
+def ours(data: anomaly_sets.AnomalySet, seed: int) -> tuple[Verdict, str]:
+    """The detector's verdict with its defaults, and the kind of data that it found."""
+    detector = AnomalyDetector(id=data.id, time=data.time, seed=seed, device="cpu")
+    detector.fit(data.train, verbose=0)
+    answers = detector.predict(data.test)
+    flags = data.flags
+    if data.id is not None:  # answers come by entity
+        names = data.test[data.id].unique(maintain_order=True)
+        flags = np.concatenate([flags[(data.test[data.id] == name).to_numpy()] for name in names])
+    verdict = Verdict(answers["score"].to_numpy(), answers["alarm"].to_numpy(), flags)
+    return verdict, detector.codec_.kind.name
+
+
+def run_sets(title: str, groups: Sequence[Sequence[anomaly_sets.AnomalySet]]) -> Table:
+    """One line for each detector: mean AUC, and F1 and false alarms over all rows; a group for each seed."""
+    table = Table("detector", "kind found", "AUC", "F1", "precision", "recall", "false alarms", title=title)
+    for seed, group in enumerate(groups):
+        verdicts, kinds = zip(*(ours(data, seed) for data in group), strict=True)
+        _set_line(table, f"longspan, seed {seed}", ", ".join(sorted(set(kinds))), verdicts)
+        print(f"{title}, seed {seed} done", file=sys.stderr, flush=True)
+    for name, rival in anomaly_rivals.RIVALS.items():
+        sets = [data for group in groups for data in group]
+        verdicts = [Verdict(*anomaly_rivals.judge(rival, data), data.flags) for data in sets]
+        _set_line(table, name, "", verdicts)
+    return table
+
+
+def _set_line(table: Table, name: str, kinds: str, verdicts: Sequence[Verdict]) -> None:
+    auc = statistics.mean(injected_auc(one.scores[~one.flags], one.scores[one.flags]) for one in verdicts)
+    alarms = np.concatenate([one.alarms for one in verdicts])
+    flags = np.concatenate([one.flags for one in verdicts])
+    right, false = int((alarms & flags).sum()), int((alarms & ~flags).sum())
+    precision, recall = right / max(right + false, 1), right / max(int(flags.sum()), 1)
+    f1 = 2 * precision * recall / max(precision + recall, 1e-12)
+    shares = (f1, precision, recall, false / max(int((~flags).sum()), 1))
+    table.add_row(name, kinds, f"{auc:.3f}", *(f"{share:.3f}" for share in shares))
 
 
 def run_speed() -> Table:
@@ -141,10 +181,12 @@ def main(words: Sequence[str] | None = None) -> int:
         "--data", default=os.environ.get("LONGSPAN_DATA"), help="folder of the data sets (or LONGSPAN_DATA)"
     )
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--only", choices=("nab", "smap", "speed"))
+    parser.add_argument("--only", choices=("speed", "generated", "skab", "nsl-kdd", "nab", "smap"))
     parser.add_argument("--forecaster", help="options of a Forecaster that NAB's readings are foretold by")
     asked = parser.parse_args(words)
-    if asked.only != "speed" and (asked.data is None or not Path(asked.data, "anomaly").is_dir()):
+    if asked.only not in ("speed", "generated") and (
+        asked.data is None or not Path(asked.data, "anomaly").is_dir()
+    ):
         print(
             "data: expected a folder with anomaly/nab and anomaly/smap, received "
             f"{asked.data}; set LONGSPAN_DATA or pass --data.",
@@ -157,6 +199,17 @@ def main(words: Sequence[str] | None = None) -> int:
         console.width = 120
     if asked.only in (None, "speed"):
         console.print(run_speed())
+    warnings.simplefilter("ignore", errors.LongspanWarning)  # the kind of data is in the tables
+    if asked.only in (None, "generated"):
+        for name, make in anomaly_sets.GENERATED.items():
+            console.print(run_sets(name, [[make(seed)] for seed in seeds]))
+    if asked.only in (None, "skab"):
+        files = anomaly_sets.skab(Path(asked.data, "anomaly", "skab_valve1"))
+        console.print(run_sets("SKAB, valve 1", [files for _ in seeds]))
+    if asked.only in (None, "nsl-kdd"):
+        folder = Path(asked.data, "anomaly", "nsl_kdd_train")
+        groups = [[anomaly_sets.nsl_kdd(folder, seed)] for seed in seeds]
+        console.print(run_sets("NSL-KDD, training file", groups))
     if asked.only in (None, "nab"):
         console.print(run_nab(Path(asked.data, "anomaly", "nab"), seeds, asked.forecaster))
     if asked.only in (None, "smap"):

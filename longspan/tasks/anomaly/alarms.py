@@ -90,6 +90,22 @@ def event_scores(
     return {"precision": precision, "recall": recall, "f1": f1}
 
 
+def record_scores(alarms: Sequence[np.ndarray], anomalies: Sequence[np.ndarray]) -> dict[str, float]:
+    """Precision, recall and F1 of alarms against known anomalies, counted by reading.
+
+    Args:
+        alarms, anomalies: of every series (T,) bool.
+
+    >>> record_scores([np.array([True, True, False])], [np.array([True, False, False])])["precision"]
+    0.5
+    """
+    over, anomalous = np.concatenate(list(alarms)), np.concatenate(list(anomalies))
+    right = int((over & anomalous).sum())
+    precision, recall = right / max(int(over.sum()), 1), right / max(int(anomalous.sum()), 1)
+    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
 def _overlap(first: tuple[int, int], second: tuple[int, int]) -> bool:
     """Whether two intervals, both ends included, share a reading."""
     return first[0] <= second[1] and second[0] <= first[1]

@@ -18,12 +18,14 @@ from longspan.tasks.forecast.forecaster import Forecaster
 from longspan.tasks.options import option
 from longspan.tasks.parts import Fitted, Use
 from longspan.tasks.reading_options import ReadingOptions
+from longspan.training.evaluation import to_device
 
 from . import report
 from .alarms import alarm_frame
 from .codec import AnomalyCodec
 from .extremes import START
-from .network import Autoencoder, NextStepPredictor, Predictor
+from .kinds import KINDS
+from .network import Autoencoder, LastValuePredictor, NextStepPredictor, Predictor, RecordAutoencoder
 from .predictors import ForecasterPredictor, fit_forecaster, table
 from .reading import Columns, Series, held_out, read_reading, read_series
 from .streaming import DetectorStream
@@ -31,6 +33,7 @@ from .streaming import DetectorStream
 METHODS = ("forecast", "autoencoder")
 LOSSES = ("mae", "mse")
 THRESHOLDS = ("fixed", "dynamic")
+FALSE_POSITIVE_RATES = {"series": 0.001, "sensors": 0.001, "records": 0.01, "telemetry": 0.001}
 
 
 FittedDetector = Fitted[AnomalyCodec, Predictor, DetectorStream]
@@ -38,24 +41,37 @@ FittedDetector = Fitted[AnomalyCodec, Predictor, DetectorStream]
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Predictor, DetectorStream]):
-    """Finds what a series has not shown before: readings that a recurrent network did not expect.
+    """Finds readings and records that are unlike what was learnt from normal ones.
 
-    The network foretells each next reading (or writes windows down again, method "autoencoder"); the
-    value and running means of the signed error are held against their own extremes in the recent past, so
-    that a score of 1.1 is a tenth beyond all that was usual (see `.extremes.ExtremeTracker`). The threshold
-    lets through as many of the held-out readings as the false-alarm budget says, or, where some readings are
-    flagged, is the one that finds the flagged stretches best. For long telemetry there is the dynamic
-    threshold of Hundman et al. (2018) instead, which never goes below what the budget says (see
-    `longspan.tasks.anomaly.dynamic_threshold`); it needs some two thousand readings.
+    A source is a CSV or Parquet file, a frame, an array (T,) or (T, C), or a list of arrays, in the order of
+    time. Text columns and those in `categorical` are categories. Each entity in the column `id` is a sequence
+    of its own. The kind of data is found in the training part; a notice and the report name it and the
+    reason, and `kind` sets it:
 
-    A `forecaster` of horizon 1, or its options as text ("context_length=48 past_covariates=mode"),
-    foretells the readings in the place of that network: it is fitted with the detector, kept in it as
-    forecaster_ and saved with it. It knows the calendar, seasons and covariates (the columns not watched,
-    where it names none) and how sure it is: where its intervals are narrow, errors count more. It wants
-    times on a regular step, watches numbers alone, judges no reading before a whole context, and takes
-    some two thousand readings a second. A source is a CSV or Parquet file, a frame, an array (T,) or (T,
-    C), or a list of arrays, in the order of time. Text columns and those in `categorical` are categories;
-    each entity in the column `id` is a sequence of its own: logins, transactions, connections.
+    - series: one channel, or several with a rhythm. A recurrent network predicts each next reading. Values
+      and running means of the prediction errors are compared with their extremes in the recent past. A score
+      of 1.1 is a tenth beyond these (see `.extremes.ExtremeTracker`).
+    - sensors: several channels that keep their levels, whose faults last. Running means of values, errors,
+      spreads and whitened errors are compared with the training part (see
+      `.baseline_scoring.BaselineScorer`), so that alarms last as long as a fault.
+    - records: rows without order, such as connections, transactions and logins. They are scored by the
+      likelihood of numbers and categories together, given their entity (see
+      `.record_scoring.RecordScorer`).
+    - telemetry: channels beside columns of commands, 0 or 1. The network predicts changes from the last
+      value. Alarms come from the dynamic threshold of Hundman et al. (arXiv 1802.04431, see
+      `.dynamic_threshold`), which needs some two thousand readings.
+
+    The scores of sensors and records are tail probabilities: 3 means that one normal reading in 10^3 scores
+    as much. A fixed threshold lets the share `false_positive_rate` of held-out readings through. Where some
+    readings are flagged as known anomalies, the threshold is the one with the best F1 for these.
+
+    A `forecaster` of horizon 1, or its options as text ("context_length=48 past_covariates=mode"), predicts
+    the readings of a series in place of the network. It is fitted with the detector, kept as forecaster_ and
+    saved with the detector. The forecaster uses the calendar, seasons and covariates (by default the columns
+    that are not watched). Errors count more where its intervals are narrow. Times must lie on a regular step,
+    and only numbers are watched. No reading is scored before a whole context. A forecaster reads a whole
+    window for each forecast, so that `update` takes some four thousand readings a second; without one, more
+    than ten thousand.
 
         >>> import numpy
         >>> wave = numpy.sin(numpy.arange(400) / 5)
@@ -63,7 +79,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         >>> detector.update(wave[0])[1], detector.update(9.0)[1]
         (False, True)
 
-    On hourly readings with a daily round:
+    On hourly readings with a daily rhythm:
 
         >>> from longspan import Forecaster
         >>> load = numpy.where(numpy.arange(600) % 24 < 8, 1.0, 5.0) + 0.1 * numpy.sin(numpy.arange(600))
@@ -82,19 +98,28 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
     label: str | None = option(None, "column that is 1 where a reading is a known anomaly", group="data")
     target: tuple[str, ...] = option((), "columns that are watched; none for all", group="data")
     categorical: tuple[str, ...] = option((), "columns of numbers that are categories", group="data")
+    kind: str | None = option(
+        None,
+        "kind of data: series, sensors whose faults last, records without order, telemetry with commands; "
+        "none to find it",
+        choices=KINDS,
+    )
     method: str = option("forecast", "what the network does with the readings", choices=METHODS)
     forecaster: Forecaster | str | None = option(  # noqa: RUF009 it makes a field
         None,
-        "options of one that foretells the readings, such as 'context_length=48 past_covariates=mode'; "
-        "none for a network that foretells categories too",
+        "options of one that predicts the readings, such as 'context_length=48 past_covariates=mode'; "
+        "none for a network that predicts categories too",
         advanced=True,
     )
-    false_positive_rate: float = option(
-        0.001, "share of ordinary readings that may raise an alarm", fraction=True
+    false_positive_rate: float | None = option(
+        None,
+        "share of normal readings that may raise an alarm; none for 0.001, and for 0.01 of records",
+        fraction=True,
     )
-    threshold: str = option(
-        "fixed",
-        "of the scores, fixed in fit; or found anew in the recent errors, 70 readings at a time",
+    threshold: str | None = option(
+        None,
+        "of the scores, fixed in fit; or dynamic, found anew in the recent errors, 70 readings at a time; "
+        "none for dynamic with telemetry",
         choices=THRESHOLDS,
         advanced=True,
     )
@@ -104,16 +129,16 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         minimum=START,
         advanced=True,
     )
-    min_gap: int = option(
-        100,
-        "readings without an alarm that end one",
+    min_gap: int | None = option(
+        None,
+        "readings without an alarm that end one; none for a number by the kind of data",
         minimum=1,
         advanced=True,
     )
     context_length: int | None = option(None, "readings of a training window", group="network", minimum=2)
-    loss: str = option(
-        "mae",
-        "of a number, that training makes small",
+    loss: str | None = option(
+        None,
+        "of a number, that training minimises; none for mae with series and mse with others",
         choices=LOSSES,
         group="training",
         advanced=True,
@@ -133,10 +158,12 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         Raises:
             ValueError, TypeError: it cannot be one of this detector; one sentence.
         """
-        given = self.forecaster
-        if given is None:
+        if self.forecaster is None:
             return None
-        inner = Forecaster.from_string(f"horizon=1 {given}") if isinstance(given, str) else given.clone()
+        if isinstance(self.forecaster, str):
+            inner = Forecaster.from_string(f"horizon=1 {self.forecaster}")
+        else:
+            inner = self.forecaster.clone()
         inner.set_params(
             seed=self.seed,
             device=self.device,
@@ -145,6 +172,9 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         )
         if self.method != "forecast":
             raise errors.value_error("forecaster", "none to reconstruct", "one", "leave it or the method out")
+        if self.kind not in (None, "series"):
+            way_out = "leave it or the kind out"
+            raise errors.value_error("forecaster", f"none with kind {self.kind}", "one", way_out)
         inner.check()
         if inner.horizon != 1:
             raise errors.value_error(
@@ -160,14 +190,22 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
                 raise errors.value_error("forecaster", f"the detector's {name}", f"its own {name}", way_out)
         return inner
 
+    def _kind(self) -> str | None:
+        """The kind of data, None to find it: what asks for a recent past is a series."""
+        if self.method == "autoencoder" and self.kind not in (None, "series"):
+            way_out = "leave method or kind out"
+            raise errors.value_error("method", f"forecast with kind {self.kind}", "autoencoder", way_out)
+        series = self.forecaster is not None or self.method == "autoencoder"
+        return "series" if series and self.kind is None else self.kind
+
     # ---- the parts
 
     def read(
         self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedDetector | None = None
     ) -> list[Series]:
         """Series out of the source; y: flags (T,), True where a reading is a known anomaly."""
-        scored = use == "evaluate" and fitted is not None
-        if scored and self.label is None and y is None:
+        evaluates = use == "evaluate" and fitted is not None
+        if evaluates and self.label is None and y is None:
             way_out = "set label, or pass them as y"
             raise errors.value_error("label", "the column with the known anomalies", None, way_out)
         time = () if self.time is None else tuple(part.strip() for part in self.time.split(","))
@@ -176,7 +214,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         columns = Columns(time, self.id, self.label, categories, use != "predict", self.target)
         form = None if features is None else features.form
         records = read_series(source, columns, y, form=form, options=self._reading())
-        if scored and not any(one.known.any() for one in records):
+        if evaluates and not any(series.known.any() for series in records):
             errors.notice("No reading is flagged, so recall and f1 say nothing.")
         return records
 
@@ -193,26 +231,34 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
             target,
             self.history,
             self.context_length,
-            self.threshold == "dynamic",
+            None if self.threshold is None else self.threshold == "dynamic",
             min_gap=self.min_gap,
             forecaster=inner,
+            kind=self._kind(),
+            ahead=self.method == "forecast",
         )
 
     def network(self, codec: AnomalyCodec, train: list[Series] | None) -> Predictor:
         if codec.forecaster is not None:
             return ForecasterPredictor(codec.forecaster, codec.features)
-        kind = NextStepPredictor if self.method == "forecast" else Autoencoder
+        kind, sizes, hidden_size = codec.kind.name, codec.sizes, self.hidden_size
+        squared = (self.loss or ("mae" if kind == "series" else "mse")) == "mse"
+        if kind == "records":
+            return RecordAutoencoder(sizes, hidden_size, squared=squared)
         options = {"cell": self.cell, "num_layers": self.num_layers, "dropout": self.dropout}
-        return kind(codec.sizes, self.hidden_size, options, squared=self.loss == "mse")
+        if kind != "series":
+            values = codec.features.value_positions
+            return LastValuePredictor(sizes, hidden_size, options, values, squared=squared)
+        network = NextStepPredictor if self.method == "forecast" else Autoencoder
+        return network(sizes, hidden_size, options, squared=squared)
 
     def batches(self, codec: AnomalyCodec, records: list[Series], *, train: bool) -> Iterable[Batch]:
         """Windows to train on, else a batch a series: with a forecaster, the table that it reads."""
         if codec.forecaster is not None:
-            return [Batch(table(one, codec.features)) for one in records]
-        ahead = self.method == "forecast"
+            return [Batch(table(series, codec.features)) for series in records]
         if train:
-            return codec.features.windows(records, codec.context, self.batch_size, ahead=ahead)
-        return [codec.features.encode_series(one, ahead=ahead) for one in records]
+            return codec.features.windows(records, codec.context, self.batch_size, ahead=codec.ahead)
+        return [codec.series_batch(series) for series in records]
 
     def learn(
         self, codec: AnomalyCodec, train: list[Series], valid: list[Series] | None, run: Run
@@ -224,16 +270,24 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         fit_forecaster(codec.forecaster, codec.features, train, valid, run)
         return Fitted(codec, self.network(codec, train), codec.forecaster.history_)
 
+    def calibrate(self, fitted: FittedDetector, valid: list[Series]) -> None:
+        """Let the network's changes count as far as they beat the last value on held-out readings."""
+        if isinstance(fitted.network, LastValuePredictor):
+            move = to_device(fitted.network)
+            batches = self.batches(fitted.codec, valid, train=False)
+            fitted.network.fit_trust([move(batch) for batch in batches])
+
     def start_stream(self, fitted: FittedDetector, records: list[Series] | None) -> DetectorStream:
         """Fit the scorer to all readings; where each series ends its stream goes on."""
         stream = DetectorStream(fitted.codec, fitted.network)
         if records is not None:
+            rate = self.false_positive_rate
             stream.fit(
                 records,
                 list(self.batches(fitted.codec, records, train=False)),
                 share=self.validation_fraction or 1.0,
-                false_positive_rate=self.false_positive_rate,
-                min_gap=self.min_gap,
+                false_positive_rate=FALSE_POSITIVE_RATES[fitted.codec.kind.name] if rate is None else rate,
+                min_gap=fitted.codec.min_gap,
                 continues=len(records) == 1 or records[0].name is not None,
             )
         return stream
@@ -245,7 +299,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
 
     # ---- alarms
 
-    def _judged(self, source: Any) -> pl.DataFrame:
+    def _scored(self, source: Any) -> pl.DataFrame:
         """The answers of `predict` as a polars frame."""
         fitted = self._check_fitted()
         records = self.read(source, use="predict", fitted=fitted)
@@ -256,24 +310,24 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
 
         Returns:
             A frame: id where there is one, start, end, severity (the highest score), cause (the columns that
-            raised it, the one that did so most first), readings (that were over the threshold).
+            raised the alarm, that with the highest score first), readings (how many were over the threshold).
         """
-        return in_kind(alarm_frame(self._judged(source), self.min_gap), source)
+        return in_kind(alarm_frame(self._scored(source), self._check_fitted().codec.min_gap), source)
 
     # ---- one reading at a time
 
     def update(self, reading: Any, *, time: Any = None) -> tuple[float, bool]:
-        """Take one reading and judge it at once; the first goes on where the training data ended.
+        """Score one reading; the first one follows the training data.
 
         Args:
             reading: a number, a sequence of the columns' values in fit's order (numbers, then categories), or
-                a dict of them by name, which may hold the time and has to hold the entity. NaN or None is
-                missing.
-            time: when it was; it may not be before the last one.
+                a dict of values by name, with the entity and, where there is one, the time. NaN or None is
+                a missing value.
+            time: of the reading; times may not fall.
 
         Returns:
-            score, and whether it is an alarm: with the dynamic threshold, whether there was one when a batch
-            of readings was last decided about. What was learnt from the reading is saved with the model.
+            The score, and whether the reading is an alarm. With the dynamic threshold: whether there was an
+            alarm when a batch of readings was last decided. What is learnt is saved with the model.
 
         Raises:
             ValueError, TypeError: the reading lacks a column, or is not in the order of time; one sentence.
@@ -286,4 +340,4 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
     # ---- what a report shows
 
     def report(self, fitted: FittedDetector, source: Any) -> list[Section]:
-        return report.sections(fitted.codec, None if source is None else self._judged(source), self.min_gap)
+        return report.sections(fitted.codec, None if source is None else self._scored(source))

@@ -20,6 +20,7 @@ from .reading import Series
 
 SKIPPED = 5  # first steps of a window that have no loss, since the network has hardly read anything
 MAX_WINDOWS = 4096  # windows of an epoch
+MIN_SCALE = 0.02  # smallest scale of a column, as a share of half its range in training
 MAX_CATEGORIES = 50  # most frequent values of a column that have an index of their own; all others share 0
 
 
@@ -111,6 +112,24 @@ class FeatureEncoder:
         inputs = 2 * len(self.names) + len(self.numeric) + sum(counts)
         categories = [counts[column] for column in self.textual]
         return {"inputs": inputs, "numbers": len(self.numeric), "categories": categories}
+
+    @property
+    def value_positions(self) -> list[int]:
+        """Where the scaled values of the monitored columns of numbers are among the inputs."""
+        widths = [3 if column in self.has_change else 2 for column in range(len(self.names))]
+        starts = [sum(widths[:column]) for column in range(len(self.names))]
+        return [starts[column] for column in self.numeric]
+
+    def monitor(self, names: Sequence[str]) -> None:
+        """Monitor these columns alone, in place of those that `target` names."""
+        self.target = tuple(names)
+        self._prepare()
+
+    def raise_scales(self, records: Sequence[Series]) -> None:
+        """Give columns that hardly move a scale of MIN_SCALE times half their range at least."""
+        numbers = np.concatenate([self.aligned(series).numbers for series in records])
+        low, high = np.nanquantile(numbers, [0.01, 0.99], axis=0)
+        self.scale = np.maximum(self.scale, MIN_SCALE * (high - low) / 2).tolist()
 
     @property
     def monitored_scales(self) -> list[float]:

@@ -19,41 +19,42 @@ from longspan.tasks.network import StreamingNetwork
 from .reading import Reading
 
 WINDOWS_AT_ONCE = 256  # windows that an autoencoder reads in one batch
+RECORD_DROPOUT = 0.1  # share of a record's inputs that an autoencoder is trained without
 
 
 class Outputs(NamedTuple):
-    """What is expected: numbers (B, T, N), and for each category the logits (B, T, V) of its values."""
+    """Predictions: numbers (B, T, N), and for each category the logits (B, T, V) of its values."""
 
     numbers: Tensor
     logits: list[Tensor]
 
 
 class EncodedReading(NamedTuple):
-    """A reading on its way: as it was read, and the inputs (I,) that a network reads of it."""
+    """A reading as it was read, and the inputs (I,) that a network reads of it."""
 
     reading: Reading
     inputs: Sequence[float]
 
 
 class Predictor(StreamingNetwork):
-    """A network that says what it expects of every reading of a series. Abstract.
+    """A network that predicts every reading of a series. Abstract.
 
-    Its `step` takes an `EncodedReading` and returns what had been expected of it (O,), None for nothing.
+    Its `step` takes an `EncodedReading` and returns the prediction (O,) of that reading, None for no one.
     """
 
     @abc.abstractmethod
     def predict_series(self, batch: Batch) -> tuple[Tensor, Any]:
-        """What was expected of each reading of one series, and the state after it.
+        """The prediction of each reading of one series, and the state after the series.
 
         Args:
             batch: what the detector's `batches` give for a whole series.
 
         Returns:
-            (T, O) float64, NaN where nothing was expected; and the state from which `step` goes on.
+            (T, O) float64, NaN where there is no prediction; and the state from which `step` goes on.
         """
 
     def predict(self, batch: Batch) -> Tensor:
-        """What was expected of each reading of one series, (T, O) float64, NaN where nothing was."""
+        """The prediction of each reading of one series, (T, O) float64, NaN where there is none."""
         return self.predict_series(batch)[0]
 
     def initial_state(self) -> Any:
@@ -68,24 +69,18 @@ class Predictor(StreamingNetwork):
         return tree
 
 
-class RecurrentPredictor(Predictor):
-    """A predictor with a recurrent encoder, trained on windows of encoded readings. Abstract.
+class ColumnPredictor(Predictor):
+    """A predictor trained on windows of encoded readings, of whose outputs each column has its own. Abstract.
 
     Args:
         sizes: "inputs" I, "numbers" watched N and "categories", the number of values V of each watched one;
             the network gives O values a reading: the numbers, then the logits of each category's values.
-        hidden_size: units of the encoder; options: further ones of `longspan.networks.encoder.Encoder`.
-        pool: how the encoder sums up its steps; squared: whether errors of numbers are squared or absolute.
+        squared: whether errors of numbers are squared or absolute.
     """
 
-    def __init__(
-        self, sizes: Mapping[str, Any], hidden_size: int, options: Mapping[str, Any], pool: str, squared: bool
-    ) -> None:
+    def __init__(self, sizes: Mapping[str, Any], squared: bool) -> None:
         super().__init__()
         self.sections, self.squared = [sizes["numbers"], *sizes["categories"]], squared
-        # an encoder remembers at the start, where its cell has a gate to forget with
-        bias = 1.0 if "f" in cells.CELLS[options["cell"].lower()].gates else None
-        self.encoder = Encoder(sizes["inputs"], hidden_size, pool=pool, forget_bias=bias, **options)
 
     def split_outputs(self, out: Tensor) -> Outputs:
         """Outputs (B, T, O) by column."""
@@ -97,11 +92,29 @@ class RecurrentPredictor(Predictor):
         return mixed_loss(output, batch.y, batch.weight, squared=self.squared)
 
 
+class RecurrentPredictor(ColumnPredictor):
+    """A predictor with a recurrent encoder. Abstract.
+
+    Args:
+        sizes, squared: see `ColumnPredictor`.
+        hidden_size: units of the encoder; options: further ones of `longspan.networks.encoder.Encoder`.
+        pool: how the encoder sums up its steps.
+    """
+
+    def __init__(
+        self, sizes: Mapping[str, Any], hidden_size: int, options: Mapping[str, Any], pool: str, squared: bool
+    ) -> None:
+        super().__init__(sizes, squared)
+        # an encoder remembers at the start, where its cell has a gate to forget with
+        bias = 1.0 if "f" in cells.CELLS[options["cell"].lower()].gates else None
+        self.encoder = Encoder(sizes["inputs"], hidden_size, pool=pool, forget_bias=bias, **options)
+
+
 class NextStepPredictor(RecurrentPredictor):
     """Predicts every next reading from all before it: outputs (B, T, O) of the reading after each.
 
-    A `Forecaster`'s network reads a window anew for every forecast; this one's state goes on from reading to
-    reading, so that a stream costs one step each.
+    A `Forecaster`'s network reads a whole window for every forecast. The state of this network goes on from
+    reading to reading, so that a stream costs one step each.
 
     Args:
         sizes, hidden_size, options, squared: see `RecurrentPredictor`.
@@ -141,8 +154,111 @@ class NextStepPredictor(RecurrentPredictor):
         return expected, (functional.linear(out, weight, bias)[0].tolist(), inner)
 
 
+class LastValuePredictor(NextStepPredictor):
+    """Predicts the change from the last value of every number: outputs are the last values plus changes.
+
+    A factor in [0, 1] scales the changes of each number. `fit_trust` finds the one with the least squared
+    error on held-out readings, 0 where the last value alone is better.
+
+    Args:
+        sizes, hidden_size, options, squared: see `RecurrentPredictor`.
+        values: positions of the watched numbers among the inputs, (N,).
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, Any],
+        hidden_size: int,
+        options: Mapping[str, Any],
+        values: Sequence[int],
+        *,
+        squared: bool = False,
+    ) -> None:
+        super().__init__(sizes, hidden_size, options, squared=squared)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.values = list(values)
+        self._factors: list[float] | None = None  # of every step, looked up once
+        self.trust: Tensor
+        self.register_buffer("trust", torch.ones(len(self.values)))
+
+    def forward(self, batch: Batch, state: Any = None) -> tuple[Outputs, Any]:
+        out, state = self.encoder(batch.x, state)
+        return self.split_outputs(self._from_last(batch.x, self.head(out))), state
+
+    def _from_last(self, x: Tensor, out: Tensor) -> Tensor:
+        """Outputs (..., O) of the head with the last values added, from inputs (..., I)."""
+        count = len(self.values)
+        numbers = x[..., self.values] + self.trust * out[..., :count]
+        return torch.cat([numbers, out[..., count:]], -1)
+
+    @torch.no_grad()
+    def fit_trust(self, batches: Sequence[Batch]) -> None:
+        """Find the factor of each number's change by held-out batches of one series each."""
+        change_of_squares = torch.zeros(2, len(self.values), dtype=torch.float64)
+        for batch in batches:
+            assert batch.weight is not None
+            count = len(self.values)
+            change = self.head(self.encoder(batch.x)[0])[..., :count].double()
+            error = (batch.y[..., :count] - batch.x[..., self.values]).double()
+            weight = batch.weight[..., :count].double()
+            products = torch.stack([(weight * error * change), (weight * change**2)]).flatten(1, -2).sum(1)
+            change_of_squares += products.cpu()
+        best = change_of_squares[0] / change_of_squares[1].clamp_min(1e-12)
+        self.trust.copy_(best.clamp(0.0, 1.0).float())
+        self._factors = None
+
+    def predict_series(self, batch: Batch) -> tuple[Tensor, Any]:
+        out, state = self.encoder(batch.x)
+        out = self._from_last(batch.x, self.head(out))
+        first = torch.full_like(out[0, :1], torch.nan)
+        return torch.cat([first, out[0, :-1]]).double(), (out[0, -1].tolist(), state)
+
+    def step(self, inputs: EncodedReading, state: Any) -> tuple[list[float] | None, Any]:
+        expected, (outputs, inner) = super().step(inputs, state)
+        if self._factors is None:
+            self._factors = self.trust.tolist()
+        for number, (position, factor) in enumerate(zip(self.values, self._factors, strict=True)):
+            outputs[number] = inputs.inputs[position] + factor * outputs[number]
+        return expected, (outputs, inner)
+
+
+class RecordAutoencoder(ColumnPredictor):
+    """Reconstructs single records from a code of a few numbers, outputs (B, T, O) for each by itself.
+
+    Args:
+        sizes, squared: see `ColumnPredictor`; hidden_size: units of the layers before and after the code,
+            which has a quarter of them.
+    """
+
+    def __init__(self, sizes: Mapping[str, Any], hidden_size: int, *, squared: bool = False) -> None:
+        super().__init__(sizes, squared)
+        code = max(2, hidden_size // 4)
+        self.layers = nn.Sequential(
+            nn.Dropout(RECORD_DROPOUT),
+            nn.Linear(sizes["inputs"], hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, code),
+            nn.Tanh(),
+            nn.Linear(code, hidden_size),
+            nn.ReLU(),
+            nn.Linear(hidden_size, sum(self.sections)),
+        )
+
+    def forward(self, batch: Batch, state: Any = None) -> tuple[Outputs, Any]:
+        return self.split_outputs(self.layers(batch.x)), None
+
+    def predict_series(self, batch: Batch) -> tuple[Tensor, Any]:
+        return self.layers(batch.x[0]).double(), None
+
+    def step(self, inputs: EncodedReading, state: Any) -> tuple[list[float] | None, Any]:
+        weight = next(self.layers.parameters())
+        row = torch.tensor([list(inputs.inputs)], dtype=torch.float32, device=weight.device)
+        return self.layers(row)[0].tolist(), None
+
+
 class Autoencoder(RecurrentPredictor):
-    """Reads a window into one vector and writes the window from it again, outputs (B, T, O) of each reading.
+    """Encodes a window as one vector and reconstructs the window from this vector, outputs (B, T, O).
 
     Args:
         sizes: see `RecurrentPredictor`, and "context", the readings of a window; a reading is judged by the
@@ -189,21 +305,21 @@ class Autoencoder(RecurrentPredictor):
 
 
 def mixed_loss(output: Outputs, targets: Tensor, weight: Tensor, *, squared: bool) -> Tensor:
-    """Mean error of the numbers plus cross entropy of the categories, over what is there.
+    """Mean error of the numbers plus cross entropy of the categories, over the targets that are there.
 
     Args:
-        output: as a network gave it.
-        targets: (B, T, W), the numbers and then the places of the categories' values; weight: (B, T, W), 0
-            for what does not count.
+        output: of a network.
+        targets: (B, T, W), the numbers, then the indices of the categories' values; weight: (B, T, W), 0
+            where a target does not count.
         squared: whether the numbers' errors are squared or absolute.
     """
     numbers, logits = output
     count = numbers.shape[2]
-    off = numbers - targets[..., :count]
-    total = ((off.square() if squared else off.abs()) * weight[..., :count]).sum()
-    for place, scores in enumerate(logits, start=count):
-        surprise = functional.cross_entropy(
-            scores.flatten(0, 1), targets[..., place].flatten().long(), reduction="none"
+    error = numbers - targets[..., :count]
+    total = ((error.square() if squared else error.abs()) * weight[..., :count]).sum()
+    for column, scores in enumerate(logits, start=count):
+        entropy = functional.cross_entropy(
+            scores.flatten(0, 1), targets[..., column].flatten().long(), reduction="none"
         )
-        total = total + (surprise * weight[..., place].flatten()).sum()
+        total = total + (entropy * weight[..., column].flatten()).sum()
     return total / weight.sum().clamp_min(1.0)

@@ -27,8 +27,7 @@ TIME, ENTITY = "(time)", "(entity)"  # columns of the tables that a forecaster i
 
 
 class ForecasterPredictor(Predictor):
-    """Expects of a reading (2W): the points of the watched numbers, scaled, and half of what their intervals
-    span.
+    """Predicts readings by a forecaster: outputs (2W), scaled points and half-widths of their intervals.
 
     Args:
         forecaster: fitted by `fit_forecaster`, or restored by `restore_forecaster`.
@@ -51,7 +50,7 @@ class ForecasterPredictor(Predictor):
         return self.network.loss(output, batch)
 
     def predict_series(self, batch: Batch) -> tuple[Tensor, Any]:
-        """What was expected, and the state; batch: its x is the series as `table` gives it."""
+        """The predictions and the state after the series; batch: its x is what `table` gives."""
         quantiles, state = self.forecaster.predict_stream(batch.x)
         return torch.from_numpy(self._scaled(quantiles)), state
 
@@ -69,14 +68,14 @@ class ForecasterPredictor(Predictor):
         return None if tree is None else self.forecaster.state_from_tree(tree)
 
     def _scaled(self, quantiles: np.ndarray) -> np.ndarray:
-        """What is expected (..., 2W) out of quantiles (..., W, Q)."""
+        """Outputs (..., 2W) from quantiles (..., W, Q)."""
         scaled = np.arcsinh((quantiles - self.center) / self.scale)
         points = scaled[..., self.levels.index(0.5)]
         return np.concatenate([points, (scaled[..., -1] - scaled[..., 0]) / 2], -1)
 
 
 def set_columns(forecaster: Forecaster, features: FeatureEncoder) -> None:
-    """Let a forecaster predict the watched columns, from the others where it names no covariates.
+    """Set the watched columns as a forecaster's targets; the others are covariates where none are named.
 
     Raises:
         ValueError: no column of numbers is watched.
@@ -99,7 +98,7 @@ def fit_forecaster(
     """Fit a forecaster to series; known anomalies are missing values to it.
 
     Args:
-        forecaster: with the columns that `set_columns` gave it; valid: None to let it hold out a part itself.
+        forecaster: with the columns of `set_columns`; valid: None to let the forecaster hold out a part.
     """
     if len(train) > 1 and train[0].name is None:
         way_out = "put them into one table with an id, or leave the forecaster out"
@@ -116,22 +115,22 @@ def fit_forecaster(
     )
 
 
-def table(one: Series, features: FeatureEncoder) -> pl.DataFrame:
+def table(series: Series, features: FeatureEncoder) -> pl.DataFrame:
     """A series as a forecaster reads it."""
-    return features.aligned(one).table(TIME, ENTITY)
+    return features.aligned(series).table(TIME, ENTITY)
 
 
-def _without_anomalies(series: Sequence[Series], features: FeatureEncoder) -> pl.DataFrame:
+def _without_anomalies(records: Sequence[Series], features: FeatureEncoder) -> pl.DataFrame:
     tables = []
-    for one in map(features.aligned, series):
-        numbers = one.numbers.copy()
-        numbers[np.flatnonzero(one.known)[:, None], features.numeric] = np.nan
-        tables.append(replace(one, numbers=numbers).table(TIME, ENTITY))
+    for series in map(features.aligned, records):
+        numbers = series.numbers.copy()
+        numbers[np.flatnonzero(series.known)[:, None], features.numeric] = np.nan
+        tables.append(replace(series, numbers=numbers).table(TIME, ENTITY))
     return pl.concat(tables)
 
 
 def forecaster_state(forecaster: Forecaster) -> Tree:
-    """All that a fitted forecaster has learnt but weights; `restore_forecaster` takes it."""
+    """What a fitted forecaster has learnt except weights; `restore_forecaster` takes this state."""
     return {
         "codec": forecaster.codec_.state(),
         "stream": forecaster.fitted_.running.state(),
@@ -141,7 +140,7 @@ def forecaster_state(forecaster: Forecaster) -> Tree:
 
 
 def restore_forecaster(forecaster: Forecaster, state: Tree) -> None:
-    """Make a forecaster the one that gave this state; its network has new weights, to be loaded."""
+    """Restore what a forecaster had learnt; the weights of its new network are still to be loaded."""
     forecaster.time, forecaster.id = state["columns"]
     codec = forecaster.codec().restore(state["codec"])
     fitted = Fitted(codec, forecaster.network(codec, None), history_from_state(state["history"]))

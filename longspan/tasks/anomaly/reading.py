@@ -48,9 +48,10 @@ _FEW = 0.05  # the share of numbers among text below which it is taken for categ
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns are what; time () is found, columns of text are categories too.
+    """The roles of a table's columns. Columns of text are categories, beside those named here.
 
-    `flagged` says whether the column of flags has to be there; target: the columns that are watched.
+    time: () for the column that looks like times; flagged: whether the column of flags must be there; target:
+    the columns that are watched, () for all.
     """
 
     time: tuple[str, ...] = ()
@@ -65,9 +66,9 @@ class Columns:
 class Series:
     """One series in the order of time.
 
-    name: of its entity, None for a single series; times: (T,) in the user's form, None for none; numbers:
-    (T, N) float64 with NaN where missing, called `names`; words: (T, K) text, "" where missing, called
-    `categories`; flags: (T,) bool, True where the user says that it is an anomaly, None for no such column;
+    name: of the series' entity, None for a single series; times: (T,) in the user's form, None for none;
+    numbers: (T, N) float64, NaN where missing, called `names`; words: (T, K) text, "" where missing, called
+    `categories`; flags: (T,) bool, True where the user knows of an anomaly, None for no such column;
     form, moments: the form of the times, and (T,) these as numbers, None where there are none; answers: the
     kind of frame in which answers go back.
     """
@@ -94,6 +95,19 @@ class Series:
         moments = None if self.moments is None else self.moments[start:end]
         return Series(self.name, times, self.names, *plain, flags, self.form, moments, self.answers)
 
+    def rows(self, rows: np.ndarray) -> Series:
+        """The readings of these rows (n,), in their order."""
+        part = self.cut(0, 0)
+        times = None if self.times is None else [self.times[row] for row in rows.tolist()]
+        flags = None if self.flags is None else self.flags[rows]
+        moments = None if self.moments is None else self.moments[rows]
+        chosen = {"times": times, "flags": flags, "moments": moments}
+        return replace(part, numbers=self.numbers[rows], words=self.words[rows], **chosen)
+
+    def without_anomalies(self) -> Series:
+        """The readings that are no known anomalies."""
+        return self.rows(np.flatnonzero(~self.known)) if self.known.any() else self
+
     @property
     def last(self) -> int | float | str | None:
         """The `parse_timestamp` of the last reading, or None."""
@@ -114,23 +128,23 @@ class Series:
 
     def table(self, time: str, entity: str) -> pl.DataFrame:
         """Numbers and categories as a table, with columns of these names for times and entity where known."""
-        found: dict[str, Any] = {} if self.times is None else {time: self.times}
+        columns: dict[str, Any] = {} if self.times is None else {time: self.times}
         if self.name is not None:
-            found[entity] = [str(self.name)] * len(self)
-        found |= dict(zip(self.names, self.numbers.T, strict=True))
-        found |= {name: pl.Series(self.words[:, at].tolist()) for at, name in enumerate(self.categories)}
-        return pl.DataFrame(found)
+            columns[entity] = [str(self.name)] * len(self)
+        columns |= dict(zip(self.names, self.numbers.T, strict=True))
+        columns |= {name: pl.Series(self.words[:, at].tolist()) for at, name in enumerate(self.categories)}
+        return pl.DataFrame(columns)
 
 
 def held_out(series: Sequence[Series], share: float) -> tuple[list[Series], list[Series] | None]:
-    """Every series up to its last share, and these last parts of two readings or more, None for none.
+    """Every series without its last share, and the last shares of two readings or more, None for none.
 
     Raises:
-        ValueError: what is left is too short to learn from; one sentence.
+        ValueError: no first part is long enough to learn from; one sentence.
     """
-    ends = [len(one) - rows_of_fraction(len(one), share) for one in series]
-    first = [one.cut(0, end) for one, end in zip(series, ends, strict=True)]
-    last = [one.cut(end, len(one)) for one, end in zip(series, ends, strict=True) if len(one) - end > 1]
+    ends = [len(part) - rows_of_fraction(len(part), share) for part in series]
+    first = [part.cut(0, end) for part, end in zip(series, ends, strict=True)]
+    last = [part.cut(end, len(part)) for part, end in zip(series, ends, strict=True) if len(part) - end > 1]
     if max(map(len, first)) < 4:
         received = f"{max(map(len, series))} in the longest series"
         raise errors.value_error("source", "at least 5 readings", received, "give more of them")
@@ -144,7 +158,7 @@ def moment_text(moment: int, form: TimeForm) -> str:
 
 
 def key_of(name: Any) -> str | None:
-    """The name of an entity as text, by which 1 and 1.0 are one."""
+    """The name of an entity as text, the same for 1 and 1.0."""
     return None if name is None else canonical_ids(pl.Series([name]))[0]
 
 
@@ -154,17 +168,17 @@ def read_series(
     """Series out of a table, an array (T,) or (T, C), or a list of such arrays.
 
     Args:
-        source: those; columns: of the table.
+        source: the table or arrays; columns: roles of the table's columns.
         flags: (T,), 1 or True where a reading is a known anomaly, or -1 beside 1, for each of a list of
             arrays.
-        form: of the times, as fit found it; options: `time_table.TimeOptions`, how files are read.
+        form: of the times, as in fit; options: `time_table.TimeOptions`, how files are read.
 
     Raises:
-        FileNotFoundError, ValueError, TypeError: it is not there or cannot be used; one sentence.
+        FileNotFoundError, ValueError, TypeError: the source is not there or cannot be used; one sentence.
     """
     if not is_table(source):
-        found = _from_arrays(source)
-        return found if flags is None else _with_flags(found, flags)
+        series = _from_arrays(source)
+        return series if flags is None else _with_flags(series, flags)
     options = options or TimeOptions()
     name = f"file {source}" if is_path(source) else "source"
     table = read_source(source, name, options=options, text={*columns.categories, columns.id or ""})
@@ -173,7 +187,7 @@ def read_series(
         frame, columns = _flagged(frame, flags), replace(columns, label=FLAG)
     elif columns.label not in frame.columns and not columns.flagged:
         columns = replace(columns, label=None)
-    columns = _found(frame, columns, table.index_columns, name)
+    columns = _with_roles(frame, columns, table.index_columns, name)
     _check_flags(frame, columns)
     frame, form = _timed(frame, columns, form, options)
     if columns.id is not None:
@@ -183,11 +197,11 @@ def read_series(
     series = [_from_frame(part, key[0], columns, kinds, form) for key, part in parts]
     timed = bool(columns.time) and table.index_columns == columns.time
     answers = ("pandas by time" if timed else "pandas") if table.kind == "pandas" else "polars"
-    return [replace(one, answers=answers) for one in series]
+    return [replace(part, answers=answers) for part in series]
 
 
-def _found(frame: pl.DataFrame, columns: Columns, index: Sequence[str], name: str) -> Columns:
-    """The columns with what was not named found; what looks like a time or a label is told."""
+def _with_roles(frame: pl.DataFrame, columns: Columns, index: Sequence[str], name: str) -> Columns:
+    """The columns with the time and entity that were not named; a notice tells of unused times."""
     for option, named in (
         ("time", columns.time),
         ("id", (columns.id,)),
@@ -233,10 +247,10 @@ def _timed(
 
 def _kinds(frame: pl.DataFrame, columns: Columns) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The columns of numbers and those of categories; times and labels that were not named are left out."""
-    known = {*columns.time, columns.id, columns.label, _MOMENT}
-    known |= {"time"} if len(columns.time) > 1 else set()
+    with_roles = {*columns.time, columns.id, columns.label, _MOMENT}
+    with_roles |= {"time"} if len(columns.time) > 1 else set()
     text, plain = [], []
-    for column in (one for one in frame.columns if one not in known):
+    for column in (name for name in frame.columns if name not in with_roles):
         series = frame[column]
         if column in columns.categories:
             text.append(column)
@@ -252,7 +266,7 @@ def _kinds(frame: pl.DataFrame, columns: Columns) -> tuple[tuple[str, ...], tupl
 
 
 def _is_label(column: pl.Series) -> bool:
-    """Whether a column is called as labels are and holds nothing else; that is told."""
+    """Whether a column has the name of labels and holds labels alone; a notice tells of it."""
     if column.name.strip().lower() not in LABEL_NAMES or not is_number(column):
         return False
     if not set(column.drop_nulls().unique().cast(pl.Float64).to_list()) <= {-1.0, 0.0, 1.0}:
@@ -301,7 +315,7 @@ def _filled(frame: pl.DataFrame, column: str, what: str) -> None:
         raise errors.value_error(f"column {column}", f"{what} in every row", f"none in row {row}", way_out)
 
 
-def _as_flags(given: Any, name: str = "y") -> np.ndarray:
+def _as_flags(raw_flags: Any, name: str = "y") -> np.ndarray:
     """Flags (T,) bool: 0 and 1, True and False, or scikit-learn's 1 and -1, of which -1 is an anomaly.
 
     Raises:
@@ -309,7 +323,7 @@ def _as_flags(given: Any, name: str = "y") -> np.ndarray:
     """
     way_out = "give one a reading, 1 where it is a known anomaly"
     try:
-        values = np.asarray(given, dtype=np.float64).reshape(-1)
+        values = np.asarray(raw_flags, dtype=np.float64).reshape(-1)
     except (TypeError, ValueError) as error:
         raise errors.value_error(name, "flags, 1 or 0", str(error).splitlines()[0], way_out) from error
     there = set(np.unique(values[~np.isnan(values)]).tolist())
@@ -326,16 +340,16 @@ def _as_flags(given: Any, name: str = "y") -> np.ndarray:
 
 
 def _with_flags(series: Sequence[Series], flags: Any) -> list[Series]:
-    """The series with flags that came apart: (T,), or a list of these, one a series."""
+    """The series with flags that are not part of the source: (T,), or a list of these, one a series."""
     if len(series) == 1:
         flags = [flags]
     if len(flags) != len(series):
         raise _uneven(f"{len(series)} arrays of", len(flags))
-    given = [_as_flags(one) for one in flags]
-    expected, received = [len(one) for one in series], [len(one) for one in given]
+    parsed = [_as_flags(part) for part in flags]
+    expected, received = [len(part) for part in series], [len(part) for part in parsed]
     if expected != received:
         raise _uneven(" and ".join(map(str, expected)), " and ".join(map(str, received)))
-    return [replace(one, flags=known) for one, known in zip(series, given, strict=True)]
+    return [replace(part, flags=own) for part, own in zip(series, parsed, strict=True)]
 
 
 def _uneven(expected: Any, received: Any) -> ValueError:
@@ -343,18 +357,18 @@ def _uneven(expected: Any, received: Any) -> ValueError:
 
 
 def _from_arrays(source: Any) -> list[Series]:
-    found = []
+    series = []
     for values in number_arrays(source):
-        names = tuple(f"channel {place}" for place in range(values.shape[1]))
-        found.append(Series(None, None, names, values, (), np.empty((len(values), 0), dtype=object), None))
-    return found
+        names = tuple(f"channel {column}" for column in range(values.shape[1]))
+        series.append(Series(None, None, names, values, (), np.empty((len(values), 0), dtype=object), None))
+    return series
 
 
 def _flagged(frame: pl.DataFrame, flags: Any) -> pl.DataFrame:
-    known = _as_flags(flags)
-    if len(known) != frame.height:
-        raise _uneven(frame.height, len(known))
-    return frame.with_columns(pl.Series(FLAG, known.astype(np.int8)))
+    parsed = _as_flags(flags)
+    if len(parsed) != frame.height:
+        raise _uneven(frame.height, len(parsed))
+    return frame.with_columns(pl.Series(FLAG, parsed.astype(np.int8)))
 
 
 def _from_frame(
@@ -378,13 +392,13 @@ def _from_frame(
     if columns.label is not None:
         flags = _as_flags(numbers(frame, [columns.label], "label")[:, 0], f"label {columns.label}")
     categories = np.empty((frame.height, len(text)), dtype=object)
-    for place, one in enumerate(text):
-        categories[:, place] = words(frame, one)
+    for column, category in enumerate(text):
+        categories[:, column] = words(frame, category)
     return Series(name, times, plain, _numbers(frame, plain), text, categories, flags, form, moments)
 
 
 def _numbers(frame: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    """Columns of numbers; of one that has text in it the sentence says that it may be named a category."""
+    """Columns of numbers; the error for a column with text says how to make categories of its values."""
     for column in columns:
         series = frame[column]
         if series.dtype == pl.String:
@@ -401,7 +415,7 @@ def _numbers(frame: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 
 class Reading(NamedTuple):
-    """One reading: its numbers, NaN where missing, its categories, "" where missing, its entity and time."""
+    """One reading: numbers, NaN where missing, categories, "" where missing, name of the entity, time."""
 
     numbers: list[float]
     words: list[str]
@@ -410,19 +424,19 @@ class Reading(NamedTuple):
 
 
 def read_reading(
-    given: Any,
+    reading: Any,
     time: Any,
     columns: tuple[Sequence[str], Sequence[str]],
-    places: tuple[str | None, str | None],
+    roles: tuple[str | None, str | None],
     form: TimeForm | None = None,
 ) -> Reading:
     """A reading out of a number, a sequence in the order of the columns, or a dict by column.
 
     Args:
-        given: those; time: when it was, where the dict does not hold it.
+        reading: the number, sequence or dict; time: of the reading, where a dict does not hold it.
         columns: names of the numbers and of the categories.
-        places: the columns of the time and of the entity, None for none.
-        form: of the times, as fit found it.
+        roles: the columns of the time and of the entity, None for none.
+        form: of the times, as in fit.
 
     Raises:
         ValueError: a column is lacking, there are too many, or a number is none; one sentence.
@@ -431,17 +445,17 @@ def read_reading(
     Reading(numbers=[2.0], words=[''], name=None, time=7)
     """
     name, when = None, time
-    if isinstance(given, (int, float)):
-        values = [given]
-    elif isinstance(given, Mapping):
-        values, name, when = _by_column(given, time, (*columns[0], *columns[1]), places)
+    if isinstance(reading, (int, float)):
+        values = [reading]
+    elif isinstance(reading, Mapping):
+        values, name, when = _by_column(reading, time, (*columns[0], *columns[1]), roles)
     else:
-        values = [given] if np.ndim(given) == 0 else list(given)
+        values = [reading] if np.ndim(reading) == 0 else list(reading)
     return Reading(*_parts(values, len(columns[0]), len(columns[1])), name, _moment(when, form))
 
 
 def _moment(when: Any, form: TimeForm | None) -> Any:
-    """A time that is text in fit's form as text that can be compared; others as they are."""
+    """A time in the form of fit's times as text that can be compared; other times stay."""
     if (
         form is None
         or form.kind not in ("text", "digits", "unix")
@@ -457,17 +471,17 @@ def _moment(when: Any, form: TimeForm | None) -> Any:
     return when if read is None or not read.form.dated else moment_text(int(read.values[0]), form)
 
 
-def _by_column(given: Mapping[Any, Any], time: Any, known: Sequence[str], places: Any) -> Any:
+def _by_column(reading: Mapping[Any, Any], time: Any, names: Sequence[str], roles: Any) -> Any:
     """The values of the columns, the entity and the time."""
-    when, entity = places
-    when = when or next((one for one in given if str(one).lower() in TIME_NAMES), None)
-    lacking = [one for one in known if one not in given]
+    when, entity = roles
+    when = when or next((name for name in reading if str(name).lower() in TIME_NAMES), None)
+    lacking = [name for name in names if name not in reading]
     if lacking:
         expected = "every column that fit had"
         raise errors.value_error("reading", expected, f"none called {lacking[0]}", "pass None where missing")
-    if entity is not None and entity not in given:
+    if entity is not None and entity not in reading:
         raise errors.value_error("reading", "the entity it belongs to", f"none called {entity}", "name it")
-    return [given[one] for one in known], given.get(entity), given.get(when, time)
+    return [reading[name] for name in names], reading.get(entity), reading.get(when, time)
 
 
 def _parts(values: list[Any], count: int, categories: int) -> tuple[list[float], list[str]]:

@@ -15,21 +15,24 @@ _ENTITIES = 20  # entities whose scores are shown at most
 _ALARMS = 200  # alarms listed at most
 
 
-def sections(codec: AnomalyCodec, predictions: pl.DataFrame | None, min_gap: int) -> list[Section]:
+def sections(codec: AnomalyCodec, predictions: pl.DataFrame | None) -> list[Section]:
     """What a detector's report shows before training and options.
 
     Args:
         codec: of the fitted detector.
         predictions: the frame of `AnomalyDetector.predict`; None where no source is evaluated.
-        min_gap: readings without an alarm that end one.
     """
+    min_gap = codec.min_gap
     level = None if codec.scorer.dynamic else codec.scorer.threshold
     numbers = [Stat("Threshold", "dynamic", "found anew in the recent errors")]
     if level is not None:
-        numbers = [Stat("Threshold", f"{level:.3g}", "times the extreme of the recent past")]
+        numbers = [Stat("Threshold", f"{level:.3g}", codec.scorer.score_unit)]
+    numbers.insert(0, Stat("Kind of data", codec.kind.name, codec.kind.reason))
     shown = []
     if level is not None and codec.scorer.held_out["readings"]:
         shown.append(Section("Held-out part", [_held_out_alarms(codec.scorer.held_out)]))
+    if codec.scorer.detected:
+        shown.append(Section("Injected anomalies", [_injected(codec.scorer.detected)]))
     if predictions is not None:
         alarms = alarm_frame(predictions, min_gap)
         numbers += [Stat("Readings", f"{len(predictions):,}"), Stat("Alarms", f"{len(alarms):,}")]
@@ -47,6 +50,13 @@ def _held_out_alarms(held_out: Mapping[str, int]) -> Table:
     rows = [[name, held_out[key], held_out[key] / total] for name, key in names.items()]
     note = f"{total:,} readings, the last of every series."
     return Table("Held-out part", ["", "alarms", "share"], rows, note=note, emphasis=0)
+
+
+def _injected(detected: Mapping[str, float]) -> Table:
+    """How well each kind of anomaly that was injected into normal readings is told from them."""
+    rows = [[name, area] for name, area in detected.items()]
+    note = "Area under the ROC curve, by which scorers were chosen; 0.5 for chance, 1 for all of them found."
+    return Table("Injected anomalies", ["", "AUC"], rows, note=note)
 
 
 def _entities(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .alarms import event_scores, threshold_for_f1, threshold_for_false_positive_rate
 from .dynamic_threshold import MIN_ERROR_SHARE, DynamicThreshold, smoothed
 from .extremes import ExtremeTracker
+from .scorer import Injected, PredictedSeries, ReadingValues, Scorer, held_out_part, with_recovery
 
 MAX_CONFIDENCE_GAIN = 10.0  # upper bound on how much a narrow predicted interval may amplify an error
-RECOVERY_STEPS = (
-    30  # readings after a known anomaly that are left out of training, as if they were part of it
-)
 MIN_THRESHOLD = 1.02  # lowest alarm threshold; a score of 1 is the extreme of the recent past
 
 Errors = list[list[float | None]]  # (T, W): of every reading and monitored column, None where there is none
 
 
-class PredictedSeries(NamedTuple):
-    """A series with its predictions. Of its W monitored columns, N hold numbers and come first.
+@dataclass
+class RecentPast:
+    """The recent past of one series.
 
-    numbers: (T, N), as read.
-    targets: (T, W), the scaled numbers, then the categories as indices.
-    expected: (T, O), the predictor's outputs, or (T, 2N) predicted numbers and interval widths; NaN where the
-        predictor expected nothing.
-    known_anomalies: (T,) bool.
+    trackers: one for every monitored column.
+    thresholds: the dynamic threshold of every monitored column; empty if the threshold is fixed.
+    alarm: whether the dynamic thresholds found an anomaly when they last decided.
     """
 
-    numbers: np.ndarray
-    targets: np.ndarray
-    expected: np.ndarray
-    known_anomalies: np.ndarray
+    trackers: list[ExtremeTracker]
+    thresholds: list[DynamicThreshold]
+    alarm: bool = False
 
 
-class AnomalyScorer:
-    """Scores readings and decides which of them are alarms.
+class AnomalyScorer(Scorer):
+    """Scores readings against the recent past of their series.
 
     An `ExtremeTracker` for every monitored column compares value and error with their recent past. The score
     of a reading is the highest of its columns' scores. A reading is an alarm if its score reaches the
@@ -50,25 +47,23 @@ class AnomalyScorer:
 
     Attributes:
         trackers: one for every column, in the state after the training data.
-        threshold: the score from which on a reading is an alarm.
         noise_floor: for every column, the running mean of its errors up to which they are never an anomaly.
         typical_width: for every column of numbers, the median width of its predicted intervals; empty if the
             predictor gives no intervals.
-        held_out: "readings", how many were held out in `fit`; "over", how many of them reach the threshold;
-            "allowed", how many of them may.
     """
 
+    score_unit = "times the extreme of the recent past"
+
     def __init__(self, history: int, dynamic: bool = False) -> None:
+        super().__init__()
         self.history, self.dynamic = history, dynamic
         self.trackers: list[ExtremeTracker] = []
-        self.threshold = 1.0
         self.noise_floor: list[float] = []
         self.typical_width: list[float] = []
-        self.held_out = {"readings": 0, "over": 0, "allowed": 0}
 
     def reset(self, scales: Sequence[float], category_sizes: Sequence[int]) -> None:
-        """Set the monitored columns: the scale of every number, and how many values every category has."""
         self.scales, self.category_sizes = list(scales), list(category_sizes)
+        self.trackers = self.new_state()
 
     # ---- one reading
 
@@ -143,6 +138,22 @@ class AnomalyScorer:
         """A dynamic threshold for every column of a series; empty without `dynamic`."""
         return [DynamicThreshold(floor) for floor in self.noise_floor] if self.dynamic else []
 
+    def start(self, key: str | None = None) -> RecentPast:
+        return RecentPast(self.initial_state(), self.new_thresholds())
+
+    def add(self, state: RecentPast, reading: ReadingValues) -> tuple[float, bool]:
+        errors = self.errors(reading.targets, reading.expected)
+        score, _ = self.score(state.trackers, reading.numbers, errors)
+        if not self.dynamic:
+            return score, score >= self.threshold
+        excess = [
+            threshold.add(target if target == target else None, error)
+            for threshold, target, error in zip(state.thresholds, reading.targets, errors, strict=True)
+        ]
+        if excess[0] is not None:
+            state.alarm = any(batch is not None and batch[-1] > 0.0 for batch in excess)
+        return score, state.alarm
+
     # ---- a series
 
     def run(
@@ -159,7 +170,7 @@ class AnomalyScorer:
         length = len(series.known_anomalies)
         scores, causes = np.empty(length), np.empty(length, dtype=np.int64)
         errors: Errors = []
-        disturbed = _with_recovery(series.known_anomalies & training).tolist()
+        disturbed = with_recovery(series.known_anomalies & training).tolist()
         parts = (series.numbers.tolist(), series.targets.tolist(), series.expected.tolist())
         for step, (numbers, targets, expected) in enumerate(zip(*parts, strict=True)):
             row = self.errors(targets, None if expected[0] != expected[0] else expected)
@@ -182,7 +193,6 @@ class AnomalyScorer:
         return np.stack([_column_excess(*column) for column in columns], 1)
 
     def score_series(self, series: PredictedSeries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores (T,), alarms (T,) bool, and the index of the column that causes each (T,)."""
         scores, causes, errors = self.run(self.initial_state(), series)
         if not self.dynamic:
             return scores, scores >= self.threshold, causes
@@ -198,19 +208,19 @@ class AnomalyScorer:
         share: float,
         false_positive_rate: float,
         min_gap: int,
-    ) -> list[Errors]:
+        injected: Callable[[], Sequence[Injected]] | None = None,
+    ) -> list[RecentPast]:
         """Fit trackers, threshold and noise floors.
 
         The threshold is the one with the best F1 if there are known anomalies. Otherwise it is the lowest one
         that at most a share `false_positive_rate` of the held-out readings reaches.
 
         Args:
-            share: share of every series, at its end, that is held out; 1.0 for all readings.
-            min_gap: readings without an alarm that end one.
-
-        Returns:
-            The errors of every series.
+            share, min_gap: see `Scorer.fit`; injected: not used, since a recent past needs no choice.
         """
+        count = len(self.scales)
+        if not self.category_sizes and records[0].expected.shape[1] == 2 * count:
+            self.fit_widths(np.concatenate([series.expected[:, count:] for series in records]))
         trackers, scores, errors = self.new_state(), [], []
         for series in records:
             for tracker in trackers:
@@ -219,16 +229,23 @@ class AnomalyScorer:
             scores.append(series_scores)
             errors.append(series_errors)
         self.trackers = trackers
-        held_out = np.concatenate([_last(series_scores, share) for series_scores in scores])
+        held_out = np.concatenate([held_out_part(series_scores, share) for series_scores in scores])
         if any(series.known_anomalies.any() for series in records):
             self.threshold = self._best_threshold(records, min_gap)
         else:
             self.threshold = threshold_for_false_positive_rate(held_out, false_positive_rate, MIN_THRESHOLD)
-        if share < 1.0:
-            over, allowed = int((held_out >= self.threshold).sum()), int(false_positive_rate * len(held_out))
-            self.held_out = {"readings": len(held_out), "over": over, "allowed": allowed}
+        self.count_held_out(held_out, share, false_positive_rate)
         self._fit_noise_floor(records, errors, share, false_positive_rate)
-        return errors
+        return [
+            self._final_state(*pair, alone=len(records) == 1) for pair in zip(records, errors, strict=True)
+        ]
+
+    def _final_state(self, series: PredictedSeries, errors: Errors, *, alone: bool) -> RecentPast:
+        """The recent past at the end of a training series; alone: whether it is the only one."""
+        thresholds = self.new_thresholds()
+        if thresholds:
+            self.excess(thresholds, series, errors)
+        return RecentPast(self.initial_state(continues=alone), thresholds)
 
     def fit_widths(self, widths: np.ndarray) -> None:
         """Set the typical widths of predicted intervals from those of the training data, (T, N)."""
@@ -253,7 +270,7 @@ class AnomalyScorer:
         arrays = [np.array(series_errors, dtype=np.float64) for series_errors in errors]
         self.noise_floor = []
         for column in range(targets.shape[1]):
-            levels = [_last(smoothed(series_errors[:, column]), share) for series_errors in arrays]
+            levels = [held_out_part(smoothed(series_errors[:, column]), share) for series_errors in arrays]
             floor = float(np.quantile(np.concatenate(levels), 1.0 - rate))
             numeric = column < len(self.scales)
             span = np.nanmax(targets[:, column]) - np.nanmin(targets[:, column]) if numeric else 0.0
@@ -262,7 +279,6 @@ class AnomalyScorer:
     # ---- kept
 
     def state(self) -> dict[str, Any]:
-        """Plain values and tensors that `restore` takes."""
         return {
             "threshold": self.threshold,
             "dynamic": self.dynamic,
@@ -273,15 +289,22 @@ class AnomalyScorer:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Take what `state` gave."""
-        self.threshold, self.dynamic = state["threshold"], state["dynamic"]
+        self.restore_common(state)
+        self.dynamic = state["dynamic"]
         self.noise_floor, self.typical_width = state["noise_floor"], state["typical_width"]
-        self.held_out = state["held_out"]
         self.trackers = [ExtremeTracker.from_state(tracker) for tracker in state["trackers"]]
 
+    def state_to_tree(self, state: RecentPast) -> dict[str, Any]:
+        return {
+            "trackers": [tracker.state() for tracker in state.trackers],
+            "thresholds": [threshold.state() for threshold in state.thresholds],
+            "alarm": state.alarm,
+        }
 
-def _last(values: np.ndarray, share: float) -> np.ndarray:
-    return values[len(values) - round(len(values) * share) :]
+    def state_from_tree(self, tree: Mapping[str, Any]) -> RecentPast:
+        trackers = [ExtremeTracker.from_state(tracker) for tracker in tree["trackers"]]
+        thresholds = [DynamicThreshold.from_state(threshold) for threshold in tree["thresholds"]]
+        return RecentPast(trackers, thresholds, tree["alarm"])
 
 
 def _confidence_gain(typical_width: float, width: float) -> float:
@@ -293,12 +316,6 @@ def _cross_entropy(logits: Sequence[float], target: int) -> float:
     """-log of the predicted probability of the target."""
     highest = max(logits)
     return highest + math.log(sum(math.exp(logit - highest) for logit in logits)) - logits[target]
-
-
-def _with_recovery(anomalous: np.ndarray) -> np.ndarray:
-    """Known anomalies (T,) bool, with the RECOVERY_STEPS readings after each."""
-    counts = np.cumsum(np.concatenate([np.zeros(RECOVERY_STEPS + 1, dtype=np.int64), anomalous]))
-    return counts[RECOVERY_STEPS + 1 :] > counts[: len(anomalous)]
 
 
 def _restart(trackers: Sequence[ExtremeTracker]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from longspan.data.batches import Batch
@@ -15,48 +14,25 @@ from longspan.tasks.codec import Tree
 from longspan.tasks.parts import Stream
 
 from .codec import AnomalyCodec
-from .dynamic_threshold import DynamicThreshold
-from .extremes import ExtremeTracker
+from .injection import changed_records, changed_series
 from .network import EncodedReading, Predictor
 from .reading import Reading, Series, key_of
+from .scorer import Injected, ReadingValues
 
 
 @dataclass
 class SeriesState:
     """The state of one series after its last reading.
 
-    predictor: the predictor's state.
-    trackers: one for every monitored column.
-    thresholds: the dynamic threshold of every monitored column; empty if the threshold is fixed.
+    predictor, scorer: their states.
     last: the last scaled numbers (N,), see `FeatureEncoder.encode_row`.
     time: of the last reading, as `parse_timestamp` gives it.
-    alarm: whether the dynamic thresholds found an anomaly when they last decided.
     """
 
     predictor: Any
-    trackers: list[ExtremeTracker]
-    thresholds: list[DynamicThreshold]
+    scorer: Any
     last: list[float]
     time: Any
-    alarm: bool = False
-
-    def tree(self, predictor: Tree) -> dict[str, Any]:
-        """Plain values and tensors that `from_tree` takes; predictor: its state as such values."""
-        return {
-            "predictor": predictor,
-            "trackers": [tracker.state() for tracker in self.trackers],
-            "thresholds": [threshold.state() for threshold in self.thresholds],
-            "last": self.last,
-            "time": self.time,
-            "alarm": self.alarm,
-        }
-
-    @classmethod
-    def from_tree(cls, tree: Mapping[str, Any], predictor: Any) -> SeriesState:
-        """The state that gave this tree; predictor: the predictor's state, restored."""
-        trackers = [ExtremeTracker.from_state(tracker) for tracker in tree["trackers"]]
-        thresholds = [DynamicThreshold.from_state(threshold) for threshold in tree["thresholds"]]
-        return cls(predictor, trackers, thresholds, list(tree["last"]), tree["time"], tree["alarm"])
 
 
 class DetectorStream(Stream):
@@ -93,32 +69,42 @@ class DetectorStream(Stream):
             continues: whether later readings continue these series.
         """
         predictions = [self.predictor.predict_series(batch) for batch in batches]
-        if self.codec.forecaster is not None:
-            outputs = np.concatenate([expected.numpy() for expected, _ in predictions])
-            self.scorer.fit_widths(outputs[:, len(self.features.numeric) :])
         predicted = [
             self.codec.predicted(series, expected)
             for series, (expected, _) in zip(records, predictions, strict=True)
         ]
-        errors = self.scorer.fit(
-            predicted, share=share, false_positive_rate=false_positive_rate, min_gap=min_gap
+        states = self.scorer.fit(
+            predicted,
+            share=share,
+            false_positive_rate=false_positive_rate,
+            min_gap=min_gap,
+            injected=lambda: self._injected(records),
         )
         if not continues:
             return
-        for series, prediction, error, (_, state) in zip(
-            records, predicted, errors, predictions, strict=True
-        ):
-            thresholds = self.scorer.new_thresholds()
-            if thresholds:
-                self.scorer.excess(thresholds, prediction, error)
-            trackers = self.scorer.initial_state(continues=len(records) == 1)
+        for series, state, (_, predictor) in zip(records, states, predictions, strict=True):
             last = self.features.encode(series)[2]
-            self.series[series.key] = SeriesState(state, trackers, thresholds, last, series.last)
+            self.series[series.key] = SeriesState(predictor, state, last, series.last)
 
-    def new_state(self) -> SeriesState:
-        """The state of a series before its first reading."""
-        predictor, trackers = self.predictor.initial_state(), self.scorer.initial_state()
-        return SeriesState(predictor, trackers, self.scorer.new_thresholds(), self.features.start(), None)
+    def _injected(self, records: Sequence[Series]) -> list[Injected]:
+        """Synthetic anomalies in normal readings of the records, with what the predictor expects of them."""
+        features = self.features
+        normal = [features.aligned(series).without_anomalies() for series in records]
+        if self.codec.kind.name == "records":
+            changed = changed_records(normal, features.numeric, features.textual)
+        else:
+            changed = changed_series(normal, features.numeric)
+        injected = []
+        for name, series, anomalous in changed:
+            expected = self.predictor.predict(self.codec.series_batch(series))
+            injected.append(Injected(name, self.codec.predicted(series, expected), anomalous))
+        return injected
+
+    def new_state(self, key: str | None = None) -> SeriesState:
+        """The state of a series before its first reading; key: the name of its entity."""
+        return SeriesState(
+            self.predictor.initial_state(), self.scorer.start(key), self.features.start(), None
+        )
 
     @torch.no_grad()
     def update(self, reading: Reading) -> tuple[float, bool]:
@@ -128,7 +114,7 @@ class DetectorStream(Stream):
             ValueError: its time is before the last reading's. The series then keeps its state.
         """
         key = key_of(reading.name)
-        series = self.series.get(key) or self.new_state()
+        series = self.series.get(key) or self.new_state(key)
         if reading.time is not None:
             reading = reading._replace(time=next_timestamp(series.time, reading.time))
         score, alarm = self._score(reading, series)
@@ -139,29 +125,22 @@ class DetectorStream(Stream):
         last = list(series.last)
         inputs, targets = self.features.encode_row(reading.numbers, reading.words, last)
         expected, series.predictor = self.predictor.step(EncodedReading(reading, inputs), series.predictor)
-        series.last, scorer = last, self.scorer
+        series.last = last
         series.time = series.time if reading.time is None else reading.time
-        errors = scorer.errors(targets, expected)
         numbers = [reading.numbers[column] for column in self.features.numeric]
-        score, _ = scorer.score(series.trackers, numbers, errors)
-        if not scorer.dynamic:
-            return score, score >= scorer.threshold
-        excess = [
-            threshold.add(target if target == target else None, error)
-            for threshold, target, error in zip(series.thresholds, targets, errors, strict=True)
-        ]
-        if excess[0] is not None:
-            series.alarm = any(batch is not None and batch[-1] > 0.0 for batch in excess)
-        return score, series.alarm
+        return self.scorer.add(series.scorer, ReadingValues(numbers, targets, expected))
 
     def state(self) -> Tree:
-        return [
-            [name, series.tree(self.predictor.state_to_tree(series.predictor))]
-            for name, series in self.series.items()
-        ]
+        return [[name, self._tree(series)] for name, series in self.series.items()]
 
     def restore(self, state: Tree) -> None:
-        self.series = {
-            name: SeriesState.from_tree(tree, self.predictor.state_from_tree(tree["predictor"]))
-            for name, tree in state
-        }
+        self.series = {name: self._series(tree) for name, tree in state}
+
+    def _tree(self, series: SeriesState) -> dict[str, Any]:
+        predictor = self.predictor.state_to_tree(series.predictor)
+        scorer = self.scorer.state_to_tree(series.scorer)
+        return {"predictor": predictor, **scorer, "last": series.last, "time": series.time}
+
+    def _series(self, tree: Mapping[str, Any]) -> SeriesState:
+        predictor = self.predictor.state_from_tree(tree["predictor"])
+        return SeriesState(predictor, self.scorer.state_from_tree(tree), list(tree["last"]), tree["time"])

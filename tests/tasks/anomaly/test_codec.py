@@ -82,11 +82,13 @@ def test_a_stream_equals_the_series_and_continues_from_its_saved_state(dynamic: 
 
 def test_the_stream_of_a_single_series_continues_after_training() -> None:
     _, stream = learnt(series(400))
-    assert stream.series[None].time == 399 and stream.series[None].trackers[0].fresh == 399
+    assert stream.series[None].time == 399 and stream.series[None].scorer.trackers[0].fresh == 399
     with pytest.raises(ValueError, match="not before the last"):
         fed(stream, series(1))
     _, stream = learnt(series(400, 0, "a"), series(300, 1, "b"))
-    assert stream.series["a"].trackers[0].fresh == 0, "usual in all of them, and no course of errors yet"
+    assert stream.series["a"].scorer.trackers[0].fresh == 0, (
+        "usual in all of them, and no course of errors yet"
+    )
 
 
 def test_the_window_of_training_is_found() -> None:

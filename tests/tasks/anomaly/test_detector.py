@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -88,7 +88,7 @@ def test_at_most_the_false_positive_rate_of_held_out_readings_are_alarms(rate: f
     series, options = np.random.default_rng(0).normal(size=4000), {**SMALL, "epochs": 1, "history": 100}
     task = ls.AnomalyDetector(**options, false_positive_rate=rate, validation_fraction=0.5)
     task.fit(series, verbose=0)
-    scorer = task.codec_.scorer
+    scorer: Any = task.codec_.scorer
     allowed = int(rate * 2000)
     assert scorer.held_out == {"readings": 2000, "over": scorer.held_out["over"], "allowed": allowed}
     (batch,) = task.batches(task.codec_, task.read(series), train=False)
@@ -299,7 +299,8 @@ def test_a_higher_false_positive_rate_lowers_the_noise_floor(
     loose = ls.AnomalyDetector(**SMALL, threshold="dynamic", false_positive_rate=0.5).fit(
         wave(2400), verbose=0
     )
-    assert 0.0 < loose.codec_.scorer.noise_floor[0] < dynamic.codec_.scorer.noise_floor[0]
+    low, high = cast(Any, loose.codec_.scorer), cast(Any, dynamic.codec_.scorer)
+    assert 0.0 < low.noise_floor[0] < high.noise_floor[0]
 
 
 def test_dynamic_alarms_continue_after_loading(dynamic: ls.AnomalyDetector, tmp_path: Path) -> None:

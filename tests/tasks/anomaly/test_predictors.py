@@ -131,9 +131,10 @@ def test_known_anomalies_are_missing_values_to_the_forecaster() -> None:
 
 def test_the_typical_width_is_the_median_over_the_training_data(fitted: ls.AnomalyDetector) -> None:
     widths = expected_of(fitted, wave(800))[:, 1]
-    assert fitted.codec_.scorer.typical_width == [pytest.approx(np.nanmedian(widths), rel=1e-6)]
+    scorer: Any = fitted.codec_.scorer
+    assert scorer.typical_width == [pytest.approx(np.nanmedian(widths), rel=1e-6)]
     new_widths = expected_of(fitted, wave(300, 1))[:, 1]
-    assert fitted.codec_.scorer.typical_width[0] == pytest.approx(np.nanmedian(new_widths), rel=0.25)
+    assert scorer.typical_width[0] == pytest.approx(np.nanmedian(new_widths), rel=0.25)
 
 
 def refused(said: str, source: Any = None, **options: Any) -> None:
