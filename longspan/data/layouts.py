@@ -1,4 +1,4 @@
-"""Finds how text writes dates: the order of day and month, separators, hours, offsets; reads it so."""
+"""Finds the layout of dates in text (order of day and month, separators, clock, offset), and parses them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from longspan import errors
 
 SECOND = 1_000_000  # in microseconds, the unit of all dated times
 DAY = 86_400 * SECOND
-_SAMPLE = 200  # rows by which layouts are found
-_COMPARED = 5_000  # rows by which the regularity of two readings is compared
-_MOST_LAYOUTS = 4  # layouts that one column may mix
+_SAMPLE = 200  # rows of a column from which its layouts are found
+_COMPARED = 5_000  # rows from which `density` is computed, to decide between two layouts
+_MOST_LAYOUTS = 4  # largest number of layouts that one column may mix
 
+# Formats of dates by the order of day, month and year; `timestamps` decides between orders that both fit.
+# %y is a two-digit year: polars parses 00 to 69 as 2000 to 2069, and 70 to 99 as 1970 to 1999.
 _DATES = {
     "ymd": (
         "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%Y %m %d", "%Y%m%d", "%Y-%m", "%Y/%m", "%Y%m", "%YM%m", "%Y",
@@ -33,6 +35,7 @@ _DATES = {
     "mdy": ("%m/%d/%Y", "%m-%d-%Y", "%m/%d/%y", "%m-%d-%y", "%m %d %Y"),
     "yymmdd": ("%y-%m-%d", "%y/%m/%d", "%y.%m.%d", "%y%m%d"),
 }  # fmt: skip
+# Formats of the time of day that may follow a date.
 _CLOCKS = (
     "", " %H:%M:%S%.f", " %H:%M", " %H", " %I:%M:%S %p", " %I:%M %p", " %I %p", " %I:%M:%S%p", " %I:%M%p",
     " %I%p", " %H.%M", " %H.%M.%S", " %Hh%M", " %Hh", " %H%M%S", " %H%M", ":%H:%M:%S", "_%H:%M:%S",
@@ -40,6 +43,7 @@ _CLOCKS = (
 )  # fmt: skip
 _COMPACT = ("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 _CTIME = ("%b %d %H:%M:%S %Y", "%H:%M:%S %d/%m/%Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
+# Field of a format -> the pattern of its text.
 _FIELDS = {
     "%Y": r"\d{4}", "%y": r"\d{2}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%b": r"[^\W\d_]{3,9}",
     "%H": r"\d{1,2}", "%M": r"\d{2}", "%S": r"\d{2}", "%.f": r"(?:\.\d+)?", "%I": r"\d{1,2}",
@@ -62,10 +66,11 @@ _ZONES = (
 
 
 class Layout(NamedTuple):
-    """How text writes times.
+    """The layout of times in text.
 
-    format: chrono's, after `_normal`; "quarter" and "week" are read on their own; order: of day, month and
-    year; plain: whether the text is read as it is, without `_normal`.
+    format: as polars' `str.to_datetime` takes it, for text changed by `_normal`; or "quarter" or "week".
+    order: of day, month and year, a key of `_DATES`.
+    plain: whether the text is parsed unchanged, without `_normal`.
     """
 
     format: str
@@ -77,13 +82,13 @@ class Layout(NamedTuple):
 
 
 def candidates(column: pl.Series) -> list[Layout]:
-    """The layouts in which the first and some later rows can be read, those that read most first."""
-    sample = [str(one).strip() for one in column.gather(_spread_rows(len(column))).to_list()]
+    """The layouts that parse texts of a sample of the rows, the one that parses the most of them first."""
+    sample = [str(text).strip() for text in column.gather(_spread_rows(len(column))).to_list()]
     separators = {match.group(1) for match in map(_ISO.fullmatch, sample) if match}
-    sizes = {min(len(one), 17) for one in sample}
-    if all(_ISO.fullmatch(one) for one in sample) and len(sizes) == 1 and len(separators) == 1:
+    lengths = {min(len(text), 17) for text in sample}
+    if all(_ISO.fullmatch(text) for text in sample) and len(lengths) == 1 and len(separators) == 1:
         return [_iso(sample[0])]
-    normal = [_normal_text(one) for one in sample]
+    normal = [_normal_text(text) for text in sample]
     counted: dict[Layout, int] = {}
     for text in dict.fromkeys(normal):
         for layout in _layouts_of(text):
@@ -92,7 +97,7 @@ def candidates(column: pl.Series) -> list[Layout]:
 
 
 def _iso(text: str) -> Layout:
-    """The layout of a date in ISO's form, which is read without further ado."""
+    """The layout of a date in ISO's form, which is parsed unchanged."""
     clock = "" if len(text) == 10 else f"{text[10]}%H:%M" + ("" if len(text) == 16 else ":%S%.f")
     return Layout(f"%Y-%m-%d{clock}", "ymd", plain=True)
 
@@ -116,7 +121,7 @@ def _layouts_of(text: str) -> list[Layout]:
 
 @cache
 def _patterns() -> list[tuple[str, str, re.Pattern[str]]]:
-    """Every layout with its order and the pattern of what it reads."""
+    """Order, format and pattern of every layout."""
     forms = [
         (order, date + clock)
         for order, dates in _DATES.items()
@@ -143,9 +148,10 @@ def _pattern(form: str) -> str:
 
 
 def parse(column: pl.Series, layout: Layout) -> tuple[np.ndarray, np.ndarray | None] | None:
-    """All rows in one layout: what clocks show, int64 microseconds, and offsets from UTC or None.
+    """All rows in one layout: local times in int64 microseconds, and their offsets from UTC or None.
 
-    None where a row cannot be read, or a year lies before 1000.
+    Returns:
+        None if a row cannot be parsed, or a year is not from 1000 to 2999.
     """
     values, offsets = _parsed(column, layout)
     if values.null_count() or not _plausible(values):
@@ -156,18 +162,18 @@ def parse(column: pl.Series, layout: Layout) -> tuple[np.ndarray, np.ndarray | N
 
 
 def parse_mixed(
-    column: pl.Series, found: Sequence[Layout]
+    column: pl.Series, layouts: Sequence[Layout]
 ) -> tuple[np.ndarray, list[Layout], np.ndarray | None] | None:
-    """All rows, each in one of several layouts; None where a row cannot be read in any."""
+    """All rows, each in one of several layouts; None if no layout parses some row."""
     values = pl.Series([None] * len(column), dtype=pl.Int64)
     offsets: pl.Series | None = None
     used: list[Layout] = []
-    for layout in found[: 3 * _MOST_LAYOUTS]:
-        read, moved = _parsed(column, layout)
-        read = _without_odd_years(read)
-        if not bool((values.is_null() & read.is_not_null()).any()):
+    for layout in layouts[: 3 * _MOST_LAYOUTS]:
+        parsed, parsed_offsets = _parsed(column, layout)
+        parsed = _without_odd_years(parsed)
+        if not bool((values.is_null() & parsed.is_not_null()).any()):
             continue
-        values, offsets = values.fill_null(read), moved if offsets is None else offsets
+        values, offsets = values.fill_null(parsed), parsed_offsets if offsets is None else offsets
         used.append(layout)
         if not values.null_count():
             break
@@ -177,14 +183,14 @@ def parse_mixed(
 
 
 def count(column: pl.Series, layout: Layout) -> tuple[int, int]:
-    """How many rows a layout reads, and the first that it does not."""
+    """The number of rows that a layout parses, and the first row that it does not parse."""
     values = _without_odd_years(_parsed(column, layout)[0])
     unread = values.is_null().arg_true()
     return len(values) - len(unread), int(unread[0]) if len(unread) else 0
 
 
 def first_unread(column: pl.Series, layout: Layout) -> int:
-    """The first row that a layout does not read."""
+    """The first row that a layout does not parse."""
     return count(column, layout)[1]
 
 
@@ -201,7 +207,7 @@ def _without_odd_years(values: pl.Series) -> pl.Series:
 
 
 def _parsed(column: pl.Series, layout: Layout) -> tuple[pl.Series, pl.Series | None]:
-    """Microseconds, null where a row cannot be read; offsets from UTC where rows have them."""
+    """Microseconds, null where a row cannot be parsed; the offsets from UTC, None for a column without."""
     if layout.plain:
         return _strptime(column, layout.format), None
     text, offsets, later = _normal(column)
@@ -272,9 +278,9 @@ def _normal_text(text: str) -> str:
 
 
 def _normal(column: pl.Series) -> tuple[pl.Series, pl.Series | None, pl.Series | None]:
-    """Text with the date before the hour, a blank between; its offsets from UTC; what 24:00 adds.
+    """Text in one form (date, a blank, clock), its offsets from UTC, and the day that 24:00 adds to 00:00.
 
-    Only what a sample shows is looked for.
+    A change is applied only if a sample of the rows needs it, since each takes a pass over the column.
     """
     text = column.str.strip_chars()
     sample = [str(one) for one in text.gather(_spread_rows(len(text))).to_list()]
@@ -323,7 +329,7 @@ def _offset(text: str) -> int:
 
 
 def density(values: np.ndarray, series: np.ndarray | None) -> float:
-    """How much of a regular grid the times fill, by steps of one size or by months: 1 for all of it."""
+    """The share of a regular grid that the times fill, 1 for all; its steps are of one size, or months."""
     values = values[:_COMPARED]
     codes = np.zeros(len(values), np.int64) if series is None else series[: len(values)]
     rows, steps, months = 0, 0.0, 0.0
@@ -342,7 +348,10 @@ def density(values: np.ndarray, series: np.ndarray | None) -> float:
 
 
 def zone_of(utc: np.ndarray, offsets: np.ndarray, name: str) -> str:
-    """The zone whose offsets these are: UTC, whole hours from it, or the first of the usual zones."""
+    """The time zone that has these offsets: UTC, whole hours from UTC, or the first such of `_ZONES`.
+
+    UTC, with a notice, if there is none.
+    """
     different = np.unique(offsets)
     if len(different) == 1:
         hours = different[0] / (3600 * SECOND)

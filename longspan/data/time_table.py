@@ -1,4 +1,4 @@
-"""Finds times and series in tables, for every task: which columns hold them, rows sorted, one id a series."""
+"""Finds the columns of times and series ids in a table, and gives the time and series of every row."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _STEP_UNITS = {
 
 @dataclass(frozen=True)
 class TimeOptions(ReadOptions):
-    """How files are read, and their times.
+    """The options for reading files and the times in them.
 
-    time_format: the form of dates as text, such as "%d/%m/%Y", None to find it; frequency: the step onto
-    which rows are brought, such as "10min", None for the one that they are on.
+    time_format: the form of dates as text, such as "%d/%m/%Y"; None to find it.
+    frequency: the step to which times are rounded, such as "10min"; None for the step of the data.
     """
 
     time_format: str | None = None
@@ -41,10 +41,10 @@ class TimeOptions(ReadOptions):
 
 
 class RowTimes(NamedTuple):
-    """Times of a table's rows and the series they are of.
+    """The times of a table's rows, and the series of each row.
 
-    values: (N,) int64, see `timestamps.Times`; form; series: (N,) int32, the number of each row's series;
-    ids: the series' names.
+    values: (N,) int64, see `timestamps.Times`; form: of the column of times.
+    series: (N,) int32, the index in `ids` of each row's series; ids: the names of the series.
     """
 
     values: np.ndarray
@@ -65,30 +65,31 @@ def find_time(
     """The columns of the times: by type, by a usual name, or by text that reads as dates; () for none.
 
     Args:
-        taken: columns that are something else; index: those that were the index of a pandas frame.
+        taken: columns that have another role; index: columns that were the index of a pandas frame.
 
     Raises:
         ValueError: a column with a usual name holds times in some rows only; one sentence.
     """
     free = [column for column in frame.columns if column not in taken]
     free.sort(key=lambda column: column not in index)
-    usual = sorted(free, key=lambda column: (column not in index, _place(column)))
-    found = next((column for column in free if _is_dated(frame[column])), None)
-    if found is None:
-        found = next((column for column in usual if _reads_as_dates(frame, column)), None)
-    if found is None:
+    by_name = sorted(free, key=lambda column: (column not in index, _name_rank(column)))
+    time = next((column for column in free if _is_dated(frame[column])), None)
+    if time is None:
+        time = next((column for column in by_name if _reads_as_dates(frame, column)), None)
+    if time is None:
         parts = [column for column in free if column.lower() in PARTS]
-        usual = [column for column in usual if len(parts) < 2 or column not in parts]
-        found = next((column for column in usual if _is_numbered(frame[column])), None)
-    if found is None:
+        by_name = [column for column in by_name if len(parts) < 2 or column not in parts]
+        time = next((column for column in by_name if _is_numbered(frame[column])), None)
+    if time is None:
         return ()
-    clock = next((column for column in free if column != found and _is_clock(frame[column])), None)
-    if clock is not None and _is_midnight(frame, found) and clock.lower() in (*TIME_NAMES, "time_of_day"):
-        return found, clock
-    return (found,)
+    clock = next((column for column in free if column != time and _is_clock(frame[column])), None)
+    if clock is not None and _is_midnight(frame, time) and clock.lower() in (*TIME_NAMES, "time_of_day"):
+        return time, clock
+    return (time,)
 
 
-def _place(column: str) -> int:
+def _name_rank(column: str) -> int:
+    """The rank of a column's name among the usual names of times, `len(TIME_NAMES)` for other names."""
     name = column.strip().lower()
     return TIME_NAMES.index(name) if name in TIME_NAMES else len(TIME_NAMES)
 
@@ -100,7 +101,7 @@ def _is_dated(column: pl.Series) -> bool:
 def _reads_as_dates(frame: pl.DataFrame, column: str) -> bool:
     if frame[column].dtype != pl.String:
         return False
-    named = _place(column) < len(TIME_NAMES)
+    named = _name_rank(column) < len(TIME_NAMES)
     head = frame.select(pl.col(column).drop_nulls().head(_HEAD))
     if not head.height or (frame[column].null_count() and not named):
         return False
@@ -111,7 +112,7 @@ def _reads_as_dates(frame: pl.DataFrame, column: str) -> bool:
 
 
 def _is_numbered(column: pl.Series) -> bool:
-    """Whether whole numbers under a usual name are times: each a later one, or dates written as digits."""
+    """Whether a column of numbers holds times: by its name, or as dates written as digits (20240131)."""
     name = column.name.strip().lower()
     if not is_number(column) or column.dtype == pl.Boolean or column.null_count() == len(column):
         return False
@@ -134,7 +135,7 @@ def _digits_form(column: pl.Series) -> TimeForm | None:
 
 
 def _is_clock(column: pl.Series) -> bool:
-    """Whether a column holds times of day alone."""
+    """Whether a column holds times of day without a date."""
     if column.dtype == pl.Time:
         return True
     if column.dtype != pl.String:
@@ -178,13 +179,13 @@ def check_unused(frame: pl.DataFrame, time: Sequence[str], taken: Collection[str
 
 
 def find_id(frame: pl.DataFrame, taken: Collection[str | None], index: Sequence[str]) -> str | None:
-    """The column that tells series apart where times come several times: of the index, or by a usual name."""
-    level = [column for column in index if column not in taken]
-    if len(level) == 1 and len(index) > 1:
-        return level[0]
-    if len(level) > 1:
+    """The column of series ids in a table whose times repeat: of the index, or by a usual name; else None."""
+    levels = [column for column in index if column not in taken]
+    if len(levels) == 1 and len(index) > 1:
+        return levels[0]
+    if len(levels) > 1:
         way_out = "call reset_index() and name the columns"
-        raise errors.value_error("source", "an index of a time and an id", ", ".join(level), way_out)
+        raise errors.value_error("source", "an index of a time and an id", ", ".join(levels), way_out)
     names = {column.lower(): column for column in frame.columns if column not in taken}
     return next((names[name] for name in ID_NAMES if name in names), None)
 
@@ -200,7 +201,10 @@ def row_times(
     form: TimeForm | None = None,
     options: TimeOptions | None = None,
 ) -> RowTimes:
-    """The times and series of all rows; rows are counted where no column holds times.
+    """The times and series of all rows; the times are row numbers if no column holds times.
+
+    Args:
+        form: of the times in fit, None during fit.
 
     Raises:
         ValueError: a time cannot be read, or an id is missing; one sentence.
@@ -218,7 +222,7 @@ def row_times(
 
 
 def series_of(frame: pl.DataFrame, id: str | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The number of each row's series (N,) int32, and the series' names in the order in which they come."""
+    """The index of each row's series (N,) int32, and the names of the series in order of appearance."""
     if id is None:
         return np.zeros(frame.height, np.int32), ("",)
     names = canonical_ids(frame[id])
@@ -233,7 +237,7 @@ def series_of(frame: pl.DataFrame, id: str | None) -> tuple[np.ndarray, tuple[st
 
 
 def canonical_ids(column: pl.Series) -> pl.Series:
-    """Ids as text, whole numbers without a point.
+    """Ids as text; whole numbers without a decimal point.
 
     >>> canonical_ids(pl.Series([1.0, 2.0])).to_list(), canonical_ids(pl.Series(["0007"])).to_list()
     (['1', '2'], ['0007'])
@@ -265,7 +269,7 @@ def check_ids(new: Iterable[str], known: Iterable[str], column: str) -> None:
 
 
 def order_of(times: np.ndarray, series: np.ndarray) -> np.ndarray | None:
-    """The order that puts rows by series and time, None where they are in it."""
+    """The order that sorts rows by series and time, None if they are sorted."""
     rising = (series[1:] > series[:-1]) | ((series[1:] == series[:-1]) & (times[1:] >= times[:-1]))
     return None if bool(rising.all()) else np.lexsort((times, series))
 
@@ -273,24 +277,30 @@ def order_of(times: np.ndarray, series: np.ndarray) -> np.ndarray | None:
 # ---- clocks and steps
 
 
-def on_clock(rows: RowTimes, known: Frequency | None) -> tuple[np.ndarray, str | None, bool]:
-    """Times as steps are counted: on the clocks of their zone where they are whole days there, else in UTC.
+def on_clock(rows: RowTimes, fitted: Frequency | None) -> tuple[np.ndarray, str | None, bool]:
+    """The times in which steps are counted: local times of daily data in a zone, else UTC.
+
+    A day in local time has 23 or 25 hours when the clocks change. Data are daily if all local times have the
+    same time of day.
+
+    Args:
+        fitted: the frequency that fit found, None during fit.
 
     Returns:
-        The times, the zone that answers are given in, and whether the zone's clocks count.
+        The times, the zone in which answers are given, and whether the times are local.
     """
-    zone = rows.form.zone if known is None else known.zone
+    zone = rows.form.zone if fitted is None else fitted.zone
     if zone is None or rows.form.zone is None:
         return rows.values, zone, False
-    if known is not None and not known.wall:
+    if fitted is not None and not fitted.wall:
         return rows.values, zone, False
     wall = to_wall(rows.values, zone)
-    daily = known is not None or len(np.unique(wall % DAY)) == 1
+    daily = fitted is not None or len(np.unique(wall % DAY)) == 1
     return (wall, zone, True) if daily else (rows.values, zone, False)
 
 
 def rounded(times: np.ndarray, step: str) -> tuple[np.ndarray, int]:
-    """Times brought onto the nearest multiple of a step, such as "10min", and its microseconds.
+    """Times rounded to the nearest multiple of a step, such as "10min", and the step in microseconds.
 
     Raises:
         ValueError: the step cannot be read; one sentence.
