@@ -16,7 +16,7 @@ def message(argument: str, expected: str, received: object, way_out: str) -> str
     >>> message("hidden_size", "a whole number of at least 1", 0, "give the number of units")
     'hidden_size: expected a whole number of at least 1, received 0; give the number of units.'
     """
-    return f"{argument}: expected {expected}, received {received}; {way_out}."
+    return " ".join(f"{argument}: expected {expected}, received {received}; {way_out}.".splitlines())
 
 
 def value_error(argument: str, expected: str, received: object, way_out: str) -> ValueError:

@@ -10,10 +10,21 @@ import polars as pl
 
 from longspan import errors
 
-from .frequency import Frequency, find_frequency
+from .frequency import Frequency
 from .readers import numeric
 from .readers.tables import check_columns, is_number, number_share, read_source
-from .time_table import RowTimes, TimeOptions, check_unused, find_id, find_time, on_clock, order_of, row_times
+from .series_frequencies import find_frequencies
+from .time_table import (
+    RowTimes,
+    TimeOptions,
+    check_unused,
+    comes_twice,
+    find_id,
+    find_time,
+    on_clock,
+    order_of,
+    row_times,
+)
 
 _SHOWN = 3  # first and last rows
 
@@ -75,7 +86,7 @@ def _found_id(frame: pl.DataFrame, time: tuple[str, ...], index: tuple[str, ...]
     """The column of ids, where times come several times."""
     if len(index) > 1:
         return find_id(frame, time, index)
-    if time and bool(frame.select(time).is_duplicated().any()):
+    if time and comes_twice(frame, time):
         return find_id(frame, time, ())
     return None
 
@@ -109,9 +120,10 @@ def _describe_times(
 def _describe_step(
     found: Inspection, times: np.ndarray, starts: np.ndarray, rows: RowTimes, zone: tuple[str | None, bool]
 ) -> None:
-    frequency = find_frequency(times, starts, rows.form.dated, rows.form.kind == "elapsed")
-    found.facts["step"] = str(frequency)
-    first, last = frequency.steps(times[starts[:-1]]), frequency.steps(times[starts[1:] - 1])
+    frequencies = find_frequencies(times, starts, rows.form.dated, rows.form.kind == "elapsed")
+    frequency, steps = frequencies.common, frequencies.steps(times, rows.series)
+    found.facts["step"] = str(frequencies)
+    first, last = steps[starts[:-1]], steps[starts[1:] - 1]
     missing = int((last - first + 1).sum()) - len(times)
     found.facts["gaps"] = (
         "none" if not missing else "1 row missing" if missing == 1 else f"{missing:,} rows missing"

@@ -50,7 +50,31 @@ _FIELDS = {
     "%p": r"[APap][Mm]",
 }  # fmt: skip
 _TIGHT = {**_FIELDS, "%m": r"\d{2}", "%d": r"\d{2}", "%H": r"\d{2}"}  # where digits stand side by side
-_QUARTER = r"^(?:(\d{4})[- ]?[Qq]([1-4])|[Qq]([1-4])[-/ ]?(\d{4})|([1-4])[Qq][-/ ]?(\d{4}))$"
+_PART_OF_YEAR = r"^(?:(\d{4})[-/ ]?X([1-N])|X([1-N])[-/' ]?(\d{4}|\d{2})|([1-N])X[-/' ]?(\d{4}|\d{2}))$"
+_QUARTER, _HALF = (
+    _PART_OF_YEAR.replace("X", letter).replace("N", count) for letter, count in (("[Qq]", "4"), ("[Hh]", "2"))
+)
+_TWO_DIGITS = 69  # two-digit years from it on are of the last century, as in POSIX
+_FISCAL = r"^(?i)FY[ -]?(\d{4})$"
+_MONTHS = {
+    "January": "januar|jan|jänner|janvier|janv|enero|ene|gennaio|gen|janeiro|januari",
+    "February": "februar|feb|février|févr|fév|febrero|febbraio|fevereiro|fev|februari",
+    "March": "märz|mrz|mär|mars|marzo|mar|março|maart|mrt",
+    "April": "april|apr|avril|avr|abril|abr|aprile",
+    "May": "mai|mayo|may|maggio|mag|maio|mei",
+    "June": "juni|jun|juin|junio|giugno|giu|junho",
+    "July": "juli|jul|juillet|juil|julio|luglio|lug|julho",
+    "August": "august|aug|août|aoû|agosto|ago|augustus",
+    "September": "september|sept|sep|septembre|septiembre|settembre|set|setembro",
+    "October": "oktober|okt|octobre|oct|octubre|ottobre|ott|outubro|out",
+    "November": "november|nov|novembre|noviembre|novembro",
+    "December": "dezember|dez|décembre|déc|diciembre|dic|dicembre|dezembro|december",
+}
+_NAMED_MONTH = re.compile(rf"(?i)(?<![^\W\d_])(?:{'|'.join(_MONTHS.values())})(?![^\W\d_])")
+_ENGLISH = re.compile(
+    r"(?i)jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?"
+    r"|nov(ember)?|dec(ember)?"
+)
 _WEEK = r"^(\d{4})[- ]?[Ww](\d{1,2})(?:-?([1-7]))?$"
 _INTERVAL = r"^(\S.*?\d{1,2}:\d{2}\S*)\s*(?:-|–|to|/)\s*\S.*\d{1,2}:\d{2}\S*$"
 _OFFSET = r"(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})(?:\s*\[[^\]]*\])?$"
@@ -114,6 +138,8 @@ def _layouts_of(text: str) -> list[Layout]:
     found = [Layout(form, order) for order, form, pattern in _patterns() if pattern.fullmatch(text)]
     if re.match(_QUARTER, text):
         found.append(Layout("quarter", "ymd"))
+    if re.match(_HALF, text):
+        found.append(Layout("half", "ymd"))
     if re.match(_WEEK, text):
         found.append(Layout("week", "ymd"))
     return found
@@ -211,8 +237,9 @@ def _parsed(column: pl.Series, layout: Layout) -> tuple[pl.Series, pl.Series | N
     if layout.plain:
         return _strptime(column, layout.format), None
     text, offsets, later = _normal(column)
-    if layout.format == "quarter":
-        values = _quarters(text)
+    if layout.format in ("quarter", "half"):
+        pattern, months = (_QUARTER, 3) if layout.format == "quarter" else (_HALF, 6)
+        values = _parts_of_year(text, pattern, months)
     elif layout.format == "week":
         values = _weeks(text)
     else:
@@ -224,6 +251,8 @@ def _parsed(column: pl.Series, layout: Layout) -> tuple[pl.Series, pl.Series | N
 def _completed(text: pl.Series, form: str) -> tuple[pl.Series, str]:
     """Text and format with the day, month or minute that they lack."""
     date = "%d" in form
+    if "%j" in form:  # the day of the year
+        return text, form
     if "%m" not in form and "%b" not in form:
         return text + " 01 01", form + " %m %d"
     if not date:
@@ -252,11 +281,13 @@ def _strptime(text: pl.Series, form: str) -> pl.Series:
     return read.to_physical().cast(pl.Int64)
 
 
-def _quarters(text: pl.Series) -> pl.Series:
-    parts = [text.str.extract(_QUARTER, place).cast(pl.Int32) for place in range(1, 7)]
+def _parts_of_year(text: pl.Series, pattern: str, months: int) -> pl.Series:
+    """The first days of quarters or halves of years; months: in one of them."""
+    parts = [text.str.extract(pattern, place).cast(pl.Int32) for place in range(1, 7)]
     year = parts[0].fill_null(parts[3]).fill_null(parts[5])
-    quarter = parts[1].fill_null(parts[2]).fill_null(parts[4])
-    dates = pl.select(pl.datetime(year, 3 * quarter - 2, 1)).to_series()
+    century = pl.when(year < _TWO_DIGITS).then(2000).when(year < 100).then(1900).otherwise(0)
+    number = parts[1].fill_null(parts[2]).fill_null(parts[4])
+    dates = pl.select(pl.datetime(year + century, months * number - (months - 1), 1)).to_series()
     return dates.cast(pl.Datetime("us")).to_physical()
 
 
@@ -301,6 +332,10 @@ def _normal(column: pl.Series) -> tuple[pl.Series, pl.Series | None, pl.Series |
         later = late.cast(pl.Int64) * DAY
     if any("," in one for one in sample):
         text = text.str.replace(r"(:\d{2}),(\d+)$", "${1}.${2}").str.replace_all(",", " ", literal=True)
+    if any(re.match(_FISCAL.replace("^(?i)", "(?i)"), one) for one in sample):
+        text = text.str.replace(_FISCAL, "${1}")
+    if any(not _ENGLISH.fullmatch(month) for one in sample for month in _NAMED_MONTH.findall(one)):
+        text = _in_english(text)
     if any(re.search(r"(?i)[ap]\.\s?m\.", one) for one in sample):
         text = text.str.replace(r"(?i)([ap])\.\s?m\.", "${1}m")
     if any(re.match(r"(?i).*\d(st|nd|rd|th)\b", one) for one in sample):
@@ -309,6 +344,14 @@ def _normal(column: pl.Series) -> tuple[pl.Series, pl.Series | None, pl.Series |
     if any(re.search(r"\s\s|\u00a0|\u202f", one) for one in sample) or any("," in one for one in sample):
         text = text.str.replace_all(r"\s+", " ")
     return text, offsets, later
+
+
+def _in_english(text: pl.Series) -> pl.Series:
+    """Text with the months of German, French, Spanish, Italian, Portuguese and Dutch in English."""
+    text = text.str.replace_all(r"(?i)\bde\b ?", "").str.replace_all(r"(\d)\. ", "${1} ")
+    for month, names in _MONTHS.items():
+        text = text.str.replace(rf"(?i)\b(?:{names})\b\.?", month)
+    return text
 
 
 def _offset_of(text: pl.Series) -> pl.Series:

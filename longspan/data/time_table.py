@@ -20,6 +20,7 @@ from .timestamps import NUMBERED, PARTS, TIME_NAMES, TimeForm, parse_times, to_w
 ID_NAMES = ("unique_id", "id", "series_id", "item_id", "series", "sequence", "entity", "sku", "store", "case")
 """Names of columns that tell series apart, the more usual first."""
 
+_LEAST_NAMES = 10  # rows from which text that differs in every row may be times
 _HEAD = 50  # rows by which a column of text is tried as times
 _STEP = re.compile(r"(\d*\.?\d*)\s*([A-Za-z]+)")
 _STEP_UNITS = {
@@ -155,8 +156,10 @@ def _is_midnight(frame: pl.DataFrame, column: str) -> bool:
     return read is not None and read.form.dated and not (read.values % DAY).any()
 
 
-def check_unused(frame: pl.DataFrame, time: Sequence[str], taken: Collection[str | None]) -> None:
-    """Say which columns look like times and are not used as such.
+def check_unused(
+    frame: pl.DataFrame, time: Sequence[str], taken: Collection[str | None], index: Sequence[str] = ()
+) -> None:
+    """Say which columns look like times, or were the index of a frame, and are not used.
 
     Raises:
         ValueError: no column holds times, but one is called so and holds text; one sentence.
@@ -164,18 +167,47 @@ def check_unused(frame: pl.DataFrame, time: Sequence[str], taken: Collection[str
     for column in frame.columns:
         if column in taken or column in time:
             continue
-        if not time and column.strip().lower() in NUMBERED:
+        name = column.strip().lower()
+        if not time and (name in NUMBERED or (name in TIME_NAMES and _is_row_name(frame[column]))):
             shown = next((value for value in frame[column].to_list() if value is not None), None)
             expected = "dates, date-times or numbers"
             way_out = "write them so, give time_format, or rename the column if it is no time"
-            raise errors.value_error(f"column {column}", expected, repr(shown), way_out)
+            raise errors.value_error(f"column {column}", expected, repr(shown)[:60], way_out)
         if _is_dated(frame[column]) and frame[column].null_count() < frame.height:
             errors.notice(f"{column} looks like times too and is not used; name the times by time.")
+        elif column in index and name not in ID_NAMES:
+            errors.notice(f"The index ({column}) holds no times and is not used.")
+        elif not time and _is_row_name(frame[column]):
+            errors.notice(
+                f"{column} differs in every row and is not used; if it holds times, give their form by "
+                "time_format."
+            )
     parts = [column for column in frame.columns if column.lower() in ("year", "month", "day", "hour")]
     if not time and len(parts) > 1 and not set(parts) & set(taken):
         errors.notice(
             f"{', '.join(parts)} look like times and are not used; name them by time={','.join(parts)}."
         )
+
+
+def _is_row_name(column: pl.Series) -> bool:
+    """Whether text with digits differs in every row, as times do that could not be read."""
+    if column.dtype != pl.String or len(column) < _LEAST_NAMES or column.null_count():
+        return False
+    head = column.head(_HEAD)
+    return bool(head.str.contains(r"\d").all()) and head.n_unique() == len(head) and _is_unique(column)
+
+
+def _is_unique(column: pl.Series) -> bool:
+    return not comes_twice(column.to_frame(), [column.name])
+
+
+def comes_twice(frame: pl.DataFrame, time: Sequence[str]) -> bool:
+    """Whether some row's times are those of another row; times in order are compared with the next only."""
+    column = frame[time[0]]
+    if len(time) == 1 and column.is_sorted():
+        return bool((column == column.shift(1)).any())
+    hashes = np.sort(frame.select(time).hash_rows().to_numpy())
+    return bool((hashes[1:] == hashes[:-1]).any())
 
 
 def find_id(frame: pl.DataFrame, taken: Collection[str | None], index: Sequence[str]) -> str | None:
@@ -252,6 +284,24 @@ def canonical_ids(column: pl.Series) -> pl.Series:
         if bool(text.str.contains(r"^-?\d+\.0+$").all()):
             text = text.str.replace(r"\.0+$", "")
     return text
+
+
+def natural_ids(column: pl.Series, *, written: bool) -> pl.Series:
+    """Ids in the type in which they are answered: whole numbers as such, zeros in front make text.
+
+    Args:
+        written: whether the column is text of a file, in which 7 and "7" look alike.
+
+    >>> natural_ids(pl.Series(["7", "42"]), written=True).to_list()
+    [7, 42]
+    >>> natural_ids(pl.Series(["7", "42"]), written=False).to_list()
+    ['7', '42']
+    """
+    text = canonical_ids(column)
+    if not written and not column.dtype.is_numeric():
+        return text.alias(column.name)
+    whole = bool(text.str.contains(r"^(0|-?[1-9]\d{0,17})$").all())
+    return (text.cast(pl.Int64) if whole else text if written else column).alias(column.name)
 
 
 def check_ids(new: Iterable[str], known: Iterable[str], column: str) -> None:

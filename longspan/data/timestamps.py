@@ -25,11 +25,13 @@ TIME_NAMES = (
 NUMBERED = ("time", "date", "datetime", "timestamp", "ds", "unix", "epoch", "utc", "date_time", "time_stamp")
 """Those whose whole numbers are times."""
 
+_DATE_NAMES = ("date", "datum", "datetime", "date_time")  # whose whole numbers should be dates
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 _UNITS = {"s": SECOND, "ms": 1000, "us": 1, "ns": 0.001}
 _UNIX = {"s": (5e8, 4.1e9), "ms": (5e11, 4.1e12), "us": (5e14, 4.1e15), "ns": (5e17, 4.1e18)}
 _DIGITS = {
     6: ("%Y%m", "%y%m%d"),
+    7: ("%Y%j",),
     8: ("%Y%m%d",),
     10: ("%Y%m%d%H",),
     12: ("%Y%m%d%H%M",),
@@ -248,6 +250,8 @@ def _from_numbers(
             if form is None or form.kind != "unix":
                 errors.notice(f"{name} is read as unix time in {unit}: from {first} to {last}.")
             return Times(values, TimeForm("unix", unit=unit))
+    if form is None and name.lower() in _DATE_NAMES:
+        errors.notice(f"{name} holds whole numbers such as {low}, which are read as numbers, not as dates.")
     return Times(whole.to_numpy(), TimeForm("number"))
 
 

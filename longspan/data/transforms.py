@@ -28,6 +28,17 @@ def apply(values: np.ndarray, transform: str, floor: np.ndarray | float = 0.0) -
     return np.sqrt(np.maximum(values, 0.0)) if transform == "sqrt" else values
 
 
+def undefined(values: np.ndarray, transform: str) -> np.ndarray:
+    """Which values have no transform of their own, so that `apply` raises them; False for NaN.
+
+    >>> undefined(np.array([-1.0, 0.0, 1.0]), "log").tolist()
+    [True, True, False]
+    """
+    if transform == "log":
+        return values <= 0
+    return values < 0 if transform == "sqrt" else np.zeros(values.shape, bool)
+
+
 def invert(values: np.ndarray, transform: str) -> np.ndarray:
     """The values whose transform these are. It rises with them, so that the order of quantiles stays."""
     if transform == "log":

@@ -59,13 +59,29 @@ def restore(
     fitted.stream = task.start_stream(fitted, None)
     if fitted.stream is not None:
         fitted.stream.restore(learned["stream"])
-    return fitted, config["notes"]
+    _try_out(task, fitted)
+    return fitted, [str(note) for note in config["notes"]]
+
+
+def _try_out(task: TaskParts[Any, Any, Any, Any], fitted: Fitted[Any, Any, Any]) -> None:
+    """Let a loaded model answer once, so that a file made by hand fails here and not in later use.
+
+    Raises:
+        Exception: of any kind, where what was read is not what a task saves.
+    """
+    records = task.trial_records(fitted)
+    if records is not None:
+        answers = task._answers(fitted, records)
+        fitted.codec.present(answers)
+        fitted.codec.as_table(answers, records)
 
 
 def _check_shapes(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     if shapes != {name: tuple(value.shape) for name, value in weights.items()}:
         raise ValueError("its weights are not those of its network")
+    if any(value.is_floating_point() and bool(value.isnan().any()) for value in weights.values()):
+        raise ValueError("some of its weights are not numbers")
 
 
 def keep_usable_device(task: TaskParts[Any, Any, Any, Any]) -> None:

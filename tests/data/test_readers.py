@@ -18,7 +18,7 @@ from longspan import errors
 from longspan.data.readers.delimited import find_form
 from longspan.data.readers.frames import is_frame_like, to_pandas
 from longspan.data.readers.number_arrays import number_arrays
-from longspan.data.readers.numeric import read_numbers
+from longspan.data.readers.numeric import MISSING, read_numbers
 from longspan.data.readers.tables import ReadOptions, number_share, numbers, read_source, read_table, words
 from longspan.tasks.forecast.panel import Columns
 from longspan.tasks.forecast.reading import read_panel
@@ -263,3 +263,8 @@ def test_frames_are_told_from_single_columns_and_arrays():
     )
     with pytest.raises(TypeError, match="received Index"):
         read_table(pd.Index([1]))
+
+
+def test_the_docs_list_every_marker_of_missing_values():
+    docs = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
+    assert not [marker for marker in MISSING if marker and f"`{marker}`" not in docs]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ import longspan
 from longspan import artifact, errors
 from longspan.tasks.fitting import check_device
 
+DRAWS = 60  # files made by hand of each task
 STRANGE = [None, -1, 10**9, "x", [], {}, [[1, 2]], True, 1.5, -1e300, 0, "../x", 10**30, {"tensor": "x"}]
 
 
@@ -150,3 +153,80 @@ def test_invalid_options_are_refused_before_the_source_is_read(options: Any, sen
 def test_a_checkpoint_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path: Path):
     with pytest.raises(ValueError, match=r"^resume: expected a file or a new name, received a folder"):
         longspan.Forecaster().fit("no file", resume=tmp_path)
+
+
+# ---- files made by hand, of every task
+
+
+def _forecaster(series: Any) -> Any:
+    options = {"horizon": 2, "context_length": 4, "hidden_size": 4, "epochs": 1, "calendar": True}
+    table = {"day": [f"2024-{1 + day // 28:02d}-{1 + day % 28:02d}" for day in range(56)], "v": series}
+    return longspan.Forecaster(**options).fit(table, verbose=0)
+
+
+def _detector(series: Any) -> Any:
+    table = {"v": series, "mode": ["on", "off"] * 28}
+    return longspan.AnomalyDetector(hidden_size=4, epochs=1, context_length=4).fit(table, verbose=0)
+
+
+def _classifier(series: Any) -> Any:
+    model = longspan.Classifier(hidden_size=4, ensemble_size=1, epochs=1, validation_fraction=0.0)
+    return model.fit([series[place : place + 6, None] for place in range(40)], ["x", "y"] * 20, verbose=0)
+
+
+MADE = {"forecaster": _forecaster, "detector": _detector, "classifier": _classifier}
+ASKED = {  # what a loaded model is asked
+    "forecaster": lambda model: (model.predict(), model.predict({"day": ["2024-03-01"], "v": [1.0]})),
+    "detector": lambda model: model.predict({"v": [0.1, None], "mode": ["on", "new"]}),
+    "classifier": lambda model: (model.predict_proba([np.ones((3, 1))]), model.predict([np.ones((9, 1))])),
+}
+
+
+@pytest.fixture(scope="module", params=list(MADE))
+def kept(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Any]:
+    """A small model of each task as it is saved."""
+    path = tmp_path_factory.mktemp("kept") / "model"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.LongspanWarning)
+        MADE[request.param](np.sin(np.arange(56) / 3)).save(path)
+    return request.param, artifact.load(path)
+
+
+def changed_tensors(tensors: dict[str, torch.Tensor], random: Random) -> dict[str, torch.Tensor]:
+    """The tensors with one of another shape, type or content, or left out."""
+    name = random.choice(sorted(tensors))
+    value = tensors[name]
+    others = [value.flatten()[:-1], value[None], value.to(torch.int64), value * torch.nan, value.bool(), None]
+    other = random.choice(others)
+    rest = {key: tensor for key, tensor in tensors.items() if key != name}
+    return rest if other is None else {**rest, name: other}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_made_by_hand_answers_or_is_one_sentence(kept: tuple[str, Any], tmp_path: Path):
+    kind, saved = kept
+    refused = 0
+    for seed in range(DRAWS):
+        random = Random(seed)
+        config = saved.config if seed % 3 == 0 else mutated(saved.config, seed)
+        tensors = changed_tensors(saved.tensors, random) if seed % 3 == 0 else saved.tensors
+        try:
+            ASKED[kind](reload(tmp_path, config, tensors))
+        except (ValueError, TypeError) as error:
+            refused += 1
+            assert ": expected " in str(error) and "\n" not in str(error), (seed, repr(error))
+    assert refused > DRAWS // 10
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_bytes_that_change_are_one_sentence(seed: int, kept: tuple[str, Any], tmp_path: Path):
+    path, random = tmp_path / "model", Random(seed)
+    artifact.save(path, *kept[1])
+    content = bytearray(path.read_bytes())
+    for _ in range(random.choice([1, 1, 5])):
+        content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+    path.write_bytes(content[: random.choice([len(content), len(content), random.randrange(len(content))])])
+    try:
+        ASKED[kept[0]](longspan.load(path))
+    except ValueError as error:
+        assert str(error).startswith(f"file {path}: expected ") and "\n" not in str(error)

@@ -6,9 +6,10 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -26,6 +27,15 @@ _INFERRED = 10_000  # rows by which the types of columns are found at first
 _NUMBER = re.compile(r"[-+\u2212]?(\d[\d., \u00a0']*|[.,]\d+)([eE][-+]?\d+)?%?")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{4}-?(Q\d|W\d\d|\d\d)(-\d)?")
 _COMMENTS = ("#", "%", "//")
+_SINGLE_QUOTED = re.compile(r"'[^']*'(?:[^'\w\s]\s*'[^']*')+")  # a header
+_THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")  # or three decimals
+_LEAST_DATES = 100  # rows from which columns of dates are read as such
+_ISO = {
+    "%Y-%m-%d": re.compile(r"[12]\d{3}-\d{2}-\d{2}"),
+    "%Y-%m-%d %H:%M": re.compile(r"[12]\d{3}-\d{2}-\d{2} \d{2}:\d{2}"),
+    "%Y-%m-%d %H:%M:%S": re.compile(r"[12]\d{3}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}"),
+    "%Y-%m-%dT%H:%M:%S": re.compile(r"[12]\d{3}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,8 @@ class Form:
 
     separator: one character, " " for runs of blanks; names: of its columns; skip: lines before the first row;
     decimal: "," or "."; as_text: columns whose numbers must be read by `numeric.read_numbers`; notes: what
-    is worth knowing of how it was found; blanks: whether blanks follow the separators.
+    is worth knowing of how it was found; blanks: whether blanks follow the separators; iso: the format of
+    each column whose first cells are all dates in one ISO form; quote: the sign around cells.
     """
 
     separator: str
@@ -44,10 +55,17 @@ class Form:
     as_text: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     blanks: bool = False
+    iso: Mapping[str, str] = field(default_factory=dict)
+    quote: str = '"'
 
 
 def read_delimited(
-    path: Path, *, encoding: str = "utf-8", text: Collection[str] = (), separator: str | None = None
+    path: Path,
+    *,
+    encoding: str = "utf-8",
+    text: Collection[str] = (),
+    separator: str | None = None,
+    dates: bool = False,
 ) -> tuple[pl.DataFrame, Form]:
     """A delimited file as a frame, and its form.
 
@@ -56,6 +74,7 @@ def read_delimited(
         encoding: where no byte order mark shows it.
         text: columns that stay text as it is written.
         separator: None to find it.
+        dates: whether columns of dates in ISO form alone are read as such.
 
     Raises:
         ValueError: it is no table, or cannot be decoded; one sentence.
@@ -79,7 +98,7 @@ def read_delimited(
             .replace("\r", "\n")
         )
     source = io.BytesIO(whole.encode()) if whole else path
-    return _parsed(source, path, form, text), form
+    return _parsed(source, path, form, text, dates), form
 
 
 def _decoded_head(head: bytes, encoding: str, path: Path) -> str:
@@ -89,12 +108,17 @@ def _decoded_head(head: bytes, encoding: str, path: Path) -> str:
     return decode(head, encoding, path, "table")
 
 
-def _parsed(source: Path | io.BytesIO, path: Path, form: Form, text: Collection[str]) -> pl.DataFrame:
+def _parsed(
+    source: Path | io.BytesIO, path: Path, form: Form, text: Collection[str], dates: bool
+) -> pl.DataFrame:
     """The rows by polars; types are found by the first rows, by all of them where these mislead."""
     kept = {name: pl.String for name in form.names if name in text or name in form.as_text}
+    iso = {name: layout for name, layout in form.iso.items() if name not in kept}
     try:
         try:
-            frame = _read_csv(source, form, kept, _INFERRED)
+            frame = _with_dates(source, form, kept, iso) if dates and iso and source is path else None
+            if frame is None:
+                frame = _read_csv(source, form, kept, _INFERRED)
         except pl.exceptions.ComputeError as error:
             if "utf-8" in str(error) or "found more fields" in str(error):
                 raise
@@ -116,20 +140,41 @@ def _parsed(source: Path | io.BytesIO, path: Path, form: Form, text: Collection[
     return frame.rename({name: _named(name) for name in frame.columns})
 
 
+def _with_dates(
+    path: Path, form: Form, kept: dict[str, type[pl.String]], iso: Mapping[str, str]
+) -> pl.DataFrame | None:
+    """The rows with columns of ISO dates read chunk by chunk; None where a cell is none.
+
+    Args:
+        iso: the format of each of these columns.
+    """
+    rows = pl.scan_csv(path, **_csv_options(form, {**kept, **dict.fromkeys(iso, pl.String)}, _INFERRED))
+    parsed = [
+        pl.col(name).str.to_datetime(layout, strict=False, time_unit="us") for name, layout in iso.items()
+    ]
+    frame = rows.with_columns(parsed).collect(engine="streaming")
+    return None if any(frame[name].null_count() for name in iso) else frame
+
+
+def _csv_options(form: Form, kept: dict[str, type[pl.String]], rows: int | None) -> dict[str, Any]:
+    """How polars reads a file of a form; rows: those by which types are found."""
+    return {
+        "has_header": False,
+        "new_columns": list(form.names),
+        "separator": "\t" if form.separator == _BLANKS else form.separator,
+        "skip_lines": form.skip,
+        "schema_overrides": kept,
+        "infer_schema_length": rows,
+        "null_values": "",
+        "quote_char": form.quote,
+        "try_parse_dates": False,
+    }
+
+
 def _read_csv(
     source: Path | io.BytesIO, form: Form, kept: dict[str, type[pl.String]], rows: int | None
 ) -> pl.DataFrame:
-    return pl.read_csv(
-        source,
-        has_header=False,
-        new_columns=list(form.names),
-        separator="\t" if form.separator == _BLANKS else form.separator,
-        skip_lines=form.skip,
-        schema_overrides=kept,
-        infer_schema_length=rows,
-        null_values="",
-        try_parse_dates=False,
-    )
+    return pl.read_csv(source, **_csv_options(form, kept, rows))
 
 
 def _unreadable(path: Path, source: Path | io.BytesIO, form: Form, error: Exception) -> ValueError:
@@ -174,6 +219,9 @@ def find_form(head: str, name: str, separator: str | None = None) -> Form:
     if skip == len(lines) and not comment.strip():
         raise errors.value_error(name, "a table with a header", "an empty file", "check it")
     body = lines[skip:]
+    quote = "'" if body and _SINGLE_QUOTED.fullmatch(body[0].strip()) else '"'
+    if quote == "'":
+        body = [line.replace("'", '"') for line in body]
     separator = separator or _find_separator(body)
     rows = _rows(body, separator)
     width = _width(rows)
@@ -194,7 +242,31 @@ def find_form(head: str, name: str, separator: str | None = None) -> Form:
     decimal = _decimal(cells, separator)
     spaced = [row[1:] for _, row in rows[:2] if len(row) > 1]
     blanks = bool(spaced) and all(cell.startswith(" ") for row in spaced for cell in row if cell)
-    return Form(separator, tuple(names), skip, decimal, _as_text(cells, names, decimal), notes, blanks)
+    as_text = _as_text(cells, names, decimal)
+    iso = _iso_columns(cells, names)
+    notes = (*notes, *(_note_thousands(cells, names) if separator == ";" and decimal == "." else ()))
+    return Form(separator, tuple(names), skip, decimal, as_text, notes, blanks, iso, quote)
+
+
+def _note_thousands(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[str, ...]:
+    """What is to be told of columns whose dots may stand between thousands in all of the first cells."""
+    notes: list[str] = []
+    for place, name in enumerate(names):
+        cells = [row[place].strip() for row in rows if place < len(row) and row[place].strip()]
+        if len(cells) > 2 and all(map(_THOUSANDS.fullmatch, cells)):
+            notes.append(f"{name}: {cells[0]!r} is read as {float(cells[0]):g}, the dot as a decimal point.")
+    return tuple(notes)
+
+
+def _iso_columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, str]:
+    """The columns with dates in one ISO form, and their format."""
+    found: dict[str, str] = {}
+    for place, name in enumerate(names):
+        cells = [row[place] for row in rows if place < len(row)]
+        formats = {next((one for one, form in _ISO.items() if form.fullmatch(cell)), "") for cell in cells}
+        if len(formats) == 1 and len(cells) >= _LEAST_DATES:
+            found[name] = formats.pop()
+    return {name: layout for name, layout in found.items() if layout}
 
 
 Row = tuple[int, list[str]]  # the number of its first line, from 0, and its cells

@@ -24,6 +24,12 @@ _DOT_THOUSANDS = r"^-?\d{1,3}(\.\d{3})+$"
 _SPACED = rf"^-?\d{{1,3}}({_GROUP}\d{{3}})+([.,]\d+)?$"
 _PLAIN_DECIMAL = r"^-?\d*\.\d*$"
 _CURRENCY = "$€£¥₹₽₩"
+_NUMBER = r"(?:\d{1,3}(?:[., '\u00a0]\d{3})+(?:[.,]\d+)?|\d+(?:[.,]\d+)?)"
+_MARKED = (
+    rf"^[-+]?(?:\(\s*{_NUMBER}\s*\)|[{_CURRENCY}]\s*-?{_NUMBER}"
+    rf"|{_NUMBER}\s*(?:%|[{_CURRENCY}]|-|°?[A-Za-zµ/³²]{{1,5}}))$"
+    r"|^0x[0-9a-fA-F]+$|^-?\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?$"
+)
 _LOOKED_AT = 200  # cells by which a column of text alone is told from numbers
 
 
@@ -129,6 +135,16 @@ def is_text(column: pl.Series) -> bool:
     head = column.drop_nulls().head(_LOOKED_AT)
     found = read_numbers(head)
     return bool(len(head)) and found.values.null_count() == len(head) and bool(found.odd.any())
+
+
+def is_marked(text: pl.Series) -> bool:
+    """Whether most of the first cells are numbers with a sign or a unit, such as 5 %, $5, (5) or 5 kWh.
+
+    >>> is_marked(pl.Series(["5 %", "6 %"])), is_marked(pl.Series(["5 of 6", "on"]))
+    (True, False)
+    """
+    head = text.drop_nulls().head(_LOOKED_AT).str.strip_chars()
+    return bool(len(head)) and int(head.str.contains(_MARKED).sum()) > 0.5 * len(head)
 
 
 def odd_cell(numbers: Numbers, text: pl.Series) -> tuple[str, int]:

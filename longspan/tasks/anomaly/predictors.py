@@ -56,9 +56,10 @@ class ForecasterPredictor(Predictor):
 
     def step(self, inputs: EncodedReading, state: Any) -> tuple[list[float] | None, Any]:
         numbers, words, name, time = inputs.reading
-        row = self.rows.read(numbers, words, time, None if state is None else state.end)
+        entity = "" if name is None else str(name)
+        row = self.rows.read(numbers, words, time, None if state is None else state.end, entity)
         stream = self.forecaster.fitted_.running
-        quantiles, state = stream.step(row, "" if name is None else str(name), state)
+        quantiles, state = stream.step(row, entity, state)
         return None if quantiles is None else self._scaled(quantiles).tolist(), state
 
     def state_to_tree(self, state: Any) -> Tree:

@@ -25,7 +25,16 @@ from longspan.data.readers.tables import (
     words,
 )
 from longspan.data.splits import rows_of_fraction
-from longspan.data.time_table import TimeOptions, canonical_ids, check_unused, find_id, find_time, row_times
+from longspan.data.time_table import (
+    TimeOptions,
+    canonical_ids,
+    check_unused,
+    comes_twice,
+    find_id,
+    find_time,
+    natural_ids,
+    row_times,
+)
 from longspan.data.timestamps import TIME_NAMES, TimeForm, parse_times
 
 FLAG = "known anomaly"  # the column of flags that came apart from a table
@@ -43,6 +52,8 @@ LABEL_NAMES = (
 """Names of columns that say which readings are anomalies."""
 
 _MOMENT = "(moment)"  # the column of times as numbers
+_COUNTERS = ("index", "row", "rows", "no", "nr", "number", "unnamed: 0", "#", "id", "record")
+_MANY_WORDS = 20  # different values from which text such as "5 kWh" is numbers with a unit, no category
 _FEW = 0.05  # the share of numbers among text below which it is taken for categories
 
 
@@ -191,7 +202,7 @@ def read_series(
     _check_flags(frame, columns)
     frame, form = _timed(frame, columns, form, options)
     if columns.id is not None:
-        frame = frame.with_columns(_natural_ids(frame[columns.id]))
+        frame = frame.with_columns(natural_ids(frame[columns.id], written=table.kind == "file"))
     kinds = _kinds(frame, columns)
     parts = [((None,), frame)] if columns.id is None else frame.partition_by(columns.id, as_dict=True).items()
     series = [_from_frame(part, key[0], columns, kinds, form) for key, part in parts]
@@ -212,19 +223,16 @@ def _with_roles(frame: pl.DataFrame, columns: Columns, index: Sequence[str], nam
     taken = {columns.id, columns.label, *columns.categories, *columns.target}
     if not columns.time:
         columns = replace(columns, time=find_time(frame, taken, index))
-    check_unused(frame, columns.time, taken)
+    check_unused(frame, columns.time, taken, index if len(index) == 1 else ())
     if columns.id is None and len(index) > 1:
         columns = replace(columns, id=find_id(frame, {*taken, *columns.time}, index))
+    if columns.id is None and columns.time and comes_twice(frame, columns.time):
+        id = find_id(frame, {*taken, *columns.time}, ())
+        way_out = f"if {id} tells entities apart, name it by id" if id else "they are taken row by row"
+        errors.notice(f"Some times come several times; {way_out}.")
     if columns.id is not None:
         _filled(frame, columns.id, "an entity")
     return columns
-
-
-def _natural_ids(column: pl.Series) -> pl.Series:
-    """Ids that are whole numbers without leading zeros as numbers, others as text."""
-    text = canonical_ids(column)
-    whole = bool(text.str.contains(r"^(0|-?[1-9]\d{0,17})$").all())
-    return (text.cast(pl.Int64) if whole else text).alias(column.name)
 
 
 def _timed(
@@ -256,13 +264,24 @@ def _kinds(frame: pl.DataFrame, columns: Columns) -> tuple[tuple[str, ...], tupl
             text.append(column)
         elif column not in columns.target and (_is_label(series) or _is_time(series)):
             continue
+        elif _is_counter(series):
+            errors.notice(f"{column} only counts the rows and is not watched.")
         elif is_number(series) or series.null_count() == frame.height or number_share(series) >= _FEW:
             plain.append(column)
+        elif series.dtype == pl.String and numeric.is_marked(series) and series.n_unique() > _MANY_WORDS:
+            plain.append(column)  # which names the first cell that is no number
         else:
             text.append(column)
             if number_share(series):
                 errors.notice(f"{column} holds text and a few numbers; it is read as categories.")
     return tuple(plain), tuple(text)
+
+
+def _is_counter(column: pl.Series) -> bool:
+    """Whether a column is called as an index is and counts the rows from 0 or 1."""
+    if column.name.strip().lower() not in _COUNTERS or not column.dtype.is_integer() or column.null_count():
+        return False
+    return column[0] in (0, 1) and bool((column == pl.int_range(len(column), eager=True) + column[0]).all())
 
 
 def _is_label(column: pl.Series) -> bool:

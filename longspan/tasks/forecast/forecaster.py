@@ -36,10 +36,10 @@ from .origins import (
 )
 from .panel import Columns, Origins, Panel
 from .predictions import Forecasts
-from .reading import note_constant, read_panel
+from .reading import note_constant, note_undefined, read_panel
 from .selection import select
 from .series_buffer import SeriesBuffer
-from .streaming import RowReader, align, extended, read_row
+from .streaming import RowReader, align, extended, note_short_history, read_row
 from .window_stream import ForecastStream, predict_rows
 
 _EPOCH_WINDOWS = 20_000  # windows of an epoch at most; twice as many where there are many series
@@ -86,9 +86,12 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
             need_target: whether there must be values of the targets.
         """
         options = self._reading(self.frequency)
-        return read_panel(
+        panel = read_panel(
             source, self._columns(), template=template, need_target=need_target, options=options
         )
+        if template is not None:
+            note_undefined(panel.values, panel.columns.target, self.codec_.encoder.config.transform)
+        return panel
 
     def _columns(self) -> Columns:
         named = (self.target, self.time, self.past_covariates, self.future_covariates, self.static_covariates)
@@ -118,6 +121,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         panel = self.panel(source, encoder.template, need_target=use == "evaluate")
         panel, begins = extended(panel, kept, over_gaps=use == "predict")
         if use == "predict":
+            note_short_history(panel, kept, encoder.reach)
             return self._next_origins(panel)
         return evaluation_origins(
             panel,
@@ -192,6 +196,11 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         keep = encoder.reach + 2 * encoder.season + recent + 8
         panel = encoder.template if records is None else records.panel.tail(keep)
         return ForecastStream(codec, fitted.network, panel, keep)
+
+    def trial_records(self, fitted: FittedForecaster) -> Origins:
+        """The next forecast of the first series."""
+        panel = fitted.running.panel
+        return last_origins(panel.only(panel.ids[:1]), self.horizon)
 
     # ---- the verbs of its own
 

@@ -202,11 +202,11 @@ def _rows_at(panel: Panel, start: Any) -> np.ndarray:
         return (panel.starts[:-1] if start >= 0 else panel.last_seen()) + int(start)
     if not panel.frequency.dated:
         raise errors.type_error("start", "a row number, since the data have no dates", start, "pass one")
-    frequency = panel.frequency
-    time = np.array([_moment(start, frequency)])
-    steps = frequency.steps(time)
-    is_on_grid = frequency.times(steps)[0] == time[0]
-    return panel.starts[:-1] + steps[0] + (0 if is_on_grid else 1) - panel.first
+    series = np.arange(len(panel.ids))
+    time = np.full(len(panel.ids), _moment(start, panel.frequency))
+    steps = panel.frequencies.steps(time, series)
+    is_on_grid = panel.frequencies.times(steps, series) == time
+    return panel.starts[:-1] + steps + np.where(is_on_grid, 0, 1) - panel.first
 
 
 def _moment(start: Any, frequency: Frequency) -> int:

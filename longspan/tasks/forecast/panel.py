@@ -10,6 +10,7 @@ import numpy as np
 
 from longspan import errors
 from longspan.data.frequency import ROWS, Frequency
+from longspan.data.series_frequencies import SeriesFrequencies
 from longspan.data.time_table import NO_TIMES
 from longspan.data.timestamps import TimeForm
 
@@ -36,7 +37,9 @@ class Columns:
 class Panel:
     """S series of C channels on regular grids, one after another in N rows.
 
-    columns: their roles; frequency: of all series; values: (N, C) float64, NaN where missing.
+    columns: their roles; values: (N, C) float64, NaN where missing.
+    frequency: of the series that are not in own_frequencies; that has the others' by id, see
+        `SeriesFrequencies`.
     starts: (S+1,) int64, the first row of each series, and N.
     first: (S,) int64, the whole step (see `Frequency`) of each series' first row.
     ids: the series' names; past, future: covariates by row; static: by series.
@@ -54,6 +57,8 @@ class Panel:
     named: bool = field(default=True)  # whether times and targets came with names
     form: TimeForm = field(default=NO_TIMES)  # of the times, as they came in
     answers: str = field(default="polars")  # the kind of frame in which answers go back
+    own_frequencies: Mapping[str, Frequency] = field(default_factory=dict)
+    id_type: str = field(default="String")  # polars' name of the type in which ids go back
 
     def series_of(self, rows: np.ndarray) -> np.ndarray:
         """The number of the series that rows (0 to N, the row after a series' last being its own) are in."""
@@ -62,6 +67,20 @@ class Panel:
     def steps(self, rows: np.ndarray, series: np.ndarray) -> np.ndarray:
         """The whole steps in time of rows; rows beyond a series' end are in its future."""
         return rows - self.starts[series] + self.first[series]
+
+    def frequency_of(self, name: str) -> Frequency:
+        """The frequency of the series of an id."""
+        return self.own_frequencies.get(name, self.frequency)
+
+    @property
+    def frequencies(self) -> SeriesFrequencies:
+        """The frequencies by the series' numbers."""
+        if not self.own_frequencies:
+            return SeriesFrequencies(self.frequency)
+        own = {
+            s: self.own_frequencies[name] for s, name in enumerate(self.ids) if name in self.own_frequencies
+        }
+        return SeriesFrequencies(self.frequency, own)
 
     @property
     def ends(self) -> np.ndarray:
@@ -124,7 +143,8 @@ class Panel:
             if name in numbers:
                 parts[series] = _continued(self, parts[series], _series_rows(new, numbers[name]))
         parts += [_series_rows(new, series) for series, name in enumerate(new.ids) if name not in self.ids]
-        return _stacked(self, parts)
+        own = {**new.own_frequencies, **self.own_frequencies}
+        return replace(_stacked(self, parts), own_frequencies=own)
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `from_state` takes."""
@@ -141,6 +161,8 @@ class Panel:
             "named": self.named,
             "form": self.form.state(),
             "answers": self.answers,
+            "id_type": self.id_type,
+            "own_frequencies": {name: one.state() for name, one in self.own_frequencies.items()},
             **{name: getattr(self, name).state() for name in ("past", "future", "static")},
         }
 
@@ -158,6 +180,10 @@ class Panel:
             named=state["named"],
             form=TimeForm.from_state(state["form"]),
             answers=state["answers"],
+            id_type=state.get("id_type", "String"),
+            own_frequencies={
+                name: Frequency.from_state(one) for name, one in state.get("own_frequencies", {}).items()
+            },
         )
 
 
@@ -203,7 +229,8 @@ def _continued(panel: Panel, old: _Rows, new: _Rows) -> _Rows:
     end = old.first + len(old.values)
     first = end if panel.frequency == ROWS else new.first  # rows of an array have no times: they follow
     if first < end:
-        time = panel.frequency.shown(panel.frequency.times(np.array([first])))[0]
+        frequency = panel.frequency_of(old.name)
+        time = frequency.shown(frequency.times(np.array([first])))[0]
         expected = f"rows after the last of series {old.name!r}" if old.name else "rows after the last ones"
         raise errors.value_error("source", expected, f"one at {time}", "pass new rows only")
     gap = first - end

@@ -9,7 +9,9 @@ import polars as pl
 
 from longspan.data.readers.frames import to_pandas
 
-from .panel import Origins
+from .panel import Origins, Panel
+
+_ID_TYPES = {"Int64": pl.Int64, "Float64": pl.Float64}  # by their names in a panel
 
 
 class Forecasts(NamedTuple):
@@ -55,13 +57,14 @@ class Forecasts(NamedTuple):
         steps = panel.steps(self.origins.rows, series_numbers)
         order = (n, channels, horizon)
         ahead = steps[:, None] + np.arange(horizon)
-        times = panel.frequency.times(ahead) if n else ahead
+        frequencies = panel.frequencies
+        times = frequencies.times(ahead, series_numbers) if n else ahead
         columns: dict[str, Any] = {}
         if past:
-            seen = np.broadcast_to(panel.frequency.times(steps - 1)[:, None, None], order)
+            seen = np.broadcast_to(frequencies.times(steps - 1, series_numbers)[:, None, None], order)
             columns["origin"] = panel.frequency.column(seen, "origin")
         if panel.columns.id is not None or len(panel.ids) > 1:
-            columns[panel.columns.id or "id"] = _spread(np.array(panel.ids, object)[series_numbers], order, 0)
+            columns[panel.columns.id or "id"] = _spread(_ids(panel)[series_numbers], order, 0)
         time = panel.columns.time[0] if len(panel.columns.time) == 1 else "time"
         columns[time] = panel.frequency.column(np.repeat(times[:, None], channels, 1), time)
         columns["target"] = _spread(np.array(panel.columns.target, object), order, 1)
@@ -74,6 +77,14 @@ class Forecasts(NamedTuple):
         return pl.DataFrame(
             {name: pl.Series(name, _as_list_if_objects(values)) for name, values in columns.items()}
         )
+
+
+def _ids(panel: Panel) -> np.ndarray:
+    """The ids in the type in which they came; text where a later one is none of that type."""
+    if panel.id_type == "String":
+        return np.array(panel.ids, object)
+    typed = pl.Series(panel.ids).cast(_ID_TYPES[panel.id_type], strict=False)
+    return np.array(panel.ids, object) if typed.null_count() else typed.to_numpy()
 
 
 def _as_list_if_objects(values: np.ndarray | pl.Series) -> np.ndarray | pl.Series | list[Any]:

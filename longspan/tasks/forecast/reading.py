@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from longspan import errors
-from longspan.data.frequency import ROWS, Frequency, find_frequency
+from longspan.data import transforms
+from longspan.data.frequency import ROWS, Frequency
 from longspan.data.readers.number_arrays import number_arrays
 from longspan.data.readers.tables import (
     Source,
@@ -23,13 +24,16 @@ from longspan.data.readers.tables import (
     read_source,
     words,
 )
+from longspan.data.series_frequencies import SeriesFrequencies, find_frequencies, fitting_frequency
 from longspan.data.time_table import (
     RowTimes,
     TimeOptions,
     check_ids,
     check_unused,
+    comes_twice,
     find_id,
     find_time,
+    natural_ids,
     on_clock,
     order_of,
     rounded,
@@ -72,11 +76,11 @@ def read_panel(
     options = options or TimeOptions()
     columns = template.columns if template is not None else columns
     text = {"unique_id"} if columns.id is None else {columns.id}
-    table = read_source(source, options=options, text=text)
+    table = read_source(source, options=options, text=text, dates=True)
     name = f"file {source}" if is_path(source) else "source"
     columns = _complete(table, columns, name, template)
     if columns.id is not None and columns.id not in text and table.kind == "file":
-        table = read_source(source, options=options, text={columns.id})  # ids as they are written
+        table = read_source(source, options=options, text={columns.id}, dates=True)  # ids as they are written
     return _from_table(table, columns, template, need_target, options)
 
 
@@ -132,13 +136,18 @@ def _complete(table: Source, columns: Columns, name: str, template: Panel | None
         return columns
     if not columns.time:
         columns = replace(columns, time=find_time(frame, _taken(columns), table.index_columns))
-        check_unused(frame, columns.time, _taken(columns))
+        check_unused(frame, columns.time, _taken(columns), _unused_index(table, columns))
     if columns.id is None:
         columns = replace(columns, id=_find_id(table, columns))
     if not columns.target:
         columns = replace(columns, target=_find_target(frame, columns, name))
     _check_names(columns)
     return columns
+
+
+def _unused_index(table: Source, columns: Columns) -> tuple[str, ...]:
+    """The index of a frame where it is one column, which then is no id."""
+    return table.index_columns if len(table.index_columns) == 1 and columns.id is None else ()
 
 
 _OPTION_NAMES = {"past": "past_covariates", "future": "future_covariates", "static": "static_covariates"}
@@ -183,8 +192,7 @@ def _find_id(table: Source, columns: Columns) -> str | None:
         return find_id(table.frame, taken, table.index_columns)
     if not columns.time:
         return None
-    time = table.frame.select(columns.time)
-    if not bool(time.is_duplicated().any()):
+    if not comes_twice(table.frame, columns.time):
         return None
     name = find_id(table.frame, taken, ())
     if name is not None and name != "unique_id":
@@ -200,7 +208,7 @@ def _find_target(frame: pl.DataFrame, columns: Columns, name: str) -> tuple[str,
     mixed = [
         column
         for column in frame.columns
-        if column not in taken and column not in free and number_share(frame[column]) >= 0.5
+        if column not in taken and frame[column].dtype == pl.String and number_share(frame[column]) >= 0.5
     ]
     if len(free) + len(mixed) == 1:
         return tuple(free + mixed)
@@ -231,19 +239,18 @@ def _from_table(
     )
     if template is not None:
         _check_kept(rows, columns, template)
-    times, frequency, wall = _on_grid(rows, columns, template, options)
+    times, wall = _counted(rows, columns, template, options)
     order = order_of(times, rows.series)
     codes = rows.series
     if order is not None:
         _note_order(times, codes)
         frame, times, codes = frame[order], times[order], codes[order]
     starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(rows.ids)))]).astype(np.int64)
-    _check_twice(times, codes, rows.ids, columns, frequency, bool(options.frequency))
-    frequency = frequency or find_frequency(times, starts, rows.form.dated, rows.form.kind == "elapsed")
-    if template is None and columns.time:
-        frequency = replace(frequency, zone=rows.form.zone, wall=wall)
-    _check_fits(frequency, times, columns, template)
-    first, ends = frequency.steps(times[starts[:-1]]), frequency.steps(times[starts[1:] - 1])
+    _check_twice(times, codes, rows, columns, template, bool(options.frequency))
+    frequencies = _frequencies(times, starts, rows, columns, template, wall)
+    series = np.arange(len(rows.ids))
+    first = frequencies.steps(times[starts[:-1]], series)
+    ends = frequencies.steps(times[starts[1:] - 1], series)
     values = numbers(frame, columns.target, "target")
     if need_target:
         _check_target(values, columns.target)
@@ -252,13 +259,25 @@ def _from_table(
     static = _static(frame, columns, starts, template)
     grid = np.concatenate([[0], np.cumsum(ends - first + 1)]).astype(np.int64)
     if grid[-1] != len(values):
-        _note_missing(int(grid[-1]) - len(values), frequency)
-        grid_rows = grid[:-1][codes] + frequency.steps(times) - first[codes]
+        _note_missing(int(grid[-1]) - len(values), frequencies.common)
+        grid_rows = grid[:-1][codes] + frequencies.steps(times, codes) - first[codes]
         values, past, future = _scattered(values, past, future, grid_rows, int(grid[-1]))
     return Panel(
-        columns, frequency, values, grid, first, rows.ids, past, future, static,
+        columns, frequencies.common, values, grid, first, rows.ids, past, future, static,
         form=rows.form, answers=_kind_of(table, columns),
+        own_frequencies={rows.ids[series]: own for series, own in frequencies.own.items()},
+        id_type=_id_type(table, columns, template),
     )  # fmt: skip
+
+
+def _id_type(table: Source, columns: Columns, template: Panel | None) -> str:
+    """The type in which ids go back: that in which they came, of a file the one of fit."""
+    if columns.id is None:
+        return "String"
+    if table.kind == "file" and template is not None:
+        return template.id_type
+    ids = natural_ids(table.frame[columns.id].unique(), written=table.kind == "file")
+    return str(ids.dtype) if ids.dtype in (pl.Int64, pl.Float64) else "String"
 
 
 def _kind_of(table: Source, columns: Columns) -> str:
@@ -280,19 +299,48 @@ def _check_kept(rows: RowTimes, columns: Columns, template: Panel) -> None:
         check_ids(rows.ids, template.ids, columns.id)
 
 
-def _on_grid(
+def _counted(
     rows: RowTimes, columns: Columns, template: Panel | None, options: TimeOptions
-) -> tuple[np.ndarray, Frequency | None, bool]:
-    """Times as steps are counted, the template's frequency or None, and whether steps follow local clocks."""
+) -> tuple[np.ndarray, bool]:
+    """Times as steps are counted, and whether they are those of the clocks of their zone."""
     if not columns.time:
-        return rows.values, ROWS, False
+        return rows.values, False
     times, _, wall = on_clock(rows, template.frequency if template is not None else None)
     if options.frequency is not None:
         if not rows.form.dated and rows.form.kind != "elapsed":
             way_out = "leave it out, or name a column of dates"
             raise errors.value_error("frequency", "none for times without dates", options.frequency, way_out)
         times, _ = rounded(times, options.frequency)
-    return times, None if template is None else template.frequency, wall
+    return times, wall
+
+
+def _frequencies(
+    times: np.ndarray,
+    starts: np.ndarray,
+    rows: RowTimes,
+    columns: Columns,
+    template: Panel | None,
+    wall: bool,
+) -> SeriesFrequencies:
+    """The frequencies of the series: those of fit, by id, or the ones found."""
+    if not columns.time:
+        return SeriesFrequencies(ROWS)
+    if template is None:
+        found = find_frequencies(times, starts, rows.form.dated, rows.form.kind == "elapsed")
+        return found.in_zone(rows.form.zone, wall)
+    own = {
+        s: template.own_frequencies[name]
+        for s, name in enumerate(rows.ids)
+        if name in template.own_frequencies
+    }
+    if template.own_frequencies:
+        for series in [s for s, name in enumerate(rows.ids) if name not in template.ids]:
+            fitting = fitting_frequency(times[starts[series] : starts[series + 1]], template.frequencies)
+            if fitting not in (None, template.frequency):
+                own[series] = fitting
+    frequencies = SeriesFrequencies(template.frequency, own)
+    _check_fits(frequencies, times, np.repeat(np.arange(len(rows.ids)), np.diff(starts)))
+    return frequencies
 
 
 def _note_order(times: np.ndarray, codes: np.ndarray) -> None:
@@ -309,17 +357,18 @@ def _note_missing(count: int, frequency: Frequency) -> None:
 def _check_twice(
     times: np.ndarray,
     codes: np.ndarray,
-    ids: tuple[str, ...],
+    rows: RowTimes,
     columns: Columns,
-    frequency: Frequency | None,
+    template: Panel | None,
     is_rounded: bool,
 ) -> None:
     repeated = np.flatnonzero((times[1:] == times[:-1]) & (codes[1:] == codes[:-1]))
     if not len(repeated):
         return
-    dated = frequency.dated if frequency is not None else abs(int(times[repeated[0]])) > 1e12
-    time = (frequency or Frequency("step" if dated else "number", 1)).shown(times[repeated[:1]])[0]
-    where = f" of series {ids[codes[repeated[0]]]!r}" if columns.id else ""
+    kind = "step" if rows.form.dated else "number"
+    frequency = template.frequency if template is not None else Frequency(kind, 1)
+    time = frequency.shown(times[repeated[:1]])[0]
+    where = f" of series {rows.ids[codes[repeated[0]]]!r}" if columns.id else ""
     way_out = (
         "take a shorter step, or bring the rows together first"
         if is_rounded
@@ -330,17 +379,17 @@ def _check_twice(
     raise errors.value_error(f"time {columns.time[0]}", f"each time{where} once", f"{time} twice", way_out)
 
 
-def _check_fits(frequency: Frequency, times: np.ndarray, columns: Columns, template: Panel | None) -> None:
+def _check_fits(frequencies: SeriesFrequencies, times: np.ndarray, codes: np.ndarray) -> None:
     """Refuse times that are not on the grid of fit."""
-    if template is None or not columns.time:
-        return
-    for begin in range(0, len(times), _CHUNK):
-        part = times[begin : begin + _CHUNK]
-        fits = frequency.fits(part)
+    for at in range(0, len(times), _CHUNK):
+        part = slice(at, at + _CHUNK)
+        fits = frequencies.fits(times[part], codes[part])
         if not fits.all():
+            odd = at + int(fits.argmin())
+            frequency = frequencies.of(int(codes[odd]))
             expected = f"times {frequency} apart, on the grid of the data in fit"
-            off_grid = frequency.shown(part[~fits][:1])[0]
-            raise errors.value_error("time", expected, off_grid, "bring them onto it")
+            shown = frequency.shown(times[odd : odd + 1])[0]
+            raise errors.value_error("time", expected, shown, "bring them onto it")
 
 
 def note_constant(panel: Panel) -> None:
@@ -350,6 +399,20 @@ def note_constant(panel: Panel) -> None:
         errors.notice(
             f"{panel.columns.target[channel]} is always {low[channel]:g}; it is answered with that."
         )
+
+
+def note_undefined(values: np.ndarray, names: tuple[str, ...], transform: str) -> None:
+    """Say which targets (N, C) have values of which the model's logarithm or square root does not exist."""
+    odd = transforms.undefined(values, transform)
+    if not odd.any():
+        return
+    channel = int(odd.any(0).argmax())
+    shown = values[odd[:, channel], channel][0]
+    kind = {"log": "logarithms", "sqrt": "square roots"}[transform]
+    errors.notice(
+        f"{names[channel]} is {shown:g}, but the model reads {kind}, which such a value does not have; "
+        "it counts as the smallest value that has one. Fit with transform='none' for such data."
+    )
 
 
 def _check_target(values: np.ndarray, names: tuple[str, ...]) -> None:

@@ -49,7 +49,8 @@ def _shown_series(panel: Panel) -> list[tuple[int, int, str]]:
 
 def times_of(panel: Panel, rows: np.ndarray, series: int) -> np.ndarray:
     """The times of rows of one series, as the user writes them."""
-    return panel.frequency.shown(panel.frequency.times(panel.steps(rows, np.full(len(rows), series))))
+    frequency = panel.frequency_of(panel.ids[series])
+    return frequency.shown(frequency.times(panel.steps(rows, np.full(len(rows), series))))
 
 
 def series_charts(panel: Panel) -> Element:
@@ -116,7 +117,7 @@ def settings(encoder: WindowEncoder, panel: Panel) -> Table:
     rows = [
         ["series", len(panel.ids) * panel.values.shape[1]],
         ["rows", len(panel.values)],
-        ["step", str(panel.frequency)],
+        ["step", str(panel.frequencies)],
         ["values missing", int(np.isnan(panel.values).sum())],
         ["season found", f"{encoder.season} steps" if encoder.season > 1 else "none"],
         ["context", f"{config.context} steps"],

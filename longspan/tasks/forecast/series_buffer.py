@@ -12,6 +12,7 @@ from longspan.data import transforms
 
 from .covariates import standard
 from .panel import Panel
+from .reading import note_undefined
 from .streaming import Row
 from .window_encoder import WindowEncoder
 
@@ -79,6 +80,7 @@ class SeriesBuffer:
         at, transform, template = self._next(), encoder.config.transform, encoder.template
         self.values[at] = row.values
         if transform != "none":
+            note_undefined(self.values[at][None], template.columns.target, transform)
             self.values[at] = transforms.apply(self.values[at], transform, self.floor[:, 0])
         if row.past:
             self.past[at] = standard(np.array(row.past, np.float32), encoder.moments[0])

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from longspan import errors
 from longspan.data.readers.frames import from_frame
 from longspan.data.readers.tables import read_table
-from longspan.data.time_table import TimeOptions, on_clock, rounded, row_times
+from longspan.data.time_table import TimeOptions, canonical_ids, on_clock, rounded, row_times
 from longspan.data.timestamps import parse_timestamp, to_wall
 
 from .covariates import Covariates
@@ -34,7 +35,7 @@ def align(panel: Panel, source: Any, options: TimeOptions | None = None) -> np.n
     times = on_clock(rows, panel.frequency)[0]
     if options is not None and options.frequency is not None:
         times = rounded(times, options.frequency)[0]
-    return panel.frequency.steps(times) - panel.first[0]
+    return panel.frequency_of(panel.ids[0]).steps(times) - panel.first[0]
 
 
 class Row(NamedTuple):
@@ -67,13 +68,14 @@ def read_row(like: Panel, row: Any, after: int | None) -> tuple[Row, str]:
             raise errors.value_error(
                 "row", f"the column {name} that fit had", ", ".join(row) or "none", "add it"
             )
-    name = None if columns.id is None else row.get(columns.id)
+    id = None if columns.id is None else row.get(columns.id)
+    name = "" if id is None else canonical_ids(pl.Series([id]))[0]
     past, past_words = _parted(row, columns.past, like.past)
     future, future_words = _parted(row, columns.future, like.future)
     when = [row.get(column) for column in columns.time]
     values = [row[column] for column in columns.target]
-    step = step_of(like, when, after)
-    return Row(step, values, past, past_words, future, future_words), "" if name is None else str(name)
+    step = step_of(like, when, after, name)
+    return Row(step, values, past, past_words, future, future_words), name
 
 
 class RowReader:
@@ -93,10 +95,12 @@ class RowReader:
         self.past_words = [words.index(name) for name in like.past.labels]
         self.future_words = [words.index(name) for name in like.future.labels]
 
-    def read(self, numbers: Sequence[float], words: Sequence[str], when: Any, after: int | None) -> Row:
-        """A row; when: its time, None for none; after, errors: as for `step_of`."""
+    def read(
+        self, numbers: Sequence[float], words: Sequence[str], when: Any, after: int | None, name: str = ""
+    ) -> Row:
+        """A row; when: its time, None for none; after, name, errors: as for `step_of`."""
         return Row(
-            step_of(self.like, [when] if self.timed else [], after),
+            step_of(self.like, [when] if self.timed else [], after, name),
             [numbers[i] for i in self.target],
             [numbers[i] for i in self.past],
             [words[i] for i in self.past_words],
@@ -135,7 +139,29 @@ def extended(panel: Panel, kept: Panel | None, *, over_gaps: bool = True) -> tup
     )
     joined = begins.joined(panel).only(panel.ids)
     own = joined.starts[1:] - np.diff(panel.starts)
-    return replace(joined, columns=panel.columns, form=panel.form, answers=panel.answers), own
+    joined = replace(joined, columns=panel.columns, form=panel.form)
+    return replace(joined, answers=panel.answers, id_type=panel.id_type), own
+
+
+def note_short_history(panel: Panel, kept: Panel, reach: int) -> None:
+    """Say where fewer rows are given than a forecast looks back on, though fit had more.
+
+    Args:
+        panel: the series to forecast, with the kept rows before them; kept: the rows of fit; reach: the rows
+            that a forecast looks back on.
+    """
+    lengths = dict(zip(kept.ids, np.diff(kept.starts).tolist(), strict=True))
+    wanted = np.array([min(reach, lengths.get(name, reach)) for name in panel.ids])
+    rows = panel.last_seen() - panel.starts[:-1]
+    short = np.flatnonzero(rows < wanted)
+    if not len(short):
+        return
+    first = int(short[rows[short].argmin()])
+    of = f" of series {panel.ids[first]!r}" if panel.ids[first] else ""
+    more = f", and too few of {len(short) - 1} others" if len(short) > 1 else ""
+    errors.notice(
+        f"{rows[first]} rows{of} are given{more}; a forecast looks back on {reach}, so pass earlier rows too."
+    )
 
 
 def _rows_before(kept: Panel, series: int | None, step: int, over_gaps: bool) -> int:
@@ -147,17 +173,18 @@ def _rows_before(kept: Panel, series: int | None, step: int, over_gaps: bool) ->
     return 0 if gap > (length if over_gaps else 0) else max(0, min(length, step - first))
 
 
-def step_of(like: Panel, when: Sequence[Any], after: int | None) -> int:
+def step_of(like: Panel, when: Sequence[Any], after: int | None, name: str = "") -> int:
     """The whole step in time of a row.
 
     Args:
         like: a panel on the same grid; when: the row's times, one for each of the panel's columns of time.
         after: the step after the series' last row, returned if there is no time; None at its beginning.
+        name: the id of the series.
 
     Raises:
         ValueError: the time is not on the grid or not after the last; one sentence.
     """
-    grid, first = like.frequency, when[0] if when else None
+    grid, first = like.frequency_of(name), when[0] if when else None
     if not when or (first is None and after is not None):
         return after or 0
     time = _time(when, like)

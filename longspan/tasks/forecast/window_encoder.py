@@ -179,7 +179,13 @@ class WindowEncoder:
         if self.calendar_features:
             steps = panel.steps(index.row, index.series)[:, None] + np.arange(-context, self.horizon)
             low, high = int(panel.first.min()) - context, int(panel.ends.max()) + self.horizon
-            numbers = np.concatenate([numbers, self.calendar_table.at(panel.frequency, steps, low, high)], 2)
+            calendar = self.calendar_table.at(panel.frequency, steps, low, high)
+            for own, rows_of in panel.frequencies.rows_by_frequency(index.series):  # on other days or hours
+                part = steps[rows_of]
+                if len(part):
+                    table = Calendar(self.calendar_features)
+                    calendar[rows_of] = table.at(own, part, int(part.min()), int(part.max()) + 1)
+            numbers = np.concatenate([numbers, calendar], 2)
         return numbers, panel.future.words(rows, self.vocabularies, inside)
 
     # ---- saving

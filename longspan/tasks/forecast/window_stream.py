@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from longspan.data.batches import Batch
-from longspan.data.frequency import ROWS
+from longspan.data.frequency import ROWS, Frequency
 from longspan.tasks.codec import Tree
 from longspan.tasks.parts import Stream
 from longspan.training.evaluation import to_device
@@ -16,6 +16,7 @@ from .network import ForecastInputs, ForecastNetwork
 from .panel import Origins, Panel
 from .series_buffer import SeriesBuffer
 from .streaming import Row
+from .time_features import Calendar
 from .windows import window_index
 
 MAX_GAP = 100_000  # steps without a row after which a series begins anew
@@ -33,7 +34,8 @@ class ForecastStream(Stream):
     def __init__(self, codec: ForecastCodec, network: ForecastNetwork, panel: Panel, keep: int) -> None:
         self.codec, self.network, self.panel, self.keep = codec, network, panel, keep
         waves = 2 * len(codec.encoder.calendar_features)
-        self._calendar = (0, np.empty((0, waves), np.float32))  # first step of the table, and the table
+        empty = np.empty((0, waves), np.float32)
+        self._calendar = (codec.encoder.template.frequency, 0, empty)  # a table from a step on
 
     def update(self, reading: Panel) -> None:
         """Append new rows."""
@@ -110,21 +112,23 @@ class ForecastStream(Stream):
         encoder, now, step = self.codec.encoder, buffer.at - 1, buffer.end - 1
         if not encoder.calendar_features:
             return self._ahead(buffer.future, now)
-        calendar = self._calendar_between(step - encoder.config.context, step + encoder.horizon)
+        calendar = self._calendar_between(
+            encoder.template.frequency_of(buffer.name),
+            step - encoder.config.context,
+            step + encoder.horizon,
+        )
         if not buffer.future.shape[1]:
             return calendar
         return np.concatenate([self._ahead(buffer.future, now), calendar], 1)
 
-    def _calendar_between(self, first: int, last: int) -> np.ndarray:
+    def _calendar_between(self, frequency: Frequency, first: int, last: int) -> np.ndarray:
         """The calendar of steps, (last - first, 2K); looked up for many at once."""
-        begin, table = self._calendar
-        if first < begin or last > begin + len(table):
-            encoder = self.codec.encoder
+        of, begin, table = self._calendar
+        if of != frequency or first < begin or last > begin + len(table):
             steps = np.arange(first, first + max(_CALENDAR_STEPS, last - first))
-            table = encoder.calendar_table.at(
-                encoder.template.frequency, steps[None], first, int(steps[-1]) + 1
-            )[0]
-            begin, self._calendar = first, (first, table)
+            calendar = Calendar(self.codec.encoder.calendar_features)
+            table = calendar.at(frequency, steps[None], first, int(steps[-1]) + 1)[0]
+            begin, self._calendar = first, (frequency, first, table)
         return table[first - begin : last - begin]
 
 

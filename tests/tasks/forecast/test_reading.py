@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,86 @@ def test_unix_times_become_dates_with_a_note():
         assert times(panel)[0] == datetime(2020, 9, 13, 12, 26, 40) and str(panel.frequency) == "1 h"
     elapsed = read_panel({"time": np.arange(ROWS) * 0.5, "v": VALUES}, Columns())
     assert elapsed.frequency.shown(elapsed.frequency.times(np.array([3])))[0] == 1.5
+
+
+def test_weekly_series_and_shops_keep_their_own_days(tmp_path: Path):
+    mondays, wednesdays = (pd.date_range(f"2024-01-0{day}", periods=40, freq="7D") for day in (1, 3))
+    table = pd.DataFrame(
+        {"id": ["a"] * 40 + ["b"] * 40, "date": mondays.append(wednesdays), "v": np.arange(80.0)}
+    )
+    model = small(id="id", horizon=2).fit(table, verbose=0)
+    model.save(tmp_path / "model")
+    ahead = [*mondays[-1:] + pd.to_timedelta([7, 14], "D"), *wednesdays[-1:] + pd.to_timedelta([7, 14], "D")]
+    for one in (model, ls.load(tmp_path / "model")):
+        assert one.predict()["date"].tolist() == ahead
+    fridays = pd.date_range("2024-01-05", periods=3, freq="7D")
+    new = pd.DataFrame({"id": ["b", "c", "c", "c"], "date": [ahead[2], *fridays], "v": 1.0})
+    answers = model.update(new).predict().groupby("id")["date"].min()
+    assert answers.to_dict() == {"a": ahead[0], "b": ahead[3], "c": fridays[-1] + pd.Timedelta("7D")}
+    with pytest.raises(ValueError, match="1 week apart, on the grid of the data in fit, received 2024-10-29"):
+        model.predict(pd.DataFrame({"id": "a", "date": [ahead[0] + pd.Timedelta("22D")], "v": [1.0]}))
+    start = model.backtest(table, "2024-09-24", 99).groupby("id")["date"].min()
+    assert start.tolist() == [pd.Timestamp("2024-09-30"), pd.Timestamp("2024-09-25")]
+    assert model.step({"id": "b", "date": str(ahead[3])[:10], "v": 3.0})[0] is None
+    with pytest.raises(ValueError, match="on fit's grid of 1 week"):
+        model.step({"id": "a", "date": str(ahead[3])[:10], "v": 3.0})
+
+
+@pytest.mark.parametrize(
+    ("ids", "answered"),
+    [
+        ([7, 42], [7, 42]),
+        ([7.0, 42.0], [7, 42]),
+        (["0007", "0042"], ["0007", "0042"]),
+        (["7", "42"], ["7", "42"]),
+        (pd.Categorical(["7", "42"]), ["7", "42"]),
+        ([1.5, 2.5], [1.5, 2.5]),
+    ],
+)
+def test_ids_go_back_in_their_type(ids: Any, answered: list[Any], tmp_path: Path):
+    table = pd.DataFrame({"id": np.repeat(ids, ROWS), "date": [*DAYS] * 2, "v": np.r_[VALUES, VALUES]})
+    frames = [table, pl.DataFrame({name: table[name].tolist() for name in table})]
+    for frame in frames:
+        model = small(id="id").fit(frame, verbose=0)
+        model.save(tmp_path / "model")
+        for one in (model, ls.load(tmp_path / "model")):
+            got = list(dict.fromkeys(one.predict()["id"].to_list()))
+            assert sorted(got) == sorted(answered) and {type(name) for name in got} == {type(answered[0])}
+    table.to_csv(tmp_path / "a.csv", index=False)
+    model = small(id="id").fit(tmp_path / "a.csv", verbose=0)
+    first = answered[0] if answered[0] != "7" else 7
+    assert sorted(model.predict()["id"].unique().to_list())[0] == first
+    later = table[table["id"] == table["id"][0]]
+    later.to_csv(tmp_path / "b.csv", index=False)
+    assert model.predict(tmp_path / "b.csv")["id"].unique().to_list() == [first]
+
+
+def test_a_context_that_is_too_short_is_told():
+    table = pd.DataFrame({"date": DAYS, "v": VALUES})
+    model = small().fit(table[:50], verbose=0)
+    for begin in (0, 30, 49, 50, 51):  # rows are joined to those of fit by time
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.predict(table[begin:])
+    far = table[:5].assign(date=DAYS[:5] + pd.Timedelta("400D"))
+    said = "5 rows are given; a forecast looks back on 14, so pass earlier rows too"
+    with pytest.warns(errors.LongspanWarning, match=said):
+        model.predict(far)
+    with pytest.warns(errors.LongspanWarning, match="7 rows are given; a forecast looks back on 14"):
+        small().fit(VALUES, verbose=0).predict(VALUES[-7:])
+
+
+@pytest.mark.parametrize(("transform", "value"), [("log", 0.0), ("sqrt", -3.0)])
+def test_values_without_a_logarithm_or_root_are_told(transform: str, value: float):
+    model = small(transform=transform).fit(VALUES, verbose=0)
+    said = f"value is {value:g}, but the model reads .* which such a value does not have"
+    for use in (
+        lambda: model.predict(np.r_[VALUES, value]),
+        lambda: model.update(np.array([value, 20.0])),
+        lambda: model.step(value),
+        lambda: model.backtest(np.r_[value, VALUES], -8),
+    ):
+        with pytest.warns(errors.LongspanWarning, match=said):
+            use()
+    plain = small(transform="none").fit(VALUES, verbose=0)
+    plain.update(np.array([value]))
