@@ -204,6 +204,8 @@ def _is_unique(column: pl.Series) -> bool:
 def comes_twice(frame: pl.DataFrame, time: Sequence[str]) -> bool:
     """Whether some row's times are those of another row; times in order are compared with the next only."""
     column = frame[time[0]]
+    if any(frame[name].dtype == pl.Object or frame[name].dtype.is_nested() for name in time):
+        return False  # no times at all, which is refused where they are read
     if len(time) == 1 and column.is_sorted():
         return bool((column == column.shift(1)).any())
     hashes = np.sort(frame.select(time).hash_rows().to_numpy())

@@ -19,7 +19,15 @@ from longspan.data.readers.delimited import find_form
 from longspan.data.readers.frames import is_frame_like, to_pandas
 from longspan.data.readers.number_arrays import number_arrays
 from longspan.data.readers.numeric import MISSING, read_numbers
-from longspan.data.readers.tables import ReadOptions, number_share, numbers, read_source, read_table, words
+from longspan.data.readers.tables import (
+    ReadOptions,
+    check_columns,
+    number_share,
+    numbers,
+    read_source,
+    read_table,
+    words,
+)
 from longspan.tasks.forecast.panel import Columns
 from longspan.tasks.forecast.reading import read_panel
 
@@ -48,6 +56,7 @@ FORMS = {
     "an index beside the rows": ",day,v,w\n0,2024-01-01,1.5,a\n1,2024-01-02,-2.25,b\n2,2024-01-03,,a\n",
     "a dash for a missing value": PLAIN.replace("03,,", "03,-,"),
     "a line of units": PLAIN.replace("w\n", "w\n(date),mm,(name)\n", 1),
+    "single quotes": "'day','v','w'\n'2024-01-01','1.5','a'\n'2024-01-02','-2.25','b'\n'2024-01-03','','a'\n",
     "blank lines": PLAIN.replace("\n2024-01-02", "\n\n2024-01-02") + "\n\n",
 }
 
@@ -268,3 +277,32 @@ def test_frames_are_told_from_single_columns_and_arrays():
 def test_the_docs_list_every_marker_of_missing_values():
     docs = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
     assert not [marker for marker in MISSING if marker and f"`{marker}`" not in docs]
+
+
+def test_dots_that_may_stand_between_thousands_are_told(tmp_path: Path):
+    rows = "".join(f"2024-01-{day:02d};{day + 9}.250\n" for day in range(1, 20))
+    with pytest.warns(
+        errors.LongspanWarning, match=r"v: '10.250' is read as 10.25, the dot as a decimal point"
+    ):
+        read_table(put(tmp_path, "a.csv", "day;v\n" + rows))
+    assert read_table(put(tmp_path, "b.csv", "day;v\n" + rows.replace(";10.250", ";0.250"))).height == 19
+
+
+def test_large_files_with_iso_dates_are_read_as_dates(tmp_path: Path):
+    days = pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 12, 31), eager=True).cast(pl.Datetime("us"))
+    table = pl.DataFrame({"day": days, "v": range(len(days))})
+    for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S"):
+        path = tmp_path / "a.csv"
+        table.with_columns(pl.col("day").dt.strftime(form)).write_csv(path)
+        assert read_source(path, dates=True).frame.equals(table)
+        assert read_source(path, dates=True, text=("day",)).frame["day"].dtype == pl.String
+        path.write_text(path.read_text() + "Total,5\n")
+        assert read_source(path, dates=True).frame["day"][-1] == "Total", "a later cell that is no date"
+
+
+def test_a_sentence_is_one_line_whatever_the_names_of_columns():
+    with pytest.raises(ValueError, match=r"source \(day, v \(mm\)\), received 'w'"):
+        check_columns(pl.DataFrame({"day": [1], "v\n(mm)": [1]}), ["w"], "target")
+    for cell in ([1], {"a": 1}):
+        with pytest.raises(ValueError, match="column v: expected text, received a"):
+            words(read_table({"v": [cell]}), "v")

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from longspan import errors
 from longspan.data.timestamps import from_wall, parse_times, to_wall
 
 
@@ -24,6 +25,20 @@ TEXTS = {
     "2024-01": datetime(2024, 1, 1),
     "2024": datetime(2024, 1, 1),
     "Jan 31 2024": datetime(2024, 1, 31),
+    "2024/Q2": datetime(2024, 4, 1),
+    "2Q24": datetime(2024, 4, 1),
+    "Q3'99": datetime(1999, 7, 1),
+    "2024-H2": datetime(2024, 7, 1),
+    "H1 2024": datetime(2024, 1, 1),
+    "FY2024": datetime(2024, 1, 1),
+    "31. Januar 2024": datetime(2024, 1, 31),
+    "5. März 2024": datetime(2024, 3, 5),
+    "31 janvier 2024": datetime(2024, 1, 31),
+    "1 févr. 2024": datetime(2024, 2, 1),
+    "31-ene-2024": datetime(2024, 1, 31),
+    "31 de diciembre de 2024": datetime(2024, 12, 31),
+    "5 maggio 2024": datetime(2024, 5, 5),
+    "31-dez-2024": datetime(2024, 12, 31),
 }
 
 
@@ -69,3 +84,15 @@ def test_clocks_that_skip_or_repeat_an_hour():
     ] + 24 * 3_600_000_000
     assert to_wall(there, zone)[[0, 1, 3]].tolist() == days[[0, 1, 3]].tolist()
     assert to_wall(there, zone)[2] == days[2] + 3_600_000_000, "midnight did not exist"
+
+
+def test_whole_numbers_that_stand_for_days_of_the_year():
+    read = parse_times(pl.DataFrame({"date": [2024001, 2024366]}), ("date",))
+    assert (
+        read is not None
+        and read.values.tolist() == micro([datetime(2024, 1, 1), datetime(2024, 12, 31)]).tolist()
+    )
+    with pytest.warns(
+        errors.LongspanWarning, match="date holds whole numbers such as 45292, which are read as num"
+    ):
+        parse_times(pl.DataFrame({"date": [45292, 45293]}), ("date",))

@@ -11,7 +11,7 @@ import polars as pl
 
 from longspan import errors
 from longspan.data.readers.tables import Source, check_columns, is_number, number_share, numbers
-from longspan.data.time_table import row_times
+from longspan.data.time_table import natural_ids, row_times
 
 from .label_reading import label_of_series, labels_of_column
 from .layout import Layout, SourceParts
@@ -46,7 +46,7 @@ def from_table(table: Source, layout: Layout, labelled: bool) -> SourceParts:
     if columns:
         values = static_values(frame, columns)
         return SourceParts([MixedInput(None, row) for row in values], labels, static=tuple(columns))
-    return _long(frame, layout, labels)
+    return _long(table, layout, labels)
 
 
 def static_values(frame: pl.DataFrame, columns: Sequence[str]) -> list[tuple[Any, ...]]:
@@ -164,8 +164,9 @@ def _is_row_a_series(frame: pl.DataFrame, layout: Layout) -> bool:
     return True
 
 
-def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> SourceParts:
+def _long(table: Source, layout: Layout, labels: list[Any] | None) -> SourceParts:
     """Series out of a table with a row a reading: rows of one id belong together."""
+    frame = table.frame
     id = _id_of(frame, layout)
     if id is None:
         way_out = "name it by id=, name series= for one a row, or name the column with texts by text="
@@ -176,6 +177,7 @@ def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Sour
         raise errors.value_error("series", "at least one column of numbers", "none", "name them by series=")
     time = () if layout.time is None else (layout.time,)
     rows = row_times(frame, time, id, options=layout.options)
+    names = natural_ids(frame[id], written=table.kind == "file")
     values = numbers(frame, columns, "series").astype(np.float32)
     series: list[Any] = []
     series_labels: list[Any] = []
@@ -185,7 +187,7 @@ def _long(frame: pl.DataFrame, layout: Layout, labels: list[Any] | None) -> Sour
     for part in np.split(order, np.cumsum(np.bincount(rows.series))[:-1]):
         series.append(values[part])
         firsts.append(int(part.min()))
-        ids.append(frame[id][firsts[-1]])
+        ids.append(names[firsts[-1]])
         if labels is not None:
             series_labels.append(label_of_series([labels[row] for row in part.tolist()], ids[-1], layout))
     static = layout.static_columns

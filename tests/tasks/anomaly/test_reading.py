@@ -168,3 +168,40 @@ def test_ids_of_one_kind() -> None:
     frame = pl.DataFrame({"who": [1.0, 1.0, 2.0, 2.0], "v": range(4)})
     assert [one.name for one in read_series(frame, Columns(id="who"))] == [1, 2]
     assert key_of(1) == key_of(1.0) == key_of("1") and key_of("0007") == "0007"
+
+
+def test_ids_stay_of_their_type() -> None:
+    for ids, names in ((["7", "7", "42", "42"], ["7", "42"]), ([7, 7, 42, 42], [7, 42])):
+        frame = pl.DataFrame({"who": ids, "v": range(4)})
+        assert [one.name for one in read_series(frame, Columns(id="who"))] == names
+
+
+@pytest.mark.parametrize("cell", ["{}.5%", "${}", "{} kWh", "({})", "0x{}f", "1,2{},345"])
+def test_numbers_with_a_sign_or_a_unit_are_no_categories(cell: str) -> None:
+    cells = [cell.format(place % 10 if "," in cell else place) for place in range(30)]
+    cells = [f"{text}.{place}" for place, text in enumerate(cells)] if "," in cell else cells
+    with pytest.raises(
+        ValueError, match=r"column v: expected numbers, received .* in row 1; .* in categorical"
+    ):
+        read_series({"v": cells}, Columns())
+    assert read_series({"v": cells[:3] * 9, "w": range(27)}, Columns())[0].categories == ("v",), "sizes, say"
+
+
+def test_what_is_watched_by_accident_is_told(tmp_path: Path) -> None:
+    days = pd.date_range("2021-01-01", periods=10)
+    counted = pd.DataFrame({"day": days, "row": range(10), "v": np.sin(np.arange(10.0))})
+    with pytest.warns(errors.LongspanWarning, match="row only counts the rows and is not watched"):
+        assert read_series(counted, Columns())[0].names == ("v",)
+    panel = pd.DataFrame({"store": [1, 2] * 10, "day": days.repeat(2), "v": np.arange(20.0)})
+    with pytest.warns(
+        errors.LongspanWarning, match="several times; if store tells entities apart, name it by id"
+    ):
+        read_series(panel, Columns())
+    with pytest.warns(errors.LongspanWarning, match="several times; they are taken row by row"):
+        read_series(panel[["day", "v"]], Columns())
+    unread = pd.DataFrame({"when": [f"{day}th of the month" for day in range(10)], "v": np.arange(10.0)})
+    with pytest.warns(errors.LongspanWarning, match="when differs in every row and is not used"):
+        read_series(unread, Columns())
+    for cell in ([1.0], {"a": 1.0}, 1j):
+        with pytest.raises(ValueError, match=r"column v: expected (text|numbers), received a \w+ in row 1"):
+            read_series(pd.DataFrame({"day": days, "v": [cell] * 10}), Columns())

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 import torch
 
+import longspan as ls
 from longspan import errors
 from longspan.data.padding import RaggedTensor, bucket_by_length
 from longspan.data.readers.word_vectors import read_vectors
@@ -291,3 +292,37 @@ def test_series_have_static_values_beside_them() -> None:
     assert table.series == ("v",) and fields.series == ("values",)
     with pytest.raises(ValueError, match="static_covariates: expected a column of source"):
         read_examples(long, layout=Layout(static="agee"))
+
+
+def test_a_later_table_is_read_by_the_column_of_fit(tmp_path: Path):
+    texts = ["good film", "bad film"] * 8
+    table = pd.DataFrame({"comment": texts, "label": [1, 0] * 8})
+    model = ls.Classifier(hidden_size=4, embedding_size=4, ensemble_size=1, epochs=8, validation_fraction=0.0)
+    model.fit(table, verbose=0).save(tmp_path / "model")
+    more = pd.DataFrame({"text": ["bad film", "good film"], "note": ["bad", "good"], "comment": texts[:2]})
+    other = more[["note", "text"]].rename(columns={"text": "comments"})
+    for loaded in (model, ls.load(tmp_path / "model")):
+        assert loaded.predict(more).tolist() == loaded.predict(texts[:2]).tolist()
+        with pytest.raises(
+            ValueError, match=r"text: expected a column of source \(note, comments\), received 'comm"
+        ):
+            loaded.predict(other)
+    for name, frame in (("a.csv", more), ("b.csv", more[["comment", "note"]])):
+        frame.to_csv(tmp_path / name, index=False)
+        assert model.predict(tmp_path / name).tolist() == model.predict(texts[:2]).tolist()
+
+
+def test_ids_of_series_go_back_in_their_type(tmp_path: Path):
+    rows = [(name, step, name + step) for name in (7, 42) for step in range(3)]
+    table = pd.DataFrame(rows, columns=["id", "time", "x"])
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.assign(id=table["id"].map("{:04d}".format)).to_csv(tmp_path / "b.csv", index=False)
+    layout = Layout(time="time")
+    for source, ids in (
+        (table, [7, 42]),
+        (table.astype({"id": float}), [7, 42]),
+        (table.astype({"id": str}), ["7", "42"]),
+        (tmp_path / "a.csv", [7, 42]),
+        (tmp_path / "b.csv", ["0007", "0042"]),
+    ):
+        assert read_examples(source, layout=layout, labelled=False).ids == ids
