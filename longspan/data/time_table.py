@@ -168,7 +168,7 @@ def check_unused(
         if column in taken or column in time:
             continue
         name = column.strip().lower()
-        if not time and (name in NUMBERED or (name in TIME_NAMES and _is_row_name(frame[column]))):
+        if not time and (name in NUMBERED or (name in TIME_NAMES and is_row_name(frame[column]))):
             shown = next((value for value in frame[column].to_list() if value is not None), None)
             expected = "dates, date-times or numbers"
             way_out = "write them so, give time_format, or rename the column if it is no time"
@@ -177,7 +177,7 @@ def check_unused(
             errors.notice(f"{column} looks like times too and is not used; name the times by time.")
         elif column in index and name not in ID_NAMES:
             errors.notice(f"The index ({column}) holds no times and is not used.")
-        elif not time and _is_row_name(frame[column]):
+        elif not time and is_row_name(frame[column]):
             errors.notice(
                 f"{column} differs in every row and is not used; if it holds times, give their form by "
                 "time_format."
@@ -189,7 +189,7 @@ def check_unused(
         )
 
 
-def _is_row_name(column: pl.Series) -> bool:
+def is_row_name(column: pl.Series) -> bool:
     """Whether text with digits differs in every row, as times do that could not be read."""
     if column.dtype != pl.String or len(column) < _LEAST_NAMES or column.null_count():
         return False

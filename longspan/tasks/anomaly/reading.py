@@ -32,6 +32,7 @@ from longspan.data.time_table import (
     comes_twice,
     find_id,
     find_time,
+    is_row_name,
     natural_ids,
     row_times,
 )
@@ -270,6 +271,8 @@ def _kinds(frame: pl.DataFrame, columns: Columns) -> tuple[tuple[str, ...], tupl
             plain.append(column)
         elif series.dtype == pl.String and numeric.is_marked(series) and series.n_unique() > _MANY_WORDS:
             plain.append(column)  # which names the first cell that is no number
+        elif is_row_name(series):
+            errors.notice(f"{column} differs in every row and is not watched.")
         else:
             text.append(column)
             if number_share(series):
