@@ -203,6 +203,20 @@ def _to_json(tree: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     raise errors.type_error(f"state{place}", expected, tree, "leave it out of what is saved")
 
 
+def as_texts(value: Any) -> tuple[str, ...]:
+    """A list of names out of a saved tree.
+
+    Raises:
+        ValueError: it is none, as in a file made by hand.
+
+    >>> as_texts(["load", "heat"])
+    ('load', 'heat')
+    """
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ValueError("some of its names are no text")
+    return tuple(value)
+
+
 def unflatten(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     """What `flatten` was given."""
     if isinstance(tree, list):

@@ -14,6 +14,7 @@ from longspan import errors
 
 from .frequency import Frequency
 from .layouts import DAY, SECOND
+from .readers.numeric import is_marked
 from .readers.tables import ReadOptions, is_number
 from .timestamps import NUMBERED, PARTS, TIME_NAMES, TimeForm, parse_times, to_wall
 
@@ -191,7 +192,7 @@ def check_unused(
 
 def is_row_name(column: pl.Series) -> bool:
     """Whether text with digits differs in every row, as times do that could not be read."""
-    if column.dtype != pl.String or len(column) < _LEAST_NAMES or column.null_count():
+    if column.dtype != pl.String or len(column) < _LEAST_NAMES or column.null_count() or is_marked(column):
         return False
     head = column.head(_HEAD)
     return bool(head.str.contains(r"\d").all()) and head.n_unique() == len(head) and _is_unique(column)

@@ -6,9 +6,10 @@ import abc
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-import narwhals as nw
 import polars as pl
 from typing_extensions import Self
+
+from longspan.data.readers.frames import from_frame, is_frame_like
 
 from .schedule import TrainingOptions
 
@@ -71,8 +72,9 @@ class Codec(abc.ABC, Generic[RecordsT]):
     def as_table(self, answers: Any, records: RecordsT) -> pl.DataFrame:
         """Decoded answers as a table: the frame that `present` returns, else a row for every answer."""
         presented = self.present(answers)
-        if nw.dependencies.is_into_dataframe(presented):
-            return nw.from_native(presented).to_polars()
+        if is_frame_like(presented):
+            table, index = from_frame(presented)
+            return table.drop(index)
         return pl.DataFrame({"row": range(len(presented)), "answer": list(presented)})
 
     @abc.abstractmethod

@@ -13,6 +13,7 @@ import torch
 from typing_extensions import Self
 
 from longspan import errors
+from longspan.artifact import as_texts
 from longspan.data.batches import Batch, Batches
 from longspan.data.timestamps import TimeForm
 
@@ -268,7 +269,7 @@ class FeatureEncoder:
 
     def restore(self, state: Mapping[str, Any]) -> Self:
         """Take what `state` gave; returns itself."""
-        self.names, self.categories = tuple(state["names"]), tuple(state["categories"])
+        self.names, self.categories = as_texts(state["names"]), as_texts(state["categories"])
         self.center, self.scale, self.values = state["center"], state["scale"], state["values"]
         self.form = None if state["form"] is None else TimeForm.from_state(state["form"])
         self._prepare()

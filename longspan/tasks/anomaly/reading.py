@@ -272,11 +272,12 @@ def _kinds(frame: pl.DataFrame, columns: Columns) -> tuple[tuple[str, ...], tupl
         elif series.dtype == pl.String and numeric.is_marked(series) and series.n_unique() > _MANY_WORDS:
             plain.append(column)  # which names the first cell that is no number
         elif is_row_name(series):
-            errors.notice(f"{column} differs in every row and is not watched.")
+            if columns.time:  # else it is told as one that may hold times
+                errors.notice(f"{column} differs in every row and is not watched.")
         else:
             text.append(column)
-            if number_share(series):
-                errors.notice(f"{column} holds text and a few numbers; it is read as categories.")
+            if number_share(series) or (series.dtype == pl.String and numeric.is_marked(series)):
+                errors.notice(f"{column} holds text and numbers; it is read as categories.")
     return tuple(plain), tuple(text)
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from longspan import errors
+from longspan.artifact import as_texts
 from longspan.data.frequency import ROWS, Frequency
 from longspan.data.series_frequencies import SeriesFrequencies
 from longspan.data.time_table import NO_TIMES
@@ -170,12 +171,12 @@ class Panel:
     def from_state(cls, state: Mapping[str, Any]) -> Panel:
         """The panel that gave this state."""
         return cls(
-            Columns(*state["columns"]),
+            _columns_from_state(state["columns"]),
             Frequency.from_state(state["frequency"]),
             state["values"].numpy(),
             np.array(state["starts"], np.int64),
             np.array(state["first"], np.int64),
-            tuple(state["ids"]),
+            as_texts(state["ids"]),
             *(Covariates.from_state(state[name]) for name in ("past", "future", "static")),
             named=state["named"],
             form=TimeForm.from_state(state["form"]),
@@ -185,6 +186,12 @@ class Panel:
                 name: Frequency.from_state(one) for name, one in state.get("own_frequencies", {}).items()
             },
         )
+
+
+def _columns_from_state(state: Sequence[Any]) -> Columns:
+    target, time, id, *covariates = state
+    names = (as_texts(part) for part in covariates)
+    return Columns(as_texts(target), as_texts(time), None if id is None else str(id), *names)
 
 
 class Origins(NamedTuple):
