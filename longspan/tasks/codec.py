@@ -65,6 +65,14 @@ class Codec(abc.ABC, Generic[RecordsT]):
     def decode(self, predictions: list[Any], records: RecordsT) -> Any:
         """The answers in the user's units, as the metrics take them; predictions: one entry per batch."""
 
+    def trial_records(self, stream: Any) -> RecordsT | None:
+        """A few records that a loaded model must answer before it is handed out; None for none.
+
+        Args:
+            stream: of the task, None where it has none.
+        """
+        return None
+
     def present(self, answers: Any) -> Any:
         """Decoded answers in the form that `predict` returns to the user."""
         return answers

@@ -237,10 +237,6 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         """
         return None
 
-    def trial_records(self, fitted: Fitted[CodecT, NetworkT, StreamT]) -> RecordsT | None:
-        """A few records that a loaded model must give answers for before it is handed out; None for none."""
-        return None
-
     def report(self, fitted: Fitted[CodecT, NetworkT, StreamT], source: Any) -> list[Section]:
         """The task's own sections of its report; source: to evaluate on and to show, or None."""
         return []

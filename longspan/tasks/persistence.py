@@ -69,7 +69,7 @@ def _try_out(task: TaskParts[Any, Any, Any, Any], fitted: Fitted[Any, Any, Any])
     Raises:
         Exception: of any kind, where what was read is not what a task saves.
     """
-    records = task.trial_records(fitted)
+    records = fitted.codec.trial_records(fitted.stream)
     if records is not None:
         answers = task._answers(fitted, records)
         fitted.codec.present(answers)

@@ -150,6 +150,14 @@ class AnomalyCodec(Codec[list[Series]]):
             for series, expected in zip(records, predictions, strict=True)
         ]
 
+    def trial_records(self, stream: Any) -> list[Series] | None:
+        """Two readings of zeros; none with a forecaster, whose readings have times of their own."""
+        names, categories = tuple(self.features.names), tuple(self.features.categories)
+        if self.forecaster is not None:
+            return None
+        words = np.full((2, len(categories)), "", dtype=object)
+        return [Series(None, None, names, np.zeros((2, len(names))), categories, words, None)]
+
     def present(self, answers: list[ScoredSeries]) -> Any:
         """`table` in the kind in which the source came: with pandas a pandas frame."""
         table, kind = self.table(answers), answers[0].series.answers

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import polars as pl
 
 from longspan import errors
@@ -297,15 +296,6 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
     def forecaster_(self) -> Forecaster | None:
         """The fitted forecaster that predicts the readings; None where the detector's own network does."""
         return self.fitted_.codec.forecaster
-
-    def trial_records(self, fitted: FittedDetector) -> list[Series] | None:
-        """Two readings of zeros; none with a forecaster, whose readings have times of their own."""
-        features = fitted.codec.features
-        if fitted.codec.forecaster is not None:
-            return None
-        words = np.full((2, len(features.categories)), "", dtype=object)
-        numbers = np.zeros((2, len(features.names)))
-        return [Series(None, None, tuple(features.names), numbers, tuple(features.categories), words, None)]
 
     # ---- alarms
 

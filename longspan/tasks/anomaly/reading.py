@@ -229,8 +229,8 @@ def _with_roles(frame: pl.DataFrame, columns: Columns, index: Sequence[str], nam
         columns = replace(columns, id=find_id(frame, {*taken, *columns.time}, index))
     if columns.id is None and columns.time and comes_twice(frame, columns.time):
         id = find_id(frame, {*taken, *columns.time}, ())
-        way_out = f"if {id} tells entities apart, name it by id" if id else "they are taken row by row"
-        errors.notice(f"Some times come several times; {way_out}.")
+        if id is not None:
+            errors.notice(f"Some times come several times; if {id} tells entities apart, name it by id.")
     if columns.id is not None:
         _filled(frame, columns.id, "an entity")
     return columns

@@ -279,6 +279,12 @@ class ClassifierCodec(Codec[list[Example]]):
         """The classes, in the order of the scores."""
         return classes_of(self.labels)
 
+    def trial_records(self, stream: Any) -> list[Example]:
+        """A text of one word, or a series of zeros."""
+        if self.series_encoder is not None:
+            return [Example(np.zeros((4, self.series_encoder.readings), np.float32))]
+        return [Example(["a"] if self.labels.kind == "token" else "a")]
+
     def present(self, answers: Any) -> Any:
         return most_probable(self.labels, answers)
 

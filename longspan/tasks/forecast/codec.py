@@ -16,7 +16,7 @@ from longspan.tasks.codec import Codec, Metrics
 from . import baselines, windows
 from .conformal import ConformalQuantiles, adapt, recent_origins, share_inside
 from .evaluation import forecast_metrics, interval_pairs, mae
-from .origins import end_times, spacing
+from .origins import end_times, last_origins, spacing
 from .panel import Origins, Panel
 from .predictions import Forecasts
 from .series_statistics import training_ends
@@ -180,6 +180,10 @@ class ForecastCodec(Codec[Origins]):
     def _by_origin(self, values: np.ndarray, n: int, c: int) -> np.ndarray:
         """Values (n * C, H) of windows as (n, H, C)."""
         return values.reshape(n, c, self.horizon).transpose(0, 2, 1)
+
+    def trial_records(self, stream: Any) -> Origins:
+        """The next forecast of the first series."""
+        return last_origins(stream.panel.only(stream.panel.ids[:1]), self.horizon)
 
     def present(self, answers: Forecasts) -> Any:
         return answers.answers(self.quantiles, past=False)

@@ -197,11 +197,6 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         panel = encoder.template if records is None else records.panel.tail(keep)
         return ForecastStream(codec, fitted.network, panel, keep)
 
-    def trial_records(self, fitted: FittedForecaster) -> Origins:
-        """The next forecast of the first series."""
-        panel = fitted.running.panel
-        return last_origins(panel.only(panel.ids[:1]), self.horizon)
-
     # ---- the verbs of its own
 
     def backtest(self, source: Any, start: Any, stride: int = 1) -> Any:
