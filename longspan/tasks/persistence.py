@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -70,7 +71,10 @@ def _try_out(task: TaskParts[Any, Any, Any, Any], fitted: Fitted[Any, Any, Any])
         Exception: of any kind, where what was read is not what a task saves.
     """
     records = fitted.codec.trial_records(fitted.stream)
-    if records is not None:
+    if records is None:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         answers = task._answers(fitted, records)
         fitted.codec.present(answers)
         fitted.codec.as_table(answers, records)

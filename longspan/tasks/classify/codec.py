@@ -280,10 +280,15 @@ class ClassifierCodec(Codec[list[Example]]):
         return classes_of(self.labels)
 
     def trial_records(self, stream: Any) -> list[Example]:
-        """A text of one word, or a series of zeros."""
-        if self.series_encoder is not None:
-            return [Example(np.zeros((4, self.series_encoder.readings), np.float32))]
-        return [Example(["a"] if self.labels.kind == "token" else "a")]
+        """A text of one word, or a series of zeros of the longest length, with static values missing."""
+        encoder = self.series_encoder
+        if encoder is None:
+            return [Example(["a"] if self.labels.kind == "token" else "a")]
+        series = (
+            np.zeros((encoder.max_length or 1, encoder.readings), np.float32) if encoder.readings else None
+        )
+        static = (None,) * len(self.static_columns)
+        return [Example(MixedInput(series, static) if static else series)]
 
     def present(self, answers: Any) -> Any:
         return most_probable(self.labels, answers)
