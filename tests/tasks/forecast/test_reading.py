@@ -252,9 +252,7 @@ def test_unix_times_become_dates_with_a_note():
 def test_weekly_series_and_shops_keep_their_own_days(tmp_path: Path):
     noise = np.random.default_rng(0).standard_normal(80)
     mondays, wednesdays = (pd.date_range(f"2024-01-0{day}", periods=40, freq="7D") for day in (1, 3))
-    table = pd.DataFrame(
-        {"id": ["a"] * 40 + ["b"] * 40, "date": mondays.append(wednesdays), "v": noise}
-    )
+    table = pd.DataFrame({"id": ["a"] * 40 + ["b"] * 40, "date": mondays.append(wednesdays), "v": noise})
     model = small(id="id", horizon=2).fit(table, verbose=0)
     model.save(tmp_path / "model")
     ahead = [last + pd.Timedelta(weeks, "W") for last in (mondays[-1], wednesdays[-1]) for weeks in (1, 2)]
