@@ -1,4 +1,4 @@
-"""Builds the network of a classifier: embedding, recurrent and convolutional branch, pooling, ensemble."""
+"""The networks of a classifier: token embedding, recurrent and convolutional branches, pooling, ensemble."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from longspan.nn.dropout import Dropout
 from longspan.nn.embedding import Embedding, bag_means, lookup
 from longspan.tasks.network import TaskNetwork
 
-_INITIAL_STD = 0.02  # of token vectors at the start: those of rare words stay near zero
+_INITIAL_STD = 0.02  # of token vectors before training; small, so that vectors of rare words stay near zero
 
 
 class Subwords(NamedTuple):
     """The character n-grams of the U distinct words of a batch.
 
-    words (B, T): the index of each token among the U; ngrams (G,): bucket numbers of all words end to end;
-    starts (U,): where each word begins in `ngrams`.
+    words: (B, T), the index of each token's word among the U words.
+    ngrams: (G,), the bucket numbers of the n-grams of all words, one word after another.
+    starts: (U,), the index in `ngrams` of each word's first n-gram.
     """
 
     words: Tensor
@@ -34,7 +35,7 @@ class Subwords(NamedTuple):
 
 
 class TextInputs(NamedTuple):
-    """Texts as token numbers (B, T), 0 for padding, and the subwords of their words, None for none."""
+    """Texts: tokens, their numbers (B, T), 0 at padding; subwords, None for a model without subwords."""
 
     tokens: Tensor
     subwords: Subwords | None = None
@@ -58,8 +59,8 @@ class TokenEmbedding(nn.Module):
         self, vocabulary: int, size: int, *, buckets: int = 0, word_dropout: float = 0.0, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.own = Embedding(vocabulary, size)
-        self.parts = Embedding(buckets, size) if buckets else None
+        self.own = Embedding(vocabulary, size)  # of tokens
+        self.parts = Embedding(buckets, size) if buckets else None  # of n-grams
         self.word_dropout, self.dropout = word_dropout, dropout
         for table in (self.own, self.parts):
             if table is not None:
@@ -82,10 +83,10 @@ class TokenEmbedding(nn.Module):
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):
-    """Batch normalisation of (B, C, T) with the statistics of real steps only (Ioffe and Szegedy 2015)."""
+    """Batch normalization (Ioffe and Szegedy 2015) of (B, C, T); padding is left out of the statistics."""
 
     def forward(self, input: Tensor, real: Tensor | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """(B, C, T) -> (B, C, T); real: (B, 1, T), 1 at real steps and 0 at padding, None without padding."""
+        """(B, C, T) -> (B, C, T); real: (B, 1, T), 1 at steps and 0 at padding, None for no padding."""
         if not self.training or real is None:
             return super().forward(input)
         assert self.running_mean is not None and self.running_var is not None
@@ -100,10 +101,10 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
 
 
 class Convolutions(nn.Module):
-    """Stacked convolutions over time, each with batch normalisation and ReLU.
+    """Stacked convolutions over time, each followed by batch normalization and ReLU.
 
     The convolutional branch of LSTM-FCN (Karim et al. 2017, arXiv 1709.05206). Padding stays 0 in every
-    layer, so a padded row has the same output as alone.
+    layer, so that a row has the same output with and without padding.
 
     Args:
         input_size: I; filters: output channels of each convolution; kernel_sizes: steps that each one covers.
@@ -130,7 +131,7 @@ class Convolutions(nn.Module):
 
 
 def stack_frames(x: Tensor, frame: int) -> Tensor:
-    """The steps of a frame side by side, zeros at the end: (B, T, I) -> (B, ceil(T / frame), frame * I).
+    """Concatenates every `frame` steps, after zeros at the end: (B, T, I) -> (B, ceil(T / frame), frame * I).
 
     >>> stack_frames(torch.arange(3.0).view(1, 3, 1), 2)
     tensor([[[0., 1.],
@@ -141,21 +142,21 @@ def stack_frames(x: Tensor, frame: int) -> Tensor:
 
 
 class SequenceClassifier(nn.Module):
-    """One member of the ensemble: sequences (B, T, I) to scores of C classes, for each row or each step.
+    """One member of the ensemble: gives sequences (B, T, I) scores of C classes, for each row or each step.
 
     The outputs of a recurrent branch and, with `filters`, of a convolutional one are pooled over time,
     concatenated, and go through dropout into one linear layer.
 
     Args:
         input_size: I; classes: C.
-        recurrent: keywords of `networks.Encoder` without `pool`.
-        pool: pooling of the recurrent branch; the convolutional one is averaged, as in LSTM-FCN.
-        filters, kernel_sizes: of `Convolutions`; empty: no convolutional branch.
+        recurrent: keywords of `longspan.networks.Encoder`, without `pool`.
+        pool: pooling of the recurrent branch. The convolutional branch is averaged, as in LSTM-FCN.
+        filters, kernel_sizes: of `Convolutions`; empty for no convolutional branch.
         dropout: rate before the linear layer.
         per_step: whether every step is scored.
-        frame: steps that are read as one, for long sequences; 1 where every step is scored.
-        whole: T of a third branch, which reads a whole series as one step of T values for each channel: the
-            dimension shuffle of LSTM-FCN; 0 for no such branch.
+        frame: consecutive steps that are read as one step, for long sequences; 1 if every step is scored.
+        whole: T of a third branch, an LSTM whose steps are the channels: each has the T values of one channel
+            (the dimension shuffle of LSTM-FCN). 0 for no such branch.
     """
 
     def __init__(
@@ -199,7 +200,7 @@ class SequenceClassifier(nn.Module):
         return self.head(self.drop(parts[0] if len(parts) == 1 else torch.cat(parts, -1)))
 
     def _channels(self, x: Tensor) -> Tensor:
-        """The whole series (B, I, T) of every channel, from (B, steps, I), with zeros after its end."""
+        """The channels as steps: (B, steps, I) -> (B, I, T), with zeros after the last of the steps."""
         return F.pad(x, (0, 0, 0, self.whole - x.shape[1])).transpose(1, 2)
 
 
@@ -212,7 +213,7 @@ class Ensemble(TaskNetwork):
 
     Args:
         members: M classifiers.
-        embeddings: the token vectors of each member, empty where the batch's x are readings (B, T, I). Each
+        embeddings: the token embedding of each member; empty if the batch's x are numbers (B, T, I). Each
             member has its own, so that errors are less correlated and the mean is better (Dietterich 2000,
             "Ensemble methods in machine learning").
         multilabel: whether each class has a probability of its own (sigmoid instead of softmax).
@@ -230,7 +231,7 @@ class Ensemble(TaskNetwork):
         self.embeddings = nn.ModuleList(embeddings)
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
-        """Scores (B, M, C), or (B, M, T, C) step by step."""
+        """Scores (B, M, C) of the members, (B, M, T, C) if every step is scored; and the state as it was."""
         return self.scores(self.embed(batch), batch.lengths), state
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
@@ -241,14 +242,14 @@ class Ensemble(TaskNetwork):
         return self.combine(self(batch)[0])
 
     def left_out(self, batch: Batch, folds: Tensor) -> Tensor:
-        """Scores (B, C) of each row by the one member that was not trained on it; folds: (B,) its number."""
+        """Scores (B, C) of each row by the one member not trained on it; folds: (B,), the member's number."""
         scores = self(batch)[0]
         chosen = scores[torch.arange(len(scores), device=scores.device), folds.to(scores.device)]
         return chosen if self.multilabel else chosen.log_softmax(-1)
 
     @property
     def word_vectors(self) -> list[Tensor]:
-        """The token vectors (V, E) of every member; empty for readings."""
+        """The token vectors (V, E) of every member; empty for sequences of numbers."""
         return [embedding.get_parameter("own.weight") for embedding in self.embeddings]
 
     @property
@@ -257,7 +258,7 @@ class Ensemble(TaskNetwork):
         return next(self.parameters()).device
 
     def combine(self, scores: Tensor) -> Tensor:
-        """The members' scores as one, (B, C): the log of their mean probability, or the mean score."""
+        """Scores (B, C) of the ensemble: the log of the mean probability; for multilabel the mean score."""
         if self.multilabel:
             return scores.mean(1)
         return scores.log_softmax(-1).logsumexp(1) - math.log(scores.shape[1])
@@ -279,9 +280,10 @@ class Ensemble(TaskNetwork):
         )
 
     def attribution(self, batch: Batch, classes: Tensor) -> Tensor:
-        """Attribution of a class to each input, (B, T, I): gradient of the members' mean score times it.
+        """The attribution of a class's score to every input, (B, T, I): gradient times input.
 
-        Simonyan et al. 2013 (arXiv 1312.6034) with the input multiplied, as Shrikumar et al. 2016 do.
+        The gradient is that of the members' mean score with respect to the input (Simonyan et al. 2013, arXiv
+        1312.6034); Shrikumar et al. 2016 multiply it by the input.
 
         Args:
             classes: (B,), the class of each row whose score is explained.
@@ -293,15 +295,15 @@ class Ensemble(TaskNetwork):
             scores = self.scores(x, batch.lengths).mean(1)
             gradients = torch.autograd.grad(scores.gather(1, classes.unsqueeze(1)).sum(), x)
         self.train(was_training)
-        weighted = [slope * inputs.detach() for slope, inputs in zip(gradients, x, strict=True)]
-        return torch.stack(weighted).sum(0)
+        products = [gradient * inputs.detach() for gradient, inputs in zip(gradients, x, strict=True)]
+        return torch.stack(products).sum(0)
 
 
 def cross_entropy(scores: Tensor, batch: Batch) -> Tensor:
     """Cross entropy, the mean over members, rows and labelled steps; binary cross entropy for multilabel.
 
     Args:
-        scores: (B, M, C), or (B, M, T, C) step by step, as `Ensemble` gives them.
+        scores: (B, M, C), or (B, M, T, C) if every step is scored, as `Ensemble.forward` returns them.
         batch: y of class numbers (B,) or (B, T), or of zeros and ones (B, C); weight: the same shape, with a
             factor for each member (B, M) or (B, M, C), or None for 1.
     """
@@ -311,10 +313,10 @@ def cross_entropy(scores: Tensor, batch: Batch) -> Tensor:
         return F.cross_entropy(scores.flatten(0, 1), y)
     y = batch.y.unsqueeze(1).expand(-1, members, *batch.y.shape[1:])
     if batch.y.is_floating_point():
-        each = F.binary_cross_entropy_with_logits(scores, y, reduction="none")
+        losses = F.binary_cross_entropy_with_logits(scores, y, reduction="none")
     else:
-        each = F.cross_entropy(scores.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="none")
+        losses = F.cross_entropy(scores.flatten(0, -2), y.flatten(), ignore_index=IGNORED, reduction="none")
     if batch.weight is not None:
         by_member = batch.weight.dim() == y.dim()
-        each = each.view(y.shape) * (batch.weight if by_member else batch.weight.unsqueeze(1))
-    return each.sum() / (y != IGNORED).sum().clamp_min(1)
+        losses = losses.view(y.shape) * (batch.weight if by_member else batch.weight.unsqueeze(1))
+    return losses.sum() / (y != IGNORED).sum().clamp_min(1)
