@@ -254,8 +254,8 @@ class ClassifierCodec(Codec[list[Example]]):
         inputs = [record.input for record in records]
         if isinstance(self.head, TextHead):
             return networks.sum(-1) + self.head.attribution(inputs, classes)
-        if isinstance(self.head, SeriesHead) and not self.head.encoder.readings:
-            return self.head.attribution(networks[:, 0], inputs, classes)
+        if isinstance(self.head, SeriesHead):
+            return self.head.attribution(networks, inputs, classes)
         return networks.sum(-1)
 
     def decode(self, predictions: list[Any], records: list[Example]) -> Any:

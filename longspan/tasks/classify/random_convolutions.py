@@ -15,11 +15,12 @@ from longspan.data.padding import RaggedTensor, sequence_mask
 
 _TAPS = 9  # values of a kernel
 _THREES = tuple(combinations(range(_TAPS), 3))  # the 84 kernels: weight 2 at three taps, -1 at the others
-_THRESHOLDS = 119  # of each kernel of MiniRocket, over all dilations
-_MANY = 4_000  # series from which on there are fewer features, in inverse proportion
+_MANY = 2_500  # series up to which there are all features: ridge regression takes the cube of their number
+_THRESHOLDS, _FEWER_THRESHOLDS = 119, 20  # of each kernel of MiniRocket, over all dilations
 _MAX_DILATIONS = 32  # of MiniRocket's kernels
 _CHANNELS = 9  # channels that one kernel reads at most
-_GROUPS, _COMPETING = 32, 8  # of Hydra's kernels, for the series; as many for its differences
+_GROUPS, _FEWER_GROUPS = 32, 6  # of Hydra's kernels, for the series; as many for its differences
+_COMPETING = 8  # kernels of a group
 _GOLDEN = (math.sqrt(5) + 1) / 2
 _CHUNK = 1 << 21  # values of a convolution's output that are computed at once: they stay in the cache
 _NOISE = 1e-4  # of the outputs' deviation: larger than rounding, smaller than any difference that matters
@@ -77,9 +78,8 @@ class RandomConvolutions:
 
     @classmethod
     def for_records(cls, count: int) -> RandomConvolutions:
-        """Convolutions with as many features as training series of this number allow in memory."""
-        share = min(1.0, _MANY / max(1, count))
-        return cls(max(6, round(_THRESHOLDS * share)), max(2, round(_GROUPS * share)))
+        """Convolutions with as many features as training series of this number allow in time."""
+        return cls() if count <= _MANY else cls(_FEWER_THRESHOLDS, _FEWER_GROUPS)
 
     def fit(self, series: Sequence[Tensor]) -> RandomConvolutions:
         """Draw the kernels from torch's generator, and learn thresholds from series (T_i, D) float32."""
@@ -121,24 +121,55 @@ class RandomConvolutions:
     @torch.no_grad()
     def __call__(self, series: Sequence[Tensor]) -> Tensor:
         """Features (N, F) float32 of series (T_i, D)."""
-        ragged = RaggedTensor(series)
-        longest = int(ragged.lengths.max())
-        rows = max(1, _CHUNK // (len(_THREES) * longest))
-        order = ragged.lengths.argsort()
         features = torch.empty(len(series), sum(self.sizes))
-        for chunk in order.split(rows):
-            x, lengths = ragged.pad(chunk)
-            features[chunk] = self._features(x.transpose(1, 2).contiguous(), lengths)
+        for rows, x, lengths in self._chunks(series):
+            parts = [_proportions(x, lengths, part, n) for n, part in enumerate(self.dilations)]
+            for part, source, fewer in self._sources(x, lengths):
+                parts += _wins(source, fewer, part)
+            features[rows] = torch.cat(parts, 1)
         return features
 
-    def _features(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """(B, D, T) -> (B, F)."""
-        parts = [_proportions(x, lengths, part, n) for n, part in enumerate(self.dilations)]
+    @torch.no_grad()
+    def attribution(self, series: Sequence[Tensor], weights: Tensor) -> Tensor:
+        """What every step of N series adds to the weighted sum of its features, (N, T), 0 after its end.
+
+        Every feature is a sum over steps, or the square root of one, which is shared out in proportion. A
+        step is the middle of what a kernel covers.
+
+        Args:
+            weights: (N, F), of the features of each series.
+        """
+        steps = torch.zeros(len(series), max(map(len, series)))
+        for rows, x, lengths in self._chunks(series):
+            blocks = iter(weights[rows].split(self._block_sizes, 1))
+            total = torch.zeros(len(x), x.shape[2])
+            for number, part in enumerate(self.dilations):
+                total += _proportion_steps(x, lengths, part, number, next(blocks))
+            for part, source, fewer in self._sources(x, lengths):
+                total += _win_steps(source, fewer, part, next(blocks), next(blocks))
+            steps[rows, : total.shape[1]] = total
+        return steps
+
+    def _chunks(self, series: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Row numbers (B,), series (B, D, T) and their lengths (B,), by length."""
+        ragged = RaggedTensor(series)
+        rows = max(1, _CHUNK // (len(_THREES) * int(ragged.lengths.max())))
+        for chunk in ragged.lengths.argsort().split(rows):
+            x, lengths = ragged.pad(chunk)
+            yield chunk, x.transpose(1, 2).contiguous(), lengths
+
+    def _sources(self, x: Tensor, lengths: Tensor) -> Iterator[tuple[_Competition, Tensor, Tensor]]:
+        """Hydra's kernels of each dilation, with the series or its differences, and their lengths."""
         fewer = (lengths - 1).clamp_min(0)
         differences = F.pad(x.diff(dim=2), (0, 1)) * sequence_mask(fewer, x.shape[2]).unsqueeze(1)
         for part in self.competitions:
-            parts += _wins(differences, fewer, part) if part.differenced else _wins(x, lengths, part)
-        return torch.cat(parts, 1)
+            yield (part, differences, fewer) if part.differenced else (part, x, lengths)
+
+    @property
+    def _block_sizes(self) -> list[int]:
+        """The numbers of features that each dilation gives, in their order."""
+        sizes = [part.thresholds.numel() for part in self.dilations]
+        return sizes + [len(part.kernels) for part in self.competitions for _ in range(2)]
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `from_state` takes."""
@@ -209,12 +240,16 @@ def _counted(shape: Sequence[int], lengths: Tensor, dilation: int, number: int) 
     return torch.where(padded, real.unsqueeze(1), inner.unsqueeze(1))
 
 
-def _proportions(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> Tensor:
-    """The share of counted steps at which each output exceeds each threshold, (B, 84 * Q)."""
+def _outputs(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> tuple[Tensor, Tensor]:
+    """The outputs (B, 84, T), minus infinity at steps that do not count, and how many steps do, (B, 84)."""
     out = _convolved(x, part.kernels, part.dilation)
     counted = _counted(out.shape, lengths, part.dilation, number)
-    out.masked_fill_(~counted, -torch.inf)
-    steps = counted.sum(2)
+    return out.masked_fill_(~counted, -torch.inf), counted.sum(2)
+
+
+def _proportions(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> Tensor:
+    """The share of counted steps at which each output exceeds each threshold, (B, 84 * Q)."""
+    out, steps = _outputs(x, lengths, part, number)
     exceeds = torch.empty_like(out)  # floats, as comparisons into bytes are several times slower
     shares = [
         torch.gt(out, threshold.unsqueeze(1), out=exceeds).sum(2) / steps
@@ -223,15 +258,40 @@ def _proportions(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> Te
     return torch.stack(shares, 2).flatten(1)
 
 
-def _wins(x: Tensor, lengths: Tensor, part: _Competition) -> list[Tensor]:
-    """The square roots of the winners' summed outputs and of the losers' counts, (B, G * K) each.
+def _proportion_steps(x: Tensor, lengths: Tensor, part: _Dilation, number: int, weights: Tensor) -> Tensor:
+    """What each step adds to the weighted sum of `_proportions`, (B, T); weights: (B, 84 * Q)."""
+    out, steps = _outputs(x, lengths, part, number)
+    factors = weights.unflatten(1, part.thresholds.shape) / steps.unsqueeze(2)
+    exceeds, total = torch.empty_like(out), torch.zeros(len(x), x.shape[2])
+    for threshold, factor in zip(part.thresholds.unbind(1), factors.unbind(2), strict=True):
+        total += torch.einsum("bkt,bk->bt", torch.gt(out, threshold.unsqueeze(1), out=exceeds), factor)
+    return total
+
+
+def _winners(x: Tensor, lengths: Tensor, part: _Competition) -> tuple[Tensor, Tensor]:
+    """The winners' outputs and the losers' ones (B, G, K, T), 0 for the other kernels.
 
     Outputs of rounding size are 0, so that all kernels of a group win and lose alike where a series is flat.
     """
     out = F.hardshrink(_convolved(x, part.kernels, part.dilation), _NOISE).unflatten(1, (-1, _COMPETING))
     real = sequence_mask(lengths, x.shape[2]).view(len(x), 1, 1, x.shape[2])
     best, worst = out.amax(2, keepdim=True) * real, out.amin(2, keepdim=True)
-    hits = torch.empty_like(out)
-    sums = torch.eq(out, best, out=hits).mul_(best).sum(3)
-    counts = torch.eq(out, worst, out=hits).mul_(real).sum(3)
-    return [sums.clamp_min(0).sqrt().flatten(1), counts.sqrt().flatten(1)]
+    wins = torch.eq(out, best, out=torch.empty_like(out)).mul_(best)
+    return wins, torch.eq(out, worst, out=out).mul_(real)
+
+
+def _wins(x: Tensor, lengths: Tensor, part: _Competition) -> list[Tensor]:
+    """The square roots of the winners' summed outputs and of the losers' counts, (B, G * K) each."""
+    return [each.sum(3).clamp_min(0).sqrt().flatten(1) for each in _winners(x, lengths, part)]
+
+
+def _win_steps(
+    x: Tensor, lengths: Tensor, part: _Competition, win_weights: Tensor, loss_weights: Tensor
+) -> Tensor:
+    """What each step adds to the weighted sum of `_wins`, (B, T); the weights: (B, G * K)."""
+    total = torch.zeros(len(x), x.shape[2])
+    for each, weights in zip(_winners(x, lengths, part), (win_weights, loss_weights), strict=True):
+        sums = each.sum(3).flatten(1)
+        factors = torch.where(sums > 0, weights / sums.clamp_min(1e-12).sqrt(), 0.0)
+        total += torch.einsum("bkt,bk->bt", each.flatten(1, 2), factors)
+    return total

@@ -19,8 +19,8 @@ class Ridge:
     Features are standardised. The penalty is the one with the smallest squared leave-one-out error, which
     one eigendecomposition gives for every penalty (Golub et al. 1979, "Generalized cross-validation").
 
-    Attributes after fit: weights (F, C) and bias (C,) of features in their own units; alpha, the penalty;
-    left_out (N, C), the score of every training row by the fit to the other rows.
+    Attributes after fit: weights (F, C) and bias (C,) of features in their own units; mean (F,), that of the
+    training rows; alpha, the penalty; left_out (N, C), the scores of training rows by fits to the others.
 
     >>> x = torch.tensor([[0.0], [0.1], [1.0], [0.9]])
     >>> ridge = Ridge().fit(x, torch.tensor([[-1.0], [-1.0], [1.0], [1.0]]))
@@ -30,7 +30,7 @@ class Ridge:
 
     def __init__(self) -> None:
         self.weights, self.bias = torch.zeros(0, 0), torch.zeros(0)
-        self.alpha, self.left_out = 1.0, torch.zeros(0, 0)
+        self.mean, self.alpha, self.left_out = torch.zeros(0), 1.0, torch.zeros(0, 0)
 
     def fit(
         self,
@@ -46,14 +46,14 @@ class Ridge:
             sample_weight: (N,), the factor of each row's squared error; None for 1.
             deviations: (F,), the standard deviation to which each feature is scaled; None for 1.
         """
-        mean, scale = x.mean(0), x.std(0, correction=0)
+        self.mean, scale = x.mean(0), x.std(0, correction=0)
         scale = torch.where(scale > _CONSTANT, scale, torch.inf)
         if deviations is not None:
             scale = scale / deviations
         root = torch.ones(len(x)) if sample_weight is None else sample_weight.float().sqrt()
         root = root.unsqueeze(1)
         constant = _INTERCEPT * x.shape[1] ** 0.5
-        z = torch.cat([(x - mean) / scale, x.new_full((len(x), 1), constant)], 1) * root
+        z = torch.cat([(x - self.mean) / scale, x.new_full((len(x), 1), constant)], 1) * root
         target = (y * root).double()
         spectrum = _decomposed(z)
         self.alpha = min(
@@ -62,7 +62,7 @@ class Ridge:
         self.left_out = (y - _left_out_errors(spectrum, target, self.alpha) / root).float()
         solution = z.T @ _dual(spectrum, target, self.alpha).float()
         self.weights = solution[:-1] / scale.unsqueeze(1)
-        self.bias = constant * solution[-1] - mean @ self.weights
+        self.bias = constant * solution[-1] - self.mean @ self.weights
         return self
 
     def scores(self, x: Tensor) -> Tensor:
@@ -71,13 +71,14 @@ class Ridge:
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `from_state` takes."""
-        return {"weights": self.weights, "bias": self.bias, "alpha": self.alpha}
+        return {"weights": self.weights, "bias": self.bias, "mean": self.mean, "alpha": self.alpha}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Ridge:
         """The fit that gave this state, without `left_out`."""
         ridge = cls()
-        ridge.weights, ridge.bias, ridge.alpha = state["weights"], state["bias"], state["alpha"]
+        ridge.weights, ridge.bias = state["weights"], state["bias"]
+        ridge.mean, ridge.alpha = state["mean"], state["alpha"]
         return ridge
 
 

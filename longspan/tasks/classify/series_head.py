@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from longspan.data.labels import Labels
+from longspan.data.padding import sequence_mask
 
 from .random_convolutions import RandomConvolutions
 from .ridge import Ridge
@@ -86,16 +87,34 @@ class SeriesHead:
         return self._mixed(network_scores, self.scores(inputs))
 
     def attribution(self, networks: Tensor, inputs: Sequence[Any], classes: Tensor) -> Tensor:
-        """What each static column adds to the class (N,) of records without series, (N, columns).
+        """What each step of a series, or each column of a record without one, adds to the score of its class.
 
         Args:
-            networks: (N, extras), the networks' attribution to each value.
+            networks: (N, T, I), the networks' attribution to each input; classes: (N,) class numbers.
+
+        Returns:
+            (N, T), 0 where a step adds what training series add in the mean; for records without series
+            (N, columns). Values beside a series are left out.
         """
-        assert self.encoder.static is not None
-        extras = self.encoder.constants(inputs).float()
-        own = extras * self.ridges[0].weights.T[classes] / self.temperatures[0]
-        both = (1 - self.share) * networks / self.network_temperature + self.share * own
-        return torch.stack([part.sum(1) for part in both.split(self.encoder.static.widths, 1)], 1)
+        network_factor, factor = (1 - self.share) / self.network_temperature, self.share / len(self.ridges)
+        weights = [
+            factor / temperature * ridge.weights.T[classes]
+            for ridge, temperature in zip(self.ridges, self.temperatures, strict=True)
+        ]
+        if self.convolutions is None:
+            both = network_factor * networks[:, 0] + weights[0] * self.encoder.constants(inputs).float()
+            assert self.encoder.static is not None
+            return torch.stack([part.sum(1) for part in both.split(self.encoder.static.widths, 1)], 1)
+        sizes = self.convolutions.sizes
+        blocks = [part[:, :size] for part, size in zip(weights, sizes, strict=True)]
+        readings = self._readings(inputs)
+        steps = self.convolutions.attribution(readings, torch.cat(blocks, 1))
+        usual = torch.stack(
+            [part @ ridge.mean[: part.shape[1]] for part, ridge in zip(blocks, self.ridges, strict=True)]
+        ).sum(0)
+        lengths = torch.tensor([len(row) for row in readings])
+        steps -= sequence_mask(lengths, steps.shape[1]) * (usual / lengths).unsqueeze(1)
+        return network_factor * networks[:, : steps.shape[1], : self.encoder.readings].sum(-1) + steps
 
     def _mixed(self, network_scores: Tensor, own_scores: Tensor) -> Tensor:
         return (1 - self.share) * network_scores / self.network_temperature + self.share * own_scores

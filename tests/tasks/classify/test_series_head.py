@@ -57,6 +57,21 @@ def test_a_saved_head_gives_the_same_scores() -> None:
     assert again.combine(torch.ones(30, 2), x).equal(head.combine(torch.ones(30, 2), x))
 
 
+def test_the_steps_that_tell_the_class_stand_out() -> None:
+    draw = np.random.default_rng(0)
+    y = torch.arange(40) % 2
+    x = [draw.normal(size=(60, 1)) * 0.1 for _ in y]
+    for values, label in zip(x, y.tolist(), strict=True):
+        values[30:40] += label * np.sin(np.arange(10))[:, None]
+    labels = Labels().fit(y.tolist())
+    torch.manual_seed(0)
+    head = SeriesHead(SeriesEncoder().fit(x, with_length=True), labels).fit(x, y)
+    head.share = 1.0
+    weights = head.attribution(torch.zeros(40, 60, 1), x, y)
+    ones = weights[y == 1].mean(0)
+    assert ones[28:42].mean() > 3 * ones[:20].abs().mean()
+
+
 def test_the_normalization_is_the_one_by_which_rows_left_out_are_told_apart() -> None:
     draw = np.random.default_rng(0)
     x, _, _ = waves()
