@@ -138,10 +138,10 @@ def _part(folder: Path, name: str, which: str) -> Part:
 def connections(data: Path, seed: int) -> Iterator[Split]:
     """Network connections of mixed columns, normal ones and attacks; a fifth held back, drawn by the seed."""
     (path,) = sorted((data / "anomaly/nsl_kdd_train").glob("*.txt*"))
-    frame = pl.read_csv(path, has_header=False)
-    columns = [f"column_{number}" for number in range(1, 42)]
-    label = pl.when(pl.col("column_42") == "normal").then(pl.lit("normal")).otherwise(pl.lit("attack"))
-    frame = frame.select(*columns, label.alias("label"))
+    names = [line.split(",")[0] for line in _lines(path.with_name("Field_Names.csv"), "utf-8")]
+    frame = pl.read_csv(path, has_header=False, new_columns=[*names, "attack", "difficulty"])
+    label = pl.when(pl.col("attack") == "normal").then(pl.lit("normal")).otherwise(pl.lit("attack"))
+    frame = frame.select(*names, label.alias("label"))
     place = np.random.default_rng(seed).permutation(frame.height)
     test, train = np.split(place, [frame.height // 5])
     yield (frame[train.tolist()], None), None, (frame[test.tolist()], None)

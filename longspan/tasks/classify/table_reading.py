@@ -157,6 +157,9 @@ def _is_row_a_series(frame: pl.DataFrame, layout: Layout) -> bool:
     columns = _series_columns(frame, layout, id)
     if layout.series is not None:
         return len(columns) > 1
+    others = set(frame.columns) - {*columns, layout.label, id, *layout.static_columns}
+    if any(frame.schema[name] == pl.String for name in others):
+        return False
     matches = [re.fullmatch(r"(.*?)(\d+)", name) for name in columns]
     if len(columns) < _MANY or not all(matches) or len({match.group(1) for match in matches if match}) > 1:
         return False

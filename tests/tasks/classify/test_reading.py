@@ -326,3 +326,10 @@ def test_ids_of_series_go_back_in_their_type(tmp_path: Path):
         (tmp_path / "b.csv", ["0007", "0042"]),
     ):
         assert read_examples(source, layout=layout, labelled=False).ids == ids
+
+
+def test_numbered_columns_beside_categories_are_no_series() -> None:
+    frame = pl.DataFrame({f"c{number}": [1.0, 2.0, 3.0, 4.0] for number in range(12)})
+    frame = frame.with_columns(c5=pl.Series(["tcp", "udp", "tcp", "udp"]), label=pl.Series([0, 1, 0, 1]))
+    with pytest.warns(errors.LongspanWarning, match="a record of 11 numbers and 1 categories"):
+        assert isinstance(read_examples(frame)[0].input, MixedInput)
