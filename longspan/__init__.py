@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from longspan.tasks.anomaly import AnomalyDetector as AnomalyDetector
     from longspan.tasks.classify import Classifier as Classifier
     from longspan.tasks.forecast import Forecaster as Forecaster
+    from longspan.tasks.language import LanguageModel as LanguageModel
 
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "Classifier",
     "Forecaster",
     "Input",
+    "LanguageModel",
     "Sequential",
     "__version__",
     "activations",
@@ -82,6 +84,7 @@ _HOMES = {
     "Classifier": "longspan.tasks.classify",
     "Forecaster": "longspan.tasks.forecast",
     "Input": "longspan.layers",
+    "LanguageModel": "longspan.tasks.language",
     "Sequential": "longspan.models",
     "cell": "longspan.cells",
     "compare": "longspan.comparison",

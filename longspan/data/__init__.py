@@ -6,13 +6,14 @@ from .inspect import Inspection, inspect_table
 from .scaling import Scaler
 from .sequences import pad, windows
 from .splits import train_test_split
-from .tokenizers import BPE, Characters, Tokenizer, Words, tokenizer
+from .tokenizers import BPE, Bytes, Characters, Tokenizer, Words, tokenizer
 
 __all__ = [
     "BPE",
     "BPTTChunks",
     "Batch",
     "Batches",
+    "Bytes",
     "Characters",
     "Inspection",
     "Scaler",

@@ -1,4 +1,4 @@
-"""Tokenizes text: words, characters or byte pairs as numbers, and numbers as text again."""
+"""Tokenizes text: words, characters, bytes or byte pairs as numbers, and numbers as text again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from longspan import errors
@@ -19,11 +20,14 @@ from .sequences import pad
 PAD, UNKNOWN, START, END = "<pad>", "<unknown>", "<start>", "<end>"
 SPECIAL = (PAD, UNKNOWN, START, END)  # 0 to 3 in every vocabulary
 _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
-_TIGHT = re.compile(r"\s+([.,;:!?%)\]}])|([(\[{])\s+")
+_WORD_OR_LINE = re.compile(rf"{_WORD.pattern}|\n")
+_BLANK_OR_LINE = re.compile(r"[^\s]+|\n")
+_TIGHT = re.compile(r"[^\S\n]+([.,;:!?%)\]}])|([(\[{])[^\S\n]+")
+_LINE_END = re.compile(r" ?\n ?")
 
 
 class Tokenizer(abc.ABC):
-    """Text to numbers and back. Abstract: Words, Characters and BPE say how text is cut.
+    """Text to numbers and back. Abstract: Words, Characters, Bytes and BPE say how text is cut.
 
     Numbers 0 to 3 are padding, unknown, start and end.
     """
@@ -66,6 +70,10 @@ class Tokenizer(abc.ABC):
         found = self._numbers(text)
         return [SPECIAL.index(START), *found, SPECIAL.index(END)] if ends else found
 
+    def encode_array(self, text: str) -> np.ndarray:
+        """The numbers of one text as an array (T,), without start and end; for long texts."""
+        return np.asarray(self.encode(text), dtype=np.int32)
+
     def decode(self, numbers: Sequence[int] | Tensor) -> str:
         """The text of numbers up to the end; padding and start are left out."""
         kept = []
@@ -104,7 +112,10 @@ class Tokenizer(abc.ABC):
 
 def _counted(pieces: Iterable[str], size: int | None, least: int) -> list[str]:
     """The vocabulary: special tokens, then pieces by how often they occur, at most `size` in all."""
-    found = Counter(pieces)
+    return _ranked(Counter(pieces), size, least)
+
+
+def _ranked(found: Counter[str], size: int | None, least: int) -> list[str]:
     if not found:
         raise errors.value_error("texts", "at least one token", "no text", "check what was read")
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
@@ -123,14 +134,25 @@ class Words(Tokenizer):
         size: numbers at most, the special ones included; the rarest words become unknown. None for all.
         lower: whether case is dropped.
         least: how often a word must occur to have a number.
+        lines: whether the end of a line is a token too.
+        blanks: whether text is cut at blanks alone, for texts whose tokens have blanks between them.
 
     >>> words = Words().fit(["The cat sat.", "The dog sat."])
     >>> words.encode("the bird sat"), words.decode(words.encode("the cat sat."))
     ([6, 1, 5], 'the cat sat.')
     """
 
-    def __init__(self, size: int | None = None, *, lower: bool = True, least: int = 1) -> None:
+    def __init__(
+        self,
+        size: int | None = None,
+        *,
+        lower: bool = True,
+        least: int = 1,
+        lines: bool = False,
+        blanks: bool = False,
+    ) -> None:
         self.limit, self.lower, self.least = _size(size), lower, least
+        self.lines, self.blanks = lines or blanks, blanks
         self.tokens = []
 
     def fit(self, texts: Iterable[str]) -> Words:
@@ -142,14 +164,17 @@ class Words(Tokenizer):
         self._index = {token: number for number, token in enumerate(tokens)}
 
     def _cut(self, text: str) -> list[str]:
-        return _WORD.findall(text.lower() if self.lower else text)
+        pattern = _BLANK_OR_LINE if self.blanks else _WORD_OR_LINE if self.lines else _WORD
+        return pattern.findall(text.lower() if self.lower else text)
 
     def _numbers(self, text: str) -> list[int]:
         return [self._index.get(word, SPECIAL.index(UNKNOWN)) for word in self._cut(text)]
 
     def _text(self, numbers: list[int]) -> str:
         spaced = " ".join(self.tokens[number] for number in numbers)
-        return _TIGHT.sub(lambda found: found.group(1) or found.group(2), spaced)
+        if self.lines:
+            spaced = _LINE_END.sub("\n", spaced)
+        return spaced if self.blanks else _TIGHT.sub(lambda found: found.group(1) or found.group(2), spaced)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -157,6 +182,8 @@ class Words(Tokenizer):
             "size": self.limit,
             "lower": self.lower,
             "least": self.least,
+            "lines": self.lines,
+            "blanks": self.blanks,
             "tokens": self.tokens,
         }
 
@@ -178,12 +205,23 @@ class Characters(Tokenizer):
         self.tokens = []
 
     def fit(self, texts: Iterable[str]) -> Characters:
-        self._take(_counted((letter for text in texts for letter in self._cut(text)), self.limit, 1))
+        found: Counter[str] = Counter()
+        for text in texts:
+            found.update(self._cut(text))
+        self._take(_ranked(found, self.limit, 1))
         return self
 
     def _take(self, tokens: list[str]) -> None:
         self.tokens = tokens
         self._index = {token: number for number, token in enumerate(tokens)}
+        letters = tokens[len(SPECIAL) :]
+        self._table = np.full(1 + max(map(ord, letters), default=0), SPECIAL.index(UNKNOWN), dtype=np.int32)
+        self._table[[ord(letter) for letter in letters]] = np.arange(len(SPECIAL), len(tokens))
+
+    def encode_array(self, text: str) -> np.ndarray:
+        codes = np.frombuffer(self._cut(text).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        numbers = self._table[np.minimum(codes, len(self._table) - 1)]
+        return np.where(codes < len(self._table), numbers, SPECIAL.index(UNKNOWN)).astype(np.int32)
 
     def _cut(self, text: str) -> str:
         return text.lower() if self.lower else text
@@ -196,6 +234,34 @@ class Characters(Tokenizer):
 
     def state(self) -> dict[str, Any]:
         return {"kind": "characters", "size": self.limit, "lower": self.lower, "tokens": self.tokens}
+
+
+class Bytes(Tokenizer):
+    """The bytes of a text in UTF-8: no text is unknown, and there is nothing to learn.
+
+    >>> letters = Bytes().fit(["any text"])
+    >>> letters.encode("é"), letters.decode(letters.encode("é"))
+    ([199, 173], 'é')
+    """
+
+    def __init__(self) -> None:
+        self.tokens = [*SPECIAL, *(f"<0x{byte:02x}>" for byte in range(256))]
+
+    def fit(self, texts: Iterable[str]) -> Bytes:
+        return self
+
+    def _numbers(self, text: str) -> list[int]:
+        return self.encode_array(text).tolist()
+
+    def encode_array(self, text: str) -> np.ndarray:
+        content = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+        return content.astype(np.int32) + len(SPECIAL)
+
+    def _text(self, numbers: list[int]) -> str:
+        return bytes(n - len(SPECIAL) for n in numbers if n >= len(SPECIAL)).decode("utf-8", "replace")
+
+    def state(self) -> dict[str, Any]:
+        return {"kind": "bytes"}
 
 
 class BPE(Tokenizer):
@@ -259,14 +325,17 @@ def tokenizer(state: Mapping[str, Any]) -> Tokenizer:
     >>> tokenizer(Words().fit(["a b"]).state()).encode("b")
     [5]
     """
-    kind = errors.check_choice("kind", state.get("kind"), ("words", "characters", "bpe"))
+    kind = errors.check_choice("kind", state.get("kind"), ("words", "characters", "bytes", "bpe"))
+    if kind == "bytes":
+        return Bytes()
     if kind == "bpe":
         pairs = BPE(state["size"], least=state["least"])
         if state["model"] is not None:
             pairs._take(pairs._library.Tokenizer.from_str(state["model"]))
         return pairs
     if kind == "words":
-        made: Words | Characters = Words(state["size"], lower=state["lower"], least=state["least"])
+        cut = {name: state.get(name, False) for name in ("lines", "blanks")}  # older files lack them
+        made: Words | Characters = Words(state["size"], lower=state["lower"], least=state["least"], **cut)
     else:
         made = Characters(state["size"], lower=state["lower"])
     made._take(list(state["tokens"]))

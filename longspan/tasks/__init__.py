@@ -16,6 +16,7 @@ TASKS = {
     "forecast": ("longspan.tasks.forecast", "Forecaster"),
     "classify": ("longspan.tasks.classify", "Classifier"),
     "anomaly": ("longspan.tasks.anomaly", "AnomalyDetector"),
+    "language": ("longspan.tasks.language", "LanguageModel"),
 }
 
 

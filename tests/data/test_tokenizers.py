@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from longspan.data import BPE, Characters, Tokenizer, Words, tokenizer
+from longspan.data import BPE, Bytes, Characters, Tokenizer, Words, tokenizer
 
 TEXTS = ["The cat sat on the mat.", "The dog (a big one) didn't sit!", "Naïve café, 3.5 €."]
 
@@ -105,3 +105,29 @@ def test_sentence(case: str):
     wrong, words = WRONG[case]
     with pytest.raises((ValueError, TypeError), match=re.escape(words)):
         wrong()
+
+
+def test_words_with_line_ends_and_words_between_blanks() -> None:
+    text = "It was (once) late.\nHe said: no!\n"
+    lines = Words(lower=False, lines=True).fit([text])
+    assert "\n" in lines.tokens and lines.decode(lines.encode(text)) == text
+    blanks = Words(lower=False, blanks=True).fit([" mr. <unk> paid N \n the n't end \n"])
+    assert {"mr.", "<unk>", "n't", "\n"} <= set(blanks.tokens)
+    assert blanks.decode(blanks.encode("the mr. \n end ,")).startswith("the mr.\nend ")
+    again = tokenizer(json.loads(json.dumps(blanks.state())))
+    assert again.encode(" N \n") == blanks.encode(" N \n")
+
+
+def test_bytes_know_every_text() -> None:
+    found = Bytes()
+    assert found.size == 260 and tokenizer(found.state()).encode("aé") == found.encode("aé")
+    for text in (*TEXTS, "\x00\N{SNOWMAN}"):
+        assert found.decode(found.encode(text)) == text
+    assert found.decode(found.encode("é")[:1]) == "\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize("make", [*MAKERS, Bytes])
+def test_arrays_have_the_numbers_of_lists(make: Callable[[], Tokenizer]) -> None:
+    found = make().fit(TEXTS)
+    for text in (*TEXTS, "", "Ж\N{SNOWMAN} new 𝄞 words"):
+        assert found.encode_array(text).tolist() == found.encode(text)

@@ -116,6 +116,34 @@ def classify() -> Toy:
 TOYS["classify"] = classify
 
 
+def language() -> Toy:
+    """Sentences of a grammar, whose words depend on words further back than an n-gram sees."""
+    draw = np.random.default_rng(0)
+    endings = {"she": "herself", "he": "himself", "they": "themselves"}
+
+    def sentence() -> str:
+        who = str(draw.choice(list(endings)))
+        verb = str(draw.choice(["saw", "told", "heard", "asked"]))
+        often = str(draw.choice(["once again", "now and then", "on and off"]))
+        return f"{who} {verb}, {often}, {endings[who]}."
+
+    texts = [sentence() for _ in range(420)]
+    asked = ["", *texts[400:408], "Zebras!"]
+    return Toy(
+        options={"hidden_size": 24, "embedding_size": 8, "epochs": 4, "batch_size": 8, "chunk_length": 40},
+        source=texts[:400],
+        test=texts[400:],
+        asked=asked,
+        singles=[[text] for text in asked],
+        numbers=lambda found: found.select("tokens", "log_prob").to_numpy(),
+        metric="nats_per_token",
+        naive=1.5,
+    )
+
+
+TOYS["language"] = language
+
+
 def _machines(rows: int, start: int) -> pl.DataFrame:
     """Two machines with a rhythm, a mode that follows it, and stretches in which one of them stands still."""
     parts = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -101,12 +102,9 @@ def decode(raw: bytes, encoding: str, path: object, what: str = "file") -> str:
     try:
         return raw.decode(encoding).removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")
     except UnicodeDecodeError as error:
-        received = f"{fault(error)} of {path}"
-        way_out = "give the file's own encoding, such as encoding='latin-1'"
-        raise errors.value_error("encoding", f"a {what} in {encoding}", received, way_out) from error
+        raise _undecodable(error, 0, encoding, path, what) from error
     except (LookupError, ValueError) as error:
-        way_out = "such as latin-1"
-        raise errors.value_error("encoding", "the name of an encoding", repr(encoding), way_out) from error
+        raise _unknown_encoding(encoding) from error
 
 
 def encoding_of(raw: bytes, encoding: str) -> str:
@@ -137,8 +135,60 @@ def decoded(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
     return decode(read_bytes(existing(path)), encoding, path)
 
 
-def fault(error: UnicodeDecodeError) -> str:
-    """Which byte cannot be decoded, and in which line.
+def text_pieces(path: str | os.PathLike[str], encoding: str = "utf-8", size: int = 1 << 20) -> Iterator[str]:
+    """The text of a file in pieces, unpacked, a byte order mark left out; the whole is never held.
+
+    Args:
+        size: bytes that are read at once.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: the file is damaged, or a byte is none of the encoding's; the sentence has file and line.
+    """
+    target = existing(path)
+    kind = compression(target)
+    try:
+        with _opened(target, kind) as file:
+            yield from _decoded_blocks(file, encoding, path, size)
+    except _DAMAGED as error:
+        if kind is None or ": expected " in str(error):
+            raise
+        way_out = "unpack it yourself to see whether it is whole"
+        raise errors.value_error(f"file {path}", f"a whole {kind} file", "a damaged one", way_out) from error
+
+
+def _decoded_blocks(file: IO[bytes], encoding: str, path: object, size: int) -> Iterator[str]:
+    block = file.read(size)
+    encoding = encoding_of(block, encoding)
+    try:
+        decoder, lines_before = codecs.getincrementaldecoder(encoding)(), 0
+        while block:
+            if text := decoder.decode(block):
+                yield text
+            lines_before += block.count(b"\n")
+            block = file.read(size)
+        if text := decoder.decode(b"", True):
+            yield text
+    except UnicodeDecodeError as error:
+        raise _undecodable(error, lines_before, encoding, path, "file") from error
+    except LookupError as error:
+        raise _unknown_encoding(encoding) from error
+
+
+def _undecodable(
+    error: UnicodeDecodeError, lines_before: int, encoding: str, path: object, what: str
+) -> ValueError:
+    received = f"{fault(error, lines_before)} of {path}"
+    way_out = "give the file's own encoding, such as encoding='latin-1'"
+    return errors.value_error("encoding", f"a {what} in {encoding}", received, way_out)
+
+
+def _unknown_encoding(encoding: str) -> ValueError:
+    return errors.value_error("encoding", "the name of an encoding", repr(encoding), "such as latin-1")
+
+
+def fault(error: UnicodeDecodeError, lines_before: int = 0) -> str:
+    """Which byte cannot be decoded, and in which line; lines_before: those of the file before the bytes.
 
     >>> try:
     ...     b"a\\nb\\xff".decode()
@@ -146,7 +196,7 @@ def fault(error: UnicodeDecodeError) -> str:
     ...     fault(error)
     'the byte 0xff in line 2'
     """
-    line = error.object.count(b"\n", 0, error.start) + 1
+    line = lines_before + error.object.count(b"\n", 0, error.start) + 1
     return f"the byte 0x{error.object[error.start]:02x} in line {line}"
 
 

@@ -96,12 +96,27 @@ def ask_anomaly(task: ls.AnomalyDetector) -> dict[str, list[Any]]:
     return {"scores": found["score"].to_list(), "alarms": found["alarm"].to_list(), "stream": stream}
 
 
+def fit_language() -> ls.LanguageModel:
+    task = ls.LanguageModel(hidden_size=8, embedding_size=4, epochs=2, chunk_length=16)
+    return task.fit(texts(60)[0], verbose=0)
+
+
+def ask_language(task: ls.LanguageModel) -> dict[str, list[Any]]:
+    scores = task.log_prob(["", "the film was fine", "Ünseen"])
+    return {
+        "log_prob": np.concatenate(scores).tolist(),
+        "metrics": list(task.evaluate(texts(8, 60)[0]).values()),
+        "generated": [task.generate("the ", 20, temperature=0)],
+    }
+
+
 Fit = Callable[[], Any]
 Ask = Callable[[Any], dict[str, list[Any]]]
 GOLDEN: dict[str, tuple[Fit, Ask]] = {
     "forecast": (fit_forecast, ask_forecast),
     "classify": (fit_classify, ask_classify),
     "anomaly": (fit_anomaly, ask_anomaly),
+    "language": (fit_language, ask_language),
 }
 
 

@@ -1,0 +1,79 @@
+"""Generates text: reads a prompt, draws tokens, and gives the text as soon as it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from longspan import errors, search
+from longspan.data.tokenizers import Tokenizer
+
+from .codec import LanguageCodec
+from .network import LanguageNetwork
+from .reading import held, normalize
+from .tokens import BOUNDARY, encode, note_unknown
+
+_BROKEN = "\N{REPLACEMENT CHARACTER}"  # at the end of a text whose last bytes are still to come
+_LONGEST = 8  # tokens that one character may take
+
+
+def generate(
+    network: LanguageNetwork,
+    codec: LanguageCodec,
+    prompt: str,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Iterator[str]:
+    """The text after a prompt, piece by piece; see `LanguageModel.generate`.
+
+    Arguments are checked and the prompt is read at the call.
+    """
+    errors.check_int("length", length, 1, "give the number of tokens to generate")
+    if not isinstance(prompt, str):
+        raise errors.type_error("prompt", "a string", prompt, "give the text to go on from")
+    prompt = normalize(prompt)
+    note_unknown(prompt, codec.tokenizer)
+    device = network.decoder.output.weight.device
+    tokens = torch.from_numpy(encode(held(prompt), codec.tokenizer)).long()
+    tokens = torch.cat([torch.tensor([BOUNDARY]), tokens]).to(device)
+    state = network.initial_state()
+    if len(tokens) > 1:
+        state = network.read(tokens[:-1], state)
+    forbidden = torch.zeros(codec.tokenizer.size, device=device)
+    forbidden[codec.forbidden] = -torch.inf
+
+    def step(last: Tensor, state: Any) -> tuple[Tensor, Any]:
+        logits, state = network.step(last, state)
+        return logits + forbidden, state
+
+    drawn = search.stream(
+        step, tokens[-1:], state, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
+        end=BOUNDARY if codec.ends else None, max_length=length,
+    )  # fmt: skip
+    return _text((int(token) for token in drawn), codec.tokenizer, tokens[1:].tolist()[-1:])
+
+
+def _text(tokens: Iterator[int], tokenizer: Tokenizer, before: list[int]) -> Iterator[str]:
+    """The text of tokens, piece by piece; before: the last token of the prompt, if there is one."""
+    waiting: list[int] = []
+    for token in tokens:
+        waiting.append(token)
+        text = _after(tokenizer, before, waiting)
+        if text.endswith(_BROKEN) and len(waiting) < _LONGEST:
+            continue
+        if text:
+            yield text
+        before, waiting = waiting[-1:], []
+    if waiting:
+        yield _after(tokenizer, before, waiting)
+
+
+def _after(tokenizer: Tokenizer, before: list[int], tokens: list[int]) -> str:
+    return tokenizer.decode([*before, *tokens])[len(tokenizer.decode(before)) :]

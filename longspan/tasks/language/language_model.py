@@ -1,0 +1,229 @@
+"""Models language: the options, the parts and the verbs of `LanguageModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from longspan import errors
+from longspan.networks.decoder import Decoder
+from longspan.report.elements import Section
+from longspan.tasks import load
+from longspan.tasks.estimator import Estimator
+from longspan.tasks.fitting import Run, Schedule, TrainingOptions, device_of, fit_network
+from longspan.tasks.parts import Fitted, Use
+
+from . import report
+from .batches import SegmentBatches, StreamBatches
+from .codec import LanguageCodec
+from .generation import generate
+from .network import LanguageNetwork
+from .options import LanguageModelOptions
+from .reading import Document, read_documents, split_documents
+from .training import AveragedWeights, Budget, BudgetedBatches
+
+_MOST_VALIDATION = 1_000_000  # characters held out at most
+
+FittedLanguageModel = Fitted[LanguageCodec, LanguageNetwork, Any]
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class LanguageModel(LanguageModelOptions, Estimator[list[Document], LanguageCodec, LanguageNetwork, Any]):
+    """Learns the probabilities of text, scores texts and generates them.
+
+    Texts are cut into words, byte pairs, characters or bytes (see `token_level`). A recurrent network reads
+    them and gives the probabilities of the next token. The state is carried from chunk to chunk of the text
+    (truncated back-propagation), and starts afresh at every document. Dropout leaves out the same values at
+    all steps (arXiv 1512.05287); embedding and weight dropout and averaged weights are those of Merity et
+    al. 2017 (arXiv 1708.02182). Output layer and loss are one operator that never holds the probabilities of
+    all tokens. The learning rate rises over 100 steps and falls along half a cosine to the end of the
+    budget: `epochs`, `max_steps` or `max_minutes`, whichever ends first.
+
+    What is found from the data where an option is None:
+        token_level: words, where blanks alone are between tokens (punctuation too) and new words are rare;
+            byte pairs from 20 million characters on, where the package tokenizers is installed; else
+            characters.
+        hidden_size, num_layers, embedding_size, tied, dropout, chunk_length, learning_rate: for characters
+            and bytes 512, 1, 64, False, 0.1, 100, 0.005; for words and byte pairs 256, 1, 256, True, 0.2,
+            35, 0.003.
+    `validation_fraction` of the text is held out, at most a million characters: the end of one text, or every
+    so-manieth of many texts. Text is brought to Unicode's form NFC. Words that occur once in training are
+    read as unknown ones; so are characters and words that training has not seen.
+
+    Sources: see `.reading.read_documents`. Raises ValueError or TypeError in one sentence: no text, a single
+    token, a byte that is not text (with file and line).
+
+    >>> model = LanguageModel(hidden_size=8, embedding_size=4, epochs=1, validation_fraction=0.0)
+    >>> model = model.fit(["to be or not to be"] * 20, verbose=0)
+    >>> len(model.log_prob(["to be"])[0])  # five characters and the end
+    6
+    """
+
+    name: ClassVar[str] = "language"
+    score_metric: ClassVar[str] = "-nats_per_token"
+
+    def read(
+        self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedLanguageModel | None = None
+    ) -> list[Document]:
+        if y is not None:
+            raise errors.value_error("y", "None, since texts have no targets", "a value", "leave it out")
+        return read_documents(source, column=self.text, lines=self.lines, options=self._reading())
+
+    def split(self, records: list[Document]) -> tuple[list[Document], list[Document] | None]:
+        """Every so-manieth of many texts is held out, or the end of few."""
+        if not self.validation_fraction:
+            return records, None
+        characters = max(1, sum(document.characters for document in records))
+        train, valid = split_documents(records, min(self.validation_fraction, _MOST_VALIDATION / characters))
+        if not train or not any(document.characters for document in valid):
+            errors.notice("The text is too short to hold some out: all is trained on.")
+            return records, None
+        return train, valid
+
+    def codec(self) -> LanguageCodec:
+        names = (
+            "embedding_size",
+            "hidden_size",
+            "num_layers",
+            "tied",
+            "dropout",
+            "chunk_length",
+            "learning_rate",
+        )
+        return LanguageCodec(
+            self.token_level,
+            self.max_tokens,
+            lowercase=self.lowercase,
+            sizes={name: getattr(self, name) for name in names},
+        )
+
+    def network(self, codec: LanguageCodec, train: list[Document] | None) -> LanguageNetwork:
+        sizes = codec.sizes
+        decoder = Decoder(
+            codec.tokenizer.size,
+            sizes.embedding_size,
+            sizes.hidden_size,
+            sizes.num_layers,
+            cell=self.cell,
+            tied=sizes.tied,
+            dropout=sizes.dropout,
+            variational=True,
+            embedding_dropout=self.embedding_dropout,
+            recurrent_dropout=self.recurrent_dropout,
+            weight_dropout=self.weight_dropout,
+            forget_bias=1.0 if "LSTM" in self.cell.upper() else None,
+        )
+        network = LanguageNetwork(decoder)
+        if train is not None and self.pretrained is not None:
+            network.load_state_dict(_pretrained(self.pretrained).network_.state_dict())
+        return network
+
+    def batches(
+        self, codec: LanguageCodec, records: list[Document], *, train: bool
+    ) -> StreamBatches | SegmentBatches:
+        return codec.stream_batches(records, self.batch_size) if train else codec.segment_batches(records)
+
+    def learn(
+        self, codec: LanguageCodec, train: list[Document], valid: list[Document] | None, run: Run
+    ) -> FittedLanguageModel:
+        """Fit the codec, then train within the budget."""
+        if self.pretrained is not None:
+            codec.start_from(_pretrained(self.pretrained).codec_)
+        codec.fit(train, valid)
+        network = self.network(codec, train).to(device_of(self.device))
+        batches = codec.stream_batches(train, self.batch_size)
+        validate = None if valid is None else codec.segment_batches(valid)
+        steps = self.epochs * len(batches)
+        budget = Budget(min(steps, self.max_steps or steps), self.max_minutes, codec.learning_rate)
+        stopping = validate is not None and self.patience is not None
+        averaged = AveragedWeights(budget, self.averaging, stopping=stopping)
+        options = TrainingOptions(self.epochs, codec.learning_rate, Schedule(), self.patience)
+        run = run._replace(model=self, callbacks=[budget, averaged, *run.callbacks])
+        history = fit_network(network, BudgetedBatches(batches, budget), validate, options, run)
+        return Fitted(codec, network, history)
+
+    def calibrate(self, fitted: FittedLanguageModel, valid: list[Document]) -> None:
+        """Keep the scores of the held-out part, for reports."""
+        answers = self._answers(fitted, valid)
+        fitted.codec.validation = self._scores(fitted, answers, fitted.codec.truth(valid))
+
+    def generate(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> str:
+        """Text that goes on from a prompt, without the prompt.
+
+        Args:
+            prompt: what is read first; "" for the beginning of a text. What training has not seen in it is
+                read as unknown, with a note.
+            length: tokens at most; the end of a text ends it before, where training had several texts.
+            temperature: what logits are divided by: 0 takes the likeliest token, 1 the model's own share.
+            top_k: draw from so many of the likeliest tokens.
+            top_p: draw from the fewest tokens whose probabilities sum to this.
+            seed: the same seed gives the same text; None draws from PyTorch's own generator.
+
+        Raises:
+            ValueError, TypeError: an argument is out of range, or the model is not fitted; one sentence.
+        """
+        pieces = self.stream(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+        return "".join(pieces)
+
+    def stream(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """`generate` piece by piece: an iterator that gives text as soon as it is drawn; see there."""
+        fitted = self._check_fitted()
+        return generate(
+            fitted.network, fitted.codec, prompt, length, temperature=temperature, top_k=top_k, top_p=top_p,
+            seed=seed,
+        )  # fmt: skip
+
+    def log_prob(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The natural logarithm of the probability of every token of each text, float32 (T_i,).
+
+        Where training had several texts, the last number of each is that of the text's end.
+
+        Args:
+            texts: strings, or another source that `fit` takes.
+        """
+        fitted = self._check_fitted()
+        return self._answers(fitted, self.read(texts, use="predict", fitted=fitted))
+
+    def tokens(self, text: str) -> list[str]:
+        """The tokens that a text is cut into, each as text, in the order of `log_prob`'s numbers."""
+        return self._check_fitted().codec.pieces(text)
+
+    def report(self, fitted: FittedLanguageModel, source: Any) -> list[Section]:
+        """The scores beside the n-gram's, samples, and where a text is least expected."""
+        codec = fitted.codec
+        if source is None:
+            return report.sections(fitted, codec.validation, None, None)
+        records = self.read(source, use="evaluate", fitted=fitted)
+        answers = self._answers(fitted, records)
+        scores = self._scores(fitted, answers, codec.truth(records))
+        return report.sections(fitted, scores, records, answers)
+
+
+def _pretrained(path: str) -> LanguageModel:
+    """The saved language model in a file."""
+    model = load(path)
+    if not isinstance(model, LanguageModel):
+        received = f"a {type(model).__name__} in {path}"
+        raise errors.value_error("pretrained", "a saved language model", received, "name another file")
+    return model
