@@ -1,32 +1,48 @@
-"""Measures the accuracy and the speed of LanguageModel, with its defaults, on tinyshakespeare and Penn Treebank.
+"""Measures the accuracy and the speed of LanguageModel, with its defaults, on two public texts.
 
     python -m benchmarks.language --data FOLDER [--sections tinyshakespeare,ptb,speed,generation]
-        [--minutes 20] [--models FOLDER]
+        [--minutes N] [--models FOLDER]
 
-FOLDER is that of the data sets. Minutes are processor minutes of training, so that a machine that others use
-too gives the same figures: 20 are 10 minutes of 2 cores. Every test part is touched once, by the fitted model.
+FOLDER is that of the data sets. Minutes are processor minutes of training, so that a machine which others use
+too gives the same figures: 20 are 10 minutes of 2 cores. A test part is touched once, by the fitted model.
 Fitted models are saved in the folder of models, where one is named.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from time import process_time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from longspan import LanguageModel
+from longspan.data.batches import Batch
+from longspan.networks.decoder import Decoder
+from longspan.optimizers import Adam
 from longspan.tasks.language import training
+from longspan.tasks.language.codec import DEFAULTS, Sizes
+from longspan.tasks.language.network import LanguageNetwork
+from longspan.training.evaluation import detach_state
+
+from .measure import interleaved
 
 METRICS = ("nats_per_token", "perplexity", "bits_per_character")
-ROUNDS = 5
+ROWS = 16  # of a training step, the default of LanguageModel
+VOCABULARIES = {"characters": 65, "words": 10_000}
+LENGTH = 1000  # characters that are generated
+CLIP = 1.0
 
 
 class Parts(NamedTuple):
@@ -48,9 +64,8 @@ def ptb(data: Path) -> Parts:
     """Mikolov's split of words; the end of a line is a token."""
     with zipfile.ZipFile(data / "language_modelling/ptb/ptb.zip") as archive:
         names = {Path(name).name: name for name in archive.namelist()}
-        return Parts(
-            *(archive.read(names[f"ptb.{part}.txt"]).decode() for part in ("train", "valid", "test"))
-        )
+        parts = (names[f"ptb.{part}.txt"] for part in ("train", "valid", "test"))
+        return Parts(*(archive.read(name).decode() for name in parts))
 
 
 SETS: dict[str, tuple[Callable[[Path], Parts], float, str]] = {
@@ -74,7 +89,8 @@ def accuracy(console: Console, name: str, data: Path, minutes: float | None, mod
     table = Table(title=f"{name}: {goal}", title_justify="left")
     for heading in ("test part", *METRICS):
         table.add_column(heading, justify="right" if heading in METRICS else "left")
-    for label, prefix in ((f"longspan, {minutes:g} minutes", ""), ("Kneser-Ney n-gram", "ngram_")):
+    names = {f"longspan, {minutes:g} minutes": "", "its network alone": "network_", "n-gram alone": "ngram_"}
+    for label, prefix in names.items():
         table.add_row(label, *(f"{scores[prefix + metric]:.4f}" for metric in METRICS))
     console.print(table)
     facts = {
@@ -88,3 +104,131 @@ def accuracy(console: Console, name: str, data: Path, minutes: float | None, mod
         **scores,
     }
     console.print(json.dumps(facts), soft_wrap=True)
+
+
+# ---- speed
+
+
+class Rival(nn.Module):
+    """The same model written by hand in PyTorch."""
+
+    def __init__(self, vocabulary: int, sizes: Sizes) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, sizes.embedding_size)
+        self.lstm = nn.LSTM(sizes.embedding_size, sizes.hidden_size, sizes.num_layers, batch_first=True)
+        self.output = nn.Linear(sizes.hidden_size, vocabulary)
+        if sizes.tied:
+            self.output.weight = self.embedding.weight
+        self.rate = sizes.dropout
+
+    def forward(self, tokens: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        out, state = self.lstm(self.drop(self.embedding(tokens)), state)
+        return self.output(self.drop(out)), state
+
+    def drop(self, x: Tensor) -> Tensor:
+        """The same values at all steps."""
+        if not self.training:
+            return x
+        return x * x.new_empty(x.shape[0], 1, x.shape[2]).bernoulli_(1 - self.rate).div_(1 - self.rate)
+
+
+def our_network(vocabulary: int, sizes: Sizes) -> LanguageNetwork:
+    decoder = Decoder(
+        vocabulary, sizes.embedding_size, sizes.hidden_size, sizes.num_layers, tied=sizes.tied,
+        dropout=sizes.dropout, variational=True,
+    )  # fmt: skip
+    return LanguageNetwork(decoder)
+
+
+def our_step(vocabulary: int, sizes: Sizes, x: Tensor, y: Tensor) -> Callable[[], object]:
+    """A training step of the library, the optimizer's included."""
+    network = our_network(vocabulary, sizes)
+    optimizer: Any = Adam(1e-3).build(network.parameters())
+    batch, held = Batch(x, y, continues=True), [None]
+
+    def step() -> None:
+        output, state = network(batch, detach_state(held[0]))
+        network.loss(output, batch).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP, foreach=True)
+        optimizer.fused_step()
+        optimizer.zero_grad()
+        held[0] = state
+
+    return step
+
+
+def rival_step(vocabulary: int, sizes: Sizes, x: Tensor, y: Tensor) -> Callable[[], object]:
+    """A training step of the model by hand."""
+    network = Rival(vocabulary, sizes)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=True)
+    held: list[Any] = [None]
+
+    def step() -> None:
+        logits, state = network(x, held[0])
+        F.cross_entropy(logits.flatten(0, 1), y.flatten()).backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad()
+        held[0] = detach_state(state)
+
+    return step
+
+
+def speed(console: Console, seconds: float) -> None:
+    """Training steps side by side, in tokens a second."""
+    table = Table(title="training, tokens a second (aim: 1.5 times)", title_justify="left")
+    for heading in ("tokens", "vocabulary", "sizes", "PyTorch", "longspan", "times"):
+        table.add_column(heading, justify="right")
+    for level, vocabulary in VOCABULARIES.items():
+        sizes = DEFAULTS[level]
+        tokens = torch.randint(vocabulary, (ROWS, sizes.chunk_length + 1))
+        x, y = tokens[:, :-1], tokens[:, 1:].contiguous()
+        calls = {"ours": our_step(vocabulary, sizes, x, y), "rival": rival_step(vocabulary, sizes, x, y)}
+        samples = interleaved(calls, seconds).samples
+        ours, rival = (x.numel() / median(samples[name]) for name in ("ours", "rival"))
+        shape = f"{sizes.num_layers} x {sizes.hidden_size}, B {ROWS}, T {sizes.chunk_length}"
+        table.add_row(level, str(vocabulary), shape, f"{rival:,.0f}", f"{ours:,.0f}", f"{ours / rival:.2f}")
+    console.print(table)
+
+
+def generation(console: Console, seconds: float) -> None:
+    """1,000 characters one at a time, beside nn.LSTM called a step at a time."""
+    text = "".join(chr(33 + number * number % 64) for number in range(2000))
+    model = LanguageModel(token_level="characters", max_steps=1).fit([text], verbose=0)
+    rival = Rival(model.codec_.tokenizer.size, model.codec_.sizes).eval()
+
+    @torch.inference_mode()
+    def by_hand() -> None:
+        token, state = torch.zeros(1, 1, dtype=torch.int64), None
+        for _ in range(LENGTH):
+            logits, state = rival(token, state)
+            token = torch.multinomial(logits[0].softmax(-1), 1)
+
+    calls: dict[str, Callable[[], object]] = {"rival": by_hand, "ours": lambda: model.generate("", LENGTH)}
+    samples = interleaved(calls, seconds).samples
+    ours, theirs = (median(samples[name]) for name in ("ours", "rival"))
+    console.print(
+        f"generation of {LENGTH:,} characters: PyTorch {theirs * 1e3:.0f} ms, longspan {ours * 1e3:.0f} ms, "
+        f"{theirs / ours:.2f} times (aim: 5)"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Measure LanguageModel.")
+    parser.add_argument("--data", type=Path, default=Path("data"))
+    parser.add_argument("--sections", default="tinyshakespeare,ptb,speed,generation")
+    parser.add_argument("--minutes", type=float, help="processor minutes of training; none for the aims' own")
+    parser.add_argument("--models", type=Path, help="folder for the fitted models")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each comparison of speed")
+    options = parser.parse_args(argv)
+    console = Console(width=120, highlight=False)
+    for section in options.sections.split(","):
+        if section in SETS:
+            accuracy(console, section, options.data, options.minutes, options.models)
+        else:
+            {"speed": speed, "generation": generation}[section](console, options.seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,7 +8,7 @@ from pathlib import Path
 from longspan import errors
 
 # name -> the module whose `run(folder)` is the demonstration
-DEMOS = {"forecast": "longspan.demos.forecast"}
+DEMOS = {"forecast": "longspan.demos.forecast", "language": "longspan.demos.language"}
 
 
 def run(name: str, folder: Path) -> None:

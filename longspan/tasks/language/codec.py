@@ -1,14 +1,17 @@
-"""Turns documents into tokens, the scores of tokens into answers, and holds the n-gram rival."""
+"""Turns documents into tokens and scores into answers; mixes the network with an n-gram model."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
@@ -21,7 +24,9 @@ from .ngram import COUNTED, KneserNey
 from .reading import Document, held, normalize
 from .tokens import BOUNDARY, UNKNOWN_NUMBER, encode, find_token_level, fit_tokenizer, token_stream
 
-_ORDERS = {"words": 3, "bpe": 3, "characters": 6, "bytes": 6}  # of the n-gram rival
+_EM_STEPS = 50  # of the n-gram model's weight
+_LEAST_WEIGHT = 0.01  # a weight below this is 0
+_ORDERS = {"words": 4, "bpe": 4, "characters": 6, "bytes": 6}  # of the n-gram model
 
 
 @dataclass(frozen=True)
@@ -45,19 +50,23 @@ _LARGE = Sizes(256, 256, 1, True, 0.2, 35, 3e-3)  # for thousands of tokens: wor
 DEFAULTS = {"words": _LARGE, "bpe": _LARGE, "characters": _SMALL, "bytes": _SMALL}
 
 
-@dataclass(frozen=True)
-class DocumentTruth:
-    """What the metrics compare a document's scores with.
+class TokenScores(NamedTuple):
+    """Natural logarithms of the probabilities of a document's tokens, (T,) each.
 
-    tokens, characters, bytes: how many; unknown: how many tokens training has not seen; ngram: the
-    log-probability that the n-gram model gives the document.
+    mixed: the model's; network, ngram: those of its two parts.
     """
 
-    tokens: int
+    mixed: np.ndarray
+    network: np.ndarray
+    ngram: np.ndarray
+
+
+class DocumentTruth(NamedTuple):
+    """The number of a document's characters, bytes, and tokens that training has not seen."""
+
     characters: int
     bytes: int
     unknown: int
-    ngram: float
 
 
 class LanguageCodec(Codec[list[Document]]):
@@ -67,8 +76,9 @@ class LanguageCodec(Codec[list[Document]]):
         token_level, max_tokens, lowercase: as in `LanguageModel`.
         sizes: those that the user gave, by name; the others are found at fit.
 
-    Attributes after fit: token_level, tokenizer, sizes (`Sizes`), ngram (`KneserNey`); validation: metrics
-    of the held-out part; ends: whether ends of documents are scored, since there was more than one.
+    Attributes after fit: token_level, tokenizer, sizes (`Sizes`), ngram (`KneserNey`); ngram_weight: its
+    share of the probabilities; ends: whether ends of documents are scored, since there was more than one;
+    validation: metrics of the held-out part.
     """
 
     def __init__(
@@ -81,7 +91,7 @@ class LanguageCodec(Codec[list[Document]]):
     ) -> None:
         self.token_level, self.max_tokens, self.lowercase = token_level, max_tokens, lowercase
         self.given = {name: value for name, value in (sizes or {}).items() if value is not None}
-        self.ends = False
+        self.ends, self.ngram_weight = False, 0.0
         self.tokenizer: Any = None
         self.validation: dict[str, float] = {}
 
@@ -140,9 +150,14 @@ class LanguageCodec(Codec[list[Document]]):
         numbers = encode(held(normalize(text)), self.tokenizer).tolist()
         return [UNKNOWN if n == UNKNOWN_NUMBER else self.tokenizer.decode([n]) for n in numbers]
 
-    def decode(self, predictions: list[SegmentScores], records: list[Document]) -> list[np.ndarray]:
-        """The log-probability of every token of each document, its end included where ends are scored."""
-        parts: list[list[tuple[int, np.ndarray]]] = [[] for _ in records]
+    def decode(self, predictions: list[SegmentScores], records: list[Document]) -> list[TokenScores]:
+        """The scores of every token of each document, its end included where ends are scored."""
+        network = self._joined(predictions, len(records))
+        return [self._scores(document, one) for document, one in zip(records, network, strict=True)]
+
+    def _joined(self, predictions: list[SegmentScores], documents: int) -> list[np.ndarray]:
+        """The network's log-probabilities by document, from those of segments."""
+        parts: list[list[tuple[int, np.ndarray]]] = [[] for _ in range(documents)]
         for scores in predictions:
             numbers, begins = scores.document.tolist(), scores.begin.tolist()
             for number, begin, values in zip(numbers, begins, scores.log_probs, strict=True):
@@ -153,42 +168,56 @@ class LanguageCodec(Codec[list[Document]]):
             for part in parts
         ]
 
-    def present(self, answers: list[np.ndarray]) -> pl.DataFrame:
+    def _scores(self, document: Document, network: np.ndarray) -> TokenScores:
+        ends = [BOUNDARY] if self.ends else []
+        tokens = np.concatenate([[BOUNDARY], encode(document, self.tokenizer), ends]).astype(np.int64)
+        ngram = self.ngram.log_probs(tokens)[1:]
+        return TokenScores(_mixed(network, ngram, self.ngram_weight), network, ngram)
+
+    def fit_weight(self, scores: Sequence[TokenScores]) -> None:
+        """Set the n-gram model's weight to that with the highest likelihood of held-out tokens."""
+        network = np.exp(np.concatenate([one.network for one in scores]).astype(np.float64))
+        ngram = np.exp(np.concatenate([one.ngram for one in scores]))
+        weight = 0.1
+        for _ in range(_EM_STEPS):
+            weight = float((weight * ngram / (weight * ngram + (1.0 - weight) * network)).mean())
+        self.ngram_weight = weight if weight > _LEAST_WEIGHT else 0.0
+
+    def mixed_logits(self, logits: Tensor, context: Sequence[int]) -> Tensor:
+        """Logarithms of the next token's probabilities (1, V), from the network's logits and the context."""
+        if not self.ngram_weight:
+            return logits
+        ngram = torch.from_numpy(self.ngram.next_probs(context)).to(logits)
+        return (logits.softmax(-1) * (1.0 - self.ngram_weight) + ngram * self.ngram_weight).log()
+
+    def present(self, answers: list[TokenScores]) -> pl.DataFrame:
         """A row a text: its tokens, their log-probability and the perplexity."""
-        totals = [float(one.sum(dtype=np.float64)) for one in answers]
-        counts = [len(one) for one in answers]
+        totals = [float(one.mixed.sum(dtype=np.float64)) for one in answers]
+        counts = [len(one.mixed) for one in answers]
         perplexity = [
-            math.exp(min(700.0, -total / count)) if count else None
-            for total, count in zip(totals, counts, strict=True)
+            _exp(-total / count) if count else None for total, count in zip(totals, counts, strict=True)
         ]
         return pl.DataFrame(
             {"row": range(len(answers)), "tokens": counts, "log_prob": totals, "perplexity": perplexity}
         )
 
     def truth(self, records: list[Document]) -> list[DocumentTruth]:
-        return [self._truth(document) for document in records]
-
-    def _truth(self, document: Document) -> DocumentTruth:
-        tokens = encode(document, self.tokenizer)
-        ends = [BOUNDARY] if self.ends else []
-        whole = np.concatenate([[BOUNDARY], tokens, ends]).astype(np.int64)
-        ngram = float(self.ngram.log_probs(whole)[1:].sum())
-        unknown = int((tokens == UNKNOWN_NUMBER).sum())
-        return DocumentTruth(len(whole) - 1, document.characters, document.bytes, unknown, ngram)
+        return [
+            DocumentTruth(
+                one.characters, one.bytes, int((encode(one, self.tokenizer) == UNKNOWN_NUMBER).sum())
+            )
+            for one in records
+        ]
 
     def metrics(self) -> Metrics:
-        return {
-            "perplexity": lambda scores, truth: _exp(_nats(scores) / _sum(truth, "tokens")),
-            "nats_per_token": lambda scores, truth: _nats(scores) / _sum(truth, "tokens"),
-            "bits_per_character": lambda scores, truth: _bits(_nats(scores), truth, "characters"),
-            "bits_per_byte": lambda scores, truth: _bits(_nats(scores), truth, "bytes"),
-            "unknown_tokens": lambda scores, truth: _sum(truth, "unknown") / _sum(truth, "tokens"),
-            "ngram_perplexity": lambda scores, truth: _exp(-_sum(truth, "ngram") / _sum(truth, "tokens")),
-            "ngram_nats_per_token": lambda scores, truth: -_sum(truth, "ngram") / _sum(truth, "tokens"),
-            "ngram_bits_per_character": lambda scores, truth: _bits(
-                -_sum(truth, "ngram"), truth, "characters"
-            ),
-        }
+        found: dict[str, Any] = {}
+        for place, prefix in enumerate(("", "network_", "ngram_")):  # the fields of TokenScores
+            found[f"{prefix}perplexity"] = partial(_perplexity, place)
+            found[f"{prefix}nats_per_token"] = partial(_nats_per_token, place)
+            found[f"{prefix}bits_per_character"] = partial(_bits_per, place, 0)
+        found["bits_per_byte"] = partial(_bits_per, 0, 1)
+        found["unknown_tokens"] = lambda scores, truth: sum(one.unknown for one in truth) / _tokens(scores)
+        return found
 
     def state(self) -> Any:
         return {
@@ -197,6 +226,7 @@ class LanguageCodec(Codec[list[Document]]):
             "sizes": asdict(self.sizes),
             "ends": self.ends,
             "ngram": self.ngram.state(),
+            "ngram_weight": self.ngram_weight,
             "validation": self.validation,
         }
 
@@ -204,7 +234,7 @@ class LanguageCodec(Codec[list[Document]]):
         self.token_level, self.ends = state["token_level"], state["ends"]
         self.tokenizer: Tokenizer = tokenizer(state["tokenizer"])
         self.sizes, self.validation = Sizes(**state["sizes"]), state["validation"]
-        self.ngram = KneserNey.from_state(state["ngram"])
+        self.ngram, self.ngram_weight = KneserNey.from_state(state["ngram"]), state["ngram_weight"]
         return self
 
 
@@ -215,18 +245,31 @@ def _training_sizes(given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _nats(scores: Sequence[np.ndarray]) -> float:
-    return -float(sum(one.sum(dtype=np.float64) for one in scores))
+def _mixed(network: np.ndarray, ngram: np.ndarray, weight: float) -> np.ndarray:
+    if not weight:
+        return network
+    return np.logaddexp(network + math.log1p(-weight), ngram + math.log(weight)).astype(np.float32)
 
 
-def _sum(truth: Sequence[DocumentTruth], name: str) -> float:
-    """Of all documents; at least 1 for counts, so that texts without a token have numbers too."""
-    total = sum(getattr(one, name) for one in truth)
-    return max(1, total) if name in ("tokens", "characters", "bytes") else total
+def _nats(place: int, scores: Sequence[TokenScores]) -> float:
+    return -float(sum(one[place].sum(dtype=np.float64) for one in scores))
 
 
-def _bits(nats: float, truth: Sequence[DocumentTruth], unit: str) -> float:
-    return nats / math.log(2.0) / _sum(truth, unit)
+def _tokens(scores: Sequence[TokenScores]) -> int:
+    """Of all documents; at least 1, so that texts without a token have numbers too."""
+    return max(1, sum(len(one.mixed) for one in scores))
+
+
+def _nats_per_token(place: int, scores: Sequence[TokenScores], truth: object) -> float:
+    return _nats(place, scores) / _tokens(scores)
+
+
+def _perplexity(place: int, scores: Sequence[TokenScores], truth: object) -> float:
+    return _exp(_nats_per_token(place, scores, truth))
+
+
+def _bits_per(place: int, unit: int, scores: Sequence[TokenScores], truth: Sequence[DocumentTruth]) -> float:
+    return _nats(place, scores) / math.log(2.0) / max(1, sum(one[unit] for one in truth))
 
 
 def _exp(nats: float) -> float:

@@ -48,10 +48,12 @@ def generate(
         state = network.read(tokens[:-1], state)
     forbidden = torch.zeros(codec.tokenizer.size, device=device)
     forbidden[codec.forbidden] = -torch.inf
+    context = tokens[:-1].tolist()
 
     def step(last: Tensor, state: Any) -> tuple[Tensor, Any]:
+        context.append(int(last))
         logits, state = network.step(last, state)
-        return logits + forbidden, state
+        return codec.mixed_logits(logits, context) + forbidden, state
 
     drawn = search.stream(
         step, tokens[-1:], state, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,

@@ -42,6 +42,11 @@ class LanguageModel(LanguageModelOptions, Estimator[list[Document], LanguageCode
     all tokens. The learning rate rises over 100 steps and falls along half a cosine to the end of the
     budget: `epochs`, `max_steps` or `max_minutes`, whichever ends first.
 
+    The network's probabilities are mixed with those of a Kneser-Ney n-gram model of the same text, whose
+    weight is found by the likelihood of the held-out part (`ngram`; Mikolov et al. 2011, "Empirical
+    evaluation and combination of advanced language modeling techniques"). `evaluate` gives the perplexity of
+    the mixture and those of the two parts.
+
     What is found from the data where an option is None:
         token_level: words, where blanks alone are between tokens (punctuation too) and new words are rare;
             byte pairs from 20 million characters on, where the package tokenizers is installed; else
@@ -146,7 +151,9 @@ class LanguageModel(LanguageModelOptions, Estimator[list[Document], LanguageCode
         return Fitted(codec, network, history)
 
     def calibrate(self, fitted: FittedLanguageModel, valid: list[Document]) -> None:
-        """Keep the scores of the held-out part, for reports."""
+        """Find the n-gram model's weight, and keep the scores of the held-out part for reports."""
+        if self.ngram:
+            fitted.codec.fit_weight(self._answers(fitted, valid))
         answers = self._answers(fitted, valid)
         fitted.codec.validation = self._scores(fitted, answers, fitted.codec.truth(valid))
 
@@ -203,7 +210,8 @@ class LanguageModel(LanguageModelOptions, Estimator[list[Document], LanguageCode
             texts: strings, or another source that `fit` takes.
         """
         fitted = self._check_fitted()
-        return self._answers(fitted, self.read(texts, use="predict", fitted=fitted))
+        answers = self._answers(fitted, self.read(texts, use="predict", fitted=fitted))
+        return [scores.mixed for scores in answers]
 
     def tokens(self, text: str) -> list[str]:
         """The tokens that a text is cut into, each as text, in the order of `log_prob`'s numbers."""

@@ -1,8 +1,8 @@
-"""An interpolated Kneser-Ney n-gram model: the trivial rival that a language model is compared with."""
+"""An interpolated Kneser-Ney n-gram model: what a network is compared and mixed with."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from typing_extensions import Self
 
 _LONGEST_KEY = 1 << 62
+_CACHED = 2000  # contexts whose probabilities are held
 COUNTED = 2_000_000  # of the training text that are counted at most, from its beginning
 
 
@@ -51,6 +52,7 @@ class KneserNey:
         self.grams: list[_Counts] = []  # per order from 1 on
         self._contexts: list[tuple[_Counts, _Counts]] = []  # per order: sums and numbers of continuations
         self._discounts: list[float] = []
+        self._cache: dict[tuple[int, ...], np.ndarray] = {}  # context -> probabilities of the next token
 
     def fit(self, tokens: np.ndarray) -> Self:
         """Count the n-grams of a text (N,)."""
@@ -63,6 +65,7 @@ class KneserNey:
         for order in range(self.order - 1, 0, -1):  # how many different tokens are before each n-gram
             lower = np.unique(self.grams[0].keys % self.vocabulary**order, return_counts=True)
             self.grams.insert(0, _Counts(*lower))
+        self._cache = {}
         self._contexts = [self._summed(grams) for grams in self.grams]
         self._discounts = [_discount(grams.counts) for grams in self.grams]
 
@@ -96,6 +99,31 @@ class KneserNey:
             mixed = np.maximum(grams.of(keys) - discount, 0.0) / seen + left * tail
             found[order - 1 :] = np.where(total > 0, mixed, tail)
         return np.log(found)
+
+    def next_probs(self, context: Sequence[int]) -> np.ndarray:
+        """The probability of every token (V,) after a context, of which the last n - 1 tokens count."""
+        return self._next(tuple(context)[-self.order + 1 :] if self.order > 1 else ())
+
+    def _next(self, context: tuple[int, ...]) -> np.ndarray:
+        found = self._cache.get(context)
+        if found is not None:
+            return found
+        lower = self._next(context[1:]) if context else np.full(self.vocabulary, 1.0 / self.vocabulary)
+        grams, discount = self.grams[len(context)], self._discounts[len(context)]
+        key = 0
+        for token in context:
+            key = key * self.vocabulary + token
+        begin, end = np.searchsorted(grams.keys, (key * self.vocabulary, (key + 1) * self.vocabulary))
+        if begin == end:
+            return lower
+        counts = grams.counts[begin:end]
+        total = counts.sum()
+        found = lower * (discount * len(counts) / total)
+        found[grams.keys[begin:end] % self.vocabulary] += np.maximum(counts - discount, 0.0) / total
+        if len(self._cache) >= _CACHED:
+            self._cache.clear()
+        self._cache[context] = found
+        return found
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors: the n-grams of the highest order, from which the others follow."""

@@ -29,6 +29,12 @@ class LanguageModelOptions(ReadingOptions):
         None, "a saved language model whose tokens, sizes and weights training starts from", group="network"
     )
 
+    ngram: bool = option(
+        True,
+        "whether an n-gram model's probabilities are mixed in, by what helps on the held-out part",
+        group="network",
+        advanced=True,
+    )
     hidden_size: int | None = option(
         None, "units of every recurrent layer; none for found", group="network", search=[256, 512]
     )

@@ -10,7 +10,7 @@ import numpy as np
 from longspan.report.elements import Element, HighlightedText, Section, Stat, Stats, Table, Text
 from longspan.tasks.parts import Fitted
 
-from .codec import LanguageCodec
+from .codec import LanguageCodec, TokenScores
 from .generation import generate
 from .network import LanguageNetwork
 from .reading import Document
@@ -18,6 +18,7 @@ from .tokens import encode
 
 _SAMPLES = {"temperature 1": 1.0, "temperature 0.7": 0.7}
 _LENGTH = {"characters": 400, "bytes": 400, "words": 100, "bpe": 120}  # tokens of a sample
+_PARTS = {"longspan": "", "its network alone": "network_", "Kneser-Ney n-gram alone": "ngram_"}
 _PLACES = 6  # least expected places that are shown
 _AROUND = {"characters": 40, "bytes": 40, "words": 10, "bpe": 14}  # tokens shown on both sides of a place
 
@@ -26,7 +27,7 @@ def sections(
     fitted: Fitted[LanguageCodec, LanguageNetwork, Any],
     scores: Mapping[str, float],
     records: list[Document] | None,
-    answers: Sequence[np.ndarray] | None,
+    answers: Sequence[TokenScores] | None,
 ) -> list[Section]:
     """The sections of a report.
 
@@ -37,7 +38,9 @@ def sections(
     codec = fitted.codec
     found = [Section("Summary", [_summary(codec, scores), *_comparison(scores)])]
     if records is not None and answers is not None:
-        found.append(Section("Least expected places", [_places(codec, records, answers)]))
+        found.append(
+            Section("Least expected places", [_places(codec, records, [one.mixed for one in answers])])
+        )
     found.append(Section("Samples", _samples(fitted)))
     return found
 
@@ -59,12 +62,9 @@ def _comparison(scores: Mapping[str, float]) -> list[Element]:
     if not scores:
         return []
     names = ("perplexity", "nats_per_token", "bits_per_character")
-    rows = [
-        [label, *(scores[prefix + name] for name in names)]
-        for label, prefix in (("longspan", ""), ("Kneser-Ney n-gram", "ngram_"))
-    ]
+    rows = [[label, *(scores[prefix + name] for name in names)] for label, prefix in _PARTS.items()]
     best = dict.fromkeys(names, "low")
-    note = "Both have learned the same text; bits per character compare models with unlike tokens."
+    note = "All have learned the same text; bits per character compare models with unlike tokens."
     return [Table("Beside an n-gram model", ["", *names], rows, note=note, best=best, emphasis=0)]
 
 

@@ -14,6 +14,7 @@ import torch
 
 import longspan as ls
 from longspan import cli, errors
+from longspan.tasks.language.codec import LanguageCodec, TokenScores
 from longspan.tasks.language.training import AveragedWeights, Budget
 from longspan.training import LambdaCallback
 
@@ -38,7 +39,27 @@ def test_it_learns_and_is_beside_an_ngram() -> None:
     found = model().evaluate([TEXT])
     assert found["perplexity"] == pytest.approx(math.exp(found["nats_per_token"]))
     assert found["bits_per_character"] == pytest.approx(found["nats_per_token"] / math.log(2))
-    assert found["nats_per_token"] < 1.0 and 0.1 < found["ngram_nats_per_token"] < 0.6
+    assert (
+        found["nats_per_token"] <= min(found["network_nats_per_token"], found["ngram_nats_per_token"]) + 0.02
+    )
+    assert found["network_nats_per_token"] < 1.0 and 0.0 < found["ngram_nats_per_token"] < 0.6
+
+
+def test_the_mixture_has_the_weight_of_the_highest_likelihood() -> None:
+    draw = np.random.default_rng(0)
+    network, ngram = (np.log(draw.uniform(0.05, 0.9, 400)) for _ in range(2))
+    codec = LanguageCodec()
+    codec.fit_weight([TokenScores(network, network, ngram)])
+
+    def likelihood(weight: float) -> float:
+        return float(np.logaddexp(network + np.log1p(-weight), ngram + np.log(weight)).sum())
+
+    assert 0.2 < codec.ngram_weight < 0.8
+    assert likelihood(codec.ngram_weight) >= max(map(likelihood, np.linspace(0.01, 0.99, 99))) - 1e-3
+    codec.fit_weight([TokenScores(network, network, network - 5.0)])
+    assert codec.ngram_weight == 0.0
+    alone = ls.LanguageModel(**SMALL, epochs=1, ngram=False).fit([TEXT], verbose=0)
+    assert alone.evaluate([TEXT])["perplexity"] == alone.evaluate([TEXT])["network_perplexity"]
 
 
 def test_log_probs_are_those_of_the_network_step_by_step() -> None:
@@ -51,8 +72,9 @@ def test_log_probs_are_those_of_the_network_step_by_step() -> None:
         for at, (token, following) in enumerate(zip(tokens, [*tokens[1:], 3], strict=True)):
             with torch.no_grad():
                 logits, state = network.step(torch.tensor([token]), state)
+            mixed = task.codec_.mixed_logits(logits, tokens[: at + 1]).log_softmax(-1)
             if at < len(scores):
-                assert float(logits.log_softmax(-1)[0, following]) == pytest.approx(scores[at], abs=1e-4)
+                assert float(mixed[0, following]) == pytest.approx(scores[at], abs=1e-4)
 
 
 def test_probabilities_of_all_next_tokens_sum_to_one() -> None:

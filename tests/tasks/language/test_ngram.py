@@ -61,3 +61,13 @@ def test_context_helps() -> None:
     tokens = np.tile([0, 1, 2, 3, 1, 0], 50)
     assert KneserNey(4, 3).fit(tokens).log_probs(tokens).mean() > -0.2
     assert KneserNey(4, 1).fit(tokens).log_probs(tokens).mean() < -1.2
+
+
+def test_the_next_token_has_the_same_probabilities() -> None:
+    tokens = text(120)
+    model = KneserNey(6, 3).fit(tokens)
+    for context in ([], [2], [0, 1], [3, 0, 1], [5, 5]):
+        found = model.next_probs(context)
+        each = [np.exp(model.log_probs(np.array([*context, token]))[-1]) for token in range(6)]
+        np.testing.assert_allclose(found, each, rtol=1e-9)
+        assert np.array_equal(found, model.next_probs(context)), "from the cache"
