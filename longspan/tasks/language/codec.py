@@ -46,7 +46,7 @@ class Sizes:
 
 
 _SMALL = Sizes(64, 512, 1, False, 0.1, 100, 5e-3)  # for tens of tokens: characters, bytes
-_LARGE = Sizes(256, 256, 1, True, 0.2, 35, 3e-3)  # for thousands of tokens: words, byte pairs
+_LARGE = Sizes(256, 400, 1, True, 0.2, 35, 3e-3)  # for thousands of tokens: words, byte pairs
 DEFAULTS = {"words": _LARGE, "bpe": _LARGE, "characters": _SMALL, "bytes": _SMALL}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from longspan import errors
 from longspan.networks.decoder import Decoder
@@ -52,7 +53,7 @@ class LanguageModel(LanguageModelOptions, Estimator[list[Document], LanguageCode
             byte pairs from 20 million characters on, where the package tokenizers is installed; else
             characters.
         hidden_size, num_layers, embedding_size, tied, dropout, chunk_length, learning_rate: for characters
-            and bytes 512, 1, 64, False, 0.1, 100, 0.005; for words and byte pairs 256, 1, 256, True, 0.2,
+            and bytes 512, 1, 64, False, 0.1, 100, 0.005; for words and byte pairs 400, 1, 256, True, 0.2,
             35, 0.003.
     `validation_fraction` of the text is held out, at most a million characters: the end of one text, or every
     so-manieth of many texts. Text is brought to Unicode's form NFC. Words that occur once in training are
@@ -124,6 +125,8 @@ class LanguageModel(LanguageModelOptions, Estimator[list[Document], LanguageCode
         network = LanguageNetwork(decoder)
         if train is not None and self.pretrained is not None:
             network.load_state_dict(_pretrained(self.pretrained).network_.state_dict())
+        elif train is not None:
+            network.start_from_counts(torch.from_numpy(codec.ngram.token_counts()))
         return network
 
     def batches(

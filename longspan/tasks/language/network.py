@@ -44,6 +44,12 @@ class LanguageNetwork(StreamingNetwork):
         if decoder.vocabulary >= _SAMPLED_FROM:
             self.sampled = SampledSoftmaxLoss(decoder.vocabulary, _SAMPLES, ignore_index=IGNORED)
 
+    @torch.no_grad()
+    def start_from_counts(self, counts: Tensor) -> None:
+        """Set the output layer's bias so that, before training, tokens are as likely as these counts (V,)."""
+        shares = (counts + 1.0) / (counts + 1.0).sum()
+        self.decoder.output.bias.copy_(shares.log())
+
     def forward(self, batch: Batch, state: Any = None) -> tuple[DecoderOutput, DecoderState]:
         tokens = batch.x.tokens if isinstance(batch.x, ScoredSegments) else batch.x
         starts = tokens == BOUNDARY

@@ -100,6 +100,11 @@ class KneserNey:
             found[order - 1 :] = np.where(total > 0, mixed, tail)
         return np.log(found)
 
+    def token_counts(self) -> np.ndarray:
+        """How often each token (V,) ends an n-gram of the text."""
+        grams = self.grams[-1]
+        return np.bincount(grams.keys % self.vocabulary, grams.counts, self.vocabulary)
+
     def next_probs(self, context: Sequence[int]) -> np.ndarray:
         """The probability of every token (V,) after a context, of which the last n - 1 tokens count."""
         return self._next(tuple(context)[-self.order + 1 :] if self.order > 1 else ())

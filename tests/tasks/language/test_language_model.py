@@ -272,3 +272,11 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     capsys.readouterr()
     assert cli.main(["evaluate", saved, str(source)]) == 2
     assert "the byte 0xef in line 2 of" in capsys.readouterr().err
+
+
+def test_before_training_tokens_are_as_likely_as_they_are_frequent() -> None:
+    task = ls.LanguageModel(**SMALL, max_steps=1, learning_rate=1e-9, ngram=False).fit([TEXT], verbose=0)
+    letters = task.codec_.tokenizer
+    bias = task.network_.decoder.output.bias.softmax(-1).detach()
+    assert float(bias[letters.encode("t")[0]]) == pytest.approx(TEXT.count("t") / len(TEXT), rel=0.1)
+    assert 0.0 < float(bias[0]) < 0.001
