@@ -35,6 +35,8 @@ class Budget(Callback):
         self.max_steps, self.learning_rate = steps, learning_rate
         self.max_seconds = None if minutes is None else 60.0 * minutes
         self.steps, self.seconds = 0, 0.0
+        self.resumed_at = 0  # steps of the epoch that were taken before training went on from a checkpoint
+        self._epoch_begin = 0
         self._last: float | None = None
 
     @property
@@ -53,6 +55,9 @@ class Budget(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.steps, self.seconds, self._last = 0, 0.0, monotonic()
 
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self.resumed_at, self._epoch_begin = 0, self.steps
+
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         self.trainer.learning_rate = self.rate
 
@@ -68,10 +73,12 @@ class Budget(Callback):
             self.trainer.stopped = f"{self.steps:,} steps were taken"
 
     def state(self) -> Any:
-        return {"steps": self.steps, "seconds": self.seconds}
+        return {"steps": self.steps, "seconds": self.seconds, "epoch_begin": self._epoch_begin}
 
     def restore(self, state: Any) -> None:
         self.steps, self.seconds, self._last = state["steps"], state["seconds"], monotonic()
+        self._epoch_begin = state["epoch_begin"]
+        self.resumed_at = self.steps - self._epoch_begin
 
 
 class BudgetedBatches:
@@ -86,8 +93,8 @@ class BudgetedBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         batches: Iterable[Batch] = self.batches
-        for batch in batches:
-            if self.budget.spent >= 1.0:
+        for number, batch in enumerate(batches):
+            if self.budget.spent >= 1.0 and number >= self.budget.resumed_at:
                 return
             yield batch
 

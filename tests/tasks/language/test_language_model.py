@@ -16,7 +16,7 @@ import longspan as ls
 from longspan import cli, errors
 from longspan.tasks.language.codec import LanguageCodec, TokenScores
 from longspan.tasks.language.training import AveragedWeights, Budget
-from longspan.training import LambdaCallback
+from longspan.training import CheckpointConfig, LambdaCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 SMALL: dict[str, Any] = {"hidden_size": 16, "embedding_size": 8, "batch_size": 8, "chunk_length": 24}
@@ -168,6 +168,35 @@ def test_budget_of_steps() -> None:
     task.fit([TEXT], callbacks=[callback], verbose=0)
     assert len(counted) == 17 and task.history_.stopped == "17 steps were taken"
     assert max(rates) > 0.008 and rates[-1] < 0.001 and "val_loss" in task.history_.history
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("steps", [5, 17, 18, 30])
+def test_killed_within_a_budget_it_ends_the_same(steps: int, tmp_path: Path) -> None:
+    options: dict[str, Any] = {**SMALL, "epochs": 50, "max_steps": 30, "averaging": 0.5}
+    whole = ls.LanguageModel(**options).fit([TEXT], verbose=0)
+    left = [steps]
+
+    def count(batch: int, logs: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+    callback = LambdaCallback(on_train_batch_begin=count)
+    if steps == 30:  # after the last step, before its validation
+        left[0] = 0
+        last = LambdaCallback(on_test_begin=lambda logs: count(0, logs) if last.trainer.steps == 30 else None)
+        callback = last
+    config = CheckpointConfig(tmp_path / "checkpoint", steps=1, seconds=None)
+    with pytest.raises(Killed):
+        ls.LanguageModel(**options).fit([TEXT], resume=config, callbacks=[callback], verbose=0)
+    resumed = ls.LanguageModel(**options).fit([TEXT], resume=tmp_path / "checkpoint", verbose=0)
+    weights = resumed.network_.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in whole.network_.state_dict().items())
+    assert resumed.history_.history == whole.history_.history
 
 
 def test_budget_of_minutes() -> None:
