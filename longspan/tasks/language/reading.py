@@ -36,7 +36,7 @@ class Document:
     text: str | None
     characters: int
     bytes: int
-    path: Path | None = None
+    path: str | None = None
     encoding: str = "utf-8"
     begin: int = 0
     end: int = 0
@@ -178,7 +178,7 @@ def _from_text_file(path: Path, encoding: str) -> Document:
         text = "".join(text_pieces(path, encoding))
         if len(text) <= _HELD:
             return held(normalize(text))
-    document = Document(None, 0, 0, path, encoding, end=1 << 62)
+    document = Document(None, 0, 0, str(path), encoding, end=1 << 62)
     document = _measured(document)
     return replace(document, end=document.characters, digest=_digest(path))
 
