@@ -54,11 +54,12 @@ def read() -> list[str]:
         ImportError: this Python was installed without them; one sentence.
     """
     try:
-        topics: dict[str, str] = import_module("pydoc_data.topics").topics
+        topics = import_module("pydoc_data.topics")
     except ImportError as error:
         way_out = "use a Python that was installed with it"
         raise ImportError(errors.message("demo", "Python's manual in pydoc_data", "none", way_out)) from error
-    return [topics[name] for name in sorted(topics)]
+    chapters: dict[str, str] = topics.topics
+    return [chapters[name] for name in sorted(chapters)]
 
 
 def _table(scores: dict[str, float]) -> Table:
