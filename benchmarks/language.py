@@ -5,7 +5,7 @@
 
 FOLDER is that of the data sets. Minutes are processor minutes of training, so that a machine which others use
 too gives the same figures: 20 are 10 minutes of 2 cores. A test part is touched once, by the fitted model.
-Fitted models are saved in the folder of models, where one is named.
+Fitted models are saved in the folder of models, where one is named, and a killed run goes on from there.
 """
 
 from __future__ import annotations
@@ -79,10 +79,9 @@ def accuracy(console: Console, name: str, data: Path, minutes: float | None, mod
     read, usual, goal = SETS[name]
     parts, minutes = read(data), minutes or usual
     model = LanguageModel(max_minutes=minutes, epochs=1000)
-    begin = process_time()
+    resume = None if models is None else models / f"{name}-{minutes:g}.checkpoint"
     with mock.patch.object(training, "monotonic", process_time):  # minutes of the processor
-        model.fit([parts.train], validation_data=[parts.valid], verbose=2)
-    seconds = process_time() - begin
+        model.fit([parts.train], validation_data=[parts.valid], resume=resume, verbose=2)
     if models is not None:
         model.save(models / f"{name}-{minutes:g}")
     scores = model.evaluate([parts.test])
@@ -94,7 +93,6 @@ def accuracy(console: Console, name: str, data: Path, minutes: float | None, mod
         table.add_row(label, *(f"{scores[prefix + metric]:.4f}" for metric in METRICS))
     console.print(table)
     facts = {
-        "processor_seconds_of_fit": round(seconds, 1),
         "threads": torch.get_num_threads(),
         "token_level": model.codec_.token_level,
         "weights": sum(weight.numel() for weight in model.network_.parameters()),
