@@ -142,15 +142,15 @@ def our_step(vocabulary: int, sizes: Sizes, x: Tensor, y: Tensor) -> Callable[[]
     """A training step of the library, the optimizer's included."""
     network = our_network(vocabulary, sizes)
     optimizer: Any = Adam(1e-3).build(network.parameters())
-    batch, held = Batch(x, y, continues=True), [None]
+    batch, states = Batch(x, y, continues=True), [None]
 
     def step() -> None:
-        output, state = network(batch, detach_state(held[0]))
+        output, state = network(batch, detach_state(states[0]))
         network.loss(output, batch).backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP, foreach=True)
         optimizer.fused_step()
         optimizer.zero_grad()
-        held[0] = state
+        states[0] = state
 
     return step
 
@@ -159,15 +159,15 @@ def rival_step(vocabulary: int, sizes: Sizes, x: Tensor, y: Tensor) -> Callable[
     """A training step of the model by hand."""
     network = Rival(vocabulary, sizes)
     optimizer = torch.optim.Adam(network.parameters(), 1e-3, fused=True)
-    held: list[Any] = [None]
+    states: list[Any] = [None]
 
     def step() -> None:
-        logits, state = network(x, held[0])
+        logits, state = network(x, states[0])
         F.cross_entropy(logits.flatten(0, 1), y.flatten()).backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP, foreach=True)
         optimizer.step()
         optimizer.zero_grad()
-        held[0] = detach_state(state)
+        states[0] = detach_state(state)
 
     return step
 

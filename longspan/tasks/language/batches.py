@@ -89,7 +89,7 @@ class SegmentBatches:
             for number, tokens in enumerate(documents)
             for begin in range(0, len(tokens) + ends, SEGMENT)
         ]
-        self._segments = sorted(segments, key=lambda one: -(one[2] + min(CONTEXT, one[1])))
+        self._segments = sorted(segments, key=lambda segment: -(segment[2] + min(CONTEXT, segment[1])))
         self._scored = sum(length for _, _, length in segments) / max(1, len(segments))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -107,16 +107,17 @@ class SegmentBatches:
         lengths = torch.zeros(len(segments), dtype=torch.int64)
         for row, (number, begin, length) in enumerate(segments):
             context = min(CONTEXT, begin)
-            known = self._known(number, begin - context, context + length + 1)
-            x[row, : context + length] = known[:-1]
-            y[row, context : context + length] = known[context + 1 :]
+            tokens = self._with_boundaries(number, begin - context, context + length + 1)
+            x[row, : context + length] = tokens[:-1]
+            y[row, context : context + length] = tokens[context + 1 :]
             lengths[row] = context + length
-        document, start = (torch.tensor([segment[place] for segment in segments]) for place in (0, 1))
+        document = torch.tensor([number for number, _, _ in segments])
+        start = torch.tensor([begin for _, begin, _ in segments])
         # Such that the mean over all batches, weighted by their rows, is the mean over tokens.
         weight = torch.full((len(segments),), self._scored)
         return Batch(ScoredSegments(x, document, start), y, lengths=lengths, weight=weight)
 
-    def _known(self, number: int, begin: int, count: int) -> Tensor:
+    def _with_boundaries(self, number: int, begin: int, count: int) -> Tensor:
         """So many tokens of a document from `begin` on, where 0 is the BOUNDARY before its first."""
         tokens = self.documents[number]
         part = tokens[max(0, begin - 1) : begin - 1 + count].astype(np.int64)

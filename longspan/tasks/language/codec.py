@@ -21,7 +21,7 @@ from longspan.tasks.codec import Codec, Metrics
 from .batches import SegmentBatches, StreamBatches
 from .network import SegmentScores
 from .ngram import COUNTED, KneserNey
-from .reading import Document, held, normalize
+from .reading import Document, document_of, normalize
 from .tokens import BOUNDARY, UNKNOWN_NUMBER, encode, find_token_level, fit_tokenizer, token_stream
 
 _EM_STEPS = 50  # of the n-gram model's weight
@@ -90,7 +90,7 @@ class LanguageCodec(Codec[list[Document]]):
         sizes: Mapping[str, Any] | None = None,
     ) -> None:
         self.token_level, self.max_tokens, self.lowercase = token_level, max_tokens, lowercase
-        self.given = {name: value for name, value in (sizes or {}).items() if value is not None}
+        self.chosen_sizes = {name: value for name, value in (sizes or {}).items() if value is not None}
         self.ends, self.ngram_weight = False, 0.0
         self.tokenizer: Any = None
         self.validation: dict[str, float] = {}
@@ -98,7 +98,7 @@ class LanguageCodec(Codec[list[Document]]):
     def start_from(self, learned: LanguageCodec) -> None:
         """Take the tokens and the sizes of a model from whose weights training starts."""
         self.token_level, self.tokenizer = learned.token_level, learned.tokenizer
-        self.sizes = Sizes(**{**asdict(learned.sizes), **_training_sizes(self.given)})
+        self.sizes = Sizes(**{**asdict(learned.sizes), **_training_sizes(self.chosen_sizes)})
 
     def fit(self, train: list[Document], valid: list[Document] | None = None) -> Self:
         if not any(document.characters for document in train):
@@ -117,7 +117,7 @@ class LanguageCodec(Codec[list[Document]]):
     def _fit_tokenizer(self, train: list[Document]) -> None:
         self.token_level = self.token_level or find_token_level(train)
         self.tokenizer = fit_tokenizer(train, self._level, self.max_tokens, lower=self.lowercase)
-        self.sizes = Sizes(**{**asdict(DEFAULTS[self._level]), **self.given})
+        self.sizes = Sizes(**{**asdict(DEFAULTS[self._level]), **self.chosen_sizes})
 
     @property
     def _level(self) -> str:
@@ -143,29 +143,29 @@ class LanguageCodec(Codec[list[Document]]):
 
     def segment_batches(self, records: list[Document]) -> SegmentBatches:
         """Batches to score."""
-        return SegmentBatches([encode(one, self.tokenizer) for one in records], ends=self.ends)
+        return SegmentBatches([encode(document, self.tokenizer) for document in records], ends=self.ends)
 
     def pieces(self, text: str) -> list[str]:
         """The tokens of a text, each as text."""
-        numbers = encode(held(normalize(text)), self.tokenizer).tolist()
+        numbers = encode(document_of(normalize(text)), self.tokenizer).tolist()
         return [UNKNOWN if n == UNKNOWN_NUMBER else self.tokenizer.decode([n]) for n in numbers]
 
     def decode(self, predictions: list[SegmentScores], records: list[Document]) -> list[TokenScores]:
         """The scores of every token of each document, its end included where ends are scored."""
         network = self._joined(predictions, len(records))
-        return [self._scores(document, one) for document, one in zip(records, network, strict=True)]
+        return [self._scores(document, scores) for document, scores in zip(records, network, strict=True)]
 
     def _joined(self, predictions: list[SegmentScores], documents: int) -> list[np.ndarray]:
         """The network's log-probabilities by document, from those of segments."""
-        parts: list[list[tuple[int, np.ndarray]]] = [[] for _ in range(documents)]
+        segments: list[list[tuple[int, np.ndarray]]] = [[] for _ in range(documents)]
         for scores in predictions:
             numbers, begins = scores.document.tolist(), scores.begin.tolist()
             for number, begin, values in zip(numbers, begins, scores.log_probs, strict=True):
-                parts[number].append((begin, values.numpy()))
+                segments[number].append((begin, values.numpy()))
         empty = np.zeros(0, np.float32)
         return [
-            np.concatenate([values for _, values in sorted(part, key=lambda one: one[0])] or [empty])
-            for part in parts
+            np.concatenate([values for _, values in sorted(rows, key=lambda row: row[0])] or [empty])
+            for rows in segments
         ]
 
     def _scores(self, document: Document, network: np.ndarray) -> TokenScores:
@@ -176,8 +176,8 @@ class LanguageCodec(Codec[list[Document]]):
 
     def fit_weight(self, scores: Sequence[TokenScores]) -> None:
         """Set the n-gram model's weight to that with the highest likelihood of held-out tokens."""
-        network = np.exp(np.concatenate([one.network for one in scores]).astype(np.float64))
-        ngram = np.exp(np.concatenate([one.ngram for one in scores]))
+        network = np.exp(np.concatenate([document.network for document in scores]).astype(np.float64))
+        ngram = np.exp(np.concatenate([document.ngram for document in scores]))
         weight = 0.1
         for _ in range(_EM_STEPS):
             weight = float((weight * ngram / (weight * ngram + (1.0 - weight) * network)).mean())
@@ -192,8 +192,8 @@ class LanguageCodec(Codec[list[Document]]):
 
     def present(self, answers: list[TokenScores]) -> pl.DataFrame:
         """A row a text: its tokens, their log-probability and the perplexity."""
-        totals = [float(one.mixed.sum(dtype=np.float64)) for one in answers]
-        counts = [len(one.mixed) for one in answers]
+        totals = [float(scores.mixed.sum(dtype=np.float64)) for scores in answers]
+        counts = [len(scores.mixed) for scores in answers]
         perplexity = [
             _exp(-total / count) if count else None for total, count in zip(totals, counts, strict=True)
         ]
@@ -203,21 +203,24 @@ class LanguageCodec(Codec[list[Document]]):
 
     def truth(self, records: list[Document]) -> list[DocumentTruth]:
         return [
-            DocumentTruth(
-                one.characters, one.bytes, int((encode(one, self.tokenizer) == UNKNOWN_NUMBER).sum())
-            )
-            for one in records
+            DocumentTruth(document.characters, document.bytes, self._unknown_tokens(document))
+            for document in records
         ]
 
+    def _unknown_tokens(self, document: Document) -> int:
+        return int((encode(document, self.tokenizer) == UNKNOWN_NUMBER).sum())
+
     def metrics(self) -> Metrics:
-        found: dict[str, Any] = {}
-        for place, prefix in enumerate(("", "network_", "ngram_")):  # the fields of TokenScores
-            found[f"{prefix}perplexity"] = partial(_perplexity, place)
-            found[f"{prefix}nats_per_token"] = partial(_nats_per_token, place)
-            found[f"{prefix}bits_per_character"] = partial(_bits_per, place, 0)
-        found["bits_per_byte"] = partial(_bits_per, 0, 1)
-        found["unknown_tokens"] = lambda scores, truth: sum(one.unknown for one in truth) / _tokens(scores)
-        return found
+        metrics: dict[str, Any] = {}
+        for field, prefix in enumerate(("", "network_", "ngram_")):  # the fields of TokenScores
+            metrics[f"{prefix}perplexity"] = partial(_perplexity, field)
+            metrics[f"{prefix}nats_per_token"] = partial(_nats_per_token, field)
+            metrics[f"{prefix}bits_per_character"] = partial(_bits_per, field, 0)
+        metrics["bits_per_byte"] = partial(_bits_per, 0, 1)
+        metrics["unknown_tokens"] = lambda scores, truth: (
+            sum(document.unknown for document in truth) / _tokens(scores)
+        )
+        return metrics
 
     def state(self) -> Any:
         return {
@@ -238,10 +241,10 @@ class LanguageCodec(Codec[list[Document]]):
         return self
 
 
-def _training_sizes(given: Mapping[str, Any]) -> dict[str, Any]:
+def _training_sizes(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Of the sizes that the user gave those that a network with weights may still change."""
     return {
-        name: value for name, value in given.items() if name in ("dropout", "chunk_length", "learning_rate")
+        name: value for name, value in chosen.items() if name in ("dropout", "chunk_length", "learning_rate")
     }
 
 
@@ -251,25 +254,25 @@ def _mixed(network: np.ndarray, ngram: np.ndarray, weight: float) -> np.ndarray:
     return np.logaddexp(network + math.log1p(-weight), ngram + math.log(weight)).astype(np.float32)
 
 
-def _nats(place: int, scores: Sequence[TokenScores]) -> float:
-    return -float(sum(one[place].sum(dtype=np.float64) for one in scores))
+def _nats(field: int, scores: Sequence[TokenScores]) -> float:
+    return -float(sum(document[field].sum(dtype=np.float64) for document in scores))
 
 
 def _tokens(scores: Sequence[TokenScores]) -> int:
     """Of all documents; at least 1, so that texts without a token have numbers too."""
-    return max(1, sum(len(one.mixed) for one in scores))
+    return max(1, sum(len(document.mixed) for document in scores))
 
 
-def _nats_per_token(place: int, scores: Sequence[TokenScores], truth: object) -> float:
-    return _nats(place, scores) / _tokens(scores)
+def _nats_per_token(field: int, scores: Sequence[TokenScores], truth: object) -> float:
+    return _nats(field, scores) / _tokens(scores)
 
 
-def _perplexity(place: int, scores: Sequence[TokenScores], truth: object) -> float:
-    return _exp(_nats_per_token(place, scores, truth))
+def _perplexity(field: int, scores: Sequence[TokenScores], truth: object) -> float:
+    return _exp(_nats_per_token(field, scores, truth))
 
 
-def _bits_per(place: int, unit: int, scores: Sequence[TokenScores], truth: Sequence[DocumentTruth]) -> float:
-    return _nats(place, scores) / math.log(2.0) / max(1, sum(one[unit] for one in truth))
+def _bits_per(field: int, unit: int, scores: Sequence[TokenScores], truth: Sequence[DocumentTruth]) -> float:
+    return _nats(field, scores) / math.log(2.0) / max(1, sum(document[unit] for document in truth))
 
 
 def _exp(nats: float) -> float:

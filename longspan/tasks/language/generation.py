@@ -13,7 +13,7 @@ from longspan.data.tokenizers import Tokenizer
 
 from .codec import LanguageCodec
 from .network import LanguageNetwork
-from .reading import held, normalize
+from .reading import document_of, normalize
 from .tokens import BOUNDARY, encode, note_unknown
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # at the end of a text whose last bytes are still to come
@@ -41,7 +41,7 @@ def generate(
     prompt = normalize(prompt)
     note_unknown(prompt, codec.tokenizer)
     device = network.decoder.output.weight.device
-    tokens = torch.from_numpy(encode(held(prompt), codec.tokenizer)).long()
+    tokens = torch.from_numpy(encode(document_of(prompt), codec.tokenizer)).long()
     tokens = torch.cat([torch.tensor([BOUNDARY]), tokens]).to(device)
     state = network.initial_state()
     if len(tokens) > 1:

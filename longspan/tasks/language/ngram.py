@@ -10,7 +10,7 @@ import torch
 from typing_extensions import Self
 
 _LONGEST_KEY = 1 << 62
-_CACHED = 2000  # contexts whose probabilities are held
+_CACHED = 2000  # contexts whose next probabilities are cached
 COUNTED = 2_000_000  # of the training text that are counted at most, from its beginning
 
 
@@ -80,14 +80,14 @@ class KneserNey:
         """The key of the n-gram that ends at each token from number order - 1 on."""
         count = max(0, len(tokens) - order + 1)
         keys = np.zeros(count, np.int64)
-        for place in range(order):
-            keys = keys * self.vocabulary + tokens[place : place + count]
+        for start in range(order):
+            keys = keys * self.vocabulary + tokens[start : start + count]
         return keys
 
     def log_probs(self, tokens: np.ndarray) -> np.ndarray:
         """Natural logarithms of the probability of each token (T,) given those before it in the array."""
         tokens = tokens.astype(np.int64)
-        found = np.full(len(tokens), 1.0 / self.vocabulary)
+        probs = np.full(len(tokens), 1.0 / self.vocabulary)
         for order, (grams, (sums, kinds), discount) in enumerate(
             zip(self.grams, self._contexts, self._discounts, strict=True), 1
         ):
@@ -95,10 +95,10 @@ class KneserNey:
             total = sums.of(keys // self.vocabulary)
             seen = np.maximum(total, 1)
             left = discount * kinds.of(keys // self.vocabulary) / seen
-            tail = found[order - 1 :]
+            tail = probs[order - 1 :]
             mixed = np.maximum(grams.of(keys) - discount, 0.0) / seen + left * tail
-            found[order - 1 :] = np.where(total > 0, mixed, tail)
-        return np.log(found)
+            probs[order - 1 :] = np.where(total > 0, mixed, tail)
+        return np.log(probs)
 
     def token_counts(self) -> np.ndarray:
         """How often each token (V,) ends an n-gram of the text."""
@@ -110,9 +110,9 @@ class KneserNey:
         return self._next(tuple(context)[-self.order + 1 :] if self.order > 1 else ())
 
     def _next(self, context: tuple[int, ...]) -> np.ndarray:
-        found = self._cache.get(context)
-        if found is not None:
-            return found
+        probs = self._cache.get(context)
+        if probs is not None:
+            return probs
         lower = self._next(context[1:]) if context else np.full(self.vocabulary, 1.0 / self.vocabulary)
         grams, discount = self.grams[len(context)], self._discounts[len(context)]
         key = 0
@@ -123,12 +123,12 @@ class KneserNey:
             return lower
         counts = grams.counts[begin:end]
         total = counts.sum()
-        found = lower * (discount * len(counts) / total)
-        found[grams.keys[begin:end] % self.vocabulary] += np.maximum(counts - discount, 0.0) / total
+        probs = lower * (discount * len(counts) / total)
+        probs[grams.keys[begin:end] % self.vocabulary] += np.maximum(counts - discount, 0.0) / total
         if len(self._cache) >= _CACHED:
             self._cache.clear()
-        self._cache[context] = found
-        return found
+        self._cache[context] = probs
+        return probs
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors: the n-grams of the highest order, from which the others follow."""

@@ -20,7 +20,7 @@ from longspan.data.readers.text_files import PACKED_ENDINGS, existing, text_piec
 
 _TABLES = (*TABLE_ENDINGS, ".jsonl", ".ndjson", ".json")
 _NAMES = ("text", "sentence", "content", "body", "review", "document")  # of the column with the text
-_HELD = 1 << 24  # bytes; a longer file is read piece by piece whenever it is needed
+_IN_MEMORY = 1 << 24  # bytes; a longer file is read piece by piece whenever it is needed
 _PIECE = 1 << 20  # characters a piece
 _LINE_ENDS = re.compile("\r\n?")
 
@@ -57,16 +57,16 @@ class Document:
             if start >= self.end:
                 return
 
-    def parts(self, at: int) -> tuple[Document, Document]:
+    def split(self, at: int) -> tuple[Document, Document]:
         """The text before and after its character number `at`."""
         if self.path is None:
             text = self.text or ""
-            return held(text[:at]), held(text[at:])
+            return document_of(text[:at]), document_of(text[at:])
         middle = self.begin + at
         return _measured(replace(self, end=middle)), _measured(replace(self, begin=middle))
 
 
-def held(text: str) -> Document:
+def document_of(text: str) -> Document:
     """A text as a document, as it is."""
     return Document(text, len(text), len(text.encode("utf-8", "surrogatepass")))
 
@@ -134,7 +134,7 @@ def read_documents(
         if not isinstance(text, str):
             received = f"{type(text).__name__} in row {row}"
             raise errors.value_error("source", "a list of texts", received, "pass strings")
-    return _checked([held(normalize(text)) for text in rows])
+    return _checked([document_of(normalize(text)) for text in rows])
 
 
 def _checked(documents: list[Document]) -> list[Document]:
@@ -150,13 +150,13 @@ def _from_path(path: Path, column: str | None, lines: bool, options: ReadOptions
             raise errors.value_error(
                 "source", "a folder with text files", f"none in {path}", "check the path"
             )
-        return [one for file in files for one in _from_path(file, column, lines, options)]
+        return [document for file in files for document in _from_path(file, column, lines, options)]
     inner = path.with_suffix("") if path.suffix.lower() in PACKED_ENDINGS else path
     if inner.suffix.lower() in _TABLES:
         return _from_table(path, column, options)
     if lines:
         pieces = text_pieces(path, options.encoding)
-        return _checked([held(normalize(line)) for line in _lines(pieces) if line.strip()])
+        return _checked([document_of(normalize(line)) for line in _lines(pieces) if line.strip()])
     return [_from_text_file(path, options.encoding)]
 
 
@@ -174,10 +174,10 @@ def _lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def _from_text_file(path: Path, encoding: str) -> Document:
-    if path.stat().st_size <= _HELD:
+    if path.stat().st_size <= _IN_MEMORY:
         text = "".join(text_pieces(path, encoding))
-        if len(text) <= _HELD:
-            return held(normalize(text))
+        if len(text) <= _IN_MEMORY:
+            return document_of(normalize(text))
     document = Document(None, 0, 0, str(path), encoding, end=1 << 62)
     document = _measured(document)
     return replace(document, end=document.characters, digest=_digest(path))
@@ -192,11 +192,11 @@ def _measured(document: Document) -> Document:
 
 
 def _digest(path: str | os.PathLike[str]) -> str:
-    found = sha256()
+    content = sha256()
     with open(path, "rb") as file:
         while block := file.read(_PIECE):
-            found.update(block)
-    return found.hexdigest()
+            content.update(block)
+    return content.hexdigest()
 
 
 def _from_table(source: Any, column: str | None, options: ReadOptions) -> list[Document]:
@@ -205,7 +205,7 @@ def _from_table(source: Any, column: str | None, options: ReadOptions) -> list[D
     column = column or _text_column(frame)
     check_columns(frame, [column], "text")
     texts = frame[column].cast(pl.String).fill_null("")
-    return _checked([held(normalize(text)) for text in texts])
+    return _checked([document_of(normalize(text)) for text in texts])
 
 
 def _text_column(frame: pl.DataFrame) -> str:
@@ -225,20 +225,20 @@ def split_documents(documents: list[Document], fraction: float) -> tuple[list[Do
     Args:
         fraction: of the characters that the validation part is to have, above 0.
 
-    >>> train, valid = split_documents([held("abcdefghij")], 0.2)
+    >>> train, valid = split_documents([document_of("abcdefghij")], 0.2)
     >>> train[0].text, valid[0].text
     ('abcdefgh', 'ij')
     """
     each = round(1 / fraction)
     if len(documents) >= 10 * each:
-        marks = [row % each == each - 1 for row in range(len(documents))]
-        pairs = list(zip(documents, marks, strict=True))
-        return [one for one, mark in pairs if not mark], [one for one, mark in pairs if mark]
-    train, valid, left = list(documents), [], round(fraction * sum(one.characters for one in documents))
+        train = [document for row, document in enumerate(documents) if row % each != each - 1]
+        return train, documents[each - 1 :: each]
+    left = round(fraction * sum(document.characters for document in documents))
+    train, valid = list(documents), list[Document]()
     while left > 0 and train:
         last = train.pop()
         if last.characters > left:
-            before, after = last.parts(_break_near(last, last.characters - left))
+            before, after = last.split(_break_near(last, last.characters - left))
             train.append(before)
             valid.insert(0, after)
             break
@@ -253,7 +253,7 @@ def _break_near(document: Document, at: int) -> int:
         return at
     least = at - max(1, min(document.characters - at, at) // 10)
     for mark in ("\n", " "):
-        found = document.text.rfind(mark, max(0, least), at)
-        if found > 0:
-            return found + 1
+        cut = document.text.rfind(mark, max(0, least), at)
+        if cut > 0:
+            return cut + 1
     return at

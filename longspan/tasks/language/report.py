@@ -36,13 +36,13 @@ def sections(
         records, answers: the source and its log-probabilities; None for no source.
     """
     codec = fitted.codec
-    found = [Section("Summary", [_summary(codec, scores), *_comparison(scores)])]
+    shown = [Section("Summary", [_summary(codec, scores), *_comparison(scores)])]
     if records is not None and answers is not None:
-        found.append(
-            Section("Least expected places", [_places(codec, records, [one.mixed for one in answers])])
+        shown.append(
+            Section("Least expected places", [_places(codec, records, [scores.mixed for scores in answers])])
         )
-    found.append(Section("Samples", _samples(fitted)))
-    return found
+    shown.append(Section("Samples", _samples(fitted)))
+    return shown
 
 
 def _summary(codec: LanguageCodec, scores: Mapping[str, float]) -> Stats:
@@ -88,12 +88,12 @@ def _places(codec: LanguageCodec, records: list[Document], answers: Sequence[np.
         for number, row in enumerate(answers)
         for at in np.argsort(row[: len(row) - codec.ends])[: 4 * _PLACES]
     )
-    shown: list[tuple[float, int, int]] = []
+    apart: list[tuple[float, int, int]] = []
     for value, number, at in candidates:
-        if all(number != other or abs(at - place) > around for _, other, place in shown):
-            shown.append((value, number, at))
-    texts = [_place(codec, records[number], answers[number], at, around) for _, number, at in shown[:_PLACES]]
-    note = "Each token's nats, from 0 to the largest of a place: the stronger, the less expected."
+        if all(number != other or abs(at - near) > around for _, other, near in apart):
+            apart.append((value, number, at))
+    texts = [_place(codec, records[number], answers[number], at, around) for _, number, at in apart[:_PLACES]]
+    note = "Colour: the nats of a token, as a share of the largest in its row."
     return HighlightedText("Least expected places", texts, note=note)
 
 

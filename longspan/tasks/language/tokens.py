@@ -39,7 +39,7 @@ def find_token_level(documents: Sequence[Document]) -> str:
     words = sample.split()
     if len(words) > 1000 and _is_split(sample, len(words)) and _new_words(words) < _MAX_NEW:
         return "words"
-    many = sum(one.characters for one in documents) >= _MANY
+    many = sum(document.characters for document in documents) >= _MANY
     return "bpe" if many and find_spec("tokenizers") is not None else "characters"
 
 
@@ -103,19 +103,19 @@ def token_stream(documents: Iterable[Document], tokenizer: Tokenizer, *, ends: b
     smallest = next(
         kind for kind in (np.uint8, np.uint16, np.int32) if tokenizer.size <= np.iinfo(kind).max + 1
     )
-    held: list[np.ndarray] = []
+    waiting: list[np.ndarray] = []
     count, file = 0, None
     for part in _parts(documents, tokenizer, ends):
-        held.append(part.astype(smallest))
+        waiting.append(part.astype(smallest))
         count += len(part)
-        if sum(map(len, held)) >= _IN_MEMORY:
+        if sum(map(len, waiting)) >= _IN_MEMORY:
             file = file or tempfile.TemporaryFile()  # noqa: SIM115, it is closed with the array
-            np.concatenate(held).tofile(file)
-            held = []
+            np.concatenate(waiting).tofile(file)
+            waiting = []
     if file is None:
-        return np.concatenate(held)
-    if held:
-        np.concatenate(held).tofile(file)
+        return np.concatenate(waiting)
+    if waiting:
+        np.concatenate(waiting).tofile(file)
     file.flush()
     return np.memmap(file, dtype=smallest, mode="r", shape=(count,))
 

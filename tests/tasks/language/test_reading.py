@@ -16,7 +16,7 @@ import pytest
 
 from longspan.data.tokenizers import Characters, Words
 from longspan.tasks.language import reading
-from longspan.tasks.language.reading import Document, held, normalize, read_documents, split_documents
+from longspan.tasks.language.reading import Document, document_of, normalize, read_documents, split_documents
 from longspan.tasks.language.tokens import encode, find_token_level, token_stream
 
 
@@ -98,7 +98,7 @@ def test_a_long_file_in_pieces_is_the_same_text(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "long.txt"
     path.write_text(text, newline="")
     whole = read_documents(path)[0]
-    monkeypatch.setattr(reading, "_HELD", 100)
+    monkeypatch.setattr(reading, "_IN_MEMORY", 100)
     monkeypatch.setattr(reading, "_PIECE", 500)
     (long,) = read_documents(path)
     assert long.text is None and texts([long]) == texts([whole]) == [normalize(text)]
@@ -112,21 +112,21 @@ def test_a_long_file_in_pieces_is_the_same_text(tmp_path: Path, monkeypatch: pyt
 
 
 def test_splits() -> None:
-    train, valid = split_documents([held(str(n)) for n in range(100)], 0.1)
+    train, valid = split_documents([document_of(str(n)) for n in range(100)], 0.1)
     assert texts(valid) == [str(n) for n in range(9, 100, 10)] and len(train) == 90
-    train, valid = split_documents([held("abc\n" * 5), held("xyz\n" * 5)], 0.3)
+    train, valid = split_documents([document_of("abc\n" * 5), document_of("xyz\n" * 5)], 0.3)
     assert texts(train) == ["abc\n" * 5, "xyz\n" * 2] and texts(valid) == ["xyz\n" * 3]
 
 
 def test_token_level_is_found() -> None:
     split = "the company said it will not pay , mr. smith <unk> n't agree .\n" * 200
-    assert find_token_level([held(split)]) == "words"
-    assert find_token_level([held("The company said, well, it will not pay.\n" * 200)]) == "characters"
-    assert find_token_level([held("一二三四五" * 400)]) == "characters"
+    assert find_token_level([document_of(split)]) == "words"
+    assert find_token_level([document_of("The company said, well, it will not pay.\n" * 200)]) == "characters"
+    assert find_token_level([document_of("一二三四五" * 400)]) == "characters"
 
 
 def test_token_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    documents = [held("ab"), held(""), held("b")]
+    documents = [document_of("ab"), document_of(""), document_of("b")]
     letters = Characters().fit(["ab", "b"])
     for limit in (1 << 20, 2):
         monkeypatch.setattr("longspan.tasks.language.tokens._IN_MEMORY", limit)
