@@ -123,13 +123,11 @@ def read_documents(
     options = options or ReadOptions()
     if is_path(source):
         return _from_path(existing(source), column, lines, options)
-    if is_frame(source) and not isinstance(source, (list, tuple, dict)):
+    if is_frame(source):
         return _from_table(source, column, options)
     if not isinstance(source, Iterable):
         raise errors.type_error("source", "a path, a frame or a list of texts", source, "pass one of these")
     rows = list(source)
-    if rows and all(isinstance(row, dict) for row in rows):
-        return _from_table(rows, column, options)
     for row, text in enumerate(rows):
         if not isinstance(text, str):
             received = f"{type(text).__name__} in row {row}"

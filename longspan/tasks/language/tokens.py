@@ -22,10 +22,10 @@ _LOOKED_AT = 1 << 20  # characters by which the token level is chosen
 _BPE_TEXT = 20 << 20  # characters that byte pairs are learned from at most
 _MANY = 20 << 20  # characters from which on byte pairs are chosen
 _IN_MEMORY = 1 << 25  # tokens; a longer array is mapped from a temporary file
-_ATTACHED = re.compile(r"\S+[,;:!?](?=\s)")  # a word with a mark at its end
-_MAX_ATTACHED = 0.005  # share of such words up to which a text counts as cut into tokens already
+# Words with a mark at their end, and the share of them up to which a text counts as cut into tokens already.
+# Abbreviations keep their stops.
+_ATTACHED = ((re.compile(r"\S[,;:!?](?=\s)"), 0.005), (re.compile(r"\S\.(?=\s)"), 0.03))
 _MAX_NEW = 0.02  # share of new words in the last tenth up to which a vocabulary of words suffices
-_MAX_WORD = 200  # characters; longer words are split, for byte pairs
 
 
 def find_token_level(documents: Sequence[Document]) -> str:
@@ -56,7 +56,7 @@ def _first(documents: Sequence[Document], characters: int) -> Iterator[str]:
 
 def _is_split(text: str, words: int) -> bool:
     """Whether punctuation is between blanks."""
-    return sum(1 for _ in _ATTACHED.finditer(text)) <= _MAX_ATTACHED * words
+    return all(sum(1 for _ in mark.finditer(text)) <= share * words for mark, share in _ATTACHED)
 
 
 def _new_words(words: Sequence[str]) -> float:

@@ -119,7 +119,8 @@ def test_splits() -> None:
 
 
 def test_token_level_is_found() -> None:
-    split = "the company said it will not pay , mr. smith <unk> n't agree .\n" * 200
+    first = "the company said that it will not pay , and the board of the company did n't agree with it .\n"
+    split = (first + "the <unk> of the plan that mr. smith had made for the next year was to pay N .\n") * 100
     assert find_token_level([document_of(split)]) == "words"
     assert find_token_level([document_of("The company said, well, it will not pay.\n" * 200)]) == "characters"
     assert find_token_level([document_of("一二三四五" * 400)]) == "characters"
