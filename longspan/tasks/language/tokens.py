@@ -104,14 +104,14 @@ def token_stream(documents: Iterable[Document], tokenizer: Tokenizer, *, ends: b
         kind for kind in (np.uint8, np.uint16, np.int32) if tokenizer.size <= np.iinfo(kind).max + 1
     )
     waiting: list[np.ndarray] = []
-    count, file = 0, None
+    count, written, file = 0, 0, None
     for part in _parts(documents, tokenizer, ends):
         waiting.append(part.astype(smallest))
         count += len(part)
-        if sum(map(len, waiting)) >= _IN_MEMORY:
+        if count - written >= _IN_MEMORY:
             file = file or tempfile.TemporaryFile()  # noqa: SIM115, it is closed with the array
             np.concatenate(waiting).tofile(file)
-            waiting = []
+            waiting, written = [], count
     if file is None:
         return np.concatenate(waiting)
     if waiting:
