@@ -96,7 +96,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Words().fit(["a"]).decode([9]),
         "numbers: expected numbers from 0 to 4, received 9; decode with the tokenizer that encoded.",
     ),
-    "kind": (lambda: tokenizer({"kind": "word"}), "kind: expected one of 'words', 'characters', 'bpe'"),
+    "kind": (
+        lambda: tokenizer({"kind": "word"}),
+        "kind: expected one of 'words', 'characters', 'bytes', 'bpe'",
+    ),
 }
 
 

@@ -25,7 +25,7 @@ from .reading import Document, document_of, normalize
 from .tokens import BOUNDARY, UNKNOWN_NUMBER, encode, find_token_level, fit_tokenizer, token_stream
 
 _EM_STEPS = 50  # of the n-gram model's weight
-_LEAST_WEIGHT = 0.01  # a weight below this is 0
+_LEAST_WEIGHT = 0.01  # of either part of the mixture; an n-gram model with less has none
 _ORDERS = {"words": 4, "bpe": 4, "characters": 6, "bytes": 6}  # of the n-gram model
 
 
@@ -181,7 +181,7 @@ class LanguageCodec(Codec[list[Document]]):
         weight = 0.1
         for _ in range(_EM_STEPS):
             weight = float((weight * ngram / (weight * ngram + (1.0 - weight) * network)).mean())
-        self.ngram_weight = weight if weight > _LEAST_WEIGHT else 0.0
+        self.ngram_weight = min(weight, 1.0 - _LEAST_WEIGHT) if weight > _LEAST_WEIGHT else 0.0
 
     def mixed_logits(self, logits: Tensor, context: Sequence[int]) -> Tensor:
         """Logarithms of the next token's probabilities (1, V), from the network's logits and the context."""

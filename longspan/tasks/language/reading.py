@@ -93,6 +93,7 @@ def _pieces(pieces: Iterable[str]) -> Iterator[str]:
         while len(rest) > _PIECE:
             cut = max(rest.rfind("\n", 1, _PIECE), rest.rfind(" ", 1, _PIECE))
             cut = cut if cut > 0 else _PIECE
+            cut -= rest[cut - 1] == "\r"  # a line end of two characters stays whole
             yield rest[:cut]
             rest = rest[cut:]
     if rest:

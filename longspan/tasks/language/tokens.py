@@ -109,15 +109,16 @@ def token_stream(documents: Iterable[Document], tokenizer: Tokenizer, *, ends: b
         waiting.append(part.astype(smallest))
         count += len(part)
         if count - written >= _IN_MEMORY:
-            file = file or tempfile.TemporaryFile()  # noqa: SIM115, it is closed with the array
+            file = file or tempfile.TemporaryFile()  # noqa: SIM115, it is closed below
             np.concatenate(waiting).tofile(file)
             waiting, written = [], count
     if file is None:
         return np.concatenate(waiting)
     if waiting:
         np.concatenate(waiting).tofile(file)
-    file.flush()
-    return np.memmap(file, dtype=smallest, mode="r", shape=(count,))
+    with file:  # the map stays when the file is closed
+        file.flush()
+        return np.memmap(file, dtype=smallest, mode="r", shape=(count,))
 
 
 def _parts(documents: Iterable[Document], tokenizer: Tokenizer, ends: bool) -> Iterator[np.ndarray]:
