@@ -14,8 +14,9 @@ from longspan.networks.decoder import Decoder
 from longspan.report.elements import Section
 from longspan.tasks import load
 from longspan.tasks.estimator import Estimator
-from longspan.tasks.fitting import Run, Schedule, TrainingOptions, device_of, fit_network
+from longspan.tasks.fitting import Run, device_of, fit_network
 from longspan.tasks.parts import Fitted, Use
+from longspan.tasks.schedule import Schedule, TrainingOptions
 
 from . import report
 from .batches import SegmentBatches, StreamBatches
