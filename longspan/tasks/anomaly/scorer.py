@@ -1,4 +1,4 @@
-"""The base class of the scorers: what a predictor expected of readings to scores and alarms."""
+"""The base class of the scorers, which turn readings and their predictions into scores and alarms."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from .scorer import Injected, PredictedSeries, ReadingValues, Scorer, held_out_p
 MAX_CONFIDENCE_GAIN = 10.0  # upper bound on how much a narrow predicted interval may amplify an error
 MIN_THRESHOLD = 1.02  # lowest alarm threshold; a score of 1 is the extreme of the recent past
 
-Errors = list[list[float | None]]  # (T, W): of every reading and monitored column, None where there is none
+Errors = list[list[float | None]]  # (T, W): of every reading and monitored column, None without a prediction
 
 
 @dataclass
@@ -39,7 +39,7 @@ class AnomalyScorer(Scorer):
 
     An `ExtremeTracker` for every monitored column compares value and error with their recent past. The score
     of a reading is the highest of its columns' scores. A reading is an alarm if its score reaches the
-    threshold. With `dynamic` it is one if a `DynamicThreshold` finds an error of its columns unusual.
+    threshold. With `dynamic` it is an alarm if a `DynamicThreshold` finds an error of its columns unusual.
 
     Args:
         history: number of readings that count as the recent past.
@@ -47,7 +47,8 @@ class AnomalyScorer(Scorer):
 
     Attributes:
         trackers: one for every column, in the state after the training data.
-        noise_floor: for every column, the running mean of its errors up to which they are never an anomaly.
+        noise_floor: for every column, the smoothed error up to which a reading is never an anomaly; used by
+            dynamic thresholds.
         typical_width: for every column of numbers, the median width of its predicted intervals; empty if the
             predictor gives no intervals.
     """
@@ -276,7 +277,7 @@ class AnomalyScorer(Scorer):
             span = np.nanmax(targets[:, column]) - np.nanmin(targets[:, column]) if numeric else 0.0
             self.noise_floor.append(max(floor, MIN_ERROR_SHARE * float(span or 2.0)))
 
-    # ---- kept
+    # ---- saving
 
     def state(self) -> dict[str, Any]:
         return {
