@@ -47,8 +47,7 @@ class AnomalyScorer(Scorer):
 
     Attributes:
         trackers: one for every column, in the state after the training data.
-        noise_floor: for every column, the smoothed error up to which a reading is never an anomaly; used by
-            dynamic thresholds.
+        noise_floor: for every column, the running mean of its errors up to which they are never an anomaly.
         typical_width: for every column of numbers, the median width of its predicted intervals; empty if the
             predictor gives no intervals.
     """
