@@ -14,9 +14,10 @@ from longspan.data import transforms
 from longspan.tasks.codec import Codec, Metrics
 
 from . import baselines, windows
-from .conformal import ConformalQuantiles, adapt, recent_origins, share_inside
+from .conformal import ConformalQuantiles, NaiveErrors, adapt, recent_origins, share_inside
 from .evaluation import forecast_metrics, interval_pairs, mae
-from .origins import end_times, last_origins, spacing
+from .linear_forecast import mean_or_inf
+from .origins import end_times, independent_windows, last_origins
 from .panel import Origins, Panel
 from .predictions import Forecasts
 from .series_statistics import training_ends
@@ -46,11 +47,13 @@ class Chunk(NamedTuple):
     every: all of them.
     own: (n,), positions of the requested ones in `every`.
     recent: (n, K), positions of the earlier ones of each requested one, -1 for none.
+    age: (n, K), rows from each earlier one to the requested one.
     """
 
     every: Origins
     own: np.ndarray
     recent: np.ndarray
+    age: np.ndarray
 
 
 class ForecastCodec(Codec[Origins]):
@@ -67,6 +70,7 @@ class ForecastCodec(Codec[Origins]):
         levels: (Q,) rising: the quantiles and the median.
         encoder: encodes windows, and holds the settings and statistics for it.
         initial: the linear forecast from which the network starts; None without `select` and after loading.
+        naive_season: the season of the naive forecast with the smaller error on the training windows.
         conformal: the calibration of the quantiles; None without a validation part.
         validation_scores: mean absolute errors by name of the forecast, and coverages, on that part.
         validation_start: for each series the step at which its validation part starts.
@@ -91,6 +95,8 @@ class ForecastCodec(Codec[Origins]):
         self.quantiles, self.levels = tuple(quantiles), tuple(sorted({*quantiles, 0.5}))
         self.encoder = WindowEncoder(horizon, calendar=calendar, season=season)
         self.initial: InitialForecast | None = None
+        self.naive_season = 1
+        self._training_errors: tuple[np.ndarray, np.ndarray] | None = None
         self.conformal: ConformalQuantiles | None = None
         self.validation_scores: dict[str, float] = {}
         self.validation_start: dict[str, int] = {}
@@ -100,7 +106,14 @@ class ForecastCodec(Codec[Origins]):
         self.mase_scale = self._mase_scales(train.panel, training_ends(train))
         if self._select is not None:
             self.initial = self._select(self.encoder, self.levels, train, valid)
+            self._measure_naive_errors(train)
         return self
+
+    def _measure_naive_errors(self, train: Origins) -> None:
+        """Keep the errors of the better naive forecast on the training windows, until calibration."""
+        errors_of = {season: self.encoder.naive_errors(train, season) for season in (1, self.encoder.season)}
+        self.naive_season = min(errors_of, key=lambda season: mean_or_inf(errors_of[season]))
+        self._training_errors = errors_of[self.naive_season], independent_windows(train, self.horizon)
 
     # ---- decoding
 
@@ -108,7 +121,8 @@ class ForecastCodec(Codec[Origins]):
         """The origins in chunks, each with the earlier origins to which intervals are adapted."""
         panel, rows = origins
         if self.conformal is None or not len(rows):
-            return [Chunk(origins, np.arange(len(rows)), np.full((len(rows), 0), -1))]
+            none = np.full((len(rows), 0), -1)
+            return [Chunk(origins, np.arange(len(rows)), none, none)]
         few = len(rows) <= 2 * len(panel.ids)
         size = _FEW_ORIGINS if few else max(1, _CHUNK_WINDOWS // panel.values.shape[1])
         parts = (Origins(panel, rows[begin : begin + size]) for begin in range(0, len(rows), size))
@@ -118,7 +132,8 @@ class ForecastCodec(Codec[Origins]):
         earlier = self.recent_origins(origins)
         rows = np.unique([*origins.rows, *earlier[earlier >= 0]])
         recent = np.where(earlier >= 0, np.searchsorted(rows, earlier), -1)
-        return Chunk(Origins(origins.panel, rows), np.searchsorted(rows, origins.rows), recent)
+        own, age = np.searchsorted(rows, origins.rows), origins.rows[:, None] - earlier
+        return Chunk(Origins(origins.panel, rows), own, recent, age)
 
     def decode(self, predictions: list[Any], records: Origins) -> Forecasts:
         """Forecasts whose intervals are calibrated and adapted to the recent forecasts of their series.
@@ -140,7 +155,7 @@ class ForecastCodec(Codec[Origins]):
         if self.conformal is None:
             return values, scale
         truth = self.transformed_truth(chunk.every)
-        return adapt(self.levels, values, truth, chunk.own, chunk.recent), scale[chunk.own]
+        return adapt(self.levels, values, truth, chunk.own, chunk.recent, chunk.age), scale[chunk.own]
 
     def calibrated(
         self, values: np.ndarray, scale: np.ndarray, records: Origins
@@ -199,12 +214,22 @@ class ForecastCodec(Codec[Origins]):
         self.conformal, self.validation_start = None, end_times(valid)
         values, scale = _concatenated(predictions)
         truths = self.transformed_truth(valid).reshape(-1, self.horizon)
+        independent = independent_windows(valid, self.horizon)
         self.conformal = ConformalQuantiles.fit(
-            self.levels, values, truths, scale, independent=spacing(valid, self.horizon)
+            self.levels, values, truths, scale, independent=independent, naive=self._naive_errors(valid)
         )
         forecasts = self.forecasts(*self.calibrated(values, scale, valid), valid)
         maes = {name: mae(points, forecasts.actual) for name, points in forecasts.baselines().items()}
-        self.validation_scores = {**maes, **_half_coverage(self.levels, values, truths, scale)}
+        self.validation_scores = {**maes, **_half_coverage(self.levels, values, truths, scale, independent)}
+
+    def _naive_errors(self, valid: Origins) -> NaiveErrors | None:
+        """The errors of the better naive forecast on the validation windows and on all windows of fit."""
+        if self._training_errors is None:
+            return None
+        past, independent = self._training_errors
+        on_valid = self.encoder.naive_errors(valid, self.naive_season)
+        independent = independent + independent_windows(valid, self.horizon)
+        return NaiveErrors(on_valid, np.concatenate([past, on_valid]), independent)
 
     def recent_origins(self, origins: Origins) -> np.ndarray:
         """Earlier origins after the training part, to whose forecasts intervals are adapted, (n, K) rows."""
@@ -275,13 +300,20 @@ def _concatenated(predictions: list[Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _half_coverage(
-    levels: tuple[float, ...], values: np.ndarray, truths: np.ndarray, scale: np.ndarray
+    levels: tuple[float, ...],
+    values: np.ndarray,
+    truths: np.ndarray,
+    scale: np.ndarray,
+    independent: np.ndarray,
 ) -> dict[str, float]:
     """The coverage of the intervals on the second half of the windows, calibrated on the first."""
     half = len(values) // 2
     if half < _MIN_HALF:
         return {}
-    conformal = ConformalQuantiles.fit(levels, values[:half], truths[:half], scale[:half], independent=half)
+    in_half = np.maximum(independent / 2, 1)
+    conformal = ConformalQuantiles.fit(
+        levels, values[:half], truths[:half], scale[:half], independent=in_half
+    )
     quantiles = conformal.apply(values[half:], scale[half:])
     return {
         f"coverage_{percent}": share_inside(quantiles[..., low], quantiles[..., high], truths[half:])

@@ -1,39 +1,69 @@
-"""Calibrates quantile forecasts by held-out windows, and adapts them to the errors of recent forecasts."""
+"""Calibrates quantile forecasts by validation windows, and adapts them to the errors of recent forecasts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from longspan.statistics import t_over_normal
 
-_RECENT = 40  # earlier forecasts of the same series that intervals adapt to
-_RECENT_STEPS = 12  # steps ahead, evenly spaced, whose errors are looked at
-_PRIOR_HORIZONS = 5.0  # horizons that recent forecasts must span to weigh as much as the held-out windows
+_RECENT = 40  # earlier forecasts of the same series to whose errors intervals are adapted
+_STEP_GROUPS = 4  # groups of consecutive steps ahead, each with its own adapted width
+_PRIOR_FORECASTS = 3.0  # recent forecasts without overlap that weigh as much as the validation windows
 _CHUNK = 512  # origins that are adapted at once
-_MARGIN = 1.05  # factor of every interval, since the held-out windows also selected the model
+_MARGIN = 1.07  # factor of every interval, since the validation windows also selected the model
+_CORRECTION = 0.5  # finite-sample correction of the coverage of n recent forecasts, as a share of 1 / n
 _WIDEST = 8.0  # largest factor, and 1 / smallest, by which recent errors change an interval
+_SIDES_WINDOWS = 20.0  # independent windows with which the sides of an interval are half calibrated apart
+_HISTORY_WINDOWS = 10.0  # independent windows with which the history of naive errors corrects half as much
+_HISTORY_SHARE = 0.1  # share of the windows of that history that count as validation windows
+_MAX_CORRECTION = 3.0  # largest factor by which that history widens an interval
+_MIN_WIDTH = 0.25  # least width of a window's interval, as a share of the mean over validation windows
+_MIN_ERROR = 0.1  # least width of a window's interval, as a share of the mean absolute error
+_MIN_FACTOR = 0.02  # least factor of a width
+_MAX_SCORE = 1e3  # largest ratio of an error to a width
+_MAX_SCORES = 20_000  # scores from which a quantile is estimated
+_POOLING = ((60.0, 1.0), (20.0, 1.25), (0.0, 1.5))  # independent windows -> ratio of steps that are pooled
+
+
+class NaiveErrors(NamedTuple):
+    """Absolute errors of a naive forecast in units of the windows' scales, NaN where a value is missing.
+
+    valid: (N, H), on the validation windows.
+    past: (M, H), on windows of the training part and the validation part.
+    independent: (H,), the number of windows of `past` that do not overlap, at each step ahead.
+    """
+
+    valid: np.ndarray
+    past: np.ndarray
+    independent: np.ndarray
 
 
 class ConformalQuantiles:
-    """Shifts every quantile by its held-out errors: conformalized quantile regression.
+    """Multiplies the distance of every quantile from the median, so that it has its nominal level.
 
-    Romano et al. 2019, section 4, each side by itself. A level q above one half is shifted by the q-quantile
-    of (truth - forecast), with the finite-sample factor (n + 1) / n; a level below it alike, mirrored. Shifts
-    are in units of the window's scale. The level of one half stays. Overlapping windows are dependent, so all
-    distances from the median are then widened as Student's t is wider than the normal distribution, with one
-    degree of freedom less than there are independent windows.
+    This is conformalized quantile regression (Romano et al. 2019) with the score of a normalised residual:
+    truth minus median, divided by the distance of the quantile from the median. The factor of a level and a
+    step ahead is the quantile of that score over validation windows, with four corrections for few windows:
+
+    - Consecutive windows overlap, so n is the number of windows that do not, at each step ahead. The factor
+      is raised by the ratio of Student's t with n - 1 degrees of freedom to the normal distribution.
+    - Neighbouring steps ahead are pooled.
+    - Both sides of an interval are pooled, so that a trend in the validation part is no reason to expect it
+      to go on.
+    - A quiet validation part is corrected by the ratio of a naive forecast's errors over the whole history to
+      those there (a ratio estimator, Cochran 1977, chapter 6). That adds to n.
 
     Attributes:
         levels: (Q,), 0.5 among them.
-        shifts: (H, Q), in units of the window's scale, added to the quantiles.
-        widening: (Q,), factors of the distances from the median.
+        floors: (H, Q), the least distance of a quantile from the median, in units of the window's scale.
+        factors: (H, Q), of the distances from the median.
     """
 
-    def __init__(self, levels: tuple[float, ...], shifts: np.ndarray, widening: np.ndarray) -> None:
-        self.levels, self.shifts, self.widening = levels, shifts, widening
+    def __init__(self, levels: tuple[float, ...], floors: np.ndarray, factors: np.ndarray) -> None:
+        self.levels, self.floors, self.factors = levels, floors, factors
 
     @classmethod
     def fit(
@@ -43,25 +73,38 @@ class ConformalQuantiles:
         truths: np.ndarray,
         scale: np.ndarray,
         *,
-        independent: float,
+        independent: np.ndarray,
+        naive: NaiveErrors | None = None,
     ) -> ConformalQuantiles:
-        """Fit the shifts to held-out windows.
+        """Fit the factors to validation windows.
 
         Args:
             levels: (Q,).
-            forecasts: (N, H, Q); truths: (N, H), NaN where not known; scale: (N,), of the windows.
-            independent: how many of the windows do not overlap.
+            forecasts: (N, H, Q); truths: (N, H), NaN where missing; scale: (N,), of the windows.
+            independent: (H,), the number of windows that do not overlap, at each step ahead.
+            naive: errors of a naive forecast; None for no correction by them.
         """
-        shifts = np.zeros(forecasts.shape[1:])
-        errors = (truths[..., None] - forecasts) / scale[:, None, None]
-        pooled = _pooled_steps(errors.shape[0])
-        for step in range(errors.shape[1]):
-            nearby = errors[:, max(0, step - pooled) : step + pooled + 1]
+        median = forecasts[..., levels.index(0.5)]
+        distances = np.abs(forecasts - median[..., None]) / scale[:, None, None]
+        errors = (truths - median) / scale[:, None]
+        floors = np.maximum(_MIN_WIDTH * distances.mean(0), _MIN_ERROR * _mean_absolute(errors)[:, None])
+        distances = np.maximum(distances, floors)
+        factors = np.ones(floors.shape)
+        for step, count in enumerate(independent):
+            pooled = _pooled_steps(step, len(independent), count)
+            rows = slice(None, None, 1 + len(errors) * (pooled.stop - pooled.start) // _MAX_SCORES)
             for column, level in enumerate(levels):
                 if level != 0.5:
-                    errors_of_level = nearby[..., column].ravel()
-                    shifts[step, column] = _corrected_quantile(errors_of_level, level, errors.shape[0])
-        return cls(levels, shifts, np.array([t_over_normal(level, independent - 1) for level in levels]))
+                    scores = _scores(errors[rows, pooled], distances[rows, pooled], levels, column)
+                    factor, effective = _factor(*scores, level, count), count
+                    ratio = None if naive is None else _history_ratio(naive, pooled, level)
+                    if naive is not None and ratio is not None:
+                        weight = _HISTORY_WINDOWS / (count + _HISTORY_WINDOWS)
+                        factor *= ratio**weight
+                        more = max(0.0, naive.independent[step] - count)
+                        effective = count + _HISTORY_SHARE * weight * more
+                    factors[step, column] = factor * t_over_normal(level, effective - 1)
+        return cls(levels, floors, factors)
 
     def apply(self, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Calibrated quantiles (..., H, Q), sorted by level.
@@ -69,45 +112,90 @@ class ConformalQuantiles:
         Args:
             values: (..., H, Q) not calibrated; scale: (...), of the windows.
         """
-        shifted = np.sort(values + self.shifts * scale[..., None, None], axis=-1)
-        median = shifted[..., self.levels.index(0.5), None]
-        return median + (shifted - median) * self.widening
+        median = values[..., self.levels.index(0.5), None]
+        distances = np.maximum(np.abs(values - median), self.floors * scale[..., None, None])
+        signs = np.sign(np.array(self.levels) - 0.5)
+        return np.sort(median + signs * self.factors * distances, axis=-1)
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `from_state` takes."""
         import torch
 
-        return {
-            "levels": self.levels,
-            "shifts": torch.from_numpy(self.shifts.copy()),
-            "widening": self.widening.tolist(),
-        }
+        parts = {"floors": self.floors, "factors": self.factors}
+        return {"levels": self.levels, **{n: torch.from_numpy(part.copy()) for n, part in parts.items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> ConformalQuantiles:
         """The calibration that gave this state."""
-        return cls(tuple(state["levels"]), state["shifts"].numpy(), np.array(state["widening"]))
+        return cls(tuple(state["levels"]), state["floors"].numpy(), state["factors"].numpy())
 
 
-def _pooled_steps(windows: int) -> int:
-    """How many steps ahead on either side share their errors with a step, more for fewer windows."""
-    return 0 if windows >= 200 else 2 if windows >= 50 else 6
+def _pooled_steps(step: int, horizon: int, independent: float) -> slice:
+    """The steps ahead whose scores are pooled with those of a step: more for fewer independent windows."""
+    ratio = next(ratio for least, ratio in _POOLING if independent >= least)
+    return slice(int(np.ceil((step + 1) / ratio)) - 1, min(horizon, int((step + 1) * ratio)))
 
 
-def _corrected_quantile(errors: np.ndarray, level: float, windows: int) -> float:
-    """The shift of a quantile forecast: the quantile of its errors, corrected for the number of windows.
+def _scores(
+    errors: np.ndarray, distances: np.ndarray, levels: tuple[float, ...], column: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of a level on its own side of the median, and those of the mirrored level on the other.
 
-    On exchangeable windows the shifted forecast has coverage `level` (split conformal, n = `windows`).
+    Args:
+        errors: (N, S), truth minus median; distances: (N, S, Q), of the quantiles from the median.
     """
-    errors = errors[~np.isnan(errors)]
-    if not len(errors):
-        return 0.0
-    upper = min(1.0, max(level, 1 - level) * (windows + 1) / windows)
-    return float(np.quantile(errors, upper if level > 0.5 else 1 - upper))
+    sign = 1.0 if levels[column] > 0.5 else -1.0
+    mirrored = next((i for i, level in enumerate(levels) if abs(level - 1 + levels[column]) < 1e-9), column)
+    own = _ratio(sign * errors, distances[..., column])
+    other = _ratio(-sign * errors, distances[..., mirrored])
+    present = ~np.isnan(errors)
+    return own[present], other[present]
+
+
+def _ratio(errors: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """errors / distances, limited to _MAX_SCORE; also at distance 0, where it is 0 for no error."""
+    ratio = errors / np.where(distances > 0, distances, 1.0)
+    return np.clip(np.where(distances > 0, ratio, _MAX_SCORE * np.sign(errors)), -_MAX_SCORE, _MAX_SCORE)
+
+
+def _mean_absolute(errors: np.ndarray) -> np.ndarray:
+    """The mean absolute error of each column (N, H), without missing ones; 0 where all are missing."""
+    present = ~np.isnan(errors)
+    return np.where(present, np.abs(errors), 0.0).sum(0) / np.maximum(present.sum(0), 1)
+
+
+def _factor(own: np.ndarray, other: np.ndarray, level: float, independent: float) -> float:
+    """The quantile of the scores, of both sides for few windows and more and more of a level's own side."""
+    if not len(own):
+        return 1.0
+    level = max(level, 1 - level)
+    both, side = np.quantile(np.concatenate([own, other]), level), np.quantile(own, level)
+    both = max(both, _MIN_FACTOR)
+    side = max(side, 0.1 * both)
+    weight = independent / (independent + _SIDES_WINDOWS)
+    return float(side**weight * both ** (1 - weight))
+
+
+def _history_ratio(naive: NaiveErrors, pooled: slice, level: float) -> float | None:
+    """Naive errors over the history divided by those on the validation windows, 1 at least; None without."""
+    parts = (
+        errors[:: 1 + len(errors) * (pooled.stop - pooled.start) // _MAX_SCORES, pooled]
+        for errors in (naive.valid, naive.past)
+    )
+    valid, past = (part[~np.isnan(part)] for part in parts)
+    if not len(valid) or not len(past):
+        return None
+    on_valid, on_past = (float(np.quantile(part, abs(2 * level - 1))) for part in (valid, past))
+    if not (on_valid > 0 and on_past > 0):
+        return None
+    return min(max(on_past / on_valid, 1.0), _MAX_CORRECTION)
+
+
+# ---- adaptation to recent forecasts
 
 
 def recent_origins(row: np.ndarray, first: np.ndarray, horizon: int) -> np.ndarray:
-    """Earlier origins of the same series whose horizons end before each origin, (n, K) rows, -1 for none.
+    """Earlier origins of the same series, (n, K) rows, -1 for none.
 
     They are evenly spaced over the last ten horizons, 336 rows at least.
 
@@ -115,70 +203,106 @@ def recent_origins(row: np.ndarray, first: np.ndarray, horizon: int) -> np.ndarr
         row: (n,), the origins; first: (n,), the earliest row that may be used for each.
         horizon: H, in rows.
     """
-    span = max(10 * horizon, 336)
-    rows = row[:, None] - horizon - np.linspace(0, span, _RECENT).round().astype(np.int64)
+    back = 1 + np.linspace(0, max(10 * horizon, 336), _RECENT).round().astype(np.int64)
+    rows = row[:, None] - back
     return np.where(rows >= first[:, None], rows, -1)
 
 
 def adapt(
-    levels: tuple[float, ...], values: np.ndarray, truths: np.ndarray, own: np.ndarray, recent: np.ndarray
+    levels: tuple[float, ...],
+    values: np.ndarray,
+    truths: np.ndarray,
+    own: np.ndarray,
+    recent: np.ndarray,
+    age: np.ndarray,
 ) -> np.ndarray:
     """Rescales each interval about the median to cover the recent forecasts of the same series.
 
-    Held-out windows no longer tell the width once the data have changed (Gibbs and Candes 2021). The factor
-    is the quantile of (truth - median) / (bound - median) over the recent forecasts, raised to a power below
-    1. That power grows with the number of whole horizons that the recent forecasts span. Another 5 % are
-    added because the held-out windows also selected the model.
+    Validation windows no longer tell the width once the data have changed (Gibbs and Candes 2021,
+    2208.08401). The factor is the quantile of (truth - median) / (bound - median) over the recent forecasts,
+    for each group of steps ahead by itself, raised to a power below 1. That power grows with the number of
+    recent forecasts that do not overlap. Only truths before an origin are used. All intervals are widened by
+    `_MARGIN`, because the validation windows also selected the model.
 
     Args:
         levels: (Q,), 0.5 among them.
-        values: (R, C, H, Q), calibrated quantiles of R origins; truths: (R, C, H), NaN where not known.
+        values: (R, C, H, Q), calibrated quantiles of R origins; truths: (R, C, H), NaN where missing.
         own: (n,), which of the R origins to return; recent: (n, K), earlier ones of each, -1 for none.
+        age: (n, K), rows from each earlier origin to the one that is returned.
 
     Returns:
         (n, C, H, Q).
     """
-    adapted = values[own].copy()
-    horizon, median = values.shape[2], levels.index(0.5)
-    steps = np.unique(np.linspace(0, horizon - 1, _RECENT_STEPS).round().astype(np.int64))
-    error = (truths - values[..., median])[..., steps]
-    weight = _weight(recent, horizon)
+    adapted, median = values[own].copy(), levels.index(0.5)
+    middle, horizon = values[own][..., median], values.shape[2]
+    errors = truths - values[..., median]
     for low, high in level_pairs(levels):
-        side = np.where(error > 0, high, low)[..., None]
-        width = np.take_along_axis(values[:, :, steps], side, -1)[..., 0] - values[:, :, steps, median]
-        without_width = np.where(error == 0, 0.0, np.inf) + 0 * error  # NaN where the truth is not known
-        needed = np.where(width == 0, without_width, error / np.where(width == 0, 1.0, width))
-        factor = _MARGIN * _needed_factor(needed, recent, levels[high] - levels[low]) ** weight[:, None]
+        side = np.where(errors > 0, high, low)[..., None]
+        bound = np.take_along_axis(values, side, -1)[..., 0]
+        needed = np.minimum(_ratio(np.abs(errors), np.abs(bound - values[..., median])), _WIDEST)
+        coverage = levels[high] - levels[low]
+        factors = [_needed_factor(needed, recent, age, group, coverage) for group in step_groups(horizon)]
+        factor = _MARGIN * _interpolated(factors, horizon)
         for column in (low, high):
-            distance = values[own, :, :, column] - values[own, :, :, median]
-            adapted[..., column] = values[own, :, :, median] + distance * factor[..., None]
+            adapted[..., column] = middle + (values[own][..., column] - middle) * factor
     return np.sort(adapted, axis=-1)
 
 
-def _needed_factor(needed: np.ndarray, recent: np.ndarray, coverage: float) -> np.ndarray:
-    """The factor (n, C) with which the recent intervals would have had this coverage; 1 where none is known.
+def step_groups(horizon: int) -> list[range]:
+    """The steps ahead, from 0, in consecutive groups whose lengths grow geometrically.
+
+    >>> step_groups(24)
+    [range(0, 2), range(2, 5), range(5, 11), range(11, 24)]
+    """
+    ends = np.round(horizon ** (np.arange(1, _STEP_GROUPS + 1) / _STEP_GROUPS)).astype(int)
+    ends = np.unique(ends).tolist()
+    return [range(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _needed_factor(
+    needed: np.ndarray, recent: np.ndarray, age: np.ndarray, group: range, coverage: float
+) -> np.ndarray:
+    """The factor (n, C) with which recent intervals at a group of steps would have had this coverage.
+
+    It is raised to the power of the recent forecasts' weight: 0 for one of them, one half for
+    1 + _PRIOR_FORECASTS that do not overlap.
 
     Args:
-        needed: (R, C, S), the factor with which each interval would just hold its truth.
-        recent: (n, K), as in `adapt`.
+        needed: (R, C, H), the factor with which each interval would just hold its truth.
+        recent, age: (n, K), as in `adapt`.
     """
     factor = np.ones((len(recent), needed.shape[1]))
     for begin in range(0, len(recent), _CHUNK):
-        rows = recent[begin : begin + _CHUNK]
-        factors = np.where((rows >= 0)[..., None, None], needed[rows], np.nan)
-        factors = factors.transpose(0, 2, 1, 3).reshape(len(rows), needed.shape[1], -1)
-        any_known = (~np.isnan(factors)).any(-1)
-        factor[begin : begin + _CHUNK][any_known] = np.nanquantile(factors[any_known], coverage, axis=-1)
-    return np.clip(np.nan_to_num(factor, posinf=_WIDEST), 1 / _WIDEST, _WIDEST)
+        rows, ages = recent[begin : begin + _CHUNK], age[begin : begin + _CHUNK]
+        seen = (rows >= 0)[..., None] & (ages[..., None] > np.array(group))
+        scores = np.where(seen[:, :, None], needed[rows][..., group.start : group.stop], np.nan)
+        scores = scores.transpose(0, 2, 1, 3).reshape(len(rows), needed.shape[1], -1)
+        span = np.where(seen.any(-1), ages, 0).max(1, initial=0)
+        independent = np.clip(span / group.stop, 1, seen.any(-1).sum(1).clip(1))
+        share = np.minimum(1.0, coverage * (1 + _CORRECTION / independent))
+        weight = (independent - 1) / (independent - 1 + _PRIOR_FORECASTS)
+        quantile = np.maximum(_row_quantiles(scores, share), 1 / _WIDEST)
+        factor[begin : begin + _CHUNK] = quantile ** weight[:, None]
+    return factor
 
 
-def _weight(recent: np.ndarray, horizon: int) -> np.ndarray:
-    """The weight (n,) of the recent forecasts: 0 for one horizon, one half for 1 + _PRIOR_HORIZONS."""
-    count = (recent >= 0).sum(1)
-    spacing = max(10 * horizon, 336) / (_RECENT - 1)
-    horizons = np.where(count > 0, 1 + (count - 1) * spacing / horizon, 0.0)
-    beyond_first = np.maximum(horizons - 1, 0)  # one horizon does not show how much errors vary
-    return beyond_first / (beyond_first + _PRIOR_HORIZONS)
+def _row_quantiles(scores: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Quantiles (n, C) of scores (n, C, M), NaN where missing, at shares (n,); 1 where all are missing."""
+    count = (~np.isnan(scores)).sum(-1)
+    ordered = np.where(count[..., None] > 0, np.sort(scores, -1), 1.0)  # NaN are sorted to the end
+    position = share[:, None] * np.maximum(count - 1, 0)
+    below = np.floor(position).astype(int)[..., None]
+    above = np.minimum(below + 1, np.maximum(count - 1, 0)[..., None])
+    part = position[..., None] - below
+    low, high = np.take_along_axis(ordered, below, -1), np.take_along_axis(ordered, above, -1)
+    return np.where(part > 0, low + (high - low) * part, low)[..., 0]
+
+
+def _interpolated(factors: list[np.ndarray], horizon: int) -> np.ndarray:
+    """Factors (n, C) of the groups of steps as factors (n, C, H) of the steps, linear in their logarithms."""
+    centers = [(group.start + group.stop - 1) / 2 for group in step_groups(horizon)]
+    weights = np.stack([np.interp(np.arange(horizon), centers, unit) for unit in np.eye(len(centers))])
+    return np.exp(np.log(np.stack(factors, -1)) @ weights)
 
 
 def level_pairs(levels: tuple[float, ...]) -> list[tuple[int, int]]:
@@ -192,6 +316,7 @@ def level_pairs(levels: tuple[float, ...]) -> list[tuple[int, int]]:
 
 
 def share_inside(low: np.ndarray, high: np.ndarray, truths: np.ndarray) -> float:
-    """The share of known truths between two bounds; NaN where none is known."""
-    known = ~np.isnan(truths)
-    return float(((truths >= low) & (truths <= high))[known].mean()) if known.any() else float("nan")
+    """The share of truths between two bounds, without missing ones; NaN where all are missing."""
+    present = ~np.isnan(truths)
+    inside = ((truths >= low) & (truths <= high))[present]
+    return float(inside.mean()) if present.any() else float("nan")

@@ -9,7 +9,11 @@ import numpy as np
 from longspan import errors
 
 from .conformal import level_pairs, share_inside
+from .panel import Origins
 from .predictions import Forecasts
+from .series_statistics import SeriesStatistics
+
+_OUTSIDE_SHARE = 0.05  # share of values outside the range of training from which on a notice is given
 
 Score = Callable[[Forecasts, np.ndarray], float]
 BASELINES = {"naive": "repeating the last value", "seasonal_naive": "repeating the last season"}
@@ -107,6 +111,31 @@ def warn_if_baseline_wins(scores: Mapping[str, float], where: str) -> None:
             f"The model does not beat {BASELINES[name]} on {where}: mean absolute error "
             f"{scores['model']:.4g} "
             f"against {scores[name]:.4g}; prefer that forecast, or give the model more data."
+        )
+
+
+def warn_if_out_of_range(origins: Origins, horizon: int, statistics: SeriesStatistics) -> None:
+    """Notice if many of the values to forecast are outside the range of their series in training.
+
+    Args:
+        statistics: of the panel's series, by their training part.
+    """
+    panel, series = origins.panel, origins.series
+    first, end = np.full(len(panel.ids), len(panel.values)), np.zeros(len(panel.ids), np.int64)
+    np.minimum.at(first, series, origins.rows)
+    np.maximum.at(end, series, origins.rows + horizon)
+    rows = np.arange(len(panel.values))
+    owner = panel.series_of(rows)
+    is_forecast = (rows >= first[owner]) & (rows < end[owner])
+    values, owner = panel.values[is_forecast], owner[is_forecast]
+    outside = (values < statistics.low[owner]) | (values > statistics.high[owner])
+    shares = outside.sum(0) / np.maximum((~np.isnan(values)).sum(0), 1)
+    named = zip(panel.columns.target, shares, strict=True)
+    targets = [f"{name} ({share:.0%} of the values)" for name, share in named if share >= _OUTSIDE_SHARE]
+    if targets:
+        errors.notice(
+            f"The rows to forecast leave the range of the training part in {', '.join(targets)}; forecasts "
+            "and intervals are less reliable there."
         )
 
 

@@ -123,7 +123,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         if use == "predict":
             note_short_history(panel, kept, encoder.reach)
             return self._next_origins(panel)
-        return evaluation_origins(
+        origins = evaluation_origins(
             panel,
             encoder.reach,
             self.horizon,
@@ -131,6 +131,8 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
             seen=encoder.last_steps,
             most=_EVALUATION_WINDOWS,
         )
+        evaluation.warn_if_out_of_range(origins, self.horizon, encoder.statistics.of_panel(panel))
+        return origins
 
     def _next_origins(self, panel: Panel) -> Origins:
         """One origin for each series: the row after the last one in which a target is present."""
@@ -215,8 +217,11 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
     def forecasts(self, source: Any, start: Any, stride: int = 1) -> Forecasts:
         """The forecasts of `backtest` as arrays."""
         fitted = self._check_fitted()
-        panel = self.panel(source, fitted.codec.encoder.template)
-        return self._answers(fitted, rolling(panel, start, stride, self.horizon))
+        encoder = fitted.codec.encoder
+        panel = self.panel(source, encoder.template)
+        origins = rolling(panel, start, stride, self.horizon)
+        evaluation.warn_if_out_of_range(origins, self.horizon, encoder.statistics.of_panel(panel))
+        return self._answers(fitted, origins)
 
     def update(self, source: Any) -> Self:
         """Append new rows without training: `predict()` then forecasts the steps after them.

@@ -97,6 +97,33 @@ def hold_out(records: Origins, share: float, horizon: int, most: int) -> tuple[O
     return Origins(panel, train), Origins(panel, subsample(valid, max(1, most // panel.values.shape[1])))
 
 
+def earlier_splits(train: Origins, valid: Origins, horizon: int, most: int) -> list[tuple[Origins, Origins]]:
+    """Splits of the training origins, each with its validation part one part earlier than the one before.
+
+    A split has the same number of validation rows in every series as `valid`, and at least a third of the
+    training origins.
+
+    Args:
+        train, valid: of one panel.
+        most: splits at most.
+    """
+    panel, series = train.panel, train.series
+    low = np.full(len(panel.ids), len(panel.values))
+    high = np.full(len(panel.ids), -1)
+    np.minimum.at(low, valid.series, valid.rows)
+    np.maximum.at(high, valid.series, valid.rows)
+    length = np.where(high >= 0, high - low + horizon, 0)
+    splits = []
+    for back in range(1, most + 1):
+        begin = (low - back * length)[series]
+        is_valid = (train.rows >= begin) & (train.rows + horizon <= begin + length[series])
+        earlier, later = train.rows[train.rows + horizon <= begin], train.rows[is_valid]
+        if not len(later) or len(earlier) < max(4, horizon, len(train.rows) // 3):
+            break
+        splits.append((Origins(panel, earlier), Origins(panel, later)))
+    return splits
+
+
 def with_full_context(records: Origins, before: int) -> Origins:
     """The origins with `before` rows before them; all origins if that leaves less than a quarter or 32."""
     panel, rows = records
@@ -157,11 +184,11 @@ def end_times(origins: Origins) -> dict[str, int]:
     return {panel.ids[s]: int(step) for s, step in zip(series, steps, strict=True)}
 
 
-def spacing(origins: Origins, horizon: int) -> float:
-    """The number of windows that count as independent.
+def independent_windows(origins: Origins, horizon: int) -> np.ndarray:
+    """The number of windows that count as independent, at each step ahead, (H,).
 
-    Of each series that is how many horizons its windows span. S series of C channels count as the fourth root
-    of S * C, since their errors are correlated.
+    At step h of a series that is its number of windows whose first h steps do not overlap. S series count as
+    the square root of S, and C channels as the fourth root of C, since their errors are correlated.
     """
     panel, rows = origins
     low = np.full(len(panel.ids), len(panel.values) + 1)
@@ -169,8 +196,9 @@ def spacing(origins: Origins, horizon: int) -> float:
     np.minimum.at(low, origins.series, rows)
     np.maximum.at(high, origins.series, rows)
     has_origins = high >= 0
-    blocks = ((high - low)[has_origins] + horizon) / horizon
-    return float(blocks.mean() * (has_origins.sum() * panel.values.shape[1]) ** 0.25)
+    steps = np.arange(1, horizon + 1)
+    blocks = 1 + (high - low)[has_origins][:, None] / steps
+    return blocks.mean(0) * has_origins.sum() ** 0.5 * panel.values.shape[1] ** 0.25
 
 
 def rolling(panel: Panel, start: Any, stride: int, horizon: int) -> Origins:

@@ -1,4 +1,4 @@
-"""Selects context length, center, scaling and transform by the validation error of linear forecasts."""
+"""Selects context length, center, scaling and transform by the validation errors of linear forecasts."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from itertools import product
 import numpy as np
 
 from longspan import errors
-from longspan.data.transforms import TRANSFORMS
 
 from .codec import InitialForecast
 from .linear_forecast import LinearForecast, fit_linear, mean_or_inf
-from .origins import MANY_SERIES
+from .origins import MANY_SERIES, earlier_splits, independent_windows
 from .panel import Origins
 from .window_encoder import WindowEncoder
 from .window_scaling import CENTERS, SCALES, WindowConfig
@@ -21,7 +20,11 @@ _COMPARED_WINDOWS = 5_000  # training windows of linear forecasts while settings
 _SHORTEST, _LONGEST = 12, 512  # steps of the contexts that are tried
 _PLAINER = 0.97  # error ratio below which another center, scaling or transform replaces an earlier one
 _SHORTER = 0.995  # error ratio below which a longer context replaces a shorter one
+_LEVEL_RISK = 1.05  # factor of the error of centers that fail when the level changes, with few windows
+_LEAST_ERROR = 1e-12  # smallest error that counts, since a mean of logarithms has no 0
 _HARM = 1.005  # error ratio up to which one more forecast joins the mean
+_FEW_WINDOWS = 30  # independent validation windows below which settings are compared on earlier splits too
+_EARLIER_SPLITS = 3  # such splits at most
 _ROUNDS = 2  # times that the settings at one context, then the context at these settings are selected
 
 
@@ -38,7 +41,9 @@ def select(
 ) -> InitialForecast:
     """Configure the encoder as the linear forecast with the lowest validation error wants it.
 
-    Without validation windows, settings are compared on the last fifth of the training windows.
+    With few independent validation windows, settings are compared on several splits, of which each ends
+    before the validation part of the next (rolling origin). Without validation windows, they are compared on
+    the last fifth of the training windows.
 
     Args:
         levels: (Q,), of the quantiles of the forecast's errors.
@@ -58,12 +63,18 @@ def select(
     if valid is None:
         cut = max(1, len(train.rows) * 4 // 5)
         valid = Origins(train.panel, train.rows[cut:] if cut < len(train.rows) else train.rows)
+    few = bool(independent_windows(valid, encoder.horizon)[-1] < _FEW_WINDOWS)
+    splits = [(train, valid)]
+    if few and valid.panel is train.panel:
+        splits += earlier_splits(train, valid, encoder.horizon, _EARLIER_SPLITS)
+    risk = _LEVEL_RISK if few else 1.0
     best = WindowConfig(contexts[len(contexts) // 2], centers[0], scalings[0], transforms[0])
     for _ in range(_ROUNDS):
         before = best.context
-        configs = [WindowConfig(before, *rest) for rest in product(centers, scalings, transforms)]
-        best = _best(encoder, train, valid, configs, _PLAINER)
-        best = _best(encoder, train, valid, [best._replace(context=size) for size in contexts], _SHORTER)
+        rest = product(transforms, centers, scalings)
+        configs = [WindowConfig(before, center, scaling, transform) for transform, center, scaling in rest]
+        best = _best(encoder, splits, configs, _PLAINER, risk)
+        best = _best(encoder, splits, [best._replace(context=size) for size in contexts], _SHORTER, risk)
         if best.context == before:
             break
     forecasts_can_be_averaged = best.center != "mean" and best.scaling == "series"  # all on one scale
@@ -101,16 +112,36 @@ def _transforms(encoder: WindowEncoder, transform: str | None) -> tuple[str, ...
 
 
 def _best(
-    encoder: WindowEncoder, train: Origins, valid: Origins, configs: list[WindowConfig], margin: float
+    encoder: WindowEncoder,
+    splits: list[tuple[Origins, Origins]],
+    configs: list[WindowConfig],
+    margin: float,
+    risk: float,
 ) -> WindowConfig:
-    """The config whose linear forecast has the lowest error; a later one must be better by the margin."""
+    """The config whose linear forecasts have the lowest error; a later one must be better by the margin.
+
+    The error is the geometric mean over the splits, since some parts of a series are harder than others.
+
+    Args:
+        splits: training and validation origins.
+        risk: factor of the error of the centers "mean" and "none".
+    """
+    if len(configs) == 1:
+        return configs[0]
     best, least = configs[0], np.inf
-    for config in sorted(configs, key=lambda config: TRANSFORMS.index(config.transform)):
-        encoder.configure(config, train)
-        error = fit_linear(encoder, train, valid, _COMPARED_WINDOWS).error if len(configs) > 1 else 0.0
+    for config in configs:
+        errors = [_error(encoder, config, *split) for split in splits]
+        error = float(np.exp(np.mean(np.log(np.maximum(errors, _LEAST_ERROR)))))
+        error *= risk if config.center in ("mean", "none") else 1.0
         if error < margin * least:
             best, least = config, error
     return best
+
+
+def _error(encoder: WindowEncoder, config: WindowConfig, train: Origins, valid: Origins) -> float:
+    """The validation error of a config's linear forecast, fitted to the training origins of a split."""
+    encoder.configure(config, train)
+    return fit_linear(encoder, train, valid, _COMPARED_WINDOWS).error
 
 
 def _ensemble(

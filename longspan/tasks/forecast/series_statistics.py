@@ -1,4 +1,4 @@
-"""Estimates mean, scale and floor of series: from the training part, or from a new series' own values."""
+"""Estimates mean, scale and range of series: from the training part, or from a new series' own values."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ class SeriesStatistics(NamedTuple):
     mean, scale: mean and standard deviation of the transformed values.
     floor: values below it are raised to it before a logarithm is taken.
     deviation: standard deviation in the user's units.
+    low, high: the smallest and the largest value in the user's units; NaN where all are missing.
     """
 
     mean: np.ndarray
     scale: np.ndarray
     floor: np.ndarray
     deviation: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 class TrainingStatistics:
@@ -34,20 +37,28 @@ class TrainingStatistics:
         names: of the S series.
         table: the statistics, (S, C) each.
         transform: the transform of the values, see `longspan.data.transforms`.
+        ends: (S,), the rows before which the values were; None after loading.
     """
 
-    def __init__(self, names: Sequence[str], table: SeriesStatistics, transform: str) -> None:
-        self.table, self.transform = table, transform
+    def __init__(
+        self, names: Sequence[str], table: SeriesStatistics, transform: str, ends: np.ndarray | None = None
+    ) -> None:
+        self.table, self.transform, self.ends = table, transform, ends
         self.rows = {name: row for row, name in enumerate(names)}
 
     @classmethod
     def fit(cls, train: Origins, transform: str) -> TrainingStatistics:
         """The statistics of every series up to the end of its last training window."""
         panel = train.panel
-        ends = np.maximum(training_ends(train), panel.starts[:-1] + 1)
+        ends = _fit_ends(train)
         spans = zip(panel.starts[:-1].tolist(), ends.tolist(), strict=True)
         parts = [series_statistics(panel.values[begin:end], transform) for begin, end in spans]
-        return cls(panel.ids, _stacked(parts), transform)
+        return cls(panel.ids, _stacked(parts), transform, ends)
+
+    def is_of(self, train: Origins, transform: str) -> bool:
+        """Whether these are the statistics of these training windows with this transform."""
+        same = self.ends is not None and np.array_equal(_fit_ends(train), self.ends)
+        return same and transform == self.transform
 
     def of_panel(self, panel: Panel) -> SeriesStatistics:
         """The statistics of a panel's series: those of training, and for a new series of its own values."""
@@ -86,11 +97,19 @@ def training_ends(train: Origins) -> np.ndarray:
     return np.where(last >= 0, last, ends)
 
 
+def _fit_ends(train: Origins) -> np.ndarray:
+    """(S,), the row before which the values of each series count, at least one after its start."""
+    return np.maximum(training_ends(train), train.panel.starts[:-1] + 1)
+
+
 def series_statistics(values: np.ndarray, transform: str) -> SeriesStatistics:
     """The statistics of one series (T, C), each (C,). The floor is half the smallest value."""
-    smallest = np.fmin.reduce(values, 0) if len(values) else np.zeros(values.shape[1])
-    floor = 0.5 * np.nan_to_num(smallest)
-    return SeriesStatistics(*moments(values, transform, floor), floor=floor, deviation=moments(values)[1])
+    if not len(values):
+        values = np.full((1, values.shape[1]), np.nan)
+    low, high = np.fmin.reduce(values, 0), np.fmax.reduce(values, 0)
+    floor = 0.5 * np.nan_to_num(low)
+    mean, scale = moments(values, transform, floor)
+    return SeriesStatistics(mean, scale, floor, moments(values)[1], low, high)
 
 
 def _stacked(parts: list[SeriesStatistics]) -> SeriesStatistics:

@@ -22,6 +22,7 @@ from .time_features import Calendar, calendar_names
 from .window_scaling import DEFAULT_CONFIG, ScaledWindow, WindowConfig, scale_windows
 from .windows import WindowIndex
 
+_MAX_NAIVE_WINDOWS = 4_000  # windows on which the errors of naive forecasts are measured
 _MAX_ROWS = 200_000  # rows from which the season and the scales of covariates are estimated
 _SAVED = ("season", "has_gaps", "calendar_features", "vocabularies", "last_steps")
 
@@ -74,8 +75,8 @@ class WindowEncoder:
         return self
 
     def configure(self, config: WindowConfig, train: Origins) -> None:
-        """Set how windows look; a new transform needs the statistics of the training windows anew."""
-        if config.transform != self.config.transform:
+        """Set how windows look; another transform or training part needs new statistics."""
+        if not self.statistics.is_of(train, config.transform):
             self.statistics = TrainingStatistics.fit(train, config.transform)
         self.config = config
 
@@ -129,9 +130,20 @@ class WindowEncoder:
 
     def scaled(self, panel: Panel, index: WindowIndex, statistics: SeriesStatistics) -> ScaledWindow:
         """The windows before the origins, on the network's scale."""
-        mean, scale, floor, _ = (column[index.series, index.channel][:, None] for column in statistics)
+        mean, scale, floor, *_ = (column[index.series, index.channel][:, None] for column in statistics)
         raw = transforms.apply(windows.history(panel, index, self.reach), self.config.transform, floor)
         return self.scaled_windows(raw, mean, scale)
+
+    def naive_errors(self, origins: Origins, season: int) -> np.ndarray:
+        """Absolute errors (n, H) of repeating the last season, on the network's scale, NaN where missing."""
+        panel, statistics = origins.panel, self.statistics.of_panel(origins.panel)
+        count = len(origins.rows) * panel.values.shape[1]
+        index = windows.window_index(origins, windows.subsample(np.arange(count), _MAX_NAIVE_WINDOWS))
+        naive = baselines.seasonal_naive(panel, index, self.horizon, season)
+        floor = statistics.floor[index.series, index.channel][:, None]
+        naive = transforms.apply(naive, self.config.transform, floor)
+        scale = self.scaled(panel, index, statistics).scale
+        return np.abs(self.targets(panel, index, statistics) - naive) / scale
 
     def scaled_windows(self, raw: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> ScaledWindow:
         """Transformed windows (B, reach) on the network's scale; mean, scale (B, 1): of their series."""

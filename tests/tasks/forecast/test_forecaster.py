@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,32 @@ def test_a_model_worse_than_the_last_value_warns():
     assert any(words in note for note in f.notes_)
 
 
+@quiet
+def test_intervals_of_a_random_walk_keep_their_coverage_far_ahead():
+    inside = []
+    for seed in range(6):
+        walk = np.cumsum(np.random.default_rng(seed).standard_normal(300))
+        f = small(horizon=12, context_length=None, epochs=2).fit(walk[:240], verbose=0)
+        found = f.backtest(walk, start=240)
+        bounds = (found["q0.05"] <= found["actual"]) & (found["actual"] <= found["q0.95"])
+        inside.append(bounds.to_numpy().reshape(-1, 12))
+    coverage = np.concatenate(inside).mean(0)
+    assert 0.8 < coverage.mean() < 0.97 and coverage[-3:].mean() > 0.8
+
+
+@quiet
+def test_rows_outside_the_range_of_training_are_noticed():
+    f = small().fit(wave(), verbose=0)
+    words = r"leave the range of the training part in value \(\d+% of the values\)"
+    for ask in (lambda rows: f.evaluate(rows), lambda rows: f.backtest(rows, 20)):
+        with pytest.warns(errors.LongspanWarning, match=words):
+            ask(2 * wave(60, 120))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ask(wave(60, 120))
+        assert not [one for one in caught if "leave the range" in str(one.message)]
+
+
 def test_a_constant_series_is_forecast_as_constant():
     with pytest.warns(errors.LongspanWarning, match="value is always 7; it is answered with that"):
         f = small().fit(np.full(100, 7.0), verbose=0)
@@ -233,6 +260,7 @@ def test_a_constant_series_is_forecast_as_constant():
     assert np.allclose(found["point"], 7.0) and np.allclose(found["q0.95"], 7.0)
 
 
+@quiet
 def test_unsorted_times_are_sorted():
     frame = table()
     with pytest.warns(errors.LongspanWarning, match="not in order"):
@@ -399,11 +427,13 @@ def test_step_equals_predict_stream_in_values_and_state(tmp_path: Path):
         task.predict_stream(pl.concat(frames))
 
 
+@quiet
 def test_predict_stream_gives_the_first_step_of_each_forecast():
     task = small().fit(wave(), verbose=0)
     expected, state = task.predict_stream(wave(40, 120))
-    found = task.backtest(wave(40, 120), 12).group_by("origin", maintain_order=True).first()
-    rows = expected[12 : 12 + len(found), 0, 2]
+    reach = task.codec_.encoder.reach
+    found = task.backtest(wave(40, 120), reach).group_by("origin", maintain_order=True).first()
+    rows = expected[reach : reach + len(found), 0, 2]
     np.testing.assert_allclose(rows, found["point"].to_numpy(), atol=1e-5)
     with pytest.raises(ValueError, match="the column value that fit had"):
         task.step({"time": 3}, state)

@@ -12,12 +12,13 @@ from longspan import errors
 from longspan.tasks.forecast.origins import (
     check_future,
     check_length,
+    earlier_splits,
     end_times,
     evaluation_origins,
     hold_out,
+    independent_windows,
     last_origins,
     rolling,
-    spacing,
     with_full_context,
 )
 from longspan.tasks.forecast.panel import Columns, Origins, Panel
@@ -74,10 +75,27 @@ def test_windows_that_begin_before_their_series_are_left_out_where_others_do() -
 
 def test_windows_that_do_not_overlap_are_counted() -> None:
     one = panel(100)
-    assert spacing(Origins(one, np.arange(10, 50)), 5) == pytest.approx((39 + 5) / 5)
+    steps = np.arange(1, 6)
+    counts = independent_windows(Origins(one, np.arange(10, 50)), 5)
+    np.testing.assert_allclose(counts, (39 + steps) / steps)
     two = panel(50, 50)
     rows = np.concatenate([np.arange(10, 20), np.arange(60, 70)])
-    assert spacing(Origins(two, rows), 5) == pytest.approx((9 + 5) / 5 * 2**0.25)
+    np.testing.assert_allclose(independent_windows(Origins(two, rows), 5), (9 + steps) / steps * 2**0.5)
+
+
+def test_earlier_splits_go_back_one_validation_part_at_a_time() -> None:
+    train, valid = hold_out(every(panel(100, 70), 4), 0.2, 4, 1000)
+    assert valid is not None
+    splits = earlier_splits(train, valid, 4, 3)
+    lengths = {100: 20, 70: 14}
+    assert len(splits) == 2, "a third split would leave less than a third of the training origins"
+    for back, (earlier, later) in enumerate(splits, 1):
+        for series, (begin, rows) in enumerate([(0, 100), (100, 70)]):
+            border = begin + rows - (back + 1) * lengths[rows]
+            assert later.rows[later.series == series].tolist() == list(
+                range(border, border + lengths[rows] - 3)
+            )
+            assert earlier.rows[earlier.series == series].max() == border - 4
 
 
 def test_the_largest_horizon_that_works_is_named() -> None:
