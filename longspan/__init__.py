@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from longspan.kernels import compile_cell as compile_cell
     from longspan.kernels import use_backend as use_backend
     from longspan.layers import Input as Input
+    from longspan.models import Model as Model
     from longspan.models import Sequential as Sequential
     from longspan.nn.explain import explain as explain
     from longspan.tasks import load as load
@@ -48,6 +49,7 @@ __all__ = [
     "Forecaster",
     "Input",
     "LanguageModel",
+    "Model",
     "Sequential",
     "__version__",
     "activations",
@@ -85,6 +87,7 @@ _HOMES = {
     "Forecaster": "longspan.tasks.forecast",
     "Input": "longspan.layers",
     "LanguageModel": "longspan.tasks.language",
+    "Model": "longspan.models",
     "Sequential": "longspan.models",
     "cell": "longspan.cells",
     "compare": "longspan.comparison",

@@ -13,10 +13,12 @@ from longspan import errors
 from longspan.data import Batches
 from longspan.data.padding import cut_rows, fill_rows
 from longspan.layers.base import reset_names
+from longspan.models.plotting import plot_model
 
 __all__ = [
     "clear_session",
     "pad_sequences",
+    "plot_model",
     "set_random_seed",
     "timeseries_dataset_from_array",
     "to_categorical",

@@ -25,10 +25,10 @@ class Batch:
 
     Args:
         x: (B, ...), as the network takes it; a tensor or a tuple of tensors.
-        y: (B, ...), as the loss takes it.
+        y: (B, ...), as the loss takes it; a tensor or a tuple of tensors.
         lengths: (B,) int64, the real steps of each row where rows are padded.
         mask: (B, T) bool, False where a step does not count.
-        weight: (B,) or (B, T), how much a row or step counts in the loss.
+        weight: (B,) or (B, T), how much a row or step counts in the loss; a tuple with one for each output.
         continues: whether row b is the continuation of row b of the previous batch; the network then starts
             from the state after that batch.
     """
@@ -37,7 +37,7 @@ class Batch:
     y: Any = None
     lengths: Tensor | None = None
     mask: Tensor | None = None
-    weight: Tensor | None = None
+    weight: Any = None
     continues: bool = False
 
 
@@ -78,7 +78,8 @@ class Batches:
         y: like x, or None.
         batch_size: B, rows a batch; the last one may be smaller.
         shuffle: a new order every epoch.
-        weight: (N,) or (N, T), how much each row or step counts in the loss.
+        weight: (N,) or (N, T), how much each row or step counts in the loss; a tuple of such for a network
+            with several outputs.
         lengths: (N,) whole numbers, the real steps of each row of x; None: taken from x where it is ragged.
         mask: (N, T) bool, False where a step does not count.
         seed: of the random order; None draws one from torch's global generator.
@@ -120,7 +121,7 @@ class Batches:
         self._y = None if y is None else _column(y, "y")[0]
         self._lengths = ragged_lengths if lengths is None else as_tensors(lengths, "lengths").values
         self._mask = None if mask is None else _checked_mask(mask)
-        self._weight = None if weight is None else as_tensors(weight, "weight").values
+        self._weight = None if weight is None else _column(weight, "weight")[0]
         self.columns = [self._x, self._y, self._lengths, self._mask, self._weight]
         self.rows = _leaves(self._x)[0].shape[0]
         _check_rows(self.rows, self.columns)

@@ -1,4 +1,4 @@
-"""Reads and writes Keras' files (.keras, .weights.h5, .h5): a Sequential's config and its weights."""
+"""Reads and writes Keras' files (.keras, .weights.h5, .h5): a model's config and its weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ import numpy as np
 
 from longspan import errors
 from longspan.atomic_file import atomic_write
+from longspan.layers.config import plain_config
+from longspan.layers.functions import KERAS_OPERATIONS
 from longspan.optional import require
 
-from .layer_info import Described, ModelLike, described_layers
+from .layer_info import Described, ModelLike, described_layers, layers_in, weighted_layers
 
 OVER_TIME = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM2D")
+_MODELS = ("Sequential", "Functional", "Model")
 _DAMAGE = (OSError, KeyError, ValueError, zipfile.BadZipFile, RuntimeError)
 
 
@@ -30,16 +33,18 @@ class KerasFile:
     """What a file of Keras holds.
 
     Args:
-        config: the Sequential's config, None in a file of weights alone.
+        config: the model's config, None in a file of weights alone.
         shape: (None, …) of the input, None where the file has none.
         weights: a list in Keras' order where the file has an order, else by path inside the file.
         compiled: the arguments of Keras' `compile`, None where the file has none.
+        kind: "Sequential", or "Functional" for a model of symbolic tensors.
     """
 
     config: dict[str, Any] | None
     shape: tuple[int | None, ...] | None
     weights: list[np.ndarray] | dict[str, np.ndarray]
     compiled: dict[str, Any] | None = None
+    kind: str = "Sequential"
 
     def ordered(self, layers: Sequence[Described]) -> list[np.ndarray]:
         """The weights in Keras' order for a model of these layers.
@@ -94,6 +99,10 @@ def _folders(layer: Described) -> list[str]:
         if cells is None:
             return ["cell/"]
         return [f"cell/cells/{name}/" for name in _container([cell["class_name"] for cell in cells])]
+    if kind in _MODELS:
+        return folders(layers_in(config))
+    if kind == "MultiHeadAttention":
+        return [f"{part}_dense/" for part in ("query", "key", "value", "output")]
     return [""]
 
 
@@ -115,7 +124,7 @@ def read_keras(path: str | os.PathLike[str]) -> KerasFile:
     Raises:
         ImportError: h5py is not installed.
         FileNotFoundError: there is no such file.
-        ValueError: it is truncated or damaged, or its model is no Sequential.
+        ValueError: it is truncated or damaged, or its model is of a class of the user's.
     """
     file = Path(path)
     if not file.is_file():
@@ -128,35 +137,41 @@ def read_keras(path: str | os.PathLike[str]) -> KerasFile:
             with zipfile.ZipFile(file) as archive:
                 config_json = json.loads(archive.read("config.json"))
                 weights = io.BytesIO(archive.read("model.weights.h5"))
-            _check_kind(path, config_json)
+            kind = _kind(path, config_json)
             with h5py.File(weights, "r") as opened:
                 return KerasFile(
                     config_json["config"],
                     _shape(config_json),
                     _arrays(opened),
                     config_json.get("compile_config"),
+                    kind,
                 )
         with h5py.File(file, "r") as opened:
             return _read_h5(path, opened)
     except _DAMAGE as error:
-        if isinstance(error, _NotSequential):
+        if isinstance(error, _OtherModel):
             raise
         received = f"a truncated, damaged or foreign file ({str(error).splitlines()[0].rstrip('.')})"
         way_out = "copy it again, or save it again in Keras"
         raise errors.value_error(f"file {path}", "a whole file of Keras", received, way_out) from error
 
 
-class _NotSequential(ValueError):
+class _OtherModel(ValueError):
     """The file is whole, but holds another kind of model."""
 
 
-def _check_kind(path: Any, config_json: Mapping[str, Any]) -> None:
-    if config_json["class_name"] != "Sequential":
+def _kind(path: Any, config_json: Mapping[str, Any]) -> str:
+    """ "Sequential" or "Functional", or an error for a class of the user's."""
+    kind = config_json["class_name"]
+    if kind not in _MODELS:
         received, way_out = (
-            f"a {config_json['class_name']} model",
-            "save its weights, and load them into a Sequential",
+            f"a {kind} model",
+            "save its weights, and load them into a model of the same layers",
         )
-        raise _NotSequential(errors.message(f"file {path}", "a Sequential", received, way_out))
+        raise _OtherModel(
+            errors.message(f"file {path}", "a Sequential or functional model", received, way_out)
+        )
+    return "Functional" if kind == "Model" else kind
 
 
 def _read_h5(path: Any, opened: Any) -> KerasFile:
@@ -172,7 +187,7 @@ def _read_h5(path: Any, opened: Any) -> KerasFile:
     if "model_config" not in opened.attrs:
         return KerasFile(None, None, weights)
     config_json = json.loads(_text(opened.attrs["model_config"]))
-    _check_kind(path, config_json)
+    kind = _kind(path, config_json)
     config = (
         config_json["config"]
         if isinstance(config_json["config"], dict)
@@ -181,7 +196,7 @@ def _read_h5(path: Any, opened: Any) -> KerasFile:
     compiled = (
         json.loads(_text(opened.attrs["training_config"])) if "training_config" in opened.attrs else None
     )
-    return KerasFile(config, _shape({"config": config}), weights, compiled)
+    return KerasFile(config, _shape({"config": config}), weights, compiled, kind)
 
 
 def _text(word: Any) -> str:
@@ -203,6 +218,8 @@ def _arrays(opened: Any) -> dict[str, np.ndarray]:
 
 def _shape(config_json: Mapping[str, Any]) -> tuple[int | None, ...] | None:
     """The input's shape, from the build config or the first layer."""
+    if "input_layers" in config_json["config"]:
+        return None
     if "input_shape" in config_json.get("build_config", {}):
         return tuple(config_json["build_config"]["input_shape"])
     first = config_json["config"]["layers"][0]["config"]
@@ -211,10 +228,10 @@ def _shape(config_json: Mapping[str, Any]) -> tuple[int | None, ...] | None:
 
 
 def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
-    """Write a built Sequential as a file that Keras loads. Needs h5py.
+    """Write a built model as a file that Keras loads. Needs h5py.
 
     Args:
-        model: a Sequential whose layers Keras has too.
+        model: a Sequential or Model(inputs, outputs) whose layers Keras has too.
         path: ending in ".keras" for the whole model (keras.models.load_model), in ".weights.h5" for the
             weights of a Keras model with the same layers (load_weights), or in ".h5" for the whole model in
             the older layout.
@@ -248,19 +265,26 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
 
 def _write_weights(opened: Any, model: ModelLike) -> None:
     described = described_layers(model)
-    for kind, layer in zip(described, model.layers, strict=True):
+    for kind, layer in zip(described, weighted_layers(model), strict=True):
         weights = layer.get_weights()
-        for folder, count in zip(folders_of(described, kind), _counts(kind, len(weights)), strict=True):
+        for folder, count in zip(
+            folders_of(described, kind), _counts(kind, len(weights), layer), strict=True
+        ):
             group = opened.create_group(f"{folder}vars")
             for number in range(count):
                 group.create_dataset(str(number), data=weights.pop(0))
 
 
-def _counts(layer: Described, weights: int) -> list[int]:
+def _counts(described: Described, weights: int, layer: Any) -> list[int]:
     """How many weights each of a layer's folders holds."""
-    cells = _cells(layer["config"]["cell"]) if layer["class_name"] == "RNN" else None
+    if described["class_name"] in _MODELS:
+        pairs = zip(layers_in(described["config"]), weighted_layers(layer), strict=True)
+        return [n for kind, inner in pairs for n in _counts(kind, len(inner.get_weights()), inner)]
+    if described["class_name"] == "TimeDistributed":
+        return _counts(described["config"]["layer"], weights, layer.layer)
+    cells = _cells(described["config"]["cell"]) if described["class_name"] == "RNN" else None
     if cells is None:
-        folders = len(_folders(layer))
+        folders = len(_folders(described))
         return [weights // folders] * folders
     return [3 if cell["config"].get("use_bias", True) else 2 for cell in cells]
 
@@ -268,6 +292,9 @@ def _counts(layer: Described, weights: int) -> list[int]:
 def _write_older(opened: Any, model: ModelLike) -> None:
     """The layout that names every layer and weight in order, with the model beside it."""
     config_json = _keras_config(model)["config"]
+    if "input_layers" in config_json:
+        way_out = "name it model.keras, or model.weights.h5 for its weights"
+        raise errors.value_error("path", "a .keras file for a model of several branches", ".h5", way_out)
     layers = [
         {"class_name": layer["class_name"], "config": layer["config"]} for layer in config_json["layers"]
     ]
@@ -277,7 +304,7 @@ def _write_older(opened: Any, model: ModelLike) -> None:
     opened.attrs["backend"], opened.attrs["keras_version"] = "torch", "3.0.0"
     group = opened.create_group("model_weights")
     group.attrs["layer_names"] = [layer.name for layer in model.layers]
-    for layer in model.layers:
+    for layer in weighted_layers(model):
         own, names = group.create_group(layer.name), []
         for number, array in enumerate(layer.get_weights()):
             names.append(f"{layer.name}/{number}")
@@ -303,6 +330,8 @@ def _check_keras_has(layer: Described) -> None:
 
 def _keras_config(model: ModelLike) -> dict[str, Any]:
     """The model as Keras' config.json has it."""
+    if model.class_name() == "Functional":
+        return _wrapped({"class_name": "Functional", "config": plain_config(model.get_config(), model.name)})
     kind = "int32" if model.takes_token_ids() else "float32"
     config = {"batch_shape": list(model.input_shape), "dtype": kind, "name": "input_layer"}
     layers = [
@@ -323,7 +352,12 @@ _OURS = {"input_dim", "input_length", "weights", "input_shape", "batch_input_sha
 
 
 def _wrapped(described: Described) -> dict[str, Any]:
+    """A layer's or model's config with the places of the classes in Keras."""
     kind, config = described["class_name"], dict(described["config"])
+    if kind == "InputLayer":
+        return _input(config, described)
+    if kind == "Operation":
+        return _operation(config, described)
     ours = _OURS - ({"input_dim"} if kind == "Embedding" else set())
     if kind == "RNN":
         ours = ours | {"units"}
@@ -331,7 +365,37 @@ def _wrapped(described: Described) -> dict[str, Any]:
         if cells is not None:
             config["cell"] = {"class_name": "StackedRNNCells", "config": {"cells": cells}}
     config = {key: _module(value) for key, value in config.items() if key not in ours}
-    return {"module": _home(kind), "class_name": kind, "config": config, "registered_name": None}
+    return _entry(_home(kind), kind, config, described)
+
+
+def _entry(home: str, kind: str, config: Mapping[str, Any], described: Described) -> dict[str, Any]:
+    """The config of an object in Keras' form; a layer in a graph also has a name and calls."""
+    entry = {"module": home, "class_name": kind, "config": config, "registered_name": None}
+    return entry | {key: _lists(described[key]) for key in ("name", "inbound_nodes") if key in described}
+
+
+def _input(config: Mapping[str, Any], described: Described) -> dict[str, Any]:
+    shape = config.get("batch_shape") or [config.get("batch_size"), *(config.get("shape") or ())]
+    options = {"batch_shape": shape, "dtype": config.get("dtype") or "float32", "name": config["name"]}
+    return _entry("keras.layers", "InputLayer", options, described)
+
+
+def _operation(config: Mapping[str, Any], described: Described) -> dict[str, Any]:
+    names = {name: kind for kind, name in KERAS_OPERATIONS.items()}
+    if config["operation"] not in names:
+        way_out = "put it into a Lambda or a layer"
+        raise errors.value_error("model", "operators that Keras has", config["operation"], way_out)
+    kind = names[config["operation"]]
+    return _entry("keras.src.ops.numpy", kind, {"name": config["name"]}, described)
+
+
+def _lists(value: Any) -> Any:
+    """Calls in Keras' form, where tuples are lists."""
+    if isinstance(value, Mapping) and value.get("class_name") == "__tuple__":
+        return [_lists(part) for part in value["items"]]
+    if isinstance(value, Mapping):
+        return {key: _lists(part) for key, part in value.items()}
+    return [_lists(part) for part in value] if isinstance(value, list) else value
 
 
 def _module(value: Any) -> Any:
@@ -341,6 +405,8 @@ def _module(value: Any) -> Any:
 
 
 def _home(kind: str) -> str:
+    if kind in _MODELS:
+        return "keras.src.models.functional" if kind == "Functional" else "keras"
     if kind in ("L1L2", "L1", "L2"):
         return "keras.regularizers"
     starts = ("Zeros", "Ones", "Constant", "Random", "Truncated", "VarianceScaling", "Orthogonal", "Identity")

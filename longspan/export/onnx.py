@@ -15,7 +15,7 @@ from longspan.atomic_file import atomic_write
 from . import conv_lstm, recurrence
 from .activations import activation
 from .graph import Graph
-from .layer_info import Described, ModelLike, described_layers
+from .layer_info import Described, ModelLike, check_sequential, described_layers
 
 
 @dataclass
@@ -61,6 +61,7 @@ def to_onnx(model: ModelLike, path: str | os.PathLike[str] | None = None, *, sta
         raise errors.value_error(
             "model", "one that is built", "one without weights", "call build or fit first"
         )
+    check_sequential(model, "model")
     graph, shape = Graph(), list(model.input_shape)
     names = ["batch", *("time" if i == 1 and len(shape) > 2 else f"size_{i}" for i in range(1, len(shape)))]
     if model.takes_token_ids():

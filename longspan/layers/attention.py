@@ -1,4 +1,4 @@
-"""Keras' attention layers: queries read values."""
+"""Keras' attention layers over one memory: dot-product and additive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing_extensions import Unpack
 from longspan import errors
 from longspan.nn import attention
 
-from .base import Layer, LayerOptions, Shape, Weight, required_size, to_tensor
+from .base import Layer, LayerOptions, required_size
+from .structure import Shape, is_shape
+from .symbolic import KerasTensor
+from .weights import Weight
 
 
 class _Reader(Layer):
@@ -27,28 +30,22 @@ class _Reader(Layer):
         """(B, Q, V)."""
         raise NotImplementedError
 
-    def forward(
-        self,
-        x: Any,
-        mask: Any = None,
-        return_attention_scores: bool = False,
-        use_causal_mask: bool = False,
+    def call(
+        self, x: Any, mask: Any, return_attention_scores: bool = False, use_causal_mask: bool = False
     ) -> Any:
-        """Read the memory.
+        """Attend to the values.
 
         Args:
             x: [query, value] or [query, value, key]: (B, Q, D), (B, V, D), (B, V, D); or one tensor for all.
             mask: [query's (B, Q), value's (B, V)] bool or None each; or one for both.
             return_attention_scores: also return the weights (B, Q, V).
-            use_causal_mask: a query sees no value after its own place.
+            use_causal_mask: hide values at later positions than the query's.
 
         Returns:
-            (B, Q, D), 0 where the query's mask hides it.
+            (B, Q, D), 0 at masked queries.
         """
         query, value, key = _three(self.name, x)
         of_query, of_value = (mask, mask) if mask is None or isinstance(mask, Tensor) else (mask[0], mask[1])
-        if not self.built:
-            self.build(tuple(query.shape))
         scores = self.scores(query, key)
         seen = of_value
         if use_causal_mask:
@@ -59,10 +56,22 @@ class _Reader(Layer):
             out = out.masked_fill(~of_query.unsqueeze(-1), 0.0)
         return (out, weights) if return_attention_scores else out
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Any:
-        return self(x, mask)
+    def build(self, input_shape: Any) -> None:
+        super().build(input_shape if is_shape(input_shape) else tuple(input_shape[0]))
 
-    def compute_mask(self, x: Any, mask: Any) -> Tensor | None:
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if is_shape(input_shape):
+            return tuple(input_shape)
+        return (*input_shape[0][:-1], input_shape[1][-1])
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        output = super().compute_output_spec(*args, **kwargs)
+        if not kwargs.get("return_attention_scores"):
+            return output
+        query, value = args[0][:2] if isinstance(args[0], (list, tuple)) else (args[0], args[0])
+        return output, KerasTensor((*query.shape[:-1], value.shape[1]))
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Tensor | None:
         return mask if mask is None or isinstance(mask, Tensor) else mask[0]
 
 
@@ -73,9 +82,8 @@ def _three(name: str, x: Any) -> tuple[Tensor, Tensor, Tensor]:
             raise errors.value_error(
                 f"input of {name}", expected, f"{len(x)} tensors", "leave the others out"
             )
-        query, value, *key = (to_tensor(part) for part in x)
+        query, value, *key = x
         return query, value, key[0] if key else value
-    x = to_tensor(x)
     return x, x, x
 
 

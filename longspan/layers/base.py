@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import warnings
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache, wraps
-from typing import Any, TypedDict, get_args
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
-from typing_extensions import Unpack, get_type_hints
+from typing_extensions import Unpack
 
-from longspan import errors, initializers, regularizers
+from longspan import errors
 from longspan.initializers import Initializer
 from longspan.regularizers import Regularizer
 
-# A shape with None where any size will do: (B, …).
-Shape = tuple[int | None, ...]
-
-
-class LayerOptions(TypedDict, total=False):
-    """The options that every layer takes.
-
-    name: None derives one from the class's name. trainable: whether fitting changes the weights. input_shape:
-    the shape of one row; batch_input_shape and batch_shape: the same with the batch size before it. The first
-    layer of a model takes one of the three, and the model then has its weights at once. dtype: "float32" or
-    "float64"; layers compute in the dtype of their weights.
-    """
-
-    name: str | None
-    trainable: bool
-    input_shape: Sequence[int | None]
-    batch_input_shape: Sequence[int | None]
-    batch_shape: Sequence[int | None]
-    dtype: str | None
+from .calling import CallArguments, run_layer
+from .options import (
+    LayerOptions,
+    check_shared,
+    declared_shape,
+    recording_options,
+    shape_arguments,
+)
+from .structure import (
+    map_shapes,
+    map_structure,
+    open_batch,
+    shapes_of,
+)
+from .symbolic import KerasTensor, Node, any_symbolic, record, specs, trial_call
+from .tracking import modules_inside, reserve_list, track_lists
+from .weights import Weight, assign, register_weight, sum_of
 
 
 def snake_case(name: str) -> str:
@@ -68,148 +64,104 @@ def reset_names() -> None:
     _COUNTS.clear()
 
 
-@dataclass(frozen=True)
-class KerasLayout:
-    """How a weight's tensor in PyTorch maps to Keras' array: the order of gates and of dimensions.
-
-    Args:
-        gates: for each gate in Keras' order, the index of its block of rows in PyTorch's tensor; empty
-            without gates.
-        dims: the dimensions of PyTorch's tensor in Keras' order; empty where the order is the same.
-    """
-
-    gates: tuple[int, ...] = ()
-    dims: tuple[int, ...] = ()
-
-    def keras(self, tensor: Tensor) -> Tensor:
-        """PyTorch's tensor in Keras' layout."""
-        ordered = _blocks(tensor, self.gates)
-        return ordered.permute(self.dims) if self.dims else ordered
-
-    def torch(self, value: Tensor) -> Tensor:
-        """Keras' array in PyTorch's layout."""
-        value = value.permute(_inverse(self.dims)) if self.dims else value
-        return _blocks(value, _inverse(self.gates))
-
-
-def _inverse(order: Sequence[int]) -> tuple[int, ...]:
-    return tuple(order.index(i) for i in range(len(order)))
-
-
-def _blocks(tensor: Tensor, order: Sequence[int]) -> Tensor:
-    """The gates' blocks of rows in another order."""
-    if list(order) == sorted(order):
-        return tensor
-    blocks = tensor.chunk(len(order))
-    return torch.cat([blocks[i] for i in order])
-
-
-SAME_LAYOUT = KerasLayout()
-
-
-class Weight:
-    """One weight with Keras' name, shape and layout, over the PyTorch tensors that hold its values.
-
-    Attributes:
-        name: Keras' name, such as "kernel".
-        shape: Keras' shape.
-        trainable: whether gradients reach it.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        shape: Sequence[int],
-        initializer: Initializer,
-        sources: Sequence[tuple[nn.Module, str]],
-        layout: KerasLayout = SAME_LAYOUT,
-        *,
-        trainable: bool = True,
-        regularizer: Regularizer = None,
-    ) -> None:
-        """`sources`: the tensors as (module, attribute); of several, each is one row of Keras' array."""
-        self.name, self.shape, self.trainable = name, tuple(shape), trainable
-        self._initializer, self._sources = initializers.get(initializer), sources
-        self._layout = layout
-        self._regularizer = regularizers.get(regularizer)
-
-    def tensors(self) -> list[Tensor]:
-        """The PyTorch tensors that hold the values."""
-        return [getattr(module, name) for module, name in self._sources]
-
-    def get(self) -> Tensor:
-        """The values in Keras' layout; gradients flow through."""
-        parts = [self._layout.keras(tensor) for tensor in self.tensors()]
-        return parts[0] if len(parts) == 1 else torch.stack(parts)
-
-    @torch.no_grad()
-    def set(self, value: Tensor) -> None:
-        """Copy values in Keras' layout into the tensors."""
-        parts = [value] if len(self._sources) == 1 else value.unbind(0)
-        for tensor, part in zip(self.tensors(), parts, strict=True):
-            tensor.copy_(self._layout.torch(part))
-
-    def draw(self) -> None:
-        """Draw the values by the initializer."""
-        self.set(self._initializer(self.shape))
-
-    def regularization_loss(self) -> Tensor | None:
-        """What the regularizer adds to the loss; None without a regularizer."""
-        return None if self._regularizer is None else self._regularizer(self.get())
-
-    def require_grad(self, wanted: bool) -> None:
-        """Let fitting change the values or not; nothing for a weight that is never trainable."""
-        if self.trainable:
-            for tensor in self.tensors():
-                tensor.requires_grad_(wanted)
-
-
 class Layer(nn.Module):
     """A layer in Keras' shape over PyTorch. Abstract.
 
     Its weights are made at the first call, or by `build`, when the sizes of the input are known. A layer is
-    called as `layer(x, mask)`: x (B, …), mask (B, T) bool or None, False where a step is to be skipped.
+    called on tensors, as `layer(x, mask)`: x (B, …), mask (B, T) bool or None, False where a step is skipped.
+    Without a mask it takes the one that the layer before attached to x; where the call has further tensors,
+    such as initial_state, the attached mask goes to the output alone, as in Keras.
+
+    On symbolic tensors (see `Input`) a layer returns symbolic tensors, out of which `longspan.models.Model`
+    makes a model.
+
+    A layer of your own defines `call(self, inputs)`, with mask and training among its arguments if it uses
+    them, and makes its weights with `add_weight` in `__init__` or in `build(self, input_shape)`:
+
+        class Scale(Layer):
+            def build(self, input_shape):
+                self.factor = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="factor")
+
+            def call(self, inputs):
+                return inputs * self.factor
+
+    Attributes:
+        inbound_nodes: the calls of the layer on symbolic tensors.
+        supports_masking: whether the mask of the input is the mask of the output.
+
+    >>> from longspan.layers import Dense
+    >>> layer = Dense(4)
+    >>> layer(torch.zeros(2, 3)).shape, layer.count_params()
+    (torch.Size([2, 4]), 16)
     """
 
+    classes: ClassVar[dict[str, Any]] = {}  # the layers of this library by name
+    call_arguments: ClassVar[CallArguments]
+    is_own: ClassVar[bool] = False  # whether the class is a user's
+    _masks: ClassVar[bool] = True  # whether the class, or one of this library above it, decides on masks
+
     def __init_subclass__(cls) -> None:
+        cls.is_own = not cls.__module__.startswith("longspan.")
+        bases = [base for base in cls.__mro__[1:] if issubclass(base, Layer) and base is not Layer]
+        cls._masks = not cls.is_own or not all(base.is_own or base.__name__ == "Model" for base in bases)
+        cls.call_arguments = CallArguments.of(cls.call)
+        if not cls.is_own:
+            Layer.classes[cls.__name__] = cls
         if "__init__" in cls.__dict__:
-            cls.__init__ = _recording_options(cls.__init__)
+            cls.__init__ = recording_options(cls.__init__)
+        if "build" in cls.__dict__ and cls.is_own:
+            cls.build = _finishing_build(cls.build)
 
     def __init__(self, **shared: Unpack[LayerOptions]) -> None:
         super().__init__()
+        check_shared(type(self).__name__, shared)
         self.name = shared.get("name") or unique_name(snake_case(type(self).__name__))
         self.own_weights: list[Weight] = []
+        self.inbound_nodes: list[Node] = []
         self.built = False
-        self.input_shape: Shape | None = None
-        self.output_shape: Any = None
+        self._built_shape: Any = None
         self._trainable = shared.get("trainable", True)
-        self.declared_shape = _declared_shape(shared)
-        dtype = shared.get("dtype")
-        if dtype not in (None, "float32", "float64"):
-            way_out = "give precision to compile for half precision"
-            raise errors.value_error("dtype", "'float32' or 'float64'", repr(dtype), way_out)
+        self.declared_shape = declared_shape(shared)
+        self.supports_masking = self._masks or type(self).compute_mask is not Layer.compute_mask
+        self.__dict__.setdefault("_options", {})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if self.is_own and isinstance(value, (list, tuple, dict)):
+            reserve_list(self, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if any_symbolic(args, kwargs):
+            return record(self, args, kwargs)
+        return super().__call__(*args, **kwargs)
 
     # Methods that a final class overrides.
 
     @abstractmethod
-    def call(self, x: Tensor, mask: Tensor | None) -> Any:
-        """The layer's output, once its weights exist."""
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's output for its inputs, once its weights exist.
+
+        The layers of this library take (x, mask); for a layer of your own see the class.
+        """
         raise NotImplementedError
 
-    def create_weights(self, shape: Shape) -> None:
+    def create_weights(self, shape: Any) -> None:
         """Create the weights for inputs of this shape; nothing for a layer without weights."""
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        """The shape of the output for an input of this shape, None for a size that is not known."""
-        return tuple(input_shape)
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the output for an input of this shape, None for a size that is not known.
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+        For a layer of your own that does not say otherwise, the shape is found by a call on zeros.
+        """
+        return self.trial_shape(input_shape) if self.is_own else tuple(input_shape)
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """The mask of the output, (B, T) bool or None: by default the mask of the input."""
-        return mask
+        return mask if self.supports_masking else None
 
-    # Methods of every layer.
+    # Building.
 
-    def build(self, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Any) -> None:
         """Create and draw the weights for inputs of this shape, (B, …) with None for B.
 
         Raises:
@@ -217,21 +169,102 @@ class Layer(nn.Module):
         """
         if self.built:
             return
-        shape = (None, *input_shape[1:])
-        self.output_shape = self.compute_output_shape(shape)
+        shape = open_batch(input_shape)
+        if not self.is_own:
+            self.compute_output_shape(shape)  # an error for a shape that does not suit
+        drawn = len(self.own_weights)
         self.create_weights(shape)
-        for weight in self.own_weights:
+        for weight in self.own_weights[drawn:]:
             weight.draw()
-        self.input_shape, self.built = shape, True
-        self.trainable = self._trainable
+        self._finish_build(shape)
+
+    def _finish_build(self, input_shape: Any) -> None:
+        self._built_shape, self.built = None if input_shape is None else open_batch(input_shape), True
+        if self.is_own:
+            track_lists(self)
+        if not self._trainable:
+            self.trainable = False
         self.train(self.training)  # modules that `create_weights` added take the layer's mode
 
-    def forward(self, x: Any, mask: Tensor | None = None) -> Any:
-        """The layer's output; see the class for shapes."""
-        x = to_tensor(x)
-        if not self.built:
-            self.build(tuple(x.shape))
-        return self.call(x, mask)
+    def build_from(self, *args: Any, **kwargs: Any) -> None:
+        """`build` for the arguments of a call, tensors or symbolic tensors."""
+        self.build(**shape_arguments(self.build, self.call, args, kwargs))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """Symbolic tensors for the outputs of a call on symbolic tensors."""
+        finds_shape = type(self).compute_output_shape is not Layer.compute_output_shape
+        if self.is_own and (len(args) != 1 or not finds_shape):
+            return trial_call(self, args, kwargs)
+        shape = self.compute_output_shape(shapes_of(args[0]))
+        return specs(shape, "float32")
+
+    def trial_shape(self, input_shape: Any) -> Any:
+        """The output's shape, found by a call on zeros."""
+        outputs = trial_call(self, (map_shapes(KerasTensor, input_shape),), {})
+        return map_structure(lambda output: output.shape, outputs)
+
+    def add_weight(
+        self,
+        shape: Sequence[int] | int | None = None,
+        initializer: Initializer | None = None,
+        dtype: str | None = None,
+        trainable: bool = True,
+        regularizer: Regularizer = None,
+        constraint: None = None,
+        name: str | None = None,
+    ) -> Tensor:
+        """A weight of the layer: a parameter, or a buffer for one that fitting does not change.
+
+        Args:
+            shape: its shape, () where None.
+            initializer: None: "glorot_uniform" for more than one dimension, else "zeros".
+            dtype: accepted for "float32".
+            trainable: whether fitting changes it.
+            regularizer: added to the loss.
+            constraint: None.
+            name: None makes one.
+        """
+        if constraint is not None:
+            raise errors.value_error("constraint", "None", constraint, "cut the values in a callback")
+        sizes = (shape,) if isinstance(shape, int) else tuple(shape or ())
+        source = register_weight(self, name or "weight", sizes, trainable)
+        start = initializer or ("glorot_uniform" if len(sizes) > 1 else "zeros")
+        weight = Weight(
+            name or "weight", sizes, start, [source], trainable=trainable, regularizer=regularizer
+        )
+        weight.draw()
+        self.own_weights.append(weight)
+        return getattr(*source)
+
+    # Running.
+
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """The layer's output, with its mask attached; see the class, and `call` for further arguments."""
+        return run_layer(self, x, args, kwargs)
+
+    # Weights.
+
+    @property
+    def input_shape(self) -> Any:
+        """(None, …) once built, None before; a list for a layer of several inputs."""
+        return self._built_shape
+
+    @property
+    def output_shape(self) -> Any:
+        """(None, …) once built, None before; a tuple or list of shapes for several outputs."""
+        if self._built_shape is None:
+            return None
+        return self.compute_output_shape(self._built_shape)
+
+    @property
+    def input(self) -> Any:
+        """What the layer was called on first: a symbolic tensor or several."""
+        return _first_node(self).args[0]
+
+    @property
+    def output(self) -> Any:
+        """What the layer's first call on symbolic tensors returned."""
+        return _first_node(self).structure
 
     @property
     def trainable(self) -> bool:
@@ -243,15 +276,37 @@ class Layer(nn.Module):
         self._trainable = errors.check_bool("trainable", wanted)
         for weight in self.keras_weights():
             weight.require_grad(wanted)
+        if self.is_own:
+            for layer in self.inner_layers():
+                layer.trainable = wanted
+
+    def inner_layers(self) -> list[Layer]:
+        """The layers that are attributes of this one, also in lists."""
+        if self.is_own:
+            track_lists(self)
+        return [part for part in modules_inside(self) if isinstance(part, Layer)]
 
     def keras_weights(self) -> list[Weight]:
-        """The weights, those of wrapped layers included, in Keras' order: trainable ones first."""
-        return sorted(self.own_weights, key=lambda weight: not weight.trainable)
+        """The weights, those of inner layers included, in Keras' order: trainable ones of a layer first."""
+        weights = sorted(self.own_weights, key=lambda weight: not weight.trainable)
+        if self.is_own:
+            weights += [weight for layer in self.inner_layers() for weight in layer.keras_weights()]
+        return weights
 
     @property
     def weights(self) -> list[Tensor]:
         """The weights in Keras' order and layout."""
         return [weight.get() for weight in self.keras_weights()]
+
+    @property
+    def trainable_weights(self) -> list[Tensor]:
+        """The weights that fitting changes, in Keras' order and layout."""
+        return [weight.get() for weight in self.keras_weights() if weight.is_fitted()]
+
+    @property
+    def non_trainable_weights(self) -> list[Tensor]:
+        """The weights that fitting does not change, in Keras' order and layout."""
+        return [weight.get() for weight in self.keras_weights() if not weight.is_fitted()]
 
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights in Keras' order, layout and gate order."""
@@ -271,17 +326,26 @@ class Layer(nn.Module):
 
     def regularization_loss(self) -> Tensor | None:
         """The sum of the weights' regularization losses; None without regularizers."""
-        terms = [
-            term for weight in self.keras_weights() if (term := weight.regularization_loss()) is not None
-        ]
-        return torch.stack(terms).sum() if terms else None
+        return sum_of([weight.regularization_loss() for weight in self.keras_weights()])
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's options, defaults included: `type(layer)(**config)` makes an equal layer."""
         return {"name": self.name, "trainable": self._trainable, **self._options}
 
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Layer:
+        """The layer that `get_config` described."""
+        return cls(**config)
+
+    def class_name(self) -> str:
+        """The name of the class in files."""
+        return type(self).__name__
+
     def reset_states(self) -> None:
         """Reset carried states; nothing in a layer without."""
+        if self.is_own:
+            for layer in self.inner_layers():
+                layer.reset_states()
 
     def reset_state(self) -> None:
         """The same by Keras' other name."""
@@ -298,27 +362,23 @@ class Layer(nn.Module):
         return self, name
 
 
-def assign(name: str, targets: Sequence[Weight], weights: Sequence[Any]) -> None:
-    """Set every weight of the layer or model `name`, or none where a shape is wrong."""
-    if len(weights) != len(targets):
-        expected = f"{len(targets)} arrays ({', '.join(weight.name for weight in targets)})"
-        way_out = "build the layer first" if not targets else "pass what get_weights() gives"
-        raise errors.value_error(f"weights of {name}", expected, len(weights), way_out)
-    values = [torch.as_tensor(np.asarray(value)) for value in weights]
-    for weight, value in zip(targets, values, strict=True):
-        if tuple(value.shape) != weight.shape:
-            argument, way_out = f"weight {weight.name} of {name}", "pass weights of a layer of these sizes"
-            raise errors.value_error(argument, f"shape {weight.shape}", tuple(value.shape), way_out)
-    for weight, value in zip(targets, values, strict=True):
-        weight.set(value)
+def _first_node(layer: Layer) -> Node:
+    if not layer.inbound_nodes:
+        expected, way_out = "a layer of a model that is built", "give the model's first layer an Input"
+        raise errors.value_error(f"output of {layer.name}", expected, "one without symbolic tensors", way_out)
+    return layer.inbound_nodes[0]
 
 
-def to_tensor(x: Any) -> Any:
-    """A NumPy array as a float32 or int64 tensor; any other value unchanged."""
-    if not isinstance(x, np.ndarray):
-        return x
-    whole = np.issubdtype(x.dtype, np.integer)
-    return torch.as_tensor(x.astype(np.int64 if whole else np.float32))
+def _finishing_build(build: Callable[..., None]) -> Callable[..., None]:
+    """A user's `build`, after which the layer is built whether or not it calls the base's."""
+
+    @wraps(build)
+    def build_and_finish(self: Layer, *args: Any, **kwargs: Any) -> None:
+        if not self.built:
+            build(self, *args, **kwargs)
+            self._finish_build(args[0] if args else next(iter(kwargs.values()), None))
+
+    return build_and_finish
 
 
 def check_rank(layer: Layer, shape: Sequence[int | None], letters: str, way_out: str) -> None:
@@ -341,63 +401,6 @@ def required_size(layer: Layer, size: int | None, what: str) -> int:
         way_out = "give it in input_shape or call the layer on data"
         raise errors.value_error(f"input_shape of {layer.name}", f"a number for {what}", None, way_out)
     return size
-
-
-def _declared_shape(shared: LayerOptions) -> Shape | None:
-    """The (B, …) input shape among a layer's options, or None."""
-    batch_shape = shared.get("batch_input_shape") or shared.get("batch_shape")
-    if batch_shape is not None:
-        return tuple(batch_shape)
-    row = shared.get("input_shape")
-    if row is None:
-        return None
-    return (None, row) if isinstance(row, int) else (None, *row)
-
-
-def _recording_options(init: Callable[..., None]) -> Callable[..., None]:
-    """`init`, which also records its options for `get_config`, so that no layer lists them a second time."""
-    signature = inspect.signature(init)
-
-    @wraps(init)
-    def init_and_record(self: Layer, *args: Any, **kwargs: Any) -> None:
-        if "_options" not in self.__dict__:
-            name = type(self).__name__
-            self.__dict__["_options"] = _bound_options(name, init, signature, args, kwargs)
-        init(self, *args, **kwargs)
-
-    return init_and_record
-
-
-def _bound_options(
-    name: str,
-    init: Callable[..., None],
-    signature: inspect.Signature,
-    args: Sequence[Any],
-    kwargs: dict[str, Any],
-) -> dict[str, Any]:
-    """Every option of the constructor by name, with defaults; of `LayerOptions` only those passed."""
-    own = {key for key, p in signature.parameters.items() if p.kind is not p.VAR_KEYWORD} - {"self"}
-    shared = keywords(init)
-    for key in kwargs:
-        if key not in own | shared:
-            raise TypeError(
-                errors.message(name, "one of its options", repr(key), errors.did_you_mean(key, own | shared))
-            )
-    try:
-        bound = signature.bind(None, *args, **{key: value for key, value in kwargs.items() if key in own})
-    except TypeError as error:
-        raise TypeError(errors.message(name, "its arguments", error, f"help({name}) names them")) from None
-    bound.apply_defaults()
-    options = {key: value for key, value in bound.arguments.items() if key in own}
-    return options | {key: value for key, value in kwargs.items() if key in shared - {"name", "trainable"}}
-
-
-@cache
-def keywords(init: Callable[..., None]) -> set[str]:
-    """The keywords of `**options: Unpack[Some]`."""
-    hints = get_type_hints(init)
-    last = list(inspect.signature(init).parameters.values())[-1]
-    return set(get_args(hints[last.name])[0].__annotations__) if last.kind is last.VAR_KEYWORD else set()
 
 
 def warn_mask_ends(layer: Layer, mask: Tensor | None) -> None:

@@ -17,13 +17,17 @@ from . import (
     convolution,
     core,
     elementwise,
+    functions,
+    merging,
+    multi_head_attention,
     normalization,
     pooling,
     recurrent,
     resizing,
     wrappers,
 )
-from .base import Layer, keywords
+from .base import Layer
+from .options import keywords, takes_any
 
 _ABSTRACT = (
     recurrent.RNNBase,
@@ -32,6 +36,7 @@ _ABSTRACT = (
     pooling.GlobalPooling,
     resizing.UpSampling,
     resizing.Bordering,
+    merging.Merge,
 )
 
 # Class name -> the layer.
@@ -48,6 +53,9 @@ LAYERS: dict[str, type[Layer]] = {
         normalization,
         conv_lstm,
         attention,
+        functions,
+        merging,
+        multi_head_attention,
     )
     for name, kind in vars(module).items()
     if isinstance(kind, type)
@@ -64,6 +72,9 @@ _REGISTRIES = (initializers.REGISTRY, regularizers.REGISTRY)
 
 Custom = Mapping[str, Any]
 
+# Class name of a model in a file -> its class, which registers itself with the layers.
+_MODELS = {"Functional": "Model", "Model": "Model", "Sequential": "Sequential"}
+
 
 def to_config(layer: Layer) -> dict[str, Any]:
     """{"class_name": …, "config": …}, JSON values only.
@@ -71,8 +82,16 @@ def to_config(layer: Layer) -> dict[str, Any]:
     Raises:
         TypeError: an option is a function of your own, which a file cannot hold.
     """
-    options = {key: _plain(layer.name, key, value) for key, value in layer.get_config().items()}
-    return {"class_name": type(layer).__name__, "config": options}
+    return {"class_name": layer.class_name(), "config": plain_config(layer.get_config(), layer.name)}
+
+
+def plain_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The config of the layer or model `name`, JSON values only.
+
+    Raises:
+        TypeError: an option is a function of your own, which a file cannot hold.
+    """
+    return {key: _plain(name, key, value) for key, value in config.items()}
 
 
 def _plain(name: str, key: str, value: Any) -> Any:
@@ -80,6 +99,8 @@ def _plain(name: str, key: str, value: Any) -> Any:
         return value
     if isinstance(value, Layer):
         return to_config(value)
+    if isinstance(value, Mapping):
+        return {k: _plain(name, key, item) for k, item in value.items()}
     if isinstance(value, wrappers.CellSpec):
         options = {k: _plain(name, k, v) for k, v in value.options.items()}
         return {"class_name": f"{value.layer.__name__}Cell", "config": options}
@@ -95,28 +116,49 @@ def _plain(name: str, key: str, value: Any) -> Any:
     raise TypeError(errors.message(f"{key} of {name}", "a value that a file can hold", repr(value), way_out))
 
 
-def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> Layer:
+def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> Any:
     """The layer that `to_config`, or Keras, described.
 
     Args:
         described: {"class_name": …, "config": …}.
-        custom: name -> the layer class, cell or function that the file means by it.
+        custom: name -> the layer class, cell or function that the file means by it; of a Lambda the name is
+            the layer's.
 
     Raises:
         ValueError: the class or an option that matters is unknown here; the sentence names it.
     """
     custom = custom or {}
     name = described["class_name"]
+    if name in _MODELS and name not in custom:
+        return Layer.classes[_MODELS[name]].from_config(described["config"], custom)
+    if str(described.get("module", "")).startswith("keras.src.ops"):
+        return functions.Operation(functions.keras_operation(name), name=described["config"].get("name"))
     kind = custom[name] if name in custom else LAYERS[errors.check_choice("layer", name, LAYERS)]
+    if kind is functions.Lambda:
+        return _lambda(described["config"], custom)
+    if kind.is_own and kind.from_config.__func__ is not Layer.from_config.__func__:  # a user's own way
+        return kind.from_config(described["config"])
     options = {key: _value(value, custom) for key, value in described["config"].items()}
     return kind(**_supported(kind, options))
 
 
+def _lambda(config: Mapping[str, Any], custom: Custom) -> Layer:
+    """A Lambda, whose function a file cannot hold: it is in `custom` by the layer's name."""
+    name = config["name"]
+    if name not in custom:
+        way_out = f"pass custom_objects={{{name!r}: function}}"
+        raise errors.value_error(f"function of {name}", "the function of a Lambda", "no function", way_out)
+    options = {key: value for key, value in config.items() if key in ("output_shape", "arguments", "name")}
+    return functions.Lambda(custom[name], **{**options, "output_shape": _sizes(options.get("output_shape"))})
+
+
 def _supported(kind: type[Layer], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options without those of Keras that change no number; any other unknown option is an error."""
+    if takes_any(kind.__init__):
+        return {key: _sizes(value) for key, value in options.items() if key != "dtype"}
     parameters = inspect.signature(kind.__init__).parameters.values()
     own = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
-    supported = (own | keywords(kind.__init__)) - {"self", "dtype"}
+    supported = (own | keywords(kind.__init__)) - {"self", *(() if kind is core.InputLayer else ("dtype",))}
     for key, value in options.items():
         if key not in supported | _UNUSED and value not in (None, False, "auto", [], {}):
             expected = f"no option but {', '.join(sorted(supported))}"
@@ -144,7 +186,7 @@ def _value(value: Any, custom: Custom) -> Any:
     if not isinstance(value, Mapping) or "class_name" not in value:
         return value
     name, options = value["class_name"], value["config"]
-    if name in LAYERS:
+    if name in LAYERS or name in _MODELS or name in custom:
         return from_config(value, custom)
     if name == "StackedRNNCells":
         return [_value(cell, custom) for cell in options["cells"]]

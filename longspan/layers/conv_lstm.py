@@ -16,18 +16,11 @@ from longspan.nn.conv_lstm import ConvLSTM, output_length
 from longspan.regularizers import Regularizer
 
 from . import activation_cells
-from .base import (
-    KerasLayout,
-    Layer,
-    Shape,
-    Weight,
-    check_format,
-    check_rank,
-    required_size,
-    to_tensor,
-)
+from .base import Layer, check_format, check_rank, required_size
 from .convolution import Sizes, sizes_of
-from .recurrent import SequenceOptions, layer_options
+from .recurrent import SequenceOptions, layer_options, split_states
+from .structure import Shape
+from .weights import KerasLayout, Weight
 
 _LETTERS = "(B, T, Y, X, C)"
 
@@ -139,17 +132,14 @@ class ConvLSTM2D(Layer):
         out = (state[0], input_shape[1], *state[1:]) if self.return_sequences else state
         return (out, state, state) if self.return_state else out
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return mask if self.return_sequences else None
 
-    def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
-        """As `LSTM`'s, for x (B, T, Y, X, C) and states (B, Y', X', F)."""
-        x = to_tensor(x)
-        if not self.built:
-            self.build(tuple(x.shape))
-        return self.call(x, mask, initial_state)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*split_states(args, kwargs), **kwargs)
 
     def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+        """As `LSTM`'s, for x (B, T, Y, X, C) and states (B, Y', X', F)."""
         check_rank(self, x.shape, _LETTERS, "frames have rows, columns and channels")
         if self.dropout and self.training:
             x = x * dropout_masks.dropout_mask((x.shape[0], 1, *x.shape[2:]), self.dropout, x)

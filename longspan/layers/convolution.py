@@ -15,17 +15,9 @@ from longspan.initializers import Initializer
 from longspan.nn.conv_lstm import output_length, pad_input
 from longspan.regularizers import Regularizer
 
-from .base import (
-    KerasLayout,
-    Layer,
-    LayerOptions,
-    Shape,
-    Weight,
-    check_format,
-    check_rank,
-    required_size,
-    warn_mask_ends,
-)
+from .base import Layer, LayerOptions, check_format, check_rank, required_size, warn_mask_ends
+from .structure import Shape
+from .weights import KerasLayout, Weight
 
 Sizes = int | Sequence[int]
 LETTERS = {1: "(B, T, I)", 2: "(B, Y, X, I)", 3: "(B, Z, Y, X, I)"}
@@ -121,7 +113,7 @@ class Convolution(Layer):
         )
         return self._act(out.movedim(1, -1))
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 

@@ -19,17 +19,10 @@ from longspan.nn import dropout
 from longspan.nn.embedding import lookup
 from longspan.regularizers import Regularizer
 
-from .base import (
-    KerasLayout,
-    Layer,
-    LayerOptions,
-    Shape,
-    Weight,
-    check_format,
-    check_rank,
-    required_size,
-    warn_mask_ends,
-)
+from .base import Layer, LayerOptions, check_format, check_rank, required_size, warn_mask_ends
+from .structure import Shape
+from .symbolic import KerasTensor, Node
+from .weights import KerasLayout, Weight
 
 
 class InputLayer(Layer):
@@ -52,7 +45,11 @@ class InputLayer(Layer):
             )
         whole = (batch_size, *shape) if shape is not None else tuple(batch_shape or ())
         super().__init__(name=name)
-        self.declared_shape, self.input_dtype = whole, dtype
+        self.declared_shape, self.input_dtype = whole, dtype or "float32"
+        self.built, self._built_shape = True, whole
+        tensor = KerasTensor(whole, self.input_dtype, self.name)
+        tensor.node = Node(self, (), {}, [tensor], tensor)
+        self.inbound_nodes.append(tensor.node)
 
     def get_config(self) -> dict[str, Any]:
         return self._options | {"name": self.name}
@@ -62,18 +59,26 @@ class InputLayer(Layer):
 
 
 def Input(
-    shape: Sequence[int | None] | None = None,
+    shape: Sequence[int | None] | int | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
     name: str | None = None,
     batch_shape: Sequence[int | None] | None = None,
-) -> InputLayer:
-    """The shape of one row of what a model receives, (T, I) for sequences, None where any size will do.
+) -> KerasTensor:
+    """An input of a model, a symbolic tensor; in a Sequential, the shape of its input.
 
-    >>> Input(shape=(10, 1)).declared_shape
+    Args:
+        shape: of one row, (T, I) for sequences, None where any size will do.
+        batch_size: the number of rows, None for any.
+        dtype: None for "float32"; "int32" for token ids.
+        name: by which `fit` finds the input in a dict; None makes one.
+        batch_shape: the batch size and the shape in one.
+
+    >>> Input(shape=(10, 1)).shape
     (None, 10, 1)
     """
-    return InputLayer(shape, batch_size, dtype, name, batch_shape)
+    sizes = (shape,) if isinstance(shape, int) else shape
+    return InputLayer(sizes, batch_size, dtype, name, batch_shape).output
 
 
 class Dense(Layer):
@@ -212,7 +217,7 @@ class Embedding(Layer):
             )
             raise errors.value_error(f"input of {self.name}", expected, received, way_out) from None
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return x.ne(0) if self.mask_zero else None
 
 
@@ -240,7 +245,7 @@ class Masking(Layer):
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x if self.mask_value == 0 else x.masked_fill(~self._seen(x).unsqueeze(-1), 0.0)
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         seen = self._seen(x)
         return seen if mask is None else seen & mask
 
@@ -417,7 +422,7 @@ class Flatten(Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         return (input_shape[0], _product(input_shape[1:]))
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 
@@ -448,7 +453,7 @@ class Reshape(Layer):
             raise errors.value_error(f"input of {self.name}", expected, total, "change target_shape")
         return (input_shape[0], *(total // fixed if size == -1 else size for size in self.target_shape))
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 
@@ -471,7 +476,7 @@ class Permute(Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         return (input_shape[0], *(input_shape[d] for d in self.dims))
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 
@@ -494,7 +499,7 @@ class RepeatVector(Layer):
         check_rank(self, input_shape, "(B, I)", "leave return_sequences out of the layer before")
         return (input_shape[0], self.n, input_shape[1])
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 

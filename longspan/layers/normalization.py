@@ -14,7 +14,9 @@ from longspan import errors
 from longspan.initializers import Initializer
 from longspan.regularizers import Regularizer
 
-from .base import Layer, LayerOptions, Shape, Weight, required_size
+from .base import Layer, LayerOptions, required_size
+from .structure import Shape
+from .weights import Weight
 
 
 class BatchNormalization(Layer):

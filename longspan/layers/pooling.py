@@ -63,7 +63,7 @@ class Pooling(Layer):
         there = pad_input(torch.ones_like(rows[:1, :1]), self.pool_size, self.strides, self.padding)
         return mean / average(there, self.pool_size, self.strides)  # pyright: ignore[reportArgumentType]
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 
@@ -164,7 +164,7 @@ class GlobalPooling(Layer):
         check_rank(self, input_shape, LETTERS[self.rank], "features come last")
         return (input_shape[0], *((1,) * self.rank if self.keepdims else ()), input_shape[-1])
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 
@@ -205,7 +205,7 @@ class GlobalAveragePooling1D(GlobalPooling):
         shown = mask.to(x.dtype).unsqueeze(2)
         return (x * shown).sum(over, keepdim=self.keepdims) / shown.sum(over, keepdim=self.keepdims)
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         """None: the mask is used up."""
 
 

@@ -20,18 +20,10 @@ from longspan.nn.explain import explain
 from longspan.regularizers import Regularizer
 
 from . import activation_cells
-from .base import (
-    SAME_LAYOUT,
-    KerasLayout,
-    Layer,
-    LayerOptions,
-    Shape,
-    Weight,
-    check_rank,
-    required_size,
-    to_tensor,
-)
+from .base import Layer, LayerOptions, check_rank, required_size
 from .gru_reset_before import GRUResetBefore
+from .structure import Shape, to_tensor
+from .weights import SAME_LAYOUT, KerasLayout, Weight
 
 
 class SequenceOptions(LayerOptions, total=False):
@@ -151,12 +143,15 @@ class RNNBase(Layer):
         out = (rows, input_shape[1], self.units) if self.return_sequences else (rows, self.units)
         return (out, *[(rows, self.units)] * len(self.cell.states)) if self.return_state else out
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return mask if self.return_sequences else None
 
     # Running.
 
-    def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*split_states(args, kwargs), **kwargs)
+
+    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
         """Run whole sequences.
 
         Args:
@@ -168,12 +163,6 @@ class RNNBase(Layer):
         Returns:
             (B, H), or (B, T, H) with return_sequences; with return_state a tuple of it and each state (B, H).
         """
-        x = to_tensor(x)
-        if not self.built:
-            self.build(tuple(x.shape))
-        return self.call(x, mask, initial_state)
-
-    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
         check_rank(self, x.shape, "(B, T, I)", "add the missing dimension, such as x[..., None]")
         if self.dropout and self.training:
             x = x * dropout_masks.dropout_mask((x.shape[0], 1, x.shape[2]), self.dropout, x)
@@ -228,6 +217,16 @@ class RNNBase(Layer):
         if isinstance(self.core, GRUResetBefore):
             return f"{self.name}: {self.core.explain(x)}"
         return f"{self.name}: {explain(self.core, x, mask=mask)}"  # pyright: ignore[reportArgumentType]
+
+
+def split_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The positional arguments of a call; states behind x in a list, [x, h, c], become `initial_state`."""
+    if args and isinstance(args[0], (list, tuple)) and "initial_state" not in kwargs:
+        x, *states = args[0]
+        if states:
+            kwargs["initial_state"] = states
+        return (x, *args[1:])
+    return args
 
 
 def layer_options(options: Any) -> LayerOptions:

@@ -37,7 +37,7 @@ class UpSampling(Layer):
         lengths = [None if length is None else length * times for length, times in pairs]
         return (input_shape[0], *lengths, input_shape[-1])
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 
@@ -140,7 +140,7 @@ class Bordering(Layer):
             raise errors.value_error(f"input of {self.name}", expected, tuple(input_shape), way_out)
         return (input_shape[0], *lengths, input_shape[-1])
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
         warn_mask_ends(self, mask)
 
 

@@ -19,9 +19,20 @@ from longspan.nn import options as nn_options
 from longspan.nn.explain import explain
 from longspan.regularizers import Regularizer
 
-from .base import Layer, LayerOptions, Shape, Weight, check_rank, required_size, to_tensor
+from .base import Layer, LayerOptions, check_rank, required_size
 from .normalization import BatchNormalization
-from .recurrent import GRU, LSTM, Initializers, RNNBase, SequenceOptions, SimpleRNN, layer_options
+from .recurrent import (
+    GRU,
+    LSTM,
+    Initializers,
+    RNNBase,
+    SequenceOptions,
+    SimpleRNN,
+    layer_options,
+    split_states,
+)
+from .structure import Shape, to_tensor
+from .weights import Weight
 
 MERGES = ("concat", "sum", "mul", "ave")
 
@@ -139,17 +150,16 @@ class Bidirectional(Layer):
         outputs = (merged, merged) if self.merge_mode is None else (merged,)
         return (*outputs, *states, *states) if len(outputs) + len(states) > 1 else merged
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
-        return mask if self.return_sequences else None
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Any:
+        if not self.return_sequences:
+            return None
+        return mask if self.merge_mode is not None else [mask, mask]
 
-    def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
-        """As the wrapped layer's; initial_state: the forward layer's states, then the backward layer's."""
-        x = to_tensor(x)
-        if not self.built:
-            self.build(tuple(x.shape))
-        return self.call(x, mask, initial_state)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*split_states(args, kwargs), **kwargs)
 
     def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+        """As the wrapped layer's; initial_state: the forward layer's states, then the backward layer's."""
         run = self._run_together if self._one_call() else self._run_separately
         y, back, states = run(x, None if mask is None else mask.bool(), initial_state)
         merged = _merged(y, back, self.merge_mode)
@@ -392,15 +402,11 @@ class RNN(Layer):
             states += own
         return (shape, *states) if self.return_state else shape
 
-    def compute_mask(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
         return mask if self.return_sequences else None
 
-    def forward(self, x: Any, mask: Tensor | None = None, initial_state: Any = None) -> Any:
-        """As `LSTM`'s; initial_state: the states of the first cell, then of the next."""
-        x = to_tensor(x)
-        if not self.built:
-            self.build(tuple(x.shape))
-        return self.call(x, mask, initial_state)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return super().__call__(*split_states(args, kwargs), **kwargs)
 
     def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
         if self.go_backwards:
@@ -485,7 +491,7 @@ class TimeDistributed(Layer):
             return torch.stack([self.layer(step) for step in x.unbind(1)], 1)
         rows, steps = x.shape[0], x.shape[1]
         inner = mask.flatten(0, 1) if mask is not None and mask.dim() > 2 else None
-        out = self.layer(x.reshape(rows * steps, *x.shape[2:]), inner)
+        out = self.layer(x.reshape(rows * steps, *x.shape[2:]), mask=inner)
         return out.reshape(rows, steps, *out.shape[1:])
 
     def _check(self, shape: Sequence[int | None]) -> None:

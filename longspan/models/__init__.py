@@ -1,8 +1,9 @@
-"""Models with Keras' names: Sequential, and loading it from files and JSON."""
+"""Models with Keras' names: Sequential, Model, and loading them from files and JSON."""
 
 from longspan.layers import Input
 
 from .loading import clone_model, load_model, model_from_json
+from .model import Model
 from .sequential import Sequential
 
-__all__ = ["Input", "Sequential", "clone_model", "load_model", "model_from_json"]
+__all__ = ["Input", "Model", "Sequential", "clone_model", "load_model", "model_from_json"]

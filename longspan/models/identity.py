@@ -45,10 +45,11 @@ def identified(
     if config is None or config.identity is not None:
         return config
     identity = {
-        "model": _digest(_text(model.layers)),
+        "model": _digest(_without_names(model)),
         "optimizer": _text(model.optimizer_config or model.optimizer),
-        "loss": _text(model.loss),
-        "metrics": _text([(metric, weighted) for metric, weighted in model.compiled_metrics]),
+        "loss": _text([target.loss for target in model.targets]),
+        "loss_weights": _text([target.weight for target in model.targets]),
+        "metrics": _text([target.metrics for target in model.targets]),
         **{name: str(value) for name, value in limits.items()},
         **_data("data", batches),
         **_data("validation_data", validation),
@@ -56,6 +57,16 @@ def identified(
     config = replace(config, identity=identity)
     config.check()
     return config
+
+
+def _without_names(model: Model) -> str:
+    """The layers as text, with numbers in place of their names, which differ from process to process."""
+    is_graph = "input_layers" in (config := model.get_config())
+    text = _text({**config, "name": None} if is_graph else model.layers)
+    names = [part.name for part in model.modules() if isinstance(part, Layer)]
+    for number, name in enumerate(names):
+        text = text.replace(json.dumps(name), f'"#{number}"')
+    return text
 
 
 def _data(name: str, batches: Any) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from longspan import errors, losses
 from longspan.data.arrays import Tensors, as_tensors
 from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch
+from longspan.data.splits import split_for_validation
 
 from .protocol import Model
 
@@ -20,17 +22,21 @@ from .protocol import Model
 class Stream:
     """Batches of a generator or any other iterable of x, (x, y) or (x, y, weight)."""
 
-    def __init__(self, source: Iterable[Any], steps: int | None) -> None:
+    def __init__(self, model: Model, source: Iterable[Any], steps: int | None) -> None:
         """`steps`: batches an epoch; None: until the source ends."""
-        self._source, self._steps = source, steps
+        self._model, self._source, self._steps = model, source, steps
         self._running = iter(source) if steps is not None or isinstance(source, Iterator) else None
 
     def __iter__(self) -> Iterator[Batch]:
         items = iter(self._source) if self._running is None else islice(self._running, self._steps)
         for item in items:
             batch = as_batch(item)
-            x, y = (None if part is None else as_tensors(part).values for part in (batch.x, batch.y))
-            yield Batch(x, y, batch.lengths, batch.mask, batch.weight, batch.continues)
+            x = _tensors(batch.x, self._model.input_names, "x")
+            y = None if batch.y is None else _tensors(batch.y, self._model.output_names, "y")
+            weight = batch.weight
+            if weight is not None:
+                weight = _tensors(weight, self._model.output_names, "sample_weight")
+            yield Batch(x, y, batch.lengths, batch.mask, weight, batch.continues)
 
     def first(self) -> Any:
         """The first item of the source; iterating still gives it."""
@@ -53,23 +59,101 @@ def is_stream(x: Any) -> bool:
     return isinstance(x, Iterable) and not isinstance(x, (Sequence, Mapping, _Array))
 
 
+def arranged(argument: str, value: Any, names: Sequence[str]) -> list[Any]:
+    """The arrays of several inputs or outputs, given as a list, a tuple or a dict by name, in their order.
+
+    Raises:
+        ValueError, TypeError: there are more or fewer, or a name is unknown; the sentence lists the names.
+    """
+    expected = f"an array for each of {', '.join(names)}"
+    if isinstance(value, Mapping):
+        missing = [name for name in names if name not in value]
+        unknown = [str(key) for key in value if key not in names]
+        if missing or unknown:
+            received = f"no {missing[0]}" if missing else repr(unknown[0])
+            way_out = f"use the names {', '.join(names)}"
+            raise errors.value_error(argument, expected, received, way_out)
+        return [value[name] for name in names]
+    if not isinstance(value, (list, tuple)):
+        raise errors.type_error(argument, expected, value, "pass a list or a dict of arrays")
+    if len(value) != len(names):
+        raise errors.value_error(argument, expected, f"{len(value)} values", "pass a list as long, or a dict")
+    return list(value)
+
+
+def _tensors(value: Any, names: Sequence[str] | None, argument: str) -> Any:
+    """A tensor, or a tuple of tensors for several inputs or outputs."""
+    if names is None:
+        parts = list(value.values()) if isinstance(value, Mapping) else value
+        if isinstance(parts, (list, tuple)):
+            return tuple(as_tensors(part, argument).values for part in parts)
+    if names is None or len(names) == 1:
+        return as_tensors(_only(value, names), argument).values
+    if argument == "sample_weight" and not isinstance(value, (list, tuple, Mapping)):
+        return as_tensors(value, argument).values
+    return tuple(as_tensors(part, argument).values for part in arranged(argument, value, names))
+
+
+def _only(value: Any, names: Sequence[str] | None) -> Any:
+    """The array in a list of one array, or in a dict by the one name; any other value unchanged."""
+    if isinstance(value, Mapping) and names is not None:
+        return arranged("data", value, names)[0]
+    if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], (np.ndarray, Tensor)):
+        return value[0] if value[0].ndim > 1 else value
+    return value
+
+
 def inputs_of(model: Model, x: Any) -> Tensors:
-    """x as the model's first layer takes it, checked against the declared input shape."""
-    if isinstance(x, (tuple, Mapping)):
+    """x as the model's inputs take it, checked against their declared shapes."""
+    names = model.input_names
+    if names is None:
+        return _inputs_of_own(model, x)
+    if len(names) > 1:
+        parts = [_one_input(model, part, i) for i, part in enumerate(arranged("x", x, names))]
+        return Tensors(tuple(part.values for part in parts), None)  # pyright: ignore[reportArgumentType]
+    x = _only(x, names)
+    if isinstance(x, tuple):
         way_out = "join the features into one array"
-        raise errors.type_error("x", "one array, since a Sequential has one input", x, way_out)
-    tensors = as_tensors(x, "x")
-    values = model.cast_inputs(tensors.values)
-    if values.dim() == 1 and not model.takes_token_ids():
+        raise errors.type_error("x", "one array, since the model has one input", x, way_out)
+    return _one_input(model, x, None)
+
+
+def _one_input(model: Model, x: Any, index: int | None) -> Tensors:
+    """One input; `index`: which of several, None for the only one."""
+    tensors = as_tensors(x, "x" if index is None else f"x[{index}]")
+    if index is not None and tensors.lengths is not None:
+        expected, way_out = "rows of one length in every one of several inputs", "pad them with pad_sequences"
+        raise errors.value_error(f"x[{index}]", expected, "rows of several lengths", way_out)
+    values = model.cast_input(tensors.values, index or 0)
+    declared = model.declared_shapes[index or 0]
+    if values.dim() == 1 and not model.takes_token_ids(index or 0):
         values = values.unsqueeze(-1)
-    model.build_for(values, ragged=tensors.lengths is not None)
-    _check_shape(model, values, tensors.lengths is not None)
-    check_mask(model, values)
+    if declared is not None and values.dim() == len(declared) - 1 and declared[-1] == 1:
+        values = values.unsqueeze(-1)
+    if index is None:
+        model.build_for(values, ragged=tensors.lengths is not None)
+    _check_shape(values, model.declared_shapes[index or 0], tensors.lengths is not None)
+    if index is None:
+        check_mask(model, values)
     return Tensors(values, tensors.lengths)
 
 
-def _check_shape(model: Model, values: Tensor, ragged: bool) -> None:
-    declared = model.declared_input_shape
+def _inputs_of_own(model: Model, x: Any) -> Tensors:
+    """The inputs of a model with a `call` of its own: an array, or a list, tuple or dict of arrays."""
+    several = isinstance(x, Mapping) or (
+        isinstance(x, (list, tuple)) and bool(x) and all(isinstance(part, (np.ndarray, Tensor)) for part in x)
+    )
+    if not several:
+        tensors = as_tensors(x, "x")
+        model.build_for(tensors.values)
+        return tensors
+    model.input_keys = list(x) if isinstance(x, Mapping) else type(x)
+    values = _tensors(x, None, "x")
+    model.build_for(values)
+    return Tensors(values, None)
+
+
+def _check_shape(values: Tensor, declared: Any, ragged: bool) -> None:
     if declared is None:
         return
     sizes = list(zip(declared[1:], values.shape[1:], strict=False))
@@ -82,25 +166,42 @@ def _check_shape(model: Model, values: Tensor, ragged: bool) -> None:
 
 def check_mask(model: Model, values: Tensor) -> None:
     """An error where the model's first layer hides every step of every row."""
-    if not model.layers:
-        return
-    mask = model.layers[0].compute_mask(values, None)
-    if mask is not None and not bool(mask.any()):
+    first = model.first_layer
+    mask = None if first is None else first.compute_mask(values, None)
+    if first is not None and isinstance(mask, Tensor) and not bool(mask.any()):
         way_out = "check the padding value, or leave the masking out"
         raise errors.value_error(
-            "x", f"a step that {model.layers[0].name} shows", "a mask that hides everything", way_out
+            "x", f"a step that {first.name} shows", "a mask that hides everything", way_out
         )
 
 
-def targets_of(model: Model, y: Any, rows: int) -> Tensor:
-    """y as the loss takes it: int64 class numbers, else the output's dtype and rank."""
-    values = as_tensors(y, "y").values
+def targets_of(model: Model, y: Any, rows: int) -> Any:
+    """y as the losses take it: a tensor, or a tuple with one for each of several outputs."""
+    names, targets = model.output_names or ["y"], model.targets
+    if len(names) == 1:
+        return _one_target(model, _only(y, names), targets[0].loss, rows, "y")
+    parts = [
+        None if part is None else _one_target(model, part, target.loss, rows, f"y[{index}]")
+        for index, (part, target) in enumerate(zip(arranged("y", y, names), targets, strict=True))
+    ]
+    for index, (part, target) in enumerate(zip(parts, targets, strict=True)):
+        if part is None and target.loss is not None:
+            way_out = "give a target for every output that has a loss"
+            raise errors.value_error(f"y[{index}]", f"targets of {target.name}", None, way_out)
+    return tuple(torch.zeros(rows, 1) if part is None else part for part in parts)
+
+
+def _one_target(model: Model, y: Any, loss: losses.Loss | None, rows: int, name: str) -> Tensor:
+    """The targets of one output: int64 class numbers, else the output's dtype and rank."""
+    values = as_tensors(y, name).values
     if values.shape[0] != rows:
-        raise errors.value_error("y", f"{rows} rows like x", values.shape[0], "give one target for every row")
-    if isinstance(model.loss, losses.SparseCategoricalCrossentropy):
+        raise errors.value_error(
+            name, f"{rows} rows like x", values.shape[0], "give one target for every row"
+        )
+    if isinstance(loss, losses.SparseCategoricalCrossentropy):
         return values if values.dtype == torch.int64 else values.long()
     values = values.to(model.dtype)
-    if isinstance(model.loss, (losses.BinaryCrossentropy, losses.BinaryFocalCrossentropy)):
+    if isinstance(loss, (losses.BinaryCrossentropy, losses.BinaryFocalCrossentropy)):
         _check_probabilities(values)
     return values.unsqueeze(-1) if values.dim() == 1 else values
 
@@ -113,9 +214,18 @@ def _check_probabilities(values: Tensor) -> None:
 
 
 def weights_of(
-    y: Tensor | None, sample_weight: Any, class_weight: Mapping[int, float] | None
-) -> Tensor | None:
-    """(N,) or (N, T): sample weights times the weights of the rows' classes; None if all are 1."""
+    y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, names: Sequence[str]
+) -> Any:
+    """(N,) or (N, T): sample weights times the weights of the rows' classes; None if all are 1.
+
+    Of several outputs, a tuple with one each where they are given so.
+    """
+    if len(names) > 1:
+        if class_weight is not None:
+            way_out = "give a sample_weight for each output"
+            raise errors.value_error("class_weight", "None with several outputs", class_weight, way_out)
+        return None if sample_weight is None else _tensors(sample_weight, names, "sample_weight")
+    sample_weight = _only(sample_weight, names)
     weight = None if sample_weight is None else as_tensors(sample_weight, "sample_weight").values
     if weight is not None and y is not None and weight.shape[0] != y.shape[0]:
         way_out = "give one for every row"
@@ -164,27 +274,35 @@ def batches_of(
                 raise errors.value_error(name, "None beside an x of batches", "a value", way_out)
         return _stream(model, x, steps)
     inputs = inputs_of(model, x)
-    targets = None if y is None else targets_of(model, y, inputs.values.shape[0])
+    first = inputs.values[0] if isinstance(inputs.values, tuple) else inputs.values
+    targets = None if y is None else targets_of(model, y, first.shape[0])
     return Batches(
         inputs.values,
         targets,
         batch_size=32 if batch_size is None else batch_size,
         shuffle=shuffle,
-        weight=weights_of(targets, sample_weight, class_weight),
+        weight=weights_of(targets, sample_weight, class_weight, model.output_names or ["y"]),
         lengths=inputs.lengths,
     )
 
 
 def _stream(model: Model, x: Any, steps: int | None) -> Any:
     """An iterable of batches as batches; builds the model for the first one."""
-    has_batches = isinstance(x, (Batches, BPTTChunks)) or (isinstance(x, DataLoader) and steps is None)
-    batches = x if has_batches else Stream(x, steps)
+    single = len(model.input_names or ()) == len(model.output_names or ()) == 1
+    has_batches = isinstance(x, (Batches, BPTTChunks)) or (
+        isinstance(x, DataLoader) and steps is None and single
+    )
+    batches = x if has_batches else Stream(model, x, steps)
     if not model.built:
         first = batches.first() if isinstance(batches, Stream) else _peek(batches)
         if first is None:
             raise errors.value_error("x", "at least one batch", "none", "check that there are data")
-        values = as_tensors(as_batch(first).x)
-        model.build_for(values.values, ragged=values.lengths is not None)
+        x = as_batch(first).x
+        if model.input_names is None:
+            _inputs_of_own(model, x)
+        else:
+            values = as_tensors(_only(x, model.input_names))
+            model.build_for(values.values, ragged=values.lengths is not None)
     return batches
 
 
@@ -197,3 +315,45 @@ def _peek(batches: Any) -> Any:
     if generator is not None:
         generator.set_state(before)
     return first
+
+
+def split_validation(
+    model: Model, fraction: float, x: Any, y: Any, sample_weight: Any
+) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
+    """(x, y, sample_weight) to train on, and to validate on: the last rows of every array."""
+    groups = [
+        _group(value, names, argument)
+        for value, names, argument in (
+            (x, model.input_names, "x"),
+            (y, model.output_names, "y"),
+            (sample_weight, model.output_names, "sample_weight"),
+        )
+    ]
+    flat = split_for_validation(fraction, *(part for group in groups for part in group))
+    parts: list[tuple[Any, Any, Any]] = []
+    for columns in flat:
+        rest = iter(columns)
+        taken = [[next(rest) for _ in group] for group in groups]
+        x_part, y_part, weight_part = (group[0] if len(group) == 1 else group for group in taken)
+        parts.append((x_part, y_part, weight_part))
+    return parts[0], parts[1]
+
+
+def _group(value: Any, names: Sequence[str] | None, argument: str) -> list[Any]:
+    """The arrays of an argument of `fit` in a list."""
+    if names is not None and len(names) > 1 and isinstance(value, (list, tuple, Mapping)):
+        return arranged(argument, value, names)
+    if names is None and isinstance(value, Mapping):
+        return list(value.values())
+    if names is None and isinstance(value, (list, tuple)):
+        arrays = all(isinstance(part, (np.ndarray, Tensor)) for part in value)
+        return list(value) if arrays and value else [value]
+    return [_only(value, names)]
+
+
+def count_rows(x: Any) -> int:
+    """The number of rows of an array, or of the first of several in a list of arrays or a dict."""
+    if isinstance(x, Mapping):
+        return len(next(iter(x.values())))
+    several = isinstance(x, (list, tuple)) and bool(x) and isinstance(x[0], (np.ndarray, Tensor))
+    return len(x[0]) if several and x[0].ndim > 1 else len(x)

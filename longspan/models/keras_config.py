@@ -15,29 +15,42 @@ def compile_from_keras(model: Model, config: Mapping[str, Any]) -> None:
     """Compile the model as a file of Keras says; if a part is missing here, only a notice says so.
 
     Args:
-        model: a Sequential.
+        model: the model.
         config: Keras 3's compile_config, or the older training_config.
     """
     try:
         optimizer = optimizers.get(
             _supported(config.get("optimizer", config.get("optimizer_config")), optimizers.CLASSES)
         )
-        loss = None if config.get("loss") is None else losses.get(_supported(config["loss"], losses.CLASSES))
+        loss = _losses(config.get("loss"))
         metric_lists = [_metrics(config.get(kind)) for kind in ("metrics", "weighted_metrics")]
     except (ValueError, TypeError) as error:
         errors.notice(
             f"the model is loaded without the arguments of compile in Keras: {str(error).rstrip('.')}"
         )
         return
-    model.compile(optimizer, loss, *metric_lists)
+    model.compile(optimizer, loss, config.get("loss_weights"), *metric_lists)
 
 
-def _metrics(saved: Any) -> list[metrics.Metric]:
-    """The metrics of a list, or of Keras 2's list of lists."""
-    result = []
+def _losses(saved: Any) -> Any:
+    """The loss, or the losses of several outputs in a list or a dict by name."""
+    if isinstance(saved, list):
+        return [_losses(loss) for loss in saved]
+    if isinstance(saved, Mapping) and "class_name" not in saved:
+        return {name: _losses(loss) for name, loss in saved.items()}
+    return None if saved is None else losses.get(_supported(saved, losses.CLASSES))
+
+
+def _metrics(saved: Any) -> Any:
+    """The metrics of a list, of lists for several outputs, or of a dict by the outputs' names."""
+    if isinstance(saved, Mapping) and "class_name" not in saved:
+        return {name: _metrics(entry) for name, entry in saved.items()}
+    if isinstance(saved, (str, Mapping)):
+        saved = [saved]
+    result: list[Any] = []
     for entry in saved or ():
         if isinstance(entry, (list, tuple)):
-            result += _metrics(entry)
+            result.append(_metrics(entry))
         elif isinstance(entry, Mapping) and entry["class_name"] == "MeanMetricWrapper":  # Keras 2: a function
             result.append(metrics.get(entry["config"]["fn"]))
         else:

@@ -1,10 +1,10 @@
-"""Saves a Sequential and its weights to files, and loads them, also from files of Keras."""
+"""Saves a model and its weights to files, and loads them, also from files of Keras."""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from longspan import artifact, errors, export, losses, metrics, optimizers
+from longspan.layers.config import plain_config
+from longspan.layers.structure import map_shapes
 
 from .protocol import Model
 
@@ -20,20 +22,20 @@ PathLike = str | os.PathLike[str]
 
 
 def save(model: Model, path: PathLike, *, overwrite: bool) -> None:
-    """Write everything; see Sequential.save."""
+    """Write everything; see Model.save."""
     _check_free(path, overwrite)
-    config = {"kind": "Sequential", "model": model.get_config(), "shape": _shape(model)}
+    saved = {"kind": model.class_name(), "model": _config(model), "shape": _shape(model)}
     tensors = _weights(model)
     compiled = _compile_config(model)
     if compiled is not None:
         optimizer_tree, optimizer_tensors = artifact.flatten(_optimizer_state(model))
-        config |= {"compiled": compiled, "optimizer": optimizer_tree}
+        saved |= {"compiled": compiled, "optimizer": optimizer_tree}
         tensors |= {f"optimizer/{name}": value for name, value in optimizer_tensors.items()}
-    artifact.save(path, config, tensors)
+    artifact.save(path, saved, tensors)
 
 
 def save_weights(model: Model, path: PathLike, *, overwrite: bool) -> None:
-    """Write the weights; see Sequential.save_weights."""
+    """Write the weights; see Model.save_weights."""
     _check_free(path, overwrite)
     artifact.save(path, {"kind": "weights", "shape": _shape(model)}, _weights(model))
 
@@ -45,30 +47,42 @@ def _check_free(path: PathLike, overwrite: bool) -> None:
         )
 
 
-def _shape(model: Model) -> list[int | None] | None:
-    return list(model.input_shape) if model.built else None
+def _config(model: Model) -> dict[str, Any]:
+    """The model's config, JSON values only.
+
+    Raises:
+        TypeError: a layer has an option that a file cannot hold.
+    """
+    return plain_config(model.get_config(), model.name)
+
+
+def _shape(model: Model) -> Any:
+    shape = model.input_shape if model.built else None
+    return map_shapes(list, shape) if shape is not None else None
 
 
 def _weights(model: Model) -> dict[str, Tensor]:
     """The weights in Keras' order and layout, whatever layout the kernels use."""
+    parts = model.weighted_parts()
     return {
         f"weights/{index}/{i}.{weight.name}": weight.get()
-        for index, layer in enumerate(model.layers)
-        for i, weight in enumerate(layer.keras_weights())
+        for index, weights in enumerate(parts)
+        for i, weight in enumerate(weights)
     }
 
 
 def _compile_config(model: Model) -> dict[str, Any] | None:
     """The arguments of `compile`; None if it was not called, or if a file cannot hold them."""
-    if model.loss is None or model.optimizer_config is None:
+    if model.compile_arguments is None or model.optimizer_config is None:
         return None
     try:
         return {
             "optimizer": optimizers.serialize(model.optimizer_config),
-            "loss": losses.serialize(model.loss),
+            "losses": [None if t.loss is None else losses.serialize(t.loss) for t in model.targets],
+            "loss_weights": [target.weight for target in model.targets],
             "metrics": [
-                [metrics.serialize(metric), metric.name, weighted]
-                for metric, weighted in model.compiled_metrics
+                [[metrics.serialize(metric), metric.name, weighted] for metric, weighted in target.metrics]
+                for target in model.targets
             ],
         }
     except ValueError as error:
@@ -81,15 +95,27 @@ def _optimizer_state(model: Model) -> Any:
     return stepper.state_dict() if isinstance(stepper, torch.optim.Optimizer) else None
 
 
+def _metrics(saved: Sequence[Any], weighted: bool) -> list[metrics.Metric]:
+    """The metrics of an output with sample weights, or without."""
+    made: list[metrics.Metric] = []
+    for options, name, is_weighted in saved:
+        if is_weighted == weighted:
+            metric = metrics.get(options)
+            metric.name = name
+            made.append(metric)
+    return made
+
+
 def compile_from(model: Model, saved: artifact.Artifact) -> None:
+    """Compile a model as a saved file says, with the optimizer's state."""
     options = saved.config["compiled"]
-    compiled: dict[bool, list[metrics.Metric]] = {False: [], True: []}
-    for config, name, weighted in options["metrics"]:
-        metric = metrics.get(config)
-        metric.name = name
-        compiled[weighted].append(metric)
+    plain, weighted = ([_metrics(part, kind) for part in options["metrics"]] for kind in (False, True))
     model.compile(
-        optimizers.get(options["optimizer"]), losses.get(options["loss"]), compiled[False], compiled[True]
+        optimizers.get(options["optimizer"]),
+        [None if loss is None else losses.get(loss) for loss in options["losses"]],
+        options["loss_weights"],
+        plain,
+        weighted,
     )
     tensors = {
         name.removeprefix("optimizer/"): value
@@ -102,14 +128,14 @@ def compile_from(model: Model, saved: artifact.Artifact) -> None:
 
 
 def load_weights(model: Model, path: PathLike) -> None:
-    """Take the weights of a file; see Sequential.load_weights."""
+    """Take the weights of a file; see Model.load_weights."""
     if is_keras(path):
         model.set_weights(export.read_keras(path).ordered(export.described_layers(model)))
         return
     saved = artifact.load(path)
-    if saved.config.get("kind") not in ("Sequential", "weights"):
+    if "shape" not in saved.config:
         received = f"a file of kind {saved.config.get('kind')!r}"
-        raise errors.value_error(f"file {path}", "weights of a Sequential", received, "name another file")
+        raise errors.value_error(f"file {path}", "weights of a model", received, "name another file")
     with artifact.whole_model(path, keep_messages=True):
         if not model.built and saved.config["shape"] is not None:
             model.build(saved.config["shape"])

@@ -1,47 +1,50 @@
-"""Adapts a Sequential to the training loop: batches in, losses and metrics under the output's mask."""
+"""Adapts a model to the training loop: batches in, losses and metrics of each output under its mask."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from longspan import errors, losses, metrics
-from longspan.data.batches import Batch
+from longspan import errors, metrics
+from longspan.data.batches import Batch, rows_of
 from longspan.data.padding import sequence_mask
 from longspan.layers.conv_lstm import ConvLSTM2D
 from longspan.layers.recurrent import RNNBase
 from longspan.training import objective
 
+from .compiled import OutputTarget
 from .protocol import Model
 
 
 class _OutputMask:
-    """The mask of the last output, kept where setting it costs nothing (a Module's own attributes do)."""
+    """The mask of the last output, or of each; setting it costs nothing, unlike a Module's attribute."""
 
     __slots__ = ("mask",)
 
     def __init__(self) -> None:
-        self.mask: Tensor | None = None
+        self.mask: Any = None
 
 
 class TrainingAdapter(nn.Module):
-    """A Sequential as the training loop calls it: (batch, state) -> (output, state).
+    """A model as the training loop calls it: (batch, state) -> (output, state).
 
     Args:
-        model: the Sequential, built.
+        model: the model, built.
         carries: pass states from a batch to the next one that continues; else only stateful layers do.
 
     Attributes:
-        last_mask: the mask of the last output, (B, T) bool or None, which the loss and the metrics apply.
+        last_mask: the mask of the last output, (B, T) bool or None, which the loss and the metrics apply; of
+            several outputs a list of masks or None.
     """
 
     def __init__(self, model: Model, *, carries: bool = False) -> None:
         super().__init__()
         self.model, self.carries, self.last_mask = model, carries, _OutputMask()
         self.training = model.training
-        self._dtype = torch.int64 if model.takes_token_ids() else model.dtype
+        self._dtype = model.input_dtype()
         self._recurrent = [
             part
             for part in model.modules()
@@ -49,7 +52,9 @@ class TrainingAdapter(nn.Module):
         ]
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:
-        x = batch.x if batch.x.dtype == self._dtype else self.model.cast_inputs(batch.x)
+        x = batch.x
+        if type(x) is not Tensor or x.dtype != self._dtype:
+            x = self.model.cast_inputs(x)
         if not self._recurrent:
             output, self.last_mask.mask = self.model.run(x, mask_of(batch))
             return output, None
@@ -61,7 +66,7 @@ class TrainingAdapter(nn.Module):
             if layer.stateful and state is not None:
                 layer.states = state[index]
 
-    def _carried(self, x: Tensor, batch: Batch, state: Any) -> tuple[Any, Any]:
+    def _carried(self, x: Any, batch: Batch, state: Any) -> tuple[Any, Any]:
         was_stateful = [layer.stateful for layer in self._recurrent]
         for index, layer in enumerate(self._recurrent):
             if state is not None:
@@ -82,6 +87,17 @@ class TrainingAdapter(nn.Module):
             return batch
         return Batch(batch.x, batch.y, None, self.last_mask.mask, batch.weight)
 
+    def for_output(self, batch: Batch, index: int) -> Batch:
+        """The batch as one of several outputs sees it: with its targets, its mask and its weights."""
+        masks, weight = self.last_mask.mask, batch.weight
+        return Batch(
+            batch.x,
+            None if batch.y is None else batch.y[index],
+            None,
+            None if masks is None else masks[index],
+            weight[index] if isinstance(weight, tuple) else weight,
+        )
+
 
 def mask_of(batch: Batch) -> Tensor | None:
     """(B, T) bool, False at padding and at hidden steps; None where every step counts."""
@@ -91,34 +107,82 @@ def mask_of(batch: Batch) -> Tensor | None:
 
 
 class CompiledLoss:
-    """The loss as the training loop calls it: under the output's mask, with regularization losses."""
+    """The loss as the training loop calls it: under the output's mask, with regularization losses.
 
-    def __init__(self, adapter: TrainingAdapter, loss: losses.Loss) -> None:
-        self._adapter, self._loss = adapter, objective.MaskedLoss(loss)
+    Args:
+        adapter: the model.
+        targets: one for each output; of several outputs the losses are added up by their weights.
+
+    Attributes:
+        last: the loss of each of several outputs in the last batch, without its weight.
+    """
+
+    def __init__(self, adapter: TrainingAdapter, targets: Sequence[OutputTarget]) -> None:
+        self._adapter, self._targets = adapter, targets
+        self._losses = [None if t.loss is None else objective.MaskedLoss(t.loss) for t in targets]
         self._has_regularizers = adapter.model.regularization_loss() is not None
+        self.last: list[Tensor | None] = []
 
-    def __call__(self, output: Tensor, batch: Batch) -> Tensor:
+    def __call__(self, output: Any, batch: Batch) -> Tensor:
         if batch.y is None:
             raise errors.value_error("y", "a target for every row", None, "pass y, or batches (x, y)")
-        value = self._loss(output, self._adapter.with_output_mask(batch))
+        value = self._single(output, batch) if len(self._losses) == 1 else self._sum(output, batch)
         added = self._adapter.model.regularization_loss() if self._has_regularizers else None
         return value if added is None else value + added
 
-    def count(self, output: Tensor, batch: Batch) -> Tensor:
+    def _single(self, output: Any, batch: Batch) -> Tensor:
+        loss, weight = self._losses[0], self._targets[0].weight
+        if loss is None:
+            raise errors.value_error("loss", "a loss for an output", None, "call compile(optimizer, loss)")
+        value = loss(output, self._adapter.with_output_mask(batch))
+        return value if weight == 1.0 else value * weight
+
+    def _sum(self, outputs: Sequence[Any], batch: Batch) -> Tensor:
+        parts: list[Tensor] = []
+        self.last = [None] * len(self._losses)
+        for index, (loss, target) in enumerate(zip(self._losses, self._targets, strict=True)):
+            if loss is not None:
+                value = loss(outputs[index], self._adapter.for_output(batch, index))
+                self.last[index] = value.detach()
+                parts.append(value if target.weight == 1.0 else value * target.weight)
+        return torch.stack(parts).sum()
+
+    def count(self, output: Any, batch: Batch) -> Tensor:
         """The denominator of the mean, by which the losses of the parts of a batch are combined."""
-        return self._loss.count(output, self._adapter.with_output_mask(batch))
+        loss = self._losses[0]
+        if len(self._losses) > 1 or loss is None:
+            return torch.tensor(float(rows_of(batch)))
+        return loss.count(output, self._adapter.with_output_mask(batch))
 
 
 class CompiledMetric:
-    """A metric as the training loop calls it: under the output's mask."""
+    """A metric as the training loop calls it: under the output's mask.
 
-    def __init__(self, adapter: TrainingAdapter, metric: metrics.Metric, *, weighted: bool) -> None:
+    Args:
+        adapter: the model.
+        metric: the metric; weighted: whether sample weights count.
+        output: which of several outputs it measures, and the output's name; None for the only one.
+    """
+
+    def __init__(
+        self,
+        adapter: TrainingAdapter,
+        metric: metrics.Metric,
+        *,
+        weighted: bool,
+        output: tuple[int, str] | None = None,
+    ) -> None:
         self._adapter, self._metric = adapter, objective.BatchMetric(metric, weighted)
-        self.name, self.direction = metric.name, metric.direction
+        self._index = None if output is None else output[0]
+        self.name = metric.name if output is None else f"{output[1]}_{metric.name}"
+        self.direction = metric.direction
 
-    def update(self, output: Tensor, batch: Batch) -> None:
+    def update(self, output: Any, batch: Batch) -> None:
         """Add a batch."""
-        self._metric.update(output, self._adapter.with_output_mask(batch))
+        if self._index is None:
+            self._metric.update(output, self._adapter.with_output_mask(batch))
+        else:
+            self._metric.update(output[self._index], self._adapter.for_output(batch, self._index))
 
     def result(self) -> Tensor:
         """The metric of the batches so far."""
@@ -135,3 +199,54 @@ class CompiledMetric:
     def restore(self, state: Any) -> None:
         """Take back what `state` gave."""
         self._metric.restore(state)
+
+
+class OutputLoss:
+    """The mean loss of one of several outputs, as a metric of the training loop: Keras' "name_loss"."""
+
+    direction = "down"
+
+    def __init__(self, loss: CompiledLoss, index: int, name: str) -> None:
+        self._loss, self._index, self.name = loss, index, f"{name}_loss"
+        self.reset()
+
+    def update(self, output: Any, batch: Batch) -> None:
+        """Add the loss that was computed last, by the batch's rows."""
+        value, rows = self._loss.last[self._index], rows_of(batch)
+        if value is not None:
+            self._sums["total"] = self._sums["total"] + value.double() * rows
+            self._sums["count"] = self._sums["count"] + rows
+
+    def result(self) -> float:
+        """The mean over the rows so far."""
+        return float(self._sums["total"]) / max(float(self._sums["count"]), 1.0)
+
+    def reset(self) -> None:
+        """Start afresh."""
+        self._sums: dict[str, Any] = {"total": 0.0, "count": 0.0}
+
+    def state(self) -> Any:
+        """The sums by name, for checkpoints."""
+        return dict(self._sums)
+
+    def restore(self, state: Any) -> None:
+        """Take back what `state` gave."""
+        self._sums = dict(state)
+
+
+def batch_metrics(
+    adapter: TrainingAdapter, targets: Sequence[OutputTarget], loss: CompiledLoss
+) -> list[CompiledMetric | OutputLoss]:
+    """The metrics of every output; of several outputs, each output's loss before them."""
+    if len(targets) == 1:
+        return [CompiledMetric(adapter, metric, weighted=weighted) for metric, weighted in targets[0].metrics]
+    losses: list[CompiledMetric | OutputLoss] = [
+        OutputLoss(loss, index, target.name)
+        for index, target in enumerate(targets)
+        if target.loss is not None
+    ]
+    return losses + [
+        CompiledMetric(adapter, metric, weighted=weighted, output=(index, target.name))
+        for index, target in enumerate(targets)
+        for metric, weighted in target.metrics
+    ]

@@ -1,0 +1,97 @@
+"""Calls a layer on tensors: builds it, finds its mask and mode, and attaches the mask of its output."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from .structure import flatten, mask_of, to_tensors, with_mask
+
+
+@dataclass(frozen=True)
+class CallArguments:
+    """What a layer's `call` takes beside its inputs.
+
+    Args:
+        mask_is_second: whether the mask is the second argument, as in the layers of this library.
+        mask, training: whether there are arguments of these names.
+    """
+
+    mask_is_second: bool
+    mask: bool
+    training: bool
+
+    @classmethod
+    def of(cls, call: Callable[..., Any]) -> CallArguments:
+        """The arguments of a `call` method."""
+        names = list(inspect.signature(call).parameters)[1:]
+        return cls(names[1:2] == ["mask"], "mask" in names, "training" in names)
+
+    def passed(self, mask: Any, training: bool) -> dict[str, Any]:
+        """The keyword arguments of `call` for this mask and mode; not a mask that is the second argument."""
+        passed: dict[str, Any] = {"mask": mask} if self.mask and not self.mask_is_second else {}
+        return {**passed, "training": training} if self.training else passed
+
+
+class Callee(Protocol):
+    """A layer, as calling it needs it; see `Layer`."""
+
+    built: bool
+    training: bool
+    supports_masking: bool
+    call_arguments: CallArguments
+
+    def build_from(self, *args: Any, **kwargs: Any) -> None: ...
+    def call(self, *args: Any, **kwargs: Any) -> Any: ...
+    def compute_mask(self, x: Any, mask: Any = None) -> Any: ...
+    def train(self, mode: bool = True) -> Any: ...
+
+
+def run_layer(layer: Callee, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The output of a layer for its inputs and the further arguments of its call."""
+    if type(x) is not Tensor:
+        x = to_tensors(x)
+    if not layer.built:
+        layer.build_from(x, *args, **kwargs)
+    if not kwargs:
+        return _masked(layer, x, args, kwargs)
+    kwargs = to_tensors(kwargs)
+    training = kwargs.pop("training", None)
+    if training is None or bool(training) == layer.training:
+        return _masked(layer, x, args, kwargs)
+    layer.train(bool(training))
+    try:
+        return _masked(layer, x, args, kwargs)
+    finally:
+        layer.train(not training)
+
+
+def _masked(layer: Callee, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The output under the mask of the call, or the one attached to x, with its own mask attached."""
+    takes = layer.call_arguments
+    if takes.mask_is_second and args:
+        mask, *args_left = to_tensors(args)
+        args = tuple(args_left)
+    else:
+        mask = kwargs.pop("mask", None)
+    of_x = mask_of(x) if mask is None else mask
+    if mask is None and not _has_tensors(args, kwargs):
+        mask = of_x
+    passed = takes.passed(mask, layer.training)
+    if takes.mask_is_second:
+        output = layer.call(x, mask, *args, **passed, **kwargs)
+    else:
+        output = layer.call(x, *args, **passed, **kwargs)
+    if not layer.supports_masking:
+        return output
+    new_mask = layer.compute_mask(x, of_x)
+    return output if new_mask is None and of_x is None else with_mask(output, new_mask)
+
+
+def _has_tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a call has tensors beside its inputs."""
+    return bool(args or kwargs) and any(isinstance(part, Tensor) for part in flatten([args, kwargs]))

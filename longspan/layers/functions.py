@@ -1,0 +1,171 @@
+"""Layers of a function: Lambda, and operators and functions of torch on symbolic tensors."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch.overrides import get_overridable_functions, resolve_name
+from typing_extensions import Unpack
+
+from longspan import errors
+
+from .base import Layer, LayerOptions, unique_name
+from .symbolic import trial_output
+
+
+def _get_item(x: Any, key: Any) -> Any:
+    """x[key], where a key of several dimensions may be a list, as it is in Keras' files."""
+    return x[tuple(key) if isinstance(key, list) else key]
+
+
+def _convert_to_tensor(x: Any, dtype: str | None = None, sparse: bool | None = None) -> Any:
+    """x itself: a layer's inputs are tensors already."""
+    return x
+
+
+# Name of an operator on symbolic tensors -> the function of tensors.
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "matmul": operator.matmul,
+    "power": operator.pow,
+    "negative": operator.neg,
+    "absolute": operator.abs,
+    "get_item": _get_item,
+    "convert_to_tensor": _convert_to_tensor,
+    "not_equal": operator.ne,
+    "logical_or": torch.logical_or,
+    "logical_and": torch.logical_and,
+}
+
+
+# Class name in Keras' ops -> the name in OPERATORS.
+KERAS_OPERATIONS = {
+    "Add": "add",
+    "Subtract": "subtract",
+    "Multiply": "multiply",
+    "Divide": "divide",
+    "TrueDivide": "divide",
+    "Matmul": "matmul",
+    "Power": "power",
+    "Negative": "negative",
+    "Absolute": "absolute",
+    "GetItem": "get_item",
+    "ConvertToTensor": "convert_to_tensor",
+    "NotEqual": "not_equal",
+    "LogicalOr": "logical_or",
+    "LogicalAnd": "logical_and",
+}
+
+
+def keras_operation(class_name: str) -> str:
+    """The name in OPERATORS of an operation in a file of Keras."""
+    return KERAS_OPERATIONS[errors.check_choice("operation", class_name, KERAS_OPERATIONS)]
+
+
+class Lambda(Layer):
+    """A function of tensors as a layer: keras.layers.Lambda.
+
+    Args:
+        function: takes the inputs, and mask or training where it has arguments of these names.
+        output_shape: the shape of one row of the output, without the batch, or a function from the input's
+            shape to the output's; None: found by a call on zeros.
+        mask: the mask of the output, or a function (inputs, mask) -> mask; None: no mask.
+        arguments: further keyword arguments of the function.
+
+    A file cannot hold the function: load such a model with custom_objects={name of the layer: function}.
+
+    >>> Lambda(lambda x: x * 2)(torch.ones(1, 2))
+    tensor([[2., 2.]])
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        output_shape: Sequence[int | None] | Callable[..., Any] | None = None,
+        mask: Any = None,
+        arguments: Mapping[str, Any] | None = None,
+        **shared: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**shared)
+        if not callable(function):
+            raise errors.type_error("function", "a function of a tensor", function, "pass lambda x: x * 2")
+        self.function, self._row_shape, self._mask = function, output_shape, mask
+        self.arguments = dict(arguments or {})
+        self._names = set(inspect.signature(function).parameters)
+        self.built = True
+
+    def get_config(self) -> dict[str, Any]:
+        """The options without the function."""
+        return {**super().get_config(), "function": None, "mask": None}
+
+    def call(self, x: Any, mask: Any) -> Any:
+        passed = {"mask": mask, "training": self.training}
+        return self.function(
+            x, **self.arguments, **{name: passed[name] for name in passed if name in self._names}
+        )
+
+    def compute_mask(self, x: Any, mask: Any = None) -> Any:
+        return self._mask(x, mask) if callable(self._mask) else self._mask
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if callable(self._row_shape):
+            return self._row_shape(input_shape)
+        if self._row_shape is not None:
+            return (None, *self._row_shape)
+        return self.trial_shape(input_shape)
+
+
+class Operation(Layer):
+    """A function by its name on any arguments: what an operator on symbolic tensors becomes in a model.
+
+    Args:
+        operation: a name in OPERATORS, or the name of a function of torch, such as "torch.cat".
+
+    Raises:
+        ValueError: there is no such function.
+
+    >>> Operation("add")(torch.ones(1), 2)
+    tensor([3.])
+    """
+
+    def __init__(self, operation: str, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(
+            **{**shared, "name": shared.get("name") or unique_name(operation.rpartition(".")[2])}
+        )
+        self.operation, self._function = operation, _function_named(operation)
+        self.built = True
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result."""
+        return self._function(*args, **kwargs)
+
+    def call(self, x: Any, mask: Any) -> Any:
+        return self._function(x)
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        return trial_output(self._function, args, kwargs)
+
+
+def _function_named(name: str) -> Callable[..., Any]:
+    """Only functions that torch lets others override: none that reads files or starts programs."""
+    function = OPERATORS.get(name) or _torch_functions().get(name)
+    if function is None:
+        way_out = "wrap your function in Lambda"
+        raise errors.value_error("operation", "an operator or a function of torch on tensors", name, way_out)
+    return function
+
+
+@cache
+def _torch_functions() -> dict[str, Callable[..., Any]]:
+    """The functions of torch on tensors by their full names."""
+    functions = [function for group in get_overridable_functions().values() for function in group]
+    named = {resolve_name(function): function for function in functions}
+    return {name: function for name, function in named.items() if name is not None}

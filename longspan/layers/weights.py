@@ -1,0 +1,158 @@
+"""One weight of a layer with Keras' name, shape and layout, over the PyTorch tensors that hold it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import Parameter
+
+from longspan import errors, initializers, regularizers
+from longspan.initializers import Initializer
+from longspan.regularizers import Regularizer
+
+
+@dataclass(frozen=True)
+class KerasLayout:
+    """How a weight's tensor in PyTorch maps to Keras' array: the order of gates and of dimensions.
+
+    Args:
+        gates: for each gate in Keras' order, the index of its block of rows in PyTorch's tensor; empty
+            without gates.
+        dims: the dimensions of PyTorch's tensor in Keras' order; empty where the order is the same.
+    """
+
+    gates: tuple[int, ...] = ()
+    dims: tuple[int, ...] = ()
+
+    def keras(self, tensor: Tensor) -> Tensor:
+        """PyTorch's tensor in Keras' layout."""
+        ordered = _blocks(tensor, self.gates)
+        return ordered.permute(self.dims) if self.dims else ordered
+
+    def torch(self, value: Tensor) -> Tensor:
+        """Keras' array in PyTorch's layout."""
+        value = value.permute(_inverse(self.dims)) if self.dims else value
+        return _blocks(value, _inverse(self.gates))
+
+
+def _inverse(order: Sequence[int]) -> tuple[int, ...]:
+    return tuple(order.index(i) for i in range(len(order)))
+
+
+def _blocks(tensor: Tensor, order: Sequence[int]) -> Tensor:
+    """The gates' blocks of rows in another order."""
+    if list(order) == sorted(order):
+        return tensor
+    blocks = tensor.chunk(len(order))
+    return torch.cat([blocks[i] for i in order])
+
+
+SAME_LAYOUT = KerasLayout()
+
+
+class Weight:
+    """One weight with Keras' name, shape and layout, over the PyTorch tensors that hold its values.
+
+    Attributes:
+        name: Keras' name, such as "kernel".
+        shape: Keras' shape.
+        trainable: whether gradients reach it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Sequence[int],
+        initializer: Initializer,
+        sources: Sequence[tuple[nn.Module, str]],
+        layout: KerasLayout = SAME_LAYOUT,
+        *,
+        trainable: bool = True,
+        regularizer: Regularizer = None,
+    ) -> None:
+        """`sources`: the tensors as (module, attribute); of several, each is one row of Keras' array."""
+        self.name, self.shape, self.trainable = name, tuple(shape), trainable
+        self._initializer, self._sources = initializers.get(initializer), sources
+        self._layout = layout
+        self._regularizer = regularizers.get(regularizer)
+
+    def tensors(self) -> list[Tensor]:
+        """The PyTorch tensors that hold the values."""
+        return [getattr(module, name) for module, name in self._sources]
+
+    def get(self) -> Tensor:
+        """The values in Keras' layout; gradients flow through."""
+        parts = [self._layout.keras(tensor) for tensor in self.tensors()]
+        return parts[0] if len(parts) == 1 else torch.stack(parts)
+
+    @torch.no_grad()
+    def set(self, value: Tensor) -> None:
+        """Copy values in Keras' layout into the tensors."""
+        parts = [value] if len(self._sources) == 1 else value.unbind(0)
+        for tensor, part in zip(self.tensors(), parts, strict=True):
+            tensor.copy_(self._layout.torch(part))
+
+    def draw(self) -> None:
+        """Draw the values by the initializer."""
+        self.set(self._initializer(self.shape))
+
+    def regularization_loss(self) -> Tensor | None:
+        """What the regularizer adds to the loss; None without a regularizer."""
+        return None if self._regularizer is None else self._regularizer(self.get())
+
+    def is_fitted(self) -> bool:
+        """Whether fitting changes the values."""
+        return self.trainable and all(tensor.requires_grad for tensor in self.tensors())
+
+    def require_grad(self, wanted: bool) -> None:
+        """Let fitting change the values or not; nothing for a weight that is never trainable."""
+        if self.trainable:
+            for tensor in self.tensors():
+                tensor.requires_grad_(wanted)
+
+
+def sum_of(terms: Sequence[Tensor | None]) -> Tensor | None:
+    """The sum of the terms that are there, None without any."""
+    present = [term for term in terms if term is not None]
+    return torch.stack(present).sum() if present else None
+
+
+def register_weight(
+    module: nn.Module, name: str, shape: Sequence[int], trainable: bool
+) -> tuple[nn.Module, str]:
+    """A new parameter of a module, or a buffer where it is not trainable, as `Weight` takes its source.
+
+    The attribute has the weight's name, or one with a number where the module has such an attribute.
+    """
+    stem = re.sub(r"\W", "_", name)
+    attribute = next(
+        name for name in chain([stem], (f"{stem}_{number}" for number in count(1))) if name not in dir(module)
+    )
+    tensor = torch.empty(tuple(shape))
+    if trainable:
+        module.register_parameter(attribute, Parameter(tensor))
+    else:
+        module.register_buffer(attribute, tensor)
+    return module, attribute
+
+
+def assign(name: str, targets: Sequence[Weight], weights: Sequence[Any]) -> None:
+    """Set every weight of the layer or model `name`, or none where a shape is wrong."""
+    if len(weights) != len(targets):
+        expected = f"{len(targets)} arrays ({', '.join(weight.name for weight in targets)})"
+        way_out = "build the layer first" if not targets else "pass what get_weights() gives"
+        raise errors.value_error(f"weights of {name}", expected, len(weights), way_out)
+    values = [torch.as_tensor(np.asarray(value)) for value in weights]
+    for weight, value in zip(targets, values, strict=True):
+        if tuple(value.shape) != weight.shape:
+            argument, way_out = f"weight {weight.name} of {name}", "pass weights of a layer of these sizes"
+            raise errors.value_error(argument, f"shape {weight.shape}", tuple(value.shape), way_out)
+    for weight, value in zip(targets, values, strict=True):
+        weight.set(value)
