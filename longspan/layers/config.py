@@ -131,7 +131,7 @@ def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> A
     name = described["class_name"]
     if name in _MODELS and name not in custom:
         return Layer.classes[_MODELS[name]].from_config(described["config"], custom)
-    if str(described.get("module", "")).startswith("keras.src.ops"):
+    if is_operation(described):
         return functions.Operation(functions.keras_operation(name), name=described["config"].get("name"))
     kind = custom[name] if name in custom else LAYERS[errors.check_choice("layer", name, LAYERS)]
     if kind is functions.Lambda:
@@ -140,6 +140,11 @@ def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> A
         return kind.from_config(described["config"])
     options = {key: _value(value, custom) for key, value in described["config"].items()}
     return kind(**_supported(kind, options))
+
+
+def is_operation(described: Mapping[str, Any]) -> bool:
+    """Whether a layer in a file of Keras is one of Keras' operations."""
+    return str(described.get("module", "")).startswith("keras.src.ops")
 
 
 def _lambda(config: Mapping[str, Any], custom: Custom) -> Layer:

@@ -23,11 +23,6 @@ def _get_item(x: Any, key: Any) -> Any:
     return x[tuple(key) if isinstance(key, list) else key]
 
 
-def _convert_to_tensor(x: Any, dtype: str | None = None, sparse: bool | None = None) -> Any:
-    """x itself: a layer's inputs are tensors already."""
-    return x
-
-
 # Name of an operator on symbolic tensors -> the function of tensors.
 OPERATORS: dict[str, Callable[..., Any]] = {
     "add": operator.add,
@@ -39,7 +34,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "negative": operator.neg,
     "absolute": operator.abs,
     "get_item": _get_item,
-    "convert_to_tensor": _convert_to_tensor,
     "not_equal": operator.ne,
     "logical_or": torch.logical_or,
     "logical_and": torch.logical_and,
@@ -58,7 +52,6 @@ KERAS_OPERATIONS = {
     "Negative": "negative",
     "Absolute": "absolute",
     "GetItem": "get_item",
-    "ConvertToTensor": "convert_to_tensor",
     "NotEqual": "not_equal",
     "LogicalOr": "logical_or",
     "LogicalAnd": "logical_and",

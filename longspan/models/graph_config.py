@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from longspan import errors
 from longspan.layers import InputLayer, Layer
-from longspan.layers.config import from_config, to_config
+from longspan.layers.config import from_config, is_operation, to_config
 from longspan.layers.structure import map_structure
 from longspan.layers.symbolic import KerasTensor
 
@@ -103,7 +103,7 @@ def graph_from_config(config: Mapping[str, Any], custom_objects: Mapping[str, An
     """
     layers: dict[str, Any] = {}
     waiting: list[tuple[Any, Any]] = []
-    for entry in config["layers"]:
+    for entry in _needed(_without_inferred(config["layers"]), config["output_layers"]):
         layer = from_config(entry, custom_objects)
         layers[entry.get("name") or layer.name] = layer
         waiting += [(layer, node) for node in entry["inbound_nodes"] if node]
@@ -118,6 +118,50 @@ def graph_from_config(config: Mapping[str, Any], custom_objects: Mapping[str, An
         _ends(config["input_layers"], layers),
         _ends(config["output_layers"], layers),
     )
+
+
+def _without_inferred(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The layers without what Keras adds to their calls: the mode, and masks made by operations.
+
+    Layers here find both by themselves.
+    """
+    operations = {entry["name"] for entry in entries if is_operation(entry)}
+
+    def keeps(key: str, value: Any) -> bool:
+        made = isinstance(value, Mapping) and value.get("class_name") == _TENSOR
+        inferred = made and value["config"]["keras_history"][0] in operations and key.endswith("mask")
+        return key != "training" and not inferred
+
+    def cleaned(node: Any) -> Any:
+        if not isinstance(node, Mapping):
+            return node
+        return {**node, "kwargs": {k: v for k, v in node["kwargs"].items() if keeps(k, v)}}
+
+    return [{**entry, "inbound_nodes": [cleaned(n) for n in entry["inbound_nodes"]]} for entry in entries]
+
+
+def _needed(entries: Sequence[dict[str, Any]], ends: Any) -> list[dict[str, Any]]:
+    """The layers without operations that no layer and no output takes."""
+    used = set(_texts(ends))
+    size = -1
+    while size != len(used):
+        size = len(used)
+        for entry in entries:
+            if entry.get("name") in used or not is_operation(entry):
+                used.update(_texts(entry["inbound_nodes"]))
+    return [entry for entry in entries if entry.get("name") in used or not is_operation(entry)]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in nested lists and dicts, layers' names among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _texts(part)
 
 
 class _Missing(LookupError):

@@ -136,7 +136,7 @@ def operators(k: Any, m: Any) -> Script:
 
 def several_heads(k: Any, m: Any) -> Script:
     words = k.Input((T,))
-    x = m.Embedding(V, 6, mask_zero=True)(words)
+    x = m.Embedding(V, 6)(words)
     read = m.MultiHeadAttention(num_heads=2, key_dim=3)(x, x)
     x = m.LayerNormalization()(x + read)
     extremes = m.maximum([m.LSTM(4)(x), m.GRU(4)(x)])
