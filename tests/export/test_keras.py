@@ -113,7 +113,9 @@ class TestRefusals:
         with h5py.File(path, "w") as opened:
             opened.attrs["layer_names"] = np.array([], dtype="S1")
             opened.attrs["model_config"] = json.dumps({"class_name": "Net", "config": {}})
-        with pytest.raises(ValueError, match="expected a Sequential or functional model, received a Net model"):
+        with pytest.raises(
+            ValueError, match="expected a Sequential or functional model, received a Net model"
+        ):
             export.read_keras(path)
 
     def test_other_suffixes(self, tmp_path: Path) -> None:
