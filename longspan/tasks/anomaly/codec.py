@@ -109,8 +109,9 @@ class AnomalyCodec(Codec[list[Series]]):
             return BaselineScorer()
         if self.kind.name == "records":
             return RecordScorer()
-        dynamic = self.kind.name == "telemetry" if self.dynamic is None else self.dynamic
-        return AnomalyScorer(self.history, dynamic)
+        telemetry = self.kind.name == "telemetry"
+        dynamic = telemetry if self.dynamic is None else self.dynamic
+        return AnomalyScorer(self.history, dynamic, bounded=telemetry)
 
     def _prepare(self) -> None:
         """Tell scorer and forecaster the columns, once these are known."""

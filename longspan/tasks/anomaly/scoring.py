@@ -44,9 +44,13 @@ class AnomalyScorer(Scorer):
     Args:
         history: number of readings that count as the recent past.
         dynamic: whether alarms come from dynamic thresholds.
+        bounded: whether the distance from the training range counts as an error, too. A prediction that
+            starts from the last value soon follows a level never seen before, and its errors vanish.
 
     Attributes:
         trackers: one for every column, in the state after the training data.
+        bounds: for every column of numbers, its lowest and highest scaled value in training; empty if not
+            bounded.
         noise_floor: for every column, the running mean of its errors up to which they are never an anomaly.
         typical_width: for every column of numbers, the median width of its predicted intervals; empty if the
             predictor gives no intervals.
@@ -54,8 +58,10 @@ class AnomalyScorer(Scorer):
 
     score_unit = "times the extreme of the recent past"
 
-    def __init__(self, history: int, dynamic: bool = False) -> None:
+    def __init__(self, history: int, dynamic: bool = False, *, bounded: bool = False) -> None:
         super().__init__()
+        self.bounded = bounded
+        self.bounds: list[list[float]] = []
         self.history, self.dynamic = history, dynamic
         self.trackers: list[ExtremeTracker] = []
         self.noise_floor: list[float] = []
@@ -70,8 +76,9 @@ class AnomalyScorer(Scorer):
     def errors(self, targets: Sequence[float], expected: Sequence[float] | None) -> list[float | None]:
         """The error of every monitored column, None where the target or the prediction is missing.
 
-        A number's error is target minus prediction, divided by the relative width of its predicted interval
-        where there is one. A category's error is -log of its predicted probability.
+        A number's error is target minus prediction, plus the distance from the training range where that
+        counts. It is divided by the relative width of its predicted interval where there is one. A category's
+        error is -log of its predicted probability.
 
         Args:
             targets: (W,); expected: (O,), as in `PredictedSeries`, or None.
@@ -83,6 +90,11 @@ class AnomalyScorer(Scorer):
             target - predicted if target == target else None
             for target, predicted in zip(targets[:column], expected, strict=False)
         ]
+        if self.bounds:
+            errors = [
+                None if error is None else error + max(target - high, 0.0) - max(low - target, 0.0)
+                for error, target, (low, high) in zip(errors, targets, self.bounds, strict=False)
+            ]
         if self.typical_width:
             return [
                 None if error is None else error * _confidence_gain(typical, width)
@@ -221,6 +233,9 @@ class AnomalyScorer(Scorer):
         count = len(self.scales)
         if not self.category_sizes and records[0].expected.shape[1] == 2 * count:
             self.fit_widths(np.concatenate([series.expected[:, count:] for series in records]))
+        if self.bounded:
+            normal = np.concatenate([series.targets[~series.known_anomalies, :count] for series in records])
+            self.bounds = np.stack([np.nanmin(normal, 0), np.nanmax(normal, 0)], 1).tolist()
         trackers, scores, errors = self.new_state(), [], []
         for series in records:
             for tracker in trackers:
@@ -284,6 +299,7 @@ class AnomalyScorer(Scorer):
             "dynamic": self.dynamic,
             "noise_floor": self.noise_floor,
             "typical_width": self.typical_width,
+            "bounds": self.bounds,
             "held_out": dict(self.held_out),
             "trackers": [tracker.state() for tracker in self.trackers],
         }
@@ -292,6 +308,7 @@ class AnomalyScorer(Scorer):
         self.restore_common(state)
         self.dynamic = state["dynamic"]
         self.noise_floor, self.typical_width = state["noise_floor"], state["typical_width"]
+        self.bounds = state.get("bounds", [])  # none in older files
         self.trackers = [ExtremeTracker.from_state(tracker) for tracker in state["trackers"]]
 
     def state_to_tree(self, state: RecentPast) -> dict[str, Any]:

@@ -96,3 +96,18 @@ def test_the_dynamic_threshold_is_applied_to_errors() -> None:
     new = seen(3000, slice(2600, 2640), seed=3)
     _, over, _ = found.score_series(new)
     assert over[2600:2700].any() and not over[:2400].any()
+
+
+def test_a_level_never_seen_is_an_error_as_long_as_it_lasts() -> None:
+    scorer = AnomalyScorer(1000, bounded=True)
+    scorer.reset([1.0], [])
+    scorer.fit([seen(600, slice(300, 310))], share=0.2, false_positive_rate=0.001, min_gap=50)
+    (low, high), *_ = scorer.bounds
+    assert -6.0 < low < -2.0 and 2.0 < high < 6.0, "known anomalies do not widen the training range"
+    assert scorer.errors([high], [high]) == [0.0]
+    assert scorer.errors([high + 2.0], [high + 2.0]) == [pytest.approx(2.0)]
+    assert scorer.errors([low - 2.0], [low - 2.0]) == [pytest.approx(-2.0)]
+    again = AnomalyScorer(1000, bounded=True)
+    again.reset([1.0], [])
+    again.restore(scorer.state())
+    assert again.bounds == scorer.bounds
