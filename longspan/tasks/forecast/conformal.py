@@ -16,7 +16,7 @@ _CHUNK = 512  # origins that are adapted at once
 _MARGIN = 1.07  # factor of every interval, since the validation windows also selected the model
 _CORRECTION = 0.5  # finite-sample correction of the coverage of n recent forecasts, as a share of 1 / n
 _WIDEST = 8.0  # largest factor, and 1 / smallest, by which recent errors change an interval
-_SIDES_WINDOWS = 20.0  # independent windows with which the sides of an interval are half calibrated apart
+_SIDES_WINDOWS = 20.0  # independent windows with which the sides of an interval are half pooled
 _HISTORY_WINDOWS = 10.0  # independent windows with which the history of naive errors corrects half as much
 _HISTORY_SHARE = 0.1  # share of the windows of that history that count as validation windows
 _MAX_CORRECTION = 3.0  # largest factor by which that history widens an interval
@@ -51,8 +51,8 @@ class ConformalQuantiles:
     - Consecutive windows overlap, so n is the number of windows that do not, at each step ahead. The factor
       is raised by the ratio of Student's t with n - 1 degrees of freedom to the normal distribution.
     - Neighbouring steps ahead are pooled.
-    - Both sides of an interval are pooled, so that a trend in the validation part is no reason to expect it
-      to go on.
+    - Both sides of an interval are pooled, in their scores and their distances from the median. A trend in a
+      short validation part is no reason to expect it to go on.
     - A quiet validation part is corrected by the ratio of a naive forecast's errors over the whole history to
       those there (a ratio estimator, Cochran 1977, chapter 6). That adds to n.
 
@@ -60,10 +60,13 @@ class ConformalQuantiles:
         levels: (Q,), 0.5 among them.
         floors: (H, Q), the least distance of a quantile from the median, in units of the window's scale.
         factors: (H, Q), of the distances from the median.
+        symmetry: (H,), the share of the mean of both sides in the distances from the median.
     """
 
-    def __init__(self, levels: tuple[float, ...], floors: np.ndarray, factors: np.ndarray) -> None:
-        self.levels, self.floors, self.factors = levels, floors, factors
+    def __init__(
+        self, levels: tuple[float, ...], floors: np.ndarray, factors: np.ndarray, symmetry: np.ndarray
+    ) -> None:
+        self.levels, self.floors, self.factors, self.symmetry = levels, floors, factors, symmetry
 
     @classmethod
     def fit(
@@ -85,7 +88,8 @@ class ConformalQuantiles:
             naive: errors of a naive forecast; None for no correction by them.
         """
         median = forecasts[..., levels.index(0.5)]
-        distances = np.abs(forecasts - median[..., None]) / scale[:, None, None]
+        symmetry = _SIDES_WINDOWS / (independent + _SIDES_WINDOWS)
+        distances = _distances(forecasts, levels, symmetry) / scale[:, None, None]
         errors = (truths - median) / scale[:, None]
         floors = np.maximum(_MIN_WIDTH * distances.mean(0), _MIN_ERROR * _mean_absolute(errors)[:, None])
         distances = np.maximum(distances, floors)
@@ -104,7 +108,7 @@ class ConformalQuantiles:
                         more = max(0.0, naive.independent[step] - count)
                         effective = count + _HISTORY_SHARE * weight * more
                     factors[step, column] = factor * t_over_normal(level, effective - 1)
-        return cls(levels, floors, factors)
+        return cls(levels, floors, factors, symmetry)
 
     def apply(self, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Calibrated quantiles (..., H, Q), sorted by level.
@@ -113,7 +117,8 @@ class ConformalQuantiles:
             values: (..., H, Q) not calibrated; scale: (...), of the windows.
         """
         median = values[..., self.levels.index(0.5), None]
-        distances = np.maximum(np.abs(values - median), self.floors * scale[..., None, None])
+        distances = _distances(values, self.levels, self.symmetry)
+        distances = np.maximum(distances, self.floors * scale[..., None, None])
         signs = np.sign(np.array(self.levels) - 0.5)
         return np.sort(median + signs * self.factors * distances, axis=-1)
 
@@ -121,13 +126,30 @@ class ConformalQuantiles:
         """Plain values and tensors that `from_state` takes."""
         import torch
 
-        parts = {"floors": self.floors, "factors": self.factors}
+        parts = {"floors": self.floors, "factors": self.factors, "symmetry": self.symmetry}
         return {"levels": self.levels, **{n: torch.from_numpy(part.copy()) for n, part in parts.items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> ConformalQuantiles:
         """The calibration that gave this state."""
-        return cls(tuple(state["levels"]), state["floors"].numpy(), state["factors"].numpy())
+        parts = (state[name].numpy() for name in ("floors", "factors", "symmetry"))
+        return cls(tuple(state["levels"]), *parts)
+
+
+def _distances(values: np.ndarray, levels: tuple[float, ...], symmetry: np.ndarray) -> np.ndarray:
+    """The distances (..., H, Q) of quantiles from the median, with a share of the mean of both sides.
+
+    Args:
+        symmetry: (H,), the share; the asymmetry of a few validation windows is mostly chance.
+    """
+    own = np.abs(values - values[..., levels.index(0.5), None])
+    both = (own + own[..., [_mirrored(levels, column) for column in range(len(levels))]]) / 2
+    return own + symmetry[:, None] * (both - own)
+
+
+def _mirrored(levels: tuple[float, ...], column: int) -> int:
+    """The column of the level on the other side of one half; the column itself if there is none."""
+    return next((i for i, level in enumerate(levels) if abs(level - 1 + levels[column]) < 1e-9), column)
 
 
 def _pooled_steps(step: int, horizon: int, independent: float) -> slice:
@@ -145,7 +167,7 @@ def _scores(
         errors: (N, S), truth minus median; distances: (N, S, Q), of the quantiles from the median.
     """
     sign = 1.0 if levels[column] > 0.5 else -1.0
-    mirrored = next((i for i, level in enumerate(levels) if abs(level - 1 + levels[column]) < 1e-9), column)
+    mirrored = _mirrored(levels, column)
     own = _ratio(sign * errors, distances[..., column])
     other = _ratio(-sign * errors, distances[..., mirrored])
     present = ~np.isnan(errors)
