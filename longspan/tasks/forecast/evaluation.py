@@ -14,6 +14,7 @@ from .predictions import Forecasts
 from .series_statistics import SeriesStatistics
 
 _OUTSIDE_SHARE = 0.05  # share of values outside the range of training from which on a notice is given
+_OUTSIDE_COUNT = 10  # such values at least
 
 Score = Callable[[Forecasts, np.ndarray], float]
 BASELINES = {"naive": "repeating the last value", "seasonal_naive": "repeating the last season"}
@@ -129,9 +130,13 @@ def warn_if_out_of_range(origins: Origins, horizon: int, statistics: SeriesStati
     is_forecast = (rows >= first[owner]) & (rows < end[owner])
     values, owner = panel.values[is_forecast], owner[is_forecast]
     outside = (values < statistics.low[owner]) | (values > statistics.high[owner])
-    shares = outside.sum(0) / np.maximum((~np.isnan(values)).sum(0), 1)
-    named = zip(panel.columns.target, shares, strict=True)
-    targets = [f"{name} ({share:.0%} of the values)" for name, share in named if share >= _OUTSIDE_SHARE]
+    counts = outside.sum(0)
+    shares = counts / np.maximum((~np.isnan(values)).sum(0), 1)
+    targets = [
+        f"{name} ({share:.0%} of the values)"
+        for name, count, share in zip(panel.columns.target, counts, shares, strict=True)
+        if count >= _OUTSIDE_COUNT and share >= _OUTSIDE_SHARE
+    ]
     if targets:
         errors.notice(
             f"The rows to forecast leave the range of the training part in {', '.join(targets)}; forecasts "
