@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from longspan.tasks.classify import Classifier as Classifier
     from longspan.tasks.forecast import Forecaster as Forecaster
     from longspan.tasks.language import LanguageModel as LanguageModel
+    from longspan.tasks.summarize import Summarizer as Summarizer
+    from longspan.tasks.translate import Translator as Translator
 
 
 __version__ = "0.1.0"
@@ -51,6 +53,8 @@ __all__ = [
     "LanguageModel",
     "Model",
     "Sequential",
+    "Summarizer",
+    "Translator",
     "__version__",
     "activations",
     "backend",
@@ -89,6 +93,8 @@ _HOMES = {
     "LanguageModel": "longspan.tasks.language",
     "Model": "longspan.models",
     "Sequential": "longspan.models",
+    "Summarizer": "longspan.tasks.summarize",
+    "Translator": "longspan.tasks.translate",
     "cell": "longspan.cells",
     "compare": "longspan.comparison",
     "compile_cell": "longspan.kernels",

@@ -300,7 +300,7 @@ def report(model: str, source: str | None, output: str, title: str) -> None:
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("-o", "--output", metavar="FOLDER", default="demo", show_default=True, help="Where files go.")
 def demo(name: str | None, output: str) -> None:
-    """Show what longspan does on real data, from the data to the report (NAME: forecast, language)."""
+    """Show what longspan does, from data to report (forecast, language, translate, summarize)."""
     from longspan import demos
 
     demos.run(name or next(iter(demos.DEMOS)), Path(output))

@@ -1,4 +1,4 @@
-"""Runs the demonstrations: each goes on real data from the file to the report."""
+"""Runs the demonstrations: each goes from the data to the report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from pathlib import Path
 from longspan import errors
 
 # name -> the module whose `run(folder)` is the demonstration
-DEMOS = {"forecast": "longspan.demos.forecast", "language": "longspan.demos.language"}
+DEMOS = {
+    "forecast": "longspan.demos.forecast",
+    "language": "longspan.demos.language",
+    "translate": "longspan.demos.translate",
+    "summarize": "longspan.demos.summarize",
+}
 
 
 def run(name: str, folder: Path) -> None:

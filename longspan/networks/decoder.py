@@ -273,33 +273,61 @@ class Decoder(nn.Module):
 
         Args:
             output: of a call on tokens (B, T); target: (B, T) int64, ignore_index where none counts.
-            label_smoothing: see `longspan.nn.linear_cross_entropy`; it cannot be had together with copying.
+            label_smoothing: see `longspan.nn.linear_cross_entropy`; with copying it spreads a share of the
+                target's probability over the tokens that are written, not over those that are copied.
             coverage_weight: of the overlap between a step's attention and what was read before it.
             reduction: "mean" over the tokens that count, "sum", or "none" for (B, T).
         """
         weight, bias = self.output.weight, self.output.bias
-        if output.generate is None and not coverage_weight:
-            return linear_cross_entropy(
-                output.hidden, weight, target, linear_bias=bias, reduction=reduction,
+        if coverage_weight and output.overlap is None:
+            way_out = "make it with coverage=True"
+            raise errors.value_error(
+                "coverage_weight", "0, as the decoder has no coverage", coverage_weight, way_out
+            )
+        if output.generate is None:
+            losses = linear_cross_entropy(
+                output.hidden, weight, target, linear_bias=bias,
+                reduction="none" if coverage_weight else reduction,
                 ignore_index=ignore_index, label_smoothing=label_smoothing,
             )  # fmt: skip
-        _check_loss(output, label_smoothing, coverage_weight)
+            if not coverage_weight:
+                return losses
+        else:
+            losses = self._pointer_losses(output, target, ignore_index, label_smoothing)
         counts = target != ignore_index
-        known = counts & (target < self.vocabulary)
-        losses = linear_cross_entropy(
-            output.hidden, weight, target.masked_fill(~known, ignore_index), linear_bias=bias,
-            reduction="none", ignore_index=ignore_index, label_smoothing=label_smoothing,
-        )  # fmt: skip
-        if output.generate is not None:
-            losses = pointer_losses(
-                losses, target, known, output.generate, _needed(output.attention), _needed(output.memory)
-            )
         if coverage_weight:
             losses = losses + coverage_weight * _needed(output.overlap)
         losses = losses.masked_fill(~counts, 0.0)
         if reduction == "none":
             return losses
         return losses.sum() / counts.sum() if reduction == "mean" else losses.sum()
+
+    def _pointer_losses(
+        self, output: DecoderOutput, target: Tensor, ignore_index: int, smoothing: float
+    ) -> Tensor:
+        """(B, T) losses of tokens that may be copied; what those to be ignored have is not used.
+
+        The mean loss of all V tokens, which smoothing adds, follows from the loss of one of them, as both
+        have the same normaliser: mean loss = loss + its logit - mean logit, where the mean logit is that of
+        the mean weight.
+        """
+        weight, bias, hidden = self.output.weight, self.output.bias, output.hidden
+        known = (target != ignore_index) & (target < self.vocabulary)
+        numbers = target.masked_fill((target != ignore_index) & ~known, self.unknown)
+        written = linear_cross_entropy(
+            hidden, weight, numbers, linear_bias=bias, reduction="none", ignore_index=ignore_index
+        )
+        losses = pointer_losses(
+            written, target, known, _needed(output.generate), _needed(output.attention),
+            _needed(output.memory),
+        )  # fmt: skip
+        if not smoothing:
+            return losses
+        tokens = numbers.masked_fill(~known, self.unknown)
+        logits = (hidden * weight[tokens]).sum(-1) + bias[tokens] - hidden @ weight.mean(0) - bias.mean()
+        tiny = torch.finfo(hidden.dtype).tiny
+        spread = written + logits - _needed(output.generate).clamp_min(tiny).log()
+        return (1.0 - smoothing) * losses + smoothing * spread
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Any, ...]:
         """Read one more token of each row, as `longspan.search` calls it.
@@ -429,20 +457,6 @@ def _check_memory(attention: str | None, memory_size: int | None, *, coverage: b
     if attention is None and (coverage or copy):
         raise errors.value_error(
             "attention", "a kind where coverage or copy is on", None, "pass attention='additive'"
-        )
-
-
-def _check_loss(output: DecoderOutput, label_smoothing: float, coverage_weight: float) -> None:
-    if output.generate is not None and label_smoothing:
-        raise errors.value_error(
-            "label_smoothing", "0 where tokens may be copied", label_smoothing, "leave out one of the two"
-        )
-    if coverage_weight and output.overlap is None:
-        raise errors.value_error(
-            "coverage_weight",
-            "0, as the decoder has no coverage",
-            coverage_weight,
-            "make it with coverage=True",
         )
 
 

@@ -17,6 +17,8 @@ TASKS = {
     "classify": ("longspan.tasks.classify", "Classifier"),
     "anomaly": ("longspan.tasks.anomaly", "AnomalyDetector"),
     "language": ("longspan.tasks.language", "LanguageModel"),
+    "translate": ("longspan.tasks.translate", "Translator"),
+    "summarize": ("longspan.tasks.summarize", "Summarizer"),
 }
 
 

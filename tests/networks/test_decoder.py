@@ -166,8 +166,26 @@ def test_pointer_loss_is_that_of_its_log_probabilities() -> None:
     theirs = torch.autograd.grad(expected, list(decoder.parameters()))
     for a, b in zip(mine, theirs, strict=True):
         torch.testing.assert_close(a, b)
-    with pytest.raises(ValueError, match="label_smoothing: expected 0 where tokens may be copied"):
-        decoder.loss(output, target, label_smoothing=0.1)
+
+
+def test_smoothed_pointer_loss_spreads_a_share_over_the_tokens_that_are_written() -> None:
+    decoder, tokens = make(attention="additive", memory_size=M, copy=True), torch.randint(V, (3, 6))
+    memory, target = read(decoder), torch.randint(V, (3, 6))
+    assert memory.tokens is not None
+    target[1, 1], target[2, 5] = V + 1, -100
+    memory.tokens[1, 0] = V + 1
+    output, _ = decoder(tokens, decoder.initial_state(3, memory))
+    assert output.generate is not None
+    written = decoder.output(output.hidden).log_softmax(-1) + output.generate.log().unsqueeze(-1)
+    plain = F.nll_loss(decoder.logits(output).transpose(1, 2), target, reduction="none")
+    losses = (0.9 * plain - 0.1 * written.mean(-1)).masked_fill(target == -100, 0.0)
+    expected = losses.sum() / (target != -100).sum()
+    found = decoder.loss(output, target, label_smoothing=0.1)
+    torch.testing.assert_close(found, expected)
+    mine = torch.autograd.grad(found, list(decoder.parameters()), retain_graph=True)
+    theirs = torch.autograd.grad(expected, list(decoder.parameters()))
+    for a, b in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_coverage_loss_is_the_overlap_with_what_was_read() -> None:

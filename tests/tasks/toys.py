@@ -185,3 +185,85 @@ def anomaly() -> Toy:
 
 
 TOYS["anomaly"] = anomaly
+
+
+def _counted(count: int, seed: int) -> tuple[list[str], list[str]]:
+    """Words to be written in another language and in the reverse order."""
+    draw = np.random.default_rng(seed)
+    there = {"one": "uno", "two": "due", "three": "tre", "four": "quattro", "five": "cinque"}
+    rows = [[str(word) for word in draw.choice(list(there), draw.integers(3, 6))] for _ in range(count)]
+    return [" ".join(row) for row in rows], [" ".join(there[word] for word in row[::-1]) for row in rows]
+
+
+def translate() -> Toy:
+    """Reversed words; copying the source gives none of them."""
+    sources, targets = _counted(320, 0)
+    test, test_y = _counted(24, 1)
+    asked = ["", *test[:6], " ".join(["one", "two"] * 5), "one seven ßix"]
+    return Toy(
+        options={
+            "hidden_size": 24,
+            "embedding_size": 16,
+            "epochs": 12,
+            "learning_rate": 0.02,
+            "batch_size": 16,
+            "dropout": 0.0,
+            "beam_size": 3,
+        },
+        source=sources,
+        y=targets,
+        test=test,
+        test_y=test_y,
+        asked=asked,
+        singles=[[text] for text in asked],
+        numbers=np.asarray,
+        metric="edit_distance",
+        naive=0.5,
+    )
+
+
+TOYS["translate"] = translate
+
+
+def _news(count: int, seed: int) -> tuple[list[str], list[str]]:
+    """Who did what somewhere; the summary is who and where. Names are new in every text."""
+    draw = np.random.default_rng(seed)
+    letters = list("abdeiklmnorstu")
+    texts, summaries = [], []
+    for _ in range(count):
+        name, place = ("".join(draw.choice(letters, 5)).title() for _ in range(2))
+        fillers = [str(word) for word in draw.choice(["today", "again", "slowly", "with joy"], 2)]
+        texts.append(f"It was said {fillers[0]} . So {name} went {fillers[1]} to {place} .")
+        summaries.append(f"{name} in {place}")
+    return texts, summaries
+
+
+def summarize() -> Toy:
+    """Names to be copied; the first sentence has none of them."""
+    texts, summaries = _news(320, 0)
+    test, test_y = _news(16, 1)
+    asked = ["", *test[:5], f"So {'very ' * 40}Ottokar went to Bern ."]
+    return Toy(
+        options={
+            "hidden_size": 24,
+            "embedding_size": 16,
+            "epochs": 10,
+            "learning_rate": 0.02,
+            "batch_size": 16,
+            "dropout": 0.0,
+            "beam_size": 3,
+        },
+        source=texts,
+        y=summaries,
+        test=test,
+        test_y=test_y,
+        asked=asked,
+        singles=[[text] for text in asked],
+        numbers=np.asarray,
+        metric="rouge1",
+        naive=70.0,
+        better="more",
+    )
+
+
+TOYS["summarize"] = summarize

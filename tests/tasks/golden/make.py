@@ -110,6 +110,32 @@ def ask_language(task: ls.LanguageModel) -> dict[str, list[Any]]:
     }
 
 
+def counted(count: int, begin: int = 0) -> tuple[list[str], list[str]]:
+    """Words to be written in another language, each row from another one on."""
+    there = {"one": "uno", "two": "due", "three": "tre", "four": "quattro"}
+    words = list(there)
+    rows = [
+        [words[(n * step + n // 4) % 4] for step in range(1, 4 + n % 3)] for n in range(begin, begin + count)
+    ]
+    return [" ".join(row) for row in rows], [" ".join(there[word] for word in row[::-1]) for row in rows]
+
+
+def fit_translate() -> ls.Translator:
+    task = ls.Translator(hidden_size=6, embedding_size=4, epochs=4, learning_rate=0.05, batch_size=8)
+    return task.fit(*counted(80), verbose=0)
+
+
+def ask_pairs(task: Any) -> dict[str, list[Any]]:
+    table = task.predict_table([*counted(4, 80)[0], "one unheard-of four"])
+    return {"answers": table["answer"].to_list(), "scores": table["score"].to_list()}
+
+
+def fit_summarize() -> ls.Summarizer:
+    task = ls.Summarizer(hidden_size=6, embedding_size=4, epochs=4, learning_rate=0.05, batch_size=8)
+    sources, targets = counted(80)
+    return task.fit([f"word{n} said {text}" for n, text in enumerate(sources)], targets, verbose=0)
+
+
 Fit = Callable[[], Any]
 Ask = Callable[[Any], dict[str, list[Any]]]
 GOLDEN: dict[str, tuple[Fit, Ask]] = {
@@ -117,6 +143,8 @@ GOLDEN: dict[str, tuple[Fit, Ask]] = {
     "classify": (fit_classify, ask_classify),
     "anomaly": (fit_anomaly, ask_anomaly),
     "language": (fit_language, ask_language),
+    "translate": (fit_translate, ask_pairs),
+    "summarize": (fit_summarize, ask_pairs),
 }
 
 
