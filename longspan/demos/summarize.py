@@ -14,6 +14,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -25,7 +26,7 @@ from longspan.tasks.summarize import Summarizer
 
 UNSEEN = 0.1  # share of the files whose docstrings are only asked for
 LEAST, MOST = 6, 15  # words of a body at least, of a first line at most
-OPTIONS = {"max_source_length": 80, "hidden_size": 96, "embedding_size": 96}
+OPTIONS: dict[str, Any] = {"max_source_length": 80, "hidden_size": 96, "embedding_size": 96}
 _SKIPPED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"}
 _LEAD = (
     "One LSTM reads the name and the body of a docstring of Python's standard library, another writes its "

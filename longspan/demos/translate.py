@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -21,7 +22,13 @@ from longspan.tasks.translate import Translator
 
 SEEN, UNSEEN = 5000, 300  # numbers to learn from, and to be asked for
 LARGEST = 99_999
-OPTIONS = {"hidden_size": 96, "embedding_size": 48, "dropout": 0.1, "epochs": 10, "learning_rate": 0.005}
+OPTIONS: dict[str, Any] = {
+    "hidden_size": 96,
+    "embedding_size": 48,
+    "dropout": 0.1,
+    "epochs": 10,
+    "learning_rate": 0.005,
+}
 _ENGLISH = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",

@@ -70,7 +70,7 @@ class PairNetwork(TaskNetwork):
         encoder_layers: int = 1,
         decoder_layers: int = 2,
         cell: str = "LSTM",
-        attention: str = "multiplicative",
+        attention: str = "additive",
         copy: bool = False,
         coverage: bool = False,
         coverage_weight: float = 0.0,
@@ -93,8 +93,9 @@ class PairNetwork(TaskNetwork):
         )  # fmt: skip
         shared = target_tokens is None
         self.embedding = self.decoder.embedding if shared else Embedding(source_tokens, embedding_size)
-        if not shared:
-            torch.nn.init.uniform_(self.embedding.weight, -0.1, 0.1)  # as the decoder's
+        # Attention learns several times as fast from vectors of unit variance as from the small ones that a
+        # tied output layer needs; a shared embedding is scaled as in Vaswani et al. 2017, section 3.4.
+        self.scale = embedding_size**0.5 if shared else 1.0
         self.drop = Dropout(dropout)
         self.coverage_weight = coverage_weight if coverage else 0.0
         self.label_smoothing, self.scheduled_sampling = label_smoothing, scheduled_sampling
@@ -117,7 +118,8 @@ class PairNetwork(TaskNetwork):
 
     def _begin(self, inputs: PairInputs) -> DecoderState:
         """The decoder's state before the first token, with the source as its memory."""
-        read, _ = self.encoder(self.drop(self.embedding(inputs.source)), lengths=inputs.lengths)
+        vectors = self.drop(self.embedding(inputs.source) * self.scale)
+        read, _ = self.encoder(vectors, lengths=inputs.lengths)
         extra = 0 if inputs.extra is None else int(inputs.extra)
         memory = self.decoder.remember(read, inputs.lengths, tokens=inputs.copied, extra=extra)
         return self.decoder.initial_state(len(read), memory)

@@ -71,7 +71,7 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
         maximum=1000, search=[1, 2], advanced=True,
     )  # fmt: skip
     attention: str = option(
-        "multiplicative", "how the decoder's attention scores the source's tokens", choices=ATTENTIONS,
+        "additive", "how the decoder's attention scores the source's tokens", choices=ATTENTIONS,
         group="network", advanced=True,
     )  # fmt: skip
     copy: bool = option(False, "whether tokens of the source may be copied", group="network")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -41,7 +42,7 @@ def test_docstrings_of_unseen_files_are_kept_apart(tmp_path: Path) -> None:
     )
 
 
-SMALL = {"epochs": 1, "hidden_size": 8, "embedding_size": 8, "beam_size": 2}
+SMALL: dict[str, Any] = {"epochs": 1, "hidden_size": 8, "embedding_size": 8, "beam_size": 2}
 
 
 def test_the_translation_demo_ends_with_a_report(

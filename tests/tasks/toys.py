@@ -202,11 +202,11 @@ def translate() -> Toy:
     asked = ["", *test[:6], " ".join(["one", "two"] * 5), "one seven ßix"]
     return Toy(
         options={
-            "hidden_size": 24,
+            "hidden_size": 32,
             "embedding_size": 16,
-            "epochs": 12,
-            "learning_rate": 0.02,
-            "batch_size": 16,
+            "epochs": 14,
+            "learning_rate": 0.01,
+            "batch_size": 8,
             "dropout": 0.0,
             "beam_size": 3,
         },
@@ -247,8 +247,8 @@ def summarize() -> Toy:
         options={
             "hidden_size": 24,
             "embedding_size": 16,
-            "epochs": 10,
-            "learning_rate": 0.02,
+            "epochs": 8,
+            "learning_rate": 0.01,
             "batch_size": 16,
             "dropout": 0.0,
             "beam_size": 3,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from longspan.nn.memory_attention import ATTENTIONS
 from longspan.report.elements import Section
 from longspan.tasks.options import option
 from longspan.tasks.pair_codec import PairCodec
@@ -53,12 +52,6 @@ class Summarizer(PairTask):
     max_source_length: int | None = option(200, "tokens read of a text at most; none for all", group="data")
     embedding_size: int = option(128, "values of a token's vector", group="network")
     hidden_size: int = option(128, "units of every recurrent layer and direction", group="network")
-    attention: str = option(
-        "additive",
-        "how the decoder's attention scores the source's tokens",
-        choices=ATTENTIONS,
-        group="network",
-    )
     copy: bool = option(True, "whether tokens of the source may be copied", group="network")
     coverage: bool = option(True, "whether attention sees what it has read before", group="network")
 
