@@ -13,7 +13,6 @@ from longspan.data.splits import rows_of_fraction
 from longspan.nn.memory_attention import ATTENTIONS
 
 from .estimator import Estimator
-from .fitting import Schedule
 from .options import option
 from .pair_codec import Answers, PairBatches, PairCodec, train_batch_size
 from .pair_network import PairNetwork
@@ -21,6 +20,7 @@ from .pair_reading import Pair, PairColumns, read_pairs
 from .pair_report import SHOWN, Evaluated
 from .pair_tokens import TOKEN_LEVELS
 from .parts import Fitted, Use
+from .schedule import Schedule
 
 _ANSWERED = 64  # sources that are answered at once, unless training batches are larger
 _SCORED = 500  # pairs of the validation part at most that are answered after training
@@ -96,7 +96,7 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
         0.0, "share of the decoder's inputs that are its own answers at the end of training",
         group="training", fraction=True, advanced=True,
     )  # fmt: skip
-    epochs: int = option(8, "times the training part is gone through at most", group="training")
+    epochs: int | None = option(8, "times the training part is gone through at most", group="training")
     batch_size: int = option(32, "pairs a step at most", group="training")
     learning_rate: float | None = option(None, "of Adam, at its highest; none for found", group="training")
     patience: int | None = option(
@@ -161,7 +161,8 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
     def _network_options(self, codec: PairCodec, train: list[Pair] | None) -> Mapping[str, Any]:
         """The arguments of a `PairNetwork`."""
         records = len(train or ())
-        steps = self.epochs * -(-records // train_batch_size(records, self.batch_size))
+        epochs = codec.epochs if self.epochs is None else self.epochs
+        steps = epochs * -(-records // train_batch_size(records, self.batch_size))
         return {
             "source_tokens": codec.source.size,
             "target_tokens": None if codec.shared else codec.target.size,
