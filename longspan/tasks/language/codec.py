@@ -15,7 +15,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
-from longspan.data.tokenizers import SPECIAL, UNKNOWN, Tokenizer, tokenizer
+from longspan.data.tokenizers import SPECIAL, UNKNOWN, tokenizer
 from longspan.tasks.codec import Codec, Metrics
 
 from .batches import SegmentBatches, StreamBatches
@@ -122,6 +122,10 @@ class LanguageCodec(Codec[list[Document]]):
     @property
     def _level(self) -> str:
         return self.token_level or "characters"
+
+    @property
+    def epochs(self) -> int:
+        return 10
 
     @property
     def learning_rate(self) -> float:
@@ -235,7 +239,7 @@ class LanguageCodec(Codec[list[Document]]):
 
     def restore(self, state: Any) -> Self:
         self.token_level, self.ends = state["token_level"], state["ends"]
-        self.tokenizer: Tokenizer = tokenizer(state["tokenizer"])
+        self.tokenizer = tokenizer(state["tokenizer"])
         self.sizes, self.validation = Sizes(**state["sizes"]), state["validation"]
         self.ngram, self.ngram_weight = KneserNey.from_state(state["ngram"]), state["ngram_weight"]
         return self

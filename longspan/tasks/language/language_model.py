@@ -33,7 +33,9 @@ FittedLanguageModel = Fitted[LanguageCodec, LanguageNetwork, Any]
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
-class LanguageModel(LanguageModelOptions, Estimator[list[Document], LanguageCodec, LanguageNetwork, Any]):
+class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], None is "found from the data"
+    LanguageModelOptions, Estimator[list[Document], LanguageCodec, LanguageNetwork, Any]
+):
     """Learns the probabilities of text, scores texts and generates them.
 
     Texts are cut into words, byte pairs, characters or bytes (see `token_level`). A recurrent network reads
@@ -145,11 +147,12 @@ class LanguageModel(LanguageModelOptions, Estimator[list[Document], LanguageCode
         network = self.network(codec, train).to(device_of(self.device))
         batches = codec.stream_batches(train, self.batch_size)
         validate = None if valid is None else codec.segment_batches(valid)
-        steps = self.epochs * len(batches)
+        epochs = self.epochs or codec.epochs
+        steps = epochs * len(batches)
         budget = Budget(min(steps, self.max_steps or steps), self.max_minutes, codec.learning_rate)
         stopping = validate is not None and self.patience is not None
         averaged = AveragedWeights(budget, self.averaging, stopping=stopping)
-        options = TrainingOptions(self.epochs, codec.learning_rate, Schedule(), self.patience)
+        options = TrainingOptions(epochs, codec.learning_rate, Schedule(), self.patience)
         run = run._replace(model=self, callbacks=[budget, averaged, *run.callbacks])
         history = fit_network(network, BudgetedBatches(batches, budget), validate, options, run)
         return Fitted(codec, network, history)

@@ -68,7 +68,9 @@ class LanguageModelOptions(ReadingOptions):
         0.0, "share of recurrent weights dropped a step", group="network", fraction=True, advanced=True
     )
 
-    epochs: int = option(10, "times the training part is gone through at most", group="training")
+    epochs: int | None = option(
+        None, "times the training part is gone through at most; none for 10", group="training"
+    )
     max_minutes: float | None = option(
         None, "minutes of training at most; none for no limit", group="training", positive=True
     )

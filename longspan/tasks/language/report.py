@@ -61,11 +61,12 @@ def _summary(codec: LanguageCodec, scores: Mapping[str, float]) -> Stats:
 def _comparison(scores: Mapping[str, float]) -> list[Element]:
     if not scores:
         return []
-    names = ("perplexity", "nats_per_token", "bits_per_character")
+    names: list[str] = ["perplexity", "nats_per_token", "bits_per_character"]
     rows = [[label, *(scores[prefix + name] for name in names)] for label, prefix in _PARTS.items()]
     best = dict.fromkeys(names, "low")
     note = "All have learned the same text; bits per character compare models with unlike tokens."
-    return [Table("Beside an n-gram model", ["", *names], rows, note=note, best=best, emphasis=0)]
+    table: Element = Table("Beside an n-gram model", ["", *names], rows, note=note, best=best, emphasis=0)
+    return [table]
 
 
 def _samples(fitted: Fitted[LanguageCodec, LanguageNetwork, Any]) -> list[Element]:

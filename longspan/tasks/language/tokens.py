@@ -25,7 +25,7 @@ _IN_MEMORY = 1 << 25  # tokens; a longer array is mapped from a temporary file
 # Words with a mark at their end, and the share of them up to which a text counts as cut into tokens already.
 # Abbreviations keep their stops.
 _ATTACHED = ((re.compile(r"\S[,;:!?](?=\s)"), 0.005), (re.compile(r"\S\.(?=\s)"), 0.03))
-_MAX_NEW = 0.02  # share of new words in the last tenth up to which a vocabulary of words suffices
+_MAX_NEW = 0.04  # share of new words in the last tenth up to which a vocabulary of words suffices
 
 
 def find_token_level(documents: Sequence[Document]) -> str:

@@ -140,7 +140,8 @@ class AveragedWeights(Callback):
         if self._mean is None:
             self._mean = [weight.clone() for weight in self._weights()]
         else:
-            torch._foreach_lerp_(self._mean, self._weights(), 1.0 / self._count)
+            for mean, weight in zip(self._mean, self._weights(), strict=True):
+                mean.lerp_(weight, 1.0 / self._count)
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
         if self._mean is not None:

@@ -40,7 +40,7 @@ def test_segments_cover_every_token_once(ends: bool, monkeypatch: pytest.MonkeyP
         assert batch.weight is not None and batch.lengths is not None
         weights += float(batch.weight.sum())
         for row in range(len(batch.y)):
-            document, at = int(batch.x.document[row]), int(batch.x.begin[row])
+            document, at, place = int(batch.x.document[row]), int(batch.x.begin[row]), 0
             for place in (batch.y[row] != IGNORED).nonzero().flatten().tolist():
                 whole = [3, *documents[document].tolist(), 3]
                 first = max(0, at - (place - int((batch.y[row] != IGNORED).nonzero()[0])))
