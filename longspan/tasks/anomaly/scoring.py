@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from longspan.errors import notice
+
 from .alarms import event_scores, threshold_for_f1, threshold_for_false_positive_rate
 from .dynamic_threshold import MIN_ERROR_SHARE, DynamicThreshold, smoothed
 from .extremes import ExtremeTracker
@@ -16,6 +18,9 @@ from .scorer import Injected, PredictedSeries, ReadingValues, Scorer, held_out_p
 
 MAX_CONFIDENCE_GAIN = 10.0  # upper bound on how much a narrow predicted interval may amplify an error
 MIN_THRESHOLD = 1.02  # lowest alarm threshold; a score of 1 is the extreme of the recent past
+SUSPECT_SCORE = 1.5  # score from which on an unlabelled training reading is taken for an anomaly
+SUSPECT_HISTORY = 500  # readings of a series before the first one that is suspected
+MAX_SUSPECTED = 0.01  # share of the readings that may be suspected; more of them are a way the series behaves
 
 Errors = list[list[float | None]]  # (T, W): of every reading and monitored column, None without a prediction
 
@@ -236,15 +241,11 @@ class AnomalyScorer(Scorer):
         if self.bounded:
             normal = np.concatenate([series.targets[~series.known_anomalies, :count] for series in records])
             self.bounds = np.stack([np.nanmin(normal, 0), np.nanmax(normal, 0)], 1).tolist()
-        trackers, scores, errors = self.new_state(), [], []
-        for series in records:
-            for tracker in trackers:
-                tracker.restart()
-            series_scores, _, series_errors = self.run(trackers, series, training=True)
-            scores.append(series_scores)
-            errors.append(series_errors)
-        self.trackers = trackers
+        self.trackers, scores, errors = self._learn(records)
         held_out = np.concatenate([held_out_part(series_scores, share) for series_scores in scores])
+        suspected = self._leave_out_suspected(records, scores)
+        if suspected is not None:
+            held_out = held_out[~np.concatenate([held_out_part(mask, share) for mask in suspected])]
         if any(series.known_anomalies.any() for series in records):
             self.threshold = self._best_threshold(records, min_gap)
         else:
@@ -254,6 +255,50 @@ class AnomalyScorer(Scorer):
         return [
             self._final_state(*pair, alone=len(records) == 1) for pair in zip(records, errors, strict=True)
         ]
+
+    def _learn(
+        self, records: Sequence[PredictedSeries]
+    ) -> tuple[list[ExtremeTracker], list[np.ndarray], list[Errors]]:
+        """Trackers that have seen all series but their known anomalies; scores and errors of every series."""
+        trackers, scores, errors = self.new_state(), [], []
+        for series in records:
+            _restart(trackers)
+            series_scores, _, series_errors = self.run(trackers, series, training=True)
+            scores.append(series_scores)
+            errors.append(series_errors)
+        return trackers, scores, errors
+
+    def _leave_out_suspected(
+        self, records: Sequence[PredictedSeries], scores: Sequence[np.ndarray]
+    ) -> list[np.ndarray] | None:
+        """Learn the trackers anew without the few readings that lie far beyond all before them.
+
+        An anomaly among unlabelled training readings would otherwise be the extreme that later readings are
+        compared with, so that neither it nor its like would ever be found.
+
+        Returns:
+            For every series, the readings (T,) left out. None, with the trackers as they were, where some
+            anomalies are known, and where the readings are too many or not beyond those after them either.
+        """
+        masks = [(each >= SUSPECT_SCORE) & (np.arange(len(each)) >= SUSPECT_HISTORY) for each in scores]
+        share = sum(mask.sum() for mask in masks) / max(1, sum(map(len, masks)))
+        if any(series.known_anomalies.any() for series in records) or not 0.0 < share <= MAX_SUSPECTED:
+            return None
+        learnt, marked = (
+            self.trackers,
+            [series._replace(known_anomalies=m) for series, m in zip(records, masks, strict=True)],
+        )
+        self.trackers = self._learn(marked)[0]
+        beyond = [self.run(self.initial_state(), series)[0] >= MIN_THRESHOLD for series in records]
+        if not any((far & mask).any() for far, mask in zip(beyond, masks, strict=True)):
+            self.trackers = learnt
+            return None
+        count = sum(mask.sum() for mask in masks)
+        notice(
+            f"{count} training readings lie far beyond all others and are taken for anomalies: nothing is "
+            "learnt from them; name a column of flags (label) to decide it"
+        )
+        return [with_recovery(mask) for mask in masks]
 
     def _final_state(self, series: PredictedSeries, errors: Errors, *, alone: bool) -> RecentPast:
         """The recent past at the end of a training series; alone: whether it is the only one."""

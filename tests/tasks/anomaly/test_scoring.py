@@ -57,6 +57,24 @@ def test_known_anomalies_do_not_widen_the_usual_range() -> None:
     assert not found.score_series(new)[1][:200].any()
 
 
+def test_an_unlabelled_anomaly_in_training_does_not_widen_the_usual_range() -> None:
+    scorer = judge()
+    series = seen(1_500, slice(900, 905))._replace(known_anomalies=np.zeros(1_500, dtype=bool))
+    with pytest.warns(UserWarning, match="training readings lie far beyond all others"):
+        scorer.fit([series], share=0.2, false_positive_rate=0.01, min_gap=10)
+    assert scorer.trackers[0].high.items[0][1] < 9.0
+    assert (scorer.score_series(series)[0][900:902] >= scorer.threshold).all()
+
+
+def test_a_way_in_which_the_series_behaves_often_is_learnt() -> None:
+    scorer = judge()
+    numbers = np.random.default_rng(0).normal(size=(1_500, 1))
+    numbers[600:] *= 9.0  # louder from here on
+    series = seen(1_500)._replace(numbers=numbers, targets=numbers.astype(np.float32))
+    scorer.fit([series], share=0.2, false_positive_rate=0.01, min_gap=10)
+    assert scorer.trackers[0].high.items[0][1] > 9.0
+
+
 @pytest.mark.parametrize("budget", [0.0, 0.02])
 def test_false_alarms_stay_within_the_budget(budget: float) -> None:
     found = judge()
