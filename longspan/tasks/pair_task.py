@@ -112,7 +112,7 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
         1, "answers for each text, at most beam_size", group="predict", minimum=1, maximum=1000, advanced=True
     )
     length_penalty: float = option(
-        1.0, "0 favours short answers, 1 nearly compares the mean log-probability of a token",
+        0.6, "0 favours short answers, 1 nearly compares the mean log-probability of a token",
         group="predict", advanced=True,
     )  # fmt: skip
 
