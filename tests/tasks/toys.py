@@ -204,7 +204,7 @@ def translate() -> Toy:
         options={
             "hidden_size": 32,
             "embedding_size": 16,
-            "epochs": 14,
+            "epochs": 10,
             "learning_rate": 0.01,
             "batch_size": 8,
             "dropout": 0.0,
