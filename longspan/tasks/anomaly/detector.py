@@ -70,8 +70,8 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
     saved with the detector. The forecaster uses the calendar, seasons and covariates (by default the columns
     that are not watched). Errors count more where its intervals are narrow. Times must lie on a regular step,
     and only numbers are watched. No reading is scored before a whole context. A forecaster reads a whole
-    window for each forecast, so that `update` takes some four thousand readings a second; without one, more
-    than ten thousand.
+    window for each forecast, so that `update` takes a few thousand readings a second; without one, more than
+    ten thousand.
 
         >>> import numpy
         >>> wave = numpy.sin(numpy.arange(400) / 5)
