@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -43,7 +43,7 @@ class Callee(Protocol):
     built: bool
     training: bool
     supports_masking: bool
-    call_arguments: CallArguments
+    call_arguments: ClassVar[CallArguments]
 
     def build_from(self, *args: Any, **kwargs: Any) -> None: ...
     def call(self, *args: Any, **kwargs: Any) -> Any: ...

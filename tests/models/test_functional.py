@@ -273,6 +273,37 @@ def test_a_frozen_model_does_not_change() -> None:
     assert_same(inner.get_weights(), before)
 
 
+def test_a_chain_is_a_sequential() -> None:
+    def layers_of() -> list[Any]:
+        torch.manual_seed(0)
+        return [layers.LSTM(4, return_sequences=True), layers.Dropout(0.2), layers.GRU(3), layers.Dense(1)]
+
+    row = Sequential([Input((T, D)), *layers_of()])
+    x = series = Input((T, D))
+    for layer in layers_of():
+        x = layer(x)
+    chain = Model(series, x)
+    for model in (row, chain):
+        model.compile("adam", "mse")
+        torch.manual_seed(1)
+        model.fit(X, Y, epochs=2, batch_size=4, verbose=0)
+    assert_same(chain.get_weights(), row.get_weights())
+
+
+def test_a_graph_goes_on_from_its_checkpoint_only(tmp_path: Path) -> None:
+    def run(units: int = 4) -> None:
+        series = Input((T, D))
+        model = Model(series, layers.Dense(1)(layers.LSTM(units)(series)))
+        model.compile("adam", "mse")
+        model.fit(X, Y, epochs=2, verbose=0, resume=tmp_path / "run")
+
+    run()
+    with pytest.warns(errors.LongspanWarning, match="was finished"):
+        run()
+    with pytest.raises(ValueError, match="received one with other model"):
+        run(5)
+
+
 def test_summary_and_picture(tmp_path: Path) -> None:
     model, *_ = made("two inputs")
     lines: list[str] = []
