@@ -116,7 +116,7 @@ def _parsed(
     iso = {name: layout for name, layout in form.iso.items() if name not in kept}
     try:
         try:
-            frame = _with_dates(source, form, kept, iso) if dates and iso and source is path else None
+            frame = _with_dates(path, form, kept, iso) if dates and iso and source is path else None
             if frame is None:
                 frame = _read_csv(source, form, kept, _INFERRED)
         except pl.exceptions.ComputeError as error:

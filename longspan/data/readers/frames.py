@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Protocol, TypeGuard, runtime_checkable
@@ -266,7 +266,7 @@ def _objects(values: Any, name: str) -> pl.Series:
         return _pandas_column(values if values.ndim == 1 else values.iloc[:, 0], name)
     if isinstance(values, np.ndarray) and values.dtype != object and values.ndim == 1:
         return pl.Series(_plain_array(values))
-    if isinstance(values, (str, bytes)) or not isinstance(values, Sized):
+    if isinstance(values, (str, bytes)) or not isinstance(values, Collection):
         raise errors.type_error(name, "a list or an array", values, "give one value a row")
     plain = [None if _is_missing(value) else value for value in values]
     kinds = {_kind(value) for value in plain if value is not None}

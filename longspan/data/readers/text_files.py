@@ -159,9 +159,9 @@ def text_pieces(path: str | os.PathLike[str], encoding: str = "utf-8", size: int
 
 def _decoded_blocks(file: IO[bytes], encoding: str, path: object, size: int) -> Iterator[str]:
     block = file.read(size)
-    encoding = encoding_of(block, encoding)
+    encoding, lines_before = encoding_of(block, encoding), 0
     try:
-        decoder, lines_before = codecs.getincrementaldecoder(encoding)(), 0
+        decoder = codecs.getincrementaldecoder(encoding)()
         while block:
             if text := decoder.decode(block):
                 yield text

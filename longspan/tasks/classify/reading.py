@@ -276,13 +276,16 @@ def _example(value: Any, label: Any, row: int, layout: Layout) -> Example:
     return Example(encoded, label)
 
 
+def _is_sized(value: Any) -> bool:
+    return isinstance(value, Sized)
+
+
 def _input(value: Any, row: int, layout: Layout) -> Any:
     if isinstance(value, MixedInput):
         return value
     if isinstance(value, str):
         return value.split() if layout.labels == "token" else value
-    is_single: bool = not isinstance(value, Sized)
-    if is_single:
+    if not _is_sized(value):
         if is_missing(value):  # a missing text
             return ""
         received = f"{value!r} in row {row}"
