@@ -85,7 +85,10 @@ def speed(data: Path, results: Path | None) -> None:
     codec = TranslationCodec("bpe", 5000).fit(records)
     torch.manual_seed(0)
     batches = list(PairBatches(codec, records, 64, train=True))[: 2 * _STEPS]
-    ours = PairNetwork(codec.source.size, codec.target.size, 256, 256, dropout=0.3, label_smoothing=0.1)
+    ours = PairNetwork(
+        codec.source.size, codec.target.size, 256, 256, attention="multiplicative", dropout=0.3,
+        label_smoothing=0.1,
+    )  # fmt: skip
     rival = Rival(codec.source.size, codec.target.size, 256, 256, dropout=0.3, smoothing=0.1)
     sides = {"longspan": (ours, lambda b: ours.loss(ours(b)[0], b)), "PyTorch": (rival, rival.loss)}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
