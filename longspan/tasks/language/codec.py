@@ -104,7 +104,7 @@ class LanguageCodec(Codec[list[Document]]):
         if not any(document.characters for document in train):
             raise errors.value_error("source", "text to learn from", "none", "check what was read")
         if self.tokenizer is None:
-            self._fit_tokenizer(train)
+            self.tokenizer = self._fitted_tokenizer(train)
         self.ends = len(train) > 1
         stream = self.stream(train)
         if len(stream) - self.ends < 3:  # the boundary and one token
@@ -114,10 +114,11 @@ class LanguageCodec(Codec[list[Document]]):
         self.ngram = KneserNey(self.tokenizer.size, order).fit(np.asarray(stream[:COUNTED]))
         return self
 
-    def _fit_tokenizer(self, train: list[Document]) -> None:
+    def _fitted_tokenizer(self, train: list[Document]) -> Any:
+        """A tokenizer of the text; the level of its tokens and the sizes that go with it are kept."""
         self.token_level = self.token_level or find_token_level(train)
-        self.tokenizer = fit_tokenizer(train, self._level, self.max_tokens, lower=self.lowercase)
         self.sizes = Sizes(**{**asdict(DEFAULTS[self._level]), **self.chosen_sizes})
+        return fit_tokenizer(train, self._level, self.max_tokens, lower=self.lowercase)
 
     @property
     def _level(self) -> str:
