@@ -11,9 +11,11 @@ import pytest
 SCRIPT = """
 import json, sys
 from longspan.nn import attention
+from longspan.models import Sequential
+from_models = sorted(sys.modules)
 import longspan
 longspan.Classifier()
-print(json.dumps({"attention": attention.__name__, "modules": sorted(sys.modules)}))
+print(json.dumps({"attention": attention.__name__, "from_models": from_models, "modules": sorted(sys.modules)}))
 """
 
 
@@ -25,6 +27,12 @@ def told() -> dict[str, object]:
 
 def test_a_module_of_longspan_nn_stands_before_torchs_of_its_name(told: dict[str, object]) -> None:
     assert told["attention"] == "longspan.nn.attention"
+
+
+def test_models_import_no_reader_of_tables(told: dict[str, object]) -> None:
+    modules = told["from_models"]
+    assert isinstance(modules, list) and "longspan.models.sequential" in modules
+    assert not {"polars", "narwhals"} & set(modules)
 
 
 def test_a_task_imports_no_optional_package(told: dict[str, object]) -> None:

@@ -2,7 +2,6 @@
 
 from .arrays import Tensors, as_tensors
 from .batches import Batch, Batches, BPTTChunks
-from .inspect import Inspection, inspect_table
 from .scaling import Scaler
 from .sequences import pad, windows
 from .splits import train_test_split
@@ -15,13 +14,11 @@ __all__ = [
     "Batches",
     "Bytes",
     "Characters",
-    "Inspection",
     "Scaler",
     "Tensors",
     "Tokenizer",
     "Words",
     "as_tensors",
-    "inspect_table",
     "pad",
     "tokenizer",
     "train_test_split",
