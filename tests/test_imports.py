@@ -15,7 +15,8 @@ from longspan.models import Sequential
 from_models = sorted(sys.modules)
 import longspan
 longspan.Classifier()
-print(json.dumps({"attention": attention.__name__, "from_models": from_models, "modules": sorted(sys.modules)}))
+told = {"attention": attention.__name__, "from_models": from_models, "modules": sorted(sys.modules)}
+print(json.dumps(told))
 """
 
 
