@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import random
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # every worker has a core of its own
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,6 +55,8 @@ def uninitialised_memory_is_nan() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def seed() -> None:
     """Every test draws the same numbers, alone or among others."""
+    random.seed(0)  # Keras draws its seeds from this generator
+    np.random.seed(0)
     torch.manual_seed(0)
 
 
