@@ -17,9 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from longspan import errors
-from longspan.atomic_file import atomic_write
 from longspan.report import format_value
 from longspan.tasks.forecast.forecaster import Forecaster
+
+from .written import show_written, write_tables
 
 UNSEEN = datetime(2013, 11, 16)  # what comes from here on is only forecast, never learnt from
 COVARIATES = ("dew point", "humidity", "wind", "pressure")
@@ -58,9 +59,7 @@ def run(folder: Path) -> None:
     console.print("[bold]3[/] Back-test on the weeks after, nothing refitted:")
     console.print(_table(model.evaluate(unseen)))
     console.print("[bold]4[/] Written:")
-    for path, what in _write(model, weather, unseen, folder).items():
-        console.print(f"  {path}  {what}", soft_wrap=True)
-    console.print(f"\nOpen {folder / 'report.html'} in a browser.", soft_wrap=True)
+    show_written(console, _write(model, weather, unseen, folder), folder / "report.html")
 
 
 def read() -> pl.DataFrame:
@@ -96,9 +95,7 @@ def _table(metrics: dict[str, float]) -> Table:
 def _write(model: Forecaster, weather: pl.DataFrame, unseen: pl.DataFrame, folder: Path) -> dict[Path, str]:
     """Every file, and what it is."""
     model.save(folder / "model")
-    for name, frame in {"weather.csv": weather, "forecast.csv": model.predict(unseen)}.items():
-        with atomic_write(folder / name) as file:
-            file.write(frame.write_csv().encode())
+    write_tables(folder, {"weather.csv": weather, "forecast.csv": model.predict(unseen)})
     title = "Tomorrow's temperature at New York's airports"
     model.write_report(folder / "report.html", unseen, title=title, lead=_LEAD)
     return {

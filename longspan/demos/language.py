@@ -13,6 +13,8 @@ from longspan import errors
 from longspan.atomic_file import atomic_write
 from longspan.tasks.language import LanguageModel
 
+from .written import show_written
+
 MINUTES = 3.0  # of training
 EVERY = 10  # of so many chapters the last is never learnt from
 PROMPT = "The following statement "
@@ -42,9 +44,7 @@ def run(folder: Path) -> None:
     console.print("[bold]4[/] It goes on from a beginning (temperature 0.7; it knows letters, not Python):\n")
     console.print(PROMPT + model.generate(PROMPT, 300, temperature=0.7, seed=0), style="dim", markup=False)
     console.print("\n[bold]5[/] Written:")
-    for path, what in _write(model, chapters, unseen, folder).items():
-        console.print(f"  {path}  {what}", soft_wrap=True)
-    console.print(f"\nOpen {folder / 'report.html'} in a browser.", soft_wrap=True)
+    show_written(console, _write(model, chapters, unseen, folder), folder / "report.html")
 
 
 def read() -> list[str]:

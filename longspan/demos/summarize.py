@@ -20,9 +20,10 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from longspan.atomic_file import atomic_write
 from longspan.report import format_value
 from longspan.tasks.summarize import Summarizer
+
+from .written import show_written, write_tables
 
 UNSEEN = 0.1  # share of the files whose docstrings are only asked for
 LEAST, MOST = 6, 15  # words of a body at least, of a first line at most
@@ -46,9 +47,7 @@ def run(folder: Path) -> None:
     console.print(f"[bold]3[/] First lines of {len(unseen)} docstrings in files that it never saw:")
     console.print(_table(model.evaluate(unseen)))
     console.print("[bold]4[/] Written:")
-    for path, what in _write(model, seen, unseen, folder).items():
-        console.print(f"  {path}  {what}", soft_wrap=True)
-    console.print(f"\nOpen {folder / 'report.html'} in a browser.", soft_wrap=True)
+    show_written(console, _write(model, seen, unseen, folder), folder / "report.html")
 
 
 Rows = list[tuple[str, str]]
@@ -94,13 +93,11 @@ def _table(metrics: dict[str, float]) -> Table:
 def _write(model: Summarizer, seen: Rows, unseen: Rows, folder: Path) -> dict[Path, str]:
     """Every file, and what it is."""
     model.save(folder / "model")
-    frames = {
+    tables = {
         "docstrings.csv": pl.DataFrame(seen, schema=["source", "target"], orient="row"),
         "answers.csv": model.predict_table([source for source, _ in unseen]),
     }
-    for name, frame in frames.items():
-        with atomic_write(folder / name) as file:
-            file.write(frame.write_csv().encode())
+    write_tables(folder, tables)
     title = "First lines of Python's docstrings"
     model.write_report(folder / "report.html", unseen, title=title, lead=_LEAD)
     return {

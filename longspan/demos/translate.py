@@ -16,9 +16,10 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from longspan.atomic_file import atomic_write
 from longspan.report import format_value
 from longspan.tasks.translate import Translator
+
+from .written import show_written, write_tables
 
 SEEN, UNSEEN = 5000, 300  # numbers to learn from, and to be asked for
 LARGEST = 99_999
@@ -64,9 +65,7 @@ def run(folder: Path) -> None:
     )
     console.print(_table(model.evaluate(*unseen)))
     console.print("[bold]4[/] Written:")
-    for path, what in _write(model, seen, unseen, folder).items():
-        console.print(f"  {path}  {what}", soft_wrap=True)
-    console.print(f"\nOpen {folder / 'report.html'} in a browser.", soft_wrap=True)
+    show_written(console, _write(model, seen, unseen, folder), folder / "report.html")
 
 
 def pairs() -> tuple[tuple[list[str], list[str]], tuple[list[str], list[str]]]:
@@ -135,13 +134,11 @@ def _write(
 ) -> dict[Path, str]:
     """Every file, and what it is."""
     model.save(folder / "model")
-    frames = {
+    tables = {
         "numbers.csv": pl.DataFrame({"source": seen[0], "target": seen[1]}),
         "answers.csv": model.predict_table(unseen[0]),
     }
-    for name, frame in frames.items():
-        with atomic_write(folder / name) as file:
-            file.write(frame.write_csv().encode())
+    write_tables(folder, tables)
     title = "Numbers in words, from English to German"
     rows = list(zip(*unseen, strict=True))
     model.write_report(folder / "report.html", rows, title=title, lead=_LEAD)
