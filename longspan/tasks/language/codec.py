@@ -179,14 +179,19 @@ class LanguageCodec(Codec[list[Document]]):
         ngram = self.ngram.log_probs(tokens)[1:]
         return TokenScores(_mixed(network, ngram, self.ngram_weight), network, ngram)
 
-    def fit_weight(self, scores: Sequence[TokenScores]) -> None:
-        """Set the n-gram model's weight to that with the highest likelihood of held-out tokens."""
+    def fit_weight(self, scores: Sequence[TokenScores]) -> list[TokenScores]:
+        """Set the n-gram model's weight to that with the highest likelihood of held-out tokens.
+
+        Returns:
+            The scores mixed with this weight.
+        """
         network = np.exp(np.concatenate([document.network for document in scores]).astype(np.float64))
         ngram = np.exp(np.concatenate([document.ngram for document in scores]))
         weight = 0.1
         for _ in range(_EM_STEPS):
             weight = float((weight * ngram / (weight * ngram + (1.0 - weight) * network)).mean())
         self.ngram_weight = min(weight, 1.0 - _LEAST_WEIGHT) if weight > _LEAST_WEIGHT else 0.0
+        return [part._replace(mixed=_mixed(part.network, part.ngram, self.ngram_weight)) for part in scores]
 
     def mixed_logits(self, logits: Tensor, context: Sequence[int]) -> Tensor:
         """Logarithms of the next token's probabilities (1, V), from the network's logits and the context."""

@@ -159,9 +159,9 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
 
     def calibrate(self, fitted: FittedLanguageModel, valid: list[Document]) -> None:
         """Find the n-gram model's weight, and keep the scores of the held-out part for reports."""
-        if self.ngram:
-            fitted.codec.fit_weight(self._answers(fitted, valid))
         answers = self._answers(fitted, valid)
+        if self.ngram:
+            answers = fitted.codec.fit_weight(answers)
         fitted.codec.validation = self._scores(fitted, answers, fitted.codec.truth(valid))
 
     def generate(
