@@ -243,12 +243,11 @@ class AnomalyScorer(Scorer):
             self.bounds = np.stack([np.nanmin(normal, 0), np.nanmax(normal, 0)], 1).tolist()
         self.trackers, scores, errors = self._learn(records)
         held_out = np.concatenate([held_out_part(series_scores, share) for series_scores in scores])
-        suspected = self._leave_out_suspected(records, scores)
-        if suspected is not None:
-            held_out = held_out[~np.concatenate([held_out_part(mask, share) for mask in suspected])]
         if any(series.known_anomalies.any() for series in records):
             self.threshold = self._best_threshold(records, min_gap)
         else:
+            suspected = self._leave_out_suspected(records, scores)
+            held_out = held_out[~np.concatenate([held_out_part(mask, share) for mask in suspected])]
             self.threshold = threshold_for_false_positive_rate(held_out, false_positive_rate, MIN_THRESHOLD)
         self.count_held_out(held_out, share, false_positive_rate)
         self._fit_noise_floor(records, errors, share, false_positive_rate)
@@ -270,30 +269,27 @@ class AnomalyScorer(Scorer):
 
     def _leave_out_suspected(
         self, records: Sequence[PredictedSeries], scores: Sequence[np.ndarray]
-    ) -> list[np.ndarray] | None:
+    ) -> list[np.ndarray]:
         """Learn the trackers anew without the few readings that lie far beyond all before them.
 
         An anomaly among unlabelled training readings would otherwise be the extreme that later readings are
         compared with, so that neither it nor its like would ever be found.
 
         Returns:
-            For every series, the readings (T,) left out. None, with the trackers as they were, where some
-            anomalies are known, and where the readings are too many or not beyond those after them either.
+            For every series, the readings (T,) left out. There are none, and the trackers stay as they were,
+            where the readings are too many or not beyond those after them either.
         """
         masks = [(each >= SUSPECT_SCORE) & (np.arange(len(each)) >= SUSPECT_HISTORY) for each in scores]
-        share = sum(mask.sum() for mask in masks) / max(1, sum(map(len, masks)))
-        if any(series.known_anomalies.any() for series in records) or not 0.0 < share <= MAX_SUSPECTED:
-            return None
-        learnt, marked = (
-            self.trackers,
-            [series._replace(known_anomalies=m) for series, m in zip(records, masks, strict=True)],
-        )
-        self.trackers = self._learn(marked)[0]
+        nothing = [np.zeros(len(mask), dtype=bool) for mask in masks]
+        count = sum(mask.sum() for mask in masks)
+        if not 0.0 < count / max(1, sum(map(len, masks))) <= MAX_SUSPECTED:
+            return nothing
+        marked = [series._replace(known_anomalies=mask) for series, mask in zip(records, masks, strict=True)]
+        learnt, self.trackers = self.trackers, self._learn(marked)[0]
         beyond = [self.run(self.initial_state(), series)[0] >= MIN_THRESHOLD for series in records]
         if not any((far & mask).any() for far, mask in zip(beyond, masks, strict=True)):
             self.trackers = learnt
-            return None
-        count = sum(mask.sum() for mask in masks)
+            return nothing
         notice(
             f"{count} training readings lie far beyond all others and are taken for anomalies: nothing is "
             "learnt from them; name a column of flags (label) to decide it"
