@@ -300,7 +300,7 @@ def test_a_later_table_is_read_by_the_column_of_fit(tmp_path: Path):
     model = ls.Classifier(hidden_size=4, embedding_size=4, ensemble_size=1, epochs=8, validation_fraction=0.0)
     model.fit(table, verbose=0).save(tmp_path / "model")
     more = pd.DataFrame({"text": ["bad film", "good film"], "note": ["bad", "good"], "comment": texts[:2]})
-    other = more[["note", "text"]].rename(columns={"text": "comments"})
+    other = pd.DataFrame({"note": more["note"], "comments": more["text"]})
     for loaded in (model, ls.load(tmp_path / "model")):
         assert loaded.predict(more).tolist() == loaded.predict(texts[:2]).tolist()
         with pytest.raises(
