@@ -286,6 +286,11 @@ class Dropout(Layer):
         return x * dropout.dropout_mask(shape, self.rate, x)
 
 
+def _without_some_channels(x: Tensor, rate: float) -> Tensor:
+    """x (B, ..., I) with a share of each row's channels zeroed at every position, the others scaled up."""
+    return x * dropout.dropout_mask((x.shape[0], *[1] * (x.dim() - 2), x.shape[-1]), rate, x)
+
+
 class SpatialDropout1D(Layer):
     """Zero whole features, the same at every step, in training: keras.layers.SpatialDropout1D.
 
@@ -299,9 +304,7 @@ class SpatialDropout1D(Layer):
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         check_rank(self, x.shape, "(B, T, I)", "give it sequences")
-        if not (self.training and self.rate):
-            return x
-        return x * dropout.dropout_mask((x.shape[0], 1, x.shape[2]), self.rate, x)
+        return _without_some_channels(x, self.rate) if self.training and self.rate else x
 
 
 class SpatialDropout2D(Layer):
@@ -324,9 +327,7 @@ class SpatialDropout2D(Layer):
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         check_rank(self, x.shape, "(B, Y, X, I)", "channels come last")
-        if not (self.training and self.rate):
-            return x
-        return x * dropout.dropout_mask((x.shape[0], 1, 1, x.shape[3]), self.rate, x)
+        return _without_some_channels(x, self.rate) if self.training and self.rate else x
 
 
 class SpatialDropout3D(Layer):
@@ -349,9 +350,7 @@ class SpatialDropout3D(Layer):
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         check_rank(self, x.shape, "(B, Z, Y, X, I)", "channels come last")
-        if not (self.training and self.rate):
-            return x
-        return x * dropout.dropout_mask((x.shape[0], 1, 1, 1, x.shape[4]), self.rate, x)
+        return _without_some_channels(x, self.rate) if self.training and self.rate else x
 
 
 class Activation(Layer):
