@@ -36,9 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--results", type=Path)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    parts = [aeslc(options.data, part) for part in ("train", "dev", "test")]
+    train, dev, test = (aeslc(options.data, part) for part in ("train", "dev", "test"))
     model = None if options.models is None else options.models / "aeslc"
-    scores = fit_and_score(Summarizer(), *parts, model)
+    scores = fit_and_score(Summarizer(), train, dev, test, model)
     remember(options.results, {"section": "aeslc", **scores})
     show("AESLC, subjects of emails, test part", beside_rivals(scores, ["lead", "tfidf"]))
     return 0

@@ -102,7 +102,9 @@ def speed(data: Path, results: Path | None) -> None:
             seconds[name] += [spent] if sample else []
     tokens = sum(int(b.x.lengths.sum() + b.x.steps.sum()) for b in batches) / 2
     ratio = median(a / b for a, b in zip(seconds["PyTorch"], seconds["longspan"], strict=True))
-    rows = {name: {"tokens a second": round(tokens / median(spent))} for name, spent in seconds.items()}
+    rows: dict[str, dict[str, object]] = {
+        name: {"tokens a second": round(tokens / median(spent))} for name, spent in seconds.items()
+    }
     rows["ratio"] = {"tokens a second": f"{ratio:.2f} (goal 2)"}
     remember(results, {"section": "speed", "ratio": ratio, **{n: median(s) for n, s in seconds.items()}})
     show("Training, batches of 64 pairs of unequal length, one thread", rows)

@@ -72,7 +72,7 @@ class Level(Estimator[list[float], Nothing, Constant, Any]):
     target: str = option("value", "column to learn", group="data")
     shift: tuple[float, ...] = option((), "numbers to add to what is read")
     loud: bool = option(False, "warn while reading")
-    epochs: int = option(3, "times the data are gone through", group="training")
+    epochs: int | None = option(3, "times the data are gone through", group="training")
 
     name: ClassVar[str] = "level"
 

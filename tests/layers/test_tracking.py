@@ -32,7 +32,7 @@ class Stack(layers.Layer):
 class Reader(layers.Layer):
     """A layer of two inputs, whose `build` takes both shapes."""
 
-    def build(self, query_shape: Any, values_shape: Any) -> None:
+    def build(self, query_shape: Any, values_shape: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] a shape an input
         self.kernel = self.add_weight(shape=(query_shape[-1], values_shape[-1]), name="kernel")
 
     def call(self, query: Tensor, values: Tensor, training: bool = False) -> Tensor:

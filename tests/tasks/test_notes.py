@@ -15,7 +15,8 @@ import longspan as ls
 from longspan import cli, errors
 
 ROWS = 40
-DAYS, HOURS = (pd.date_range("2021-01-01", periods=ROWS, freq=step) for step in ("D", "h"))
+DAYS: Any = pd.date_range("2021-01-01", periods=ROWS, freq="D")
+HOURS: Any = pd.date_range("2021-01-01", periods=ROWS, freq="h")
 WAVE = np.round(20 + 5 * np.sin(np.arange(ROWS) * 2 * np.pi / 7), 2)
 TEXTS = [f"the room was {'great' if place % 2 else 'awful'} on day {place % 9}" for place in range(ROWS)]
 CLASSES = ["good" if place % 2 else "bad" for place in range(ROWS)]
@@ -93,7 +94,7 @@ GUESSES: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", GUESSES)
 def test_a_guess_gives_a_note(name: str, tmp_path: Path):
     source, note = GUESSES[name]
-    options = {"target": "v"} if name == "names twice" else {}
+    options: dict[str, Any] = {"target": "v"} if name == "names twice" else {}
     with pytest.warns(errors.LongspanWarning, match=note):
         ls.Forecaster(horizon=2, **options).read(put(tmp_path, source))
 

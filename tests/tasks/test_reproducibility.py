@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ WAVE = np.sin(np.arange(160) / 4) + 0.1 * np.random.default_rng(0).standard_norm
 TEXTS = [f"the room was {'great' if place % 2 else 'awful'} on day {place % 9}" for place in range(60)]
 SERIES = np.random.default_rng(1).standard_normal((40, 12, 2)) + np.arange(40)[:, None, None] % 2
 CLASSES = ["a", "b"] * 30
-SMALL = {"hidden_size": 16, "epochs": 2}
+SMALL: dict[str, Any] = {"hidden_size": 16, "epochs": 2}
 FITS: dict[str, Callable[[], np.ndarray]] = {
     "forecast": lambda: ls.Forecaster(horizon=3, **SMALL).fit(WAVE, verbose=0).predict()["point"].to_numpy(),
     "anomaly": lambda: ls.AnomalyDetector(**SMALL).fit(WAVE, verbose=0).predict(WAVE)["score"].to_numpy(),

@@ -86,7 +86,7 @@ class Words(Codec[list[list[int]]]):
 class Toy(Estimator[Any, Any, Any, Any]):
     """What the four have in common."""
 
-    epochs: int = option(30, "rounds", group="training", minimum=1)
+    epochs: int | None = option(30, "rounds", group="training", minimum=1)
     learning_rate: float | None = option(0.1, "rate", group="training", positive=True)
     name: ClassVar[str] = "toy"
 
