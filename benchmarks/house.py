@@ -21,10 +21,6 @@ MEDIAN, NINTH_DECILE, FUNCTION = 5, 15, 40  # lines of a function's body, at mos
 CLASS, FILE = 300, 550  # lines that a class and a file stay under
 ARROWS = 116  # pairs of rooms, one of which imports from the other, at most
 EXEMPT = ("Model", "model.py")  # Keras' users read it as one class
-WAITING = {  # shared files with one room so far -> the task that is to be the second
-    "data/labels.py": "video",
-    "data/readers/word_vectors.py": "language",
-}
 
 
 @dataclass(frozen=True)
@@ -157,13 +153,9 @@ def code(root: Path) -> list[Row]:
 def shared_files(root: Path) -> list[Row]:
     """The rooms that use each file of data/ and networks/."""
     return [
-        Row(file, f"{len(rooms)}: {', '.join(sorted(rooms))}{_second(file)}", ">= 2", len(rooms) >= 2)
+        Row(file, f"{len(rooms)}: {', '.join(sorted(rooms))}", ">= 2", len(rooms) >= 2)
         for file, rooms in users(root).items()
     ]
-
-
-def _second(file: str) -> str:
-    return f" (second: {WAITING[file]})" if file in WAITING else ""
 
 
 def options() -> list[Row]:

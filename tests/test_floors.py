@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.house import PACKAGE, ROOT, WAITING, imports, module, users
+from benchmarks.house import PACKAGE, ROOT, imports, module, users
 
 FLOORS = [
     {"__version__"},
@@ -87,9 +87,9 @@ def sideways(root: Path) -> Iterator[str]:
 
 
 def lonely(root: Path) -> Iterator[str]:
-    """Files of data/ and networks/ that fewer than two rooms use, but for those in WAITING."""
+    """Files of data/ and networks/ that fewer than two rooms use."""
     for file, rooms in users(root).items():
-        if len(rooms) < 2 and file not in WAITING:
+        if len(rooms) < 2:
             yield f"{file} belongs to {', '.join(sorted(rooms)) or 'nobody'}"
 
 

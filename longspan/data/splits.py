@@ -105,7 +105,7 @@ def stratified(labels: Sequence[Any], fraction: float, seed: int) -> list[int]:
     """Row numbers to hold out, in ascending order: the same fraction of each class, drawn at random.
 
     Args:
-        labels: as in `longspan.data.labels.Labels`; rows with a label a step (lists) count as one class.
+        labels: one for each row; rows with a label a step (lists) count as one class.
         fraction: of each class, in [0, 1).
         seed: of the drawing.
 

@@ -1,1 +1,1 @@
-"""Readers of files: tables, texts and word vectors."""
+"""Readers of files: tables and texts."""

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from longspan.data.labels import Labels
-
+from .labels import Labels
 from .reading import Example, Examples
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.data.batches import rows_of
-from longspan.data.readers.word_vectors import read_vectors
 from longspan.data.splits import stratified, stratified_folds
 from longspan.metrics import classification
 from longspan.report.elements import Element, Section, Stat, Stats, Table
@@ -31,6 +30,7 @@ from .options import ClassifierOptions
 from .reading import Example, Examples, read_examples
 from .series_head import SeriesHead
 from .text_encoder import TextEncoder
+from .word_vectors import read_vectors
 
 _EXPLAINED = 8  # records that a report explains
 _ENOUGH_TO_VALIDATE = 500  # records from which on a part is held out

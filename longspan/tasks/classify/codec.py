@@ -13,14 +13,13 @@ from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
-from longspan.data.labels import Labels
-from longspan.data.readers.word_vectors import read_vectors
 from longspan.metrics import classification
 from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.schedule import TrainingOptions
 
 from .answers import answer_table, classes_of, most_probable
 from .convergence import until_converged
+from .labels import Labels
 from .linear import NBSVM
 from .normalization import fit_best_encoder
 from .reading import Example, Examples
@@ -28,6 +27,7 @@ from .series_encoder import MixedInput, SeriesEncoder
 from .series_head import SeriesHead
 from .text_encoder import TextEncoder
 from .text_head import TextHead
+from .word_vectors import read_vectors
 
 FEW_TEXTS = 8_000  # with fewer, training is repeated on all records and the ensemble is twice as large
 _TEXT_RATE, _SERIES_RATE = 5e-3, 2e-3  # learning rates

@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from longspan.data.labels import Labels
-
+from .labels import Labels
 from .series_encoder import NORMALIZATIONS, MixedInput, SeriesEncoder, are_standardised
 from .series_head import SeriesHead
 

@@ -16,7 +16,6 @@ import torch
 import longspan as ls
 from longspan import errors
 from longspan.data.padding import RaggedTensor, bucket_by_length
-from longspan.data.readers.word_vectors import read_vectors
 from longspan.data.time_table import TimeOptions
 from longspan.tasks.classify.layout import Layout
 from longspan.tasks.classify.reading import Example, read_examples
@@ -125,15 +124,6 @@ def test_unusable_sources_are_refused_in_one_sentence(source: Any, y: Any, layou
     with pytest.raises((ValueError, TypeError, FileNotFoundError), match=said) as caught:
         read_examples(source, y, layout=layout)
     assert str(caught.value).count(";") == 1
-
-
-def test_word_vectors(tmp_path: Path):
-    path = written(tmp_path / "v.txt", "3 2\nfilm 1 2\nFilm 3 4\nother 5 6\n")
-    found = read_vectors(path, ["Film", "film", "absent"])
-    assert {word: vector.tolist() for word, vector in found.items()} == {"film": [1, 2], "Film": [3, 4]}
-    for text, said in (("film 1\nbad x y\nfilm 1 2\n", "2 numbers|1 numbers"), ("x 1 2\n", "none of them")):
-        with pytest.raises(ValueError, match=said):
-            read_vectors(written(tmp_path / "w.txt", text), ["film"])
 
 
 def test_ragged_rows_side_by_side():

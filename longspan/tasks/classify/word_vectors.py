@@ -9,8 +9,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from longspan import errors
-
-from .text_files import existing
+from longspan.data.readers.text_files import existing
 
 
 def read_vectors(path: str | os.PathLike[str], words: Collection[str]) -> dict[str, np.ndarray]:
