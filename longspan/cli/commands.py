@@ -1,4 +1,4 @@
-"""Defines the commands: fit, predict, evaluate, inspect, report, demo and info."""
+"""Defines the commands: fit, predict, evaluate, generate, inspect, report, demo and info."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import click
 from longspan import __version__, errors
 
 from .messages import is_quiet
-from .options import QUIET, THREADS, GroupedCommand, click_option, given_options, heading_of
+from .options import (
+    QUIET,
+    THREADS,
+    GroupedCommand,
+    LazyCommand,
+    click_option,
+    generation_options,
+    given_options,
+    heading_of,
+    search_options,
+)
 from .output import file_writer, print_table, print_training, say, write_file
 from .standard_input import source_file
 
@@ -72,6 +82,7 @@ def longspan() -> None:
     longspan demo                                     see it work on real data
     longspan fit forecast data.csv --horizon 24 -o model
     longspan predict model data.csv -o forecast.csv
+    longspan generate model --prompt "Once upon"
     longspan report model -o report.html
     """
 
@@ -193,7 +204,7 @@ _quiet = click.option("--quiet", **QUIET)
 _threads = click.option("--threads", **THREADS)
 
 
-@longspan.command(short_help="Write a model's answers into a file.")
+@longspan.command(cls=LazyCommand, options=search_options, short_help="Write a model's answers into a file.")
 @_model
 @_optional_source
 @click.option(
@@ -205,25 +216,45 @@ _threads = click.option("--threads", **THREADS)
 )
 @_threads
 @_quiet
-def predict(model: str, source: str | None, output: str) -> None:
-    """Write the model's answers for SOURCE (for what it remembers, where it can, without one)."""
+def predict(model: str, source: str | None, output: str, **search: Any) -> None:
+    """Write the model's answers for SOURCE (for what it remembers, where it can, without one).
+
+    A language model scores texts; `longspan generate` lets it write some.
+    """
     write = file_writer(output)
     if output != "-":
         _check_output(output, model, source)
-    frame = _predictions(_load(model), source)
+    frame = _predictions(_load(model), source, given_options(search_options(), search))
     write_file(output, write(frame))
     if output != "-":
         say(f"{len(frame):,} rows written to {output}.")
 
 
-def _predictions(model: Estimator, source: str | None) -> polars.DataFrame:
-    """The model's answers for a source, or for what it remembers."""
+def _predictions(model: Estimator, source: str | None, search: Mapping[str, Any]) -> polars.DataFrame:
+    """The model's answers for a source, or for what it remembers; search: options for this call."""
     if source is None:
         if model.stream_ is None:
             raise errors.value_error("SOURCE", "a file or folder", "none", "name what to answer for")
-        return model.predict_table()
+        return model.predict_table(**search)
     with source_file(source) as path:
-        return model.predict_table(path)
+        return model.predict_table(path, **search)
+
+
+@longspan.command(cls=LazyCommand, options=generation_options, short_help="Let a language model write text.")
+@_model
+@_threads
+def generate(model: str, **arguments: Any) -> None:
+    """Write text that goes on from a prompt, as it is drawn; MODEL is a saved language model."""
+    from longspan.tasks.language import LanguageModel
+
+    loaded = _load(model)
+    if not isinstance(loaded, LanguageModel):
+        way_out = "its answers are written by longspan predict"
+        received = f"a {type(loaded).__name__} in {model}"
+        raise errors.value_error("MODEL", "a language model", received, way_out)
+    for piece in loaded.stream(**given_options(generation_options(), arguments)):
+        click.echo(piece, nl=False)
+    click.echo()
 
 
 def _load(path: str) -> Estimator:
@@ -232,16 +263,16 @@ def _load(path: str) -> Estimator:
     return load(path)
 
 
-@longspan.command(short_help="Print how good a model's answers are.")
+@longspan.command(cls=LazyCommand, options=search_options, short_help="Print how good a model's answers are.")
 @_model
 @click.argument("source", metavar="SOURCE")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @_threads
 @_quiet
-def evaluate(model: str, source: str, as_json: bool) -> None:
+def evaluate(model: str, source: str, as_json: bool, **search: Any) -> None:
     """Print how good the model's answers for SOURCE are; SOURCE has the right answers."""
     with source_file(source) as path:
-        metrics = _load(model).evaluate(path)
+        metrics = _load(model).evaluate(path, **given_options(search_options(), search))
     if as_json:
         import json
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from longspan.tasks.options import Option
 
 COMMAND = "Command"  # the heading of options that belong to the command itself
+_FOUND = "longspan.options"  # the key of a command's further options in click's context
 ADVANCED = "Advanced"  # the heading of options that are rarely changed
-_HEADINGS = {"task": "Task", "data": "Data", "network": "Network", "training": "Training"}
+_HEADINGS = {
+    "task": "Task",
+    "data": "Data",
+    "network": "Network",
+    "training": "Training",
+    "predict": "Search",
+}
 _METAVARS = {"int": "N", "float": "X", "str": "TEXT", "bool": "true|false"}
 
 
@@ -69,6 +76,40 @@ class GroupedCommand(click.Command):
             if heading in records:
                 with formatter.section(heading):
                     formatter.write_dl(records[heading])
+
+
+class LazyCommand(GroupedCommand):
+    """A command with options that are found when they are needed, since finding them imports PyTorch."""
+
+    def __init__(self, *args: Any, options: Callable[[], Mapping[str, Option]], **more: Any) -> None:
+        """Args: options: the function that gives the further options by name."""
+        super().__init__(*args, headings={}, **more)
+        self._options = options
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        if _FOUND not in ctx.meta:
+            options = self._options()
+            self._headings = {name: heading_of(option) for name, option in options.items()}
+            ctx.meta[_FOUND] = [click_option(option) for option in options.values()]
+        *first, help = super().get_params(ctx)
+        return [*first, *ctx.meta[_FOUND], help]
+
+
+def search_options() -> dict[str, Option]:
+    """The options of every task that `predict` takes for one call, by name."""
+    from longspan.tasks import TASKS, task
+    from longspan.tasks.options import options_of
+
+    tasks = [options_of(task(name)) for name in reversed(TASKS)]
+    return {o.name: o for options in tasks for o in options.values() if o.group == "predict"}
+
+
+def generation_options() -> Mapping[str, Option]:
+    """The arguments of `LanguageModel.generate`, by name."""
+    from longspan.tasks.language import LanguageModel
+    from longspan.tasks.options import arguments_of
+
+    return arguments_of(LanguageModel.generate)
 
 
 class OptionValue(click.ParamType):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import abc
+import inspect
+import re
 import shlex
 import textwrap
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
-from typing import Any, ClassVar, Union, final, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, NamedTuple, Union, final, get_args, get_origin, get_type_hints
 
 from typing_extensions import Self
 
@@ -302,8 +304,54 @@ def options_of(task: type) -> Mapping[str, Option]:
     return {field.name: _option(task, field, hints[field.name]) for field in fields(task)}
 
 
-def _option(owner: type, field: Any, hint: Any) -> Option:
-    """The option of a field of a task; hint: the field's type."""
+def arguments_of(function: Callable[..., Any]) -> Mapping[str, Option]:
+    """Every argument of a function that has a default, as an option, by name; its docstring gives the help.
+
+    Args:
+        function: with type hints, and a docstring with a section "Args:", a line `name: help` an argument.
+
+    >>> def draw(length: int = 3) -> str:
+    ...     '''Draw a text.
+    ...
+    ...     Args:
+    ...         length: of the text.
+    ...     '''
+    ...     return "a" * length
+    >>> arguments_of(draw)["length"].help, arguments_of(draw)["length"].parse("4")
+    ('of the text', 4)
+    """
+    hints, help = get_type_hints(function), _argument_help(function)
+    return {
+        name: Option(
+            name=name, **_value_type(name, hints[name], parameter.default)._asdict(),
+            default=parameter.default, help=help[name], choices=(), group="predict",
+        )
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty
+    }  # fmt: skip
+
+
+def _argument_help(function: Callable[..., Any]) -> dict[str, str]:
+    """The help of every argument in a docstring's section "Args:"."""
+    section = (inspect.getdoc(function) or "").partition("Args:\n")[2].partition("\n\n")[0]
+    parts = re.split(r"^    (\w+): ", section, flags=re.MULTILINE)
+    return {
+        name: " ".join(text.split()).rstrip(".") for name, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+class _ValueType(NamedTuple):
+    """What an option's values are; the fields are those of `Option`."""
+
+    kind: type
+    many: bool
+    lone: bool
+    optional: bool
+    task: type | None
+
+
+def _value_type(name: str, hint: Any, default: Any) -> _ValueType:
+    """What the values of an option are by its type hint."""
     parts = list(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else [hint]
     optional = type(None) in parts
     parts = [part for part in parts if part is not type(None)]
@@ -311,23 +359,23 @@ def _option(owner: type, field: Any, hint: Any) -> Option:
     task = next(tasks, None)
     parts = [part for part in parts if part is not task]
     several = [part for part in parts if get_origin(part) is tuple]
-    many, lone = bool(several), bool(several) and len(parts) > 1
-    hint = get_args(several[0])[0] if several else parts[0]
-    if hint not in (int, float, bool, str) or field.default is MISSING:
+    kind = get_args(several[0])[0] if several else parts[0]
+    if kind not in (int, float, bool, str) or default is MISSING:
         expected = "int, float, bool, str or a tuple of them, or None, with a default"
-        raise TypeError(errors.message(f"option {field.name}", expected, hint, "change the field"))
+        raise TypeError(errors.message(f"option {name}", expected, kind, "change the field"))
+    return _ValueType(kind, bool(several), bool(several) and len(parts) > 1, optional, task)
+
+
+def _option(owner: type, field: Any, hint: Any) -> Option:
+    """The option of a field of a task; hint: the field's type."""
     meta = field.metadata
     return Option(
         name=field.name,
-        kind=hint,
-        many=many,
-        lone=lone,
-        optional=optional,
+        **_value_type(field.name, hint, field.default)._asdict(),
         default=field.default,
         help=meta["help"],
         choices=meta["choices"],
         group=meta["group"],
-        task=task,
         extra_check=_nearest(owner, field.name, "check"),
         **{name: _nearest(owner, field.name, name) for name in _INHERITED},
     )

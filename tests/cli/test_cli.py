@@ -20,7 +20,7 @@ from longspan.cli import commands, messages
 from longspan.tasks.options import options_of
 
 HERE = Path(__file__).parents[1]
-COMMANDS = "one of demo, evaluate, fit, info, inspect, predict, report"
+COMMANDS = "one of demo, evaluate, fit, generate, info, inspect, predict, report"
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ MISTAKES = {
     "no source": (["fit", "level", "-o", "m"], "SOURCE: expected a value, received none; add it"),
     "not a number": (
         ["fit", "level", "data.csv", "-o", "m", "--epochs", "many"],
-        "--epochs: expected a whole number, received 'many'; such as 3.",
+        "--epochs: expected a whole number, or none, received 'many'; such as 3.",
     ),
     "not a choice": (["fit", "level", "data.csv", "-o", "m", "--cell", "LTSM"], "--cell: expected one of "),
     "an impossible value": (["fit", "level", "data.csv", "-o", "m", "--epochs", "0"], "epochs: expected "),

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from longspan import cli
+from longspan import cli, load
 
 SMALL = ["--hidden-size", "8", "--embedding-size", "8", "--epochs", "2", "--beam-size", "2", "--quiet"]
 WORDS = {"one": "uno", "two": "due", "three": "tre"}
@@ -37,6 +37,33 @@ def test_from_a_table_to_a_report(task: str, capsys: pytest.CaptureFixture[str])
     assert {"exact_match", "bleu" if task == "translate" else "rougeL"} <= set(scores)
     assert cli.main(["report", "model", "all.tsv", "-o", "page.html", "--quiet"]) == 0
     assert ">Attention</h2>" in Path("page.html").read_text()
+
+
+def test_the_search_is_chosen_for_one_call(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "translate", "all.tsv", "-o", "model", *SMALL]) == 0
+    words = ["--beam-size", "3", "--n-best", "2", "--length-penalty", "0.0"]
+    assert cli.main(["predict", "model", "few.txt", "-o", "answers.csv", *words]) == 0
+    answers = pl.read_csv("answers.csv")
+    assert answers["rank"].to_list() == [1, 2, 1, 1, 2]  # the blank line has one answer, the empty one
+    loaded = load("model").predict_table("few.txt", beam_size=3, n_best=2, length_penalty=0.0)
+    assert answers["score"].to_list() == pytest.approx(loaded["score"].to_list())
+    capsys.readouterr()
+    assert cli.main(["evaluate", "model", "all.tsv", "--json", "--beam-size", "1"]) == 0
+    assert json.loads(capsys.readouterr().out) == load("model").evaluate("all.tsv", beam_size=1)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--beam-size", "0"], "beam_size: expected a whole number of at least 1, received 0"),
+        (["--beam-size", "2", "--n-best", "3"], "n_best: expected at most beam_size, 2, received 3"),
+        (["--beam-size", "two"], "--beam-size: expected a whole number, received 'two'"),
+    ],
+)
+def test_a_search_that_cannot_be_made(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["fit", "translate", "all.tsv", "-o", "model", *SMALL]) == 0
+    assert cli.main(["predict", "model", "few.txt", "-o", "answers.csv", *words]) == 2
+    assert sentence in capsys.readouterr().err and not Path("answers.csv").exists()
 
 
 def test_two_aligned_files(capsys: pytest.CaptureFixture[str]) -> None:

@@ -98,7 +98,8 @@ def test_an_interrupt_is_said_in_one_line(folder: Path):
     begin = f"import os, signal; signal.raise_signal({int(signal.SIGINT)})"
     stopped = f"from longspan import tasks; tasks.load = lambda path: exec({begin!r})\n{RUN}"
     command = [sys.executable, "-c", stopped, "evaluate", "model", "data.csv"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": PATH}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 130
     assert done.stderr.strip().startswith("longspan: interrupted; ") and "\n" not in done.stderr.strip()
 

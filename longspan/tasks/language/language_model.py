@@ -183,7 +183,7 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
             temperature: what logits are divided by: 0 takes the likeliest token, 1 the model's own share.
             top_k: draw from so many of the likeliest tokens.
             top_p: draw from the fewest tokens whose probabilities sum to this.
-            seed: the same seed gives the same text; None draws from PyTorch's own generator.
+            seed: the same seed gives the same text; without one, PyTorch's own generator draws.
 
         Raises:
             ValueError, TypeError: an argument is out of range, or the model is not fitted; one sentence.
