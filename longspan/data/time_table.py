@@ -208,9 +208,17 @@ def comes_twice(frame: pl.DataFrame, time: Sequence[str]) -> bool:
     if any(frame[name].dtype == pl.Object or frame[name].dtype.is_nested() for name in time):
         return False  # no times at all, which is refused where they are read
     if len(time) == 1 and column.is_sorted():
-        return bool((column == column.shift(1)).any())
+        return _has_equal_neighbours(column)
     hashes = np.sort(frame.select(time).hash_rows().to_numpy())
     return bool((hashes[1:] == hashes[:-1]).any())
+
+
+def _has_equal_neighbours(column: pl.Series) -> bool:
+    """Whether a row's value is that of the next row."""
+    if not column.dtype.is_temporal() or column.null_count():
+        return bool((column == column.shift(1)).any())
+    values = column.to_physical().to_numpy()
+    return bool((values[1:] == values[:-1]).any())
 
 
 def find_id(frame: pl.DataFrame, taken: Collection[str | None], index: Sequence[str]) -> str | None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
-import numpy as np
+import polars as pl
 import pytest
 
 
@@ -20,7 +20,7 @@ def test_it_measures_after_parity(
     monkeypatch.setattr(reading, "cost", reading.own_cost)  # no fresh processes
     assert reading.main(["--rows", "2000", "--repeats", "1"]) == 0
     words = capsys.readouterr().out
-    assert "Parity: the values of both readers are the same" in words and "longspan's panel" in words
-    monkeypatch.setattr(reading, "panel", lambda path: np.zeros((2000, 1)))
+    assert "Parity: the times and values of both readers are the same" in words and "longspan" in words
+    monkeypatch.setattr(reading, "dated_and_sorted", lambda path: pl.read_csv(path).reverse())
     assert reading.main(["--rows", "2000"]) == 1
     assert "Parity failed, so nothing is measured" in capsys.readouterr().out

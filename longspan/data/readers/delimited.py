@@ -149,8 +149,9 @@ def _with_dates(
         iso: the format of each of these columns.
     """
     rows = pl.scan_csv(path, **_csv_options(form, {**kept, **dict.fromkeys(iso, pl.String)}, _INFERRED))
-    parsed = [
-        pl.col(name).str.to_datetime(layout, strict=False, time_unit="us") for name, layout in iso.items()
+    parsed = [  # a cache of the dates that were read costs more than reading them in a fixed form
+        pl.col(name).str.to_datetime(layout, strict=False, time_unit="us", cache=False)
+        for name, layout in iso.items()
     ]
     frame = rows.with_columns(parsed).collect(engine="streaming")
     return None if any(frame[name].null_count() for name in iso) else frame

@@ -454,6 +454,8 @@ def _is_text(column: pl.Series) -> bool:
 def _static(frame: pl.DataFrame, columns: Columns, starts: np.ndarray, template: Panel | None) -> Covariates:
     """The covariates of each series' first row; an error where they change within a series."""
     rows = _covariates(frame, columns.static, template.static if template else None, "static_covariates")
+    if not columns.static:
+        return rows.take(starts[:-1])
     series = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     numeric = [name for name in columns.static if name not in rows.labels]
     for name, values in [*rows.labels.items(), *zip(numeric, rows.numbers.T, strict=True)]:
