@@ -28,7 +28,7 @@ from .measure import Column, Table, environment
 from .processes import child, status_bytes
 
 POLARS, DATED, SORTED = "read_csv", "try_parse_dates", "format, sorted"  # of polars
-OURS = "longspan"
+OURS, BOTH = "longspan", "longspan, both columns"
 COLUMNS = (
     Column("name", "reader"),
     Column("seconds", "ms", "ms"),
@@ -52,6 +52,11 @@ def panel(path: str) -> Panel:
     return read_panel(path, Columns(target=("v",)))
 
 
+def whole_panel(path: str) -> Panel:
+    """The panel of both columns of numbers; `panel` leaves out the one that is not named."""
+    return read_panel(path, Columns(target=("v", "w")))
+
+
 def dated_and_sorted(path: str) -> pl.DataFrame:
     """What polars alone does for the same columns, told the format of the dates."""
     dates = pl.col("time").str.to_datetime("%Y-%m-%d %H:%M:%S", time_unit="us", cache=False)
@@ -63,14 +68,16 @@ READERS: dict[str, Callable[[str], object]] = {
     DATED: lambda path: pl.read_csv(path, try_parse_dates=True),
     SORTED: dated_and_sorted,
     OURS: panel,
+    BOTH: whole_panel,
 }
 
 
 def is_equal(path: str) -> bool:
     """Whether the panel has the times and values that polars reads."""
-    ours, theirs = panel(path), dated_and_sorted(path)
+    ours, theirs = whole_panel(path), dated_and_sorted(path)
     times = ours.frequency.column(ours.frequency.times(ours.first[0] + np.arange(len(ours.values))), "time")
-    values = np.array_equal(ours.values[:, 0], theirs["v"].to_numpy())
+    values = np.array_equal(ours.values, theirs.select("v", "w").to_numpy())
+    values = values and np.array_equal(panel(path).values, ours.values[:, :1])
     return values and bool((times == theirs["time"]).all())
 
 

@@ -306,3 +306,22 @@ def test_a_sentence_is_one_line_whatever_the_names_of_columns():
     for cell in ([1], {"a": 1}):
         with pytest.raises(ValueError, match="column v: expected text, received a"):
             words(read_table({"v": [cell]}), "v")
+
+
+def dated(folder: Path, *, odd: str = "1.5") -> Path:
+    """A file of 400 days with two columns of fractions, one odd cell far down, and ids written as 7.0."""
+    days = np.datetime64("2024-01-01") + np.arange(400)
+    rows = [f"{day},{at}.25,{odd if at == 350 else '1.5'},7.0" for at, day in enumerate(days)]
+    return put(folder, "dated.csv", "\n".join(["day,v,w,id", *rows]) + "\n")
+
+
+def test_columns_that_are_not_named_are_left_out_of_large_files(tmp_path: Path) -> None:
+    whole = read_source(dated(tmp_path), dates=True).frame
+    part = read_source(dated(tmp_path), dates=True, needed={"v"}).frame
+    assert part.columns == ["day", "v", "id"] and part.equals(whole.select("day", "v", "id"))
+    assert read_source(dated(tmp_path, odd="x"), dates=True, needed={"v"}).frame.equals(part)
+
+
+def test_a_column_that_is_not_there_is_told_beside_all_that_are(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"past_covariates.*\(day, v, w, id\), received 'ww'"):
+        read_panel(dated(tmp_path), Columns(target=("v",), past=("ww",)))

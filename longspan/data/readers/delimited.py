@@ -26,6 +26,7 @@ _HEAD_ROWS = 300  # rows by which it is found
 _INFERRED = 10_000  # rows by which the types of columns are found at first
 _NUMBER = re.compile(r"[-+\u2212]?(\d[\d., \u00a0']*|[.,]\d+)([eE][-+]?\d+)?%?")
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?|\d{4}-?(Q\d|W\d\d|\d\d)(-\d)?")
+_FRACTION = re.compile(r"-?\d*\.\d+")
 _COMMENTS = ("#", "%", "//")
 _SINGLE_QUOTED = re.compile(r"'[^']*'(?:[^'\w\s]\s*'[^']*')+")  # a header
 _THOUSANDS = re.compile(r"-?[1-9]\d{0,2}\.\d{3}")  # or three decimals
@@ -45,7 +46,8 @@ class Form:
     separator: one character, " " for runs of blanks; names: of its columns; skip: lines before the first row;
     decimal: "," or "."; as_text: columns whose numbers must be read by `numeric.read_numbers`; notes: what
     is worth knowing of how it was found; blanks: whether blanks follow the separators; iso: the format of
-    each column whose first cells are all dates in one ISO form; quote: the sign around cells.
+    each column whose first cells are all dates in one ISO form; quote: the sign around cells; fractions:
+    columns whose first cells are all numbers with a decimal point, some of them no whole numbers.
     """
 
     separator: str
@@ -57,6 +59,7 @@ class Form:
     blanks: bool = False
     iso: Mapping[str, str] = field(default_factory=dict)
     quote: str = '"'
+    fractions: tuple[str, ...] = ()
 
 
 def read_delimited(
@@ -66,6 +69,7 @@ def read_delimited(
     text: Collection[str] = (),
     separator: str | None = None,
     dates: bool = False,
+    needed: Collection[str] = (),
 ) -> tuple[pl.DataFrame, Form]:
     """A delimited file as a frame, and its form.
 
@@ -75,6 +79,7 @@ def read_delimited(
         text: columns that stay text as it is written.
         separator: None to find it.
         dates: whether columns of dates in ISO form alone are read as such.
+        needed: where all of them are there, columns of fractions beside these may be left out.
 
     Raises:
         ValueError: it is no table, or cannot be decoded; one sentence.
@@ -98,7 +103,7 @@ def read_delimited(
             .replace("\r", "\n")
         )
     source = io.BytesIO(whole.encode()) if whole else path
-    return _parsed(source, path, form, text, dates), form
+    return _parsed(source, path, form, text, dates, needed), form
 
 
 def _decoded_head(head: bytes, encoding: str, path: Path) -> str:
@@ -109,14 +114,19 @@ def _decoded_head(head: bytes, encoding: str, path: Path) -> str:
 
 
 def _parsed(
-    source: Path | io.BytesIO, path: Path, form: Form, text: Collection[str], dates: bool
+    source: Path | io.BytesIO,
+    path: Path,
+    form: Form,
+    text: Collection[str],
+    dates: bool,
+    needed: Collection[str],
 ) -> pl.DataFrame:
     """The rows by polars; types are found by the first rows, by all of them where these mislead."""
     kept = {name: pl.String for name in form.names if name in text or name in form.as_text}
     iso = {name: layout for name, layout in form.iso.items() if name not in kept}
     try:
         try:
-            frame = _with_dates(path, form, kept, iso) if dates and iso and source is path else None
+            frame = _with_dates(path, form, kept, iso, needed) if dates and iso and source is path else None
             if frame is None:
                 frame = _read_csv(source, form, kept, _INFERRED)
         except pl.exceptions.ComputeError as error:
@@ -141,19 +151,27 @@ def _parsed(
 
 
 def _with_dates(
-    path: Path, form: Form, kept: dict[str, type[pl.String]], iso: Mapping[str, str]
+    path: Path,
+    form: Form,
+    kept: dict[str, type[pl.String]],
+    iso: Mapping[str, str],
+    needed: Collection[str],
 ) -> pl.DataFrame | None:
     """The rows with columns of ISO dates read chunk by chunk; None where a cell is none.
 
     Args:
         iso: the format of each of these columns.
+        needed: where all of them are there, columns of fractions beside these are left out.
     """
+    may_leave_out = bool(needed) and set(needed) <= set(form.names)
+    left_out = {name for name in form.fractions if may_leave_out and name not in needed}
     rows = pl.scan_csv(path, **_csv_options(form, {**kept, **dict.fromkeys(iso, pl.String)}, _INFERRED))
     parsed = [  # a cache of the dates that were read costs more than reading them in a fixed form
         pl.col(name).str.to_datetime(layout, strict=False, time_unit="us", cache=False)
         for name, layout in iso.items()
     ]
-    frame = rows.with_columns(parsed).collect(engine="streaming")
+    wanted = [name for name in form.names if name not in left_out]
+    frame = rows.with_columns(parsed).select(wanted).collect(engine="streaming")
     return None if any(frame[name].null_count() for name in iso) else frame
 
 
@@ -246,7 +264,20 @@ def find_form(head: str, name: str, separator: str | None = None) -> Form:
     as_text = _as_text(cells, names, decimal)
     iso = _iso_columns(cells, names)
     notes = (*notes, *(_note_thousands(cells, names) if separator == ";" and decimal == "." else ()))
-    return Form(separator, tuple(names), skip, decimal, as_text, notes, blanks, iso, quote)
+    fractions = _fractions(cells, names)
+    return Form(separator, tuple(names), skip, decimal, as_text, notes, blanks, iso, quote, fractions)
+
+
+def _fractions(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that hold numbers with a decimal point alone; ids written as 7.0 are none of them."""
+    if len(rows) < _LEAST_DATES:
+        return ()
+    found: list[str] = []
+    for place, name in enumerate(names):
+        cells = [row[place] if place < len(row) else "" for row in rows]
+        if all(map(_FRACTION.fullmatch, cells)) and any(cell.rpartition(".")[2].strip("0") for cell in cells):
+            found.append(name)
+    return tuple(found)
 
 
 def _note_thousands(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[str, ...]:

@@ -80,6 +80,7 @@ def read_source(
     options: ReadOptions | None = None,
     text: Collection[str] = (),
     dates: bool = False,
+    needed: Collection[str] = (),
 ) -> Source:
     """A table out of a file or a frame; columns of text that hold numbers alone are numbers.
 
@@ -91,6 +92,8 @@ def read_source(
         text: columns that stay as they are written, such as ids and labels.
         dates: whether columns of text files with dates in ISO form alone are read as such, which takes a
             third of the memory.
+        needed: where all of them are there, columns of fractions beside these may be left out of text files
+            with columns of such dates.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: it is not there, empty, has a header only, or is none of
@@ -100,7 +103,7 @@ def read_source(
     decimal = "."
     if is_path(source):
         name = f"file {source}"
-        frame, decimal = _from_file(Path(source), options, text, dates)
+        frame, decimal = _from_file(Path(source), options, text, dates, needed)
         index, kind = (), "file"
     else:
         (frame, index), kind = from_frame(source, name), library(source)
@@ -152,7 +155,7 @@ def _without_blanks(column: pl.Series) -> pl.Series:
 
 
 def _from_file(
-    path: Path, options: ReadOptions, text: Collection[str], dates: bool
+    path: Path, options: ReadOptions, text: Collection[str], dates: bool, needed: Collection[str]
 ) -> tuple[pl.DataFrame, str]:
     """The table in a file, and the decimal mark of its text."""
     if not path.is_file():
@@ -167,7 +170,9 @@ def _from_file(
     if ending in _BINARY or _looks_binary(path):
         return _from_binary(path, _BINARY.get(ending, "parquet")), "."
     separator = "\t" if ending in _TABBED else None
-    frame, form = read_delimited(path, encoding=options.encoding, text=text, separator=separator, dates=dates)
+    frame, form = read_delimited(
+        path, encoding=options.encoding, text=text, separator=separator, dates=dates, needed=needed
+    )
     first = frame.columns[0] if frame.width else ""
     if first == "column_1" and frame.width > 1 and _is_count(frame[first]):
         frame = frame.drop(first)

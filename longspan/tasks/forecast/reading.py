@@ -76,11 +76,13 @@ def read_panel(
     options = options or TimeOptions()
     columns = template.columns if template is not None else columns
     text = {"unique_id"} if columns.id is None else {columns.id}
-    table = read_source(source, options=options, text=text, dates=True)
+    needed = _needed(columns)
+    table = read_source(source, options=options, text=text, dates=True, needed=needed)
     name = f"file {source}" if is_path(source) else "source"
     columns = _complete(table, columns, name, template)
     if columns.id is not None and columns.id not in text and table.kind == "file":
-        table = read_source(source, options=options, text={columns.id}, dates=True)  # ids as they are written
+        text = {columns.id}  # ids as they are written
+        table = read_source(source, options=options, text=text, dates=True, needed=needed)
     return _from_table(table, columns, template, need_target, options)
 
 
@@ -151,6 +153,14 @@ def _unused_index(table: Source, columns: Columns) -> tuple[str, ...]:
 
 
 _OPTION_NAMES = {"past": "past_covariates", "future": "future_covariates", "static": "static_covariates"}
+
+
+def _needed(columns: Columns) -> set[str]:
+    """The columns that are named, by which others can be left out; empty where the target must be found."""
+    if not columns.target:
+        return set()
+    named = (*columns.target, *columns.time, *columns.past, *columns.future, *columns.static)
+    return {*named, *((columns.id,) if columns.id is not None else ())}
 
 
 def _taken(columns: Columns) -> set[str | None]:
