@@ -340,6 +340,8 @@ class Decoder(nn.Module):
             (R, S).
         """
         state = self._checked_state(state, tokens.shape[0])
+        if self.attention is None and not self.training:
+            return self._plain_step(tokens, state)
         x = vectors = self._vectors(tokens)
         finals, reading = [], None
         for index, layer in enumerate(self._stack):
@@ -356,6 +358,16 @@ class Decoder(nn.Module):
         coverage = None if state.coverage is None else state.coverage + attention
         output = self._outputs(x.unsqueeze(1), vectors.unsqueeze(1), reading, state.memory)
         return self.logits(output).squeeze(1), DecoderState(tuple(finals), state.memory, coverage), attention
+
+    def _plain_step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """`step` without attention in evaluation, when a step takes no longer than a few calls of Python."""
+        x, finals = self.embedding(tokens), []
+        for layer, (h, *rest) in zip(self._stack, state.layers, strict=True):
+            before = (h.unsqueeze(0), *[s.unsqueeze(0) for s in rest]) if rest else h.unsqueeze(0)
+            x, final = layer.step(x, before)
+            finals.append((x, *[s.squeeze(0) for s in final[1:]]) if rest else (x,))
+        x = x if type(self.combine) is nn.Identity else self.combine(x)
+        return self.output(x), DecoderState(tuple(finals), state.memory)
 
     @staticmethod
     def reorder(state: DecoderState, rows: Tensor) -> DecoderState:

@@ -52,8 +52,25 @@ class _Sampling:
             if ids is None:
                 logits, ids = logits.sort(descending=True)
             logits = _nucleus(logits, self.top_p)
-        drawn = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-        return (drawn if ids is None else ids.gather(-1, drawn)).squeeze(-1)
+        drawn = _drawn(logits.softmax(-1), generator)
+        return drawn if ids is None else ids.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
+
+
+def _drawn(probability: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One column a row (R,) of probabilities (R, V): the numbers of torch.multinomial in half its time.
+
+    The largest quotient of a probability and an exponential variate belongs to a column with its probability.
+    """
+    variates = torch.empty_like(probability).exponential_(generator=generator)
+    highest, column = (probability / variates).max(-1)
+    if not bool((highest > 0.0).all()):
+        raise errors.value_error(
+            "logits",
+            "numbers, at least one of them finite in every row",
+            "NaN",
+            "check the network's weights",
+        )
+    return column
 
 
 def _penalised(logits: Tensor, before: Tensor, penalty: float) -> Tensor:

@@ -176,3 +176,18 @@ def test_a_state_of_something_else_names_the_way_out() -> None:
         TypeError, match="state: expected tensors in tuples, lists and dicts, received str; pass reorder"
     ):
         search.select_rows((torch.zeros(2, 1), 3, "h"), torch.tensor([0]))
+
+
+def test_draws_are_those_of_multinomial() -> None:
+    logits = torch.randn(3, 50)
+    for seed in range(20):
+        tokens = next(search.stream(lambda tokens, state: (logits, state), torch.zeros(3).long(), seed=seed))
+        generator = torch.Generator().manual_seed(seed)
+        expected = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(-1)
+        assert torch.equal(tokens, expected)
+
+
+def test_logits_without_a_number_are_refused() -> None:
+    broken = torch.full((2, 5), torch.nan)
+    with pytest.raises(ValueError, match="logits: expected numbers"):
+        search.sample(lambda tokens, state: (broken, state), torch.tensor([0, 0]), max_length=1)

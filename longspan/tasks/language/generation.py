@@ -52,8 +52,9 @@ def generate(
 
     def step(last: Tensor, state: Any) -> tuple[Tensor, Any]:
         context.append(int(last))
-        logits, state = network.step(last, state)
-        return codec.mixed_logits(logits, context) + forbidden, state
+        with torch.inference_mode():
+            logits, state = network.step(last, state)
+            return codec.mixed_logits(logits, context) + forbidden, state
 
     drawn = search.stream(
         step, tokens[-1:], state, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
@@ -65,17 +66,15 @@ def generate(
 def _text(tokens: Iterator[int], tokenizer: Tokenizer, before: list[int]) -> Iterator[str]:
     """The text of tokens, piece by piece; before: the last token of the prompt, if there is one."""
     waiting: list[int] = []
+    shown = len(tokenizer.decode(before))  # characters of the text of `before`
     for token in tokens:
         waiting.append(token)
-        text = _after(tokenizer, before, waiting)
+        text = tokenizer.decode([*before, *waiting])[shown:]
         if text.endswith(_BROKEN) and len(waiting) < _LONGEST:
             continue
         if text:
             yield text
         before, waiting = waiting[-1:], []
+        shown = len(tokenizer.decode(before))
     if waiting:
-        yield _after(tokenizer, before, waiting)
-
-
-def _after(tokenizer: Tokenizer, before: list[int], tokens: list[int]) -> str:
-    return tokenizer.decode([*before, *tokens])[len(tokenizer.decode(before)) :]
+        yield tokenizer.decode([*before, *waiting])[shown:]

@@ -119,12 +119,12 @@ class KneserNey:
         for token in context:
             key = key * self.vocabulary + token
         begin, end = np.searchsorted(grams.keys, (key * self.vocabulary, (key + 1) * self.vocabulary))
-        if begin == end:
-            return lower
-        counts = grams.counts[begin:end]
-        total = counts.sum()
-        probs = lower * (discount * len(counts) / total)
-        probs[grams.keys[begin:end] % self.vocabulary] += np.maximum(counts - discount, 0.0) / total
+        probs = lower
+        if begin < end:
+            counts = grams.counts[begin:end]
+            total = counts.sum()
+            probs = lower * (discount * len(counts) / total)
+            probs[grams.keys[begin:end] % self.vocabulary] += np.maximum(counts - discount, 0.0) / total
         if len(self._cache) >= _CACHED:
             self._cache.clear()
         self._cache[context] = probs
