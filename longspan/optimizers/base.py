@@ -51,8 +51,8 @@ class OptimizerConfig(abc.ABC):
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
 
     @abc.abstractmethod
-    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
-        """The optimizer of these parameters."""
+    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
+        """The optimizer of these parameters, or of these groups as torch's optimizers take them."""
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -65,7 +65,7 @@ class KerasOptimizer(Optimizer):
     `learning_rate` reads and sets the rate of every group, as Keras' optimizers do.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], config: OptimizerConfig, **options: Any) -> None:
+    def __init__(self, parameters: Iterable[Any], config: OptimizerConfig, **options: Any) -> None:
         rate = config.learning_rate
         self._schedule = rate if callable(rate) else None
         self.config = config

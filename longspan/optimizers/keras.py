@@ -162,7 +162,7 @@ class Adam(OptimizerConfig):
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
         self.epsilon, self.amsgrad = epsilon, amsgrad
 
-    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
+    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
         options = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
         return _AdamOptimizer(parameters, self, **options, amsgrad=self.amsgrad)
 
@@ -188,7 +188,7 @@ class AdamW(OptimizerConfig):
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
         self.epsilon, self.amsgrad = epsilon, amsgrad
 
-    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
+    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
         options = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
         return _AdamOptimizer(parameters, self, **options, amsgrad=self.amsgrad)
 
@@ -215,7 +215,7 @@ class SGD(OptimizerConfig):
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
         self.momentum, self.nesterov = errors.check_fraction("momentum", momentum), nesterov
 
-    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
+    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
         return _SGDOptimizer(parameters, self, momentum=self.momentum, nesterov=self.nesterov)
 
 
@@ -247,6 +247,6 @@ class RMSprop(OptimizerConfig):
         self.momentum = errors.check_fraction("momentum", momentum)
         self.epsilon, self.centered = epsilon, centered
 
-    def build(self, parameters: Iterable[Tensor]) -> KerasOptimizer:
+    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
         options = {"rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon}
         return _RMSpropOptimizer(parameters, self, **options, centered=self.centered)

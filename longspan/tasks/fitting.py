@@ -17,6 +17,7 @@ from longspan.training import CheckpointConfig, evaluate, train
 from longspan.training.evaluation import to_device
 
 from .codec import Codec
+from .fine_tuning import FineTuning
 from .network import TaskNetwork
 from .schedule import TrainingOptions
 
@@ -62,12 +63,15 @@ def fit_network(
         callbacks.insert(0, stopping)
     if options.stopping is not None:
         callbacks.insert(0, options.stopping)
+    groups = network.parameter_groups()
+    if len(groups) > 1:
+        callbacks.insert(0, FineTuning())
     steps = options.epochs * (len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches))
     history = train(
         network,
         batches,
         network.loss,
-        optimizers.Adam(options.learning_rate).build(network.parameters()),
+        optimizers.Adam(options.learning_rate).build(groups),
         epochs=options.epochs,
         validate=validate,
         callbacks=callbacks,

@@ -31,6 +31,10 @@ class TaskNetwork(nn.Module, abc.ABC):
     def loss(self, output: Any, batch: Batch) -> Tensor:
         """The loss, one number; output: as `forward` returned it for the batch."""
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The parameters in an optimizer's groups; of several, the first learns first, see `FineTuning`."""
+        return [{"params": list(self.parameters())}]
+
     @abc.abstractmethod
     def predict(self, batch: Batch) -> Any:
         """The predictions for a batch, without gradients; `Codec.decode` takes the list of all batches' ones.

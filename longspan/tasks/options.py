@@ -76,7 +76,7 @@ class Option:
     name: of the field; kind: int, float, bool or str, the type of a value.
     many: whether the value is a tuple of them; lone: whether a single one may be given for a tuple of one.
     optional: whether None is allowed; default, help, choices, group: as in `option`.
-    task: a class of tasks; the value may be such a task, or its options as text.
+    task: a class of tasks; the value may be such a task, or text for one: its options, or its file.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Option:
         if self.choices:
             single = f"one of {', '.join(self.choices)}"
         if self.task is not None:
-            single = f"a {self.task.__name__}, or its options as text"
+            single = f"a {self.task.__name__}, or text for one"
         form = f"{single}, or several with commas between" if self.many else single
         return f"{form}, or none" if self.optional else form
 

@@ -18,6 +18,7 @@ from longspan.report.elements import Element, Section, Stat, Stats, Table
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run
 from longspan.tasks.parts import Fitted, Use
+from longspan.tasks.pretrained import EncoderSizes, pretrained_encoder
 from longspan.tasks.schedule import Schedule
 from longspan.training.evaluation import to_device
 
@@ -27,6 +28,7 @@ from .example_batches import ExampleBatches
 from .layout import Layout
 from .network import Ensemble, SequenceClassifier, TokenEmbedding
 from .options import ClassifierOptions
+from .pretrained_network import FineTunedClassifier
 from .reading import Example, Examples, read_examples
 from .series_head import SeriesHead
 from .text_encoder import TextEncoder
@@ -56,6 +58,11 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
     "Baselines and bigrams"). Its penalty and its weight are selected by the likelihood of validation labels;
     then it is fitted to all records.
 
+    With `pretrained`, the networks of texts start from a fitted `LanguageModel` (ULMFiT, arXiv 1801.06146):
+    its tokens, embedding and recurrent layers, whose outputs are pooled in three ways. The layers start to
+    learn one after the other, an epoch each, from the last to the first, and the lower ones more slowly. The
+    sizes are then those of the language model.
+
     Beside the networks of series stands a linear model of random convolutions (MiniRocket, arXiv 2012.08791;
     Hydra, arXiv 2203.13652). Its share of the scores is selected by records that trained neither part. Each
     network of fewer than 500 series leaves out another fold for that, and ridge regression leaves out each
@@ -72,8 +79,8 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
         lowercase: only where a file gives the vectors of words. Otherwise, if some words have capitals, the
             linear model reads n-grams of lowercased words, and those of their shapes ("Xx" for a name, see
             `longspan.tasks.classify.ngrams.NGrams`).
-        ensemble_size: 4 for fewer than 8,000 texts, 2 for more; 4 for fewer than 200 series, 3 for fewer than
-            500, else 1.
+        ensemble_size: 1 with `pretrained`; 4 for fewer than 8,000 texts, 2 for more; 4 for fewer than 200
+            series, 3 for fewer than 500, else 1.
         normalization: of series, the one by which ridge regression errs less on rows left out.
         epochs: 10 for texts.
         learning_rate: 0.005 for texts, 0.002 for series.
@@ -143,6 +150,8 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
         self, codec: ClassifierCodec, train: list[Example], valid: list[Example] | None, run: Run
     ) -> FittedClassifier:
         """Fit codec and networks; few series are also cross-validated by networks trained without them."""
+        if self.pretrained is not None:
+            codec.start_from(pretrained_encoder(self.pretrained))
         codec.fit(train, valid)
         fitted = self._fit_network(codec, train, valid, run)
         folds = self._folds(codec, train)
@@ -171,6 +180,9 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
             raise errors.value_error(
                 "kernel_sizes", "one a convolution", received, "give as many kernel_sizes as filters"
             )
+        if self.pretrained is not None and self.pretrained_vectors is not None:
+            received = "a language model and a file of vectors"
+            raise errors.value_error("pretrained", "one beginning", received, "leave one of them out")
         text_encoder = TextEncoder(
             self.token_level,
             self.max_tokens,
@@ -198,29 +210,43 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
 
     def _members(self, codec: ClassifierCodec) -> int:
         """The number of networks in the ensemble."""
+        if codec.pretrained_sizes is not None:
+            return self.ensemble_size or 1
         sizes = codec.sizes
         return self.ensemble_size or _ensemble_size(bool(sizes["inputs"]), sizes["records"])
 
     def network(self, codec: ClassifierCodec, train: list[Example] | None) -> Ensemble:
-        sizes = codec.sizes
+        sizes, pretrained = codec.sizes, codec.pretrained_sizes
         series = bool(sizes["inputs"])
         count = self._members(codec)
         width = sizes["inputs"] if series else sizes["embedding"] or self.embedding_size
-        embeddings = [
-            TokenEmbedding(
-                sizes["vocabulary"],
-                width,
-                buckets=sizes["subwords"],
-                word_dropout=self.word_dropout,
-                dropout=self.embedding_dropout,
-            )
-            for _ in range(0 if series else count)
+        width = width if pretrained is None else pretrained.embedding_size
+        embeddings = [self._embedding(width, sizes, pretrained) for _ in range(0 if series else count)]
+        members = [
+            self._member(width, sizes) if pretrained is None else self._fine_tuned(pretrained, sizes)
+            for _ in range(count)
         ]
-        members = [self._member(width, sizes) for _ in range(count)]
         network = Ensemble(members, embeddings, multilabel=sizes["multilabel"])
+        if train is not None and codec.pretrained is not None:
+            network.take(codec.pretrained.weights)
         if train is not None and self.pretrained_vectors is not None and not series:
             _load_vectors(network, self.pretrained_vectors, codec.text_encoder.tokenizer.tokens)
         return network
+
+    def _embedding(self, width: int, sizes: Mapping[str, Any], pretrained: Any) -> TokenEmbedding:
+        words, values = (0.3, 0.5) if pretrained is None else (0.0, 0.2)
+        return TokenEmbedding(
+            sizes["vocabulary"],
+            width,
+            buckets=sizes["subwords"],
+            word_dropout=words if self.word_dropout is None else self.word_dropout,
+            dropout=values if self.embedding_dropout is None else self.embedding_dropout,
+        )
+
+    def _fine_tuned(self, pretrained: EncoderSizes, sizes: Mapping[str, Any]) -> FineTunedClassifier:
+        return FineTunedClassifier(
+            pretrained, sizes["classes"], dropout=self.dropout, recurrent_dropout=self.recurrent_dropout
+        )
 
     def _member(self, width: int, sizes: Mapping[str, Any]) -> SequenceClassifier:
         convolution = bool(sizes["inputs"]) if self.convolution is None else self.convolution

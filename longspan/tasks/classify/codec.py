@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from typing_extensions import Self
 from longspan import errors
 from longspan.metrics import classification
 from longspan.tasks.codec import Codec, Metrics
+from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder
 from longspan.tasks.schedule import TrainingOptions
 
 from .answers import answer_table, classes_of, most_probable
@@ -61,6 +63,8 @@ class ClassifierCodec(Codec[list[Example]]):
         text_column, series_columns, static_columns: the columns of the table that was read.
         records: the number of training records.
         embedding: values of a word vector in the file, 0 without one.
+        pretrained: the language model that the networks start from, until the model is saved; None for none.
+        pretrained_sizes: its sizes.
     """
 
     def __init__(
@@ -82,7 +86,14 @@ class ClassifierCodec(Codec[list[Example]]):
         self.text_column: str | None = None
         self.series_columns: tuple[str, ...] = ()
         self.static_columns: tuple[str, ...] = ()
+        self.pretrained: PretrainedEncoder | None = None
+        self.pretrained_sizes: EncoderSizes | None = None
         self._unfitted = copy.deepcopy(self.text_encoder)
+
+    def start_from(self, pretrained: PretrainedEncoder) -> None:
+        """Take the tokens of a language model from whose weights the networks start."""
+        self.pretrained, self.pretrained_sizes = pretrained, pretrained.sizes
+        self.text_encoder.start_from(pretrained)
 
     def fit(self, train: list[Example], valid: list[Example] | None = None) -> Self:
         """Learn labels, vocabulary or scale, and the linear model from the training part.
@@ -110,6 +121,9 @@ class ClassifierCodec(Codec[list[Example]]):
         self.records = len(records)
         self._take_columns(records, is_series=series == {True})
         if series == {True}:
+            if self.pretrained is not None:
+                way_out = "leave pretrained out"
+                raise errors.value_error("source", "texts for a language model", "series", way_out)
             self._fit_series(records)
             return
         self.text_encoder.fit(inputs, features=self.labels.kind != "token")
@@ -172,6 +186,8 @@ class ClassifierCodec(Codec[list[Example]]):
         """A codec fitted to all records, with the token level and the calibration of this one."""
         codec = ClassifierCodec(copy.deepcopy(self._unfitted), balanced=self.balanced, vectors=self.vectors)
         codec.text_encoder.token_level, codec.embedding = self.text_encoder.token_level, self.embedding
+        if self.pretrained is not None:
+            codec.start_from(self.pretrained)
         codec.labels.temperature, codec.labels.calibration = self.labels.temperature, self.labels.calibration
         if self.series_encoder is not None:
             codec.normalization = self.series_encoder.normalization
@@ -252,6 +268,7 @@ class ClassifierCodec(Codec[list[Example]]):
             networks: (N, T, I), the networks' attribution to each input.
         """
         inputs = [record.input for record in records]
+        networks = networks[:, len(self.text_encoder.start) :]
         if isinstance(self.head, TextHead):
             return networks.sum(-1) + self.head.attribution(inputs, classes)
         if isinstance(self.head, SeriesHead):
@@ -354,6 +371,7 @@ class ClassifierCodec(Codec[list[Example]]):
             "series": None if self.series_encoder is None else self.series_encoder.state(),
             "records": self.records,
             "embedding": self.embedding,
+            "pretrained": None if self.pretrained_sizes is None else asdict(self.pretrained_sizes),
             "text_column": self.text_column,
             "series_columns": self.series_columns,
             "static_columns": self.static_columns,
@@ -366,7 +384,8 @@ class ClassifierCodec(Codec[list[Example]]):
         self.records, self.embedding = state["records"], state["embedding"]
         self.text_column, self.series_columns = state["text_column"], state["series_columns"]
         self.static_columns = tuple(state.get("static_columns", ()))
-        linear = state["linear"]
+        sizes, linear = state.get("pretrained"), state["linear"]
+        self.pretrained_sizes = None if sizes is None else EncoderSizes(**sizes)
         if state.get("series") is not None:
             self.series_encoder = SeriesEncoder().restore(state["series"])
             if linear is not None:

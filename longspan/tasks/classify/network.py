@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,11 @@ from longspan.networks.encoder import Encoder
 from longspan.networks.pooling import Pool, real_steps
 from longspan.nn.dropout import Dropout
 from longspan.nn.embedding import Embedding, bag_means, lookup
+from longspan.tasks.fine_tuning import parameter_groups
 from longspan.tasks.network import TaskNetwork
 
 from .labels import IGNORED
+from .pretrained_network import FineTunedClassifier
 
 _INITIAL_STD = 0.02  # of token vectors before training; small, so that vectors of rare words stay near zero
 
@@ -213,7 +215,7 @@ class Ensemble(TaskNetwork):
     """Several classifiers of the same sequences, trained side by side; their probabilities are averaged.
 
     Args:
-        members: M classifiers.
+        members: M classifiers; those that start from a language model learn layer by layer, see `FineTuning`.
         embeddings: the token embedding of each member; empty if the batch's x are numbers (B, T, I). Each
             member has its own, so that errors are less correlated and the mean is better (Dietterich 2000,
             "Ensemble methods in machine learning").
@@ -222,7 +224,7 @@ class Ensemble(TaskNetwork):
 
     def __init__(
         self,
-        members: Sequence[SequenceClassifier],
+        members: Sequence[SequenceClassifier | FineTunedClassifier],
         embeddings: Sequence[TokenEmbedding] = (),
         *,
         multilabel: bool = False,
@@ -230,10 +232,17 @@ class Ensemble(TaskNetwork):
         super().__init__()
         self.members, self.multilabel = nn.ModuleList(members), multilabel
         self.embeddings = nn.ModuleList(embeddings)
+        self._fine_tuned = [member for member in members if isinstance(member, FineTunedClassifier)]
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """Scores (B, M, C) of the members, (B, M, T, C) if every step is scored; and the state as it was."""
         return self.scores(self.embed(batch), batch.lengths), state
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        if not self._fine_tuned:
+            return super().parameter_groups()
+        parts = zip(*(member.parts for member in self._fine_tuned), strict=True)
+        return parameter_groups([*parts, list(self.embeddings)])
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(output, batch)
@@ -241,6 +250,13 @@ class Ensemble(TaskNetwork):
     def predict(self, batch: Batch) -> Tensor:
         """Scores (B, C) or (B, T, C) of the ensemble, see `combine`."""
         return self.combine(self(batch)[0])
+
+    @torch.no_grad()
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """Set embeddings and recurrent layers to those of a language model, see `PretrainedEncoder`."""
+        for member, vectors in zip(self._fine_tuned, self.word_vectors, strict=True):
+            vectors.copy_(weights["embedding.weight"])
+            member.take(weights)
 
     def left_out(self, batch: Batch, folds: Tensor) -> Tensor:
         """Scores (B, C) of each row by the one member not trained on it; folds: (B,), the member's number."""

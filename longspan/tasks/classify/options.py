@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from longspan.networks.pooling import POOLS
 from longspan.tasks.options import option
+from longspan.tasks.pretrained import PretrainedText
 from longspan.tasks.reading_options import ReadingOptions
 
 from .layout import KINDS
@@ -80,6 +81,12 @@ class ClassifierOptions(ReadingOptions):
         advanced=True,
     )
     pretrained_vectors: str | None = option(None, "file of word vectors to start from", group="network")
+    pretrained: PretrainedText | str | None = option(  # noqa: RUF009 it makes a field
+        None,
+        "a fitted or saved language model whose tokens, embedding and recurrent layers are the beginning; "
+        "none to begin from random weights",
+        group="network",
+    )
     embedding_size: int = option(
         64,
         "values of a word's vector, where no file gives them",
@@ -147,16 +154,16 @@ class ClassifierOptions(ReadingOptions):
         advanced=True,
     )
     dropout: float = option(0.5, "share of pooled values dropped in training", group="network")
-    word_dropout: float = option(
-        0.3,
-        "share of words hidden in training",
+    word_dropout: float | None = option(
+        None,
+        "share of words hidden in training; none for 0.3, with a pretrained model 0",
         group="network",
         fraction=True,
         advanced=True,
     )
-    embedding_dropout: float = option(
-        0.5,
-        "share of vector values dropped, the same at all steps",
+    embedding_dropout: float | None = option(
+        None,
+        "share of vector values dropped, the same at all steps; none for 0.5, with a pretrained model 0.2",
         group="network",
         fraction=True,
         advanced=True,

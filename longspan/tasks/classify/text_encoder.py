@@ -14,11 +14,13 @@ from typing_extensions import Self
 from longspan import errors
 from longspan.data.padding import RaggedTensor
 from longspan.data.tokenizers import BPE, SPECIAL, UNKNOWN, Characters, Words, tokenizer
+from longspan.tasks.pretrained import PretrainedEncoder
 
 from .ngrams import NGrams
 
 TOKEN_LEVELS = ("words", "bpe", "characters")
-_MAX_NGRAM = {"words": 2, "bpe": 2, "characters": 4}  # tokens of the longest n-gram by default
+_MAX_NGRAM = {"words": 2, "bpe": 2, "characters": 4, "bytes": 4}  # tokens of the longest n-gram by default
+_NUMBERED = ("bpe", "bytes")  # levels whose tokens are parts of characters
 _NEW_WORDS = 0.25  # share of unknown running words in unseen texts above which byte pairs are used
 _BPE_TOKENS = 8000  # vocabulary of byte pairs by default
 
@@ -38,7 +40,8 @@ class TextEncoder:
         max_length: tokens read of a text at most; None: the longest text in training.
         has_vectors: whether a file gives the vectors of words.
 
-    Attributes after fit: token_level, tokenizer, features (`NGrams`, None for none), max_length.
+    Attributes after fit: token_level, tokenizer, features (`NGrams`, None for none), max_length; start: the
+    numbers before every text, [] unless a language model needs one.
 
     >>> encoder = TextEncoder().fit(["the cat sat", "the dog sat"])
     >>> encoder.token_level, encoder.rows(["the sat"])
@@ -60,8 +63,21 @@ class TextEncoder:
         self.lowercase = has_vectors if lowercase is None else lowercase
         self.subword_buckets, self.max_ngram, self.has_vectors = subword_buckets, max_ngram, has_vectors
         self.tokenizer: Any = None
+        self.start: list[int] = []
         self.features: NGrams | None = None
         self._subword_ids: dict[str, list[int]] = {}
+
+    def start_from(self, pretrained: PretrainedEncoder) -> None:
+        """Cut texts as a language model does.
+
+        Raises:
+            ValueError: another token level was asked for; one sentence.
+        """
+        if self.token_level not in (None, pretrained.token_level):
+            expected = f"{pretrained.token_level}, as the pretrained model has"
+            raise errors.value_error("token_level", expected, repr(self.token_level), "leave it out")
+        self.token_level, self.tokenizer = pretrained.token_level, pretrained.tokenizer
+        self.start, self.subword_buckets = [pretrained.sizes.start], 0
 
     def fit(self, texts: Sequence[Any], *, features: bool = True) -> Self:
         """Learn the vocabulary, the n-grams and the length from N texts.
@@ -72,10 +88,14 @@ class TextEncoder:
         Raises:
             ValueError: no text has a word or a character; one sentence.
         """
-        self._fit_tokenizer(texts)
+        if not self.start:
+            self._fit_tokenizer(texts)
+        elif isinstance(texts[0], list):
+            way_out = "join the words of every record, or leave pretrained out"
+            raise errors.value_error("source", "whole texts for a language model", "lists of words", way_out)
         if features:
             self.fit_features(texts)
-        self.max_length = self.max_length or max(1, max(map(len, self.rows(texts))))
+        self.max_length = self.max_length or max(1, max(map(len, self.rows(texts))) - len(self.start))
         return self
 
     def _fit_tokenizer(self, texts: Sequence[Any]) -> None:
@@ -106,25 +126,25 @@ class TextEncoder:
             self.features = NGrams(longest, shape_max_n=longest + 1 if cased else 0).fit(tokens)
 
     def rows(self, texts: Sequence[Any]) -> list[Tensor]:
-        """Token numbers (T_i,) int64 of each text, cut to `max_length`."""
+        """Token numbers (T_i,) int64 of each text, cut to `max_length`, after those of `start`."""
         for row, text in enumerate(texts):
             if isinstance(text, np.ndarray):
                 raise errors.value_error(
                     "source", "texts as in training", f"a series in row {row}", "pass texts"
                 )
         numbers = (self.tokenizer.encode(text)[: self.max_length] for text in texts)
-        return [torch.tensor(row, dtype=torch.int64) for row in numbers]
+        return [torch.tensor([*self.start, *row], dtype=torch.int64) for row in numbers]
 
     def tokens(self, text: Any) -> list[str]:
         """The tokens of a text as strings, unknown ones too, cut to `max_length`."""
-        if self.token_level == "bpe":
+        if self.token_level in _NUMBERED:
             numbers = self.tokenizer.encode(text)[: self.max_length]
             return [self.tokenizer.decode([number]) for number in numbers]
         return list(self.tokenizer._cut(text))[: self.max_length]
 
     def _ngram_tokens(self, text: Any) -> list[str]:
-        """The tokens that n-grams are made of; byte pairs as their numbers."""
-        if self.token_level == "bpe":
+        """The tokens that n-grams are made of; bytes and byte pairs as their numbers."""
+        if self.token_level in _NUMBERED:
             return [str(number) for number in self.tokenizer.encode(text)][: self.max_length]
         return self.tokens(text)
 
@@ -154,6 +174,7 @@ class TextEncoder:
             "token_level": self.token_level,
             "tokenizer": None if self.tokenizer is None else self.tokenizer.state(),
             "subword_buckets": self.subword_buckets,
+            "start": self.start,
             "features": None if self.features is None else self.features.state(),
             "max_length": self.max_length,
         }
@@ -161,7 +182,7 @@ class TextEncoder:
     def restore(self, state: Mapping[str, Any]) -> Self:
         """Take what `state` gave; other keys are passed over."""
         self.token_level, self.max_length = state["token_level"], state["max_length"]
-        self.subword_buckets = state["subword_buckets"]
+        self.subword_buckets, self.start = state["subword_buckets"], list(state.get("start", ()))
         if state["tokenizer"] is not None:
             self.tokenizer = _SplitWords.from_state(state["tokenizer"]) or tokenizer(state["tokenizer"])
         if state.get("features") is not None:

@@ -16,6 +16,7 @@ from longspan.tasks import load
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run, device_of, fit_network
 from longspan.tasks.parts import Fitted, Use
+from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder, PretrainedText
 from longspan.tasks.schedule import Schedule, TrainingOptions
 
 from . import report
@@ -25,6 +26,7 @@ from .generation import generate
 from .network import LanguageNetwork
 from .options import LanguageModelOptions
 from .reading import Document, read_documents, split_documents
+from .tokens import BOUNDARY
 from .training import AveragedWeights, Budget, BudgetedBatches
 
 _MOST_VALIDATION = 1_000_000  # characters held out at most
@@ -34,7 +36,7 @@ FittedLanguageModel = Fitted[LanguageCodec, LanguageNetwork, Any]
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], None is "found from the data"
-    LanguageModelOptions, Estimator[list[Document], LanguageCodec, LanguageNetwork, Any]
+    LanguageModelOptions, PretrainedText, Estimator[list[Document], LanguageCodec, LanguageNetwork, Any]
 ):
     """Learns the probabilities of text, scores texts and generates them.
 
@@ -224,6 +226,20 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
         """The tokens that a text is cut into, each as text, in the order of `log_prob`'s numbers."""
         return self._check_fitted().codec.pieces(text)
 
+    def pretrained_encoder(self) -> PretrainedEncoder:
+        """What `Classifier(pretrained=...)` starts from."""
+        fitted = self._check_fitted()
+        sizes = fitted.codec.sizes
+        weights = {
+            name: value.detach().cpu()
+            for name, value in fitted.network.decoder.state_dict().items()
+            if name.startswith(("embedding.", "layers."))
+        }
+        encoder = EncoderSizes(
+            self.cell, sizes.embedding_size, sizes.hidden_size, sizes.num_layers, start=BOUNDARY
+        )
+        return PretrainedEncoder(fitted.codec.token_level or "", fitted.codec.tokenizer, encoder, weights)
+
     def report(self, fitted: FittedLanguageModel, source: Any) -> list[Section]:
         """The scores beside the n-gram's, samples, and where a text is least expected."""
         codec = fitted.codec
@@ -235,10 +251,10 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
         return report.sections(fitted, scores, records, answers)
 
 
-def _pretrained(path: str) -> LanguageModel:
-    """The saved language model in a file."""
-    model = load(path)
+def _pretrained(fitted: PretrainedText | str) -> LanguageModel:
+    """A fitted language model, or the one that a file has."""
+    model = load(fitted) if isinstance(fitted, str) else fitted
     if not isinstance(model, LanguageModel):
-        received = f"a {type(model).__name__} in {path}"
+        received = f"a {type(model).__name__} in {fitted}"
         raise errors.value_error("pretrained", "a saved language model", received, "name another file")
     return model

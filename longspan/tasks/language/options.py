@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from longspan.tasks.options import option
+from longspan.tasks.pretrained import PretrainedText
 from longspan.tasks.reading_options import ReadingOptions
 
 from .tokens import TOKEN_LEVELS
@@ -25,8 +26,10 @@ class LanguageModelOptions(ReadingOptions):
         None, "different tokens at most; none for all, 8000 for bpe", group="data", minimum=5, advanced=True
     )
     lowercase: bool = option(False, "whether the case of words is dropped", group="data", advanced=True)
-    pretrained: str | None = option(
-        None, "a saved language model whose tokens, sizes and weights training starts from", group="network"
+    pretrained: PretrainedText | str | None = option(  # noqa: RUF009 it makes a field
+        None,
+        "a fitted or saved language model whose tokens, sizes and weights training starts from",
+        group="network",
     )
 
     ngram: bool = option(

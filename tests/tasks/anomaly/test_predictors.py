@@ -147,7 +147,7 @@ def test_options_that_do_not_fit_are_refused_in_one_sentence(plant: ls.AnomalyDe
     one = ls.Forecaster(**INNER)
     refused("forecaster: expected one with horizon=1, received horizon=24", forecaster=ls.Forecaster())
     refused("forecaster: expected none to reconstruct", forecaster=one, method="autoencoder")
-    refused("forecaster: expected a Forecaster, or its options as text", forecaster=3)
+    refused("forecaster: expected a Forecaster, or text for one", forecaster=3)
     refused("option: expected one of the options of Forecaster, received 'contxt'", forecaster="contxt=3")
     refused("expected a whole number", forecaster="context_length=many")
     refused("expected the detector's id, received its own id", forecaster=ls.Forecaster(**INNER, id="unit"))

@@ -1,0 +1,66 @@
+"""What a fitted language model lends to other tasks: its tokens, its embedding and its recurrent layers."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from longspan import errors
+from longspan.data.tokenizers import Tokenizer
+
+from . import load
+from .options import Configurable
+
+
+@dataclass(frozen=True)
+class EncoderSizes:
+    """The sizes of an embedding with recurrent layers above it; `start`: the token before every text."""
+
+    cell: str
+    embedding_size: int
+    hidden_size: int
+    num_layers: int
+    start: int
+
+
+class PretrainedEncoder(NamedTuple):
+    """The part of a language model that reads.
+
+    weights: "embedding.weight", and "layers.0.weight_ih_l0" and so on, as the layers name them.
+    """
+
+    token_level: str
+    tokenizer: Tokenizer
+    sizes: EncoderSizes
+    weights: Mapping[str, Tensor]
+
+
+class PretrainedText(Configurable):
+    """A task whose fitted network reads texts, so that other tasks may start from it. Abstract."""
+
+    @abc.abstractmethod
+    def pretrained_encoder(self) -> PretrainedEncoder:
+        """The part that reads.
+
+        Raises:
+            ValueError: the task is not fitted; one sentence.
+        """
+
+
+def pretrained_encoder(model: PretrainedText | str) -> PretrainedEncoder:
+    """The reading part of a fitted language model, or of the one that a file has.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, or the model is another one or not fitted.
+    """
+    with torch.random.fork_rng([]):  # what follows draws the same numbers with a file and with an object
+        fitted = load(model) if isinstance(model, str) else model
+    if not isinstance(fitted, PretrainedText):
+        received = f"a {type(fitted).__name__} in {model}"
+        raise errors.value_error("pretrained", "a saved language model", received, "name another file")
+    return fitted.pretrained_encoder()
