@@ -54,7 +54,7 @@ _PART_OF_YEAR = r"^(?:(\d{4})[-/ ]?X([1-N])|X([1-N])[-/' ]?(\d{4}|\d{2})|([1-N])
 _QUARTER, _HALF = (
     _PART_OF_YEAR.replace("X", letter).replace("N", count) for letter, count in (("[Qq]", "4"), ("[Hh]", "2"))
 )
-_TWO_DIGITS = 69  # first two-digit year of the last century in quarters and halves, as in POSIX
+_TWO_DIGITS = 70  # first two-digit year of the last century in quarters and halves, as polars has it for %y
 _FISCAL = r"^(?i)FY[ -]?(\d{4})$"
 _MONTHS = {
     "January": "januar|jan|jänner|janvier|janv|enero|ene|gennaio|gen|janeiro|januari",

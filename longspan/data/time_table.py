@@ -21,6 +21,7 @@ from .timestamps import NUMBERED, PARTS, TIME_NAMES, TimeForm, parse_times, to_w
 ID_NAMES = ("unique_id", "id", "series_id", "item_id", "series", "sequence", "entity", "sku", "store", "case")
 """Names of columns that tell series apart, the more usual first."""
 
+_LARGEST_WHOLE = 2.0**53  # above it not every whole number is a float
 _LEAST_NAMES = 10  # rows from which text that differs in every row may be times
 _HEAD = 50  # rows by which a column of text is tried as times
 _STEP = re.compile(r"(\d*\.?\d*)\s*([A-Za-z]+)")
@@ -287,7 +288,7 @@ def canonical_ids(column: pl.Series) -> pl.Series:
     """
     if column.dtype.is_float():
         column = column.fill_nan(None)
-        if bool((column == column.round()).all()):
+        if bool(((column == column.round()) & (column.abs() < _LARGEST_WHOLE)).all()):
             column = column.cast(pl.Int64)
     text = column.cast(pl.String)
     if column.dtype == pl.String:

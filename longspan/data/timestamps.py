@@ -37,6 +37,7 @@ _DIGITS = {
     12: ("%Y%m%d%H%M",),
     14: ("%Y%m%d%H%M%S",),
 }
+_DOUBTFUL_YEAR = int(np.datetime64("2040", "us").astype(np.int64))  # two-digit ones from it on may be 19..
 _YEARS = ("year", "yr", "jahr", "année", "ano", "anno")
 
 
@@ -284,7 +285,7 @@ def _from_text(
     if known:
         read = _from_layouts(column, known, None, None)
         if read is not None:
-            return _zoned(read[0], read[2], known, form, name)
+            return _zoned(column, read[0], read[2], known, form, name)
         if written:
             odd = layouts.first_unread(column, known[0])
             received = f"{column[odd]!r} in row {odd + 1}"
@@ -295,7 +296,7 @@ def _from_text(
     read = _from_layouts(column, found, form, series)
     if read is None:
         return _mixed(column, found, name, form, series)
-    return _zoned(read[0], read[2], [read[1]], form, name)
+    return _zoned(column, read[0], read[2], [read[1]], form, name)
 
 
 def _mixed(
@@ -309,7 +310,7 @@ def _mixed(
             readings.append(read)
     if readings:
         values, used, offsets = readings[_chosen([one[0] for one in readings], name, series, column)]
-        return _zoned(values, offsets, used, form, name)
+        return _zoned(column, values, offsets, used, form, name)
     best, odd = max((layouts.count(column, one) for one in found), key=lambda one: one[0])
     if best < 0.5 * len(column):
         return None
@@ -363,15 +364,35 @@ def _chosen(readings: list[np.ndarray], name: str, series: np.ndarray | None, co
 
 
 def _zoned(
-    wall: np.ndarray, offsets: np.ndarray | None, used: Sequence[Layout], form: TimeForm | None, name: str
+    column: pl.Series,
+    wall: np.ndarray,
+    offsets: np.ndarray | None,
+    used: Sequence[Layout],
+    form: TimeForm | None,
+    name: str,
 ) -> Times:
     """Times with their offsets in UTC, and the zone these are of."""
+    if form is None:
+        _note_century(column, wall, used, name)
     if offsets is None:
         return Times(wall, TimeForm("text", tuple(used)))
     utc = wall - offsets
     kept = form.zone if form is not None else None
     zone = kept or layouts.zone_of(utc, offsets, name)
     return Times(utc, TimeForm("text", tuple(used), zone=zone))
+
+
+def _note_century(column: pl.Series, wall: np.ndarray, used: Sequence[Layout], name: str) -> None:
+    """Say in which century two-digit years were put, where another one is as likely."""
+    may_be_short = any("%y" in one.format or one.format in ("quarter", "half") for one in used)
+    if not may_be_short or not len(wall) or wall.max() < _DOUBTFUL_YEAR:
+        return
+    row = int(wall.argmax())
+    if re.search(r"\d{4}", str(column[row])) is None:
+        year = str(np.datetime64(int(wall[row]), "us"))[:4]
+        errors.notice(
+            f"{name}: {column[row]!r} is read as in {year}; two-digit years to 69 are those from 2000 on."
+        )
 
 
 # ---- zones

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,55 @@ def test_an_excel_file_is_read_by_its_sheet(tmp_path: Path):
     assert read_table(tmp_path / "a.xlsx", options=ReadOptions(sheet="two"))["w"].to_list() == ["two", "b"]
     with pytest.raises(ValueError, match="sheet: expected one of one, two, received 'tow'; the nearest"):
         read_table(tmp_path / "a.xlsx", options=ReadOptions(sheet="tow"))
+
+
+SHEET_DAYS = [date(2021, 1, 1) + timedelta(days=at) for at in range(30)]
+SHEETS: dict[str, list[list[Any]]] = {
+    "a title": [
+        ["Report of sales"],
+        [],
+        ["date", "v"],
+        *[[day, at + 0.5] for at, day in enumerate(SHEET_DAYS)],
+    ],
+    "an empty column": [[None, "date", "v"], *[[None, day, at + 0.5] for at, day in enumerate(SHEET_DAYS)]],
+    "a line of units": [["date", "v"], [None, "mm"], *[[day, at + 0.5] for at, day in enumerate(SHEET_DAYS)]],
+    "empty rows": [["date", "v"], *[[day, at + 0.5] for at, day in enumerate(SHEET_DAYS)], [None, " "], []],
+}
+
+
+def put_sheet(folder: Path, rows: list[list[Any]]) -> Path:
+    pytest.importorskip("fastexcel", reason="fastexcel is not installed")
+    writer = pytest.importorskip("xlsxwriter", reason="xlsxwriter is not installed")
+    with writer.Workbook(str(folder / "b.xlsx"), {"default_date_format": "yyyy-mm-dd"}) as book:
+        sheet = book.add_worksheet()
+        for place, cells in enumerate(rows):
+            for column, cell in enumerate(cells):
+                if cell is not None:
+                    sheet.write(place, column, cell)
+    return folder / "b.xlsx"
+
+
+@pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
+@pytest.mark.parametrize("form", SHEETS)
+def test_titles_units_and_empty_cells_of_a_sheet_are_no_data(form: str, tmp_path: Path):
+    table = read_table(put_sheet(tmp_path, SHEETS[form]))
+    assert table.head(30).to_dict(as_series=False) == {
+        "date": SHEET_DAYS,
+        "v": [at + 0.5 for at in range(30)],
+    }
+
+
+def test_a_column_of_a_sheet_without_a_name_is_called_by_its_place(tmp_path: Path):
+    rows = [["date", None], *[[day, "a"] for day in SHEET_DAYS]]
+    assert read_table(put_sheet(tmp_path, rows)).columns == ["date", "column_2"]
+    with pytest.raises(ValueError, match="at least one row, received a header only"):
+        read_table(put_sheet(tmp_path, [["date", "v"]]))
+
+
+def test_times_of_day_in_a_sheet_are_joined_with_their_dates(tmp_path: Path):
+    rows = [[SHEET_DAYS[at // 24], time(at % 24), 1.5] for at in range(72)]
+    panel = read_panel(put_sheet(tmp_path, [["date", "time", "v"], *rows]), Columns())
+    assert str(panel.frequency) == "1 h" and len(panel.values) == 72
 
 
 def test_a_header_that_is_missing_or_has_several_lines_is_told(tmp_path: Path):
@@ -308,7 +358,7 @@ def test_a_sentence_is_one_line_whatever_the_names_of_columns():
             words(read_table({"v": [cell]}), "v")
 
 
-def dated(folder: Path, *, odd: str = "1.5") -> Path:
+def dated_file(folder: Path, *, odd: str = "1.5") -> Path:
     """A file of 400 days with two columns of fractions, one odd cell far down, and ids written as 7.0."""
     days = np.datetime64("2024-01-01") + np.arange(400)
     rows = [f"{day},{at}.25,{odd if at == 350 else '1.5'},7.0" for at, day in enumerate(days)]
@@ -316,12 +366,12 @@ def dated(folder: Path, *, odd: str = "1.5") -> Path:
 
 
 def test_columns_that_are_not_named_are_left_out_of_large_files(tmp_path: Path) -> None:
-    whole = read_source(dated(tmp_path), dates=True).frame
-    part = read_source(dated(tmp_path), dates=True, needed={"v"}).frame
+    whole = read_source(dated_file(tmp_path), dates=True).frame
+    part = read_source(dated_file(tmp_path), dates=True, needed={"v"}).frame
     assert part.columns == ["day", "v", "id"] and part.equals(whole.select("day", "v", "id"))
-    assert read_source(dated(tmp_path, odd="x"), dates=True, needed={"v"}).frame.equals(part)
+    assert read_source(dated_file(tmp_path, odd="x"), dates=True, needed={"v"}).frame.equals(part)
 
 
 def test_a_column_that_is_not_there_is_told_beside_all_that_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"past_covariates.*\(day, v, w, id\), received 'ww'"):
-        read_panel(dated(tmp_path), Columns(target=("v",), past=("ww",)))
+        read_panel(dated_file(tmp_path), Columns(target=("v",), past=("ww",)))

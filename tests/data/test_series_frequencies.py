@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import numpy as np
+import polars as pl
 import pytest
 
 from longspan.data.series_frequencies import SeriesFrequencies, find_frequencies, fitting_frequency
+from longspan.data.time_table import canonical_ids
 
 START = datetime(2024, 1, 1)  # a Monday
 
@@ -85,3 +87,9 @@ def test_no_step_at_all_is_one_sentence():
         ValueError, match=r"^time: expected times on a regular step, received .* the most usual"
     ):
         found(uneven, uneven)
+
+
+def test_ids_that_are_no_whole_numbers_of_the_machine_stay_as_they_are():
+    for odd in (float("inf"), 1e39, -1e300):
+        names = canonical_ids(pl.Series([7.0, odd]))
+        assert names.dtype == pl.String and names.n_unique() == 2

@@ -96,3 +96,17 @@ def test_whole_numbers_that_stand_for_days_of_the_year():
         errors.LongspanWarning, match="date holds whole numbers such as 45292, which are read as num"
     ):
         parse_times(pl.DataFrame({"date": [45292, 45293]}), ("date",))
+
+
+def test_two_digit_years_are_of_one_century_in_every_form_and_doubtful_ones_are_told():
+    for cells, words in (
+        (["Q1 69", "Q2 69"], "'Q2 69' is read as in 2069"),
+        (["01/02/69", "13/02/69"], "'13/02/69' is read as in 2069"),
+    ):
+        with pytest.warns(errors.LongspanWarning, match=words):
+            read = parse_times(pl.DataFrame({"t": cells}), ("t",))
+        assert read is not None and str(read.values.astype("datetime64[us]")[0]).startswith("2069")
+    read = parse_times(pl.DataFrame({"t": ["2069Q1", "2069Q2"]}), ("t",))  # four digits: no notice
+    assert read is not None
+    read = parse_times(pl.DataFrame({"t": ["Q1 70", "Q2 70"]}), ("t",))
+    assert read is not None and str(read.values.astype("datetime64[us]")[0]).startswith("1970")

@@ -334,7 +334,7 @@ def _first_row(rows: Sequence[Row], width: int) -> int:
     """The header's place: the first row of the usual width, or the one before it that lacks one name."""
     place = next((place for place, (_, row) in enumerate(rows) if len(row) == width), 0)
     before = place > 0 and len(rows[place - 1][1]) == width - 1
-    return place - 1 if before and any(_is_value(cell) and cell.strip() for cell in rows[place][1]) else place
+    return place - 1 if before and any(is_value(cell) and cell.strip() for cell in rows[place][1]) else place
 
 
 def _find_separator(lines: Sequence[str]) -> str:
@@ -364,10 +364,10 @@ def _is_blank_separated(lines: Sequence[str]) -> bool:
     alike = [row for _, row in rows if len(row) == width]
     if width < 2 or len(alike) < 0.9 * len(rows):
         return False
-    return all(_is_value(row[-1]) for row in alike[1:]) and len(alike) > 1
+    return all(is_value(row[-1]) for row in alike[1:]) and len(alike) > 1
 
 
-def _is_value(cell: str) -> bool:
+def is_value(cell: str) -> bool:
     """Whether a cell reads as a number, a date or a missing marker, so that it is no name."""
     cell = cell.strip()
     return bool(_NUMBER.fullmatch(cell) or _DATE.fullmatch(cell)) or cell in MISSING
@@ -379,7 +379,7 @@ def _commented_names(comment: str, separator: str, width: int) -> list[str]:
         return []
     bare = comment.strip().lstrip("#%/").strip()
     names = [cell.strip() for cell in (bare.split() if separator == _BLANKS else bare.split(separator))]
-    return names if len(names) == width and not any(_is_value(cell) for cell in names) else []
+    return names if len(names) == width and not any(is_value(cell) for cell in names) else []
 
 
 def _names(rows: Sequence[Row], first: int, width: int) -> tuple[list[str], tuple[str, ...], int]:
@@ -400,9 +400,19 @@ def _names(rows: Sequence[Row], first: int, width: int) -> tuple[list[str], tupl
         seen[cell] += 1
         twice = f"{cell}_{seen[cell]}" if seen[cell] > 1 else cell
         names.append(_NAMELESS.format(place + 1) if not cell else twice)
-        if cell and seen[cell] == 2:
-            notes = (*notes, f"Two columns are called {cell!r}; the second is read as {twice!r}.")
-    return names, notes, first + 1 + count
+    return names, (*notes, *_note_twice(seen)), first + 1 + count
+
+
+def _note_twice(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """What is to be told of names that several columns have."""
+    twice = [name for name, count in counts.items() if name and count > 1]
+    if not twice:
+        return ()
+    if len(twice) > 1:
+        return (
+            f"{len(twice)} names of columns come twice, such as {twice[0]!r}; '_2' is added to the second.",
+        )
+    return (f"Two columns are called {twice[0]!r}; the second is read as {twice[0] + '_2'!r}.",)
 
 
 _NAMELESS = "\x00column_{}"
@@ -420,12 +430,12 @@ def _is_headless(header: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether the first row is data: a date or a decimal number in it, or all of it is values."""
     if not below or not any(cell for cell in header):
         return False
-    values = [_is_value(cell) for cell in header]
+    values = [is_value(cell) for cell in header]
     if all(values):
         return True
     for place, cell in enumerate(header):
         column = [row[place].strip() for row in below if place < len(row)]
-        alike = sum(map(_is_value, column)) > 0.9 * len(column)
+        alike = sum(map(is_value, column)) > 0.9 * len(column)
         decimal = bool(re.fullmatch(r"-?\d*[.,]\d+|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*", cell))
         if alike and (decimal or (re.fullmatch(r"[01]", cell) and set(column) <= {"0", "1"})):
             return True
@@ -444,14 +454,14 @@ def _with_more_lines(
     numeric = [
         place
         for place in range(len(header))
-        if all(_is_value(row[place]) for row in below if place < len(row) and row[place].strip())
+        if all(is_value(row[place]) for row in below if place < len(row) and row[place].strip())
     ]
     count = 0
     for row in above:
         cells = [row[place].strip() for place in numeric if place < len(row)]
         if (
             not cells
-            or any(_is_value(cell) and cell for cell in cells)
+            or any(is_value(cell) and cell for cell in cells)
             or not any(cell.strip() for cell in row)
         ):
             break

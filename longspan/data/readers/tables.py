@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from longspan import errors, optional
+from longspan import errors
 
 from . import numeric
 from .delimited import read_delimited
+from .excel import read_excel
 from .frames import from_frame, is_frame, library
 from .text_files import PACKED_ENDINGS, compression, decoded, read_bytes
 
@@ -164,7 +165,7 @@ def _from_file(
     inner = path.with_suffix("") if path.suffix.lower() in PACKED_ENDINGS else path
     ending = inner.suffix.lower()
     if ending in _EXCEL:
-        return _from_excel(path, options.sheet), "."
+        return read_excel(path, options.sheet), "."
     if ending in _JSON:
         return _from_json(path, options.encoding), "."
     if ending in _BINARY or _looks_binary(path):
@@ -237,23 +238,6 @@ def _is_columns(row: dict[str, Any]) -> bool:
     """Whether an object holds whole columns: lists of one length."""
     lengths = {len(value) if isinstance(value, list) else -1 for value in row.values()}
     return len(lengths) == 1 and -1 not in lengths
-
-
-def _from_excel(path: Path, sheet: str | None) -> pl.DataFrame:
-    fastexcel = optional.require("fastexcel", "excel", f"file {path}")
-    try:
-        book = fastexcel.read_excel(str(path))
-        names = book.sheet_names
-    except Exception as error:  # the package raises errors of its own kinds
-        raise errors.value_error(
-            f"file {path}", "an Excel file", "another content", "save it again"
-        ) from error
-    if sheet is not None and sheet not in names:
-        expected = f"one of {', '.join(names)}"
-        raise errors.value_error("sheet", expected, repr(sheet), errors.did_you_mean(sheet, names))
-    if sheet is None and len(names) > 1:
-        errors.notice(f"file {path} has {len(names)} sheets; {names[0]!r} is read.")
-    return pl.read_excel(path, sheet_name=sheet or names[0], infer_schema_length=None, raise_if_empty=False)
 
 
 def _nearest_file(path: Path) -> str:

@@ -189,6 +189,8 @@ class ForecastCodec(Codec[Origins]):
             self._by_origin(baselines.seasonal_naive(panel, index, self.horizon, season), n, c)
             for season in (1, self.encoder.season)
         )
+        constant = self.encoder.statistics.constants() == naive  # (n, H, C)
+        values = np.where(constant[..., None], naive[..., None], values)
         median = values[..., self.levels.index(0.5)]
         return Forecasts(median, values, self.truth(records), naive, seasonal, scale, records, self.levels)
 

@@ -176,8 +176,8 @@ def _scores(
 
 def _ratio(errors: np.ndarray, distances: np.ndarray) -> np.ndarray:
     """errors / distances, limited to _MAX_SCORE; also at distance 0, where it is 0 for no error."""
-    ratio = errors / np.where(distances > 0, distances, 1.0)
-    return np.clip(np.where(distances > 0, ratio, _MAX_SCORE * np.sign(errors)), -_MAX_SCORE, _MAX_SCORE)
+    within = distances > np.abs(errors) / _MAX_SCORE
+    return np.where(within, errors / np.where(within, distances, 1.0), _MAX_SCORE * np.sign(errors))
 
 
 def _mean_absolute(errors: np.ndarray) -> np.ndarray:

@@ -79,6 +79,11 @@ class TrainingStatistics:
             return SeriesStatistics(*(column.mean(0, keepdims=True) for column in self.table))
         return SeriesStatistics(*(column[row : row + 1] for column in self.table))
 
+    def constants(self) -> np.ndarray:
+        """(C,): the only value of each channel in all training series, NaN where there are several."""
+        low, high = np.fmin.reduce(self.table.low, 0), np.fmax.reduce(self.table.high, 0)
+        return np.where(low == high, low, np.nan)
+
     def state(self) -> list[torch.Tensor]:
         """The table as tensors, in the order of `SeriesStatistics`."""
         return [torch.from_numpy(column.copy()) for column in self.table]

@@ -147,3 +147,15 @@ def test_without_recent_forecasts_only_the_margin_is_added():
 def test_symmetric_quantiles_make_intervals():
     assert level_pairs(LEVELS) == [(0, 4), (1, 3)]
     assert level_pairs((0.1, 0.5, 0.8)) == []
+
+
+def test_errors_of_forecasts_that_were_right_all_the_time_overflow_nowhere():
+    answers = np.zeros((200, 4, 5)) + 1e-310 * np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    truths = np.zeros((200, 4))
+    truths[150] = 5.0
+    with np.errstate(all="raise", under="ignore"):
+        calibrated = fitted(answers, truths, 50.0).apply(answers, np.ones(200))
+        own, recent = np.arange(100, 200), np.arange(100)[:, None] + np.arange(90, 100)
+        age = own[:, None] - recent
+        found = adapt(LEVELS, answers[:, None], truths[:, None], own, recent, age)
+    assert np.isfinite(calibrated).all() and np.isfinite(found).all()
