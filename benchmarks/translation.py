@@ -71,7 +71,7 @@ def toy(results: Path | None) -> None:
         return [" ".join(row) for row in rows], [" ".join(row[::-1]) for row in rows]
 
     task = Translator(
-        copy=True, hidden_size=48, embedding_size=32, epochs=12, learning_rate=0.01, dropout=0.0
+        copy=True, hidden_size=64, embedding_size=32, epochs=12, learning_rate=0.01, dropout=0.0
     )
     scores = fit_and_score(task, pairs(4000), pairs(200), pairs(500), None)
     remember(results, {"section": "toy", **scores})

@@ -29,7 +29,8 @@ def beam(
 ) -> list[list[Hypothesis]]:
     """The likeliest sequences among those that begin with one of the `beam_size` likeliest beginnings.
 
-    A row is done when `beam_size` of its sequences have ended. Sequences are ranked by
+    A row is done when `beam_size` of its sequences have ended and none that goes on has a better score at its
+    length so far than the `n_best`-th of them, coverage left aside. Sequences are ranked by
 
         log_prob / ((5 + length) / 6) ** length_penalty
             + coverage_penalty * sum over places of log(min(sum over steps of the attention, 1))
@@ -56,19 +57,23 @@ def beam(
         check_non_negative("length_penalty", length_penalty, "0 compares log-probabilities as they are"),
         check_non_negative("coverage_penalty", coverage_penalty, "0 does without it"),
     )
-    search = _Beams(check_start(start), beam_size, limits, ranking)
+    search = _Beams(check_start(start), beam_size, n_best, limits, ranking)
     if start.numel():
         search.run(step, state, reorder)
-    return [search.best(row, n_best) for row in range(start.numel())]
+    return [search.best(row) for row in range(start.numel())]
 
 
 class _Ranking(NamedTuple):
     length_penalty: float
     coverage_penalty: float
 
+    def divisor(self, length: int) -> float:
+        """By which the log-probability of so many tokens is divided."""
+        return ((5.0 + length) / 6.0) ** self.length_penalty
+
     def scores(self, log_probs: Tensor, length: int, covered: Tensor | None) -> Tensor:
         """Of log-probabilities (...) of so many tokens; covered: (..., S) the attention's sums over steps."""
-        scores = log_probs / ((5.0 + length) / 6.0) ** self.length_penalty
+        scores = log_probs / self.divisor(length)
         if self.coverage_penalty:
             if covered is None:
                 raise errors.value_error(
@@ -90,8 +95,8 @@ class _Beams:
     Of A such rows with k beginnings each: log_probs (A, k), tokens (A, k, t), attention (A, k, t, S).
     """
 
-    def __init__(self, start: Tensor, beam_size: int, limits: Limits, ranking: _Ranking) -> None:
-        self.k, self.limits, self.ranking = beam_size, limits, ranking
+    def __init__(self, start: Tensor, beam_size: int, n_best: int, limits: Limits, ranking: _Ranking) -> None:
+        self.k, self.n_best, self.limits, self.ranking = beam_size, n_best, limits, ranking
         self.rows = list(range(start.numel()))
         self.log_probs = torch.full((start.numel(), beam_size), -torch.inf, device=start.device)
         self.log_probs[:, 0] = 0.0  # all beginnings are the same at first
@@ -113,10 +118,10 @@ class _Beams:
         for place, row in enumerate(self.rows):
             self.live[row] = [self._hypothesis(place, j, finished=False) for j in range(self.k)]
 
-    def best(self, row: int, count: int) -> list[Hypothesis]:
+    def best(self, row: int) -> list[Hypothesis]:
         """The best hypotheses of a row, those that have ended first."""
         ended, live = (sorted(some, key=lambda h: -h.score) for some in (self.ended[row], self.live[row]))
-        return [*ended, *(h for h in live if h.log_prob > -math.inf)][:count]
+        return [*ended, *(h for h in live if h.log_prob > -math.inf)][: self.n_best]
 
     def _advance(self, logits: Tensor, attention: Tensor | None) -> Tensor:
         """Lengthen the beginnings by a token; returns the rows (R',) of the step that they go on from."""
@@ -131,9 +136,8 @@ class _Beams:
         self._collect(ends[:, :k] & (values[:, :k] > -torch.inf))
         going_on = ends.to(torch.uint8).sort(dim=1, stable=True).indices[:, :k]
         self._keep(going_on)
-        alive = [len(self.ended[row]) < k for row in self.rows]
-        possible = (self.log_probs > -torch.inf).any(1).tolist()
-        stays = [i for i, row in enumerate(alive) if row and possible[i]]
+        hopes = (self.log_probs.amax(1) / self.ranking.divisor(self.tokens.shape[-1])).tolist()
+        stays = [i for i, hope in enumerate(hopes) if hope > self._to_beat(self.rows[i])]
         rows = torch.tensor(stays, dtype=torch.int64, device=places.device)
         sources = parents.gather(1, going_on) + torch.arange(A, device=places.device).unsqueeze(1) * k
         if len(stays) < A:
@@ -154,12 +158,18 @@ class _Beams:
         self.attention = read.gather(1, places.unsqueeze(-1).expand(-1, -1, *read.shape[2:]))
 
     def _collect(self, ends: Tensor) -> None:
-        """Of the best k candidates those that end are hypotheses, until a row has k of them."""
+        """Of the best k candidates those that end are hypotheses."""
         if not bool(ends.any()):
             return
         for place, candidate in ends.nonzero().tolist():
-            if len(self.ended[self.rows[place]]) < self.k:
-                self.ended[self.rows[place]].append(self._hypothesis(place, candidate, finished=True))
+            self.ended[self.rows[place]].append(self._hypothesis(place, candidate, finished=True))
+
+    def _to_beat(self, row: int) -> float:
+        """The n_best-th best score, without coverage, of a row's sequences that have ended, if there are k."""
+        if len(self.ended[row]) < self.k:
+            return -math.inf
+        scores = (h.log_prob / self.ranking.divisor(len(h.tokens) + 1) for h in self.ended[row])
+        return sorted(scores, reverse=True)[self.n_best - 1]
 
     def _keep(self, candidates: Tensor) -> None:
         """Candidates (A, k) become the beginnings."""

@@ -72,6 +72,21 @@ def test_a_wide_beam_finds_the_best_of_all_sequences(length_penalty: float) -> N
         assert math.isclose(hypothesis.score, scores[tuple(hypothesis.tokens)], abs_tol=1e-4)
 
 
+def test_unlikely_ends_do_not_stop_a_likely_sequence() -> None:
+    logits = torch.full((12, 12), -12.0)
+    for token in range(1, 11):
+        logits[token, token + 1] = 0.0
+        logits[token, END] = -3.0  # at each step the second likeliest
+    logits[11, END] = 0.0
+    step = lambda tokens, state: (logits[tokens], state)  # noqa: E731
+    for n_best in (1, 3):
+        hypotheses = search.beam(
+            step, torch.tensor([1]), zeros(1), beam_size=3, n_best=n_best, length_penalty=1.0, end=END
+        )[0]
+        assert hypotheses[0].tokens == list(range(2, 12))
+        assert len(hypotheses) == n_best
+
+
 def test_a_batch_gives_what_its_rows_give_alone() -> None:
     logits, starts = table(12, 3), torch.arange(1, 12)
     options: dict[str, Any] = {"beam_size": 4, "n_best": 3, "end": END, "max_length": 9}
@@ -124,7 +139,7 @@ def test_attention_and_its_coverage_follow_the_beams() -> None:
         return found[0][0]
 
     plain, covering = best(0.0), best(5.0)
-    assert plain.tokens == [1, 1] and covering.tokens == [2, 1]
+    assert plain.tokens == [1, 1] and covering.tokens == [2, 2]
     assert plain.attention is not None and covering.attention is not None
     torch.testing.assert_close(plain.attention, places[[3, 1]])
     torch.testing.assert_close(covering.attention, places[[3, 2]])
