@@ -165,7 +165,7 @@ class _Beams:
             self.ended[self.rows[place]].append(self._hypothesis(place, candidate, finished=True))
 
     def _to_beat(self, row: int) -> float:
-        """The n_best-th best score, without coverage, of a row's sequences that have ended, if there are k."""
+        """The n_best-th best score, without coverage, of what has ended in a row; none before there are k."""
         if len(self.ended[row]) < self.k:
             return -math.inf
         scores = (h.log_prob / self.ranking.divisor(len(h.tokens) + 1) for h in self.ended[row])
