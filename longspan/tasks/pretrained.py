@@ -52,14 +52,21 @@ class PretrainedText(Configurable):
         """
 
 
+def fitted_text(model: PretrainedText | str) -> Configurable:
+    """A fitted task, or the one that a file has; what follows draws the same random numbers with either."""
+    if not isinstance(model, str):
+        return model
+    with torch.random.fork_rng([]):
+        return load(model)
+
+
 def pretrained_encoder(model: PretrainedText | str) -> PretrainedEncoder:
     """The reading part of a fitted language model, or of the one that a file has.
 
     Raises:
         FileNotFoundError, ValueError: there is no such file, or the model is another one or not fitted.
     """
-    with torch.random.fork_rng([]):  # what follows draws the same numbers with a file and with an object
-        fitted = load(model) if isinstance(model, str) else model
+    fitted = fitted_text(model)
     if not isinstance(fitted, PretrainedText):
         received = f"a {type(fitted).__name__} in {model}"
         raise errors.value_error("pretrained", "a saved language model", received, "name another file")

@@ -12,11 +12,10 @@ import torch
 from longspan import errors
 from longspan.networks.decoder import Decoder
 from longspan.report.elements import Section
-from longspan.tasks import load
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run, device_of, fit_network
 from longspan.tasks.parts import Fitted, Use
-from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder, PretrainedText
+from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder, PretrainedText, fitted_text
 from longspan.tasks.schedule import Schedule, TrainingOptions
 
 from . import report
@@ -29,6 +28,7 @@ from .reading import Document, read_documents, split_documents
 from .tokens import BOUNDARY
 from .training import AveragedWeights, Budget, BudgetedBatches
 
+_SAMPLED_FROM = 40_000  # tokens in the vocabulary from which on training samples the softmax
 _MOST_VALIDATION = 1_000_000  # characters held out at most
 
 FittedLanguageModel = Fitted[LanguageCodec, LanguageNetwork, Any]
@@ -57,6 +57,7 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
         token_level: words, where blanks alone are between tokens (punctuation too) and new words are rare;
             byte pairs from 20 million characters on, where the package tokenizers is installed; else
             characters.
+        softmax: sampled (arXiv 1412.2007) from 40,000 tokens on, in training alone.
         hidden_size, num_layers, embedding_size, tied, dropout, chunk_length, learning_rate: for characters
             and bytes 512, 1, 64, False, 0.1, 100, 0.005; for words and byte pairs 400, 1, 256, True, 0.2,
             35, 0.003.
@@ -127,12 +128,19 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
             weight_dropout=self.weight_dropout,
             forget_bias=1.0 if "LSTM" in self.cell.upper() else None,
         )
-        network = LanguageNetwork(decoder)
+        counts = None if train is None else torch.from_numpy(codec.ngram.token_counts())
+        network = LanguageNetwork(decoder, counts if self._samples(codec) else None)
         if train is not None and self.pretrained is not None:
             network.load_state_dict(_pretrained(self.pretrained).network_.state_dict())
-        elif train is not None:
-            network.start_from_counts(torch.from_numpy(codec.ngram.token_counts()))
+        elif counts is not None:
+            network.start_from_counts(counts)
         return network
+
+    def _samples(self, codec: LanguageCodec) -> bool:
+        """Whether the training loss is a sampled softmax."""
+        if self.softmax is not None:
+            return self.softmax == "sampled"
+        return codec.tokenizer.size >= _SAMPLED_FROM
 
     def batches(
         self, codec: LanguageCodec, records: list[Document], *, train: bool
@@ -147,6 +155,11 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
             codec.start_from(_pretrained(self.pretrained).codec_)
         codec.fit(train, valid)
         network = self.network(codec, train).to(device_of(self.device))
+        if network.sampled is not None and self.softmax is None:
+            errors.notice(
+                f"The vocabulary has {codec.tokenizer.size:,} tokens, so training compares each with "
+                f"{network.sampled.num_samples:,} drawn ones a step (softmax='full' for all)."
+            )
         batches = codec.stream_batches(train, self.batch_size)
         validate = None if valid is None else codec.segment_batches(valid)
         epochs = self.epochs or codec.epochs
@@ -253,7 +266,7 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
 
 def _pretrained(fitted: PretrainedText | str) -> LanguageModel:
     """A fitted language model, or the one that a file has."""
-    model = load(fitted) if isinstance(fitted, str) else fitted
+    model = fitted_text(fitted)
     if not isinstance(model, LanguageModel):
         received = f"a {type(model).__name__} in {fitted}"
         raise errors.value_error("pretrained", "a saved language model", received, "name another file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -15,8 +16,8 @@ from longspan.tasks.network import StreamingNetwork
 from .batches import IGNORED, ScoredSegments
 from .tokens import BOUNDARY
 
-_SAMPLED_FROM = 40_000  # tokens in the vocabulary from which on training samples the softmax
-_SAMPLES = 4000  # negative tokens a batch
+_SAMPLES = 4000  # negative tokens a batch at most
+_SAMPLED_SHARE = 0.1  # share of the vocabulary that is sampled, where that is fewer
 
 
 class SegmentScores(NamedTuple):
@@ -30,19 +31,24 @@ class SegmentScores(NamedTuple):
 class LanguageNetwork(StreamingNetwork):
     """Reads tokens (B, T) and gives the probabilities of the next ones; starts afresh at every BOUNDARY.
 
-    With a vocabulary of 40,000 tokens or more, the training loss is a sampled softmax (see
-    `longspan.nn.SampledSoftmaxLoss`); validation is by all tokens.
-
     Args:
         decoder: without attention.
+        counts: (V,) how often each token occurs; then the training loss is a sampled softmax, see
+            `longspan.nn.SampledSoftmaxLoss`. Validation, scores and steps are by all tokens. None for a
+            training loss by all tokens too.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, counts: Tensor | None = None) -> None:
         super().__init__()
         self.decoder = decoder
         self.sampled = None
-        if decoder.vocabulary >= _SAMPLED_FROM:
-            self.sampled = SampledSoftmaxLoss(decoder.vocabulary, _SAMPLES, ignore_index=IGNORED)
+        if counts is not None:
+            self.sampled = SampledSoftmaxLoss(
+                decoder.vocabulary,
+                min(_SAMPLES, math.ceil(_SAMPLED_SHARE * decoder.vocabulary)),
+                frequencies=counts + 1.0,
+                ignore_index=IGNORED,
+            )
 
     @torch.no_grad()
     def start_from_counts(self, counts: Tensor) -> None:

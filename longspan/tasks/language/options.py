@@ -71,6 +71,14 @@ class LanguageModelOptions(ReadingOptions):
         0.0, "share of recurrent weights dropped a step", group="network", fraction=True, advanced=True
     )
 
+    softmax: str | None = option(
+        None,
+        "what the training loss compares a token with: all tokens (full), or a few drawn by their frequency "
+        "(sampled); none for sampled from 40000 tokens on; scores are by all tokens",
+        choices=("full", "sampled"),
+        group="training",
+        advanced=True,
+    )
     epochs: int | None = option(
         None, "times the training part is gone through at most; none for 10", group="training"
     )

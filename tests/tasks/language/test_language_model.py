@@ -248,6 +248,8 @@ def test_fine_tuning_starts_from_the_saved_weights(tmp_path: Path) -> None:
     tuned.save(tmp_path / "tuned")
     (tmp_path / "model").unlink()
     assert ls.load(tmp_path / "tuned").evaluate([other]) == tuned.evaluate([other])
+    same = ls.LanguageModel(**{**options, "pretrained": model()}, learning_rate=1e-6)
+    assert same.fit([other], verbose=0).evaluate([other]) == tuned.evaluate([other])
     forecaster = tmp_path / "forecaster"
     ls.Forecaster(horizon=1, hidden_size=2, context_length=4, epochs=1).fit(np.arange(60.0), verbose=0).save(
         forecaster
@@ -258,12 +260,38 @@ def test_fine_tuning_starts_from_the_saved_weights(tmp_path: Path) -> None:
         ls.LanguageModel(pretrained=str(forecaster)).fit([TEXT], verbose=0)
 
 
-def test_large_vocabularies_train_by_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("longspan.tasks.language.network._SAMPLED_FROM", 10)
-    monkeypatch.setattr("longspan.tasks.language.network._SAMPLES", 8)
-    task = ls.LanguageModel(**SMALL, epochs=6, learning_rate=0.01).fit([TEXT], verbose=0)
+def test_large_vocabularies_train_by_samples_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert model().network_.sampled is None
+    monkeypatch.setattr("longspan.tasks.language.language_model._SAMPLED_FROM", 10)
+    options: dict[str, Any] = {**SMALL, "epochs": 1, "max_steps": 2}
+    task = ls.LanguageModel(**options).fit([TEXT], verbose=0)
     assert task.network_.sampled is not None
-    assert task.evaluate([TEXT])["nats_per_token"] < 2.0
+    assert any("drawn ones a step (softmax='full' for all)" in note for note in task.notes_)
+    full = ls.LanguageModel(**options, softmax="full").fit([TEXT], verbose=0)
+    assert full.network_.sampled is None and not any("softmax" in note for note in full.notes_)
+
+
+def test_scores_and_text_of_a_sampled_softmax_are_those_of_the_plain_one(tmp_path: Path) -> None:
+    options: dict[str, Any] = {**SMALL, "epochs": 12, "learning_rate": 0.01, "ngram": False}
+    task = ls.LanguageModel(**options, softmax="sampled").fit([TEXT], verbose=0)
+    assert task.network_.sampled is not None and task.network_.sampled.num_samples < 10
+    text = TEXT[:50]
+    tokens = torch.tensor([[3, *task.codec_.tokenizer.encode(text)]])
+    decoder = task.network_.decoder
+    with torch.no_grad():
+        hidden = decoder(tokens[:, :-1])[0].hidden
+        plain = (hidden @ decoder.output.weight.T + decoder.output.bias).log_softmax(-1)[0]
+    scores = task.log_prob([text])[0]
+    torch.testing.assert_close(plain.exp().sum(-1), torch.ones(len(scores)))
+    expected = plain.gather(1, tokens[0, 1:].unsqueeze(1)).squeeze(1)
+    np.testing.assert_allclose(scores, expected.numpy(), atol=1e-4)
+    perplexity = task.evaluate([text])["perplexity"]
+    assert perplexity == pytest.approx(math.exp(-float(scores.mean())), rel=1e-4) and perplexity < 8.0
+    task.save(tmp_path / "model")
+    loaded = ls.load(tmp_path / "model")
+    assert isinstance(loaded, ls.LanguageModel) and loaded.generate("the ", 30, seed=0) == task.generate(
+        "the ", 30, seed=0
+    )
 
 
 @pytest.mark.parametrize(
