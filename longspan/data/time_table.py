@@ -21,6 +21,7 @@ from .timestamps import NUMBERED, PARTS, TIME_NAMES, TimeForm, parse_times, to_w
 ID_NAMES = ("unique_id", "id", "series_id", "item_id", "series", "sequence", "entity", "sku", "store", "case")
 """Names of columns that tell series apart, the more usual first."""
 
+_MOSTLY = 0.8  # share of the first rows that must be dates for a column with odd cells to hold the times
 _LARGEST_WHOLE = 2.0**53  # above it not every whole number is a float
 _LEAST_NAMES = 10  # rows from which text that differs in every row may be times
 _HEAD = 50  # rows by which a column of text is tried as times
@@ -83,6 +84,8 @@ def find_time(
         parts = [column for column in free if column.lower() in PARTS]
         by_name = [column for column in by_name if len(parts) < 2 or column not in parts]
         time = next((column for column in by_name if _is_numbered(frame[column])), None)
+    if time is None:  # one with odd cells, of which the first is told where the times are read
+        time = next((column for column in by_name if _reads_as_dates(frame, column, least=_MOSTLY)), None)
     if time is None:
         return ()
     clock = next((column for column in free if column != time and _is_clock(frame[column])), None)
@@ -101,7 +104,8 @@ def _is_dated(column: pl.Series) -> bool:
     return isinstance(column.dtype, (pl.Datetime, pl.Duration)) or column.dtype == pl.Date
 
 
-def _reads_as_dates(frame: pl.DataFrame, column: str) -> bool:
+def _reads_as_dates(frame: pl.DataFrame, column: str, least: float = 1.0) -> bool:
+    """Whether text stands for dates in this share of its first rows, each row with a date of its own."""
     if frame[column].dtype != pl.String:
         return False
     named = _name_rank(column) < len(TIME_NAMES)
@@ -111,7 +115,18 @@ def _reads_as_dates(frame: pl.DataFrame, column: str) -> bool:
     try:
         return parse_times(head, (column,)) is not None
     except ValueError as error:
-        return named or "told apart" in str(error)
+        return named or "told apart" in str(error) or (least < 1 and _mostly_dates(head, column, least))
+
+
+def _mostly_dates(head: pl.DataFrame, column: str, least: float) -> bool:
+    """Whether a share of the rows reads as dates without the others, and all rows differ."""
+    cells = head[column]
+    dated = cells.filter(cells.str.contains(r"\d{1,4}[-/. ]\w{1,9}[-/. ]\d{1,4}|\d{8}"))
+    enough = least * len(cells) <= len(dated) < len(cells) and cells.n_unique() == len(cells)
+    try:
+        return enough and parse_times(dated.to_frame(), (column,)) is not None
+    except ValueError:
+        return False
 
 
 def _is_numbered(column: pl.Series) -> bool:
@@ -184,6 +199,9 @@ def check_unused(
                 f"{column} differs in every row and is not used; if it holds times, give their form by "
                 "time_format."
             )
+        elif not time and name in TIME_NAMES and frame[column].dtype == pl.String:
+            shown = next((value for value in frame[column].to_list() if value is not None), None)
+            errors.notice(f"{column} holds no dates ({str(shown)[:30]!r}) and is not used as time.")
     parts = [column for column in frame.columns if column.lower() in ("year", "month", "day", "hour")]
     if not time and len(parts) > 1 and not set(parts) & set(taken):
         errors.notice(
@@ -285,7 +303,14 @@ def canonical_ids(column: pl.Series) -> pl.Series:
 
     >>> canonical_ids(pl.Series([1.0, 2.0])).to_list(), canonical_ids(pl.Series(["0007"])).to_list()
     (['1', '2'], ['0007'])
+
+    Raises:
+        ValueError: they are neither text, numbers nor dates; one sentence.
     """
+    if column.dtype == pl.Object or column.dtype.is_nested():
+        row = int(column.is_not_null().arg_true()[0])
+        received = f"a {type(column[row]).__name__} in row {row + 1}"
+        raise errors.value_error(f"column {column.name}", "ids of text or numbers", received, "write them so")
     if column.dtype.is_float():
         column = column.fill_nan(None)
         if bool(((column == column.round()) & (column.abs() < _LARGEST_WHOLE)).all()):

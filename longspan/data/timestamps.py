@@ -37,6 +37,11 @@ _DIGITS = {
     12: ("%Y%m%d%H%M",),
     14: ("%Y%m%d%H%M%S",),
 }
+# What stands before the number of a part of a year, by the name of its column.
+_PART_MARKS = {
+    "quarter": "Q", "quartal": "Q", "week": "W", "iso_week": "W", "weekofyear": "W", "kw": "W", "woche": "W",
+    "doy": "day", "dayofyear": "day", "day_of_year": "day", "yday": "day",
+}  # fmt: skip
 _DOUBTFUL_YEAR = int(np.datetime64("2040", "us").astype(np.int64))  # two-digit ones from it on may be 19..
 _YEARS = ("year", "yr", "jahr", "année", "ano", "anno")
 
@@ -146,6 +151,9 @@ def _joined(
             raise errors.value_error(
                 f"time {column}", "a time in every row", f"none in row {row + 1}", "drop that row"
             )
+    part = _part_of_year(frame, columns)
+    if part is not None:
+        return _from_text(part, ", ".join(columns), form, series, None)
     whole = all(_is_whole(frame[column]) for column in columns)
     first = frame[columns[0]]
     if whole and len(columns) <= len(PARTS) and not (len(columns) == 2 and float(first.max() or 0) > 9999):  # pyright: ignore[reportArgumentType]
@@ -160,6 +168,25 @@ def _joined(
         expected = "a date and a time of day, or year, month, day"
         raise errors.value_error(f"time {name}", expected, repr(together[0]), "name the columns of the times")
     return read
+
+
+def _part_of_year(frame: pl.DataFrame, columns: Sequence[str]) -> pl.Series | None:
+    """A year and its quarter, week, day or month by name as one text; None for other columns."""
+    if len(columns) != 2:
+        return None
+    year, part = (frame[column] for column in columns)
+    if not year.dtype.is_integer() or not bool(year.is_between(1000, 2999).all()):
+        return None
+    years = year.cast(pl.String)
+    if part.dtype == pl.String:
+        return years + " " + part.str.strip_chars()
+    mark = _PART_MARKS.get(columns[1].strip().lower())
+    if mark is None or not part.dtype.is_integer():
+        return None
+    if mark == "day":
+        start = (years + "-01-01").str.to_date("%Y-%m-%d")
+        return pl.select(start + pl.duration(days=part.cast(pl.Int64) - 1)).to_series().cast(pl.String)
+    return years + "-" + mark + part.cast(pl.String)
 
 
 def _is_whole(column: pl.Series) -> bool:

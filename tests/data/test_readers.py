@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-from datetime import date, time, timedelta
+from datetime import date, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from longspan.data.readers.tables import (
     read_table,
     words,
 )
+from longspan.data.time_table import TimeOptions
 from longspan.tasks.forecast.panel import Columns
 from longspan.tasks.forecast.reading import read_panel
 
@@ -375,3 +376,37 @@ def test_columns_that_are_not_named_are_left_out_of_large_files(tmp_path: Path) 
 def test_a_column_that_is_not_there_is_told_beside_all_that_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"past_covariates.*\(day, v, w, id\), received 'ww'"):
         read_panel(dated_file(tmp_path), Columns(target=("v",), past=("ww",)))
+
+
+def test_a_number_that_stands_for_missing_values_is_told_and_left_out_on_request(tmp_path: Path):
+    rows = "".join(f"2024-01-{day:02d},{-999 if day % 7 == 3 else day}\n" for day in range(1, 31))
+    path = put(tmp_path, "a.csv", "date,v\n" + rows)
+    with pytest.warns(errors.LongspanWarning, match=r"v is -999 in 4 rows.*missing=\('-999',\)"):
+        read_panel(path, Columns())
+    options = TimeOptions(missing=("-999",))
+    assert np.isnan(read_panel(path, Columns(), options=options).values).sum() == 4
+    for ordinary in ([-999.0, -998.0, -1001.0] * 9, [1.0, -999.0, 2.0, 3.0], [0.0, 99.0] * 9):
+        with errors.collect_notices() as notes:
+            numbers(pl.DataFrame({"v": ordinary}), ["v"], "target")
+        assert not notes
+
+
+def test_categories_of_polars_are_ids_like_any_other_text():
+    frame = pl.DataFrame({"id": ["a", "b"]}, schema={"id": pl.Categorical})
+    assert read_source(frame, text={"id"}).frame["id"].to_list() == ["a", "b"]
+
+
+def test_a_dict_of_pandas_series_keeps_their_index():
+    days = pd.date_range("2024-01-01", periods=30)
+    series = pd.Series(np.arange(30.0), index=days).drop(days[7])
+    with pytest.warns(errors.LongspanWarning, match="1 row is missing"):
+        panel = read_panel({"v": series}, Columns())
+    assert str(panel.frequency) == "1 day" and len(panel.values) == 30
+
+
+def test_zones_of_other_packages_are_kept_or_told():
+    days = pd.date_range("2021-02-01", periods=99, tz="dateutil/Europe/Berlin")
+    assert read_panel(pd.DataFrame({"d": days, "v": 1.5}), Columns()).frequency.zone == "Europe/Berlin"
+    odd = days.tz_convert(timezone(timedelta(hours=5, minutes=30)))
+    with pytest.warns(errors.LongspanWarning, match=r"UTC\+05:30 has no usual name; .* in UTC"):
+        read_panel(pd.DataFrame({"d": odd.normalize(), "v": 1.5}), Columns())

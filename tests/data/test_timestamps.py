@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -110,3 +111,19 @@ def test_two_digit_years_are_of_one_century_in_every_form_and_doubtful_ones_are_
     assert read is not None
     read = parse_times(pl.DataFrame({"t": ["Q1 70", "Q2 70"]}), ("t",))
     assert read is not None and str(read.values.astype("datetime64[us]")[0]).startswith("1970")
+
+
+@pytest.mark.parametrize(
+    ("part", "cells", "second"),
+    [
+        ("quarter", ["Q1", "Q2"], "2021-04-01"),
+        ("quarter", [1, 2], "2021-04-01"),
+        ("week", [1, 9], "2021-03-01"),
+        ("doy", [1, 60], "2021-03-01"),
+        ("month", ["Jan", "Feb"], "2021-02-01"),
+        ("month", [1, 2], "2021-02-01"),
+    ],
+)
+def test_a_year_and_a_part_of_it_are_one_time(part: str, cells: list[Any], second: str):
+    read = parse_times(pl.DataFrame({"year": [2021, 2021], part: cells}), ("year", part))
+    assert read is not None and str(read.values.astype("datetime64[us]")[1])[:10] == second

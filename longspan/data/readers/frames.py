@@ -87,7 +87,7 @@ def from_frame(source: Any, name: str = "source") -> tuple[pl.DataFrame, tuple[s
         names = list(dict.fromkeys(key for row in source for key in _mapping(row, name)))
         source = {key: [row.get(key) for row in source] for key in names}
     if isinstance(source, Mapping):
-        return _from_columns(source, name), ()
+        return _from_columns(source, name)
     return _from_other(source, name), ()
 
 
@@ -107,14 +107,24 @@ def _mapping(row: Any, name: str) -> Mapping[Any, Any]:
     return row
 
 
-def _from_columns(source: Mapping[Any, Any], name: str) -> pl.DataFrame:
-    """A dict of columns."""
+def _has_own_index(values: Any) -> bool:
+    """Whether a pandas series has an index that says more than a count of rows."""
+    is_series = library(values) == "pandas" and type(values).__name__ == "Series"
+    return is_series and not _is_counting(values.index)
+
+
+def _from_columns(source: Mapping[Any, Any], name: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """A dict of columns; where pandas series have an index of their own, they are put side by side by it."""
+    if any(_has_own_index(values) for values in source.values()):
+        import pandas as pd
+
+        return _from_pandas(pd.DataFrame(dict(source)), name)
     columns = {str(key): _objects(values, f"column {key}") for key, values in source.items()}
     lengths = {len(column) for column in columns.values()}
     if len(lengths) > 1:
         received = ", ".join(f"{len(column)} in {key}" for key, column in list(columns.items())[:4])
         raise errors.value_error(name, "columns of one length", received, "fill up the shorter ones")
-    return pl.DataFrame(columns)
+    return pl.DataFrame(columns), ()
 
 
 def _from_other(source: Any, name: str) -> pl.DataFrame:
@@ -225,10 +235,17 @@ def _pandas_column(series: Any, name: str) -> pl.Series:
 def _in_zone(plain: pl.Series, zone: str) -> pl.Series:
     """Times in UTC as those of a zone."""
     utc = plain.dt.replace_time_zone("UTC")
+    named = iana_name(zone)
     try:
-        return utc.dt.convert_time_zone(iana_name(zone))
+        there = utc.dt.convert_time_zone(named)
     except (pl.exceptions.PolarsError, ValueError):
-        return utc
+        there, named = utc, "UTC"
+    if named == "UTC" and zone not in _UTC:
+        errors.notice(f"The time zone {zone} has no usual name; its times are answered in UTC.")
+    return there
+
+
+_UTC = ("UTC", "tzutc()", "Z", "UTC+00:00", "+00:00", "pytz.FixedOffset(0)")
 
 
 def iana_name(zone: str) -> str:
@@ -236,7 +253,11 @@ def iana_name(zone: str) -> str:
 
     >>> iana_name("UTC+02:00"), iana_name("Europe/Berlin")
     ('Etc/GMT-2', 'Europe/Berlin')
+    >>> iana_name("tzfile('/usr/share/zoneinfo/Asia/Tokyo')")
+    'Asia/Tokyo'
     """
+    if "zoneinfo/" in zone:  # of dateutil
+        return zone.partition("zoneinfo/")[2].strip("')")
     bare = zone.removeprefix("pytz.FixedOffset").removeprefix("UTC").strip("()")
     if len(bare) == 6 and bare[0] in "+-" and bare[3:] == ":00":
         hours = int(bare[1:3])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from longspan import errors
@@ -166,3 +167,42 @@ def way_out_of(cell: str) -> str:
 def not_a_number(name: str, cell: str, row: int) -> ValueError:
     """The error for a cell that is no number; row: counted from 0."""
     return errors.value_error(name, "numbers", f"{cell!r} in row {row + 1}", way_out_of(cell))
+
+
+def without_markers(column: pl.Series, missing: Collection[str]) -> pl.Series:
+    """A column of numbers whose cells equal to a marker such as "-999" are missing.
+
+    >>> without_markers(pl.Series([1.0, -999.0]), ["-999", "x"]).to_list()
+    [1.0, None]
+    """
+    written = pl.Series(list(missing), dtype=pl.String).cast(pl.Float64, strict=False).drop_nulls()
+    if not len(written) or column.dtype == pl.Boolean:
+        return column
+    is_marker = column.cast(pl.Float64, strict=False).is_in(written.to_list())
+    return pl.select(pl.when(is_marker).then(None).otherwise(column)).to_series().alias(column.name)
+
+
+_STAND_INS = (-99.0, -999.0, -9999.0, -99999.0, -999.9, -99.9, 999.0, 9999.0, 99999.0, 999999.0)
+_LEAST_STAND_INS = 2  # cells with such a number from which it may stand for missing values
+
+
+def note_stand_in(values: np.ndarray, name: str) -> None:
+    """Say which number, such as -999, may stand for missing values: it lies far from all others.
+
+    Args:
+        values: (N,), NaN where missing.
+    """
+    low, high = np.fmin.reduce(values, initial=np.nan), np.fmax.reduce(values, initial=np.nan)
+    for extreme in (low, high):
+        if float(extreme) not in _STAND_INS:
+            continue
+        is_extreme = values == extreme
+        others = values[~is_extreme & ~np.isnan(values)]
+        if int(is_extreme.sum()) < _LEAST_STAND_INS or not len(others):
+            continue
+        span = float(others.max() - others.min())
+        if min(abs(float(others.min() - extreme)), abs(float(others.max() - extreme))) > 3 * max(span, 1.0):
+            errors.notice(
+                f"{name} is {extreme:g} in {int(is_extreme.sum())} rows, far from all other values; if that "
+                f"stands for missing values, name it by missing=('{extreme:g}',) or leave those cells empty."
+            )

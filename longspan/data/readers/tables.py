@@ -127,9 +127,11 @@ def _with_numbers(
     for column in frame.get_columns():
         if column.dtype == pl.Categorical or isinstance(column.dtype, pl.Enum):
             column = column.cast(pl.String)
-            new.append(column)
+            frame = frame.with_columns(column)
         if column.dtype == pl.Null:
             new.append(column.cast(pl.Float64))
+        if missing and is_number(column) and column.name not in text:
+            new.append(numeric.without_markers(column, missing))
         if column.name in text and column.dtype == pl.String:
             new.append(_without_blanks(column))
         elif column.dtype == pl.String and not numeric.is_text(column):
@@ -275,6 +277,7 @@ def numbers(frame: pl.DataFrame, columns: Sequence[str], option: str) -> np.ndar
     values = np.empty((frame.height, len(columns)))
     for place, column in enumerate(columns):
         values[:, place] = _float(frame[column], f"{option} {column}")
+        numeric.note_stand_in(values[:, place], column)
     return values
 
 

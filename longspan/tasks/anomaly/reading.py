@@ -332,8 +332,9 @@ def _check_flags(frame: pl.DataFrame, columns: Columns) -> None:
 
 
 def _filled(frame: pl.DataFrame, column: str, what: str) -> None:
-    if frame[column].null_count():
-        row = int(frame[column].is_null().arg_true()[0]) + 1
+    values = frame[column].fill_nan(None) if frame[column].dtype.is_float() else frame[column]
+    if values.null_count():
+        row = int(values.is_null().arg_true()[0]) + 1
         way_out = "fill it or drop the row"
         raise errors.value_error(f"column {column}", f"{what} in every row", f"none in row {row}", way_out)
 

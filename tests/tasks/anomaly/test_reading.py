@@ -205,3 +205,13 @@ def test_what_is_watched_by_accident_is_told(tmp_path: Path) -> None:
     for cell in ([1.0], {"a": 1.0}, 1j):
         with pytest.raises(ValueError, match=r"column v: expected (text|numbers), received a \w+ in row 1"):
             read_series(pd.DataFrame({"day": days, "v": [cell] * 10}), Columns())
+
+
+def test_an_id_that_is_nan_or_no_text_is_one_sentence() -> None:
+    rows = {"time": list(range(6)), "v": [1.0] * 6}
+    for ids, words in (
+        ([1.0, 1.0, 1.0, np.nan, np.nan, np.nan], "an entity in every row, received none in row 4"),
+        ([("a", 1)] * 6, "ids of text or numbers, received a tuple in row 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_series(pd.DataFrame({"id": pd.Series(ids), **rows}), Columns(id="id"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +334,20 @@ def test_values_without_a_logarithm_or_root_are_told(transform: str, value: floa
             use()
     plain = small(transform="none").fit(VALUES, verbose=0)
     plain.update(np.array([value]))
+
+
+def test_one_odd_cell_never_makes_a_column_of_dates_vanish() -> None:
+    cells = [str(date(2024, 1, 1) + timedelta(days=at)) for at in range(60)]
+    for row in (9, 55):
+        odd = [*cells[:row], "# a note", *cells[row:]]
+        with pytest.raises(
+            ValueError, match=rf"time d: expected times in one form, received '# a note' in row {row + 1}"
+        ):
+            read_panel({"d": odd, "v": np.arange(61.0)}, Columns())
+    sizes = ["10-12", "12-14", "XL", "1-2"] * 15  # of which some read as months
+    assert read_panel({"size": sizes, "v": np.arange(60.0)}, Columns()).columns.time == ()
+
+
+def test_a_column_that_is_called_as_times_and_holds_none_is_told() -> None:
+    with pytest.warns(errors.LongspanWarning, match="day holds no dates .'Fri'. and is not used as time"):
+        read_panel({"day": ["Fri", "Sat"] * 30, "v": np.arange(60.0)}, Columns())
