@@ -63,6 +63,15 @@ def check_fraction(argument: str, value: object, *, below_one: bool = False) -> 
     return number
 
 
+def check_non_negative(argument: str, value: object, way_out: str) -> float:
+    """`value` as a float, or an error unless it is a number of at least 0."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise type_error(argument, "a number of at least 0", value, way_out)
+    if not float(value) >= 0.0:
+        raise value_error(argument, "a number of at least 0", value, way_out)
+    return float(value)
+
+
 def check_choice(argument: str, value: object, options: Collection[str]) -> str:
     """`value` itself, or an error with the nearest of `options`."""
     names = ", ".join(repr(option) for option in options)

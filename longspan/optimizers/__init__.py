@@ -9,10 +9,13 @@ from longspan import errors
 from longspan.registry import Registry, by_name
 
 from . import schedules
+from .adaptive import Adadelta, Adafactor, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam
 from .base import KerasOptimizer, OptimizerConfig, clipper
 from .keras import SGD, Adam, AdamW, RMSprop
 
-CLASSES: dict[str, Callable[..., OptimizerConfig]] = by_name(Adam, AdamW, SGD, RMSprop)
+CLASSES: dict[str, Callable[..., OptimizerConfig]] = by_name(
+    Adadelta, Adafactor, Adagrad, Adam, Adamax, AdamW, Ftrl, Lamb, Lion, Nadam, RMSprop, SGD
+)
 _REGISTRY: Registry[OptimizerConfig] = Registry(
     "optimizer", "adam", "longspan.optimizers.NAMES", CLASSES, {name.lower(): name for name in CLASSES}
 )
@@ -22,9 +25,17 @@ __all__ = [
     "CLASSES",
     "NAMES",
     "SGD",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
     "Adam",
     "AdamW",
+    "Adamax",
+    "Ftrl",
     "KerasOptimizer",
+    "Lamb",
+    "Lion",
+    "Nadam",
     "OptimizerConfig",
     "RMSprop",
     "clipper",

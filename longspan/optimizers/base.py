@@ -139,6 +139,12 @@ class KerasOptimizer(Optimizer):
             return [state[param][name] for param in params]
 
 
+def decay_weights(group: dict[str, Any], params: list[Tensor]) -> None:
+    """Weight decay apart from the gradient (Loshchilov and Hutter 2019, algorithm 2)."""
+    if group["weight_decay"]:
+        fused.multiply_(params, 1.0 - group["lr"] * group["weight_decay"])
+
+
 def _by_kind(params: list[Tensor], grads: list[Tensor]) -> Iterable[tuple[list[Tensor], list[Tensor]]]:
     """The parameters and gradients in lists of one dtype and device, as the fused functions need them."""
     kinds = {(param.dtype, param.device) for param in params}

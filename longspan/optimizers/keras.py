@@ -18,7 +18,7 @@ from torch import Tensor
 from longspan import errors
 
 from . import fused
-from .base import KerasOptimizer, OptimizerConfig, Rate
+from .base import KerasOptimizer, OptimizerConfig, Rate, decay_weights
 
 
 class _AdamOptimizer(KerasOptimizer):
@@ -56,7 +56,7 @@ class _AdamOptimizer(KerasOptimizer):
 class _SGDOptimizer(KerasOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         rate, momentum = group["lr"], group["momentum"]
-        _decay_weights(group, params)
+        decay_weights(group, params)
         if not momentum:
             fused.add_(params, grads, alpha=-rate)
             return
@@ -72,7 +72,7 @@ class _SGDOptimizer(KerasOptimizer):
 
 class _RMSpropOptimizer(KerasOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        _decay_weights(group, params)
+        decay_weights(group, params)
         if group["momentum"] or group["centered"] or params[0].device.type != "cpu":
             self._update_by_parts(group, params, grads)
         else:
@@ -120,12 +120,6 @@ class _RMSpropOptimizer(KerasOptimizer):
         fused.multiply_(speed, momentum)
         fused.add_quotient_(speed, grads, root, rate)
         fused.subtract_(params, speed)
-
-
-def _decay_weights(group: dict[str, Any], params: list[Tensor]) -> None:
-    """Weight decay apart from the gradient (Loshchilov and Hutter 2019, algorithm 2)."""
-    if group["weight_decay"]:
-        fused.multiply_(params, 1.0 - group["lr"] * group["weight_decay"])
 
 
 class Adam(OptimizerConfig):

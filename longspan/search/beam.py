@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longspan import errors
 
-from .steps import Hypothesis, Limits, Reorder, Step, call_step, check_non_negative, check_start, select_rows
+from .steps import Hypothesis, Limits, Reorder, Step, call_step, check_start, select_rows
 
 
 def beam(
@@ -54,8 +54,10 @@ def beam(
     if n_best > beam_size:
         raise errors.value_error("n_best", f"at most beam_size, {beam_size}", n_best, "raise beam_size")
     ranking = _Ranking(
-        check_non_negative("length_penalty", length_penalty, "0 compares log-probabilities as they are"),
-        check_non_negative("coverage_penalty", coverage_penalty, "0 does without it"),
+        errors.check_non_negative(
+            "length_penalty", length_penalty, "0 compares log-probabilities as they are"
+        ),
+        errors.check_non_negative("coverage_penalty", coverage_penalty, "0 does without it"),
     )
     search = _Beams(check_start(start), beam_size, n_best, limits, ranking)
     if start.numel():

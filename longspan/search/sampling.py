@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longspan import errors
 
-from .steps import Hypothesis, Limits, Step, call_step, check_non_negative, check_start
+from .steps import Hypothesis, Limits, Step, call_step, check_start
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,17 @@ class _Sampling:
     repetition_penalty: float
 
     def __post_init__(self) -> None:
-        check_non_negative(
+        errors.check_non_negative(
             "temperature", self.temperature, "0 takes the likeliest token, 1 the network's own share"
         )
         if self.top_k is not None:
             errors.check_int("top_k", self.top_k, 1, "give the number of tokens to choose from")
         if self.top_p is not None and not 0.0 < errors.check_fraction("top_p", self.top_p) <= 1.0:
             raise errors.value_error("top_p", "a number in (0, 1]", self.top_p, "give a share such as 0.9")
-        if check_non_negative("repetition_penalty", self.repetition_penalty, "1 changes nothing") == 0.0:
+        if (
+            errors.check_non_negative("repetition_penalty", self.repetition_penalty, "1 changes nothing")
+            == 0.0
+        ):
             raise errors.value_error("repetition_penalty", "a number above 0", 0, "1 changes nothing")
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -80,14 +79,6 @@ class Limits:
         logits = logits.clone()
         logits[:, self.end] = -torch.inf
         return logits
-
-
-def check_non_negative(argument: str, value: object, way_out: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise errors.type_error(argument, "a number of at least 0", value, way_out)
-    if not float(value) >= 0.0:
-        raise errors.value_error(argument, "a number of at least 0", value, way_out)
-    return float(value)
 
 
 def check_start(start: object) -> Tensor:

@@ -108,8 +108,30 @@ def test_equations(name: str, options: dict[str, Any]):
         np.testing.assert_allclose(found.detach().numpy(), wanted, rtol=1e-9, atol=1e-12)
 
 
+OTHERS: list[tuple[str, dict[str, Any]]] = [
+    ("Adagrad", {}),
+    ("Adagrad", {"learning_rate": 0.1, "initial_accumulator_value": 0.0, "weight_decay": 0.1}),
+    ("Adadelta", {}),
+    ("Adadelta", {"learning_rate": 1.0, "rho": 0.7, "epsilon": 1e-4}),
+    ("Adamax", {}),
+    ("Adamax", {"learning_rate": 0.1, "beta_1": 0.6, "beta_2": 0.8, "epsilon": 1e-2}),
+    ("Nadam", {}),
+    ("Nadam", {"learning_rate": 0.1, "beta_1": 0.6, "beta_2": 0.8, "epsilon": 1e-2, "clipnorm": 0.5}),
+    ("Lamb", {}),
+    ("Lamb", {"learning_rate": 0.1, "beta_1": 0.6, "beta_2": 0.8, "epsilon": 1e-2, "weight_decay": 0.1}),
+    ("Lion", {"learning_rate": 0.1}),
+    ("Lion", {"beta_1": 0.5, "beta_2": 0.7, "weight_decay": 0.5}),
+    ("Ftrl", {}),
+    ("Ftrl", {"learning_rate": 0.1, "learning_rate_power": -0.7, "initial_accumulator_value": 0.5,
+              "l1_regularization_strength": 0.1, "l2_regularization_strength": 0.2,
+              "l2_shrinkage_regularization_strength": 0.3, "beta": 0.4}),
+    ("Adafactor", {}),
+    ("Adafactor", {"learning_rate": 0.3, "beta_2_decay": -0.6, "epsilon_2": 0.1, "clip_threshold": 0.5}),
+]  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore")  # of Keras itself
-@pytest.mark.parametrize(("name", "options"), CASES)
+@pytest.mark.parametrize(("name", "options"), CASES + OTHERS)
 def test_keras_itself(name: str, options: dict[str, Any]):
     start, grads = numbers()
     weights = [keras.Variable(w.astype("float32")) for w in start]
@@ -135,7 +157,8 @@ def test_without_the_fused_functions(name: str, options: dict[str, Any], monkeyp
 @pytest.mark.parametrize("name", optimizers.CLASSES)
 def test_saved_in_the_middle(name: str):
     torch.manual_seed(0)
-    options = {"momentum": 0.5} if name in ("SGD", "RMSprop") else {"amsgrad": True}
+    options: dict[str, Any] = {"momentum": 0.5} if name in ("SGD", "RMSprop") else {}
+    options |= {"amsgrad": True} if name in ("Adam", "AdamW") else {}
     weights = [nn.Parameter(torch.randn(3)) for _ in range(2)]
     grads = torch.randn(4, 3)
     one = optimizers.CLASSES[name](**options).build(weights[:1])
@@ -280,3 +303,13 @@ def test_sentence(case: str):
     wrong, words = WRONG[case]
     with pytest.raises((ValueError, TypeError), match=re.escape(words)):
         wrong()
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [("Ftrl", "learning_rate_power", 0.5), ("Ftrl", "l1_regularization_strength", -1.0),
+     ("Adagrad", "initial_accumulator_value", -0.1), ("Adadelta", "rho", 1.0), ("Lion", "beta_1", 1.5)],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(name: str, option: str, value: float):
+    with pytest.raises(ValueError, match=f"^{option}: expected a number"):
+        optimizers.CLASSES[name](**{option: value})
