@@ -72,7 +72,10 @@ def inspect_table(
         try:
             time = time or find_time(frame, (id,), table.index_columns)
             check_unused(frame, time, (id,))
-            id = id or _found_id(frame, time, table.index_columns)
+            if id is None:
+                id = _found_id(frame, time, table.index_columns)
+                if id is not None and table.kind == "file":
+                    frame = read_source(source, options=options, text=(id,)).frame  # ids as they are written
             _describe_times(found, frame, time, id, options)
         except ValueError as error:
             found.refused.append(str(error))

@@ -38,3 +38,12 @@ def test_series_and_times_that_come_twice():
     twice = inspect_table({"ds": [1, 2, 2, 3], "y": range(4)})
     assert len(twice.refused) == 1 and "2 twice" in twice.refused[0]
     assert inspect_table({"v": [1.0, 2.0]}).facts["time"] == "none: rows are counted"
+
+
+def test_ids_that_are_found_are_shown_as_they_are_written(tmp_path: Path) -> None:
+    rows = "".join(f"{sku},2021-01-{day:02d},{day}\n" for sku in ("0007", "0042") for day in range(1, 31))
+    path = tmp_path / "ids.csv"
+    path.write_text("sku,date,v\n" + rows)
+    found = inspect_table(path)
+    assert found.first[0][0] == "0007" and found.last[-1][0] == "0042"
+    assert found.facts["series"] == "2 by sku"
