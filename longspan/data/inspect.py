@@ -147,7 +147,7 @@ def _column(column: pl.Series, time: tuple[str, ...], id: str | None, found: Ins
         role = "empty"
     elif is_number(column):
         role = "numbers"
-    elif column.dtype == pl.String and share >= 0.05:
+    elif column.dtype == pl.String and share >= 0.05 and column.name not in (id, *time):
         role = "numbers and text"
         read = numeric.read_numbers(column)
         found.refused.append(
