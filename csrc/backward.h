@@ -31,6 +31,7 @@ struct BackwardRun {
 
   struct Private {
     T *tile, *acc, *norm, *rstd, *nc, *dc, *hc;
+    T* inputs;  // a row of features
     int64_t* row;
     const T** s;
     uint8_t *resets, *fresh;
@@ -43,6 +44,7 @@ struct BackwardRun {
       rstd = z.norm_c ? m.take<T>(B) : nullptr;
       nc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr, dc = z.norm_c ? m.take<T>(B * z.Hp) : nullptr;
       hc = z.proj ? m.take<T>(B * z.Hp) : nullptr;
+      inputs = m.take<T>(f.sums.features);
       row = m.take<int64_t>(B), s = m.take<const T*>(B), resets = m.take<uint8_t>(B), fresh = m.take<uint8_t>(B);
     }
   };
@@ -123,7 +125,7 @@ struct BackwardRun {
           long_step(sh, my, k, t + 1 < t1 ? k : later, t, R);
         if (sh.by_units) barrier.wait();
       }
-      gather(sh, k);
+      gather(sh, my, k);
       barrier.wait();
       sums.add(tid, k);
     }
@@ -351,17 +353,18 @@ struct BackwardRun {
   }
 
   // Gathers what the weights multiplied in each row: h before the step times its dropout, 1, x, 1.
-  void gather(const Share& sh, const Chunk<T>& k) {
+  void gather(const Share& sh, Private& my, const Chunk<T>& k) {
+    T* const row = my.inputs;
+    for (int f = 0; f < sums.features; f++) row[f] = 0;
+    if (c.r) row[z.R] = 1;
+    row[sums.x_column + z.I] = 1;
     for (int64_t t = k.t0; t < k.t1; t++)
       for (int64_t j = sh.by_units ? sh.tid : sh.first; j < active(plan, t); j += sh.by_units ? sh.threads : sh.step) {
         const int64_t p = plan.offset[t] + j;
-        T* to = k.inputs + (p - plan.offset[k.t0]) * sums.features;
-        if (c.r) {
-          in.put_h(h_before(t, j), j, z, to);
-          to[z.R] = 1;
-        }
-        std::memcpy(to + sums.x_column, c.x + plan.row[p] * z.I, z.I * sizeof(T));
-        to[sums.x_column + z.I] = 1;
+        if (c.r) in.put_h(h_before(t, j), j, z, row);
+        std::memcpy(row + sums.x_column, c.x + plan.row[p] * z.I, z.I * sizeof(T));
+        T* to = k.inputs + (p - plan.offset[k.t0]) * TILE;
+        for (int f = 0; f < sums.features; f += TILE, to += sums.input_tile) std::memcpy(to, row + f, TILE * sizeof(T));
       }
   }
 

@@ -260,19 +260,16 @@ struct ForwardRun {
     q.r.step = z.panel_units * z.G * L;
     for (int m0 = 0; m0 < R; m0 += BLOCK_ROWS) {
       const int rows = least(BLOCK_ROWS, R - m0);
-      PointForward<T> block = from(q, m0, rows);
-      block.r.p = my.tile;
+      PointForward<T> some = from(q, m0, rows);
+      some.r.p = my.tile;
       const int panels = int(ceil_div(sh.unit1 - sh.unit0, z.panel_units));
       for (int i = 0; i < panels; i++) {
         // alternate directions: the panels read last are still in the nearest cache
         const int u = sh.unit0 + (t & 1 ? panels - 1 - i : i) * z.panel_units;
         const int units = least(z.panel_units, sh.unit1 - u);
-        for (int m = 0, h; m < rows; m += h) {
-          h = tile_height(rows, m);
-          columns(multiplicand(sh, t, m0 + m), h, in.r, z.N, u * z.G, units * z.G, start, my.tile + m * q.r.step, q.r.step);
-        }
-        block.r_unit0 = u, block.unit0 = u, block.units = units;
-        c.cell->forward(block);
+        block(multiplicand(sh, t, m0), rows, in.r, z.N, u * z.G, units * z.G, start, my.tile, q.r.step);
+        some.r_unit0 = u, some.unit0 = u, some.units = units;
+        c.cell->forward(some);
       }
     }
   }

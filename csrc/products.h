@@ -19,9 +19,14 @@ struct Tiles {
   }
 };
 
+// Bytes of packed vectors that all rows meet before the next are read, where the nearest cache would not hold a whole group of
+// them. With 32 registers a group is so wide that reading the sums back and forth would cost more than it saves.
+constexpr int DEPTH_BYTES = REGISTERS >= 32 ? 1 << 30 : 18 << 10;
+
 constexpr int BLOCK_ROWS = 8 * TILE;  // rows whose product stays in the nearest cache until their pointwise part
 
-// A tile of a product with packed columns: out(m, v) = start(v) + sum over k of a(m, k) b(k, v).
+// A tile of a product with packed columns: out(m, v) = start(v) + sum over k of a(m, k) b(k, v). With start = out the sum is
+// added to what stands there.
 template <class T>
 struct Product {
   typedef void (*Tile)(const Rows<T>&, const T* b, const T* start, T* out, ptrdiff_t out_row);
@@ -31,7 +36,7 @@ struct Product {
     V<T> acc[M][NV];
     for (int v = 0; v < NV; v++) {
       const V<T> s = start ? V<T>::load(start + v * L) : V<T>(0.0);
-      for (int m = 0; m < M; m++) acc[m][v] = s;
+      for (int m = 0; m < M; m++) acc[m][v] = start == out ? V<T>::load(out + m * out_row + v * L) : s;
     }
     multiply<M, NV, T>(A, b, NV * L, acc);
     for (int m = 0; m < M; m++)
@@ -75,20 +80,50 @@ LS_INLINE int tile_height(int rows, int m0) {
   return int(ceil_div(left, tiles));
 }
 
+// out(m, v) = start(v) + A b(v) for `rows` rows and vectors v0 .. v0 + n - 1 as in columns(). All rows meet a part of the packed
+// vectors, which stays in the nearest cache, before the next part is read.
+template <class T>
+void block(const Rows<T>& A, int rows, const T* packed, int vectors, int v0, int n, const T* start, T* out,
+           ptrdiff_t out_row) {
+  constexpr int L = V<T>::lanes, MOST = DEPTH_BYTES / (GROUP * LS_BYTES);
+  const int K = A.inner * A.runs;
+  if (rows <= TILE || K <= MOST * 4 / 3) {
+    for (int m = 0, h; m < rows; m += h) {
+      h = tile_height(rows, m);
+      Rows<T> some = A;
+      some.a += m * A.row;
+      columns(some, h, packed, vectors, v0, n, start, out + m * out_row, out_row);
+    }
+    return;
+  }
+  const int step = A.runs > 1 ? A.inner : 1, parts = int(ceil_div(K, MOST));
+  const int depth = int(ceil_div(ceil_div(K, step), parts)) * step;
+  for (int v = v0; v < v0 + n; v += GROUP) {
+    const int width = least(GROUP, vectors - v);
+    T* const to = out + (v - v0) * L;
+    for (int k = 0; k < K; k += depth) {
+      const int here = least(depth, K - k);
+      const T* const b = packed + ((ptrdiff_t)v * K + (ptrdiff_t)k * width) * L;
+      for (int m = 0, h; m < rows; m += h) {
+        h = tile_height(rows, m);
+        const T* const a = A.a + m * A.row + (A.runs > 1 ? k / A.inner * A.outer : k);
+        const Rows<T> some = {a, A.row, A.runs > 1 ? A.inner : here, A.outer, A.runs > 1 ? here / A.inner : 1};
+        T* const row = to + m * out_row;
+        Tiles<Product<T>>::of(h, width)(some, b, k ? row : start ? start + v * L : nullptr, row, out_row);
+      }
+    }
+  }
+}
+
 // out (rows, vectors * L) for groups first .. last - 1. All rows meet one group of columns, which stays in the cache, before
 // the next group is read.
 template <class T>
-void product(Rows<T> A, int rows, const T* packed, int vectors, int first, int last, const T* start, T* out,
+void product(const Rows<T>& A, int rows, const T* packed, int vectors, int first, int last, const T* start, T* out,
              ptrdiff_t out_row) {
-  constexpr int L = V<T>::lanes;
-  const T* a = A.a;
-  for (int g = first; g < last; g++)
-    for (int m = 0, h; m < rows; m += h) {
-      h = tile_height(rows, m);
-      A.a = a + m * A.row;
-      const int v = g * GROUP;
-      columns(A, h, packed, vectors, v, least(GROUP, vectors - v), start, out + m * out_row + v * L, out_row);
-    }
+  for (int g = first; g < last; g++) {
+    const int v = g * GROUP;
+    block(A, rows, packed, vectors, v, least(GROUP, vectors - v), start, out + v * V<T>::lanes, out_row);
+  }
 }
 
 // A tile of a product of two gathered matrices: out(f, v) += sum over k of a(k, f) b(k, v), for M features f.
@@ -113,22 +148,40 @@ struct Sum {
   }
 };
 
-// sums (F, vectors * L) += a (K, F)^T b, of which thread `tid` of `threads` computes its part of the tiles. Vector v of row
+// A matrix of K rows of features, of which TILE lie side by side: features t * TILE .. of row k at p + t * tile + k * row.
+template <class T>
+struct Features {
+  const T* p;
+  ptrdiff_t tile, row;
+  Features from(int feature) const { return {p + feature / TILE * tile + feature % TILE, tile, row}; }
+};
+
+// Sums of products of F features and some vectors, a group of vectors after the other: (groups, F, GROUP * L).
+template <class T>
+struct Sums {
+  T* p = nullptr;
+  int F = 0;
+  static int64_t size(int F, int vectors) { return ceil_div(vectors, GROUP) * F * GROUP * V<T>::lanes; }
+  // Vector v of feature f.
+  T* at(int f, int v) const { return p + ((int64_t)(v / GROUP) * F + f) * GROUP * V<T>::lanes + v % GROUP * V<T>::lanes; }
+};
+
+// sums += a^T b for the F features of `sums`, of which thread `tid` of `threads` computes its part of the tiles. Vector v of row
 // q of b lies at b + (v / width) * block + q * width * L + (v % width) * L.
 template <class T>
-void accumulate(int K, const T* a, ptrdiff_t a_step, int F, const T* b, int vectors, int width, ptrdiff_t block, T* sums,
+void accumulate(int K, const Features<T>& a, const T* b, int vectors, int width, ptrdiff_t block, const Sums<T>& sums,
                 int tid, int threads) {
-  constexpr int L = V<T>::lanes, RUN = 8 * TILE;  // features that one group of vectors meets before the next is read
+  constexpr int L = V<T>::lanes, RUN = 8 * TILE;  // features that a thread takes at once
+  const int F = sums.F;
   const int64_t groups = ceil_div(vectors, GROUP), runs = ceil_div(F, RUN), items = groups * runs;
   for (int64_t item = items * tid / threads; item < items * (tid + 1) / threads; item++) {
     const int v0 = int(item / runs) * GROUP, nv = least(GROUP, vectors - v0);
     const int f1 = least(F, int(item % runs + 1) * RUN);
     const T* bv[GROUP];
     for (int i = 0; i < nv; i++) bv[i] = b + (v0 + i) / width * block + (v0 + i) % width * L;
-    for (int f = int(item % runs) * RUN, h; f < f1; f += h) {
-      h = tile_height(f1, f);
-      const auto tile = Tiles<Sum<T>>::of(h, nv);
-      tile(K, a + f, a_step, bv, (ptrdiff_t)width * L, sums + (ptrdiff_t)f * vectors * L + v0 * L, (ptrdiff_t)vectors * L);
+    for (int f = int(item % runs) * RUN; f < f1; f += TILE) {
+      const auto tile = Tiles<Sum<T>>::of(least(TILE, f1 - f), nv);
+      tile(K, a.from(f).p, a.row, bv, (ptrdiff_t)width * L, sums.at(f, v0), (ptrdiff_t)GROUP * L);
     }
   }
 }

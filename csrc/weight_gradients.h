@@ -11,7 +11,7 @@ namespace {
 template <class T>
 struct Chunk {
   T *dx, *dr;        // (U, rows, G, L)
-  T* inputs;         // (rows, features): h, 1, x, 1
+  T* inputs;         // features h, 1, zeros, x, 1, TILE of them side by side: (tiles, rows, TILE)
   T* dp;             // (U, rows, P, L)
   T *raw_x, *raw_r;  // (rows, NL), before normalisation
   T *c_hat, *dnc;    // (rows, Hp)
@@ -19,7 +19,7 @@ struct Chunk {
   int64_t t0 = 0, t1 = 0;
 };
 
-// The sums, transposed as (features, NL), until write() puts them in torch's layout.
+// The sums, transposed as Sums, until write() puts them in torch's layout.
 template <class T>
 struct WeightGradients {
   static constexpr int L = V<T>::lanes;
@@ -28,23 +28,26 @@ struct WeightGradients {
   const Shape<T>& z;
   const Inputs<T>& in;
   bool two;  // the gradients of W x and of R h differ
-  int x_column, features;
+  int x_column, features;  // the first feature of x, which begins a tile; all features, whole tiles
   int64_t chunk_rows;
-  T *sum_x, *sum_r, *sum_proj, *sum_p;  // (features, NL), (R + 1, NL), (H, Rp), (P, Hp)
+  ptrdiff_t input_tile;            // from one tile of features to the next
+  Sums<T> sum_x, sum_r, sum_proj;  // of features and NL, of R + 1 features and NL, of H features and Rp
+  T* sum_p;                        // (P, Hp)
   T *sum_norm_x, *sum_norm_r, *sum_c;   // scales, then biases: (2, NL), (2, Hp)
 
   WeightGradients(const Call<T>& call, const Shape<T>& shape, const Inputs<T>& inputs)
       : c(call), plan(*call.plan), z(shape), in(inputs) {
     two = c.r && (!c.cell->shared || z.norm);
-    x_column = c.r ? z.R + 1 : 0;
-    // an odd number of cache lines a row: with a power of two all rows would compete for the same lines of the cache
-    const int line = 64 / (int)sizeof(T);
-    features = int(ceil_div(x_column + z.I + 1, line) | 1) * line;
+    x_column = c.r ? int(ceil_div(z.R + 1, TILE)) * TILE : 0;
+    features = int(ceil_div(x_column + z.I + 1, TILE)) * TILE;
     // enough rows to make up for loading and storing the sums, few enough for the first two levels of cache
     const int64_t fit = (2 << 20) / (z.NL * (z.norm ? 8 : 1) * (int64_t)sizeof(T));
     // with one gate the inputs take most of a chunk's memory, with two gradients a gate it needs twice as much
     const int64_t enough = z.G == 1 || two ? 128 : 256;
     chunk_rows = most(plan.B, least(plan.total, least(enough, most<int64_t>(96, fit))));
+    // an odd number of cache lines: with a power of two all tiles of a row would compete for the same lines of the cache
+    const int line = 64 / (int)sizeof(T);
+    input_tile = (ceil_div(chunk_rows * TILE, line) | 1) * line;
   }
 
   void lay_out_gates(Arena& m, Chunk<T>& k) const {
@@ -52,7 +55,7 @@ struct WeightGradients {
   }
   void lay_out(Arena& m, Chunk<T>& k) const {
     lay_out_gates(m, k);
-    k.inputs = m.take<T>(chunk_rows * features);
+    k.inputs = m.take<T>(features / TILE * input_tile);
     k.dp = z.P ? m.take<T>(chunk_rows * z.P * z.Hp) : nullptr;
     k.raw_x = z.norm ? m.take<T>(chunk_rows * z.NL) : nullptr;
     k.raw_r = !z.norm || !two ? nullptr : c.cell->shared ? k.raw_x : m.take<T>(chunk_rows * z.NL);
@@ -62,9 +65,9 @@ struct WeightGradients {
   }
 
   void lay_out(Arena& m) {
-    const int x_features = z.I + 1 + (two ? 0 : x_column);
-    sum_x = m.take<T>((int64_t)x_features * z.NL), sum_r = two ? m.take<T>((int64_t)(z.R + 1) * z.NL) : nullptr;
-    sum_proj = z.proj ? m.take<T>((int64_t)z.H * z.Rp) : nullptr, sum_p = z.P ? m.take<T>(z.P * z.Hp) : nullptr;
+    auto take = [&](int F, int numbers) { return Sums<T>{m.take<T>(Sums<T>::size(F, numbers / L)), F}; };
+    sum_x = take(z.I + 1 + (two ? 0 : x_column), z.NL), sum_r = two ? take(z.R + 1, z.NL) : Sums<T>{};
+    sum_proj = z.proj ? take(z.H, z.Rp) : Sums<T>{}, sum_p = z.P ? m.take<T>(z.P * z.Hp) : nullptr;
     // with layer normalisation the biases are added after it, and their gradients stand beside the scales'
     sum_norm_x = z.norm ? m.take<T>(2 * z.NL) : nullptr, sum_norm_r = z.norm && two ? m.take<T>(2 * z.NL) : nullptr;
     sum_c = z.norm_c ? m.take<T>(2 * z.Hp) : nullptr;
@@ -75,8 +78,8 @@ struct WeightGradients {
       if (p)
         for (int64_t i = n * tid / c.threads; i < n * (tid + 1) / c.threads; i++) p[i] = 0;
     };
-    zero(sum_x, (int64_t)(z.I + 1 + (two ? 0 : x_column)) * z.NL), zero(sum_r, (int64_t)(z.R + 1) * z.NL);
-    zero(sum_proj, (int64_t)z.H * z.Rp), zero(sum_p, z.P * z.Hp);
+    zero(sum_x.p, Sums<T>::size(sum_x.F, z.N)), zero(sum_r.p, Sums<T>::size(sum_r.F, z.N));
+    zero(sum_proj.p, Sums<T>::size(sum_proj.F, z.Rp / L)), zero(sum_p, z.P * z.Hp);
     zero(sum_norm_x, 2 * z.NL), zero(sum_norm_r, 2 * z.NL), zero(sum_c, 2 * z.Hp);
   }
 
@@ -84,9 +87,9 @@ struct WeightGradients {
   void add(int tid, const Chunk<T>& k) {
     const int K = int(plan.offset[k.t1] - plan.offset[k.t0]), n = c.threads;
     const int64_t block = chunk_rows * z.G * L;
-    const int from = two || !c.r ? x_column : 0;
-    accumulate(K, k.inputs + from, features, x_column - from + z.I + 1, k.dx, z.N, z.G, block, sum_x, tid, n);
-    if (two) accumulate(K, k.inputs, features, z.R + 1, k.dr, z.N, z.G, block, sum_r, tid, n);
+    const Features<T> inputs = {k.inputs, input_tile, TILE};
+    accumulate(K, inputs.from(two ? x_column : 0), k.dx, z.N, z.G, block, sum_x, tid, n);
+    if (two) accumulate(K, inputs, k.dr, z.N, z.G, block, sum_r, tid, n);
     if (z.proj) add_up_projection(tid, k, K);
     if (z.P)
       add_columns(tid, z.U, [&](int u) {
@@ -107,8 +110,8 @@ struct WeightGradients {
 
   // The projection's gradient (transposed: H by R) from the h before projection, which lies with the saved states.
   void add_up_projection(int tid, const Chunk<T>& k, int K) {
-    accumulate(K, in.h_of(c.saved + z.states + plan.offset[k.t0] * z.states_row, z), (ptrdiff_t)z.states_row, z.H, k.dh,
-               z.Rp / L, z.Rp / L, 0, sum_proj, tid, c.threads);
+    const Features<T> h = {in.h_of(c.saved + z.states + plan.offset[k.t0] * z.states_row, z), TILE, (ptrdiff_t)z.states_row};
+    accumulate(K, h, k.dh, z.Rp / L, z.Rp / L, 0, sum_proj, tid, c.threads);
   }
 
   // The gradients of the scales and of the bias of HATS normalisations that share dy: sums of dy * hat and of dy over K rows,
@@ -189,43 +192,53 @@ struct WeightGradients {
 
   // Writes the sums in torch's layout, each thread some rows of the matrices.
   void write(int tid) {
-    const int x_at = two || !c.r ? 0 : x_column;
-    write_matrix(tid, sum_x + (int64_t)x_at * z.NL, z.I, c.dw);
-    if (c.r) write_matrix(tid, two ? sum_r : sum_x, z.R, c.dr);
+    const int x_at = two ? 0 : x_column;
+    const Sums<T>& with_h = two ? sum_r : sum_x;
+    write_matrix(tid, sum_x, x_at, z.I, c.dw);
+    if (c.r) write_matrix(tid, with_h, 0, z.R, c.dr);
     if (tid) return;
-    const T* bx = sum_x + (int64_t)(x_at + z.I) * z.NL;
-    const T* br = !c.r ? nullptr : two ? sum_r + (int64_t)z.R * z.NL : sum_x + (int64_t)z.R * z.NL;
     if (z.norm) {
-      bx = sum_norm_x + z.NL, br = !two ? nullptr : c.cell->shared ? bx : sum_norm_r + z.NL;
-      write_vector(sum_norm_x, c.dnorm_x), write_vector(two ? sum_norm_r : nullptr, c.dnorm_r);
+      const T *bx = sum_norm_x + z.NL, *br = !two ? nullptr : c.cell->shared ? bx : sum_norm_r + z.NL;
+      write_vector(row_of(sum_norm_x), c.dnorm_x), write_vector(row_of(two ? sum_norm_r : nullptr), c.dnorm_r);
+      write_vector(row_of(bx), c.dbx), write_vector(row_of(br), c.dbr);
+    } else {
+      write_vector([&](int v) { return sum_x.at(x_at + z.I, v); }, c.dbx);
+      write_vector([&](int v) { return c.r ? with_h.at(z.R, v) : nullptr; }, c.dbr);
     }
-    write_vector(bx, c.dbx), write_vector(br, c.dbr);
     for (int i = 0; i < z.P && c.dp; i++)
       for (int l = 0; l < z.H; l++) c.dp[i * z.H + l] = sum_p[i * z.Hp + l];
     for (int l = 0; l < z.H && z.norm_c && c.dnorm_c; l++) c.dnorm_c[l] = sum_c[l], c.dnorm_c_bias[l] = sum_c[z.Hp + l];
     if (c.dproj)
       for (int r = 0; r < z.R; r++)
-        for (int h = 0; h < z.H; h++) c.dproj[(int64_t)r * z.H + h] = sum_proj[(int64_t)h * z.Rp + r];
+        for (int h = 0; h < z.H; h++) c.dproj[(int64_t)r * z.H + h] = sum_proj.at(h, r / L)[r % L];
   }
 
-  // (K, N) vectors -> (G*H, K).
-  void write_matrix(int tid, const T* sums, int K, T* to) {
+  // Features from .. from + K - 1 of the sums -> (G*H, K).
+  void write_matrix(int tid, const Sums<T>& sums, int from, int K, T* to) {
     if (!to) return;
     for (int v = int((int64_t)z.N * tid / c.threads); v < int((int64_t)z.N * (tid + 1) / c.threads); v++) {
       const int u = v / z.G, g = v % z.G, valid = least(L, z.H - u * L);
       T* rows = to + ((int64_t)g * z.H + u * L) * K;
       for (int k = 0; k < K; k += L) {
         V<T> block[L];
-        for (int i = 0; i < L; i++) block[i] = k + i < K ? V<T>::load(sums + (int64_t)(k + i) * z.NL + v * L) : V<T>(0.0);
+        for (int i = 0; i < L; i++) block[i] = k + i < K ? V<T>::load(sums.at(from + k + i, v)) : V<T>(0.0);
         transpose(block);
         for (int l = 0; l < valid; l++) block[l].store(rows + (int64_t)l * K + k, K - k);
       }
     }
   }
-  void write_vector(const T* sums, T* to) {
+  static auto row_of(const T* numbers) {
+    return [numbers](int v) { return numbers ? numbers + v * L : nullptr; };
+  }
+  // at(v): vector v of a row of gates (NL), or null for zeros.
+  template <class F>
+  void write_vector(F at, T* to) {
     if (!to) return;
     for (int g = 0; g < z.G; g++)
-      for (int l = 0; l < z.H; l++) to[g * z.H + l] = sums ? sums[(l / L * z.G + g) * L + l % L] : T(0);
+      for (int l = 0; l < z.H; l++) {
+        const T* const vector = at(l / L * z.G + g);
+        to[g * z.H + l] = vector ? vector[l % L] : T(0);
+      }
   }
 };
 
