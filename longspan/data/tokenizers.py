@@ -110,9 +110,12 @@ class Tokenizer(abc.ABC):
         return pad(rows, length, side=side)
 
 
-def _counted(pieces: Iterable[str], size: int | None, least: int) -> list[str]:
-    """The vocabulary: special tokens, then pieces by how often they occur, at most `size` in all."""
-    return _ranked(Counter(pieces), size, least)
+def _counted(texts: Iterable[Iterable[str]], size: int | None, least: int) -> list[str]:
+    """The vocabulary: special tokens, then pieces of texts by how often they occur, at most `size` in all."""
+    counts: Counter[str] = Counter()
+    for pieces in texts:
+        counts.update(pieces)
+    return _ranked(counts, size, least)
 
 
 def _ranked(found: Counter[str], size: int | None, least: int) -> list[str]:
@@ -121,6 +124,11 @@ def _ranked(found: Counter[str], size: int | None, least: int) -> list[str]:
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     kept = [piece for piece, count in ranked if count >= least and piece not in SPECIAL]
     return [*SPECIAL, *kept][: size or None]
+
+
+def _code_points(text: str) -> np.ndarray:
+    """The numbers of a text's characters in Unicode, uint32."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 def _size(size: int | None) -> int | None:
@@ -156,7 +164,7 @@ class Words(Tokenizer):
         self.tokens = []
 
     def fit(self, texts: Iterable[str]) -> Words:
-        self._take(_counted((word for text in texts for word in self._cut(text)), self.limit, self.least))
+        self._take(_counted(map(self._cut, texts), self.limit, self.least))
         return self
 
     def _take(self, tokens: list[str]) -> None:
@@ -168,7 +176,8 @@ class Words(Tokenizer):
         return pattern.findall(text.lower() if self.lower else text)
 
     def _numbers(self, text: str) -> list[int]:
-        return [self._index.get(word, SPECIAL.index(UNKNOWN)) for word in self._cut(text)]
+        number_of, unknown = self._index.get, SPECIAL.index(UNKNOWN)
+        return [number_of(word, unknown) for word in self._cut(text)]
 
     def _text(self, numbers: list[int]) -> str:
         spaced = " ".join(self.tokens[number] for number in numbers)
@@ -205,9 +214,12 @@ class Characters(Tokenizer):
         self.tokens = []
 
     def fit(self, texts: Iterable[str]) -> Characters:
-        found: Counter[str] = Counter()
+        counts = np.zeros(1, np.int64)  # by code point
         for text in texts:
-            found.update(self._cut(text))
+            seen = np.bincount(_code_points(self._cut(text)), minlength=len(counts))
+            seen[: len(counts)] += counts
+            counts = seen
+        found = Counter({chr(code): int(counts[code]) for code in counts.nonzero()[0].tolist()})
         self._take(_ranked(found, self.limit, 1))
         return self
 
@@ -219,7 +231,7 @@ class Characters(Tokenizer):
         self._table[[ord(letter) for letter in letters]] = np.arange(len(SPECIAL), len(tokens))
 
     def encode_array(self, text: str) -> np.ndarray:
-        codes = np.frombuffer(self._cut(text).encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        codes = _code_points(self._cut(text))
         numbers = self._table[np.minimum(codes, len(self._table) - 1)]
         return np.where(codes < len(self._table), numbers, SPECIAL.index(UNKNOWN)).astype(np.int32)
 

@@ -94,6 +94,7 @@ class LanguageCodec(Codec[list[Document]]):
         self.ends, self.ngram_weight = False, 0.0
         self.tokenizer: Any = None
         self.validation: dict[str, float] = {}
+        self._fitted_stream: tuple[list[Document], np.ndarray] | None = None
 
     def start_from(self, learned: LanguageCodec) -> None:
         """Take the tokens and the sizes of a model from whose weights training starts."""
@@ -112,6 +113,7 @@ class LanguageCodec(Codec[list[Document]]):
             raise errors.value_error("source", "at least two tokens to learn from", "one", way_out)
         order = _ORDERS[self._level]
         self.ngram = KneserNey(self.tokenizer.size, order).fit(np.asarray(stream[:COUNTED]))
+        self._fitted_stream = train, stream
         return self
 
     def _fitted_tokenizer(self, train: list[Document]) -> Any:
@@ -140,7 +142,13 @@ class LanguageCodec(Codec[list[Document]]):
 
     def stream(self, records: list[Document]) -> np.ndarray:
         """All tokens of the documents in one array, see `token_stream`."""
+        if self._fitted_stream is not None and self._fitted_stream[0] is records:
+            return self._fitted_stream[1]
         return token_stream(records, self.tokenizer, ends=self.ends)
+
+    def forget_stream(self) -> None:
+        """Let go of the tokens that it was fitted to."""
+        self._fitted_stream = None
 
     def stream_batches(self, records: list[Document], batch_size: int) -> StreamBatches:
         """Batches to train on."""

@@ -161,6 +161,7 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
                 f"{network.sampled.num_samples:,} drawn ones a step (softmax='full' for all)."
             )
         batches = codec.stream_batches(train, self.batch_size)
+        codec.forget_stream()
         validate = None if valid is None else codec.segment_batches(valid)
         epochs = self.epochs or codec.epochs
         steps = epochs * len(batches)
