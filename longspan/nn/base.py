@@ -296,10 +296,8 @@ class RNNBase(TorchRNNBase):
         """Compute without autocast (see autocast.compute_dtype); the outputs have the dtypes of torch.nn."""
         first, rest = self._dtypes(call)
         with torch.autocast(call.x.device.type, enabled=False):
-            out, states, gates = self._run(in_compute_dtype(call), with_gates)
-        states = [(h.to(first), *(state.to(rest) for state in others)) for h, *others in states]
-        gates = [{letter: gate.to(first) for letter, gate in layer.items()} for layer in gates]
-        return StackOutputs(out.to(first), states, gates)
+            outputs = self._run(in_compute_dtype(call), with_gates)
+        return outputs.to(first, rest)
 
     def _dtypes(self, call: Call) -> tuple[torch.dtype, torch.dtype]:
         """The dtype of the output and h, and that of the other states."""
@@ -314,13 +312,4 @@ class RNNBase(TorchRNNBase):
         return promoted, promoted
 
     def extra_repr(self) -> str:
-        sizes = f"{self.input_size}, {self.hidden_size}"
-        torchs = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
-        further = {"layer_norm": False, "recurrent_dropout": 0.0, "weight_dropout": 0.0, "forget_bias": None}
-        defaults = {"proj_size": 0, **torchs, **further, "zoneout": (0.0,) * len(self.cell.states)}
-        changed = [
-            f"{name}={getattr(self, name)}"
-            for name, default in defaults.items()
-            if getattr(self, name) != default
-        ]
-        return ", ".join([sizes, *changed])
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *options.changed(self, self.cell)])

@@ -45,6 +45,12 @@ class StackOutputs(NamedTuple):
     states: LayerStates
     gates: list[dict[str, Tensor]]
 
+    def to(self, first: torch.dtype, rest: torch.dtype) -> StackOutputs:
+        """The outputs in these dtypes: `first` for out, h and the gates, `rest` for the other states."""
+        states = [(h.to(first), *(state.to(rest) for state in others)) for h, *others in self.states]
+        gates = [{letter: gate.to(first) for letter, gate in layer.items()} for layer in self.gates]
+        return StackOutputs(self.out.to(first), states, gates)
+
 
 def new_call(
     x: Tensor | PackedSequence,

@@ -34,6 +34,23 @@ DEFAULTS = RecurrentOptions(
 )
 
 
+TORCH_DEFAULTS = {
+    "proj_size": 0,
+    "num_layers": 1,
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+}
+
+
+def changed(layer: object, cell: Cell) -> list[str]:
+    """The options of a layer that differ from their defaults, as "name=value"."""
+    defaults = {**TORCH_DEFAULTS, **DEFAULTS, "zoneout": (0.0,) * len(cell.states)}
+    values = {name: getattr(layer, name) for name in defaults}
+    return [f"{name}={value}" for name, value in values.items() if value != defaults[name]]
+
+
 def with_defaults(layer: type, chosen: RecurrentOptions) -> dict[str, Any]:
     """`chosen` and the default of every other keyword; a keyword that `layer` does not have is an error."""
     for name in chosen:
