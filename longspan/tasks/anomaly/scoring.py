@@ -38,6 +38,21 @@ class RecentPast:
     thresholds: list[DynamicThreshold]
     alarm: bool = False
 
+    def to_tree(self) -> dict[str, Any]:
+        """Plain values, for saving."""
+        return {
+            "trackers": [tracker.state() for tracker in self.trackers],
+            "thresholds": [threshold.state() for threshold in self.thresholds],
+            "alarm": self.alarm,
+        }
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> RecentPast:
+        """The past that gave this tree."""
+        trackers = [ExtremeTracker.from_state(tracker) for tracker in tree["trackers"]]
+        thresholds = [DynamicThreshold.from_state(threshold) for threshold in tree["thresholds"]]
+        return cls(trackers, thresholds, tree["alarm"])
+
 
 class AnomalyScorer(Scorer):
     """Scores readings against the recent past of their series.
@@ -250,7 +265,8 @@ class AnomalyScorer(Scorer):
             held_out = held_out[~np.concatenate([held_out_part(mask, share) for mask in suspected])]
             self.threshold = threshold_for_false_positive_rate(held_out, false_positive_rate, MIN_THRESHOLD)
         self.count_held_out(held_out, share, false_positive_rate)
-        self._fit_noise_floor(records, errors, share, false_positive_rate)
+        targets = np.concatenate([series.targets for series in records])
+        self.noise_floor = _noise_floors(targets, errors, share, false_positive_rate, numeric=count)
         return [
             self._final_state(*pair, alone=len(records) == 1) for pair in zip(records, errors, strict=True)
         ]
@@ -279,17 +295,16 @@ class AnomalyScorer(Scorer):
             For every series, the readings (T,) left out. There are none, and the trackers stay as they were,
             where the readings are too many or not beyond those after them either.
         """
-        masks = [(each >= SUSPECT_SCORE) & (np.arange(len(each)) >= SUSPECT_HISTORY) for each in scores]
-        nothing = [np.zeros(len(mask), dtype=bool) for mask in masks]
-        count = sum(mask.sum() for mask in masks)
-        if not 0.0 < count / max(1, sum(map(len, masks))) <= MAX_SUSPECTED:
-            return nothing
+        masks = _suspected(scores)
+        count = sum(int(mask.sum()) for mask in masks)
+        if not count:
+            return masks
         marked = [series._replace(known_anomalies=mask) for series, mask in zip(records, masks, strict=True)]
         learnt, self.trackers = self.trackers, self._learn(marked)[0]
         beyond = [self.run(self.initial_state(), series)[0] >= MIN_THRESHOLD for series in records]
         if not any((far & mask).any() for far, mask in zip(beyond, masks, strict=True)):
             self.trackers = learnt
-            return nothing
+            return [np.zeros_like(mask) for mask in masks]
         notice(
             f"{count} training readings lie far beyond all others and are taken for anomalies: nothing is "
             "learnt from them; name a column of flags (label) to decide it"
@@ -318,20 +333,6 @@ class AnomalyScorer(Scorer):
 
         return threshold_for_f1(scores, f1, MIN_THRESHOLD)
 
-    def _fit_noise_floor(
-        self, records: Sequence[PredictedSeries], errors: Sequence[Errors], share: float, rate: float
-    ) -> None:
-        """Set the noise floors: the quantile 1 - rate of the smoothed errors of held-out readings."""
-        targets = np.concatenate([series.targets for series in records])
-        arrays = [np.array(series_errors, dtype=np.float64) for series_errors in errors]
-        self.noise_floor = []
-        for column in range(targets.shape[1]):
-            levels = [held_out_part(smoothed(series_errors[:, column]), share) for series_errors in arrays]
-            floor = float(np.quantile(np.concatenate(levels), 1.0 - rate))
-            numeric = column < len(self.scales)
-            span = np.nanmax(targets[:, column]) - np.nanmin(targets[:, column]) if numeric else 0.0
-            self.noise_floor.append(max(floor, MIN_ERROR_SHARE * float(span or 2.0)))
-
     # ---- saving
 
     def state(self) -> dict[str, Any]:
@@ -353,16 +354,37 @@ class AnomalyScorer(Scorer):
         self.trackers = [ExtremeTracker.from_state(tracker) for tracker in state["trackers"]]
 
     def state_to_tree(self, state: RecentPast) -> dict[str, Any]:
-        return {
-            "trackers": [tracker.state() for tracker in state.trackers],
-            "thresholds": [threshold.state() for threshold in state.thresholds],
-            "alarm": state.alarm,
-        }
+        return state.to_tree()
 
     def state_from_tree(self, tree: Mapping[str, Any]) -> RecentPast:
-        trackers = [ExtremeTracker.from_state(tracker) for tracker in tree["trackers"]]
-        thresholds = [DynamicThreshold.from_state(threshold) for threshold in tree["thresholds"]]
-        return RecentPast(trackers, thresholds, tree["alarm"])
+        return RecentPast.from_tree(tree)
+
+
+def _noise_floors(
+    targets: np.ndarray, errors: Sequence[Errors], share: float, rate: float, *, numeric: int
+) -> list[float]:
+    """For every column, the quantile 1 - rate of the smoothed errors of held-out readings.
+
+    Args:
+        targets: (T, W), of all series; errors: of every series.
+        numeric: how many columns, the first ones, hold numbers.
+    """
+    arrays = [np.array(series_errors, dtype=np.float64) for series_errors in errors]
+    floors: list[float] = []
+    for column in range(targets.shape[1]):
+        levels = [held_out_part(smoothed(series_errors[:, column]), share) for series_errors in arrays]
+        floor = float(np.quantile(np.concatenate(levels), 1.0 - rate))
+        span = np.nanmax(targets[:, column]) - np.nanmin(targets[:, column]) if column < numeric else 0.0
+        floors.append(max(floor, MIN_ERROR_SHARE * float(span or 2.0)))
+    return floors
+
+
+def _suspected(scores: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """For every series, the readings (T,) far beyond all before them; none where they are too many."""
+    masks = [(each >= SUSPECT_SCORE) & (np.arange(len(each)) >= SUSPECT_HISTORY) for each in scores]
+    count = sum(int(mask.sum()) for mask in masks)
+    few = count <= MAX_SUSPECTED * max(1, sum(map(len, masks)))
+    return masks if few else [np.zeros_like(mask) for mask in masks]
 
 
 def _confidence_gain(typical_width: float, width: float) -> float:

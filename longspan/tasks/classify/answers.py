@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from longspan.tasks.codec import Metrics
+
 from .labels import Labels
 from .reading import Example, Examples
 
@@ -40,6 +42,25 @@ def answer_table(labels: Labels, probabilities: Any, records: Sequence[Example])
     if isinstance(records, Examples) and records.ids is not None:
         columns["id"] = records.ids
     return pl.DataFrame(columns)
+
+
+def beside_frequencies(
+    labels: Labels, records: int, probabilities: Any, truth: Any, metrics: Metrics
+) -> dict[str, dict[str, float]]:
+    """The metrics of probabilities ("scores"), and of the class frequencies in their place.
+
+    Args:
+        labels: fitted; records: the number of records that they were fitted to.
+    """
+    counts = np.array(labels.counts, dtype=float)
+    frequencies = counts / (records if labels.kind == "multilabel" else counts.sum())
+    rows = probabilities if isinstance(probabilities, list) else [probabilities]
+    constant: Any = [np.broadcast_to(frequencies, row.shape) for row in rows]
+    constant = constant if isinstance(probabilities, list) else constant[0]
+    return {
+        name: {key: float(metric(answers, truth)) for key, metric in metrics.items()}
+        for name, answers in (("scores", probabilities), ("scores_of_frequencies", constant))
+    }
 
 
 def _probabilities_of_answers(labels: Labels, probabilities: Any) -> list[Any]:

@@ -19,7 +19,7 @@ from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder
 from longspan.tasks.schedule import TrainingOptions
 
-from .answers import answer_table, classes_of, most_probable
+from .answers import answer_table, beside_frequencies, classes_of, most_probable
 from .convergence import until_converged
 from .labels import Labels
 from .linear import NBSVM
@@ -109,7 +109,8 @@ class ClassifierCodec(Codec[list[Example]]):
             self.head.fit_candidates(*self._head_arguments(train))
         else:
             self._fit_text_head(train)
-        self._find_vectors()
+        if self.vectors is not None and self.text_encoder.token_level == "words":
+            self.embedding = _vector_size(self.vectors, self.text_encoder)
         return self
 
     def _fit_encoders(self, records: Sequence[Example]) -> None:
@@ -162,14 +163,6 @@ class ClassifierCodec(Codec[list[Example]]):
     def _fit_text_head(self, records: Sequence[Example]) -> None:
         if isinstance(self.head, TextHead):
             self.head.fit(*self._head_arguments(records))
-
-    def _find_vectors(self) -> None:
-        if self.vectors is None or self.text_encoder.token_level != "words":
-            return
-        words = self.text_encoder.tokenizer
-        vectors = read_vectors(self.vectors, words.tokens)
-        self.embedding = len(next(iter(vectors.values())))
-        errors.notice(f"{len(vectors)} of {words.size - 4} words have a vector in {self.vectors}")
 
     def refit(self, records: list[Example]) -> ClassifierCodec:
         """Refit the linear model on all records; for few texts return a new codec fitted to all of them."""
@@ -285,11 +278,8 @@ class ClassifierCodec(Codec[list[Example]]):
         """What `attribution` is about: a text's tokens, the step numbers of a series, or the columns."""
         if self.series_encoder is None:
             return self.text_encoder.tokens(record.input)
-        return (
-            self.series_encoder.steps(record.input)
-            if self.series_encoder.readings
-            else [*self.static_columns]
-        )
+        readings = self.series_encoder.readings
+        return self.series_encoder.steps(record.input) if readings else [*self.static_columns]
 
     @property
     def classes(self) -> np.ndarray:
@@ -298,14 +288,9 @@ class ClassifierCodec(Codec[list[Example]]):
 
     def trial_records(self, stream: Any) -> list[Example]:
         """A text of one word, or a series of zeros of the longest length, with static values missing."""
-        encoder = self.series_encoder
-        if encoder is None:
-            return [Example(["a"] if self.labels.kind == "token" else "a")]
-        series = (
-            np.zeros((encoder.max_length or 1, encoder.readings), np.float32) if encoder.readings else None
-        )
-        static = (None,) * len(self.static_columns)
-        return [Example(MixedInput(series, static) if static else series)]
+        if self.series_encoder is not None:
+            return [_trial_example(self.series_encoder, len(self.static_columns))]
+        return [Example(["a"] if self.labels.kind == "token" else "a")]
 
     def present(self, answers: Any) -> Any:
         return most_probable(self.labels, answers)
@@ -332,7 +317,7 @@ class ClassifierCodec(Codec[list[Example]]):
                 self.head.select(scores, [record.input for record in records], torch.stack(targets))
             scores = self.scores(predictions, records)
             self.labels.fit_temperature(scores, torch.stack(targets), len(records))
-        self._compare_with_frequencies(self.decode(predictions, records), records)
+        self._store_metrics(self.decode(predictions, records), records)
 
     def cross_validate_texts(self, records: list[Example], folds: np.ndarray) -> None:
         """Store the metrics of the linear model on records (N) that it did not train; folds: (N,) numbers."""
@@ -341,7 +326,7 @@ class ClassifierCodec(Codec[list[Example]]):
         inputs, targets, weight = self._head_arguments(records)
         scores = self.head.left_out(inputs, targets, torch.from_numpy(folds), weight)
         self.labels.calibration = {"rows": len(records), "part": "linear model"}
-        self._compare_with_frequencies(self.labels.probabilities(scores), records)
+        self._store_metrics(self.labels.probabilities(scores), records)
 
     def calibrate_left_out(self, network_scores: Tensor, records: list[Example]) -> None:
         """Choose the same by scores (N, C) of the training records, each by members that it did not train."""
@@ -350,19 +335,11 @@ class ClassifierCodec(Codec[list[Example]]):
         if isinstance(self.head, SeriesHead):
             scores = self.head.select_left_out(network_scores, targets)
         self.labels.fit_temperature(scores, targets, len(records))
-        self._compare_with_frequencies(self.labels.probabilities(scores), records)
+        self._store_metrics(self.labels.probabilities(scores), records)
 
-    def _compare_with_frequencies(self, answers: Any, records: list[Example]) -> None:
-        """Store the validation metrics beside those of predicting the class frequencies for every record."""
-        truth = self.truth(records)
-        counts = np.array(self.labels.counts, dtype=float)
-        frequencies = counts / (self.records if self.labels.kind == "multilabel" else counts.sum())
-        rows = answers if isinstance(answers, list) else [answers]
-        constant: Any = [np.broadcast_to(frequencies, row.shape) for row in rows]
-        constant = constant if isinstance(answers, list) else constant[0]
-        for name, probabilities in (("scores", answers), ("scores_of_frequencies", constant)):
-            metrics = {key: float(metric(probabilities, truth)) for key, metric in self.metrics().items()}
-            self.labels.calibration[name] = metrics
+    def _store_metrics(self, answers: Any, records: list[Example]) -> None:
+        beside = beside_frequencies(self.labels, self.records, answers, self.truth(records), _METRICS)
+        self.labels.calibration.update(beside)
 
     def state(self) -> dict[str, Any]:
         return {
@@ -393,6 +370,21 @@ class ClassifierCodec(Codec[list[Example]]):
         elif linear is not None:
             self.head = TextHead.from_state(linear, self.text_encoder, self.labels)
         return self
+
+
+def _vector_size(path: str, encoder: TextEncoder) -> int:
+    """The number of values of a word's vector in a file; how many words have one is noted."""
+    words = encoder.tokenizer
+    vectors = read_vectors(path, words.tokens)
+    errors.notice(f"{len(vectors)} of {words.size - 4} words have a vector in {path}")
+    return len(next(iter(vectors.values())))
+
+
+def _trial_example(encoder: SeriesEncoder, static: int) -> Example:
+    """A series of zeros of the longest length, with so many static values that are missing."""
+    shape = (encoder.max_length or 1, encoder.readings)
+    series = np.zeros(shape, np.float32) if encoder.readings else None
+    return Example(MixedInput(series, (None,) * static) if static else series)
 
 
 def _note_imbalance(counts: Sequence[int]) -> None:
