@@ -27,13 +27,13 @@ struct WeightGradients {
   const Plan& plan;
   const Shape<T>& z;
   const Inputs<T>& in;
-  bool two;  // the gradients of W x and of R h differ
+  bool two;                // the gradients of W x and of R h differ
   int x_column, features;  // the first feature of x, which begins a tile; all features, whole tiles
   int64_t chunk_rows;
-  ptrdiff_t input_tile;            // from one tile of features to the next
-  Sums<T> sum_x, sum_r, sum_proj;  // of features and NL, of R + 1 features and NL, of H features and Rp
-  T* sum_p;                        // (P, Hp)
-  T *sum_norm_x, *sum_norm_r, *sum_c;   // scales, then biases: (2, NL), (2, Hp)
+  ptrdiff_t input_tile;                // from one tile of features to the next
+  Sums<T> sum_x, sum_r, sum_proj;      // of features and NL, of R + 1 features and NL, of H features and Rp
+  T* sum_p;                            // (P, Hp)
+  T *sum_norm_x, *sum_norm_r, *sum_c;  // scales, then biases: (2, NL), (2, Hp)
 
   WeightGradients(const Call<T>& call, const Shape<T>& shape, const Inputs<T>& inputs)
       : c(call), plan(*call.plan), z(shape), in(inputs) {

@@ -156,17 +156,13 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.output.bias)
         self.generate = nn.Linear(sizes[-1] + read + embedding_size, 1) if copy else None
         summary = summary_size or memory_size
-        self.bridge = None if summary is None else _Bridge(summary, sizes, self._cell.states)
+        self.bridge = None if summary is None else _Bridge(summary, sizes, self._stack[0].cell.states)
         self.drop = _SequenceDropout(dropout, variational=variational)
 
     @property
     def _stack(self) -> list[Any]:
         """The layers, each with its cell, its step and its hidden_size."""
         return list(self.layers)
-
-    @property
-    def _cell(self) -> Any:
-        return self._stack[0].cell
 
     def remember(
         self,
@@ -234,7 +230,7 @@ class Decoder(nn.Module):
         Returns:
             The outputs, of which `logits` and `loss` take what they need, and the state after the tokens.
         """
-        state = self._checked_state(state, tokens.shape[0])
+        state = _checked_state(self, state, tokens.shape[0])
         x = vectors = self._vectors(tokens)
         finals, reading = [], None
         for index, layer in enumerate(self._stack):
@@ -293,7 +289,7 @@ class Decoder(nn.Module):
             if not coverage_weight:
                 return losses
         else:
-            losses = self._pointer_losses(output, target, ignore_index, label_smoothing)
+            losses = _pointer_losses(self.output, output, target, self.unknown, ignore_index, label_smoothing)
         counts = target != ignore_index
         if coverage_weight:
             losses = losses + coverage_weight * _needed(output.overlap)
@@ -301,33 +297,6 @@ class Decoder(nn.Module):
         if reduction == "none":
             return losses
         return losses.sum() / counts.sum() if reduction == "mean" else losses.sum()
-
-    def _pointer_losses(
-        self, output: DecoderOutput, target: Tensor, ignore_index: int, smoothing: float
-    ) -> Tensor:
-        """(B, T) losses of tokens that may be copied; what those to be ignored have is not used.
-
-        The mean loss of all V tokens, which smoothing adds, follows from the loss of one of them, as both
-        have the same normaliser: mean loss = loss + its logit - mean logit, where the mean logit is that of
-        the mean weight.
-        """
-        weight, bias, hidden = self.output.weight, self.output.bias, output.hidden
-        known = (target != ignore_index) & (target < self.vocabulary)
-        numbers = target.masked_fill((target != ignore_index) & ~known, self.unknown)
-        written = linear_cross_entropy(
-            hidden, weight, numbers, linear_bias=bias, reduction="none", ignore_index=ignore_index
-        )
-        losses = pointer_losses(
-            written, target, known, _needed(output.generate), _needed(output.attention),
-            _needed(output.memory),
-        )  # fmt: skip
-        if not smoothing:
-            return losses
-        tokens = numbers.masked_fill(~known, self.unknown)
-        logits = (hidden * weight[tokens]).sum(-1) + bias[tokens] - hidden @ weight.mean(0) - bias.mean()
-        tiny = torch.finfo(hidden.dtype).tiny
-        spread = written + logits - _needed(output.generate).clamp_min(tiny).log()
-        return (1.0 - smoothing) * losses + smoothing * spread
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Any, ...]:
         """Read one more token of each row, as `longspan.search` calls it.
@@ -339,7 +308,7 @@ class Decoder(nn.Module):
             Logits (R, V) as `logits` returns them, the state after the tokens, and with attention its weights
             (R, S).
         """
-        state = self._checked_state(state, tokens.shape[0])
+        state = _checked_state(self, state, tokens.shape[0])
         if self.attention is None and not self.training:
             return self._plain_step(tokens, state)
         x = vectors = self._vectors(tokens)
@@ -374,17 +343,6 @@ class Decoder(nn.Module):
         """The state of these rows, as `longspan.search.beam` calls it after choosing beams."""
         return state.select(rows)
 
-    def _checked_state(self, state: Any, rows: int) -> DecoderState:
-        """The state as a DecoderState; training loops pass it on as plain tuples."""
-        if state is None:
-            if self.attention is not None:
-                raise errors.value_error(
-                    "state", "initial_state(rows, memory) of a decoder with attention", None, "pass a memory"
-                )
-            return self.initial_state(rows)
-        state = DecoderState(*state)
-        return state if state.memory is None else state._replace(memory=Memory(*state.memory))
-
     def _vectors(self, tokens: Tensor) -> Tensor:
         """The vectors (..., E) of tokens (...), after dropout."""
         if self.generate is not None:
@@ -408,6 +366,49 @@ class Decoder(nn.Module):
         if reading.coverage is not None:
             overlap = torch.minimum(reading.attention, reading.coverage).sum(-1)
         return DecoderOutput(hidden, reading.attention, generate, overlap, memory)
+
+
+def _checked_state(decoder: Decoder, state: Any, rows: int) -> DecoderState:
+    """The state as a DecoderState; training loops pass it on as plain tuples."""
+    if state is None:
+        if decoder.attention is not None:
+            raise errors.value_error(
+                "state", "initial_state(rows, memory) of a decoder with attention", None, "pass a memory"
+            )
+        return decoder.initial_state(rows)
+    state = DecoderState(*state)
+    return state if state.memory is None else state._replace(memory=Memory(*state.memory))
+
+
+def _pointer_losses(
+    layer: nn.Linear, output: DecoderOutput, target: Tensor, unknown: int, ignore_index: int, smoothing: float
+) -> Tensor:
+    """(B, T) losses of tokens that may be copied; what those to be ignored have is not used.
+
+    The mean loss of all V tokens, which smoothing adds, follows from the loss of one of them, as both
+    have the same normaliser: mean loss = loss + its logit - mean logit, where the mean logit is that of
+    the mean weight.
+
+    Args:
+        layer: the output layer; unknown: as `Decoder` takes it.
+    """
+    weight, bias, hidden = layer.weight, layer.bias, output.hidden
+    known = (target != ignore_index) & (target < len(weight))
+    numbers = target.masked_fill((target != ignore_index) & ~known, unknown)
+    written = linear_cross_entropy(
+        hidden, weight, numbers, linear_bias=bias, reduction="none", ignore_index=ignore_index
+    )
+    losses = pointer_losses(
+        written, target, known, _needed(output.generate), _needed(output.attention),
+        _needed(output.memory),
+    )  # fmt: skip
+    if not smoothing:
+        return losses
+    tokens = numbers.masked_fill(~known, unknown)
+    logits = (hidden * weight[tokens]).sum(-1) + bias[tokens] - hidden @ weight.mean(0) - bias.mean()
+    tiny = torch.finfo(hidden.dtype).tiny
+    spread = written + logits - _needed(output.generate).clamp_min(tiny).log()
+    return (1.0 - smoothing) * losses + smoothing * spread
 
 
 class _SequenceDropout(Dropout):

@@ -254,6 +254,11 @@ def test_compiled_as_in_keras(suffix: str, tmp_path: Path) -> None:
     close(mine.fit(x, y, **options).history, theirs.fit(x, y, **options).history)
     theirs.compile("nadam", "mse")
     theirs.save(tmp_path / f"model{suffix}")
+    mine = models.load_model(tmp_path / f"model{suffix}")
+    losses = theirs.fit(x, y, **options).history["loss"]
+    close(mine.fit(x, y, **options).history, {"loss": losses})
+    theirs.compile(keras.optimizers.Muon(), "mse")
+    theirs.save(tmp_path / f"model{suffix}")
     with pytest.warns(
         errors.LongspanWarning,
         match="without the arguments of compile in Keras: optimizer: expected the name of",

@@ -26,7 +26,7 @@ from .codec import AnomalyCodec
 from .extremes import START
 from .kinds import KINDS
 from .network import Autoencoder, LastValuePredictor, NextStepPredictor, Predictor, RecordAutoencoder
-from .predictors import ForecasterPredictor, fit_forecaster, table
+from .predictors import ForecasterPredictor, check_forecaster, fit_forecaster, table
 from .reading import Columns, Series, held_out, read_reading, read_series
 from .streaming import DetectorStream
 
@@ -175,19 +175,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         if self.kind not in (None, "series"):
             way_out = "leave it or the kind out"
             raise errors.value_error("forecaster", f"none with kind {self.kind}", "one", way_out)
-        inner.check()
-        if inner.horizon != 1:
-            raise errors.value_error(
-                "forecaster", "one with horizon=1", f"horizon={inner.horizon}", "set it to 1"
-            )
-        if inner.static_covariates:
-            raise errors.value_error(
-                "forecaster", "no static covariates", inner.static_covariates, "leave them out"
-            )
-        for name in ("time", "id"):
-            if getattr(inner, name) not in (None, (), getattr(self, name)):
-                way_out = f"give the detector {name}={getattr(inner, name)!r}"
-                raise errors.value_error("forecaster", f"the detector's {name}", f"its own {name}", way_out)
+        check_forecaster(inner, time=self.time, id=self.id)
         return inner
 
     def _kind(self) -> str | None:

@@ -89,6 +89,20 @@ def set_columns(forecaster: Forecaster, features: FeatureEncoder) -> None:
         forecaster.past_covariates = tuple(name for name in columns if name not in target)
 
 
+def check_forecaster(forecaster: Forecaster, *, time: Any, id: Any) -> None:
+    """Raise an error unless a detector with these columns of times and entities can use it."""
+    forecaster.check()
+    horizon, static = forecaster.horizon, forecaster.static_covariates
+    if horizon != 1:
+        raise errors.value_error("forecaster", "one with horizon=1", f"horizon={horizon}", "set it to 1")
+    if static:
+        raise errors.value_error("forecaster", "no static covariates", static, "leave them out")
+    for name, column, own in (("time", time, forecaster.time), ("id", id, forecaster.id)):
+        if own not in (None, (), column):
+            way_out = f"give the detector {name}={own!r}"
+            raise errors.value_error("forecaster", f"the detector's {name}", f"its own {name}", way_out)
+
+
 def fit_forecaster(
     forecaster: Forecaster,
     features: FeatureEncoder,

@@ -259,7 +259,8 @@ class AnomalyScorer(Scorer):
         self.trackers, scores, errors = self._learn(records)
         held_out = np.concatenate([held_out_part(series_scores, share) for series_scores in scores])
         if any(series.known_anomalies.any() for series in records):
-            self.threshold = self._best_threshold(records, min_gap)
+            as_new = [self.run(self.initial_state(), series)[0] for series in records]
+            self.threshold = _best_threshold(as_new, [series.known_anomalies for series in records], min_gap)
         else:
             suspected = self._leave_out_suspected(records, scores)
             held_out = held_out[~np.concatenate([held_out_part(mask, share) for mask in suspected])]
@@ -322,17 +323,6 @@ class AnomalyScorer(Scorer):
         """Set the typical widths of predicted intervals from those of the training data, (T, N)."""
         self.typical_width = np.nanmedian(widths, axis=0).tolist()
 
-    def _best_threshold(self, records: Sequence[PredictedSeries], min_gap: int) -> float:
-        """The threshold with the best F1 for the known anomalies, with each series scored as new data."""
-        scores = [self.run(self.initial_state(), series)[0] for series in records]
-        anomalies = [series.known_anomalies for series in records]
-
-        def f1(threshold: float) -> float:
-            alarms = [series_scores >= threshold for series_scores in scores]
-            return event_scores(alarms, anomalies, min_gap)["f1"]
-
-        return threshold_for_f1(scores, f1, MIN_THRESHOLD)
-
     # ---- saving
 
     def state(self) -> dict[str, Any]:
@@ -358,6 +348,16 @@ class AnomalyScorer(Scorer):
 
     def state_from_tree(self, tree: Mapping[str, Any]) -> RecentPast:
         return RecentPast.from_tree(tree)
+
+
+def _best_threshold(scores: list[np.ndarray], anomalies: list[np.ndarray], min_gap: int) -> float:
+    """The threshold with the best F1 for the known anomalies of all series."""
+
+    def f1(threshold: float) -> float:
+        alarms = [series_scores >= threshold for series_scores in scores]
+        return event_scores(alarms, anomalies, min_gap)["f1"]
+
+    return threshold_for_f1(scores, f1, MIN_THRESHOLD)
 
 
 def _noise_floors(

@@ -22,7 +22,7 @@ from longspan.tasks.pretrained import EncoderSizes, pretrained_encoder
 from longspan.tasks.schedule import Schedule
 from longspan.training.evaluation import to_device
 
-from . import report
+from . import explaining, report
 from .codec import FEW_TEXTS, ClassifierCodec
 from .example_batches import ExampleBatches
 from .layout import Layout
@@ -310,8 +310,11 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
             predicted = classes[rows]
             attribution = network.attribution(batch, predicted.to(network.device)).cpu()
             part = [records[row] for row in rows.tolist()]
-            weights += [*codec.attribution(attribution, part, predicted)]
-        return [_scaled(codec.positions(record), row) for record, row in zip(records, weights, strict=True)]
+            weights += [*explaining.attribution(codec, attribution, part, predicted)]
+        return [
+            _scaled(explaining.positions(codec, record), row)
+            for record, row in zip(records, weights, strict=True)
+        ]
 
     def report(self, fitted: FittedClassifier, source: Any) -> list[Section]:
         """Scores, confusion, calibration where the source has labels; what mattered in its first records."""

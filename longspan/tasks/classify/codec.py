@@ -185,12 +185,7 @@ class ClassifierCodec(Codec[list[Example]]):
         if self.series_encoder is not None:
             codec.normalization = self.series_encoder.normalization
         codec._fit_encoders(records)
-        if isinstance(self.head, TextHead) and isinstance(codec.head, TextHead):
-            codec.head.selection.C = self.head.selection.C
-            codec.head.selection.weight = self.head.selection.weight
-        if isinstance(self.head, SeriesHead) and isinstance(codec.head, SeriesHead):
-            codec.head.share = self.head.share
-            codec.head.network_temperature = self.head.network_temperature
+        _adopt(codec.head, self.head)
         codec._fit_text_head(records)
         return codec
 
@@ -254,32 +249,11 @@ class ClassifierCodec(Codec[list[Example]]):
             return scores
         return self.head.combine(scores, [record.input for record in records])
 
-    def attribution(self, networks: Tensor, records: list[Example], classes: Tensor) -> Tensor:
-        """What each token, step or column adds to its record's class (N,), (N, T).
-
-        Args:
-            networks: (N, T, I), the networks' attribution to each input.
-        """
-        inputs = [record.input for record in records]
-        networks = networks[:, len(self.text_encoder.start) :]
-        if isinstance(self.head, TextHead):
-            return networks.sum(-1) + self.head.attribution(inputs, classes)
-        if isinstance(self.head, SeriesHead):
-            return self.head.attribution(networks, inputs, classes)
-        return networks.sum(-1)
-
     def decode(self, predictions: list[Any], records: list[Example]) -> Any:
         """Probabilities (N, C), calibrated; a list of (T_i, C) for labels per token."""
         if self.labels.kind != "token":
             return self.labels.probabilities(self.scores(predictions, records))
         return [self.labels.probabilities(row) for row in _real_steps(predictions, self.rows(records))]
-
-    def positions(self, record: Example) -> list[Any]:
-        """What `attribution` is about: a text's tokens, the step numbers of a series, or the columns."""
-        if self.series_encoder is None:
-            return self.text_encoder.tokens(record.input)
-        readings = self.series_encoder.readings
-        return self.series_encoder.steps(record.input) if readings else [*self.static_columns]
 
     @property
     def classes(self) -> np.ndarray:
@@ -378,6 +352,14 @@ def _vector_size(path: str, encoder: TextEncoder) -> int:
     vectors = read_vectors(path, words.tokens)
     errors.notice(f"{len(vectors)} of {words.size - 4} words have a vector in {path}")
     return len(next(iter(vectors.values())))
+
+
+def _adopt(head: TextHead | SeriesHead | None, other: TextHead | SeriesHead | None) -> None:
+    """Take what validation selected for another linear model of the same kind."""
+    if isinstance(head, TextHead) and isinstance(other, TextHead):
+        head.selection.C, head.selection.weight = other.selection.C, other.selection.weight
+    if isinstance(head, SeriesHead) and isinstance(other, SeriesHead):
+        head.share, head.network_temperature = other.share, other.network_temperature
 
 
 def _trial_example(encoder: SeriesEncoder, static: int) -> Example:

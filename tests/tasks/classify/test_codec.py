@@ -8,6 +8,7 @@ import torch
 
 from longspan.tasks.classify.codec import ClassifierCodec
 from longspan.tasks.classify.example_batches import ExampleBatches
+from longspan.tasks.classify.explaining import attribution
 from longspan.tasks.classify.layout import Layout
 from longspan.tasks.classify.reading import read_examples
 from longspan.tasks.classify.text_encoder import TextEncoder
@@ -102,7 +103,7 @@ def test_the_linear_model_alone_is_fitted_to_all_records():
     codec.linear.weight.fill_(0.0)
     assert codec.scores([silent], more).equal(silent)
     codec.linear.weight.fill_(2.0)
-    spoke = codec.attribution(torch.zeros(1, 1, 1), more, torch.ones(17, dtype=torch.int64))
+    spoke = attribution(codec, torch.zeros(1, 1, 1), more, torch.ones(17, dtype=torch.int64))
     expected = codec.scores([silent], more)[:, 1] - 2.0 * codec.linear.bias[1]
     torch.testing.assert_close(spoke.sum(1), expected)
 
