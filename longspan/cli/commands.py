@@ -294,13 +294,22 @@ def inspect(source: str, time: str | None, id: str | None, **how: str | None) ->
     from longspan.data.inspect import inspect_table
     from longspan.data.time_table import TimeOptions
 
+    from .inspect_text import inspect_text, may_be_text
+
     missing = tuple((how["missing"] or "").split(",")) if how["missing"] else ()
     options = TimeOptions(how["encoding"] or "utf-8", missing, how["sheet"], how["time_format"])
     columns = tuple(part.strip() for part in time.split(",")) if time else ()
     with source_file(source) as path:
-        found = inspect_table(path, time=columns, id=id, options=options)
+        found = None
+        if not Path(path).is_dir():
+            found = inspect_table(path, time=columns, id=id, options=options)
+        if may_be_text(Path(path)) and (found is None or not found.has_numbers):
+            found = inspect_text(path, encoding=options.encoding)
+    if found is None:
+        raise errors.value_error("source", "a table or text", source, "check the path")
     print_table("", ["", ""], [list(fact) for fact in found.facts.items()])
-    print_table("Columns", ["column", "type", "read as", "missing", "such as"], found.columns)
+    if found.columns:
+        print_table("Columns", ["column", "type", "read as", "missing", "such as"], found.columns)
     print_table("First and last rows", found.names, [*found.first, ["…"] * len(found.names), *found.last])
     for sentence in found.refused:
         click.echo(f"A task would refuse this: {sentence}")

@@ -45,6 +45,11 @@ class Inspection:
     refused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether a column holds numbers or times; a table without them may be running text."""
+        return any(row[2] != "text" for row in self.columns)
+
 
 def inspect_table(
     source: Any, *, time: tuple[str, ...] = (), id: str | None = None, options: TimeOptions | None = None

@@ -47,3 +47,20 @@ def test_ids_that_are_found_are_shown_as_they_are_written(tmp_path: Path) -> Non
     found = inspect_table(path)
     assert found.first[0][0] == "0007" and found.last[-1][0] == "0042"
     assert found.facts["series"] == "2 by sku"
+
+
+def test_running_text_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prose = tmp_path / "tale.txt"
+    prose.write_text("Once, long ago, a king\nhad a horse, and rode.\n\nThe end, it seems.\n")
+    assert cli.main(["inspect", str(prose)]) == 0
+    said = capsys.readouterr().out
+    assert "running text" in said and "Columns" not in said and "Once, long ago, a king" in said
+    assert cli.main(["inspect", str(tmp_path)]) == 0
+    assert "running text" in capsys.readouterr().out
+    table = tmp_path / "numbers.txt"
+    table.write_text("day,v\n2024-01-01,1\n2024-01-02,2\n2024-01-03,4\n")
+    assert cli.main(["inspect", str(table)]) == 0
+    assert "Columns" in capsys.readouterr().out
+    (tmp_path / "empty").mkdir()
+    assert cli.main(["inspect", str(tmp_path / "empty")]) == 2
+    assert "expected text with at least one word" in capsys.readouterr().err
