@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -33,6 +32,12 @@ class _TensorOptimizer(KerasOptimizer, abc.ABC):
     def average(self, param: Tensor, name: str, value: Tensor, kept: float) -> Tensor:
         """A running average of a parameter, after one more value; kept: the share of what was there."""
         return self.buffer(param, name).mul_(kept).add_(value, alpha=1.0 - kept)
+
+    def moments(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """Adam's average gradient, not corrected, and the corrected root of the average square + epsilon."""
+        momentum = self.average(param, "momentum", grad, group["beta_1"])
+        velocity = self.average(param, "velocity", grad * grad, group["beta_2"])
+        return momentum, (velocity / (1.0 - group["beta_2"] ** step)).sqrt_().add_(group["epsilon"])
 
     def buffer(self, param: Tensor, name: str, start: float = 0.0) -> Tensor:
         """A state tensor of a parameter's shape, filled with `start` at first."""
@@ -70,18 +75,14 @@ class _NadamOptimizer(_TensorOptimizer):
         now, after = (group["beta_1"] * (1.0 - 0.5 * 0.96**t) for t in (step, step + 1))
         product = self.state[param].get("product", 1.0) * now
         self.state[param]["product"] = product
-        momentum = self.average(param, "momentum", grad, group["beta_1"])
-        velocity = self.average(param, "velocity", grad * grad, group["beta_2"])
+        momentum, root = self.moments(group, param, grad, step)
         ahead = momentum * (after / (1.0 - product * after)) + grad * ((1.0 - now) / (1.0 - product))
-        root = (velocity / (1.0 - group["beta_2"] ** step)).sqrt_().add_(group["epsilon"])
         param.addcdiv_(ahead, root, value=-group["lr"])
 
 
 class _LambOptimizer(_TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
-        momentum = self.average(param, "momentum", grad, group["beta_1"])
-        velocity = self.average(param, "velocity", grad * grad, group["beta_2"])
-        root = (velocity / (1.0 - group["beta_2"] ** step)).sqrt_().add_(group["epsilon"])
+        momentum, root = self.moments(group, param, grad, step)
         change = momentum / (1.0 - group["beta_1"] ** step) / root
         norms = torch.linalg.vector_norm(param), torch.linalg.vector_norm(change)
         trust = torch.where((norms[0] > 0) & (norms[1] > 0), norms[0] / norms[1], 1.0)
@@ -111,8 +112,7 @@ class _FtrlOptimizer(_TensorOptimizer):
 
 class _AdafactorOptimizer(_TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
-        least = 1.0 / math.sqrt(step)
-        rate = min(group["lr"], least)  # also without relative_step, see Keras' rho_t
+        rate = min(group["lr"], 1.0 / math.sqrt(step))  # also without relative_step, see Keras' rho_t
         square, kept = grad * grad + group["epsilon_1"], 1.0 - step ** group["beta_2_decay"]
         if param.ndim < 2:
             variance = self.average(param, "variance", square, kept)
@@ -144,6 +144,8 @@ class Adagrad(OptimizerConfig):
         epsilon: added to the sum before the root.
     """
 
+    stepper = _AdagradOptimizer
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -161,11 +163,6 @@ class Adagrad(OptimizerConfig):
         )
         self.epsilon = epsilon
 
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _AdagradOptimizer(
-            parameters, self, initial_accumulator_value=self.initial_accumulator_value, epsilon=self.epsilon
-        )
-
 
 class Adadelta(OptimizerConfig):
     """Gradients scaled by the ratio of recent changes to recent gradients (Zeiler 2012, arXiv 1212.5701).
@@ -174,6 +171,8 @@ class Adadelta(OptimizerConfig):
         rho: what the averages of squares keep at a step.
         epsilon: added to both averages before their roots.
     """
+
+    stepper = _AdadeltaOptimizer
 
     def __init__(
         self,
@@ -190,11 +189,36 @@ class Adadelta(OptimizerConfig):
         self.rho = errors.check_fraction("rho", rho, below_one=True)
         self.epsilon = epsilon
 
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _AdadeltaOptimizer(parameters, self, rho=self.rho, epsilon=self.epsilon)
+
+class MomentConfig(OptimizerConfig):
+    """The options of the kin of Adam without its amsgrad. Abstract."""
+
+    def __init__(
+        self,
+        learning_rate: Rate = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            learning_rate,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            name or type(self).__name__.lower(),
+        )
+        self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
+        self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
+        self.epsilon = epsilon
 
 
-class Adamax(OptimizerConfig):
+class Adamax(MomentConfig):
     """Adam with the largest recent gradient in place of the root of squares (Kingma and Ba 2015, 7.1).
 
     Args:
@@ -203,30 +227,10 @@ class Adamax(OptimizerConfig):
         epsilon: added to the largest gradient.
     """
 
-    def __init__(
-        self,
-        learning_rate: Rate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        name: str = "adamax",
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
-        self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
-        self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
-        self.epsilon = epsilon
-
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _AdamaxOptimizer(
-            parameters, self, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon
-        )
+    stepper = _AdamaxOptimizer
 
 
-class Nadam(OptimizerConfig):
+class Nadam(MomentConfig):
     """Adam with Nesterov's momentum, whose schedule is 1 - 0.5 * 0.96^step (Dozat 2016).
 
     Args:
@@ -234,28 +238,10 @@ class Nadam(OptimizerConfig):
         epsilon: added to the root of the second.
     """
 
-    def __init__(
-        self,
-        learning_rate: Rate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        name: str = "nadam",
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
-        self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
-        self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
-        self.epsilon = epsilon
-
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _NadamOptimizer(parameters, self, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
+    stepper = _NadamOptimizer
 
 
-class Lamb(OptimizerConfig):
+class Lamb(MomentConfig):
     """Adam whose step is scaled to the norm of each weight tensor (You et al. 2020, arXiv 1904.00962).
 
     Args:
@@ -263,25 +249,7 @@ class Lamb(OptimizerConfig):
         epsilon: added to the root of the second.
     """
 
-    def __init__(
-        self,
-        learning_rate: Rate = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        weight_decay: float | None = None,
-        clipnorm: float | None = None,
-        clipvalue: float | None = None,
-        global_clipnorm: float | None = None,
-        name: str = "lamb",
-    ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
-        self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
-        self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
-        self.epsilon = epsilon
-
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _LambOptimizer(parameters, self, beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon)
+    stepper = _LambOptimizer
 
 
 class Lion(OptimizerConfig):
@@ -291,6 +259,8 @@ class Lion(OptimizerConfig):
         beta_1: the share of the momentum in the sign that is taken.
         beta_2: what the momentum keeps at a step.
     """
+
+    stepper = _LionOptimizer
 
     def __init__(
         self,
@@ -307,9 +277,6 @@ class Lion(OptimizerConfig):
         self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
 
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _LionOptimizer(parameters, self, beta_1=self.beta_1, beta_2=self.beta_2)
-
 
 class Ftrl(OptimizerConfig):
     """Follow the regularized leader, for sparse linear models (McMahan et al. 2013).
@@ -321,6 +288,8 @@ class Ftrl(OptimizerConfig):
         l2_shrinkage_regularization_strength: a penalty on the size of weights, which only shrinks them.
         beta: adds beta / (2 * learning_rate) to the squared penalty.
     """
+
+    stepper = _FtrlOptimizer
 
     def __init__(
         self,
@@ -356,18 +325,6 @@ class Ftrl(OptimizerConfig):
             "l2_shrinkage_regularization_strength", l2_shrinkage_regularization_strength, "0 is none"
         )
 
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _FtrlOptimizer(
-            parameters,
-            self,
-            learning_rate_power=self.learning_rate_power,
-            initial_accumulator_value=self.initial_accumulator_value,
-            l1_regularization_strength=self.l1_regularization_strength,
-            l2_regularization_strength=self.l2_regularization_strength,
-            l2_shrinkage_regularization_strength=self.l2_shrinkage_regularization_strength,
-            beta=self.beta,
-        )
-
 
 class Adafactor(OptimizerConfig):
     """Gradients scaled by the means of squares of rows and columns (Shazeer and Stern 2018, 1804.04235).
@@ -379,6 +336,8 @@ class Adafactor(OptimizerConfig):
         clip_threshold: largest root mean square of a change before that scaling.
         relative_step: kept for Keras' scripts; a step is at most 1 / sqrt(step) in either case, as in Keras.
     """
+
+    stepper = _AdafactorOptimizer
 
     def __init__(
         self,
@@ -400,14 +359,3 @@ class Adafactor(OptimizerConfig):
         self.epsilon_2 = epsilon_2
         self.clip_threshold = clip_threshold
         self.relative_step = relative_step
-
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _AdafactorOptimizer(
-            parameters,
-            self,
-            beta_2_decay=self.beta_2_decay,
-            epsilon_1=self.epsilon_1,
-            epsilon_2=self.epsilon_2,
-            clip_threshold=self.clip_threshold,
-            relative_step=self.relative_step,
-        )

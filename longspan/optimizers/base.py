@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+import inspect
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ Rate = float | Callable[[int], float]  # a number, or a function from the step (
 class OptimizerConfig(abc.ABC):
     """The options of an optimizer; `build` makes the optimizer of some parameters. Abstract.
 
+    A subclass names the class of the optimizer in `stepper`, and stores each argument as an attribute.
+
     Args:
         learning_rate: a number, or a function from the optimizer's step (from 0) to one.
         weight_decay: the share of every weight taken off at a step, times the learning rate; None for none.
@@ -29,6 +32,8 @@ class OptimizerConfig(abc.ABC):
         clipvalue: gradient values are cut to this magnitude.
         global_clipnorm: all gradients together are scaled down to this norm.
     """
+
+    stepper: ClassVar[type[KerasOptimizer]]
 
     def __init__(
         self,
@@ -50,9 +55,11 @@ class OptimizerConfig(abc.ABC):
         self.learning_rate, self.weight_decay, self.name = learning_rate, weight_decay, name
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
 
-    @abc.abstractmethod
     def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
         """The optimizer of these parameters, or of these groups as torch's optimizers take them."""
+        common = inspect.signature(OptimizerConfig).parameters
+        own = {name: value for name, value in constructor_arguments(self).items() if name not in common}
+        return self.stepper(parameters, self, **own)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -9,7 +9,6 @@ sqrt(v / (1 - beta_2^t)) + epsilon; given epsilon / sqrt(1 - beta_2^t) it comput
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -138,6 +137,8 @@ class Adam(OptimizerConfig):
     >>> _ = optimizer.step()
     """
 
+    stepper = _AdamOptimizer
+
     def __init__(
         self,
         learning_rate: Rate = 0.001,
@@ -156,13 +157,11 @@ class Adam(OptimizerConfig):
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
         self.epsilon, self.amsgrad = epsilon, amsgrad
 
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        options = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
-        return _AdamOptimizer(parameters, self, **options, amsgrad=self.amsgrad)
-
 
 class AdamW(OptimizerConfig):
     """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019); else as `Adam`."""
+
+    stepper = _AdamOptimizer
 
     def __init__(
         self,
@@ -182,10 +181,6 @@ class AdamW(OptimizerConfig):
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
         self.epsilon, self.amsgrad = epsilon, amsgrad
 
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        options = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
-        return _AdamOptimizer(parameters, self, **options, amsgrad=self.amsgrad)
-
 
 class SGD(OptimizerConfig):
     """Gradient descent as Keras writes it: speed = momentum * speed - rate * gradient, weight += speed.
@@ -194,6 +189,8 @@ class SGD(OptimizerConfig):
         momentum: what the speed keeps at a step; 0 for none.
         nesterov: look ahead along the speed (Sutskever et al. 2013).
     """
+
+    stepper = _SGDOptimizer
 
     def __init__(
         self,
@@ -209,9 +206,6 @@ class SGD(OptimizerConfig):
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
         self.momentum, self.nesterov = errors.check_fraction("momentum", momentum), nesterov
 
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        return _SGDOptimizer(parameters, self, momentum=self.momentum, nesterov=self.nesterov)
-
 
 class RMSprop(OptimizerConfig):
     """Gradients divided by the root of their recent mean square (Tieleman and Hinton 2012), as Keras does.
@@ -222,6 +216,8 @@ class RMSprop(OptimizerConfig):
         epsilon: added to the mean square before the root.
         centered: divide by the standard deviation instead.
     """
+
+    stepper = _RMSpropOptimizer
 
     def __init__(
         self,
@@ -240,7 +236,3 @@ class RMSprop(OptimizerConfig):
         self.rho = errors.check_fraction("rho", rho, below_one=True)
         self.momentum = errors.check_fraction("momentum", momentum)
         self.epsilon, self.centered = epsilon, centered
-
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        options = {"rho": self.rho, "momentum": self.momentum, "epsilon": self.epsilon}
-        return _RMSpropOptimizer(parameters, self, **options, centered=self.centered)
