@@ -291,22 +291,15 @@ def evaluate(model: str, source: str, as_json: bool, **search: Any) -> None:
 @click.option("--sheet", metavar="TEXT", help="Of an Excel file.")
 def inspect(source: str, time: str | None, id: str | None, **how: str | None) -> None:
     """Show how SOURCE is read: columns, times, step, gaps, first and last rows, and what would be refused."""
-    from longspan.data.inspect import inspect_table
     from longspan.data.time_table import TimeOptions
 
-    from .inspect_text import inspect_text, may_be_text
+    from .inspection import inspect_file
 
     missing = tuple((how["missing"] or "").split(",")) if how["missing"] else ()
     options = TimeOptions(how["encoding"] or "utf-8", missing, how["sheet"], how["time_format"])
     columns = tuple(part.strip() for part in time.split(",")) if time else ()
     with source_file(source) as path:
-        found = None
-        if not Path(path).is_dir():
-            found = inspect_table(path, time=columns, id=id, options=options)
-        if may_be_text(Path(path)) and (found is None or not found.has_numbers):
-            found = inspect_text(path, encoding=options.encoding)
-    if found is None:
-        raise errors.value_error("source", "a table or text", source, "check the path")
+        found = inspect_file(Path(path), time=columns, id=id, options=options)
     print_table("", ["", ""], [list(fact) for fact in found.facts.items()])
     if found.columns:
         print_table("Columns", ["column", "type", "read as", "missing", "such as"], found.columns)

@@ -48,7 +48,7 @@ class Inspection:
     @property
     def has_numbers(self) -> bool:
         """Whether a column holds numbers or times; a table without them may be running text."""
-        return any(row[2] != "text" for row in self.columns)
+        return any(role not in ("text", "empty") for _, _, role, *_ in self.columns)
 
 
 def inspect_table(

@@ -31,11 +31,9 @@ class _Sampling:
             errors.check_int("top_k", self.top_k, 1, "give the number of tokens to choose from")
         if self.top_p is not None and not 0.0 < errors.check_fraction("top_p", self.top_p) <= 1.0:
             raise errors.value_error("top_p", "a number in (0, 1]", self.top_p, "give a share such as 0.9")
-        if (
-            errors.check_non_negative("repetition_penalty", self.repetition_penalty, "1 changes nothing")
-            == 0.0
-        ):
-            raise errors.value_error("repetition_penalty", "a number above 0", 0, "1 changes nothing")
+        way_out = "1 changes nothing"
+        if errors.check_non_negative("repetition_penalty", self.repetition_penalty, way_out) == 0.0:
+            raise errors.value_error("repetition_penalty", "a number above 0", 0, way_out)
 
     @property
     def remembers(self) -> bool:

@@ -16,7 +16,7 @@ import narwhals as nw
 from longspan import errors
 from longspan.data.readers.frames import is_frame, is_records
 from longspan.data.readers.tables import TABLE_ENDINGS, ReadOptions, is_path, read_source
-from longspan.data.readers.text_files import PACKED_ENDINGS, decoded, existing
+from longspan.data.readers.text_files import PACKED_ENDINGS, decoded, ending_of, existing
 
 _JSON = (".jsonl", ".ndjson", ".json")
 _SOURCE_NAMES = ("source", "src", "text", "input", "document", "article", "body", "question", "word")
@@ -160,12 +160,10 @@ def _from_path(path: Path, columns: PairColumns, targets: bool) -> _Rows:
             return _beside(source, target, columns)
         lines = _lines(source, columns.encoding)
         return _Rows(lines, None, _places(len(lines), "line", f" of {source}", first=1))
-    suffix = existing(path).suffix.lower()
+    suffix = ending_of(existing(path))
     if path.is_dir():
         way_out = "name a file, or the common beginning of two aligned files"
         raise errors.value_error("source", "a file with pairs of texts", f"the folder {path}", way_out)
-    if suffix in PACKED_ENDINGS:
-        suffix = path.with_suffix("").suffix.lower()
     if suffix in _JSON:
         return _from_json(path, columns, targets)
     if suffix == ".csv":

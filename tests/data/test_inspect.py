@@ -55,8 +55,12 @@ def test_running_text_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert cli.main(["inspect", str(prose)]) == 0
     said = capsys.readouterr().out
     assert "running text" in said and "Columns" not in said and "Once, long ago, a king" in said
+    hidden = tmp_path / ".git" / "config"
+    hidden.parent.mkdir()
+    hidden.write_text("unseen words")
     assert cli.main(["inspect", str(tmp_path)]) == 0
-    assert "running text" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "running text" in said and "unseen" not in said
     table = tmp_path / "numbers.txt"
     table.write_text("day,v\n2024-01-01,1\n2024-01-02,2\n2024-01-03,4\n")
     assert cli.main(["inspect", str(table)]) == 0
@@ -64,3 +68,27 @@ def test_running_text_is_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     (tmp_path / "empty").mkdir()
     assert cli.main(["inspect", str(tmp_path / "empty")]) == 2
     assert "expected text with at least one word" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "text", ["One line alone", 'A king, a horse, and, far, away, "he said.\n\nThe end, it seems.\n']
+)
+def test_text_that_no_table_can_be_read_from(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    assert cli.main(["inspect", str(path)]) == 0
+    said = capsys.readouterr()
+    assert "running text" in said.out and "no table" in said.out and not said.err
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    assert cli.main(["inspect", str(path)]) == 2
+
+
+def test_text_in_another_encoding_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"One\ncaf\xe9 two\n")
+    assert cli.main(["inspect", str(path)]) == 2
+    assert "the byte 0xe9 in line 2" in capsys.readouterr().err
+    assert cli.main(["inspect", str(path), "--encoding", "latin-1"]) == 0

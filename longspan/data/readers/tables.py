@@ -17,7 +17,7 @@ from . import numeric
 from .delimited import read_delimited
 from .excel import read_excel
 from .frames import from_frame, is_frame, library
-from .text_files import PACKED_ENDINGS, compression, decoded, read_bytes
+from .text_files import compression, decoded, ending_of, read_bytes
 
 _EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _BINARY = {
@@ -164,8 +164,7 @@ def _from_file(
     if not path.is_file():
         received = "a folder" if path.is_dir() else "nothing there"
         raise FileNotFoundError(errors.message(f"file {path}", "a table", received, _nearest_file(path)))
-    inner = path.with_suffix("") if path.suffix.lower() in PACKED_ENDINGS else path
-    ending = inner.suffix.lower()
+    ending = ending_of(path)
     if ending in _EXCEL:
         return read_excel(path, options.sheet), "."
     if ending in _JSON:

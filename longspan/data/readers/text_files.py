@@ -49,6 +49,22 @@ def existing(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def ending_of(path: Path) -> str:
+    """The ending of a file's name in small letters, of the file inside where it is packed.
+
+    >>> ending_of(Path("a.CSV")), ending_of(Path("a.csv.gz"))
+    ('.csv', '.csv')
+    """
+    inner = path.with_suffix("") if path.suffix.lower() in PACKED_ENDINGS else path
+    return inner.suffix.lower()
+
+
+def visible_files(folder: Path) -> list[Path]:
+    """The files in a folder and in those below it, sorted, without what is hidden by a leading dot."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(file for file in files if not any(p[0] == "." for p in file.relative_to(folder).parts))
+
+
 def compression(path: Path) -> str | None:
     """The compression of a file by its first bytes: gzip, bzip2, xz, zip, zstandard; None for none."""
     with path.open("rb") as file:

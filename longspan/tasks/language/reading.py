@@ -16,7 +16,7 @@ import polars as pl
 from longspan import errors
 from longspan.data.readers.frames import is_frame
 from longspan.data.readers.tables import TABLE_ENDINGS, ReadOptions, check_columns, is_path, read_source
-from longspan.data.readers.text_files import PACKED_ENDINGS, existing, text_pieces
+from longspan.data.readers.text_files import ending_of, existing, text_pieces, visible_files
 
 _TABLES = (*TABLE_ENDINGS, ".jsonl", ".ndjson", ".json")
 _NAMES = ("text", "sentence", "content", "body", "review", "document")  # of the column with the text
@@ -144,23 +144,18 @@ def _checked(documents: list[Document]) -> list[Document]:
 
 def _from_path(path: Path, column: str | None, lines: bool, options: ReadOptions) -> list[Document]:
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file, path))
+        files = visible_files(path)
         if not files:
             raise errors.value_error(
                 "source", "a folder with text files", f"none in {path}", "check the path"
             )
         return [document for file in files for document in _from_path(file, column, lines, options)]
-    inner = path.with_suffix("") if path.suffix.lower() in PACKED_ENDINGS else path
-    if inner.suffix.lower() in _TABLES:
+    if ending_of(path) in _TABLES:
         return _from_table(path, column, options)
     if lines:
         pieces = text_pieces(path, options.encoding)
         return _checked([document_of(normalize(line)) for line in _lines(pieces) if line.strip()])
     return [_from_text_file(path, options.encoding)]
-
-
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _lines(pieces: Iterable[str]) -> Iterator[str]:
