@@ -29,6 +29,10 @@ _WORD = {
 }
 _CHANCE = 0.01  # probability that a part of the week is empty by accident, below which it counts as closed
 _FILLED = 0.6  # share of the open steps that must have rows for a week with closed days or hours
+_MOST_DAYS = 4  # days of a month that occur, such as the 1st and the 16th; with more, days are counted
+_LEAST_MONTHS = 3  # months from which the same days of every month are believed
+_MONTH_FILLED = 0.8  # share of those days that must have rows
+_MONTH = 31 * DAY  # stands for a month's last day, whatever its number, among the days of every month
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,16 @@ class Frequency:
     """The step from one row of a series to the next, and the grid of times that it makes.
 
     kind: "number" (plain whole numbers, or rows of an array), "elapsed" (microseconds since the start),
-        "step" (a fixed time in microseconds), "month" (calendar months), "business" (Monday to Friday) or
-        "week" (the same moments every week, such as opening hours).
+        "step" (a fixed time in microseconds), "month" (calendar months), "business" (Monday to Friday),
+        "week" (the same moments every week, such as opening hours) or "days" (the same few days of every
+        month, such as the 1st and the 16th).
     size: of one step, in numbers, microseconds, months or days.
     phase: the rest of a time beyond its step, such as microseconds within the month.
     end: whether months are dated by their last day.
     shift: the first month of a step of several months.
-    business: whether the last day of a month is its last from Monday to Friday.
-    slots: of "week", microseconds since Monday.
+    business: whether months are dated by their first day from Monday to Friday; with `end`, by their last.
+    slots: of "week", microseconds since Monday; of "days", since the month's first midnight, 31 days for
+        midnight of its last day.
     zone: the time zone in which times are shown, None for none.
     wall: whether steps are counted on the clocks of that zone.
     """
@@ -73,6 +79,9 @@ class Frequency:
         if self.kind == "week":
             slots, since = np.array(self.slots), times - _MONDAY
             return since // _WEEK * len(slots) + np.searchsorted(slots, since % _WEEK, side="right") - 1
+        if self.kind == "days":
+            slots, within = np.array(self.slots), _within_month(times - self.phase, self.slots)
+            return months(times) * len(slots) + np.searchsorted(slots, within, side="right") - 1
         return (times - self.phase) // self.size
 
     def times(self, steps: np.ndarray) -> np.ndarray:
@@ -80,7 +89,8 @@ class Frequency:
         if self.kind == "month":
             months = (steps * self.size + self.shift).astype("datetime64[M]")
             if self.business:
-                days = np.busday_offset((months + 1).astype("datetime64[D]"), -1, roll="forward")
+                month, day = (months + 1, -1) if self.end else (months, 0)
+                days = np.busday_offset(month.astype("datetime64[D]"), day, roll="forward")
                 return days.astype("datetime64[us]").astype(np.int64) + self.phase
             if self.end:
                 return ((months + 1).astype("datetime64[D]") - 1).astype("datetime64[us]").astype(np.int64)
@@ -91,10 +101,14 @@ class Frequency:
         if self.kind == "week":
             week, slot = np.divmod(steps, len(self.slots))
             return week * _WEEK + np.array(self.slots)[slot] + _MONDAY
+        if self.kind == "days":
+            month, slot = np.divmod(steps, len(self.slots))
+            last = _midnight(month + 1) - DAY
+            return np.minimum(_midnight(month) + np.array(self.slots)[slot], last) + self.phase
         return steps * self.size + self.phase
 
     def fits(self, times: np.ndarray) -> np.ndarray:
-        """(N,) bool: whether times are on the grid; a last business day may be 4 days off for holidays."""
+        """(N,) bool: whether times are on the grid; a business day of a month may be 4 off for holidays."""
         nearest = self.times(self.steps(times))
         return np.abs(nearest - times) <= (4 * DAY if self.business else 0)
 
@@ -125,6 +139,9 @@ class Frequency:
             return self._week_text()
         if self.kind == "number":
             return "1 row" if self.size == 1 else f"{self.size} rows"
+        if self.kind == "days":
+            days = ["last" if slot == _MONTH else str(slot // DAY + 1) for slot in self.slots]
+            return f"day {', '.join(days[:-1])} and {days[-1]} of a month"
         if self.kind == "month":
             return {1: "1 month", 3: "1 quarter", 12: "1 year"}.get(self.size, f"{self.size} months")
         if self.kind == "business":
@@ -151,6 +168,8 @@ class Frequency:
             days = len({slot // DAY for slot in self.slots})
             daily = len(self.slots) // days
             return tuple(dict.fromkeys(steps for steps in (daily, len(self.slots)) if steps > 1))
+        if self.kind == "days":
+            return len(self.slots), 12 * len(self.slots)
         if self.kind == "month":
             return (12 // self.size,) if 12 % self.size == 0 and self.size < 12 else ()
         if self.kind == "business":
@@ -177,6 +196,18 @@ ROWS = Frequency("number", 1)
 def months(times: np.ndarray) -> np.ndarray:
     """Whole months since 1970 of dated times."""
     return times.astype("datetime64[us]").astype("datetime64[M]").astype(np.int64)
+
+
+def _midnight(month: np.ndarray) -> np.ndarray:
+    """The first moment of months counted from 1970."""
+    return month.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
+
+
+def _within_month(times: np.ndarray, slots: tuple[int, ...]) -> np.ndarray:
+    """Microseconds since the month's first midnight, 31 days for its last day where that is a slot."""
+    month = months(times)
+    within = times - _midnight(month)
+    return np.where(times == _midnight(month + 1) - DAY, _MONTH, within) if _MONTH in slots else within
 
 
 def find_frequency(times: np.ndarray, starts: np.ndarray, dated: bool, elapsed: bool = False) -> Frequency:
@@ -231,12 +262,12 @@ def _uniform(times: np.ndarray, starts: np.ndarray, kind: str) -> Frequency | No
 
 
 def _by_calendar(times: np.ndarray, gaps: np.ndarray, usual: int) -> Frequency | None:
-    """Months, the same moments of every week, or business days; None for other times.
+    """Months, the same days of a month or moments of a week, or business days; None for other times.
 
     Raises:
         ValueError: weekly series are on different days of the week.
     """
-    monthly = _monthly(times, gaps)
+    monthly = _monthly(times, gaps) or _days_of_month(times, gaps)
     if monthly is not None:
         return monthly
     if usual == _WEEK and not (gaps % usual).any() and len(np.unique(times % usual)) > 1:
@@ -274,23 +305,18 @@ def _no_frequency(gaps: np.ndarray, usual: int, kind: str) -> ValueError:
 
 
 def _monthly(times: np.ndarray, gaps: np.ndarray) -> Frequency | None:
-    """Calendar months, quarters or years, all at one moment of the month or all on its last day."""
+    """Calendar months, quarters or years at one moment of the month, on its last day or by business days."""
     if gaps.min() < 28 * DAY:
         return None
     month = months(times)
-    within = times - month.astype("datetime64[M]").astype("datetime64[us]").astype(np.int64)
-    last = (
-        ((month + 1).astype("datetime64[M]").astype("datetime64[D]") - 1)
-        .astype("datetime64[us]")
-        .astype(np.int64)
-    )
-    end = bool((times == last).all())
-    if not end and len(np.unique(within)) > 1:
-        return _last_business_days(times, month)
+    within = times - _midnight(month)
+    end = bool((times == _midnight(month + 1) - DAY).all())
     apart = np.diff(month)
     size = int(np.gcd.reduce(apart[apart > 0]))
     if len(np.unique(month % size)) > 1:
         size = 1
+    if not end and len(np.unique(within)) > 1:
+        return _business_days_of_months(times, size)
     return Frequency("month", size, 0 if end else int(within[0]), end, int(month[0] % size))
 
 
@@ -300,13 +326,37 @@ def _business(times: np.ndarray) -> bool:
     return len(times) >= 10 and bool((weekday < 5).all())
 
 
-def _last_business_days(times: np.ndarray, month: np.ndarray) -> Frequency | None:
-    """Months by their last day from Monday to Friday, of which some are holidays."""
-    frequency = Frequency("month", 1, int(times[0] % DAY), end=True, business=True)
-    nominal = frequency.times(month)
-    exact = float((nominal == times).mean())
-    near = bool((np.abs(nominal - times) <= 4 * DAY).all()) and len(np.unique(times % DAY)) == 1
-    return frequency if near and exact >= 0.8 else None
+def _business_days_of_months(times: np.ndarray, size: int) -> Frequency | None:
+    """Months by their first or their last day from Monday to Friday, of which some are holidays."""
+    month = months(times)
+    for end in (True, False):
+        shift, phase = int(month[0] % size), int(times[0] % DAY)
+        frequency = Frequency("month", size, phase, end=end, shift=shift, business=True)
+        nominal = frequency.times(frequency.steps(times))
+        near = bool((np.abs(nominal - times) <= 4 * DAY).all()) and len(np.unique(times % DAY)) == 1
+        if near and float((nominal == times).mean()) >= 0.8:
+            return frequency
+    return None
+
+
+def _days_of_month(times: np.ndarray, gaps: np.ndarray) -> Frequency | None:
+    """The same two to four days of every month, such as the 1st and the 16th, or the 15th and the last."""
+    month = months(times)
+    if gaps.min() < 5 * DAY or len(np.unique(times % DAY)) > 1 or month.max() - month.min() < _LEAST_MONTHS:
+        return None
+    phase = int(times[0] % DAY)
+    within = times - phase - _midnight(month)
+    is_last = times - phase == _midnight(month + 1) - DAY
+    late = within >= 27 * DAY
+    if late.any() and bool(is_last[late].all()):
+        within = np.where(is_last, _MONTH, within)
+    slots = np.unique(within)
+    if not 1 < len(slots) <= _MOST_DAYS:
+        return None
+    frequency = Frequency("days", len(slots), phase, slots=tuple(slots.tolist()))
+    steps = np.unique(frequency.steps(times))
+    is_filled = len(steps) >= _MONTH_FILLED * (steps[-1] - steps[0] + 1)
+    return frequency if is_filled and bool(frequency.fits(times).all()) else None
 
 
 def _week(times: np.ndarray, size: int, gaps: np.ndarray) -> Frequency | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -42,7 +42,13 @@ _CLOCKS = (
     "-%H:%M:%S", "_%H%M%S",
 )  # fmt: skip
 _COMPACT = ("%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
-_CTIME = ("%b %d %H:%M:%S %Y", "%H:%M:%S %d/%m/%Y", "%H:%M %d/%m/%Y", "%H:%M %d.%m.%Y")
+_CTIME = (
+    "%b %d %H:%M:%S %Y",
+    "%b %d %I:%M:%S %p %Y",
+    "%H:%M:%S %d/%m/%Y",
+    "%H:%M %d/%m/%Y",
+    "%H:%M %d.%m.%Y",
+)
 # Field of a format -> the pattern of its text.
 _FIELDS = {
     "%Y": r"\d{4}", "%y": r"\d{2}", "%m": r"\d{1,2}", "%d": r"\d{1,2}", "%b": r"[^\W\d_]{3,9}",
@@ -77,8 +83,28 @@ _ENGLISH = re.compile(
 )
 _WEEK = r"^(\d{4})[- ]?[Ww](\d{1,2})(?:-?([1-7]))?$"
 _INTERVAL = r"^(\S.*?\d{1,2}:\d{2}\S*)\s*(?:-|–|to|/)\s*\S.*\d{1,2}:\d{2}\S*$"
-_OFFSET = r"(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})(?:\s*\[[^\]]*\])?$"
-_HAS_OFFSET = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*" + _OFFSET + r"|T\d{4,6}" + _OFFSET)
+# Hours from UTC by the abbreviation of a zone; those of several zones need another one beside them in the
+# column, which shows the zone.
+_ZONE_HOURS = {
+    "Z": 0, "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "CET": 1, "CEST": 2, "MEZ": 1, "MESZ": 2, "EET": 2,
+    "EEST": 3, "MSK": 3, "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
+    "AKST": -9, "AKDT": -8, "HST": -10, "NST": -3.5, "NDT": -2.5, "JST": 9, "KST": 9, "HKT": 8, "SGT": 8,
+    "AWST": 8, "ACST": 9.5, "ACDT": 10.5, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13,
+    "BRT": -3, "ART": -3, "SAST": 2,
+}  # fmt: skip
+_SHARED_ZONES = {
+    "CST": ("CDT", -6),
+    "BST": ("GMT", 1),
+    "AST": ("ADT", -4),
+    "ADT": ("AST", -3),
+    "IST": ("", 0),
+}
+_ZONE_WORDS = "|".join(sorted((*_ZONE_HOURS, *_SHARED_ZONES), key=len, reverse=True))
+_OFFSET = rf"(z|{_ZONE_WORDS}|[+-]\d{{2}}:?\d{{2}}|[+-]\d{{2}})(?:\s*\[[^\]]*\])?$"
+_ZONE_BEFORE_YEAR = rf"(\d{{2}}:\d{{2}}:\d{{2}}(?: [AP]M)?) ({_ZONE_WORDS}) (\d{{4}})$"
+_HAS_OFFSET = re.compile(
+    r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp][Mm])?\s*" + _OFFSET + r"|T\d{4,6}" + _OFFSET
+)
 _WEEKDAY = r"(?i)^(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*[., ]+"
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:([ T])(?:[01]\d|2[0-3]):\d{2}(?::\d{2}(?:\.\d+)?)?)?")
 _ZONES = (
@@ -112,7 +138,7 @@ def candidates(column: pl.Series) -> list[Layout]:
     lengths = {min(len(text), 17) for text in sample}
     if all(_ISO.fullmatch(text) for text in sample) and len(lengths) == 1 and len(separators) == 1:
         return [_iso(sample[0])]
-    normal = [_normal_text(text) for text in sample]
+    normal = _normal(pl.Series(sample, dtype=pl.String))[0].to_list()
     counted: dict[Layout, int] = {}
     for text in dict.fromkeys(normal):
         for layout in _layouts_of(text):
@@ -304,10 +330,6 @@ def _weeks(text: pl.Series) -> pl.Series:
 # ---- one form of text
 
 
-def _normal_text(text: str) -> str:
-    return str(_normal(pl.Series([text]))[0][0])
-
-
 def _normal(column: pl.Series) -> tuple[pl.Series, pl.Series | None, pl.Series | None]:
     """Text in one form (date, a blank, clock), its offsets from UTC, and the day that 24:00 adds to 00:00.
 
@@ -321,6 +343,9 @@ def _normal(column: pl.Series) -> tuple[pl.Series, pl.Series | None, pl.Series |
         text = text.str.replace(_INTERVAL, "${1}")
     if any(re.match(_WEEKDAY, one) for one in sample):
         text = text.str.replace(_WEEKDAY, "")
+    if any(re.search(_ZONE_BEFORE_YEAR, one) for one in sample):
+        text = text.str.replace(_ZONE_BEFORE_YEAR, "${1} ${3} ${2}")
+        sample = [re.sub(_ZONE_BEFORE_YEAR, r"\1 \2", one) for one in sample]
     offsets = None
     if any(_HAS_OFFSET.search(one) for one in sample):
         offsets = _offset_of(text.str.extract(_OFFSET, 1))
@@ -356,13 +381,26 @@ def _in_english(text: pl.Series) -> pl.Series:
 
 def _offset_of(text: pl.Series) -> pl.Series:
     """Offsets from UTC in microseconds."""
-    named = {one: _offset(one) for one in text.unique().to_list() if one is not None}
+    written = {one for one in text.unique().to_list() if one is not None}
+    named = {one: _offset(one, written) for one in written}
     return text.replace_strict(named, default=None, return_dtype=pl.Int64) if named else text.cast(pl.Int64)
 
 
-def _offset(text: str) -> int:
+def _offset(text: str, beside: Collection[str]) -> int:
+    """An offset from UTC; beside: all that the column has, by which a zone is told from its namesakes.
+
+    Raises:
+        ValueError: the abbreviation is that of several zones; one sentence.
+    """
+    if text in _SHARED_ZONES:
+        other, hours = _SHARED_ZONES[text]
+        if other not in beside:
+            expected = "zones that one place has"
+            way_out = "write the offset, such as +05:30, or leave the zone out"
+            raise errors.value_error("time", expected, f"{text!r}, which several have", way_out)
+        return round(hours * 3600) * SECOND
     if text[0] not in "+-":
-        return 0
+        return round(_ZONE_HOURS[text.upper()] * 3600) * SECOND
     digits = text[1:].replace(":", "").ljust(4, "0")
     minutes = 60 * int(digits[:2]) + int(digits[2:])
     return (1 if text[0] == "+" else -1) * minutes * 60 * SECOND
@@ -388,6 +426,12 @@ def density(values: np.ndarray, series: np.ndarray | None) -> float:
         regular = len(np.unique(within)) == 1 and len(np.unique(month)) == len(month)
         months += (month[-1] - month[0]) / np.gcd.reduce(np.diff(month)) + 1 if regular else np.inf
     return 0.0 if not rows else float(rows / min(steps, months))
+
+
+def zone_word(column: pl.Series) -> str | None:
+    """The abbreviation of a zone at the end of the first text; None for an offset in digits or none."""
+    match = re.search(rf"\b(?:{_ZONE_WORDS})\b", str(column[0])) if len(column) else None
+    return match.group() if match else None
 
 
 def zone_of(utc: np.ndarray, offsets: np.ndarray, name: str) -> str:

@@ -179,7 +179,7 @@ def _of_one_length(own: Mapping[int, Frequency]) -> dict[int, Frequency]:
     for series, frequency in own.items():
         if _length(frequency) == (kind, size):
             found[series] = frequency
-        elif frequency.kind == kind != "month" and frequency.size % size == 0:
+        elif frequency.kind == kind not in ("month", "days") and frequency.size % size == 0:
             found[series] = replace(frequency, size=size, phase=frequency.phase % size)
         else:
             return {}

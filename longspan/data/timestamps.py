@@ -43,6 +43,7 @@ _PART_MARKS = {
     "doy": "day", "dayofyear": "day", "day_of_year": "day", "yday": "day",
 }  # fmt: skip
 _DOUBTFUL_YEAR = int(np.datetime64("2040", "us").astype(np.int64))  # two-digit ones from it on may be 19..
+_HALF_YEAR = 183 * layouts.DAY
 _YEARS = ("year", "yr", "jahr", "année", "ano", "anno")
 
 
@@ -405,8 +406,17 @@ def _zoned(
         return Times(wall, TimeForm("text", tuple(used)))
     utc = wall - offsets
     kept = form.zone if form is not None else None
+    if kept is None:
+        _note_season(column, utc, offsets, name)
     zone = kept or layouts.zone_of(utc, offsets, name)
     return Times(utc, TimeForm("text", tuple(used), zone=zone))
+
+
+def _note_season(column: pl.Series, utc: np.ndarray, offsets: np.ndarray, name: str) -> None:
+    """Say how a zone such as CET is read that stands beside the times of summer and winter alike."""
+    word, hours = layouts.zone_word(column), offsets[0] / (3600 * SECOND)
+    if word is not None and hours and len(np.unique(offsets)) == 1 and np.ptp(utc) > _HALF_YEAR:
+        errors.notice(f"{name}: {word} is read as UTC{hours:+g} h in summer and winter.")
 
 
 def _note_century(column: pl.Series, wall: np.ndarray, used: Sequence[Layout], name: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from longspan.data.frequency import Frequency, find_frequency
@@ -54,6 +57,41 @@ def test_months_by_their_last_day():
     assert str(frequency) == "1 month" and frequency.end
     later = frequency.times(frequency.steps(micro(ENDS[-1:])) + 1)
     assert frequency.shown(later)[0] == np.datetime64("2025-06-30")
+
+
+BUSINESS = [pd.offsets.BMonthBegin, pd.offsets.BMonthEnd, pd.offsets.BQuarterBegin, pd.offsets.BQuarterEnd]
+
+
+@pytest.mark.parametrize("offset", BUSINESS)
+def test_the_first_or_last_business_day_of_a_month_or_quarter(offset: Callable[[], pd.DateOffset]):
+    times = pd.date_range("2020-01-01", periods=24, freq=offset())
+    frequency = found(times[:20].to_pydatetime().tolist())
+    step = frequency.steps(micro(times[19:20].to_pydatetime().tolist()))
+    later = frequency.times(step + np.arange(1, 5)).astype("datetime64[us]")
+    assert later.tolist() == times[20:].to_pydatetime().tolist()
+    aside = timedelta(days=-1 if frequency.end else 1)
+    holiday = [*times[:19].to_pydatetime(), times[19].to_pydatetime() + aside]
+    assert found(holiday) == frequency, "one of them is a holiday"
+
+
+@pytest.mark.parametrize(
+    ("days", "name"),
+    [((1, 16), "day 1 and 16"), ((15, None), "day 15 and last"), ((1, 11, 21), "day 1, 11 and 21")],
+)
+def test_the_same_days_of_every_month(days: tuple[int | None, ...], name: str):
+    starts = [datetime(2023 + place // 12, place % 12 + 1, 1) for place in range(25)]
+    times = [
+        later - timedelta(days=1) if day is None else month.replace(day=day)
+        for month, later in pairwise(starts)
+        for day in days
+    ]
+    frequency = found(times[:-4])
+    assert str(frequency) == f"{name} of a month" and frequency.seasons() == (len(days), 12 * len(days))
+    steps = frequency.steps(micro(times))
+    assert (np.diff(steps) == 1).all() and np.array_equal(frequency.times(steps), micro(times))
+    assert not frequency.fits(micro([datetime(2024, 1, 2)]))[0]
+    assert found(times[:7] + times[8:-4]) == frequency, "a row is missing"
+    assert Frequency.from_state(frequency.state()) == frequency
 
 
 def test_gaps_are_no_other_step():

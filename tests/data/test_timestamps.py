@@ -6,6 +6,7 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -127,3 +128,39 @@ def test_two_digit_years_are_of_one_century_in_every_form_and_doubtful_ones_are_
 def test_a_year_and_a_part_of_it_are_one_time(part: str, cells: list[Any], second: str):
     read = parse_times(pl.DataFrame({"year": [2021, 2021], part: cells}), ("year", part))
     assert read is not None and str(read.values.astype("datetime64[us]")[1])[:10] == second
+
+
+def zoned_texts(zone: str, form: str = "%Y-%m-%d %H:%M:%S %Z") -> tuple[list[str], list[int]]:
+    """The local times of a year in a zone as text, and the same in microseconds."""
+    times = pd.date_range("2021-01-01 10:00", periods=365, tz=zone)
+    return [time.strftime(form) for time in times], times.tz_convert(None).as_unit("us").asi8.tolist()
+
+
+@pytest.mark.parametrize(
+    "zone", ["Europe/Berlin", "Europe/London", "America/New_York", "America/Chicago", "Australia/Sydney"]
+)
+def test_abbreviations_of_zones_that_change_with_the_clocks(zone: str):
+    texts, times = zoned_texts(zone)
+    with pytest.warns(errors.LongspanWarning, match=f"change as the clocks of {zone}"):
+        read = parse_times(pl.DataFrame({"t": texts}), ("t",))
+    assert read is not None and read.values.tolist() == times and read.form.zone == zone
+
+
+@pytest.mark.parametrize(
+    ("word", "zone"),
+    [("CET", "Etc/GMT-1"), ("EST", "Etc/GMT+5"), ("PST", "Etc/GMT+8"), ("CEST", "Etc/GMT-2")],
+)
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M {}", "%m/%d/%Y %I:%M %p {}", "%a %b %d %H:%M:%S {} %Y"])
+def test_an_abbreviation_that_never_changes_is_one_offset(word: str, zone: str, form: str):
+    texts, times = zoned_texts(zone, form.format(word))
+    with pytest.warns(errors.LongspanWarning, match=f"{word} is read as UTC.* in summer and winter"):
+        read = parse_times(pl.DataFrame({"t": texts}), ("t",))
+    assert read is not None and read.values.tolist() == times and read.form.zone == zone
+    assert parse_times(pl.DataFrame({"t": texts[:90]}), ("t",)) is not None, "a note would be a warning"
+
+
+@pytest.mark.parametrize("word", ["IST", "CST", "BST"])
+def test_an_abbreviation_of_several_zones_is_refused(word: str):
+    texts, _ = zoned_texts("UTC", f"%Y-%m-%d %H:%M {word}")
+    with pytest.raises(ValueError, match=f"received '{word}', which several have; write the offset"):
+        parse_times(pl.DataFrame({"t": texts}), ("t",))

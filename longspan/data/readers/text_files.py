@@ -55,8 +55,20 @@ def ending_of(path: Path) -> str:
     >>> ending_of(Path("a.CSV")), ending_of(Path("a.csv.gz"))
     ('.csv', '.csv')
     """
-    inner = path.with_suffix("") if path.suffix.lower() in PACKED_ENDINGS else path
-    return inner.suffix.lower()
+    return _unpacked(path).suffix.lower()
+
+
+def name_of(path: Path) -> str:
+    """The name of a file without its ending, nor that of its compression.
+
+    >>> name_of(Path("good.txt")), name_of(Path("good.txt.gz"))
+    ('good', 'good')
+    """
+    return _unpacked(path).stem
+
+
+def _unpacked(path: Path) -> Path:
+    return path.with_suffix("") if path.suffix.lower() in PACKED_ENDINGS else path
 
 
 def visible_files(folder: Path) -> list[Path]:

@@ -19,7 +19,14 @@ from longspan.data.readers.tables import (
     is_path,
     read_source,
 )
-from longspan.data.readers.text_files import PACKED_ENDINGS, decoded, existing, lines
+from longspan.data.readers.text_files import (
+    PACKED_ENDINGS,
+    decoded,
+    existing,
+    lines,
+    name_of,
+    visible_files,
+)
 
 from .label_reading import is_missing, label_of, labels_of_y
 from .layout import Layout, SourceParts
@@ -179,13 +186,15 @@ def _from_folder(path: Path, layout: Layout) -> SourceParts:
     folders = [entry for entry in entries if entry.is_dir()]
     texts: list[Any] = []
     labels: list[Any] = []
+    if folders and len(folders) < len(entries):
+        beside = next(entry.name for entry in entries if entry not in folders)
+        errors.notice(f"Files beside the folders of classes are not read, such as {beside}.")
     for entry in folders or entries:
-        files = sorted(file for file in entry.rglob("*") if file.is_file()) if folders else [entry]
-        for file in files:
+        for file in visible_files(entry) if folders else [entry]:
             whole = decoded(file, layout.encoding)
             parts = [whole] if folders else [line for line in whole.split("\n") if line.strip()]
             texts += [part.strip() for part in parts]
-            labels += [entry.name if folders else entry.stem] * len(parts)
+            labels += [entry.name if folders else name_of(entry)] * len(parts)
     if not texts:
         way_out = "make a folder of text files for each class, or a file of lines"
         raise errors.value_error("source", "a folder with texts by class", f"none in {path}", way_out)

@@ -33,6 +33,8 @@ def calendar_names(frequency: Frequency, steps: int) -> tuple[str, ...]:
     size = DAY * 7 // 5 if frequency.kind == "business" else frequency.size
     if frequency.kind == "week":
         size = 7 * DAY // len(frequency.slots)
+    if frequency.kind == "days":
+        size = 30 * DAY // len(frequency.slots)
     return tuple(
         name
         for name, (_, longest, least) in CALENDAR.items()

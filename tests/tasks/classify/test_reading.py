@@ -49,8 +49,16 @@ def test_text_files_of_every_kind_agree(tmp_path: Path):
 def test_a_folder_or_a_file_for_each_class(tmp_path: Path):
     for one in TWO:
         written(tmp_path / "folders" / one.label / "1.txt", one.input)
-        written(tmp_path / "files" / f"{one.label}.txt", f"{one.input}\n\n{one.input}\n")
+        lines = gzip.compress(f"{one.input}\n\n{one.input}\n".encode())
+        written(tmp_path / "files" / f"{one.label}.txt.gz", lines)
+    written(tmp_path / "folders" / TWO[0].label / ".hidden", "no sample")
+    written(tmp_path / "folders" / TWO[0].label / ".git" / "config", "no sample")
     assert read_examples(tmp_path / "folders") == TWO[::-1]
+    written(tmp_path / "folders" / "README.md", "beside the classes")
+    with pytest.warns(
+        errors.LongspanWarning, match="beside the folders of classes are not read, such as README"
+    ):
+        assert read_examples(tmp_path / "folders") == TWO[::-1]
     assert read_examples(tmp_path / "files") == [TWO[1], TWO[1], TWO[0], TWO[0]]
 
 
