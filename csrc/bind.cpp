@@ -217,6 +217,14 @@ NB_MODULE(_core, m) {
                                   H, std::move(sizes), std::move(fields), out);
            })
       .def("run", &longspan::Stream::run, nb::arg("x").none(), nb::arg("state").none(), nb::arg("parameters"));
+  nb::class_<longspan::TokenStream>(m, "TokenStream")
+      .def("__init__",
+           [](longspan::TokenStream* self, nb::object exchange, nb::object tensor, nb::object parameter,
+              const std::string& isa, bool f64, std::vector<nb::object> streams) {
+             new (self) longspan::TokenStream(exchange, tensor, parameter, driver(isa), f64, std::move(streams));
+           })
+      .def("run", &longspan::TokenStream::run, nb::arg("tokens").none(), nb::arg("states"), nb::arg("parameters"),
+           nb::arg("table").none(), nb::arg("linears"));
   nb::class_<Kernels>(m, "Kernels")
       .def(nb::init<nb::object, const std::string&, bool, uintptr_t>(), nb::arg("exchange").none(), nb::arg("isa"),
            nb::arg("f64"), nb::arg("entry"))

@@ -158,6 +158,14 @@ struct StepCall {
 };
 constexpr int STEP_ROWS = 4;  // beyond, packing pays
 
+// A linear layer over a few rows: out (B, V) = x (B, K) w^T + bias, with w (V, K) read where it lies; bias may be null.
+template <class T>
+struct LinearCall {
+  int64_t B, K, V;
+  const T *x, *w, *bias;
+  T* out;
+};
+
 // A driver: every function of one instruction set.
 struct Driver {
   const char* name;
@@ -172,6 +180,8 @@ struct Driver {
   void (*backward64)(const Call<double>&);
   void (*step32)(const StepCall<float>&, int64_t B, const float* x, const float* const* s, float* const* n, float* out);
   void (*step64)(const StepCall<double>&, int64_t B, const double* x, const double* const* s, double* const* n, double* out);
+  void (*linear32)(const LinearCall<float>&);
+  void (*linear64)(const LinearCall<double>&);
   void (*draw)(uint8_t* to, int64_t n, double rate, uint64_t seed);  // a random mask
   double (*peak)(double seconds);                                    // GFLOP/s of float32 multiply-adds on one thread
 };

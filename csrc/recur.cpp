@@ -104,6 +104,8 @@ const longspan::Driver* driver() {
                                      backward<double>,
                                      one_step<float>,
                                      one_step<double>,
+                                     few_rows_linear<float>,
+                                     few_rows_linear<double>,
                                      draw,
                                      peak};
   return &d;

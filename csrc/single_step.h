@@ -1,4 +1,4 @@
-// One step of a few rows at inference, for streams: the weights are read where they lie.
+// One step of a few rows at inference, for streams, and a linear layer over them: the weights are read where they lie.
 #pragma once
 #include "packing.h"
 
@@ -63,6 +63,21 @@ void one_step(const longspan::StepCall<T>& c, int64_t B, const T* x, const T* co
     for (int i = 0; i < S; i++) std::memcpy(n[i] + b * H, after + slot(i, S) * Hp, size_t(H) * sizeof(T));
   }
   if (xg != few) longspan::give_back(xg);
+}
+
+template <class T>
+void few_rows_linear(const longspan::LinearCall<T>& c) {
+  constexpr int L = V<T>::lanes;
+  for (int64_t v = 0; v < c.V; v += L) {
+    const int valid = int(least<int64_t>(L, c.V - v));
+    const V<T> bias = c.bias ? V<T>::load(c.bias + v, valid) : V<T>(0.0);
+    for (int64_t b = 0; b < c.B; b++) {
+      V<T> sums[L];
+      for (int l = 0; l < L; l++) sums[l] = V<T>(0.0);
+      dots(c.w + v * c.K, c.K, valid, c.x + b * c.K, sums);
+      (bias + sums_of_each(sums)).store(c.out + b * c.V + v, valid);
+    }
+  }
 }
 
 }  // namespace

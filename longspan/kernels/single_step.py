@@ -1,4 +1,4 @@
-"""Runs one step of a stream at inference in C++, without the dispatcher, where the tensors allow it."""
+"""Runs one step of a stream of vectors or tokens at inference in C++, where the tensors allow it."""
 
 from __future__ import annotations
 
@@ -56,21 +56,17 @@ class SingleStep:
         Returns:
             (out, state) with `layered`, else the state.
         """
-        if (
-            _grad()
-            or dispatch_modes()
-            or innermost_transform() is not None
-            or forward_ad._current_level >= 0
-            or jit_trace() is not None
-            or FORCED.get() not in _BACKENDS
-            or _autocast()
-            or type(x) is not Tensor
-        ):
+        if _refused() or type(x) is not Tensor:
             return None
         run = self._runs.get(x.dtype) or self._compiled(x.dtype)
         return run and run(x, state, parameters)
 
-    def _compiled(self, dtype: torch.dtype) -> Callable[..., Any] | None:
+    def unlayered(self) -> SingleStep:
+        """The same step for states (B, H) of a single layer."""
+        return SingleStep(*self._arguments[:4], layered=False)
+
+    def stream(self, dtype: torch.dtype) -> Any:
+        """The compiled step of tensors of this type, or None where there is none."""
         cell, inputs, hidden, fields, layered = self._arguments
         address = native_cells.address_of(cell, native_cells.WIDEST)
         if EXCHANGE is None or dtype not in _TYPES or not address:
@@ -78,11 +74,75 @@ class SingleStep:
         sizes = [inputs] + [hidden] * (len(fields) - 1)
         slots = [len(FIELDS) * i + FIELDS.index(f) for i, names in enumerate(fields) for f in names]
         isa, f64 = native_cells.WIDEST, dtype is torch.float64
-        stream = _core.Stream(EXCHANGE, Tensor, Parameter, isa, f64, address, hidden, sizes, slots, layered)
-        return self._runs.setdefault(dtype, stream.run)
+        return _core.Stream(EXCHANGE, Tensor, Parameter, isa, f64, address, hidden, sizes, slots, layered)
+
+    def _compiled(self, dtype: torch.dtype) -> Callable[..., Any] | None:
+        stream = self.stream(dtype)
+        return stream and self._runs.setdefault(dtype, stream.run)
 
     def __reduce__(self) -> Any:
         return _rebuild, self._arguments
+
+
+class TokenStep:
+    """One token a row, in one call: an embedding, recurrent layers and linear layers after them.
+
+    Args:
+        steps: the recurrent layers, whose states are (B, H).
+    """
+
+    def __init__(self, steps: Sequence[SingleStep]) -> None:
+        self.steps = list(steps)
+        self._runs: dict[torch.dtype, Callable[..., Any]] = {}
+
+    def step(
+        self,
+        tokens: Tensor,
+        states: tuple[tuple[Tensor, ...], ...],
+        parameters: tuple[Mapping[str, Tensor | None], ...],
+        table: Tensor | None,
+        linears: tuple[tuple[Tensor | None, Tensor | None], ...],
+    ) -> Any:
+        """Run the step, or return None where the ordinary calls have to run it.
+
+        Args:
+            tokens: (B,) int64.
+            states: of each layer, (B, H) each.
+            parameters: each layer's own dict of them.
+            table: (V, E), the embedding's weight.
+            linears: the weight and bias of each linear layer.
+
+        Returns:
+            (out, states): the last linear layer's output (B, V) and the new states.
+        """
+        if table is None or _refused():
+            return None
+        run = self._runs.get(table.dtype) or self._compiled(table.dtype)
+        return run and run(tokens, states, parameters, table, linears)
+
+    def _compiled(self, dtype: torch.dtype) -> Callable[..., Any] | None:
+        streams = [step.stream(dtype) for step in self.steps]
+        if None in streams:
+            return None
+        isa, f64 = native_cells.WIDEST, dtype is torch.float64
+        stream = _core.TokenStream(EXCHANGE, Tensor, Parameter, isa, f64, streams)
+        return self._runs.setdefault(dtype, stream.run)
+
+    def __reduce__(self) -> Any:
+        return TokenStep, (self.steps,)
+
+
+def _refused() -> bool:
+    """Whether something is active that has to see the ordinary call."""
+    return bool(
+        _grad()
+        or dispatch_modes()
+        or innermost_transform() is not None
+        or forward_ad._current_level >= 0
+        or jit_trace() is not None
+        or FORCED.get() not in _BACKENDS
+        or _autocast()
+    )
 
 
 def _rebuild(cell: Cell, inputs: int, hidden: int, fields: list[list[str]], layered: bool) -> SingleStep:

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 
 from longspan import errors
+from longspan.kernels.single_step import TokenStep
 from longspan.nn.dropout import Dropout, dropout_mask
 from longspan.nn.embedding import Embedding
 from longspan.nn.memory_attention import Memory, MemoryAttention
@@ -158,6 +160,7 @@ class Decoder(nn.Module):
         summary = summary_size or memory_size
         self.bridge = None if summary is None else _Bridge(summary, sizes, self._stack[0].cell.states)
         self.drop = _SequenceDropout(dropout, variational=variational)
+        self._tokens: TokenStep | None = None  # of the layers that `_compiled_step` met last
 
     @property
     def _stack(self) -> list[Any]:
@@ -330,6 +333,9 @@ class Decoder(nn.Module):
 
     def _plain_step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """`step` without attention in evaluation, when a step takes no longer than a few calls of Python."""
+        result = self._compiled_step(tokens, state)
+        if result is not None:
+            return result[0], DecoderState(result[1], state.memory)
         x, finals = self.embedding(tokens), []
         for layer, (h, *rest) in zip(self._stack, state.layers, strict=True):
             before = (h.unsqueeze(0), *[s.unsqueeze(0) for s in rest]) if rest else h.unsqueeze(0)
@@ -337,6 +343,23 @@ class Decoder(nn.Module):
             finals.append((x, *[s.squeeze(0) for s in final[1:]]) if rest else (x,))
         x = x if type(self.combine) is nn.Identity else self.combine(x)
         return self.output(x), DecoderState(tuple(finals), state.memory)
+
+    def _compiled_step(self, tokens: Tensor, state: DecoderState) -> Any:
+        """Logits (R, V) and the layers' states in one call of C++; None where only modules give them."""
+        stack, combine = self._stack, self.combine
+        linears = [self.output] if type(combine) is nn.Identity else [combine, self.output]
+        steps = [layer.token_step() for layer in stack]
+        if None in steps or is_compiling() or _replaced_or_hooked(self.embedding, linears):
+            return None
+        if self._tokens is None or self._tokens.steps != steps:
+            self._tokens = TokenStep(steps)
+        return self._tokens.step(
+            tokens,
+            state.layers,
+            tuple([layer._parameters for layer in stack]),
+            self.embedding._parameters.get("weight"),
+            tuple([(each._parameters.get("weight"), each._parameters.get("bias")) for each in linears]),
+        )
 
     @staticmethod
     def reorder(state: DecoderState, rows: Tensor) -> DecoderState:
@@ -366,6 +389,15 @@ class Decoder(nn.Module):
         if reading.coverage is not None:
             overlap = torch.minimum(reading.attention, reading.coverage).sum(-1)
         return DecoderOutput(hidden, reading.attention, generate, overlap, memory)
+
+
+def _replaced_or_hooked(embedding: nn.Module, linears: Sequence[nn.Module]) -> bool:
+    """Whether calling these modules is more than a lookup and products with their weights."""
+    return (
+        type(embedding) is not Embedding
+        or any(type(module) is not nn.Linear for module in linears)
+        or any(module._forward_hooks or module._forward_pre_hooks for module in (embedding, *linears))
+    )
 
 
 def _checked_state(decoder: Decoder, state: Any, rows: int) -> DecoderState:

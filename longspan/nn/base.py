@@ -107,6 +107,7 @@ class RNNBase(TorchRNNBase):
             self.cell, self.hidden_sizes, self.proj_size, self._directions, by_layer=not one_size
         )
         self._stream = None  # a faster `step`, for the layers that it supports
+        self._layer_stream: SingleStep | None = None  # the same for states without the layer's dimension
         if one_size and not (self.bidirectional or self.proj_size or self.layer_norm):
             fields = [list(row) for row in self._weights.rows]
             self._stream = SingleStep(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
@@ -219,14 +220,7 @@ class RNNBase(TorchRNNBase):
         >>> for reading in torch.randn(6, 2, 3):
         ...     out, state = layer.step(reading, state)
         """
-        if (
-            self._stream is not None
-            and hx is not None
-            and not is_compiling()
-            and self.zoneout is self._no_zoneout
-            and not (self.training and (self.dropout or self.recurrent_dropout or self.weight_dropout))
-            and not (self._forward_hooks or self._forward_pre_hooks)
-        ):
+        if self._stream is not None and hx is not None and not is_compiling() and self._plain():
             result = self._stream.step(self._parameters, input, hx)
             if result is not None:
                 return result
@@ -234,6 +228,22 @@ class RNNBase(TorchRNNBase):
         time = 1 if self.batch_first and input.dim() == 2 else 0
         out, state = self(input.unsqueeze(time), hx)
         return out.squeeze(time), state
+
+    def _plain(self) -> bool:
+        """Whether a step is the cell's equations and nothing else."""
+        return (
+            self.zoneout is self._no_zoneout
+            and not (self.training and (self.dropout or self.recurrent_dropout or self.weight_dropout))
+            and not (self._forward_hooks or self._forward_pre_hooks)
+        )
+
+    def token_step(self) -> SingleStep | None:
+        """The compiled step of a single layer whose states are (B, H); None where the ordinary call runs."""
+        if self._stream is None or self.num_layers > 1 or not self._plain():
+            return None
+        if self._layer_stream is None:
+            self._layer_stream = self._stream.unlayered()
+        return self._layer_stream
 
     def jobs(
         self,

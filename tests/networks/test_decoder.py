@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils import parametrizations
 
 from longspan import search
+from longspan.kernels import single_step
 from longspan.networks import Decoder, DecoderState
 
 V, E, H, M, S = 13, 6, 8, 5, 7
@@ -275,6 +279,81 @@ def test_every_parameter_learns() -> None:
         for name, parameter in decoder.named_parameters():
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
             assert float(parameter.grad.abs().max()) > 0, name
+
+
+compiled = pytest.mark.skipif(single_step.EXCHANGE is None, reason="needs PyTorch 2.10")
+
+
+@compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"cell": "GRU"}, {"cell": "RNN"}, {"cell": "slstm"}, {"tied": False}, {"num_layers": 1},
+        {"hidden_size": (9, 20), "num_layers": 2}, {"dropout": 0.5, "recurrent_dropout": 0.5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_compiled_step_equals_the_modules(options: dict[str, Any], dtype: torch.dtype) -> None:
+    decoder = make(dtype, **options)
+    tokens = torch.tensor([5, 0, 7])
+    with torch.no_grad():
+        _, state = decoder.step(tokens, decoder.initial_state(3))
+        logits, after = decoder._compiled_step(tokens, state)
+    wanted, wanted_after = decoder.step(tokens, state)  # with gradients, by the modules
+    tolerance = 1e-5 if dtype is torch.float32 else 1e-12
+    found, expected = [logits, *sum(after, ())], [wanted, *sum(wanted_after.layers, ())]
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@compiled
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda decoder: decoder.output.register_forward_hook(lambda *_: None),
+        lambda decoder: decoder.layers[0].register_forward_pre_hook(lambda *_: None),
+        lambda decoder: decoder.embedding.register_forward_hook(lambda *_: None),
+        lambda decoder: parametrizations.weight_norm(decoder.layers[1], "weight_hh_l0"),
+        lambda decoder: setattr(decoder, "output", torch.nn.Sequential(decoder.output)),
+        lambda decoder: setattr(decoder.layers[0], "zoneout", (0.5, 0.5)),
+    ],
+    ids=["output hook", "layer hook", "embedding hook", "weight norm", "own output layer", "zoneout"],
+)
+def test_what_modules_alone_do_is_left_to_them(change: Any) -> None:
+    decoder = make()
+    tokens, state = torch.tensor([5, 0, 7]), decoder.initial_state(3)
+    with torch.no_grad():
+        assert decoder._compiled_step(tokens, state) is not None
+        change(decoder)
+        assert decoder._compiled_step(tokens, state) is None
+        decoder.step(tokens, state)
+
+
+@compiled
+def test_the_compiled_step_leaves_other_tokens_to_the_modules() -> None:
+    decoder = make()
+    with torch.no_grad():
+        for tokens in (torch.tensor([V]), torch.tensor([-1]), torch.tensor([1], dtype=torch.int32)):
+            assert decoder._compiled_step(tokens, decoder.initial_state(1)) is None
+        with pytest.raises(IndexError):
+            decoder.step(torch.tensor([V]), decoder.initial_state(1))
+
+
+@compiled
+def test_new_weights_and_layers_are_read_by_the_compiled_step() -> None:
+    decoder = make()
+    tokens = torch.tensor([5, 0])
+    with torch.no_grad():
+        decoder.step(tokens, decoder.initial_state(2))
+        decoder.output.bias.add_(1.0)
+        decoder.layers[0] = make(seed=1).layers[0]
+        for copied in (decoder, copy.deepcopy(decoder), pickle.loads(pickle.dumps(decoder))):
+            logits, _ = copied._compiled_step(tokens, copied.initial_state(2))
+            with torch.enable_grad():
+                expected, _ = decoder.step(tokens, decoder.initial_state(2))
+            torch.testing.assert_close(logits, expected.detach(), rtol=1e-12, atol=1e-12)
 
 
 def test_it_learns_to_reverse() -> None:

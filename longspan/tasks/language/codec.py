@@ -206,7 +206,7 @@ class LanguageCodec(Codec[list[Document]]):
         if not self.ngram_weight:
             return logits
         ngram = torch.from_numpy(self.ngram.next_probs(context)).to(logits)
-        return (logits.softmax(-1) * (1.0 - self.ngram_weight) + ngram * self.ngram_weight).log()
+        return torch.lerp(logits.softmax(-1), ngram, self.ngram_weight).log()
 
     def present(self, answers: list[TokenScores]) -> pl.DataFrame:
         """A row a text: its tokens, their log-probability and the perplexity."""

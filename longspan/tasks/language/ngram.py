@@ -107,7 +107,7 @@ class KneserNey:
 
     def next_probs(self, context: Sequence[int]) -> np.ndarray:
         """The probability of every token (V,) after a context, of which the last n - 1 tokens count."""
-        return self._next(tuple(context)[-self.order + 1 :] if self.order > 1 else ())
+        return self._next(tuple(context[-self.order + 1 :]) if self.order > 1 else ())
 
     def _next(self, context: tuple[int, ...]) -> np.ndarray:
         probs = self._cache.get(context)
