@@ -100,13 +100,19 @@ def fit_command(name: str) -> click.Command:
     kind = task(name)
     options = options_of(kind)
 
-    def run(source: str, output: str, resume: str | None, tune: int | None, **values: Any) -> None:
+    def run(
+        source: str, output: str, resume: str | None, tune: int | None, targets: str | None = None,
+        **values: Any,
+    ) -> None:  # fmt: skip
         model = kind(**given_options(options, values))
-        _fit(model, source, output, resume=resume, tune=tune)
+        _fit(model, source, targets, output, resume=resume, tune=tune)
 
+    sources = [click.Argument(["source"], metavar="SOURCE")]
+    if kind.takes_targets:
+        sources.append(click.Argument(["targets"], metavar="[TARGETS]", required=False))
     return GroupedCommand(
         name,
-        params=[*_fit_parameters(), *map(click_option, options.values())],
+        params=[*sources, *_fit_parameters(), *map(click_option, options.values())],
         callback=run,
         help=_first_paragraph(kind),
         short_help=_first_paragraph(kind),
@@ -122,7 +128,6 @@ def _first_paragraph(kind: type) -> str:
 
 def _fit_parameters() -> list[click.Parameter]:
     return [
-        click.Argument(["source"], metavar="SOURCE"),
         click.Option(["-o", "output"], metavar="MODEL", required=True, help="Where to save the model."),
         click.Option(
             ["--resume"],
@@ -140,33 +145,36 @@ def _fit_parameters() -> list[click.Parameter]:
     ]
 
 
-def _fit(model: Estimator, source: str, output: str, *, resume: str | None, tune: int | None) -> None:
+def _fit(
+    model: Estimator, source: str, targets: str | None, output: str, *, resume: str | None, tune: int | None
+) -> None:
     """Fit a model, save it and print how good it is."""
     from .heartbeat import heartbeat
 
     if resume is not None and tune is not None:
         way_out = "leave out --resume, or fit the options that were found without --tune"
         raise errors.value_error("--resume", "a fit without --tune", "both", way_out)
-    _check_output(output, source)
+    _check_output(output, source, targets)
     if resume is not None:
-        _check_resume(resume, output, source)
+        _check_resume(resume, output, source, targets)
     verbose = 0 if is_quiet() else "auto"
     with source_file(source) as path, heartbeat("fitting") as note:
         if tune is not None:
-            model.tune(path, trials=tune, verbose=verbose)
+            model.tune(path, targets, trials=tune, verbose=verbose)
         else:
-            model.fit(path, resume=resume, callbacks=[note], verbose=verbose)
+            model.fit(path, targets, resume=resume, callbacks=[note], verbose=verbose)
     model.save(output)
     print_training(model)
     say(f"Saved to {output}.")
 
 
-def _check_resume(resume: str, output: str, source: str) -> None:
+def _check_resume(resume: str, output: str, *sources: str | None) -> None:
     """Refuse a checkpoint that cannot be written, or that is the model or the data."""
     from longspan.atomic_file import check_output
 
     check_output(resume, "--resume")
-    if Path(resume).absolute() == Path(output).absolute() or _would_replace(Path(resume), Path(source)):
+    replaced = [name for name in sources if name is not None and _would_replace(Path(resume), Path(name))]
+    if Path(resume).absolute() == Path(output).absolute() or replaced:
         received = f"{resume}, which is the source or the model"
         raise errors.value_error("--resume", "a file of its own", received, "name another")
 
@@ -212,7 +220,7 @@ _threads = click.option("--threads", **THREADS)
     "--output",
     metavar="FILE",
     required=True,
-    help="A .csv, .parquet or .jsonl file, or - for CSV on standard output.",
+    help="A .csv, .parquet or .jsonl file, .txt for written texts alone, or - for CSV on standard output.",
 )
 @_threads
 @_quiet
@@ -266,13 +274,20 @@ def _load(path: str) -> Estimator:
 @longspan.command(cls=LazyCommand, options=search_options, short_help="Print how good a model's answers are.")
 @_model
 @click.argument("source", metavar="SOURCE")
+@click.argument("targets", metavar="[TARGETS]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @_threads
 @_quiet
-def evaluate(model: str, source: str, as_json: bool, **search: Any) -> None:
-    """Print how good the model's answers for SOURCE are; SOURCE has the right answers."""
+def evaluate(model: str, source: str, targets: str | None, as_json: bool, **search: Any) -> None:
+    """Print how good the model's answers for SOURCE are; the right answers are in SOURCE or in TARGETS."""
+    loaded = _load(model)
+    if targets is not None and not loaded.takes_targets:
+        received = f"{targets} beside {source}"
+        raise errors.value_error(
+            "SOURCE", "one file or folder", received, "give the file with the right answers"
+        )
     with source_file(source) as path:
-        metrics = _load(model).evaluate(path, **given_options(search_options(), search))
+        metrics = loaded.evaluate(path, targets, **given_options(search_options(), search))
     if as_json:
         import json
 

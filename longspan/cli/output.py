@@ -94,7 +94,9 @@ def file_writer(path: str) -> Writer:
     """
     if path == "-":
         return _csv
-    writers: dict[str, Writer] = {".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines}
+    writers: dict[str, Writer] = {
+        ".csv": _csv, ".parquet": _parquet, ".jsonl": _json_lines, ".txt": _lines
+    }  # fmt: skip
     suffix = Path(path).suffix.lower()
     if suffix not in writers:
         expected = f"a file that ends in {', '.join(writers)}"
@@ -122,6 +124,18 @@ def _csv(frame: polars.DataFrame) -> bytes:
 
 def _json_lines(frame: polars.DataFrame) -> bytes:
     return frame.write_ndjson().encode()
+
+
+def _lines(frame: polars.DataFrame) -> bytes:
+    """The answers alone, a line for each text that was read; line breaks within an answer become blanks."""
+    if "answer" not in frame.columns or "rank" in frame.columns:
+        received = (
+            "several answers a text" if "rank" in frame.columns else f"columns {', '.join(frame.columns)}"
+        )
+        way_out = "write a .csv file"
+        raise errors.value_error("-o", "one text for each row in a .txt file", received, way_out)
+    lines = frame["answer"].fill_null("").str.replace_all(r"\s*[\r\n]+\s*", " ")
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _parquet(frame: polars.DataFrame) -> bytes:

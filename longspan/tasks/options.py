@@ -196,7 +196,6 @@ class Configurable(abc.ABC):
                 raise TypeError(_unknown(cls, name, way_out))
         return super().__new__(cls)
 
-    @final
     def check(self) -> None:
         """Refuse options with values that are not allowed.
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from longspan import errors
 from longspan.data.splits import rows_of_fraction
 from longspan.nn.memory_attention import ATTENTIONS
 
@@ -116,7 +117,14 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
         group="predict", advanced=True,
     )  # fmt: skip
 
+    takes_targets: ClassVar[bool] = True
     schedule: ClassVar[Schedule] = Schedule(warmup=0.1, final=0.02)
+
+    def check(self) -> None:
+        super().check()
+        if self.n_best > self.beam_size:
+            expected = f"at most beam_size, {self.beam_size}"
+            raise errors.value_error("n_best", expected, self.n_best, "raise beam_size")
 
     def read(
         self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedPairs | None = None

@@ -66,6 +66,36 @@ def test_a_search_that_cannot_be_made(words: list[str], sentence: str, capsys: p
     assert sentence in capsys.readouterr().err and not Path("answers.csv").exists()
 
 
+def test_targets_in_a_file_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "translate", "all.de", "all.en", "-o", "model", *SMALL]) == 0
+    assert cli.main(["evaluate", "model", "all.de", "all.en", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores == load("model").evaluate("all.tsv")
+    assert cli.main(["fit", "translate", "all.de", "all.en", "-o", "all.en", *SMALL]) == 2
+    assert "-o: expected a file that is not read, received all.en" in capsys.readouterr().err
+    assert cli.main(["fit", "translate", "all.de", "few.txt", "-o", "other", *SMALL]) == 2
+    assert "received 27 sources and 3 targets" in capsys.readouterr().err and not Path("other").exists()
+
+
+def test_answers_alone_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "translate", "all.tsv", "-o", "model", *SMALL]) == 0
+    assert cli.main(["predict", "model", "few.txt", "-o", "answers.txt"]) == 0
+    assert Path("answers.txt").read_text() == "".join(
+        f"{text}\n" for text in load("model").predict("few.txt")
+    )
+    capsys.readouterr()
+    assert cli.main(["predict", "model", "few.txt", "-o", "best.txt", "--n-best", "2"]) == 2
+    assert (
+        "-o: expected one text for each row in a .txt file, received several answers"
+        in capsys.readouterr().err
+    )
+
+
+def test_more_answers_than_beams_are_refused_before_training(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fit", "translate", "all.tsv", "-o", "model", *SMALL, "--n-best", "3"]) == 2
+    assert "n_best: expected at most beam_size, 2, received 3; raise beam_size" in capsys.readouterr().err
+
+
 def test_two_aligned_files(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--source-column", "de", "--target-column", "en"]
     assert cli.main(["fit", "translate", "all", "-o", "model", *words, *SMALL]) == 0, capsys.readouterr().err
