@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from longspan.tasks.classify import Classifier as Classifier
     from longspan.tasks.forecast import Forecaster as Forecaster
     from longspan.tasks.language import LanguageModel as LanguageModel
+    from longspan.tasks.recommend import Recommender as Recommender
     from longspan.tasks.summarize import Summarizer as Summarizer
     from longspan.tasks.translate import Translator as Translator
 
@@ -52,6 +53,7 @@ __all__ = [
     "Input",
     "LanguageModel",
     "Model",
+    "Recommender",
     "Sequential",
     "Summarizer",
     "Translator",
@@ -92,6 +94,7 @@ _HOMES = {
     "Input": "longspan.layers",
     "LanguageModel": "longspan.tasks.language",
     "Model": "longspan.models",
+    "Recommender": "longspan.tasks.recommend",
     "Sequential": "longspan.models",
     "Summarizer": "longspan.tasks.summarize",
     "Translator": "longspan.tasks.translate",

@@ -19,6 +19,7 @@ TASKS = {
     "language": ("longspan.tasks.language", "LanguageModel"),
     "translate": ("longspan.tasks.translate", "Translator"),
     "summarize": ("longspan.tasks.summarize", "Summarizer"),
+    "recommend": ("longspan.tasks.recommend", "Recommender"),
 }
 
 

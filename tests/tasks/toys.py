@@ -267,3 +267,49 @@ def summarize() -> Toy:
 
 
 TOYS["summarize"] = summarize
+
+
+def _visits(users: int, seed: int, first: int = 0) -> pl.DataFrame:
+    """Users who walk through a shop: the next item depends on the last two, and some steps are random."""
+    draw = np.random.default_rng(seed)
+    rows: list[tuple[int, int, int]] = []
+    for user in range(first, first + users):
+        items = [int(item) for item in draw.integers(0, 20, 2)]
+        for _ in range(int(draw.integers(5, 12))):
+            follows = (3 * items[-1] + 7 * items[-2] + 1) % 20
+            items.append(follows if draw.random() < 0.9 else int(draw.integers(0, 20)))
+        rows += [(user, item, step) for step, item in enumerate(items)]
+    order = draw.permutation(len(rows))
+    columns = zip(*(rows[row] for row in order), strict=True)
+    return pl.DataFrame(dict(zip(("user", "item", "time"), columns, strict=True)))
+
+
+def recommend() -> Toy:
+    """Walks in which the last item alone says little; the item kNN finds few of the next items."""
+    later = _visits(60, 1, 1000)
+    asked = pl.concat([later.filter(pl.col("user") == user) for user in (1000, 1001, 1002)])
+    asked = pl.concat([asked, pl.DataFrame({"user": [5], "item": [7], "time": [100]})])
+    return Toy(
+        options={
+            "hidden_size": 32,
+            "embedding_size": 16,
+            "epochs": 25,
+            "batch_size": 16,
+            "learning_rate": 0.02,
+            "dropout": 0.0,
+            "embedding_dropout": 0.0,
+            "k": 5,
+            "exclude_seen": False,
+        },
+        source=_visits(300, 0),
+        test=later,
+        asked=asked,
+        singles=[asked.filter(pl.col("user") == user) for user in (1000, 1001, 1002, 5)],
+        numbers=lambda found: found.to_numpy(),
+        metric="mrr@10",
+        naive=0.4,
+        better="more",
+    )
+
+
+TOYS["recommend"] = recommend

@@ -1,0 +1,5 @@
+"""Recommends items: `Recommender`."""
+
+from .recommender import Recommender
+
+__all__ = ["Recommender"]

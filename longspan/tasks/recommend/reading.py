@@ -1,0 +1,271 @@
+"""Reads events of users and items from tables, and sequences of items from lists."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from longspan import errors
+from longspan.data.readers.tables import Source, check_columns, is_table, read_source, read_table
+from longspan.data.time_table import TimeOptions, canonical_ids, natural_ids
+from longspan.data.timestamps import TIME_NAMES, TimeForm, parse_times
+
+from .events import Events
+
+USER_NAMES = (
+    "user_id", "userid", "uid", "customer", "customer_id", "session", "session_id", "sessionid", "visitor",
+    "visitor_id", "visitorid", "account", "account_id", "reviewerid",
+)  # fmt: skip
+ITEM_NAMES = (
+    "item_id", "itemid", "iid", "product", "product_id", "productid", "article", "article_id", "sku",
+    "movie_id", "movieid", "song_id", "track_id", "asin", "parent_asin",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """The columns of a table of events.
+
+    user, item: their ids; time: None for the order of the rows; context: describe an event.
+    attributes: describe an item; item_table: a file with items and attributes, None where the table of the
+    events has them.
+    """
+
+    user: str = "user"
+    item: str = "item"
+    time: str | None = "time"
+    context: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    item_table: str | None = None
+
+
+class _Numbered(NamedTuple):
+    """ids: the different ones as they are answered; number: (N,) int32, of each row's id, -1 for none."""
+
+    ids: pl.Series
+    number: np.ndarray
+
+
+def read_events(
+    source: Any,
+    columns: EventColumns | None = None,
+    *,
+    use: str = "fit",
+    form: TimeForm | None = None,
+    options: TimeOptions | None = None,
+) -> Events:
+    """The events of a source, sorted by user and time.
+
+    Args:
+        source: a table with a row for every event, as a path or a frame; or a list of sequences of items, one
+            for every user or session.
+        columns: of the table.
+        use: "fit", "evaluate", or "predict", for which rows without an item, or a table without items, name
+            users alone.
+        form: of the times in fit; None during fit.
+        options: how files and times are read.
+
+    Raises:
+        FileNotFoundError, ValueError, TypeError: a column is not there, or an id or a time is missing.
+
+    >>> events = read_events([["tea", "milk"], ["tea"]])
+    >>> events.items.to_list(), events.item.tolist(), events.starts.tolist()
+    (['tea', 'milk'], [0, 1, 0], [0, 2, 3])
+    """
+    columns, options = columns or EventColumns(), options or TimeOptions()
+    if not is_table(source):
+        return _from_sequences(source, use)
+    text = [*USER_NAMES, *ITEM_NAMES, columns.user, columns.item]
+    table = read_source(source, options=options, text=_in_any_case(source, text), dates=True)
+    return _from_table(table, columns, use, form, options)
+
+
+def _in_any_case(source: Any, names: Collection[str]) -> list[str]:
+    """The names of columns that stay as they are written, in every case in which they may be written."""
+    return [form for name in names for form in {name, name.lower(), name.upper(), name.title()}]
+
+
+# ---- lists of sequences
+
+
+def _from_sequences(source: Any, use: str) -> Events:
+    expected = "a table with a row for every event, or a list of sequences of items"
+    if isinstance(source, (str, bytes)) or not isinstance(source, (Sequence, np.ndarray)):
+        raise errors.type_error("source", expected, source, "pass a path, a frame or a list of lists")
+    for row in source:
+        if isinstance(row, (str, bytes)) or not isinstance(row, (Sequence, np.ndarray)):
+            raise errors.type_error("source", expected, row, "put the items of a user into a list")
+    lengths = np.array([len(row) for row in source], dtype=np.int64)
+    if not lengths.sum() and (use != "predict" or not len(lengths)):
+        raise errors.value_error("source", "at least one event", "none", "check what was passed")
+    values = [value for row in source for value in row]
+    items = _numbered(_series_of(values), written=False, required=True)
+    return Events(
+        None,
+        items.ids,
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items.number,
+        targets=use != "predict",
+        kind="list",
+    )
+
+
+def _series_of(values: list[Any]) -> pl.Series:
+    """Items as a column; text and numbers mixed are text."""
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    if len({type(value) for value in plain}) > 1:
+        plain = [None if value is None else str(value) for value in plain]
+    return pl.Series("item", plain, strict=False)
+
+
+# ---- tables
+
+
+def _from_table(
+    table: Source, columns: EventColumns, use: str, form: TimeForm | None, options: TimeOptions
+) -> Events:
+    frame = table.frame
+    user = _column(frame, columns.user, "user", USER_NAMES)
+    alone = use == "predict" and columns.item not in frame.columns and not _usual(frame, ITEM_NAMES)
+    item = columns.item if alone else _column(frame, columns.item, "item", ITEM_NAMES)
+    written = table.kind == "file"
+    users = _numbered(frame[user], written=written, required=True)
+    items = _Numbered(pl.Series(item, [], pl.String), np.full(frame.height, -1, np.int32))
+    if not alone:
+        items = _numbered(frame[item], written=written, required=use != "predict")
+    time = None if alone else _times(frame, columns.time, users.number, form, options, use)
+    check_columns(frame, columns.context if not alone else (), "context")
+    values, order = None if time is None else time[0], _order(users.number, time)
+    lengths = np.bincount(users.number[items.number >= 0], minlength=len(users.ids))
+    if order is not None:
+        items = items._replace(number=items.number[order])
+        values = None if values is None else values[order]
+    there = items.number >= 0
+    context = frame.select(columns.context) if columns.context and not alone else None
+    if context is not None:
+        context = context if order is None else context[order]
+        context = context.filter(pl.Series(there))
+    return Events(
+        users.ids.alias(user),
+        items.ids.alias(item),
+        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        items.number[there],
+        None if values is None else values[there],
+        None if time is None else time[1],
+        context,
+        _attributes(frame, item, columns, options, use, written=written),
+        (user, item),
+        use != "predict",
+        table.kind,
+    )
+
+
+def _column(frame: pl.DataFrame, name: str, option: str, usual: Sequence[str]) -> str:
+    """The column of an option; of the default a column with a usual name, which a notice says."""
+    if name in frame.columns:
+        return name
+    near = _usual(frame, (option, *usual)) if name == option else None
+    if near is None:
+        check_columns(frame, [name], option)
+    errors.notice(f"The column {near} is read as the {option}s; name another one by {option}.")
+    return str(near)
+
+
+def _usual(frame: pl.DataFrame, usual: Sequence[str]) -> str | None:
+    """The first column with one of the usual names, in any case."""
+    names = {column.strip().lower(): column for column in reversed(frame.columns)}
+    return next((names[name] for name in usual if name in names), None)
+
+
+def _numbered(column: pl.Series, *, written: bool, required: bool) -> _Numbered:
+    """The different ids of a column, in the order in which they appear, and each row's number.
+
+    Args:
+        written: see `natural_ids`; required: whether a row without an id is refused.
+    """
+    if column.dtype == pl.Null:
+        column = column.cast(pl.String)
+    if column.dtype == pl.Object or column.dtype.is_nested():
+        canonical_ids(column)  # raises the error that names the first row
+    missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
+    if required and missing.any():
+        row = int(missing.arg_true()[0]) + 1
+        way_out = "fill it or drop the row"
+        raise errors.value_error(f"column {column.name}", "an id in every row", f"none in row {row}", way_out)
+    different = column.filter(~missing).unique(maintain_order=True)
+    text = canonical_ids(different)
+    unique = text.unique(maintain_order=True)
+    number = pl.DataFrame({"id": unique, "number": pl.int_range(len(unique), dtype=pl.Int32, eager=True)})
+    index = pl.DataFrame({"id": text, "value": different}).join(number, on="id", how="left")
+    joined = pl.DataFrame({"value": column}).join(
+        index.select("value", "number"), on="value", how="left", maintain_order="left"
+    )
+    first = different.gather(text.arg_unique()) if len(unique) < len(text) else different
+    ids = natural_ids(first, written=written)
+    return _Numbered(ids, joined["number"].fill_null(-1).to_numpy())
+
+
+def _times(
+    frame: pl.DataFrame,
+    name: str | None,
+    users: np.ndarray,
+    form: TimeForm | None,
+    options: TimeOptions,
+    use: str,
+) -> tuple[np.ndarray, TimeForm] | None:
+    """The times of the rows and their form; None where the order of the rows is that of time."""
+    if name is None:
+        return None
+    if name not in frame.columns:
+        near = _usual(frame, TIME_NAMES) if name == "time" else None
+        if near is None and use == "predict":
+            return None
+        if near is None:
+            shown = ", ".join(frame.columns[:12])
+            way_out = "name it, or pass time=None if the rows are in order"
+            raise errors.value_error("time", f"a column of source ({shown})", repr(name), way_out)
+        errors.notice(f"The column {near} is read as the times; name another one by time.")
+        name = near
+    times = parse_times(frame, (name,), form=form, series=users, written=options.time_format)
+    if times is None:
+        shown, expected = repr(frame[name][0]), "dates, date-times or numbers"
+        raise errors.value_error(f"time {name}", expected, shown, "name the column of the times")
+    return times.values, times.form
+
+
+def _order(users: np.ndarray, time: tuple[np.ndarray, TimeForm] | None) -> np.ndarray | None:
+    """The order that sorts rows by user and time, None where they are sorted; a notice says what it changes."""
+    if time is None:
+        return None if bool((users[1:] >= users[:-1]).all()) else np.argsort(users, kind="stable")
+    order = None if bool((users[1:] >= users[:-1]).all()) else np.argsort(users, kind="stable")
+    values, number = time[0], users
+    if order is not None:
+        values, number = values[order], number[order]
+    if bool(((number[1:] > number[:-1]) | (values[1:] >= values[:-1])).all()):
+        return order
+    errors.notice("The events of some users were not in the order of their times and have been sorted.")
+    return np.lexsort((time[0], users))
+
+
+# ---- attributes
+
+
+def _attributes(
+    frame: pl.DataFrame, item: str, columns: EventColumns, options: TimeOptions, use: str, *, written: bool
+) -> pl.DataFrame | None:
+    """A row for every item with its attributes: of the table of items, else of its last event."""
+    if not columns.attributes or use == "predict":
+        return None
+    if columns.item_table is not None:
+        described = read_table(columns.item_table, "item_table", options=options, text=[columns.item, item])
+        item = _column(described, item if item in described.columns else columns.item, "item", ITEM_NAMES)
+        written = True
+    else:
+        described = frame
+    check_columns(described, columns.attributes, "attributes")
+    table = described.select(item, *columns.attributes).unique(item, keep="last", maintain_order=True)
+    return table.with_columns(natural_ids(table[item], written=written)).rename({item: "item"})
