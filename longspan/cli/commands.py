@@ -348,7 +348,7 @@ def report(model: str, source: str | None, output: str, title: str) -> None:
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("-o", "--output", metavar="FOLDER", default="demo", show_default=True, help="Where files go.")
 def demo(name: str | None, output: str) -> None:
-    """Show what longspan does, from data to report (forecast, language, translate, summarize)."""
+    """Show what longspan does, from data to report (forecast, language, translate, summarize, recommend)."""
     from longspan import demos
 
     demos.run(name or next(iter(demos.DEMOS)), Path(output))

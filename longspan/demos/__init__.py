@@ -13,6 +13,7 @@ DEMOS = {
     "language": "longspan.demos.language",
     "translate": "longspan.demos.translate",
     "summarize": "longspan.demos.summarize",
+    "recommend": "longspan.demos.recommend",
 }
 
 

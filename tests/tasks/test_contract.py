@@ -253,7 +253,17 @@ def anomaly_stream(task: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.array([task.update(row)[0] for row in rows.to_dicts()]), task.predict(rows)["score"].to_numpy()
 
 
-STREAMED = {"forecast": forecast_stream, "anomaly": anomaly_stream}
+def recommend_stream(task: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What a new user is recommended after the last of their events: read one by one, and as a table."""
+    rows = toy("recommend").singles[0].with_columns(user=pl.lit(77_777)).sort("time")
+    for row in rows.to_dicts():
+        task.update(row["user"], row["item"])
+    streamed, whole = task.recommend(77_777), fitted("recommend").predict(rows)
+    assert streamed["item"].to_list() == whole["item"].to_list()
+    return streamed["score"].to_numpy(), whole["score"].to_numpy()
+
+
+STREAMED = {"forecast": forecast_stream, "anomaly": anomaly_stream, "recommend": recommend_stream}
 
 
 def test_every_task_that_streams_is_in_the_test_of_streams() -> None:

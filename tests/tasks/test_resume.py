@@ -13,7 +13,16 @@ import polars as pl
 import pytest
 import torch
 
-from longspan import AnomalyDetector, Classifier, Forecaster, LanguageModel, Summarizer, Translator, errors
+from longspan import (
+    AnomalyDetector,
+    Classifier,
+    Forecaster,
+    LanguageModel,
+    Recommender,
+    Summarizer,
+    Translator,
+    errors,
+)
 from longspan.tasks.digests import digest
 from longspan.training import Callback, CheckpointConfig, LambdaCallback, checkpoint
 
@@ -98,6 +107,12 @@ def pairs() -> tuple[list[str], list[str]]:
     return sources, [f"cat {at % 7} mat {at % 5}" for at in range(60)]
 
 
+def walks() -> tuple[pl.DataFrame, None]:
+    draw = np.random.default_rng(3)
+    columns = {"user": np.repeat(np.arange(60), 6), "item": draw.integers(0, 12, 360), "time": np.arange(360)}
+    return pl.DataFrame(columns).with_columns(place=pl.Series(draw.choice(["shop", "web"], 360))), None
+
+
 SMALL: dict[str, Any] = {"hidden_size": 4, "epochs": 2}
 TEXT = {**SMALL, "embedding_size": 4, "subword_buckets": 20, "max_ngram": 1, "ensemble_size": 1}
 SERIES = {**SMALL, "filters": (4,), "kernel_sizes": (3,), "ensemble_size": 1}
@@ -125,6 +140,12 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[], tuple[An
     "characters": (LanguageModel, {**LEARN, "token_level": "characters", "num_layers": 2}, sentences),
     "translations": (Translator, {**LEARN, "embedding_size": 6}, pairs),
     "summaries": (Summarizer, {**LEARN, "embedding_size": 6}, pairs),
+    "events": (
+        Recommender,
+        {**LEARN, "embedding_size": 6, "context": ("place",), "chunk_length": 8, "num_layers": 2},
+        walks,
+    ),
+    "sampled items": (Recommender, {**LEARN, "loss": "bpr_max", "num_samples": 5, "chunk_length": 8}, walks),
 }
 
 

@@ -75,7 +75,7 @@ class SessionParallelBatches:
 
 
 class UserSequence(NamedTuple):
-    """One user's events: user, its number; items (T,) and context (T, C); scored: the first event to score."""
+    """One user's events: its number, items (T,), context (T, C), and the first event that is scored."""
 
     user: int
     items: np.ndarray

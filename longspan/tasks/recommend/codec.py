@@ -158,7 +158,9 @@ class RecommendCodec(Codec[Events]):
             users = self.histories.users.numbers(events.users)
         later = self.histories.later(events, items, users)
         if not later.all():
-            errors.notice(f"{int((~later).sum()):,} events are of their users' known past and add nothing to it.")
+            errors.notice(
+                f"{int((~later).sum()):,} events are of their users' known past and add nothing to it."
+            )
         return [
             self._sequence(user, number, items, context, later, slice(start, end))
             for user, (number, start, end) in enumerate(

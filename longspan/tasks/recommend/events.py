@@ -71,9 +71,7 @@ class Events:
         )
 
 
-def hold_out(
-    events: Events, fraction: float, holdout: str | None, seed: int
-) -> tuple[Events, Events | None]:
+def hold_out(events: Events, fraction: float, holdout: str | None, seed: int) -> tuple[Events, Events | None]:
     """Events to train on and later ones to validate on, None for none.
 
     Args:

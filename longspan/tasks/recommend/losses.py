@@ -32,5 +32,7 @@ def full_bpr_max(
     for x, y in zip(*(t.split(max(1, _CHUNK // len(weight))) for t in (hidden, target)), strict=True):
         scores = F.linear(x, weight, bias)
         own = scores.gather(1, y.unsqueeze(1))
-        total = total + bpr_max(own[:, 0], scores.scatter(1, y.unsqueeze(1), -torch.inf), regularization).sum()
+        total = (
+            total + bpr_max(own[:, 0], scores.scatter(1, y.unsqueeze(1), -torch.inf), regularization).sum()
+        )
     return total / max(1, len(target))

@@ -167,9 +167,7 @@ class Neighbors:
         return restored
 
 
-def _pairs(
-    first: np.ndarray, second: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _pairs(first: np.ndarray, second: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The different pairs of items and how often each comes."""
     keys, counts = np.unique(first * size + second, return_counts=True)
     return keys // size, keys % size, counts.astype(np.float64)

@@ -1,4 +1,4 @@
-"""The network of a recommender: vectors of items, a recurrent network over a user's events, scores of items."""
+"""The network of a recommender: vectors of items, a recurrent network over events, scores of items."""
 
 from __future__ import annotations
 
@@ -197,7 +197,12 @@ class RecommendNetwork(StreamingNetwork):
         else:
             smoothing = options.label_smoothing if self.training else 0.0
             loss = linear_cross_entropy(
-                output, vectors, target, linear_bias=self.bias, ignore_index=IGNORED, label_smoothing=smoothing
+                output,
+                vectors,
+                target,
+                linear_bias=self.bias,
+                ignore_index=IGNORED,
+                label_smoothing=smoothing,
             )
         return loss if batch.weight is None else loss * counts / batch.weight.sum()
 
@@ -216,6 +221,7 @@ class RecommendNetwork(StreamingNetwork):
         """The items of the highest scores after each scored event, or after the last one of each row."""
         return self.rank(self._scored_outputs(batch), batch, k=k, exclude_seen=exclude_seen)
 
+    @torch.no_grad()
     def rank(
         self,
         hidden: Tensor,
@@ -236,7 +242,9 @@ class RecommendNetwork(StreamingNetwork):
             hidden = hidden[rows, steps]
         events = ScoredEvents(batch, rows, steps)
         vectors, bias = self.all_item_vectors()
-        return self.scorer.rank(hidden, vectors, bias, events, k=k, exclude_seen=exclude_seen, compare=compare)
+        return self.scorer.rank(
+            hidden, vectors, bias, events, k=k, exclude_seen=exclude_seen, compare=compare
+        )
 
     def _scored_outputs(self, batch: Batch) -> Tensor:
         """(n, D), the outputs that `_scored` names, reading long rows in parts."""
@@ -255,7 +263,7 @@ class RecommendNetwork(StreamingNetwork):
         return hidden
 
     def read(self, items: Tensor, context: Tensor | None, state: Any) -> tuple[Tensor, Any]:
-        """More events of one user, (1, T) and (1, T, C) -> the output after the last one (1, D), the state."""
+        """More events of one user, (1, T) and (1, T, C) -> the output after the last (1, D), the state."""
         out, state = self(Batch(Inputs(items, context)), state)
         return out[:, -1], state
 
@@ -270,9 +278,11 @@ class RecommendNetwork(StreamingNetwork):
 
 
 def _scored(batch: Batch) -> tuple[Tensor, Tensor]:
-    """The row and the step (n,) of every output that is scored; the last of each row where none has targets."""
+    """The row and the step (n,) of every scored output; without targets the last of each row."""
     if batch.y is None:
         rows = torch.arange(len(batch.x.items), device=batch.x.items.device)
+        if batch.lengths is None:
+            return rows, torch.full_like(rows, batch.x.items.shape[1] - 1)
         return rows, (batch.lengths.to(rows) - 1).clamp_min(0)
     rows, steps = (batch.y != IGNORED).nonzero(as_tuple=True)
     return rows, steps

@@ -37,7 +37,7 @@ class RecommenderOptions(ReadingOptions):
     k: int = option(10, "items that are recommended to each user", group="predict", minimum=1)
     exclude_seen: bool | None = option(
         None,
-        "whether items of the user's past are left out; none for yes, but in evaluate for no where repeats are "
+        "whether items of the user's past are left out; none for yes, but no in evaluate where repeats are "
         "usual",
         group="predict",
     )
@@ -48,7 +48,10 @@ class RecommenderOptions(ReadingOptions):
     hidden_size: int = option(128, "units of every recurrent layer", group="network", search=[64, 128, 256])
     cell: str = option("GRU", "recurrent cell of the network", group="network", search=["GRU", "LSTM"])
     dropout: float = option(
-        0.4, "share of values dropped between layers and before the scores", group="network", search=[0.2, 0.4]
+        0.4,
+        "share of values dropped between layers and before the scores",
+        group="network",
+        search=[0.2, 0.4],
     )
     embedding_dropout: float = option(
         0.4,
@@ -59,7 +62,11 @@ class RecommenderOptions(ReadingOptions):
         advanced=True,
     )
     item_dropout: float = option(
-        0.0, "share of events whose item is dropped in training", group="network", fraction=True, advanced=True
+        0.0,
+        "share of events whose item is dropped in training",
+        group="network",
+        fraction=True,
+        advanced=True,
     )
     neighbors: bool = option(
         True,
@@ -99,7 +106,9 @@ class RecommenderOptions(ReadingOptions):
     chunk_length: int = option(
         20, "events that gradients flow through", group="training", minimum=1, advanced=True
     )
-    learning_rate: float | None = option(None, "highest learning rate of Adam; none for 0.003", group="training")
+    learning_rate: float | None = option(
+        None, "highest learning rate of Adam; none for 0.003", group="training"
+    )
     patience: int | None = option(
         3, "epochs without a better ranking of held-out events before training stops", group="training"
     )

@@ -107,7 +107,8 @@ class Scorer:
         exclude = exclude_seen is not False
         parts = zip(hidden.split(size), events.split(size), strict=True)
         rankings = [
-            self._rank(torch.addmm(bias, part, vectors.T), chunk, k, exclude, compare) for part, chunk in parts
+            self._rank(torch.addmm(bias, part, vectors.T), chunk, k, exclude, compare)
+            for part, chunk in parts
         ]
         return Ranking(*(_joined(column) for column in zip(*rankings, strict=True)))
 

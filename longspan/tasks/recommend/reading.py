@@ -238,7 +238,7 @@ def _times(
 
 
 def _order(users: np.ndarray, time: tuple[np.ndarray, TimeForm] | None) -> np.ndarray | None:
-    """The order that sorts rows by user and time, None where they are sorted; a notice says what it changes."""
+    """The order that sorts rows by user and time, None where they are sorted."""
     if time is None:
         return None if bool((users[1:] >= users[:-1]).all()) else np.argsort(users, kind="stable")
     order = None if bool((users[1:] >= users[:-1]).all()) else np.argsort(users, kind="stable")

@@ -15,7 +15,7 @@ from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run, device_of, fit_network
 from longspan.tasks.parts import Fitted, Use
-from longspan.tasks.schedule import Schedule, TrainingOptions
+from longspan.tasks.schedule import Schedule
 
 from . import report
 from .batches import PaddedBatches, SessionParallelBatches
@@ -73,7 +73,9 @@ class Recommender(  # pyright: ignore[reportIncompatibleVariableOverride], None 
         self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedRecommender | None = None
     ) -> Events:
         if y is not None:
-            raise errors.value_error("y", "None, since events are targets themselves", "a value", "leave it out")
+            raise errors.value_error(
+                "y", "None, since events are targets themselves", "a value", "leave it out"
+            )
         if source is None and fitted is not None:
             return fitted.codec.known_users()
         columns = EventColumns(

@@ -1,4 +1,4 @@
-"""Makes the sections of a recommender's report: scores beside the baselines, recommendations, similar items."""
+"""Makes the sections of a recommender's report: scores beside the baselines, lists, similar items."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from longspan.report.elements import BarChart, Element, Section, Stat, Stats, Table
+from longspan.report.elements import BarChart, Element, Section, Stat, Stats, Table, Values
 from longspan.tasks.parts import Fitted
 
 from .codec import Answers, RecommendCodec
@@ -15,8 +15,13 @@ from .ranking import PARTS
 from .similarity import similar_items
 from .streaming import RecommenderStream
 
-_MODELS = {"longspan": "", "most popular": "popular_", "followers of the last item": "markov_", "item kNN": "knn_"}
-_METRICS = ("hr@10", "ndcg@10", "mrr@10", "recall@20", "mrr@20")
+_MODELS = {
+    "longspan": "",
+    "most popular": "popular_",
+    "followers of the last item": "markov_",
+    "item kNN": "knn_",
+}
+_METRICS: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr@10", "recall@20", "mrr@20")
 _KS = (1, 2, 3, 5, 10, 20, 50, 100)
 _ITEMS, _NEAREST, _USERS = 8, 5, 8
 
@@ -58,15 +63,18 @@ def _comparison(scores: Mapping[str, float]) -> list[Element]:
     if not scores:
         return []
     rows = [[model, *(scores[prefix + name] for name in _METRICS)] for model, prefix in _MODELS.items()]
-    best = dict.fromkeys(_METRICS, "high")
+    best: dict[str, str] = dict.fromkeys(_METRICS, "high")
     note = "All items are ranked before each event; the baselines have counted the same events."
-    return [Table("Beside baselines", ["", *_METRICS], rows, note=note, best=best, emphasis=0)]
+    table: Element = Table("Beside baselines", ["", *_METRICS], rows, note=note, best=best, emphasis=0)
+    return [table]
 
 
 def _hits(answers: Answers) -> BarChart:
     """The share of events whose item is among the first k, by model."""
     ranks = answers.rankings.ranks
-    shares = {name: [float((ranks[:, place] <= k).mean()) for k in _KS] for place, name in enumerate(_MODELS)}
+    shares: dict[str, Values] = {
+        name: [float((ranks[:, place] <= k).mean()) for k in _KS] for place, name in enumerate(_MODELS)
+    }
     return BarChart("Hit rate among the first k", [str(k) for k in _KS], shares, "share of events")
 
 
@@ -108,5 +116,7 @@ def _similar(fitted: Fitted[RecommendCodec, RecommendNetwork, RecommenderStream]
     for number in top.tolist():
         k = min(_NEAREST, len(codec.items) - 1)
         nearest = similar_items(codec, fitted.network, codec.items.ids[number], k)
-        rows.append([str(codec.items.ids[number]), ", ".join(map(str, nearest[nearest.columns[1]].to_list()))])
+        rows.append(
+            [str(codec.items.ids[number]), ", ".join(map(str, nearest[nearest.columns[1]].to_list()))]
+        )
     return Table("Similar items", ["item", "nearest"], rows)

@@ -15,6 +15,7 @@ from .codec import RecommendCodec
 from .network import RecommendNetwork
 
 
+@torch.no_grad()
 def similar_items(codec: RecommendCodec, network: RecommendNetwork, item: Any, k: int) -> pl.DataFrame:
     """The k nearest items by the cosine of their vectors: rank, item, score.
 

@@ -100,7 +100,18 @@ def _from_plain(state: dict[str, Any]) -> pl.Series:
 
 _TYPES: dict[str, Any] = {
     name: getattr(pl, name)
-    for name in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64", "Float64", "Float32")
+    for name in (
+        "Int8",
+        "Int16",
+        "Int32",
+        "Int64",
+        "UInt8",
+        "UInt16",
+        "UInt32",
+        "UInt64",
+        "Float64",
+        "Float32",
+    )
 }
 
 

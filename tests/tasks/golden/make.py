@@ -136,6 +136,41 @@ def fit_summarize() -> ls.Summarizer:
     return task.fit([f"word{n} said {text}" for n, text in enumerate(sources)], targets, verbose=0)
 
 
+def walks(users: int, begin: int = 0) -> pl.DataFrame:
+    """Events of users who walk through nine items, each in steps of their own, with the item's kind."""
+    steps = [(user, step) for user in range(begin, begin + users) for step in range(3 + user % 4)]
+    items = [(user + step * (1 + user % 3)) % 9 for user, step in steps]
+    return pl.DataFrame(
+        {
+            "user": [f"u{user}" for user, _ in steps],
+            "item": items,
+            "time": [datetime(2024, 1, 1) + timedelta(hours=step) for _, step in steps],
+            "kind": [("tea", "cup", "jug")[item % 3] for item in items],
+            "place": ["web" if step % 2 else "shop" for _, step in steps],
+        }
+    )
+
+
+def fit_recommend() -> ls.Recommender:
+    task = ls.Recommender(
+        hidden_size=6, embedding_size=4, epochs=2, batch_size=8, attributes=("kind",), context=("place",), k=3
+    )
+    return task.fit(walks(60), verbose=0)
+
+
+def ask_recommend(task: ls.Recommender) -> dict[str, list[Any]]:
+    later = walks(12, 60)
+    found = task.predict(later)
+    task.update("u1", 4, context={"place": "web"})
+    return {
+        "users": found["user"].to_list(),
+        "scores": found["score"].to_list(),
+        "known": task.predict()["score"].to_list(),
+        "streamed": task.recommend("u1")["score"].to_list(),
+        "metrics": list(task.evaluate(later).values()),
+    }
+
+
 Fit = Callable[[], Any]
 Ask = Callable[[Any], dict[str, list[Any]]]
 GOLDEN: dict[str, tuple[Fit, Ask]] = {
@@ -145,6 +180,7 @@ GOLDEN: dict[str, tuple[Fit, Ask]] = {
     "language": (fit_language, ask_language),
     "translate": (fit_translate, ask_pairs),
     "summarize": (fit_summarize, ask_pairs),
+    "recommend": (fit_recommend, ask_recommend),
 }
 
 
