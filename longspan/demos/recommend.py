@@ -24,8 +24,8 @@ _PACKAGES = ("torch", "polars", "narwhals", "numpy")  # beside Python's own file
 _IMPORT = re.compile(r"^(?:from|import)\s+([A-Za-z_]\w*(?:\.\w+)*)", re.MULTILINE)
 _ASKED = ["__future__", "os", "sys"]
 _LEAD = (
-    "One GRU over the imports of Python files on this computer: a file is a session, a module is an item. The "
-    "model learnt from nine tenths of the files; the scores are those of the others, all modules ranked."
+    "One GRU over the imports of Python files on this computer: a file is a session, a module is an item. "
+    "The model learnt from nine tenths of the files; the scores are those of the others, all modules ranked."
 )
 
 

@@ -23,6 +23,7 @@ from .ranking import Ranking, Rankings, Scorer, metrics
 from .vocabulary import UNKNOWN, Ids, note_unknown
 
 _LEAST_WEIGHT = 0.005  # of a part of the mixture; a part with less has none
+_LEAST_NETWORK = 0.05  # weight of the network, which orders the items that the other parts leave out
 
 
 class Answers(NamedTuple):
@@ -212,6 +213,8 @@ class RecommendCodec(Codec[Events]):
             return
         weights = mixture_weights(torch.from_numpy(answers.rankings.parts)).tolist()
         kept = [weight if weight >= _LEAST_WEIGHT else 0.0 for weight in weights[1:]]
+        share = min(1.0, (1.0 - _LEAST_NETWORK) / max(sum(kept), 1e-12))
+        kept = [share * weight for weight in kept]
         self.scorer.weights = (1.0 - sum(kept), *kept)
 
     def present(self, answers: Answers) -> Any:
