@@ -11,20 +11,22 @@ import click
 
 from longspan import __version__, errors
 
-from .messages import is_quiet
+from .messages import is_quiet, with_flags
 from .options import (
     QUIET,
     THREADS,
     GroupedCommand,
     LazyCommand,
+    answer_options,
     click_option,
     generation_options,
     given_options,
     heading_of,
     search_options,
+    source_options,
 )
 from .output import file_writer, print_table, print_training, say, write_file
-from .standard_input import source_file
+from .standard_input import FORMAT, source_file
 
 if TYPE_CHECKING:
     import polars
@@ -101,11 +103,11 @@ def fit_command(name: str) -> click.Command:
     options = options_of(kind)
 
     def run(
-        source: str, output: str, resume: str | None, tune: int | None, targets: str | None = None,
-        **values: Any,
+        source: str, output: str, format: str | None, resume: str | None, tune: int | None,
+        targets: str | None = None, **values: Any,
     ) -> None:  # fmt: skip
         model = kind(**given_options(options, values))
-        _fit(model, source, targets, output, resume=resume, tune=tune)
+        _fit(model, source, targets, output, format=format, resume=resume, tune=tune)
 
     sources = [click.Argument(["source"], metavar="SOURCE")]
     if kind.takes_targets:
@@ -140,13 +142,21 @@ def _fit_parameters() -> list[click.Parameter]:
             type=click.IntRange(1),
             help="First search the options with so many trials (needs optuna).",
         ),
+        click.Option(["--format"], **FORMAT),
         click.Option(["--threads"], **THREADS),
         click.Option(["--quiet"], **QUIET),
     ]
 
 
 def _fit(
-    model: Estimator, source: str, targets: str | None, output: str, *, resume: str | None, tune: int | None
+    model: Estimator,
+    source: str,
+    targets: str | None,
+    output: str,
+    *,
+    format: str | None,
+    resume: str | None,
+    tune: int | None,
 ) -> None:
     """Fit a model, save it and print how good it is."""
     from .heartbeat import heartbeat
@@ -158,7 +168,8 @@ def _fit(
     if resume is not None:
         _check_resume(resume, output, source, targets)
     verbose = 0 if is_quiet() else "auto"
-    with source_file(source) as path, heartbeat("fitting") as note:
+    reading = source_file(source, format, texts=model.reads_texts)
+    with reading as path, heartbeat("fitting") as note:
         if tune is not None:
             model.tune(path, targets, trials=tune, verbose=verbose)
         else:
@@ -208,11 +219,12 @@ def _would_replace(output: Path, source: Path) -> bool:
 
 _model = click.argument("model", metavar="MODEL")
 _optional_source = click.argument("source", metavar="[SOURCE]", required=False)
+_format = click.option("--format", **FORMAT)
 _quiet = click.option("--quiet", **QUIET)
 _threads = click.option("--threads", **THREADS)
 
 
-@longspan.command(cls=LazyCommand, options=search_options, short_help="Write a model's answers into a file.")
+@longspan.command(cls=LazyCommand, options=answer_options, short_help="Write a model's answers into a file.")
 @_model
 @_optional_source
 @click.option(
@@ -222,9 +234,10 @@ _threads = click.option("--threads", **THREADS)
     required=True,
     help="A .csv, .parquet or .jsonl file, .txt for written texts alone, or - for CSV on standard output.",
 )
+@_format
 @_threads
 @_quiet
-def predict(model: str, source: str | None, output: str, **search: Any) -> None:
+def predict(model: str, source: str | None, output: str, format: str | None, **options: Any) -> None:
     """Write the model's answers for SOURCE (for what it remembers, where it can, without one).
 
     A language model scores texts; `longspan generate` lets it write some.
@@ -232,19 +245,21 @@ def predict(model: str, source: str | None, output: str, **search: Any) -> None:
     write = file_writer(output)
     if output != "-":
         _check_output(output, model, source)
-    frame = _predictions(_load(model), source, given_options(search_options(), search))
+    frame = _predictions(_load_for(model, options), source, format, given_options(search_options(), options))
     write_file(output, write(frame))
     if output != "-":
         say(f"{len(frame):,} rows written to {output}.")
 
 
-def _predictions(model: Estimator, source: str | None, search: Mapping[str, Any]) -> polars.DataFrame:
+def _predictions(
+    model: Estimator, source: str | None, format: str | None, search: Mapping[str, Any]
+) -> polars.DataFrame:
     """The model's answers for a source, or for what it remembers; search: options for this call."""
     if source is None:
         if model.stream_ is None:
             raise errors.value_error("SOURCE", "a file or folder", "none", "name what to answer for")
         return model.predict_table(**search)
-    with source_file(source) as path:
+    with source_file(source, format, texts=model.reads_texts) as path:
         return model.predict_table(path, **search)
 
 
@@ -271,23 +286,44 @@ def _load(path: str) -> Estimator:
     return load(path)
 
 
-@longspan.command(cls=LazyCommand, options=search_options, short_help="Print how good a model's answers are.")
+def _load_for(path: str, options: Mapping[str, Any]) -> Estimator:
+    """A saved model that reads its next source by the options that were given.
+
+    Args:
+        options: of the command by name; those of the source that were given replace the model's own.
+    """
+    from longspan.tasks.options import options_of
+
+    model, of_source = _load(path), source_options()
+    given = given_options(of_source, options)
+    for name in given:
+        if name not in options_of(type(model)):
+            kind = type(model).__name__
+            expected = f"an option of a {kind}"
+            raise errors.value_error("option", expected, of_source[name].flag, "leave it out")
+    return model.set_params(**given)
+
+
+@longspan.command(cls=LazyCommand, options=answer_options, short_help="Print how good a model's answers are.")
 @_model
 @click.argument("source", metavar="SOURCE")
 @click.argument("targets", metavar="[TARGETS]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+@_format
 @_threads
 @_quiet
-def evaluate(model: str, source: str, targets: str | None, as_json: bool, **search: Any) -> None:
+def evaluate(
+    model: str, source: str, targets: str | None, as_json: bool, format: str | None, **options: Any
+) -> None:
     """Print how good the model's answers for SOURCE are; the right answers are in SOURCE or in TARGETS."""
-    loaded = _load(model)
+    loaded = _load_for(model, options)
     if targets is not None and not loaded.takes_targets:
         received = f"{targets} beside {source}"
         raise errors.value_error(
             "SOURCE", "one file or folder", received, "give the file with the right answers"
         )
-    with source_file(source) as path:
-        metrics = loaded.evaluate(path, targets, **given_options(search_options(), search))
+    with source_file(source, format, texts=loaded.reads_texts) as path:
+        metrics = loaded.evaluate(path, targets, **given_options(search_options(), options))
     if as_json:
         import json
 
@@ -304,42 +340,49 @@ def evaluate(model: str, source: str, targets: str | None, as_json: bool, **sear
 @click.option("--encoding", default="utf-8", metavar="TEXT", help="Of text files.", show_default=True)
 @click.option("--missing", metavar="TEXT,...", help="Cells that stand for a missing value.")
 @click.option("--sheet", metavar="TEXT", help="Of an Excel file.")
-def inspect(source: str, time: str | None, id: str | None, **how: str | None) -> None:
-    """Show how SOURCE is read: columns, times, step, gaps, first and last rows, and what would be refused."""
+@_format
+def inspect(source: str, time: str | None, id: str | None, format: str | None, **how: str | None) -> None:
+    """Show how SOURCE is read: columns, times, step, gaps, first and last rows, and what is refused."""
     from longspan.data.time_table import TimeOptions
 
-    from .inspection import inspect_file
+    from .inspection import inspect_file, readings_title, task_readings
 
     missing = tuple((how["missing"] or "").split(",")) if how["missing"] else ()
     options = TimeOptions(how["encoding"] or "utf-8", missing, how["sheet"], how["time_format"])
     columns = tuple(part.strip() for part in time.split(",")) if time else ()
-    with source_file(source) as path:
-        found = inspect_file(Path(path), time=columns, id=id, options=options)
+    with source_file(source, format) as path:
+        found = inspect_file(Path(path), time=columns, id=id, options=options, may_be_text=source == "-")
+        readings = task_readings(Path(path), found, time=columns, id=id, options=options)
+        title = readings_title(Path(path))
     print_table("", ["", ""], [list(fact) for fact in found.facts.items()])
     if found.columns:
         print_table("Columns", ["column", "type", "read as", "missing", "such as"], found.columns)
     print_table("First and last rows", found.names, [*found.first, ["…"] * len(found.names), *found.last])
     for sentence in found.refused:
-        click.echo(f"A task would refuse this: {sentence}")
+        click.echo(f"A task would refuse this: {with_flags(sentence)}")
+    print_table(title, ["task", "", ""], readings)
 
 
-@longspan.command(short_help="Write an HTML page about a model.")
+@longspan.command(cls=LazyCommand, options=source_options, short_help="Write an HTML page about a model.")
 @_model
 @_optional_source
 @click.option("-o", "--output", metavar="HTML", default="report.html", show_default=True, help="The page.")
 @click.option("--title", default="", metavar="TEXT", help="The page's heading.")
+@_format
 @_threads
 @_quiet
-def report(model: str, source: str | None, output: str, title: str) -> None:
+def report(
+    model: str, source: str | None, output: str, title: str, format: str | None, **options: Any
+) -> None:
     """Write one HTML page about the model, evaluated on SOURCE or on what it held out in training."""
     if Path(output).suffix.lower() not in (".html", ".htm"):
         raise errors.value_error("-o", "a file that ends in .html", repr(output), "change its ending")
     _check_output(output, model, source)
-    loaded = _load(model)
+    loaded = _load_for(model, options)
     if source is None:
         loaded.write_report(output, title=title)
     else:
-        with source_file(source) as path:
+        with source_file(source, format, texts=loaded.reads_texts) as path:
             loaded.write_report(output, path, title=title)
     say(f"Report written to {output}.")
 

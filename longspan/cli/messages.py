@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import shlex
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -17,6 +19,12 @@ from longspan import errors
 _USER_ERRORS = (ValueError, TypeError, OSError, ImportError, FloatingPointError)
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _QUIET = "longspan.quiet"  # the key of a command's --quiet in click's context
+# Text in quotes, or a word such as `time_format` with a value behind it or none: `missing=('-',)`, `id=`.
+_ARGUMENT = re.compile(
+    r"""(?<!\w)'[^']*'|"[^"]*"|\b(?P<name>[a-z]+(?:_[a-z]+)*)"""
+    r"""(?P<value>=(?:\('[^']*',?\)|'[^']*'|"[^"]*"|[\w.%+-]+(?:,[\w.%+-]+)*\b)?)?"""
+)
+_STANDARD_INPUT = re.compile(r"[^\s']*standard-input(?:\.\w+)+")  # its file
 # Beginnings of what PyTorch and Python say when memory cannot be had.
 _NO_MEMORY = ("not enough memory", "out of memory", "storage size calculation overflowed")
 
@@ -48,7 +56,7 @@ def notices_on_stderr() -> Iterator[None]:
                 show_other(message, category, *where, **more)
             elif str(message) not in written and not is_quiet():
                 written.add(str(message))
-                on_stderr(f"note: {message}")
+                on_stderr(f"note: {with_flags(str(message))}")
 
         warnings.simplefilter("always", errors.LongspanWarning)
         warnings.showwarning = show
@@ -68,9 +76,43 @@ def explain(error: Exception) -> tuple[str, int]:
         return errors.message("memory", "enough for the network and its data", "too little", way_out), 2
     is_slip = isinstance(error, TypeError) and ": expected " not in str(error)  # of the library's own code
     if isinstance(error, _USER_ERRORS) and not is_slip:
-        return str(error), 2
+        return with_flags(str(error)), 2
     way_out = "set LONGSPAN_TRACEBACK=1 to see where, and report it"
     return errors.message("longspan", "no error of its own", f"{type(error).__name__}: {error}", way_out), 1
+
+
+def with_flags(sentence: str) -> str:
+    """A sentence of the library with options and standard input as the command line writes them.
+
+    >>> with_flags("name it by text=, such as time_format='%d/%m/%Y'")
+    'name it by --text, such as --time-format %d/%m/%Y'
+    """
+    sentence = _STANDARD_INPUT.sub("standard input", sentence)
+    written = {
+        match["name"]
+        for match in _ARGUMENT.finditer(sentence)
+        if match["name"] and (match["value"] or "_" in match["name"])
+    }
+    flags = _flags() if written else {}
+
+    def as_flag(match: re.Match[str]) -> str:
+        flag, value = flags.get(match["name"] or ""), match["value"]
+        if flag is None or not (value or "_" in match["name"]):
+            return match.group()
+        text = (
+            shlex.quote((value or "").lstrip("=").strip("(),").strip("'\"")) if len(value or "") > 1 else ""
+        )
+        return f"{flag}{'=' if text.startswith('-') else ' ' if text else ''}{text}"
+
+    return _ARGUMENT.sub(as_flag, sentence) if written & flags.keys() else sentence
+
+
+def _flags() -> dict[str, str]:
+    """The flag of every option that some task has, by the option's name."""
+    from longspan.tasks import TASKS, task
+    from longspan.tasks.options import options_of
+
+    return {option.name: option.flag for name in TASKS for option in options_of(task(name)).values()}
 
 
 def _is_out_of_memory(error: Exception) -> bool:

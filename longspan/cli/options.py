@@ -104,6 +104,20 @@ def search_options() -> dict[str, Option]:
     return {o.name: o for options in tasks for o in options.values() if o.group == "predict"}
 
 
+def source_options() -> dict[str, Option]:
+    """The options of every task that say how one source is read, by name."""
+    from longspan.tasks import TASKS, task
+    from longspan.tasks.options import options_of
+
+    tasks = [options_of(task(name)) for name in reversed(TASKS)]
+    return {o.name: o for options in tasks for o in options.values() if o.per_source}
+
+
+def answer_options() -> dict[str, Option]:
+    """The options of `predict` and `evaluate` by name: of the search, and of the source."""
+    return {**search_options(), **source_options()}
+
+
 def generation_options() -> Mapping[str, Option]:
     """The arguments of `LanguageModel.generate`, by name."""
     from longspan.tasks.language import LanguageModel
@@ -141,11 +155,11 @@ def click_option(option: Option) -> click.Option:
 
 
 def given_options(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that the user gave: name -> value; those left out keep the task's default."""
+    """Those of some options that the user gave: name -> value; the others keep the task's default."""
     return {
         name: _joined(value) if options[name].many else value
         for name, value in values.items()
-        if _was_given(name)
+        if name in options and _was_given(name)
     }
 
 

@@ -50,6 +50,11 @@ class Inspection:
         """Whether a column holds numbers or times; a table without them may be running text."""
         return any(role not in ("text", "empty") for _, _, role, *_ in self.columns)
 
+    @property
+    def has_text(self) -> bool:
+        """Whether it is running text, or a column holds text that is neither times nor ids."""
+        return not self.columns or any(role == "text" for _, _, role, *_ in self.columns)
+
 
 def inspect_table(
     source: Any, *, time: tuple[str, ...] = (), id: str | None = None, options: TimeOptions | None = None
@@ -120,7 +125,7 @@ def _describe_times(
     if twice.any():
         expected = "each time once in a series"
         shown = Frequency("step" if rows.form.dated else "number", 1).shown(times[:-1][twice][:1])[0]
-        way_out = "drop the rows that come again, or name the column of the series by id"
+        way_out = "drop the rows that come again, or name the column of the series by id="
         raise errors.value_error(f"time {time[0]}", expected, f"{shown} twice", way_out)
     _describe_step(found, times, starts, rows, (zone, wall))
 

@@ -191,7 +191,7 @@ def check_unused(
             way_out = "write them so, give time_format, or rename the column if it is no time"
             raise errors.value_error(f"column {column}", expected, repr(shown)[:60], way_out)
         if _is_dated(frame[column]) and frame[column].null_count() < frame.height:
-            errors.notice(f"{column} looks like times too and is not used; name the times by time.")
+            errors.notice(f"{column} looks like times too and is not used; name the times by time=.")
         elif column in index and name not in ID_NAMES:
             errors.notice(f"The index ({column}) holds no times and is not used.")
         elif not time and is_row_name(frame[column]):

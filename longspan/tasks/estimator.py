@@ -87,6 +87,30 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         return self
 
     @final
+    def check_source(self, source: Any, y: Any = None) -> list[str]:
+        """Read a source as `fit` does and hold a part of it out, without training.
+
+        Args:
+            source, y: as for `fit`.
+
+        Returns:
+            The notices that `fit` would give about the source.
+
+        Raises:
+            ValueError, TypeError: what `fit` would raise about an option or the source; one sentence.
+
+        >>> from longspan import Forecaster
+        >>> Forecaster(horizon=4).check_source([1.0, 2.0, 3.0])  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        ValueError: source: expected at least 9 rows for a horizon of 4, received 3; ...
+        """
+        self.check()
+        with errors.collect_notices() as notes, seeded(self.seed):
+            read_and_split(self, source, y, None)
+        return notes
+
+    @final
     def _refitted(
         self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT, verbose: int | str
     ) -> Fitted[CodecT, NetworkT, StreamT]:

@@ -19,7 +19,7 @@ from longspan import errors
 
 Span = Sequence[Any]  # a list of values to choose from, or a tuple (low, high) with whole or real ends
 
-_INHERITED = ("advanced", "minimum", "maximum", "fraction", "positive", "search")
+_INHERITED = ("advanced", "per_source", "minimum", "maximum", "fraction", "positive", "search")
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -30,6 +30,7 @@ def option(
     choices: Collection[str] = (),
     group: str = "task",
     advanced: bool = False,
+    per_source: bool = False,
     minimum: int | None = None,
     maximum: int | None = None,
     fraction: bool = False,
@@ -46,6 +47,7 @@ def option(
         group: the heading of the option: "task", "data", "network" or "training"; options of the group
             "predict" are keywords of the network's `predict`.
         advanced: whether the option is rarely changed and listed under a heading of its own.
+        per_source: whether the option says how a source is read, and may differ for one to predict for.
         minimum, maximum: the smallest and the largest whole number allowed.
         fraction: whether the value must be in [0, 1).
         positive: whether the value must be above 0.
@@ -59,6 +61,7 @@ def option(
         "choices": tuple(choices),
         "group": group,
         "advanced": advanced,
+        "per_source": per_source,
         "minimum": minimum,
         "maximum": maximum,
         "fraction": fraction,
@@ -90,6 +93,7 @@ class Option:
     group: str
     task: type | None = None
     advanced: bool = False
+    per_source: bool = False
     minimum: int | None = None
     maximum: int | None = None
     fraction: bool = False

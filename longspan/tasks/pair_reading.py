@@ -85,7 +85,7 @@ def read_pairs(
 def _checked(rows: _Rows, needed: bool) -> list[Pair]:
     targets = [None] * len(rows.sources) if rows.targets is None else rows.targets
     if needed and rows.targets is None:
-        way_out = "pass the targets beside it, or a source with both texts in a row"
+        way_out = "put both texts into a row, or pass the targets beside the sources"
         raise errors.value_error("target", "a text to learn to write for every source", "none", way_out)
     pairs = []
     for source, target, place in zip(rows.sources, targets, rows.places, strict=True):

@@ -35,15 +35,15 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
 
     source_column: str | None = option(
         None, "column or JSON field of the texts to read, or the ending of their file; none to find it",
-        group="data",
+        group="data", per_source=True,
     )  # fmt: skip
     target_column: str | None = option(
         None, "column or JSON field of the texts to write, or the ending of their file; none to find it",
-        group="data",
+        group="data", per_source=True,
     )  # fmt: skip
     encoding: str = option(
         "utf-8", "encoding of text files that have no byte order mark, such as latin-1", group="data",
-        advanced=True,
+        advanced=True, per_source=True,
     )  # fmt: skip
     token_level: str | None = option(
         None, "how texts are cut into tokens; none to find it for each side", choices=TOKEN_LEVELS,
@@ -119,6 +119,7 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
 
     takes_targets: ClassVar[bool] = True
     schedule: ClassVar[Schedule] = Schedule(warmup=0.1, final=0.02)
+    reads_texts: ClassVar[bool] = True
 
     def check(self) -> None:
         super().check()

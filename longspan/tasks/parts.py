@@ -163,6 +163,9 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
     name: ClassVar[str]  # the task's name in `longspan.tasks.TASKS`
     takes_targets: ClassVar[bool] = False  # whether the targets may be a file beside the source's
     score_metric: ClassVar[str]  # the codec's metric that `score` returns; "-mae" for minus the MAE
+    reads_texts: ClassVar[bool] = (
+        False  # whether sources hold texts alone; files without a name are lines then
+    )
     _estimator_type: ClassVar[str | None] = None  # scikit-learn's name of the kind of task
     schedule: ClassVar[Schedule] = Schedule()  # the learning rate over the steps, relative to its peak
     decode_validation: ClassVar[bool] = False  # whether the codec's metrics are computed after every epoch

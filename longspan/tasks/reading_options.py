@@ -18,21 +18,24 @@ class ReadingOptions:
         "encoding of text files that have no byte order mark, such as latin-1",
         group="data",
         advanced=True,
+        per_source=True,
     )
     missing: tuple[str, ...] = option(
         (),
         "cells that mean a missing value, in addition to NA, n/a, -, null and the like",
         group="data",
         advanced=True,
+        per_source=True,
     )
     sheet: str | None = option(
-        None, "sheet of an Excel file; none for the first", group="data", advanced=True
+        None, "sheet of an Excel file; none for the first", group="data", advanced=True, per_source=True
     )
     time_format: str | None = option(
         None,
         "form of times that are text, such as %d/%m/%Y %H:%M; none to find it",
         group="data",
         advanced=True,
+        per_source=True,
     )
 
     def _reading(self, frequency: str | None = None) -> TimeOptions:

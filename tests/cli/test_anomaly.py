@@ -68,11 +68,11 @@ def test_a_forecaster_with_options_of_its_own_is_held_and_saved(
     ("words", "sentence"),
     [
         ([*FIT, "--forecaster", "contxt=3"], "option: expected one of the options of Forecaster"),
-        ([*FIT, "--forecaster", "horizon=3"], "forecaster: expected one with horizon=1, received horizon=3"),
+        ([*FIT, "--forecaster", "horizon=3"], "forecaster: expected one with a horizon of 1, received 3"),
         ([*FIT, "--forecaster", "context_length='3"], "options: expected options such as"),
         ([*FIT, "--target", "haet"], "target: expected"),
         ([*FIT, "--time", "when"], "when"),
-        ([*FIT, "--false-positive-rate", "1.5"], "false_positive_rate: expected"),
+        ([*FIT, "--false-positive-rate", "1.5"], "--false-positive-rate: expected"),
         (["fit", "anomaly", "dead.csv"], "column heat: expected at least one number, received NaN only"),
         (
             ["fit", "anomaly", "bytes.csv"],

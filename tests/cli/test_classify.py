@@ -164,3 +164,18 @@ def test_a_class_that_training_has_not_seen(capsys: pytest.CaptureFixture[str]):
     assert cli.main(["evaluate", "model", "new.csv"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "a class of training ('neg', 'pos'), received 'new' in row 0" in said
+
+
+def test_a_later_source_is_read_by_options_of_its_own(capsys: pytest.CaptureFixture[str]):
+    Path("data.csv").write_text(table(LABELS))
+    assert fit("data.csv", "--epochs", "1", "--quiet") == 0
+    rows = "".join(f"caf\xe9 {row};so and so {row};{'pos' if row % 2 else 'neg'}\n" for row in range(6))
+    Path("later.csv").write_bytes(f"body;remark;verdict\n{rows}".encode("latin-1"))
+    words = ["model", "later.csv", "--encoding", "latin-1"]
+    assert cli.main(["predict", *words, "--text", "body", "-o", "out.csv"]) == 0
+    assert cli.main(["evaluate", *words, "--text", "body", "--label", "verdict", "--json"]) == 0
+    capsys.readouterr()
+    assert cli.main(["predict", *words, "--lines", "true", "-o", "out.csv"]) == 2
+    assert "expected an option of a Classifier, received --lines" in capsys.readouterr().err
+    assert fit(*words[1:], "--label", "verdict") == 2
+    assert "name it by --text." in capsys.readouterr().err

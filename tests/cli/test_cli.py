@@ -257,6 +257,27 @@ def test_an_error_has_its_sentence_and_status(error: Exception, status: int, sta
     assert ended == status and sentence.startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("sentence", "shown"),
+    [
+        ("name it by text=.", "name it by --text."),
+        ("such as target='a b', or id='x'", "such as --target 'a b', or --id x"),
+        ("name them by time=year,month,day.", "name them by --time year,month,day."),
+        ("by missing=('-999',) or leave", "by --missing=-999 or leave"),
+        ("the file's own, such as encoding='latin-1'", "the file's own, such as --encoding latin-1"),
+        ("correct time_format", "correct --time-format"),
+        ("received 'time_format' in id, time", "received 'time_format' in id, time"),
+        ("a=b, x_train.csv and no_option", "a=b, x_train.csv and no_option"),
+        (
+            "line 2 of /tmp/longspan-a1/standard-input.txt.gz; correct it",
+            "line 2 of standard input; correct it",
+        ),
+    ],
+)
+def test_a_sentence_names_the_flags(sentence: str, shown: str):
+    assert messages.with_flags(sentence) == shown
+
+
 def test_an_error_of_the_library_is_one_sentence_too(
     level: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

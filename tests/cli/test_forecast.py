@@ -113,7 +113,7 @@ def test_covariates_that_end_too_soon(folder: Path, capsys: pytest.CaptureFixtur
     assert cli.main(["predict", "model", "short.csv", "-o", "out.csv"]) == 2
     told = capsys.readouterr()
     assert told.out == "" and told.err == (
-        "longspan: future_covariates: expected push for the 3 steps to forecast, received 2 steps; "
+        "longspan: --future-covariates: expected push for the 3 steps to forecast, received 2 steps; "
         "append rows with these columns, the target left empty.\n"
     )
     assert not Path("out.csv").exists()

@@ -55,8 +55,8 @@ def test_the_search_is_chosen_for_one_call(capsys: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--beam-size", "0"], "beam_size: expected a whole number of at least 1, received 0"),
-        (["--beam-size", "2", "--n-best", "3"], "n_best: expected at most beam_size, 2, received 3"),
+        (["--beam-size", "0"], "--beam-size: expected a whole number of at least 1, received 0"),
+        (["--beam-size", "2", "--n-best", "3"], "--n-best: expected at most --beam-size, 2, received 3"),
         (["--beam-size", "two"], "--beam-size: expected a whole number, received 'two'"),
     ],
 )
@@ -93,7 +93,9 @@ def test_answers_alone_as_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_more_answers_than_beams_are_refused_before_training(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["fit", "translate", "all.tsv", "-o", "model", *SMALL, "--n-best", "3"]) == 2
-    assert "n_best: expected at most beam_size, 2, received 3; raise beam_size" in capsys.readouterr().err
+    assert (
+        "--n-best: expected at most --beam-size, 2, received 3; raise --beam-size" in capsys.readouterr().err
+    )
 
 
 def test_two_aligned_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,7 +114,7 @@ def test_two_aligned_files(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "sentence"),
     [
         (["gap.tsv"], "target: expected a text in every row, received none in line 3 of gap.tsv"),
-        (["all.tsv", "--beam-size", "0"], "beam_size: expected a whole number of at least 1, received 0"),
+        (["all.tsv", "--beam-size", "0"], "--beam-size: expected a whole number of at least 1, received 0"),
         (["few.txt"], "source: expected two texts on every line, received one in line 1 of few.txt"),
         (["nothing.tsv"], "source: expected a file or folder, received nothing.tsv"),
         (

@@ -94,3 +94,41 @@ def test_a_long_fit_on_a_pipe_gives_signs_of_life(
     assert " of 600 (loss " in lines[-1]
     assert cli.main([*words, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def texts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The level task as one of texts."""
+    monkeypatch.setattr(tasks.task("level"), "reads_texts", True)
+
+
+@pytest.mark.parametrize(
+    ("content", "words", "ending"),
+    [
+        (b"one, two\n", [], ".txt"),
+        (b"one\n", ["--format", "csv"], ".csv"),
+        (b'{"a": 1}\n', [], ".jsonl"),
+        (b"{one}\n", [], ".txt"),
+        (b"\x1f\x8b..", [], ".txt.gz"),
+        (b"PAR1", ["--format", "txt"], ".txt"),
+    ],
+)
+def test_standard_input_of_a_task_of_texts_is_lines(
+    content: bytes, words: list[str], ending: str, texts: None, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[str] = []
+    monkeypatch.setattr(
+        tasks.task("level"), "read", lambda self, path, *_, **__: seen.append(path) or [1.0] * 9
+    )
+    give(monkeypatch, content)
+    assert cli.main(["fit", "level", "-", "-o", "model", "--quiet", *words]) == 0
+    give(monkeypatch, content)
+    assert cli.main(["predict", "model", "-", "-o", "out.csv", "--quiet", *words]) == 0
+    assert [path.partition("standard-input")[2] for path in seen] == [ending, ending]
+
+
+def test_a_format_is_of_standard_input(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    assert cli.main(["fit", "level", "data.csv", "-o", "model", "--format", "csv"]) == 2
+    assert "--format: expected standard input, received data.csv" in capsys.readouterr().err
+    assert cli.main(["fit", "level", "-", "-o", "model", "--format", "csw"]) == 2
+    assert "the nearest is 'csv'" in capsys.readouterr().err

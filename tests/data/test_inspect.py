@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
-from longspan import cli
+from longspan import cli, tasks
+from longspan.cli import inspection
 from longspan.data.inspect import inspect_table
+from longspan.data.readers import tables
 
 
 def test_a_table_is_described_before_it_is_learnt_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -92,3 +97,68 @@ def test_text_in_another_encoding_is_one_sentence(tmp_path: Path, capsys: pytest
     assert cli.main(["inspect", str(path)]) == 2
     assert "the byte 0xe9 in line 2" in capsys.readouterr().err
     assert cli.main(["inspect", str(path), "--encoding", "latin-1"]) == 0
+
+
+def said_by_tasks(path: Path, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, str]:
+    """What each task says of a file, by its name."""
+    assert cli.main(["inspect", str(path), *words]) == 0
+    said = capsys.readouterr().out.partition("What each task says")[2]
+    rows: dict[str, str] = {}
+    name = ""
+    for line in said.splitlines():
+        first, _, rest = line.strip().partition("  ")
+        name = first if first in tasks.TASKS else name
+        rows[name] = f"{rows.get(name, '')} {rest.strip() if first == name else line.strip()}".strip()
+    return {name: row for name, row in rows.items() if name}
+
+
+def test_each_task_says_what_it_alone_refuses(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    path = tmp_path / "a.csv"
+    path.write_text("day,v,w\n" + "".join(f"{day},{day % 7}.5,{day % 3}\n" for day in range(2000, 2090)))
+    said = said_by_tasks(path, capsys)
+    assert list(said) == ["forecast", "classify", "anomaly"], "tasks of texts have nothing to read"
+    assert said["forecast"].startswith("refuses it") and "name it, such as --target" in said["forecast"]
+    assert "label: expected a column" in said["classify"] and said["anomaly"].startswith("reads it")
+    path.write_text("text,label\n" + "".join(f"caf\xe9 {row},{row % 2}\n" for row in range(30)), "latin-1")
+    said = said_by_tasks(path, capsys, "--encoding", "latin-1")
+    assert list(said) == list(tasks.TASKS)
+    assert said["classify"].startswith("reads it") and said["language"].startswith("reads it")
+    prose = tmp_path / "tale.txt"
+    prose.write_text("Once, long ago, a king\nhad a horse, and rode.\n\nThe end, it seems.\n")
+    said = said_by_tasks(prose, capsys)
+    assert said["language"] == "reads it" and f"none in line 1 of {prose}" not in said["translate"]
+    assert "expected two texts on every line" in said["translate"] and str(prose) in said["summarize"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz", "parquet", "feather"])
+def test_tasks_read_the_first_rows_of_a_large_file(
+    ending: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(inspection, "_HEAD", 5000)
+    monkeypatch.setattr(tables, "_HEAD_ROWS", 1000)
+    path = tmp_path / f"a.{ending}"
+    generator = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {"time": range(9000), "v": generator.standard_normal(9000), "note": ['"a,\nb"'] * 9000}
+    )
+    if ending == "parquet":
+        frame.write_parquet(path)
+    elif ending == "feather":
+        frame.write_ipc(path)
+    else:
+        text = frame.write_csv().encode()
+        path.write_bytes(gzip.compress(text) if ending == "csv.gz" else text)
+    seen: list[int] = []
+    read = tasks.task("forecast").read
+    monkeypatch.setattr(
+        tasks.task("forecast"),
+        "read",
+        lambda self, source, y=None, **how: [seen.append(len(read(self, source, y, **how).panel.values))],
+    )
+    monkeypatch.setattr(tasks.task("forecast"), "split", lambda self, records: (records, None))
+    assert said_by_tasks(path, capsys)["forecast"] == "reads it"
+    assert 0 < seen[0] <= 1000

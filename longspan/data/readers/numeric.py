@@ -161,7 +161,7 @@ def way_out_of(cell: str) -> str:
         return "write it without the sign, 5 % as 5 or as 0.05"
     if any(sign in bare for sign in _CURRENCY) or bare[-3:] in ("USD", "EUR", "GBP"):
         return "write it without the currency"
-    return f"correct it, leave it empty, or name it as a marker by missing={bare!r}"
+    return f"correct it, leave it empty, or name it as a marker by missing=({bare!r},)"
 
 
 def not_a_number(name: str, cell: str, row: int) -> ValueError:

@@ -17,7 +17,7 @@ from . import numeric
 from .delimited import read_delimited
 from .excel import read_excel
 from .frames import from_frame, is_frame, library
-from .text_files import compression, decoded, ending_of, read_bytes
+from .text_files import compression, decoded, ending_of, read_bytes, text_pieces
 
 _EXCEL = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 _BINARY = {
@@ -29,6 +29,7 @@ _BINARY = {
 }
 _JSON = (".jsonl", ".ndjson", ".json")
 _TABBED = (".tsv", ".tab")
+_HEAD_ROWS = 100_000  # rows of a large Parquet or Feather file that stand for it
 TABLE_ENDINGS = (".csv", *_TABBED, *_BINARY, *_EXCEL)
 
 
@@ -239,6 +240,33 @@ def _is_columns(row: dict[str, Any]) -> bool:
     """Whether an object holds whole columns: lists of one length."""
     lengths = {len(value) if isinstance(value, list) else -1 for value in row.values()}
     return len(lengths) == 1 and -1 not in lengths
+
+
+def write_head(path: Path, head: Path, size: int, encoding: str) -> bool:
+    """Write the first rows of a large file into another file of its kind, unpacked.
+
+    Args:
+        size: bytes of text that are read, cut after a whole line; of Parquet and Feather 100,000 rows are.
+        encoding: of text without a byte order mark.
+
+    Returns:
+        False, with nothing written, for a kind of file that is read as a whole, such as Excel.
+    """
+    ending = ending_of(path)
+    if ending in _EXCEL or ending == ".json":
+        return False
+    if ending in _BINARY or _looks_binary(path):
+        if _BINARY.get(ending, "parquet") == "parquet":
+            pl.read_parquet(path, n_rows=_HEAD_ROWS).write_parquet(head)
+        else:
+            pl.read_ipc(path, n_rows=_HEAD_ROWS).write_ipc(head)
+        return True
+    text = next(text_pieces(path, encoding, size), "")
+    end = text.rfind("\n") + 1
+    while end > 0 and text.count('"', 0, end) % 2:  # a line end inside of quotes
+        end = text.rfind("\n", 0, end - 1) + 1
+    head.write_text(text[:end] or text, encoding="utf-8-sig", newline="")
+    return True
 
 
 def _nearest_file(path: Path) -> str:

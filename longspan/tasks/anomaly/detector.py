@@ -11,6 +11,7 @@ import polars as pl
 from longspan import errors
 from longspan.data.batches import Batch
 from longspan.data.readers.frames import in_kind
+from longspan.data.readers.tables import is_path
 from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run
@@ -95,7 +96,9 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
     id: str | None = option(
         None, "column that names each reading's entity; none for a single series", group="data"
     )
-    label: str | None = option(None, "column that is 1 where a reading is a known anomaly", group="data")
+    label: str | None = option(
+        None, "column that is 1 where a reading is a known anomaly", group="data", per_source=True
+    )
     target: tuple[str, ...] = option((), "columns that are watched; none for all", group="data")
     categorical: tuple[str, ...] = option((), "columns of numbers that are categories", group="data")
     kind: str | None = option(
@@ -194,7 +197,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         """Series out of the source; y: flags (T,), True where a reading is a known anomaly."""
         evaluates = use == "evaluate" and fitted is not None
         if evaluates and self.label is None and y is None:
-            way_out = "set label, or pass them as y"
+            way_out = "name it by label=" + ("" if is_path(source) else ", or pass the flags as y")
             raise errors.value_error("label", "the column with the known anomalies", None, way_out)
         time = () if self.time is None else tuple(part.strip() for part in self.time.split(","))
         features = None if fitted is None else fitted.codec.features

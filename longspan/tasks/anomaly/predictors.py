@@ -94,7 +94,7 @@ def check_forecaster(forecaster: Forecaster, *, time: Any, id: Any) -> None:
     forecaster.check()
     horizon, static = forecaster.horizon, forecaster.static_covariates
     if horizon != 1:
-        raise errors.value_error("forecaster", "one with horizon=1", f"horizon={horizon}", "set it to 1")
+        raise errors.value_error("forecaster", "one with a horizon of 1", horizon, "set it to 1")
     if static:
         raise errors.value_error("forecaster", "no static covariates", static, "leave them out")
     for name, column, own in (("time", time, forecaster.time), ("id", id, forecaster.id)):

@@ -230,7 +230,7 @@ def _with_roles(frame: pl.DataFrame, columns: Columns, index: Sequence[str], nam
     if columns.id is None and columns.time and comes_twice(frame, columns.time):
         id = find_id(frame, {*taken, *columns.time}, ())
         if id is not None:
-            errors.notice(f"Some times come several times; if {id} tells entities apart, name it by id.")
+            errors.notice(f"Some times come several times; if {id} tells entities apart, name it by id=.")
     if columns.id is not None:
         _filled(frame, columns.id, "an entity")
     return columns
@@ -294,7 +294,7 @@ def _is_label(column: pl.Series) -> bool:
         return False
     if not set(column.drop_nulls().unique().cast(pl.Float64).to_list()) <= {-1.0, 0.0, 1.0}:
         return False
-    errors.notice(f"{column.name} looks like labels and is not watched; name it by label to learn from it.")
+    errors.notice(f"{column.name} looks like labels and is not watched; name it by label= to learn from it.")
     return True
 
 
@@ -313,7 +313,7 @@ def _is_time(column: pl.Series) -> bool:
     except ValueError:
         dated = True
     if dated:
-        errors.notice(f"{column.name} looks like times too and is not used; name the times by time.")
+        errors.notice(f"{column.name} looks like times too and is not used; name the times by time=.")
     return dated
 
 
@@ -429,7 +429,7 @@ def _numbers(frame: pl.DataFrame, columns: Sequence[str]) -> np.ndarray:
             read = numeric.read_numbers(series)
             if read.odd.any():
                 cell, row = numeric.odd_cell(read, series)
-                way_out = f"{numeric.way_out_of(cell)}, or name the column in categorical"
+                way_out = f"{numeric.way_out_of(cell)}, or name the column by categorical="
                 received = f"{cell!r} in row {row + 1}"
                 raise errors.value_error(f"column {column}", "numbers", received, way_out)
     return numbers(frame, columns, "column")

@@ -18,7 +18,7 @@ from .text_encoder import TOKEN_LEVELS
 class ClassifierOptions(ReadingOptions):
     """The options of `Classifier`, by group: data, task, network and training. Abstract."""
 
-    text: str | None = option(None, "column or field with the text", group="data")
+    text: str | None = option(None, "column or field with the text", group="data", per_source=True)
     series: str | tuple[str, ...] | None = option(
         None, "columns with readings, or field with a series", group="data"
     )
@@ -28,7 +28,7 @@ class ClassifierOptions(ReadingOptions):
         "that has neither texts nor series",
         group="data",
     )
-    label: str = option("label", "column or field with the label", group="data")
+    label: str = option("label", "column or field with the label", group="data", per_source=True)
     id: str | None = option(None, "column that says which series a row belongs to", group="data")
     time: str | None = option(None, "column by which the rows of a series are put in order", group="data")
     labels: str | None = option(

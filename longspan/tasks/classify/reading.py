@@ -105,7 +105,8 @@ def read_examples(
             )
     if raw_labels is None:
         if labelled:
-            way_out = f"pass y, or name the column by label= (now {layout.label!r})"
+            way_out = f"name the column by label= (now {layout.label!r})"
+            way_out += "" if is_path(source) else ", or pass y"
             raise errors.value_error("label", "labels to learn from", "none", way_out)
         raw_labels = [None] * len(inputs)
     labels = [label_of(raw, row, layout, labelled) for row, raw in enumerate(raw_labels)]

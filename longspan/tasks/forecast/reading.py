@@ -384,7 +384,7 @@ def _check_twice(
         if is_rounded
         else "drop one of the rows"
         if columns.id
-        else "drop one of the rows, or name the column of the series with id"
+        else "drop one of the rows, or name the column of the series by id="
     )
     raise errors.value_error(f"time {columns.time[0]}", f"each time{where} once", f"{time} twice", way_out)
 

@@ -76,6 +76,7 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
 
     name: ClassVar[str] = "language"
     score_metric: ClassVar[str] = "-nats_per_token"
+    reads_texts: ClassVar[bool] = True
 
     def read(
         self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedLanguageModel | None = None

@@ -18,9 +18,13 @@ class LanguageModelOptions(ReadingOptions):
     token_level: str | None = option(
         None, "what a text is cut into; none for found", choices=TOKEN_LEVELS, group="data"
     )
-    text: str | None = option(None, "column or field with the text", group="data")
+    text: str | None = option(None, "column or field with the text", group="data", per_source=True)
     lines: bool = option(
-        False, "whether every line of a text file is a text of its own", group="data", advanced=True
+        False,
+        "whether every line of a text file is a text of its own",
+        group="data",
+        advanced=True,
+        per_source=True,
     )
     max_tokens: int | None = option(
         None, "different tokens at most; none for all, 8000 for bpe", group="data", minimum=5, advanced=True

@@ -145,7 +145,7 @@ def refused(said: str, source: Any = None, **options: Any) -> None:
 
 def test_options_that_do_not_fit_are_refused_in_one_sentence(plant: ls.AnomalyDetector) -> None:
     one = ls.Forecaster(**INNER)
-    refused("forecaster: expected one with horizon=1, received horizon=24", forecaster=ls.Forecaster())
+    refused("forecaster: expected one with a horizon of 1, received 24", forecaster=ls.Forecaster())
     refused("forecaster: expected none to reconstruct", forecaster=one, method="autoencoder")
     refused("forecaster: expected a Forecaster, or text for one", forecaster=3)
     refused("option: expected one of the options of Forecaster, received 'contxt'", forecaster="contxt=3")

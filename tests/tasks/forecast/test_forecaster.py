@@ -320,7 +320,7 @@ def test_unusable_sources_are_refused_in_one_sentence(tmp_path: Path):
         ValueError, match=re.escape("source: expected finite numbers, received inf at [5, 0]")
     ):
         small().fit(np.where(np.arange(50) == 5, np.inf, 1.0))
-    with pytest.raises(ValueError, match="name the column of the series with id"):
+    with pytest.raises(ValueError, match="name the column of the series by id="):
         small(target="y").fit(pl.concat([table(), table()]))
     with pytest.raises(TypeError, match="source: expected a path to a table"):
         small().fit(7)
