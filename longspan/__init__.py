@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from longspan.tasks.forecast import Forecaster as Forecaster
     from longspan.tasks.language import LanguageModel as LanguageModel
     from longspan.tasks.recommend import Recommender as Recommender
+    from longspan.tasks.speech import SpeechRecognizer as SpeechRecognizer
     from longspan.tasks.summarize import Summarizer as Summarizer
     from longspan.tasks.translate import Translator as Translator
 
@@ -55,6 +56,7 @@ __all__ = [
     "Model",
     "Recommender",
     "Sequential",
+    "SpeechRecognizer",
     "Summarizer",
     "Translator",
     "__version__",
@@ -96,6 +98,7 @@ _HOMES = {
     "Model": "longspan.models",
     "Recommender": "longspan.tasks.recommend",
     "Sequential": "longspan.models",
+    "SpeechRecognizer": "longspan.tasks.speech",
     "Summarizer": "longspan.tasks.summarize",
     "Translator": "longspan.tasks.translate",
     "cell": "longspan.cells",

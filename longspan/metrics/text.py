@@ -1,4 +1,4 @@
-"""Scores of written texts beside the true ones: BLEU, chrF, ROUGE, exact match, edit distance."""
+"""Scores of written texts beside the true ones: BLEU, chrF, ROUGE, exact match, edits, WER and CER."""
 
 from __future__ import annotations
 
@@ -94,3 +94,25 @@ def rouge(kind: str, answers: Texts, truths: Texts) -> float:
         scorer.score(truth, answer)[kind].fmeasure for answer, truth in zip(answers, truths, strict=True)
     ]
     return 100.0 * float(np.mean(scores)) if scores else 0.0
+
+
+def word_error_rate(answers: Texts, truths: Texts) -> float:
+    """Edits of words for each word of the truths, over all texts, by jiwer.
+
+    Raises:
+        ImportError: jiwer is missing; the sentence names the command.
+    """
+    return float(_jiwer().wer(list(truths), list(answers)))
+
+
+def character_error_rate(answers: Texts, truths: Texts) -> float:
+    """Edits of characters for each character of the truths, over all texts, by jiwer.
+
+    Raises:
+        ImportError: jiwer is missing; the sentence names the command.
+    """
+    return float(_jiwer().cer(list(truths), list(answers)))
+
+
+def _jiwer() -> Any:
+    return require("jiwer", "speech", "WER and CER")

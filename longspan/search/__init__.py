@@ -7,11 +7,12 @@ lists and dicts of tensors whose first dimension is the rows; for another layout
 """
 
 from .beam import beam
-from .ctc import LanguageModel, Transcript, ctc_align, ctc_beam, ctc_greedy
+from .ctc import CTCBeam, LanguageModel, Transcript, ctc_align, ctc_beam, ctc_greedy
 from .sampling import greedy, sample, stream
 from .steps import Hypothesis, select_rows
 
 __all__ = [
+    "CTCBeam",
     "Hypothesis",
     "LanguageModel",
     "Transcript",

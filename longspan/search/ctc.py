@@ -20,13 +20,15 @@ class Transcript(NamedTuple):
 
     tokens: without blanks; score: what the search ranks by, log_prob plus a language model's share;
     log_prob: of the alignment (`ctc_greedy`) or of all alignments that the beam kept (`ctc_beam`), natural
-    logarithm; frames: of each token the frame at which it begins, in the likeliest alignment.
+    logarithm; frames, ends: of each token the frame at which it begins and the one behind its last, in the
+    likeliest alignment.
     """
 
     tokens: list[int]
     score: float
     log_prob: float
     frames: list[int]
+    ends: list[int]
 
 
 def ctc_greedy(log_probs: Tensor, lengths: Tensor | None = None, *, blank: int = 0) -> list[Transcript]:
@@ -62,8 +64,11 @@ def _frames(log_probs: Tensor, lengths: Tensor | None) -> list[int]:
 
 
 def _collapsed(labels: Sequence[int], log_prob: float, blank: int) -> Transcript:
-    frames = [t for t, label in enumerate(labels) if label != blank and (t == 0 or labels[t - 1] != label)]
-    return Transcript([labels[t] for t in frames], log_prob, log_prob, frames)
+    runs = [t for t, label in enumerate(labels) if t == 0 or labels[t - 1] != label]
+    spans = zip(runs, [*runs[1:], len(labels)], strict=False)
+    kept = [(begin, end) for begin, end in spans if labels[begin] != blank]
+    begins = [begin for begin, _ in kept]
+    return Transcript([labels[t] for t in begins], log_prob, log_prob, begins, [end for _, end in kept])
 
 
 class LanguageModel(NamedTuple):
@@ -112,15 +117,10 @@ def ctc_beam(
         raise errors.value_error("n_best", f"at most beam_size, {beam_size}", n_best, "raise beam_size")
     found = []
     for row, length in enumerate(_frames(log_probs, lengths)):
-        frames = log_probs[row, :length].double().cpu()
-        prefixes = _Prefixes(frames, beam_size, blank, prune, language_model).best(n_best)
-        found.append([_transcript(prefix, frames, blank) for prefix in prefixes])
+        search = CTCBeam(beam_size, blank=blank, prune=prune, language_model=language_model)
+        search.read(log_probs[row, :length])
+        found.append(search.transcripts(n_best))
     return found
-
-
-def _transcript(prefix: _Prefix, log_probs: Tensor, blank: int) -> Transcript:
-    tokens = prefix.tokens()
-    return Transcript(tokens, prefix.score(), prefix.total(), ctc_align(log_probs, tokens, blank=blank))
 
 
 @dataclass(eq=False)
@@ -159,22 +159,50 @@ def _log_add(a: float, b: float) -> float:
     return a if b == -math.inf else a + math.log1p(math.exp(b - a))
 
 
-class _Prefixes:
-    """One row's search, frame by frame."""
+class CTCBeam:
+    """The prefix beam search of one row, which takes its frames piece by piece.
+
+    Args:
+        beam_size, blank, prune, language_model: as for `ctc_beam`.
+
+    >>> search = CTCBeam(4)
+    >>> search.read(torch.tensor([[0.1, 0.9], [0.9, 0.1]]).log())
+    >>> search.transcripts()[0].tokens
+    [1]
+    """
 
     def __init__(
-        self, log_probs: Tensor, beam_size: int, blank: int, prune: float, model: LanguageModel | None
+        self,
+        beam_size: int = 16,
+        *,
+        blank: int = 0,
+        prune: float = 8.0,
+        language_model: LanguageModel | None = None,
     ) -> None:
-        self.beam_size, self.blank, self.model = beam_size, blank, model
+        self.beam_size, self.blank, self.prune, self.model = beam_size, blank, prune, language_model
         self.children: dict[tuple[int, int], _Prefix] = {}  # by the parent's id and the token
         self.root = _Prefix(None, -1, blank=0.0)
         self.beam = [self.root]
-        for frame in log_probs:
-            tried = (frame >= frame.max() - prune).nonzero().squeeze(1)
-            self._advance(float(frame[blank]), frame.tolist(), [v for v in tried.tolist() if v != blank])
+        self.frames: list[Tensor] = []
 
-    def best(self, count: int) -> list[_Prefix]:
-        return self.beam[:count]
+    def read(self, log_probs: Tensor) -> None:
+        """Search on through more frames (T, V)."""
+        log_probs = log_probs.double().cpu()
+        self.frames.append(log_probs)
+        for frame in log_probs:
+            tried = (frame >= frame.max() - self.prune).nonzero().squeeze(1).tolist()
+            labels = [label for label in tried if label != self.blank]
+            self._advance(float(frame[self.blank]), frame.tolist(), labels)
+
+    def transcripts(self, count: int = 1) -> list[Transcript]:
+        """The best texts of the frames so far, at most `count` of them."""
+        frames = torch.cat(self.frames) if self.frames else torch.zeros(0, 1)
+        return [self._transcript(prefix, frames) for prefix in self.beam[:count]]
+
+    def _transcript(self, prefix: _Prefix, log_probs: Tensor) -> Transcript:
+        tokens = prefix.tokens()
+        begins, ends = _aligned(log_probs, tokens, self.blank)
+        return Transcript(tokens, prefix.score(), prefix.total(), begins, ends)
 
     def _advance(self, blank: float, frame: list[float], labels: list[int]) -> None:
         if self.model is not None and labels:
@@ -257,8 +285,13 @@ def ctc_align(log_probs: Tensor, tokens: Sequence[int], *, blank: int = 0) -> li
     >>> ctc_align(torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.9, 0.1], [0.3, 0.7]]).log(), [1, 1])
     [0, 3]
     """
+    return _aligned(log_probs, tokens, blank)[0]
+
+
+def _aligned(log_probs: Tensor, tokens: Sequence[int], blank: int) -> tuple[list[int], list[int]]:
+    """The frame at which each token begins in the likeliest alignment, and the one behind its last."""
     if not tokens:
-        return []
+        return [], []
     labels = torch.full((2 * len(tokens) + 1,), blank, dtype=torch.int64)
     labels[1::2] = torch.tensor(list(tokens))
     emitted = log_probs.double().cpu()[:, labels]
@@ -282,4 +315,5 @@ def ctc_align(log_probs: Tensor, tokens: Sequence[int], *, blank: int = 0) -> li
         path.append(place)
         place -= step[place]
     path.reverse()
-    return [path.index(2 * i + 1) for i in range(len(tokens))]
+    begins = [path.index(2 * i + 1) for i in range(len(tokens))]
+    return begins, [begin + path.count(2 * i + 1) for i, begin in enumerate(begins)]

@@ -20,6 +20,7 @@ TASKS = {
     "translate": ("longspan.tasks.translate", "Translator"),
     "summarize": ("longspan.tasks.summarize", "Summarizer"),
     "recommend": ("longspan.tasks.recommend", "Recommender"),
+    "speech": ("longspan.tasks.speech", "SpeechRecognizer"),
 }
 
 

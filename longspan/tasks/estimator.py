@@ -41,10 +41,10 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
     threads wait for each other, since torch has one random generator for all threads.
 
     Tasks are final subclasses. They override the parts of `longspan.tasks.parts.TaskParts` and inherit the
-    public methods of this class.
+    public methods of this class. A task may add keywords to `fit`, `predict` and `evaluate` that say how a
+    source is read; it then calls these methods with the source in another form.
     """
 
-    @final
     def fit(
         self,
         source: Any,
@@ -122,7 +122,6 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             network = self._fit_network(codec, records, None, Run(verbose=verbose)).network
         return Fitted(codec, network, fitted.history)
 
-    @final
     def predict(self, source: Any = None, **search: Any) -> Any:
         """The predictions for a source, in the form that the task documents.
 
@@ -158,7 +157,6 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             raise errors.value_error("source", "one to predict for", None, "pass it")
         return self.read(source, use="predict", fitted=fitted)
 
-    @final
     def evaluate(self, source: Any, y: Any = None, **search: Any) -> dict[str, float]:
         """Every metric by name, for a source with targets.
 

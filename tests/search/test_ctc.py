@@ -129,3 +129,20 @@ def test_a_bonus_makes_texts_longer() -> None:
 def test_bad_arguments_are_one_sentence(call, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call(random_frames(2, 5, 3))
+
+
+def test_a_beam_reads_frames_piece_by_piece() -> None:
+    log_probs = random_frames(1, 14, 4, 8)
+    whole = search.ctc_beam(log_probs, beam_size=6, n_best=3)[0]
+    beam = search.CTCBeam(6)
+    for piece in log_probs[0].split([3, 0, 1, 10]):
+        beam.read(piece)
+    assert beam.transcripts(3) == whole
+    assert search.CTCBeam(6).transcripts()[0].tokens == []
+
+
+def test_tokens_end_behind_their_last_frame() -> None:
+    path = [0, 2, 2, 0, 2, 1, 1, 0]
+    log_probs = F.one_hot(torch.tensor([path]), 3).float().mul(5).log_softmax(-1)
+    assert search.ctc_greedy(log_probs)[0].ends == [3, 5, 7]
+    assert search.ctc_beam(log_probs)[0][0].ends == [3, 5, 7]

@@ -15,12 +15,12 @@ from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
+from longspan.data.ngram import COUNTED, KneserNey
 from longspan.data.tokenizers import SPECIAL, UNKNOWN, tokenizer
 from longspan.tasks.codec import Codec, Metrics
 
 from .batches import SegmentBatches, StreamBatches
 from .network import SegmentScores
-from .ngram import COUNTED, KneserNey
 from .reading import Document, document_of, normalize
 from .tokens import BOUNDARY, UNKNOWN_NUMBER, encode, find_token_level, fit_tokenizer, token_stream
 

@@ -15,7 +15,7 @@ from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run, device_of, fit_network
 from longspan.tasks.parts import Fitted, Use
-from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder, PretrainedText, fitted_text
+from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder, PretrainedText, TokenScorer, fitted_text
 from longspan.tasks.schedule import Schedule, TrainingOptions
 
 from . import report
@@ -254,6 +254,13 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
             self.cell, sizes.embedding_size, sizes.hidden_size, sizes.num_layers, start=BOUNDARY
         )
         return PretrainedEncoder(fitted.codec.token_level or "", fitted.codec.tokenizer, encoder, weights)
+
+    def token_scorer(self) -> TokenScorer:
+        """What `SpeechRecognizer(language_model=...)` weighs in; the network alone, without the n-gram."""
+        fitted = self._check_fitted()
+        network, codec = fitted.network, fitted.codec
+        state = network.initial_state()
+        return TokenScorer(codec.token_level or "", codec.tokenizer.tokens, network.step, state, BOUNDARY)
 
     def report(self, fitted: FittedLanguageModel, source: Any) -> list[Section]:
         """The scores beside the n-gram's, samples, and where a text is least expected."""

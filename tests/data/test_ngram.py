@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from longspan.tasks.language.ngram import KneserNey
+from longspan.data.ngram import KneserNey
 
 
 def text(length: int = 300) -> np.ndarray:
