@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -65,10 +64,6 @@ class PretrainedText(Configurable):
         Raises:
             ValueError: the task is not fitted; one sentence.
         """
-
-    @abc.abstractmethod
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the fitted task to one file."""
 
     @abc.abstractmethod
     def pretrained_encoder(self) -> PretrainedEncoder:

@@ -19,6 +19,7 @@ from longspan import (
     Forecaster,
     LanguageModel,
     Recommender,
+    SpeechRecognizer,
     Summarizer,
     Translator,
     errors,
@@ -113,6 +114,13 @@ def walks() -> tuple[pl.DataFrame, None]:
     return pl.DataFrame(columns).with_columns(place=pl.Series(draw.choice(["shop", "web"], 360))), None
 
 
+def sounds() -> tuple[list[tuple[np.ndarray, int]], list[str]]:
+    draw = np.random.default_rng(3)
+    texts = [str(one) for one in draw.choice(["low tone", "high tone"], 40)]
+    pitch = {"low tone": 0.2, "high tone": 0.9}
+    return [(np.sin(np.arange(900) * pitch[text]).astype(np.float32), 8000) for text in texts], texts
+
+
 SMALL: dict[str, Any] = {"hidden_size": 4, "epochs": 2}
 TEXT = {**SMALL, "embedding_size": 4, "subword_buckets": 20, "max_ngram": 1, "ensemble_size": 1}
 SERIES = {**SMALL, "filters": (4,), "kernel_sizes": (3,), "ensemble_size": 1}
@@ -146,6 +154,19 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[], tuple[An
         walks,
     ),
     "sampled items": (Recommender, {**LEARN, "loss": "bpr_max", "num_samples": 5, "chunk_length": 8}, walks),
+    "commands": (SpeechRecognizer, {**LEARN, "filters": 4, "mel_bins": 8}, sounds),
+    "spellings": (
+        SpeechRecognizer,
+        {
+            **LEARN,
+            "filters": 4,
+            "mel_bins": 8,
+            "token_level": "characters",
+            "noise_perturbation": 0.5,
+            "ngram": 2,
+        },
+        sounds,
+    ),
 }
 
 

@@ -313,3 +313,52 @@ def recommend() -> Toy:
 
 
 TOYS["recommend"] = recommend
+
+
+def _melodies(count: int, seed: int) -> tuple[list[tuple[np.ndarray, int]], list[str]]:
+    """Sounds of one to three tones with pauses between, each with its rate, and the names of the tones."""
+    draw = np.random.default_rng(seed)
+    steps = {"low": 0.15, "mid": 0.4, "high": 0.9}
+    sounds, texts = [], []
+    for _ in range(count):
+        names = [str(name) for name in draw.choice(list(steps), draw.integers(1, 4))]
+        tones = [0.3 * np.sin(np.arange(draw.integers(700, 1100)) * steps[name]) for name in names]
+        sound = np.concatenate([np.concatenate([tone, np.zeros(300)]) for tone in tones])
+        sounds.append(((sound + 0.01 * draw.standard_normal(len(sound))).astype(np.float32), 8000))
+        texts.append(" ".join(names))
+    return sounds, texts
+
+
+def speech() -> Toy:
+    """Tones to be named in their order; the likeliest of three names is wrong more often than not."""
+    sounds, texts = _melodies(120, 0)
+    test, test_y = _melodies(16, 1)
+    short = np.zeros(150, np.float32)  # less than one frame
+    asked = [*test[:6], (np.tile(test[0][0], 5), 8000), (np.repeat(test[1][0], 2), 16000), (short, 8000)]
+    return Toy(
+        options={
+            "hidden_size": 16,
+            "filters": 16,
+            "mel_bins": 16,
+            "num_layers": 1,
+            "epochs": 6,
+            "batch_size": 8,
+            "learning_rate": 0.02,
+            "frequency_masks": 1,
+            "time_masks": 1,
+            "speed_perturbation": (),
+            "dropout": 0.0,
+        },
+        source=sounds,
+        y=texts,
+        test=test,
+        test_y=test_y,
+        asked=asked,
+        singles=[[sound] for sound in asked],
+        numbers=np.asarray,
+        metric="wer",
+        naive=0.6,
+    )
+
+
+TOYS["speech"] = speech

@@ -15,7 +15,13 @@ from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run, device_of, fit_network
 from longspan.tasks.parts import Fitted, Use
-from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder, PretrainedText, TokenScorer, fitted_text
+from longspan.tasks.pretrained import (
+    EncoderSizes,
+    PretrainedEncoder,
+    PretrainedText,
+    TokenScorer,
+    fitted_text,
+)
 from longspan.tasks.schedule import Schedule, TrainingOptions
 
 from . import report

@@ -36,7 +36,7 @@ def train_batch_size(records: int, batch_size: int) -> int:
 
 
 class SpeechBatches:
-    """Batches of recordings: x (B, T, M) features, lengths (B,) frames, y: targets (B, U), their lengths (B,).
+    """Batches of recordings: x (B, T, M) features, lengths (B,), y: targets (B, U) and their lengths (B,).
 
     Args:
         features: (T_i, M) of each recording, normalized; one list for every speed of the augmentation.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import polars as pl
@@ -98,7 +99,7 @@ class SpeechCodec(Codec[list[Recording]]):
     def _needed(self, said: str) -> int:
         """The fewest steps in which CTC can write a text: a blank stands between two equal labels."""
         numbers = self.tokens.encode(said)
-        return len(numbers) + sum(a == b for a, b in zip(numbers, numbers[1:], strict=False))
+        return len(numbers) + sum(a == b for a, b in pairwise(numbers))
 
     def _note_short(self, features: Sequence[Tensor], texts: Sequence[str]) -> None:
         short = [
@@ -108,8 +109,8 @@ class SpeechCodec(Codec[list[Recording]]):
         ]
         if short:
             errors.notice(
-                f"{len(short)} of {len(texts)} sounds are too short for their texts and are not learned from, "
-                f"the first is that of {short[0][:40]!r}."
+                f"{len(short)} of {len(texts)} sounds are too short for their texts and are not learned "
+                f"from, the first is that of {short[0][:40]!r}."
             )
 
     @property
@@ -160,8 +161,8 @@ class SpeechCodec(Codec[list[Recording]]):
             names = ", ".join(map(repr, listed[:5])) + (" and others" if len(listed) > 5 else "")
             kind = self.tokens.level
             errors.notice(
-                f"{len(rows)} of {len(records)} texts have {kind} never heard in training ({names}), first in "
-                f"row {rows[0]}; they count as errors."
+                f"{len(rows)} of {len(records)} texts have {kind} never heard in training ({names}), first "
+                f"in row {rows[0]}; they count as errors."
             )
 
     # ---- emissions to texts
@@ -180,13 +181,15 @@ class SpeechCodec(Codec[list[Recording]]):
         return FRAME_SHIFT * self.stride
 
     def choose_weight(self, predictions: list[Emissions], records: list[Recording]) -> None:
-        """Set the weight and the bonus of the language model to those with the lowest WER; the first of equals."""
+        """Set the language model's weight and bonus to those with the lowest WER, first ones first."""
         truth = self.truth(records)
         rates: dict[tuple[float, float], float] = {}
         for search in self.searcher.candidates():
             asked = [part._replace(search=search) for part in predictions]
             found = self.present(self.decode(asked, records))
-            rates[search.language_weight or 0.0, search.token_bonus or 0.0] = text.word_error_rate(found, truth)
+            rates[search.language_weight or 0.0, search.token_bonus or 0.0] = text.word_error_rate(
+                found, truth
+            )
         if rates:
             self.searcher.language_weight, self.searcher.token_bonus = min(rates, key=lambda key: rates[key])
 
@@ -194,8 +197,10 @@ class SpeechCodec(Codec[list[Recording]]):
         return [answer.text for answer in answers]
 
     def as_table(self, answers: list[Transcription], records: list[Recording]) -> pl.DataFrame:
-        """Columns file (null for an array), text, confidence, and words: their text, start and end in seconds."""
-        word = pl.Struct({"word": pl.String, "start": pl.Float64, "end": pl.Float64, "confidence": pl.Float64})
+        """Columns file (null for an array), text, confidence, and words with their times in seconds."""
+        word = pl.Struct(
+            {"word": pl.String, "start": pl.Float64, "end": pl.Float64, "confidence": pl.Float64}
+        )
         return pl.DataFrame(
             {
                 "file": [recording.file for recording in records],
@@ -212,7 +217,11 @@ class SpeechCodec(Codec[list[Recording]]):
         return [recording.text or "" for recording in records]
 
     def metrics(self) -> Metrics:
-        metrics = {"wer": text.word_error_rate, "cer": text.character_error_rate, "accuracy": text.exact_match}
+        metrics = {
+            "wer": text.word_error_rate,
+            "cer": text.character_error_rate,
+            "accuracy": text.exact_match,
+        }
         return {name: partial(_score, metric) for name, metric in metrics.items()}
 
     def state(self) -> dict[str, Any]:

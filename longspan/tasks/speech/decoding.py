@@ -1,4 +1,4 @@
-"""Finds the texts of sounds in CTC log-probabilities: by a search, or among commands; times and confidences."""
+"""Computes the likeliest command, times of words and confidences from CTC log-probabilities."""
 
 from __future__ import annotations
 

@@ -63,14 +63,16 @@ class LogMelStream:
         if len(chunk):
             self._fbank.accept_waveform(self._rate, chunk * np.float32(_FULL_SCALE))
         ready = self._fbank.num_frames_ready
-        rows = [self._fbank.get_frame(frame) for frame in range(self._frames, ready)]
-        self._fbank.pop(ready - self._frames)
+        frames = np.empty((ready - self._frames, self._bins), np.float32)
+        for row in range(len(frames)):  # copied, since a frame's memory is freed by pop
+            frames[row] = self._fbank.get_frame(self._frames + row)
+        self._fbank.pop(len(frames))
         self._frames = ready
-        return torch.from_numpy(np.stack(rows)) if rows else torch.zeros(0, self._bins)
+        return torch.from_numpy(frames)
 
 
 class Normalizer:
-    """Subtracts the mean of every mel bin and divides by its standard deviation, both of the training part."""
+    """Subtracts the training part's mean of every mel bin and divides by its standard deviation."""
 
     def __init__(self) -> None:
         self.mean, self.stddev = torch.zeros(1), torch.ones(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -111,7 +112,7 @@ class SpeechNetwork(StreamingNetwork):
         widths = [bins, *[filters] * len(STRIDES[stride])]
         self.convolutions = nn.ModuleList(
             CausalConvolution(*pair, kernel_size, step)
-            for pair, step in zip(zip(widths, widths[1:], strict=False), STRIDES[stride], strict=True)
+            for pair, step in zip(pairwise(widths), STRIDES[stride], strict=True)
         )
         self.drop = Dropout(dropout)
         self.encoder = Encoder(

@@ -119,7 +119,7 @@ class SpeechRecognizerOptions:
         None, "order of an n-gram of the training texts that a beam search weighs in; none for none",
         group="task", minimum=1, maximum=10,
     )  # fmt: skip
-    language_model: PretrainedText | str | None = option(
+    language_model: PretrainedText | str | None = option(  # noqa: RUF009 it makes a field
         None, "saved LanguageModel over the same kind of tokens that a beam search weighs in",
         group="task",
     )  # fmt: skip

@@ -130,7 +130,9 @@ def _check_texts(recordings: Sequence[Recording], items: Sequence[_Item], needed
     for recording, item in zip(recordings, items, strict=True):
         if needed and not recording.text:
             way_out = "give it a transcript or leave the sound out"
-            raise errors.value_error("text", "a transcript for every sound", f"none for {item.place}", way_out)
+            raise errors.value_error(
+                "text", "a transcript for every sound", f"none for {item.place}", way_out
+            )
 
 
 # ---- texts that come apart
@@ -235,9 +237,7 @@ def _check_all_named(files: Sequence[Path], items: Sequence[_Item], table: Path)
 # ---- tables
 
 
-def _from_table(
-    source: Any, folder: Path, columns: TranscriptColumns, texts: bool, name: str
-) -> list[_Item]:
+def _from_table(source: Any, folder: Path, columns: TranscriptColumns, texts: bool, name: str) -> list[_Item]:
     text = {*_FILE_NAMES, *_TEXT_NAMES, columns.file or "", columns.text or ""}
     options = ReadOptions(encoding=columns.encoding)
     frame = read_source(source, options=options, text=text | _spellings(text)).frame
@@ -271,7 +271,9 @@ def _column(
     listed = f"the columns of {name} ({', '.join(names[:12])})"
     if wanted is not None:
         if wanted not in names:
-            raise errors.value_error(option, f"one of {listed}", repr(wanted), errors.did_you_mean(wanted, names))
+            raise errors.value_error(
+                option, f"one of {listed}", repr(wanted), errors.did_you_mean(wanted, names)
+            )
         return wanted
     lowered = {column.strip().lower(): column for column in reversed(names)}
     column = next((lowered[one] for one in usual if one in lowered), None)
@@ -322,4 +324,3 @@ def _check_same_ids(folder: Path, files: dict[str, str], said: dict[str, str]) -
                 f" and {len(missing) - 1} others" if len(missing) > 1 else ""
             )
             raise errors.value_error(f"file {folder / place}", what, received, "add its line")
-

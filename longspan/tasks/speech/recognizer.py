@@ -51,7 +51,7 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
         token_level: "commands" where there are five times as many sounds as different texts: every sound is
             then one of these texts. Else words, where few words occur often; else byte pairs, from 100,000
             words on; else characters.
-        sample_rate: the most frequent one, at most 16,000. mel_bins: 40 up to 8,000 samples a second, else 80.
+        sample_rate: the most frequent one, at most 16,000. mel_bins: 40 up to 8,000 samples a second, or 80.
         stride: the longest of 1, 2 and 4 at which 99 % of the texts fit well into their sounds.
         epochs: fewer the more seconds of sound there are, from 100 down to 10.
         language_weight, token_bonus: those with the lowest WER on the held-out part.
@@ -64,8 +64,8 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
 
     >>> import numpy as np
     >>> tone = lambda pitch: np.sin(np.arange(2400) * pitch)
-    >>> sounds, texts = [tone(0.2 + 0.001 * n) if n % 2 else tone(0.9) for n in range(40)], ["low", "high"] * 20
-    >>> r = SpeechRecognizer(hidden_size=8, filters=8, epochs=6, validation_fraction=0.0, learning_rate=0.02)
+    >>> sounds = [tone(0.2 + 0.001 * n) if n % 2 else tone(0.9) for n in range(40)]
+    >>> r = SpeechRecognizer(hidden_size=8, filters=8, epochs=6, learning_rate=0.02)
     >>> r.fit(sounds, ["high", "low"] * 20, rate=8000, verbose=0).predict([tone(0.9)])
     ['high']
     """
@@ -121,7 +121,9 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
         """
         return self.predict_table(_rated(source, rate), **search)
 
-    def evaluate(self, source: Any, y: Any = None, *, rate: int | None = None, **search: Any) -> dict[str, float]:
+    def evaluate(
+        self, source: Any, y: Any = None, *, rate: int | None = None, **search: Any
+    ) -> dict[str, float]:
         """WER, CER and accuracy for sounds with texts.
 
         Args:
@@ -145,8 +147,8 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
             received = "one that hears a sound in both directions"
             raise errors.value_error("stream", "a network of one direction", received, way_out)
         options = self._search_options(search)
-        rate = fitted.codec.rate if rate is None else check_rate(rate)
-        return SpeechStream(fitted.codec, fitted.network, rate, Search(**options))
+        chunk_rate = fitted.codec.rate if rate is None else check_rate(rate)
+        return SpeechStream(fitted.codec, fitted.network, chunk_rate, Search(**options))
 
     # ---- parts
 
@@ -187,7 +189,9 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
     def _scorer(self) -> TextScorer | None:
         if self.ngram is not None and self.language_model is not None:
             received = "ngram and language_model"
-            raise errors.value_error("language_model", "one language model", received, "leave one of them out")
+            raise errors.value_error(
+                "language_model", "one language model", received, "leave one of them out"
+            )
         if self.language_model is not None:
             return PretrainedScorer(self.language_model)
         return None if self.ngram is None else NGramScorer(self.ngram)

@@ -58,7 +58,11 @@ def _facts(codec: SpeechCodec, scores: Mapping[str, float]) -> Stats:
     labels = tokens.size - len(SPECIAL)
     stats += [
         Stat("labels", f"{labels:,}", _LEVELS[tokens.level]),
-        Stat("sound", f"{codec.rate / 1000:g} kHz", f"{codec.bins} mel bins, a step every {1000 * codec.step_seconds:g} ms"),
+        Stat(
+            "sound",
+            f"{codec.rate / 1000:g} kHz",
+            f"{codec.bins} mel bins, a step every {1000 * codec.step_seconds:g} ms",
+        ),
         Stat("learned from", f"{codec.seconds / 60:.3g} minutes"),
     ]
     return Stats("Speech", stats)
@@ -126,7 +130,9 @@ def _worst(evaluated: Evaluated) -> Table:
         truth = record.text or ""
         edits = edit_distance(answer.text, truth)
         if edits:
-            rows.append([_name(record, row), truth, answer.text, edits / max(1, len(truth)), answer.confidence])
+            rows.append(
+                [_name(record, row), truth, answer.text, edits / max(1, len(truth)), answer.confidence]
+            )
     rows.sort(key=lambda cells: -cells[3])
     note = f"{len(rows):,} of {len(evaluated.records):,} sounds have an error."
     return Table("Worst sounds", ["sound", "truth", "text", "CER", "confidence"], rows[:_WORST], note)
@@ -141,7 +147,9 @@ def _confusions(codec: SpeechCodec, evaluated: Evaluated) -> list[Element]:
         for truth, text in zip(truths, texts, strict=True):
             if truth in names and text in names:
                 counts[names.index(truth), names.index(text)] += 1
-        return [HeatMap("Confusions", "heard", "said", names, counts.tolist(), y=names, low=0.0, figures=True)]
+        return [
+            HeatMap("Confusions", "heard", "said", names, counts.tolist(), y=names, low=0.0, figures=True)
+        ]
     pairs = Counter(pair for truth, text in zip(truths, texts, strict=True) for pair in _edits(truth, text))
     rows = [[said, heard, count] for (said, heard), count in pairs.most_common(_CONFUSIONS)]
     return [Table("Most frequent confusions", ["said", "heard", "times"], rows)] if rows else []
@@ -158,5 +166,7 @@ def _edits(truth: str, text: str) -> list[tuple[str, str]]:
         left = said[chunk.ref_start_idx : chunk.ref_end_idx] or [_NONE]
         right = heard[chunk.hyp_start_idx : chunk.hyp_end_idx] or [_NONE]
         width = max(len(left), len(right))
-        pairs += zip(left + [_NONE] * (width - len(left)), right + [_NONE] * (width - len(right)), strict=True)
+        pairs += zip(
+            left + [_NONE] * (width - len(left)), right + [_NONE] * (width - len(right)), strict=True
+        )
     return pairs

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
-from longspan.search import CTCBeam, LanguageModel, Transcript, ctc_greedy
+from longspan.search import CTCBeam, Transcript, ctc_greedy
 
 from .decoding import Transcription, best_commands, spoken_words, text_log_probs
 from .text_scorer import TextScorer

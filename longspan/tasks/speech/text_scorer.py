@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from longspan import errors
 from longspan.data.ngram import KneserNey
 from longspan.data.tokenizers import END, SPECIAL, UNKNOWN
 from longspan.search import LanguageModel
+from longspan.tasks.estimator import Estimator
 from longspan.tasks.pretrained import PretrainedText, TokenScorer, token_scorer
 
 from .tokens import SpeechTokens
@@ -91,13 +92,8 @@ class PretrainedScorer(TextScorer):
     def fit(self, rows: Sequence[Sequence[int]], tokens: SpeechTokens) -> None:
         if self.model is None:
             return
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(str(self.model)) if isinstance(self.model, str) else Path(folder) / "model"
-            if not isinstance(self.model, str):
-                self.model.save(path)
-            scorer = token_scorer(str(path))
-            self.content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-        self._take(scorer, tokens)
+        self._take(token_scorer(self.model), tokens)
+        self.content = torch.frombuffer(bytearray(_content(self.model)), dtype=torch.uint8)
 
     def _take(self, scorer: TokenScorer, tokens: SpeechTokens) -> None:
         if scorer.token_level != tokens.level:
@@ -133,3 +129,12 @@ class PretrainedScorer(TextScorer):
             path = Path(folder) / "model"
             path.write_bytes(state.numpy().tobytes())
             self._take(token_scorer(str(path)), tokens)
+
+
+def _content(model: PretrainedText | str) -> bytes:
+    """The bytes of a fitted model's file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model"
+        if isinstance(model, Estimator):
+            model.save(path)
+        return (path if isinstance(model, Estimator) else Path(str(model))).read_bytes()

@@ -171,6 +171,31 @@ def ask_recommend(task: ls.Recommender) -> dict[str, list[Any]]:
     }
 
 
+def melodies(count: int, begin: int = 0) -> tuple[list[tuple[np.ndarray, int]], list[str]]:
+    """Sounds of two tones each, and their names."""
+    names = ["low", "high"]
+    rows = [[names[n % 2], names[n // 2 % 2]] for n in range(begin, begin + count)]
+    pitch = {"low": 0.2, "high": 0.9}
+    sounds = [
+        np.concatenate([0.3 * np.sin(np.arange(800 + 10 * (n % 7)) * pitch[name]) for name in row])
+        for n, row in enumerate(rows, begin)
+    ]
+    return [(sound.astype(np.float32), 8000) for sound in sounds], [" ".join(row) for row in rows]
+
+
+def fit_speech() -> ls.SpeechRecognizer:
+    task = ls.SpeechRecognizer(
+        hidden_size=4, filters=4, mel_bins=8, num_layers=1, epochs=8, learning_rate=0.05, batch_size=4,
+        token_level="words", ngram=2,
+    )  # fmt: skip
+    return task.fit(*melodies(60), verbose=0)
+
+
+def ask_speech(task: ls.SpeechRecognizer) -> dict[str, list[Any]]:
+    found = task.transcribe(melodies(6, 60)[0])
+    return {"text": found["text"].to_list(), "confidence": found["confidence"].to_list()}
+
+
 Fit = Callable[[], Any]
 Ask = Callable[[Any], dict[str, list[Any]]]
 GOLDEN: dict[str, tuple[Fit, Ask]] = {
@@ -181,6 +206,7 @@ GOLDEN: dict[str, tuple[Fit, Ask]] = {
     "translate": (fit_translate, ask_pairs),
     "summarize": (fit_summarize, ask_pairs),
     "recommend": (fit_recommend, ask_recommend),
+    "speech": (fit_speech, ask_speech),
 }
 
 
