@@ -15,6 +15,7 @@ from .readers import numeric
 from .readers.tables import check_columns, is_number, number_share, read_source
 from .series_frequencies import find_frequencies
 from .time_table import (
+    ID_NAMES,
     RowTimes,
     TimeOptions,
     check_unused,
@@ -74,7 +75,8 @@ def inspect_table(
     """
     options = options or TimeOptions()
     with errors.collect_notices() as notes:
-        table = read_source(source, options=options, text=() if id is None else (id,))
+        text, ids = (() if id is None else (id,)), (ID_NAMES if id is None else ())
+        table = read_source(source, options=options, text=text, ids=ids)
         frame = table.frame
         check_columns(frame, time, "time")
         check_columns(frame, () if id is None else (id,), "id")
@@ -84,8 +86,7 @@ def inspect_table(
             check_unused(frame, time, (id,))
             if id is None:
                 id = _found_id(frame, time, table.index_columns)
-                if id is not None and table.kind == "file":
-                    frame = read_source(source, options=options, text=(id,)).frame  # ids as they are written
+                frame = table.with_ids(id).frame
             _describe_times(found, frame, time, id, options)
         except ValueError as error:
             found.refused.append(str(error))

@@ -208,7 +208,7 @@ def test_numbers_as_people_write_them(case: str):
 
 def test_one_odd_cell_is_named_and_changes_nothing(tmp_path: Path):
     cells = [f"{place / 8}" for place in range(40)]
-    ways = {"x": "missing='x'", "5.5%": "without the sign", "$5.50": "the currency", "20,037": "correct it"}
+    ways = {"x": "missing=.'x'", "5.5%": "without the sign", "$5.50": "the currency", "20,037": "correct it"}
     for odd, way_out in ways.items():
         frame = read_table({"v": [*cells, odd]})
         assert number_share(frame["v"]) > 0.9

@@ -70,6 +70,7 @@ def read_delimited(
     separator: str | None = None,
     dates: bool = False,
     needed: Collection[str] = (),
+    ids: Collection[str] = (),
 ) -> tuple[pl.DataFrame, Form]:
     """A delimited file as a frame, and its form.
 
@@ -80,6 +81,7 @@ def read_delimited(
         separator: None to find it.
         dates: whether columns of dates in ISO form alone are read as such.
         needed: where all of them are there, columns of fractions beside these may be left out.
+        ids: names, in small letters, of columns that stay text as well.
 
     Raises:
         ValueError: it is no table, or cannot be decoded; one sentence.
@@ -103,6 +105,7 @@ def read_delimited(
             .replace("\r", "\n")
         )
     source = io.BytesIO(whole.encode()) if whole else path
+    text = {*text, *(name for name in form.names if name.strip().lower() in ids)}
     return _parsed(source, path, form, text, dates, needed), form
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,12 +51,20 @@ class Source(NamedTuple):
     """A table and where it came from.
 
     frame: its columns; index_columns: those that were the index of a pandas frame; kind: the library in which
-    it came ("pandas", "polars", "file" ...), which is that of the answers.
+    it came ("pandas", "polars", "file" ...), which is that of the answers; written: columns of numbers that
+    may be ids, as their file writes them.
     """
 
     frame: pl.DataFrame
     index_columns: tuple[str, ...]
     kind: str
+    written: Mapping[str, pl.Series] = MappingProxyType({})
+
+    def with_ids(self, column: str | None) -> Source:
+        """The table with a column of ids as its file writes them, such as 0007."""
+        if column is None or column not in self.written:
+            return self
+        return self._replace(frame=self.frame.with_columns(self.written[column]))
 
 
 def is_path(source: Any) -> bool:
@@ -83,6 +92,7 @@ def read_source(
     text: Collection[str] = (),
     dates: bool = False,
     needed: Collection[str] = (),
+    ids: Collection[str] = (),
 ) -> Source:
     """A table out of a file or a frame; columns of text that hold numbers alone are numbers.
 
@@ -96,6 +106,7 @@ def read_source(
             third of the memory.
         needed: where all of them are there, columns of fractions beside these may be left out of text files
             with columns of such dates.
+        ids: names, in small letters, of columns that may be ids: of text files they are kept as written, too.
 
     Raises:
         FileNotFoundError, ValueError, TypeError: it is not there, empty, has a header only, or is none of
@@ -105,7 +116,7 @@ def read_source(
     decimal = "."
     if is_path(source):
         name = f"file {source}"
-        frame, decimal = _from_file(Path(source), options, text, dates, needed)
+        frame, decimal = _from_file(Path(source), options, text, dates, needed, ids)
         index, kind = (), "file"
     else:
         (frame, index), kind = from_frame(source, name), library(source)
@@ -117,7 +128,12 @@ def read_source(
     if frame.height == 0:
         received = "a header only" if frame.width else "no data"
         raise errors.value_error(name, "at least one row", received, "check what was written there")
-    return Source(_with_numbers(frame, text, options.missing, decimal), index, kind)
+    written = {} if kind != "file" else {
+        name: _without_blanks(frame[name])
+        for name in frame.columns
+        if name.strip().lower() in ids and name not in text and frame.schema[name] == pl.String
+    }  # fmt: skip
+    return Source(_with_numbers(frame, text, options.missing, decimal), index, kind, written)
 
 
 def _with_numbers(
@@ -136,6 +152,9 @@ def _with_numbers(
         if column.name in text and column.dtype == pl.String:
             new.append(_without_blanks(column))
         elif column.dtype == pl.String and not numeric.is_text(column):
+            if (whole := _as_whole(column)) is not None:
+                new.append(whole)
+                continue
             found = numeric.read_numbers(column, missing, decimal)
             if not found.odd.any():
                 new.append(found.values.alias(column.name))
@@ -144,6 +163,14 @@ def _with_numbers(
             elif missing:
                 new.append(column.replace(list(missing), None))
     return frame.with_columns(new) if new else frame
+
+
+def _as_whole(column: pl.Series) -> pl.Series | None:
+    """Text as whole numbers, None where some cell is none."""
+    if column.null_count() == len(column):
+        return None
+    whole = column.cast(pl.Int64, strict=False)
+    return whole if whole.null_count() == column.null_count() else None
 
 
 def _without_blanks(column: pl.Series) -> pl.Series:
@@ -159,7 +186,12 @@ def _without_blanks(column: pl.Series) -> pl.Series:
 
 
 def _from_file(
-    path: Path, options: ReadOptions, text: Collection[str], dates: bool, needed: Collection[str]
+    path: Path,
+    options: ReadOptions,
+    text: Collection[str],
+    dates: bool,
+    needed: Collection[str],
+    ids: Collection[str],
 ) -> tuple[pl.DataFrame, str]:
     """The table in a file, and the decimal mark of its text."""
     if not path.is_file():
@@ -174,7 +206,7 @@ def _from_file(
         return _from_binary(path, _BINARY.get(ending, "parquet")), "."
     separator = "\t" if ending in _TABBED else None
     frame, form = read_delimited(
-        path, encoding=options.encoding, text=text, separator=separator, dates=dates, needed=needed
+        path, encoding=options.encoding, text=text, separator=separator, dates=dates, needed=needed, ids=ids
     )
     first = frame.columns[0] if frame.width else ""
     if first == "column_1" and frame.width > 1 and _is_count(frame[first]):

@@ -26,6 +26,7 @@ from longspan.data.readers.tables import (
 )
 from longspan.data.series_frequencies import SeriesFrequencies, find_frequencies, fitting_frequency
 from longspan.data.time_table import (
+    ID_NAMES,
     RowTimes,
     TimeOptions,
     check_ids,
@@ -77,13 +78,11 @@ def read_panel(
     columns = template.columns if template is not None else columns
     text = {"unique_id"} if columns.id is None else {columns.id}
     needed = _needed(columns)
-    table = read_source(source, options=options, text=text, dates=True, needed=needed)
+    ids = ID_NAMES if columns.id is None and template is None else ()
+    table = read_source(source, options=options, text=text, dates=True, needed=needed, ids=ids)
     name = f"file {source}" if is_path(source) else "source"
     columns = _complete(table, columns, name, template)
-    if columns.id is not None and columns.id not in text and table.kind == "file":
-        text = {columns.id}  # ids as they are written
-        table = read_source(source, options=options, text=text, dates=True, needed=needed)
-    return _from_table(table, columns, template, need_target, options)
+    return _from_table(table.with_ids(columns.id), columns, template, need_target, options)
 
 
 # ---- arrays

@@ -181,7 +181,7 @@ def test_numbers_with_a_sign_or_a_unit_are_no_categories(cell: str) -> None:
     cells = [cell.format(place % 10 if "," in cell else place) for place in range(30)]
     cells = [f"{text}.{place}" for place, text in enumerate(cells)] if "," in cell else cells
     with pytest.raises(
-        ValueError, match=r"column v: expected numbers, received .* in row 1; .* in categorical"
+        ValueError, match=r"column v: expected numbers, received .* in row 1; .* by categorical="
     ):
         read_series({"v": cells}, Columns())
     with pytest.warns(errors.LongspanWarning, match="v holds text and numbers; it is read as categories"):
