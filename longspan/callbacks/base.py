@@ -23,7 +23,15 @@ HOOKS = (
     "on_train_batch_end",
     "on_test_begin",
     "on_test_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
+    "on_predict_begin",
+    "on_predict_end",
+    "on_predict_batch_begin",
+    "on_predict_batch_end",
 )
+# Keras' older names of two hooks: called where the hook itself is not overridden.
+OLDER_NAMES = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}
 
 
 @dataclass
@@ -36,6 +44,7 @@ class TrainerState:
         epoch: the current epoch, from 0.
         steps: optimizer steps since the start.
         stopped: why training ends after this epoch; None while it goes on.
+        skips_validation: whether this epoch leaves the validation out, which others have.
         log: prints a line beside the progress display.
     """
 
@@ -45,6 +54,7 @@ class TrainerState:
     epoch: int = 0
     steps: int = 0
     stopped: str | None = None
+    skips_validation: bool = False
     log: Callable[[str], None] = print
 
     @property
@@ -61,7 +71,7 @@ class TrainerState:
 
 
 class Callback:
-    """Hooks that training calls between steps and epochs; a hook that is not overridden costs nothing.
+    """Hooks that fit, evaluate and predict call; a hook that is not overridden costs nothing.
 
     Attributes:
         model: the network that is trained, or the model around it.
@@ -69,7 +79,7 @@ class Callback:
         trainer: the state of training, to read and change (see `TrainerState`).
 
     In a hook, `logs` maps names to the numbers so far. Setting `self.model.stop_training = True` ends
-    training after the epoch.
+    training: after a step the epoch's other steps are left out.
     """
 
     model: Any = None
@@ -98,15 +108,41 @@ class Callback:
 
     def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
         """Before a step, counted from 0 in its epoch."""
+        self.on_batch_begin(batch, logs)
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """After a step."""
+        self.on_batch_end(batch, logs)
+
+    def on_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Keras' older name of `on_train_batch_begin`."""
+
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """Keras' older name of `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Before validation."""
+        """Before a validation or `evaluate`."""
 
     def on_test_end(self, logs: Logs | None = None) -> None:
-        """After validation."""
+        """After a validation or `evaluate`."""
+
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a batch of a validation or of `evaluate`, counted from 0."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a batch of a validation or of `evaluate`; `logs` has the numbers of the batches so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Before `predict`."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """After `predict`."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a batch of `predict`, counted from 0."""
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        """After a batch of `predict`; `logs` has its "outputs"."""
 
     def state(self) -> Any:
         """What a checkpoint saves of this callback: None, numbers, text, tensors, dicts, lists, tuples."""
@@ -117,18 +153,29 @@ class Callback:
 
 
 class CallbackList:
-    """Several callbacks as one: calls a hook of all that override it."""
+    """Several callbacks as one: calls a hook of all that override it.
 
-    def __init__(self, callbacks: Iterable[Any]) -> None:
+    Args:
+        callbacks: the callbacks, or one.
+    """
+
+    def __init__(self, callbacks: Iterable[Any] | Callback) -> None:
         self.callbacks: list[Callback] = []
-        for callback in callbacks:
+        for callback in [callbacks] if isinstance(callbacks, Callback) else callbacks:
             if not isinstance(callback, Callback):
                 way_out = "make its class a subclass of longspan.training.Callback"
                 raise errors.type_error("callbacks", "Callback objects", callback, way_out)
+            _note_unknown_hooks(callback)
             self.callbacks.append(callback)
         self._hooks = {
             name: [getattr(c, name) for c in self.callbacks if _overrides(c, name)] for name in HOOKS
         }
+
+    def attach(self, model: Any, params: dict[str, Any]) -> None:
+        """Give every callback the model and what was asked for."""
+        for callback in self.callbacks:
+            callback.set_params(params)
+            callback.set_model(model)
 
     def has(self, name: str) -> bool:
         """Whether any callback overrides this hook."""
@@ -141,7 +188,17 @@ class CallbackList:
 
 
 def _overrides(callback: Callback, name: str) -> bool:
-    return getattr(type(callback), name) is not getattr(Callback, name) or name in vars(callback)
+    names = [name, OLDER_NAMES[name]] if name in OLDER_NAMES else [name]
+    return any(getattr(type(callback), n) is not getattr(Callback, n) or n in vars(callback) for n in names)
+
+
+def _note_unknown_hooks(callback: Callback) -> None:
+    """Say which methods are named like hooks and are none."""
+    names = [name for name in dir(callback) if name.startswith("on_")]
+    for name in names:
+        if name not in HOOKS and name not in OLDER_NAMES.values():
+            near = errors.did_you_mean(name, HOOKS)
+            errors.notice(f"{type(callback).__name__}.{name} is not a hook and is not called; {near}.")
 
 
 class LambdaCallback(Callback):
@@ -152,7 +209,7 @@ class LambdaCallback(Callback):
 
     def __init__(self, **hooks: Callable[..., None] | None) -> None:
         for name, function in hooks.items():
-            errors.check_choice("hook", name, HOOKS)
+            errors.check_choice("hook", name, (*HOOKS, *OLDER_NAMES.values()))
             if function is not None:
                 setattr(self, name, function)
 
@@ -165,17 +222,25 @@ class Monitor(Callback):
         self.mode = errors.check_choice("mode", mode, ("auto", "min", "max"))
         self.min_delta = abs(min_delta)
         self.best: float | None = None
+        self._noted = False  # whether it was said that the number is missing
 
-    def value(self, logs: Logs | None) -> float:
-        """The monitored number; an error that lists the names in the logs if it is missing."""
-        if not logs or self.monitor not in logs:
-            raise errors.value_error(
-                f"monitor of {type(self).__name__}",
-                f"one of {', '.join(logs or ())}",
-                repr(self.monitor),
-                "pass validation data" if self.monitor.startswith("val_") else "choose one of these",
+    def value(self, logs: Logs | None) -> float | None:
+        """The monitored number; None with a notice where the logs do not have it.
+
+        Without a notice where validation does not take place in every epoch.
+        """
+        if logs and self.monitor in logs:
+            return logs[self.monitor]
+        validation = self.monitor.startswith("val_")
+        if not self._noted and not (validation and self.trainer.skips_validation):
+            self._noted = True
+            way_out = "pass validation data" if validation else "choose one of these"
+            names = ", ".join(logs or ())
+            errors.notice(
+                f"{type(self).__name__} monitors {self.monitor!r}, which is not among {names}, and does "
+                f"nothing; {way_out}."
             )
-        return logs[self.monitor]
+        return None
 
     def better(self, value: float, reference: float | None) -> bool:
         """Whether the value improves on the reference by more than min_delta; on None, always."""

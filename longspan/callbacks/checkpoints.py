@@ -70,7 +70,7 @@ class ModelCheckpoint(Monitor):
     def _save_if_wanted(self, batch: int | None, logs: Logs | None) -> None:
         if self.save_best_only:
             value = self.value(logs)
-            if not self.better(value, self.best):
+            if value is None or not self.better(value, self.best):
                 return
             self.best = value
         step = {} if batch is None else {"batch": batch + 1}

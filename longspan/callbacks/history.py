@@ -19,10 +19,13 @@ class History:
     """The numbers of a training, epoch by epoch; prints as a table.
 
     Args:
-        history: name -> one number an epoch: "loss", the metrics, and the same of validation with "val_".
+        history: name -> its numbers: "loss", the metrics, and the same of validation with "val_". There is
+            one an epoch, fewer for what not every epoch has, such as a validation every other epoch.
         epoch: the epochs, counted from 0.
         params: epochs, steps and verbose as asked for.
         stopped: why training ended before its last epoch; None if it did not.
+        epochs_of: name -> the epochs of its numbers, for those that not every epoch has.
+        model: the model that was trained, where there is one around the network.
 
     >>> curve = History({"loss": [0.5, 0.25]}, [0, 1])
     >>> print(curve)
@@ -35,13 +38,23 @@ class History:
     epoch: list[int] = field(default_factory=list)
     params: dict[str, Any] = field(default_factory=dict)
     stopped: str | None = None
+    epochs_of: dict[str, list[int]] = field(default_factory=dict)
+    model: Any = field(default=None, repr=False, compare=False)
 
     def add(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Add an epoch; a name that is new gets NaN for the epochs before."""
+        """Add an epoch."""
+        for name in {**self.history, **logs}:
+            whole = name not in self.epochs_of and len(self.history.get(name, ())) == len(self.epoch)
+            if not whole or name not in logs:
+                self.epochs_of.setdefault(name, self.epoch[: len(self.history.get(name, ()))])
+                self.epochs_of[name] += [epoch] if name in logs else []
         for name, value in logs.items():
-            column = self.history.setdefault(name, [float("nan")] * len(self.epoch))
-            column.append(float(value))
+            self.history.setdefault(name, []).append(float(value))
         self.epoch.append(epoch)
+
+    def _epochs(self, name: str) -> list[int]:
+        """The epochs that have a number of this name."""
+        return self.epochs_of.get(name, self.epoch)
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw the curves, each metric beside its validation; needs matplotlib.
@@ -65,7 +78,7 @@ class History:
             axes = figure.add_subplot(len(names), 1, index + 1)
             for key, label in ((name, "training"), (f"val_{name}", "validation")):
                 if key in self.history:
-                    axes.plot([epoch + 1 for epoch in self.epoch], self.history[key], label=label)
+                    axes.plot([epoch + 1 for epoch in self._epochs(key)], self.history[key], label=label)
             axes.set(xlabel="epoch", ylabel=name)
             axes.legend()
         if path is not None:
@@ -74,9 +87,12 @@ class History:
 
     def __repr__(self) -> str:
         heads = ["epoch", *self.history]
+        columns = [
+            dict(zip(self._epochs(name), values, strict=True)) for name, values in self.history.items()
+        ]
         rows = [
-            [str(epoch + 1), *(f"{values[index]:.4g}" for values in self.history.values())]
-            for index, epoch in enumerate(self.epoch)
+            [str(epoch + 1), *(f"{column[epoch]:.4g}" if epoch in column else "" for column in columns)]
+            for epoch in self.epoch
         ]
         if len(rows) >= 2 * _EPOCHS_SHOWN:
             rows = [*rows[:_EPOCHS_SHOWN], ["…"] * len(heads), *rows[-_EPOCHS_SHOWN:]]

@@ -46,6 +46,8 @@ class ReduceLROnPlateau(Monitor):
         value = self.value(logs)
         if logs is not None:
             logs["learning_rate"] = self.trainer.learning_rate
+        if value is None:
+            return
         if self.cooldown_counter:
             self.cooldown_counter -= 1
             self.wait = 0

@@ -308,6 +308,21 @@ class Layer(nn.Module):
         """The weights that fitting does not change, in Keras' order and layout."""
         return [weight.get() for weight in self.keras_weights() if not weight.is_fitted()]
 
+    @property
+    def variables(self) -> list[Tensor]:
+        """The weights by Keras' other name."""
+        return self.weights
+
+    @property
+    def trainable_variables(self) -> list[Tensor]:
+        """The trainable weights by Keras' other name."""
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Tensor]:
+        """The non-trainable weights by Keras' other name."""
+        return self.non_trainable_weights
+
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights in Keras' order, layout and gate order."""
         return [weight.get().detach().cpu().numpy().copy() for weight in self.keras_weights()]

@@ -47,6 +47,36 @@ class Stream:
         return batch
 
 
+class LimitedBatches:
+    """So many batches an epoch of batches that can be iterated again; the next epoch goes on from there."""
+
+    def __init__(self, batches: Batches, steps: int) -> None:
+        self._batches, self._steps = batches, steps
+        self._running: Iterator[Batch] = iter(())
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        for _ in range(self._steps):
+            batch = next(self._running, None)
+            if batch is None:
+                self._running = iter(self._batches)
+                batch = next(self._running)
+            yield batch
+
+
+class FirstBatches:
+    """The first batches of an iterable, the same ones at every iteration."""
+
+    def __init__(self, batches: Batches, steps: int) -> None:
+        self._batches = batches
+        self._steps = errors.check_int("validation_steps", steps, 1, "give the number of batches")
+
+    def __iter__(self) -> Iterator[Batch]:
+        return islice(iter(self._batches), self._steps)
+
+
 @runtime_checkable
 class _Array(Protocol):
     """What NumPy can read: arrays, tensors, frames and series."""
@@ -263,7 +293,9 @@ def batches_of(
     class_weight: Mapping[int, float] | None = None,
     steps: int | None = None,
 ) -> Any:
-    """The batches of one epoch."""
+    """The batches of one epoch; `steps`: so many of them, None for all."""
+    if steps is not None:
+        errors.check_int("steps", steps, 1, "give the number of batches, or None for all")
     if is_stream(x):
         if y is not None:
             way_out = "let it give (x, y)"
@@ -276,7 +308,7 @@ def batches_of(
     inputs = inputs_of(model, x)
     first = inputs.values[0] if isinstance(inputs.values, tuple) else inputs.values
     targets = None if y is None else targets_of(model, y, first.shape[0])
-    return Batches(
+    batches = Batches(
         inputs.values,
         targets,
         batch_size=32 if batch_size is None else batch_size,
@@ -284,6 +316,7 @@ def batches_of(
         weight=weights_of(targets, sample_weight, class_weight, model.output_names or ["y"]),
         lengths=inputs.lengths,
     )
+    return batches if steps is None else LimitedBatches(batches, steps)
 
 
 def _stream(model: Model, x: Any, steps: int | None) -> Any:

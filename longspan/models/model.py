@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from longspan import errors, losses, metrics, optimizers
-from longspan.callbacks import History
+from longspan.callbacks import Callback, CallbackList, History
 from longspan.data.batches import Batch
 from longspan.layers import RNN, Bidirectional, Layer
 from longspan.layers.base import unique_name
@@ -29,6 +29,7 @@ from longspan.layers.structure import (
 )
 from longspan.layers.symbolic import KerasTensor, trial_call
 from longspan.layers.weights import Weight, sum_of
+from longspan.training.epoch_batches import length_of
 from longspan.training.loop import evaluate, train
 
 from . import inputs, saving
@@ -474,7 +475,7 @@ class Model(Layer):
         batch_size: int | None = None,
         epochs: int = 1,
         verbose: int | str = "auto",
-        callbacks: Sequence[Any] | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         shuffle: bool = True,
@@ -484,7 +485,7 @@ class Model(Layer):
         steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: int = 1,
+        validation_freq: int | Sequence[int] = 1,
         *,
         clip_norm: float | None = None,
         clip_value: float | None = None,
@@ -503,15 +504,16 @@ class Model(Layer):
             batch_size: rows a step, 32 where None.
             epochs: the number of the last epoch; initial_epoch: the epochs that are done already.
             verbose: 0 silent, 1 or "auto" a progress bar, 2 a line an epoch.
-            callbacks: objects of longspan.callbacks or with their methods.
+            callbacks: objects of longspan.callbacks, or one.
             validation_split: the fraction of rows, the last ones, to validate on instead of training.
             validation_data: (x, y) or (x, y, sample_weight), or batches.
             shuffle: a new order every epoch.
             class_weight: class number -> the weight of its rows.
             sample_weight: (N,) or (N, T), the weights of rows or steps; of several outputs one for all, or a
                 list or dict.
-            steps_per_epoch, validation_steps: batches to take of an iterable.
-            validation_freq: validate every so many epochs.
+            steps_per_epoch: batches of an epoch; the next epoch goes on where it ended. None for all.
+            validation_steps: batches of a validation, from the first on; None for all.
+            validation_freq: validate every so many epochs; or a list of epochs, counted from 1.
             resume: a file to go on from and to write to, or a longspan.training.CheckpointConfig. A file of
                 another model, optimizer, loss or data is refused.
             clip_norm, clip_value, schedule, precision, processes: see longspan.training.train.
@@ -535,7 +537,10 @@ class Model(Layer):
         if validation_data is not None:
             size = validation_batch_size or batch_size
             check = self._validation(validation_data, size, validation_steps)
-        limits = {"clip_norm": clip_norm, "clip_value": clip_value}
+        if resume is not None and isinstance(batches, inputs.LimitedBatches):
+            way_out = "leave it out, or fit without resume"
+            raise errors.value_error("steps_per_epoch", "None beside resume", steps_per_epoch, way_out)
+        limits = {"clip_norm": clip_norm, "clip_value": clip_value, "validation_freq": validation_freq}
         try:
             self.history = train(
                 adapter,
@@ -545,8 +550,9 @@ class Model(Layer):
                 epochs=epochs,
                 initial_epoch=initial_epoch,
                 validate=check,
+                validation_freq=validation_freq,
                 metrics=batch_metrics(adapter, self.targets, loss),
-                callbacks=list(callbacks or ()),
+                callbacks=callbacks or (),
                 clip_norm=clip_norm,
                 clip_value=clip_value,
                 schedule=schedule,
@@ -568,11 +574,12 @@ class Model(Layer):
         verbose: int | str = "auto",
         sample_weight: Any = None,
         steps: int | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
         return_dict: bool = False,
     ) -> Any:
         """The loss and the metrics on x and y.
 
-        Args: as for `fit`.
+        Args: as for `fit`; steps: batches to evaluate on, None for all.
 
         Returns:
             The loss; a list [loss, metrics…] where there are metrics; a dict by name with return_dict.
@@ -581,7 +588,8 @@ class Model(Layer):
         batches = self._batches(x, y, batch_size, False, sample_weight, None, steps)
         adapter = TrainingAdapter(self)
         loss = CompiledLoss(adapter, self.targets)
-        logs = evaluate(adapter, batches, loss, batch_metrics(adapter, self.targets, loss))
+        measured = batch_metrics(adapter, self.targets, loss)
+        logs = evaluate(adapter, batches, loss, measured, callbacks=callbacks or (), model=self)
         if verbose not in (0, "auto"):
             print("  ".join(f"{name}: {value:.4f}" for name, value in logs.items()))
         if return_dict:
@@ -590,24 +598,36 @@ class Model(Layer):
         return values if len(values) > 1 else values[0]
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: int | str = "auto", steps: int | None = None
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Sequence[Any] | Callback | None = None,
     ) -> Any:
         """The outputs for x as a NumPy array (N, …); a list or dict of arrays where there are several.
 
         Args:
-            x, batch_size, steps: as for `fit`; verbose: accepted without effect.
+            x, batch_size, callbacks: as for `fit`; verbose: accepted without effect.
+            steps: batches to predict for, None for all.
         """
         self._check_layers()
         batches = self._batches(x, None, batch_size, False, None, None, steps)
+        hooks = CallbackList(callbacks or ())
+        hooks.attach(self, {"steps": length_of(batches), "verbose": verbose})
         adapter, state, outputs, was_training = TrainingAdapter(self), None, [], self.training
+        hooks.call("on_predict_begin", {})
         self.eval()
         try:
             with torch.no_grad():
-                for batch in batches:
+                for index, batch in enumerate(batches):
+                    hooks.call("on_predict_batch_begin", index, {})
                     output, state = adapter(batch, state)
+                    hooks.call("on_predict_batch_end", index, {"outputs": output})
                     outputs.append(output if isinstance(output, tuple) else (output,))
         finally:
             self.train(was_training)
+        hooks.call("on_predict_end", {})
         arrays = [torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True)]
         if len(arrays) == 1 and not isinstance(self._output_structure, dict):
             return arrays[0]
@@ -704,7 +724,8 @@ class Model(Layer):
             way_out = "pass both in a tuple"
             raise errors.type_error("validation_data", "(x, y) or (x, y, sample_weight)", data, way_out)
         x, y, weight = (*data, None)[:3]
-        return self._batches(x, y, batch_size, False, weight, None, None)
+        batches = self._batches(x, y, batch_size, False, weight, None, None)
+        return batches if steps is None else inputs.FirstBatches(batches, steps)
 
     def _one_batch(self, x: Any, y: Any, weight: Any, classes: Mapping[int, float] | None) -> Batch:
         rows = inputs.count_rows(x)

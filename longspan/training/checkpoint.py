@@ -20,7 +20,7 @@ from longspan.atomic_file import check_output
 KIND = "training"
 DIGEST = "sha256:"  # before a digest in an identity
 _WAY_OUT = "name another file or delete this one"
-FORMAT = 2  # version of the content of a checkpoint; other versions are refused
+FORMAT = 3  # version of the content of a checkpoint; other versions are refused
 
 
 @dataclass

@@ -32,7 +32,7 @@ class EpochBatches:
     """
 
     def __init__(self, source: Any, epochs: int) -> None:
-        self.source, self.length = _checked(source, epochs), _length(source)
+        self.source, self.length = _checked(source, epochs), length_of(source)
         # Random states at the start of the epoch: they decide the order of its batches.
         self._epoch_start: dict[str, Any] = {}
 
@@ -105,7 +105,8 @@ def _checked(source: Any, epochs: int) -> Any:
     return source
 
 
-def _length(source: Any) -> int | None:
+def length_of(source: Any) -> int | None:
+    """The number of batches, None if the source does not have a length."""
     try:
         return len(source)
     except TypeError:

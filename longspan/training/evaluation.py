@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from longspan import errors
+from longspan.callbacks import CallbackList
 from longspan.data.batches import Batch, as_batch, map_tensors, rows_of
 
 from .objective import BatchLoss, MetricLike
@@ -25,27 +26,40 @@ def evaluate_batches(
     loss: BatchLoss,
     metrics: list[MetricLike],
     state: Any,
+    hooks: CallbackList | None = None,
 ) -> Logs:
-    """The mean loss over rows and the metrics, in evaluation mode; see `longspan.training.evaluate`."""
+    """The mean loss over rows and the metrics, in evaluation mode; see `longspan.training.evaluate`.
+
+    `hooks`: callbacks to call before and after each batch.
+    """
     for metric in metrics:
         metric.reset()
     total, count, was_training = 0.0, 0, network.training
     network.eval()
-    move = to_device(network)
+    move, hooks = to_device(network), hooks or CallbackList([])
+    before, after = hooks.has("on_test_batch_begin"), hooks.has("on_test_batch_end")
     try:
         with torch.no_grad():
-            for batch in map(move, map(as_batch, batches)):
+            for index, batch in enumerate(map(move, map(as_batch, batches))):
+                if before:
+                    hooks.call("on_test_batch_begin", index, {})
                 output, state = forward(batch, state if batch.continues else None)
                 rows = rows_of(batch)
                 total = total + loss(output, batch).detach().double() * rows
                 count += rows
                 for metric in metrics:
                     metric.update(output, batch)
+                if after:
+                    hooks.call("on_test_batch_end", index, _logs(total, count, metrics))
     finally:
         network.train(was_training)
     if not count:
         raise errors.value_error("batches", "at least one batch", "none", "check that there are data")
-    return {"loss": float(total) / count, **{metric.name: float(metric.result()) for metric in metrics}}
+    return _logs(total, count, metrics)
+
+
+def _logs(total: Tensor | float, rows: int, metrics: list[MetricLike]) -> Logs:
+    return {"loss": float(total) / rows, **{metric.name: float(metric.result()) for metric in metrics}}
 
 
 def detach_state(state: Any) -> Any:

@@ -10,9 +10,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from longspan import errors
-from longspan.callbacks import History
+from longspan.callbacks import Callback, CallbackList, History
 
 from . import checkpoint, engines
+from .epoch_batches import length_of
 from .evaluation import Logs, evaluate_batches
 from .objective import as_loss, as_metrics
 from .trainer import Trainer, Validation
@@ -27,8 +28,9 @@ def train(
     epochs: int,
     initial_epoch: int = 0,
     validate: Validation | None = None,
+    validation_freq: int | Sequence[int] = 1,
     metrics: Sequence[Any] = (),
-    callbacks: Sequence[Any] = (),
+    callbacks: Sequence[Any] | Callback = (),
     clip_norm: float | None = None,
     clip_value: float | None = None,
     schedule: LRScheduler | Callable[[int], float] | None = None,
@@ -51,9 +53,10 @@ def train(
         initial_epoch: the number of epochs that an earlier call has trained.
         validate: batches to evaluate on after every epoch, or a function that returns numbers by name. In the
             logs "val_" precedes their names.
+        validation_freq: validate every so many epochs; or the epochs, counted from 1, that have one.
         metrics: names or objects of longspan.metrics, or objects that read whole batches (see
             `longspan.training.objective.MetricLike`).
-        callbacks: `Callback` objects.
+        callbacks: `Callback` objects, or one.
         clip_norm: the largest norm of all gradients together; larger gradients are scaled down to it.
         clip_value: the largest magnitude of a gradient's values; larger values are set to it.
         schedule: a function from the optimizer step, counted from 0, to the learning rate. Or a scheduler of
@@ -93,6 +96,7 @@ def train(
         epochs=errors.check_int("epochs", epochs, 0, "give the number of the last epoch"),
         initial_epoch=errors.check_int("initial_epoch", initial_epoch, 0, "give the epochs that are done"),
         validate=validate,
+        validation_freq=_checked_freq(validation_freq),
         metrics=as_metrics(metrics),
         callbacks=callbacks,
         clip=(clip_norm, clip_value),
@@ -129,6 +133,13 @@ def _through_fabric(trainer: Trainer, precision: str | None, processes: int | No
     return trainer.history
 
 
+def _checked_freq(freq: Any) -> int | frozenset[int]:
+    if isinstance(freq, (list, tuple, set, frozenset, range)):
+        way_out = "give epochs counted from 1"
+        return frozenset(errors.check_int("validation_freq", epoch, 1, way_out) for epoch in freq)
+    return errors.check_int("validation_freq", freq, 1, "validate every so many epochs, or list the epochs")
+
+
 def _checked_schedule(schedule: Any) -> Any:
     if isinstance(schedule, ReduceLROnPlateau):
         way_out = "use longspan.training.ReduceLROnPlateau among the callbacks"
@@ -146,11 +157,13 @@ def evaluate(
     metrics: Sequence[Any] = (),
     *,
     state: Any = None,
+    callbacks: Sequence[Any] | Callback = (),
+    model: Any = None,
 ) -> Logs:
     """The mean loss over rows and the metrics, without training.
 
     Args:
-        network, batches, loss, metrics, state: as for `train`.
+        network, batches, loss, metrics, state, callbacks, model: as for `train`.
 
     Returns:
         "loss" and every metric by name.
@@ -158,4 +171,9 @@ def evaluate(
     Raises:
         ValueError: there is no batch.
     """
-    return evaluate_batches(network, network, batches, as_loss(loss), as_metrics(metrics), state)
+    hooks = CallbackList(callbacks)
+    hooks.attach(network if model is None else model, {"steps": length_of(batches), "verbose": 0})
+    hooks.call("on_test_begin", {})
+    logs = evaluate_batches(network, network, batches, as_loss(loss), as_metrics(metrics), state, hooks)
+    hooks.call("on_test_end", logs)
+    return logs

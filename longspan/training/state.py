@@ -81,7 +81,11 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict() if has_scheduler else None,
             "callbacks": [callback.state() for callback in self.callbacks],
-            "history": {"history": self.history.history, "epoch": self.history.epoch},
+            "history": {
+                "history": self.history.history,
+                "epoch": self.history.epoch,
+                "epochs_of": self.history.epochs_of,
+            },
             "precision": engine.state(),
             "processes": engine.gather(process),
         }
@@ -113,6 +117,7 @@ class TrainingState:
         self.status.stopped = self.history.stopped = snapshot["stopped"]
         self.history.history = snapshot["history"]["history"]
         self.history.epoch = snapshot["history"]["epoch"]
+        self.history.epochs_of = snapshot["history"]["epochs_of"]
         for callback, state in zip(self.callbacks, snapshot["callbacks"], strict=False):
             if state is not None:
                 callback.restore(state)

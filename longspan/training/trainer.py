@@ -35,6 +35,7 @@ class Trainer:
         network, batches, loss, optimizer: as for `longspan.training.train`, as are the others; those below
             differ from it.
         loss: a function (output, batch) -> one number; metrics: of batches.
+        validation_freq: the epochs between validations, or the epochs, counted from 1, that have one.
         clip: the norm and the value to which gradients are clipped, None for no clipping.
         resume: where checkpoints are written and read, None for none.
         state: the recurrent state before the first batch.
@@ -50,8 +51,9 @@ class Trainer:
         epochs: int,
         initial_epoch: int,
         validate: Validation | None,
+        validation_freq: int | frozenset[int],
         metrics: list[MetricLike],
-        callbacks: Sequence[Any],
+        callbacks: Sequence[Any] | hooks.Callback,
         clip: tuple[float | None, float | None],
         schedule: Any,
         verbose: Any,
@@ -62,6 +64,7 @@ class Trainer:
         self.network, self.loss, self.optimizer, self.epochs = network, loss, optimizer, epochs
         self.batches = EpochBatches(batches, epochs - initial_epoch)
         self.validate, self.metrics, self.clip = validate, metrics, clip
+        self.validation_freq = validation_freq
         self.schedule, self.resume, self.model = schedule, resume, model
         self.hooks = hooks.CallbackList(callbacks)
         self.callbacks = self.hooks.callbacks
@@ -121,10 +124,10 @@ class Trainer:
         self.status.log = self.display.log
         model: Any = self.network if self.model is None else self.model
         model.stop_training = False
+        self.history.model = model
         for callback in self.hooks.callbacks:
             callback.trainer = self.status
-            callback.set_params(self.history.params)
-            callback.set_model(model)
+        self.hooks.attach(model, self.history.params)
 
     def _synchronise(self) -> None:
         """Give every process the same order of batches and its own random masks."""
@@ -134,7 +137,7 @@ class Trainer:
 
     def _run_epoch(self) -> None:
         start, state, epoch = perf_counter(), self.state, self.state.epoch
-        self.status.epoch = epoch
+        self.status.epoch, self.status.skips_validation = epoch, self._skips_validation(epoch + 1)
         if state.step == 0:
             state.loss_meter = self._new_loss_meter()
             for metric in self.metrics:
@@ -146,7 +149,7 @@ class Trainer:
         if self.engine.world > 1:
             _merge_processes(self.engine, state.loss_meter, self.metrics)
         logs = self._current_logs()
-        if self.validate is not None:
+        if self.validate is not None and not self.status.skips_validation:
             logs.update(self._validate(self.validate))
         self.hooks.call("on_epoch_end", epoch, logs)
         self.history.add(epoch, logs)
@@ -156,12 +159,18 @@ class Trainer:
         if self._checkpoint_is_due():
             self._write_checkpoint()
 
+    def _skips_validation(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 1, leaves the validation out."""
+        freq = self.validation_freq
+        return epoch % freq > 0 if isinstance(freq, int) else epoch not in freq
+
     def _run_steps(self, batches: Iterator[Batch]) -> None:
         """All steps of an epoch. The time of this loop is added to every step, so it does little."""
         engine, loss, metrics, state = self.engine, self.loss, self.metrics, self.state
         add, before, after = state.loss_meter.add, self._before_step(), self._after_step()
         forward, optimize = engine.forward, engine.step
         recurrent, step, epoch = state.recurrent, state.step, state.epoch
+        model: Any = self.network if self.model is None else self.model
         for batch in batches:
             for hook in before:
                 hook(step)
@@ -177,6 +186,8 @@ class Trainer:
                 state.step, state.recurrent = step, recurrent
                 for hook in after:
                     hook(step)
+                if model.stop_training and engine.world == 1:  # of several processes all end with the epoch
+                    break
         if step == 0:
             raise errors.value_error(
                 "batches", "at least one batch an epoch", "none", "check that there are data"
@@ -236,7 +247,9 @@ class Trainer:
             logs = dict(validate())
         else:
             forward = self.engine.forward
-            logs = evaluate_batches(forward, self.network, validate, self.loss, self.metrics, None)
+            logs = evaluate_batches(
+                forward, self.network, validate, self.loss, self.metrics, None, self.hooks
+            )
         self.hooks.call("on_test_end", logs)
         return {f"val_{name}": float(value) for name, value in logs.items()}
 

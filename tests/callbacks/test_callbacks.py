@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from longspan import artifact, optimizers
+from longspan import artifact, errors, optimizers
 from longspan.data import Batch, Batches
 from longspan.training import (
+    Callback,
     CSVLogger,
     EarlyStopping,
     LambdaCallback,
@@ -33,7 +34,7 @@ class Line(nn.Linear):
 
 
 def run(
-    callbacks: list[Any], scores: list[float] | None = None, network: nn.Module | None = None, **options: Any
+    callbacks: Any, scores: list[float] | None = None, network: nn.Module | None = None, **options: Any
 ) -> Any:
     """Train a line; validation says what `scores` holds, epoch by epoch."""
     torch.manual_seed(0)
@@ -45,7 +46,7 @@ def run(
     options = {"epochs": len(scores or [0, 0]), "verbose": 0, **options}
     return train(
         network,
-        Batches(x, 2 * x, batch_size=4),
+        Batches(x, 2 * x, batch_size=len(x) // options.pop("batches", 2)),
         "mse",
         optimizer,
         validate=validate,
@@ -172,16 +173,69 @@ def test_missing_tensorboard(monkeypatch: pytest.MonkeyPatch):
         TensorBoard()
 
 
+@pytest.mark.parametrize(
+    ("callback", "scores", "words"),
+    [
+        (
+            EarlyStopping(monitor="vall_loss"), [1.0, 2.0],
+            "EarlyStopping monitors 'vall_loss', which is not among loss, val_loss, val_accuracy, and does "
+            "nothing; choose one of these.",
+        ),
+        (ReduceLROnPlateau(), None, "which is not among loss, and does nothing; pass validation data."),
+        (ModelCheckpoint("x", save_best_only=True), None, "ModelCheckpoint monitors 'val_loss', which"),
+    ],
+)  # fmt: skip
+def test_a_monitored_number_that_is_not_there_is_said_once(
+    callback: Any, scores: list[float] | None, words: str
+) -> None:
+    with pytest.warns(errors.LongspanWarning) as said:
+        history = run([callback], scores)
+    assert len(history.epoch) == 2 and len(said) == 1 and words in str(said[0].message)
+
+
+def test_a_validation_every_other_epoch() -> None:
+    stopping = EarlyStopping(patience=1)
+    history = run([stopping], [3.0, 4.0, 5.0], epochs=9, validation_freq=2)
+    assert history.history["val_loss"] == [3.0, 4.0] and history.epoch == [0, 1, 2, 3]
+    assert history.epochs_of["val_loss"] == [1, 3]
+    history = run([], [3.0, 4.0], epochs=5, validation_freq=[2, 5])
+    assert history.epochs_of["val_loss"] == [1, 4] and history.history["val_loss"] == [3.0, 4.0]
+    with pytest.raises(ValueError, match="validation_freq: expected a whole number of at least 1"):
+        run([], [1.0], validation_freq=0)
+
+
+def test_older_names_of_hooks_and_names_that_are_none() -> None:
+    class Older(Callback):
+        def __init__(self) -> None:
+            self.batches: list[int] = []
+
+        def on_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.batches.append(batch)
+
+    class Both(Older):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            super().on_train_batch_end(batch, logs)
+
+    class Wrong(Callback):
+        def on_epoch_ends(self, epoch: int, logs: Any = None) -> None:
+            raise AssertionError
+
+    older, both = Older(), Both()
+    with pytest.warns(errors.LongspanWarning, match="Wrong.on_epoch_ends is not a hook .* 'on_epoch_end'"):
+        run([older, both, Wrong()], epochs=1)
+    assert older.batches == both.batches == [0, 1]
+
+
+def test_training_ends_after_the_step_that_stops_it() -> None:
+    class Stop(Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_training = True
+
+    history = run(Stop(), [1.0, 2.0], batches=8)
+    assert len(history.epoch) == 1 and history.history["val_loss"] == [1.0] and history.stopped
+
+
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
-    "monitor": (
-        lambda: run([EarlyStopping(monitor="vall_loss")], [1, 2]),
-        "monitor of EarlyStopping: expected one of loss, val_loss, val_accuracy, received 'vall_loss'; "
-        "choose one of these.",
-    ),
-    "no validation": (
-        lambda: run([EarlyStopping()]),
-        "monitor of EarlyStopping: expected one of loss, received 'val_loss'; pass validation data.",
-    ),
     "direction": (
         lambda: run([EarlyStopping("val_accuracy")], [1, 2]),
         'monitor \'val_accuracy\': expected mode="min" or mode="max", since it is not known which way this '

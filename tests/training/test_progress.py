@@ -99,7 +99,11 @@ def test_a_number_that_comes_late():
     history = History()
     history.add(0, {"loss": 1})
     history.add(1, {"loss": 2, "rate": 3})
-    assert history.history["rate"][1] == 3.0 and history.history["rate"][0] != history.history["rate"][0]
+    history.add(2, {"loss": 2, "rate": 4})
+    history.add(3, {"loss": 1})
+    assert history.history["rate"] == [3.0, 4.0] and history.epochs_of == {"rate": [1, 2]}
+    rows = [line.split() for line in str(history).split("\n")]
+    assert rows == [["epoch", "loss", "rate"], ["1", "1"], ["2", "2", "3"], ["3", "2", "4"], ["4", "1"]]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

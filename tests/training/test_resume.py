@@ -190,7 +190,7 @@ def test_sentences(tmp_path: Path):
     with pytest.raises(ValueError, match="expected a training checkpoint, received a file of kind 'weights'"):
         line(path)
     artifact.save(path, {"kind": "training", "snapshot": {}}, {})
-    with pytest.raises(ValueError, match="expected one of format 2, received one of format 1"):
+    with pytest.raises(ValueError, match="expected one of format 3, received one of format 1"):
         line(path)
     with pytest.raises(ValueError, match="steps: expected a whole number of at least 1"):
         CheckpointConfig(path, steps=0)

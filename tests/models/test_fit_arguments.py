@@ -1,0 +1,119 @@
+"""Tests that what fit, evaluate and predict take acts: steps, validations, and the hooks of callbacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from longspan.callbacks import Callback, LambdaCallback
+from longspan.layers import Dense, Input
+from longspan.models import Sequential
+
+X = np.arange(24.0).reshape(12, 2)
+Y = X.sum(1, keepdims=True)
+
+
+def model() -> Sequential:
+    made = Sequential([Input((2,)), Dense(1)])
+    made.compile("sgd", "mse", metrics=["mae"])
+    return made
+
+
+class Recorder(Callback):
+    """Records every hook that is called."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self.calls.append("test")
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.calls.append(f"test {batch}")
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        assert set(logs) == {"loss", "mae"}
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self.calls.append("tested")
+
+    def on_predict_begin(self, logs: Any = None) -> None:
+        assert isinstance(self.model, Sequential) and self.params["steps"] == 3
+        self.calls.append("predict")
+
+    def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.calls.append(f"predict {batch} {tuple(logs['outputs'].shape)}")
+
+    def on_predict_end(self, logs: Any = None) -> None:
+        self.calls.append("predicted")
+
+
+def test_callbacks_of_evaluate_and_predict() -> None:
+    recorder = Recorder()
+    model().evaluate(X, Y, batch_size=6, callbacks=[recorder])
+    assert recorder.calls == ["test", "test 0", "test 1", "tested"]
+    recorder.calls = []
+    model().predict(X, batch_size=5, callbacks=recorder)
+    assert recorder.calls == [
+        "predict",
+        "predict 0 (5, 1)",
+        "predict 1 (5, 1)",
+        "predict 2 (2, 1)",
+        "predicted",
+    ]
+
+
+def test_validation_calls_the_hooks_of_batches() -> None:
+    recorder = Recorder()
+    model().fit(X, Y, validation_data=(X, Y), validation_batch_size=6, callbacks=recorder, verbose=0)
+    assert recorder.calls == ["test", "test 0", "test 1", "tested"]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_epochs_of_so_many_steps_go_through_all_rows(shuffle: bool) -> None:
+    fitted, seen = model(), []
+    last = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(batch))
+    fitted.fit(X, Y, batch_size=4, epochs=4, steps_per_epoch=2, shuffle=shuffle, callbacks=last, verbose=0)
+    assert seen == [0, 1] * 4
+    if not shuffle:  # 8 steps are two and two thirds of a pass
+        plain = model()
+        plain.set_weights(start := [np.ones((2, 1)), np.zeros(1)])
+        fitted.set_weights(start)
+        fitted.fit(X, Y, batch_size=4, epochs=3, steps_per_epoch=2, shuffle=False, verbose=0)
+        plain.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
+        for ours, theirs in zip(fitted.get_weights(), plain.get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_validation_of_so_many_steps_every_so_many_epochs() -> None:
+    fitted = model()
+    options = {"validation_data": (X, Y), "validation_steps": 1, "validation_batch_size": 4, "epochs": 4}
+    history = fitted.fit(X, Y, validation_freq=2, verbose=0, **options)
+    assert len(history.history["val_loss"]) == 2 and len(history.history["loss"]) == 4
+    assert history.history["val_loss"][-1] == pytest.approx(fitted.evaluate(X[:4], Y[:4])[0])
+    assert history.model is fitted
+
+
+def test_evaluate_and_predict_on_so_many_steps() -> None:
+    fitted = model()
+    assert fitted.evaluate(X, Y, batch_size=4, steps=2) == pytest.approx(fitted.evaluate(X[:8], Y[:8]))
+    assert fitted.predict(X, batch_size=4, steps=2).shape == (8, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"steps_per_epoch": 0}, "steps: expected a whole number of at least 1, received 0"),
+        (
+            {"steps_per_epoch": 2, "resume": "file"},
+            "steps_per_epoch: expected None beside resume, received 2",
+        ),
+        ({"validation_data": (X, Y), "validation_steps": 0}, "validation_steps: expected a whole number"),
+        ({"validation_data": (X, Y), "validation_freq": 1.5}, "validation_freq: expected a whole number"),
+    ],
+)
+def test_counts_that_cannot_be(options: dict[str, Any], words: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=words):
+        model().fit(X, Y, verbose=0, **options)
