@@ -116,9 +116,13 @@ def write_file(path: str, content: bytes) -> None:
 
 
 def _csv(frame: polars.DataFrame) -> bytes:
-    """As CSV; a cell with several values is one text, `|` between: a CSV file has no lists."""
-    from polars import List, String, col
+    """As CSV, which has no lists: values of a cell are one text with `|` between, records are JSON."""
+    from polars import List, String, Struct, col, element, format
 
+    for name, kind in frame.schema.items():
+        if isinstance(kind, List) and kind.inner == Struct:
+            texts = col(name).list.eval(element().struct.json_encode()).list.join(",")
+            frame = frame.with_columns(format("[{}]", texts).alias(name))
     return frame.with_columns(col(List).cast(List(String)).list.join("|")).write_csv().encode()
 
 

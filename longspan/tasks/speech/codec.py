@@ -31,7 +31,7 @@ _MOST_BINS = 80
 _SPARE_STEPS = 1.25  # steps of a sound for each label that its text needs, at least, where strides are found
 _LONGEST_STRIDE = 4  # that is found
 _EPOCHS = (10, 100)  # that are found, at least and at most
-_SECONDS_HEARD = 86_400.0  # of all epochs together, where that gives such a number
+_SECONDS_HEARD = 130_000.0  # of all epochs together, where that gives such a number
 _FEW = 0.99  # share of the sounds that must have the spare steps
 
 
@@ -115,7 +115,7 @@ class SpeechCodec(Codec[list[Recording]]):
 
     @property
     def epochs(self) -> int:
-        """So many that about a day of sound is gone through."""
+        """So many that about 36 hours of sound are gone through."""
         fewest, most = _EPOCHS
         return min(most, max(fewest, round(_SECONDS_HEARD / max(1.0, self.seconds))))
 
