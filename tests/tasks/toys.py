@@ -293,7 +293,7 @@ def recommend() -> Toy:
         options={
             "hidden_size": 32,
             "embedding_size": 16,
-            "epochs": 14,
+            "epochs": 10,
             "batch_size": 16,
             "learning_rate": 0.02,
             "dropout": 0.0,

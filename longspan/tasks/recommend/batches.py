@@ -13,7 +13,7 @@ from longspan.data.batches import Batch
 
 IGNORED = -100  # the target of an event that is not scored
 _AT_ONCE = 1 << 14  # events of a batch to evaluate, padding included
-_FEWEST = 8  # events of a row to train on; where there are few events there are fewer rows
+_FEWEST = 16  # chunks of an epoch; where there are few events there are fewer rows
 
 
 class Inputs(NamedTuple):
@@ -48,7 +48,7 @@ class SessionParallelBatches:
         self.starts, self.items = torch.from_numpy(starts), torch.from_numpy(items)
         self.context = torch.from_numpy(context) if context.shape[1] else None
         self.chunk_length = chunk_length
-        self.rows = max(1, min(batch_size, len(items) // _FEWEST))
+        self.rows = max(1, min(batch_size, len(items) // (_FEWEST * chunk_length)))
         self.row_length = len(items) // self.rows
 
     def __len__(self) -> int:

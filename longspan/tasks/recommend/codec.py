@@ -22,6 +22,8 @@ from .neighbors import Neighbors, mixture_weights
 from .ranking import Ranking, Rankings, Scorer, metrics
 from .vocabulary import UNKNOWN, Ids, note_unknown
 
+_EPOCHS, _MOST_EPOCHS = 12, 60
+_STEPS, _STEP_EVENTS = 1000, 1280  # training steps at least, and events of a usual one
 _LEAST_WEIGHT = 0.005  # of a part of the mixture; a part with less has none
 _LEAST_NETWORK = 0.05  # weight of the network, which orders the items that the other parts leave out
 
@@ -97,7 +99,9 @@ class RecommendCodec(Codec[Events]):
 
     @property
     def epochs(self) -> int:
-        return 20
+        """Twelve, or more where there are few events: as many as make a thousand steps of usual batches."""
+        events = max(1, len(self.histories.items))
+        return int(np.clip(_STEPS * _STEP_EVENTS / events, _EPOCHS, _MOST_EPOCHS))
 
     @property
     def learning_rate(self) -> float:
@@ -226,14 +230,14 @@ class RecommendCodec(Codec[Events]):
         rankings = answers.rankings
         there = np.isfinite(rankings.scores)
         rows, places = np.nonzero(there)
-        users = pl.Series("user", rankings.user[rows])
+        users = pl.Series(rankings.user[rows])
         if records.users is not None:
-            users = records.users.gather(rankings.user[rows]).alias(records.names[0])
+            users = records.users.gather(rankings.user[rows])
         return pl.DataFrame(
             [
-                users,
+                users.alias(self.histories.users.ids.name),
                 pl.Series("rank", places + 1),
-                self.items.ids.gather(rankings.items[there] - 1).alias(records.names[1]),
+                self.items.ids.gather(rankings.items[there] - 1),
                 pl.Series("score", rankings.scores[there]),
             ]
         )

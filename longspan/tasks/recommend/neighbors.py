@@ -180,7 +180,7 @@ def _repeats(user: np.ndarray, items: np.ndarray) -> tuple[float, np.ndarray]:
     distance = np.diff(order)[same]
     counts = np.bincount(np.minimum(distance, _REPEATS) - 1, minlength=_REPEATS) + 1.0
     later = np.count_nonzero(user[1:] == user[:-1])
-    return len(distance) / max(1, later), counts / counts.sum()
+    return len(distance) / max(1, int(later)), counts / counts.sum()
 
 
 def mixture_weights(parts: Tensor, steps: int = 50) -> Tensor:

@@ -159,7 +159,7 @@ class RecommendNetwork(StreamingNetwork):
             vectors = torch.cat([vectors, self._from_attributes(self.attributes[self.trained :])])
             bias = torch.cat([bias, bias[1:].mean().expand(cold)])
         bias[0] = -torch.inf
-        return vectors, bias
+        return vectors.detach(), bias
 
     def _read(self, items: Tensor, context: Tensor | None) -> Tensor:
         """The vectors (..., W) that the recurrent network reads."""
@@ -217,7 +217,7 @@ class RecommendNetwork(StreamingNetwork):
         others = others.masked_fill(drawn == items.unsqueeze(1), -torch.inf)
         return bpr_max(own, others, regularization).mean()
 
-    def predict(self, batch: Batch, k: int = 10, exclude_seen: bool | None = None) -> Ranking:
+    def predict(self, batch: Batch, k: int | None = None, exclude_seen: bool | None = None) -> Ranking:
         """The items of the highest scores after each scored event, or after the last one of each row."""
         return self.rank(self._scored_outputs(batch), batch, k=k, exclude_seen=exclude_seen)
 
@@ -227,7 +227,7 @@ class RecommendNetwork(StreamingNetwork):
         hidden: Tensor,
         batch: Batch,
         *,
-        k: int = 10,
+        k: int | None = None,
         exclude_seen: bool | None = None,
         compare: bool = True,
     ) -> Ranking:

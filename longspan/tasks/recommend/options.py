@@ -34,7 +34,12 @@ class RecommenderOptions(ReadingOptions):
         advanced=True,
     )
 
-    k: int = option(10, "items that are recommended to each user", group="predict", minimum=1)
+    k: int | None = option(
+        None,
+        "items that are recommended to each user; none for 10, or for all where there are fewer",
+        group="predict",
+        minimum=1,
+    )
     exclude_seen: bool | None = option(
         None,
         "whether items of the user's past are left out; none for yes, but no in evaluate where repeats are "
@@ -101,7 +106,9 @@ class RecommenderOptions(ReadingOptions):
     regularization: float = option(
         1.0, "weight of the squared scores of negative items, of bpr_max", group="training", advanced=True
     )
-    epochs: int | None = option(None, "passes over the events at most; none for 20", group="training")
+    epochs: int | None = option(
+        None, "passes over the events at most; none for 12, more for few events", group="training"
+    )
     batch_size: int = option(64, "users that are read side by side", group="training")
     chunk_length: int = option(
         20, "events that gradients flow through", group="training", minimum=1, advanced=True
@@ -110,5 +117,5 @@ class RecommenderOptions(ReadingOptions):
         None, "highest learning rate of Adam; none for 0.003", group="training"
     )
     patience: int | None = option(
-        3, "epochs without a better ranking of held-out events before training stops", group="training"
+        5, "epochs without a better ranking of held-out events before training stops", group="training"
     )

@@ -17,10 +17,9 @@ from .neighbors import Neighbors
 
 MODELS = ("", "popular_", "markov_", "knn_")  # the model and its baselines, as their metrics begin
 USUAL_REPEATS = 0.05  # share of repeats in training from which on evaluation ranks items that were seen
-_TOP = 10  # items of an evaluated list, of which coverage and popularity are measured
+_TOP = 10  # items of a list; coverage and popularity are measured of so many
 _PAST = 50  # last events that the neighbours look at
 _SCORES = 1 << 22  # scores that are held at a time
-_TIES = 1e-6  # weight of the popularity, by which baselines order items of equal scores
 PARTS = ("network", "followers", "neighbors", "repeats")
 
 
@@ -29,7 +28,8 @@ class Ranking(NamedTuple):
 
     user, step: (n,) which user, and the number of the event among those of its row.
     items, scores: (n, k), the items' numbers and their probabilities; -inf where fewer can be recommended.
-    ranks: (n, 4) of the item that came, from 1 on, by the model and by the baselines; None without targets.
+    ranks: (n, 4) of the item that came, from 1 on, by the model and by the baselines, which order items of
+        equal scores by their popularity; None without targets.
     parts: (n, 4) the probability of that item by each of PARTS; None without targets.
     """
 
@@ -85,7 +85,7 @@ class Scorer:
         bias: Tensor,
         events: ScoredEvents,
         *,
-        k: int,
+        k: int | None,
         exclude_seen: bool | None,
         compare: bool,
     ) -> Ranking:
@@ -93,18 +93,20 @@ class Scorer:
 
         Args:
             hidden: (n, D); vectors: (V + 1, D) of all items; bias: (V + 1,), -inf for what is never ranked.
-            k: items of a list, where there are no targets; compare: whether the baselines are ranked too.
+            k: items of a list, where there are no targets; None for 10, or all; compare: whether the baselines are ranked too.
             exclude_seen: whether items of the user's past are left out; None for found.
         """
         rankable = int(torch.isfinite(bias).sum())
         if events.batch.y is not None:
-            k = min(_TOP, rankable)
+            k = None
             if exclude_seen is None:
                 exclude_seen = self.neighbors.repeats < USUAL_REPEATS
+        if k is None:
+            k = min(_TOP, rankable)
         elif k > rankable:
             raise errors.value_error("k", f"at most the number of items, {rankable}", k, "ask for fewer")
         size = max(1, _SCORES // max(len(vectors), events.batch.x.items.shape[1]))
-        exclude = exclude_seen is not False
+        exclude = True if exclude_seen is None else bool(exclude_seen)
         parts = zip(hidden.split(size), events.split(size), strict=True)
         rankings = [
             self._rank(torch.addmm(bias, part, vectors.T), chunk, k, exclude, compare)
@@ -134,8 +136,8 @@ class Scorer:
             return Ranking(users, events.steps, best.indices, best.values, ranks)
         ranks = [_rank_of(scores, targets)]
         for name in ("popular", "followers", "neighbors"):
-            rival = others[name] + (0.0 if name == "popular" else _TIES * others["popular"])
-            ranks.append(_rank_of(rival.scatter_(1, excluded, -torch.inf), targets))
+            rival = others[name].scatter(1, excluded, -torch.inf)
+            ranks.append(_rank_of(rival, targets, others["popular"]))
         parts = [network, *(others[name] for name in PARTS[1:])]
         chances = torch.stack([part.gather(1, targets.unsqueeze(1))[:, 0] for part in parts], 1)
         return Ranking(users, events.steps, best.indices, best.values, torch.stack(ranks, 1), chances)
@@ -175,12 +177,21 @@ def _last(seen: Tensor, steps: Tensor) -> Tensor:
     return seen.gather(1, at.clamp_min(0)).masked_fill(at < 0, 0)
 
 
-def _rank_of(scores: Tensor, targets: Tensor) -> Tensor:
-    """(n,) int64 from 1 on; behind all items where the target cannot be ranked."""
-    own = scores.gather(1, targets.unsqueeze(1))
-    ranks = (scores > own).sum(1) + 1
+def _rank_of(scores: Tensor, targets: Tensor, ties: Tensor | None = None) -> Tensor:
+    """(n,) float64 from 1 on, the mean of the ranks of equal scores; V + 1 where the target is not ranked.
+
+    Args:
+        scores: (n, V + 1); targets: (n,); ties: (n, V + 1), by which equal scores are ordered.
+    """
+    place = targets.unsqueeze(1)
+    own = scores.gather(1, place)
+    better, equal = scores > own, scores == own
+    if ties is not None:
+        better |= equal & (ties > ties.gather(1, place))
+        equal &= ties == ties.gather(1, place)
+    ranks = better.sum(1).double() + (equal.sum(1).double() + 1.0) / 2.0
     missed = torch.isneginf(own[:, 0]) | (targets == 0)
-    return ranks.masked_fill(missed, scores.shape[1])
+    return ranks.masked_fill(missed, float(scores.shape[1]))
 
 
 def _joined(parts: Sequence[Any]) -> Any:
