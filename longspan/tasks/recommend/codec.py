@@ -22,7 +22,7 @@ from .neighbors import Neighbors, mixture_weights
 from .ranking import Ranking, Rankings, Scorer, metrics
 from .vocabulary import UNKNOWN, Ids, note_unknown
 
-_EPOCHS, _MOST_EPOCHS = 12, 60
+_EPOCHS, _MOST_EPOCHS = 10, 60
 _STEPS, _STEP_EVENTS = 1000, 1280  # training steps at least, and events of a usual one
 _LEAST_WEIGHT = 0.005  # of a part of the mixture; a part with less has none
 _LEAST_NETWORK = 0.05  # weight of the network, which orders the items that the other parts leave out
@@ -99,7 +99,7 @@ class RecommendCodec(Codec[Events]):
 
     @property
     def epochs(self) -> int:
-        """Twelve, or more where there are few events: as many as make a thousand steps of usual batches."""
+        """Ten, or more where there are few events: as many as make a thousand steps of usual batches."""
         events = max(1, len(self.histories.items))
         return int(np.clip(_STEPS * _STEP_EVENTS / events, _EPOCHS, _MOST_EPOCHS))
 

@@ -82,7 +82,7 @@ class RecommenderOptions(ReadingOptions):
 
     loss: str | None = option(
         None,
-        "what training minimizes; none for cross_entropy, from 50000 items on for sampled_softmax",
+        "what training minimizes; none for cross_entropy, from 30000 items on for sampled_softmax",
         choices=LOSSES,
         group="training",
         advanced=True,
@@ -107,7 +107,7 @@ class RecommenderOptions(ReadingOptions):
         1.0, "weight of the squared scores of negative items, of bpr_max", group="training", advanced=True
     )
     epochs: int | None = option(
-        None, "passes over the events at most; none for 12, more for few events", group="training"
+        None, "passes over the events at most; none for 10, more for few events", group="training"
     )
     batch_size: int = option(64, "users that are read side by side", group="training")
     chunk_length: int = option(

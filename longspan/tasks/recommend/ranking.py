@@ -93,7 +93,8 @@ class Scorer:
 
         Args:
             hidden: (n, D); vectors: (V + 1, D) of all items; bias: (V + 1,), -inf for what is never ranked.
-            k: items of a list, where there are no targets; None for 10, or all; compare: whether the baselines are ranked too.
+            k: items of a list, where there are no targets; None for 10, or for all where there are fewer.
+            compare: whether the baselines are ranked too.
             exclude_seen: whether items of the user's past are left out; None for found.
         """
         rankable = int(torch.isfinite(bias).sum())

@@ -28,7 +28,7 @@ from .similarity import similar_items
 from .streaming import RecommenderStream
 from .training import MONITORED, ranked_validation
 
-_SAMPLED_FROM = 50_000  # items from which on training draws negative items
+_SAMPLED_FROM = 30_000  # items from which on training draws negative items
 
 FittedRecommender = Fitted[RecommendCodec, RecommendNetwork, RecommenderStream]
 
