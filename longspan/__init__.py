@@ -67,6 +67,7 @@ __all__ = [
     "cells",
     "compare",
     "compile_cell",
+    "constraints",
     "data",
     "explain",
     "export",

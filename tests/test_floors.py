@@ -17,7 +17,7 @@ FLOORS = [
     {"errors"},
     {"atomic_file"},
     {"optional", "cells", "artifact", "search", "statistics", "registry", "text_table"},
-    {"losses", "activations", "initializers", "regularizers"},
+    {"losses", "activations", "initializers", "regularizers", "constraints"},
     {"metrics"},
     {"data"},
     {"_core"},  # the compiled csrc/

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from longspan import errors
+from longspan import constraints, errors
 from longspan.atomic_file import atomic_write
 from longspan.layers.config import plain_config
 from longspan.layers.functions import KERAS_OPERATIONS
@@ -409,5 +409,7 @@ def _home(kind: str) -> str:
         return "keras.src.models.functional" if kind == "Functional" else "keras"
     if kind in ("L1L2", "L1", "L2"):
         return "keras.regularizers"
+    if kind in constraints.REGISTRY.classes:
+        return "keras.constraints"
     starts = ("Zeros", "Ones", "Constant", "Random", "Truncated", "VarianceScaling", "Orthogonal", "Identity")
     return "keras.initializers" if kind.startswith(starts) else "keras.layers"

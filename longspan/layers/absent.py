@@ -21,7 +21,7 @@ INSTEAD: dict[str, str] = {
     "UnitNormalization": "Activation(torch.nn.functional.normalize)",
     "RMSNormalization": "LayerNormalization",
     "SpectralNormalization": "torch.nn.utils.parametrizations.spectral_norm",
-    "ActivityRegularization": "kernel_regularizer of the layer before",
+    "ActivityRegularization": "activity_regularizer=L1L2(l1, l2) of the layer before",
     "EinsumDense": "Dense on the last dimension",
     "Convolution1DTranspose": "UpSampling1D, then Conv1D",
     "Convolution2DTranspose": "UpSampling2D, then Conv2D",

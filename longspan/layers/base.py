@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from typing_extensions import Unpack
 
-from longspan import errors
+from longspan import constraints, errors, regularizers
+from longspan.constraints import Constraint
 from longspan.initializers import Initializer
 from longspan.regularizers import Regularizer
 
 from .calling import CallArguments, run_layer
 from .options import (
+    CONSTRAINT,
     LayerOptions,
     check_shared,
     declared_shape,
@@ -122,6 +124,13 @@ class Layer(nn.Module):
         self._built_shape: Any = None
         self._trainable = shared.get("trainable", True)
         self.declared_shape = declared_shape(shared)
+        self.activity_regularizer = regularizers.get(shared.get("activity_regularizer"))
+        self._constraints = {
+            key.removesuffix(CONSTRAINT): constraints.get(value)  # pyright: ignore[reportArgumentType]
+            for key, value in shared.items()
+            if key.endswith(CONSTRAINT)
+        }
+        self.added_losses: list[Tensor] = []
         self.supports_masking = self._masks or type(self).compute_mask is not Layer.compute_mask
         self.__dict__.setdefault("_options", {})
 
@@ -175,6 +184,7 @@ class Layer(nn.Module):
         drawn = len(self.own_weights)
         self.create_weights(shape)
         for weight in self.own_weights[drawn:]:
+            weight.constraint = self._constraints.get(_constrained(weight.name))
             weight.draw()
         self._finish_build(shape)
 
@@ -210,7 +220,7 @@ class Layer(nn.Module):
         dtype: str | None = None,
         trainable: bool = True,
         regularizer: Regularizer = None,
-        constraint: None = None,
+        constraint: Constraint = None,
         name: str | None = None,
     ) -> Tensor:
         """A weight of the layer: a parameter, or a buffer for one that fitting does not change.
@@ -221,17 +231,16 @@ class Layer(nn.Module):
             dtype: accepted for "float32".
             trainable: whether fitting changes it.
             regularizer: added to the loss.
-            constraint: None.
+            constraint: what projects it after every step of the optimizer, see `longspan.constraints`.
             name: None makes one.
         """
-        if constraint is not None:
-            raise errors.value_error("constraint", "None", constraint, "cut the values in a callback")
         sizes = (shape,) if isinstance(shape, int) else tuple(shape or ())
         source = register_weight(self, name or "weight", sizes, trainable)
         start = initializer or ("glorot_uniform" if len(sizes) > 1 else "zeros")
         weight = Weight(
-            name or "weight", sizes, start, [source], trainable=trainable, regularizer=regularizer
-        )
+            name or "weight", sizes, start, [source], trainable=trainable, regularizer=regularizer,
+            constraint=constraint,
+        )  # fmt: skip
         weight.draw()
         self.own_weights.append(weight)
         return getattr(*source)
@@ -343,6 +352,23 @@ class Layer(nn.Module):
         """The sum of the weights' regularization losses; None without regularizers."""
         return sum_of([weight.regularization_loss() for weight in self.keras_weights()])
 
+    def add_loss(self, loss: Any) -> None:
+        """Add a number to the loss of fitting, in `call`: one tensor, or a list of them."""
+        self.added_losses += list(loss) if isinstance(loss, (list, tuple)) else [loss]
+
+    def clear_losses(self) -> None:
+        """Forget what calls before this one added to the loss, here and in inner layers."""
+        for part in self.modules():
+            if isinstance(part, Layer):
+                part.added_losses = []
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """What is added to the loss: by `add_loss` and activity regularizers in the last call, by weights."""
+        added = [loss for part in self.modules() if isinstance(part, Layer) for loss in part.added_losses]
+        of_weights = [weight.regularization_loss() for weight in self.keras_weights()]
+        return added + [loss for loss in of_weights if loss is not None]
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's options, defaults included: `type(layer)(**config)` makes an equal layer."""
         return {"name": self.name, "trainable": self._trainable, **self._options}
@@ -375,6 +401,11 @@ class Layer(nn.Module):
         """Register a parameter, not yet drawn, and return it as Weight takes it."""
         self.register_parameter(name, Parameter(torch.empty(tuple(shape))))
         return self, name
+
+
+def _constrained(weight: str) -> str:
+    """What a weight is called in the options of its constraint: query_kernel is a kernel."""
+    return "recurrent" if weight == "recurrent_kernel" else weight.rpartition("_")[2]
 
 
 def _first_node(layer: Layer) -> Node:

@@ -44,7 +44,9 @@ class Callee(Protocol):
     training: bool
     supports_masking: bool
     call_arguments: ClassVar[CallArguments]
+    activity_regularizer: Callable[[Tensor], Tensor] | None
 
+    def add_loss(self, loss: Any) -> None: ...
     def build_from(self, *args: Any, **kwargs: Any) -> None: ...
     def call(self, *args: Any, **kwargs: Any) -> Any: ...
     def compute_mask(self, x: Any, mask: Any = None) -> Any: ...
@@ -86,6 +88,9 @@ def _masked(layer: Callee, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         output = layer.call(x, mask, *args, **passed, **kwargs)
     else:
         output = layer.call(x, *args, **passed, **kwargs)
+    if layer.activity_regularizer is not None:
+        parts = [part for part in flatten(output) if isinstance(part, Tensor)]
+        layer.add_loss([layer.activity_regularizer(part) / max(len(part), 1) for part in parts])
     if not layer.supports_masking:
         return output
     new_mask = layer.compute_mask(x, of_x)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from longspan import errors, initializers, regularizers
+from longspan import constraints, errors, initializers, regularizers
 from longspan.activations import ACTIVATIONS
 from longspan.cells import CELLS, Cell
 
@@ -67,8 +67,8 @@ LAYERS: dict[str, type[Layer]] = {
 _CELLS = {"LSTMCell": wrappers.LSTMCell, "GRUCell": wrappers.GRUCell, "SimpleRNNCell": wrappers.SimpleRNNCell}
 _NAMES = {id(function): name for name, function in reversed(ACTIVATIONS.items())}
 
-# The initializers and the regularizers, by class name.
-_REGISTRIES = (initializers.REGISTRY, regularizers.REGISTRY)
+# The initializers, the regularizers and the constraints, by class name.
+_REGISTRIES = (initializers.REGISTRY, regularizers.REGISTRY, constraints.REGISTRY)
 
 Custom = Mapping[str, Any]
 

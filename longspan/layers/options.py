@@ -10,6 +10,7 @@ from typing import Any, TypedDict, get_args
 from typing_extensions import get_type_hints
 
 from longspan import errors
+from longspan.constraints import Constraint
 
 from .structure import Shape, shapes_of
 
@@ -21,6 +22,10 @@ class LayerOptions(TypedDict, total=False):
     the shape of one row; batch_input_shape and batch_shape: the same with the batch size before it. The first
     layer of a model takes one of the three, and the model then has its weights at once. dtype: "float32" or
     "float64"; layers compute in the dtype of their weights.
+
+    activity_regularizer: of the output, divided by B and added to the loss (see `longspan.regularizers`).
+    kernel_constraint and the others: what projects a weight after every step of the optimizer (see
+    `longspan.constraints`), for layers that have a regularizer of such a name.
     """
 
     name: str | None
@@ -29,6 +34,17 @@ class LayerOptions(TypedDict, total=False):
     batch_input_shape: Sequence[int | None]
     batch_shape: Sequence[int | None]
     dtype: str | None
+    activity_regularizer: Any
+    kernel_constraint: Constraint
+    recurrent_constraint: Constraint
+    bias_constraint: Constraint
+    embeddings_constraint: Constraint
+    alpha_constraint: Constraint
+    beta_constraint: Constraint
+    gamma_constraint: Constraint
+
+
+CONSTRAINT = "_constraint"  # the end of the options' names
 
 
 def shape_arguments(
@@ -75,6 +91,8 @@ def recording_options(init: Callable[..., None]) -> Callable[..., None]:
     @wraps(init)
     def init_and_record(self: Any, *args: Any, **kwargs: Any) -> None:
         options = _bound_options(type(self).__name__, init, signature, args, kwargs)
+        if "_options" not in self.__dict__ and not takes_any(init):  # the constructor that was called
+            _check_constraints(type(self).__name__, set(options), kwargs)
         self.__dict__.setdefault("_options", options)
         init(self, *args, **kwargs)
 
@@ -106,6 +124,17 @@ def _bound_options(
     bound.apply_defaults()
     options = {key: value for key, value in bound.arguments.items() if key in own}
     return options | {key: value for key, value in kwargs.items() if key in shared - {"name", "trainable"}}
+
+
+def _check_constraints(name: str, options: set[str], kwargs: Mapping[str, Any]) -> None:
+    """An error for a constraint of a weight that a layer does not have, as the regularizers' names tell."""
+    stems = {option.removesuffix("_regularizer") for option in options if option.endswith("_regularizer")}
+    names = sorted(stem + CONSTRAINT for stem in stems - {"activity"})
+    for key, value in kwargs.items():
+        if key.endswith(CONSTRAINT) and value is not None and key not in names:
+            expected = f"constraints of its weights ({', '.join(names) or 'it has none'})"
+            way_out = errors.did_you_mean(key, names) if names else "leave it out"
+            raise TypeError(errors.message(name, expected, repr(key), way_out))
 
 
 @cache

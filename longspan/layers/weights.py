@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
-from longspan import errors, initializers, regularizers
+from longspan import constraints, errors, initializers, regularizers
+from longspan.constraints import Constraint
 from longspan.initializers import Initializer
 from longspan.regularizers import Regularizer
 
@@ -64,6 +65,7 @@ class Weight:
         name: Keras' name, such as "kernel".
         shape: Keras' shape.
         trainable: whether gradients reach it.
+        constraint: the projection after every step of the optimizer, None for none.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class Weight:
         *,
         trainable: bool = True,
         regularizer: Regularizer = None,
+        constraint: Constraint = None,
     ) -> None:
         """`sources`: the tensors as (module, attribute); of several, each is one row of Keras' array."""
         self.name, self.shape, self.trainable = name, tuple(shape), trainable
         self._initializer, self._sources = initializers.get(initializer), sources
         self._layout = layout
         self._regularizer = regularizers.get(regularizer)
+        self.constraint = constraints.get(constraint)
 
     def tensors(self) -> list[Tensor]:
         """The PyTorch tensors that hold the values."""
@@ -106,6 +110,12 @@ class Weight:
     def regularization_loss(self) -> Tensor | None:
         """What the regularizer adds to the loss; None without a regularizer."""
         return None if self._regularizer is None else self._regularizer(self.get())
+
+    def project(self) -> None:
+        """Apply the constraint; nothing without one, or where fitting does not change the values."""
+        if self.constraint is not None and self.is_fitted():
+            with torch.no_grad():
+                self.set(self.constraint(self.get()))
 
     def is_fitted(self) -> bool:
         """Whether fitting changes the values."""

@@ -422,6 +422,11 @@ class Model(Layer):
         self.optimizer_config = None if isinstance(optimizer, Optimizer) else optimizers.get(optimizer)
         self._optimizer = optimizer if isinstance(optimizer, Optimizer) else None
         self._optimizer_state = None
+        if isinstance(optimizer, Optimizer) and self._projections():
+            way_out = "give one of longspan.optimizers, or leave the constraints out"
+            raise errors.type_error(
+                "optimizer", "one that applies constraints of weights", optimizer, way_out
+            )
         self.compile_arguments = CompileArguments(loss, loss_weights, metrics, weighted_metrics)
         self._targets = None
         if self.output_names is not None:
@@ -456,10 +461,15 @@ class Model(Layer):
                 way_out = "set trainable=True on a layer"
                 raise errors.value_error(self.name, "a weight that may change", "none", way_out)
             self._optimizer = self.optimizer_config.build(learned)
+            self._optimizer.projections += self._projections()
             if self._optimizer_state is not None:
                 self._optimizer.load_state_dict(self._optimizer_state)
                 self._optimizer_state = None
         return self._optimizer or self.optimizer_config
+
+    def _projections(self) -> list[Callable[[], None]]:
+        """What applies the weights' constraints after a step of the optimizer."""
+        return [weight.project for weight in self.keras_weights() if weight.constraint is not None]
 
     @property
     def metrics_names(self) -> list[str]:

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from longspan import errors, metrics
 from longspan.data.batches import Batch, rows_of
 from longspan.data.padding import sequence_mask
+from longspan.layers.base import Layer
 from longspan.layers.conv_lstm import ConvLSTM2D
 from longspan.layers.recurrent import RNNBase
+from longspan.layers.weights import sum_of
 from longspan.training import objective
 
 from .compiled import OutputTarget
@@ -45,6 +47,7 @@ class TrainingAdapter(nn.Module):
         self.model, self.carries, self.last_mask = model, carries, _OutputMask()
         self.training = model.training
         self._dtype = model.input_dtype()
+        self._adding = [part for part in model.modules() if isinstance(part, Layer) and _may_add(part)]
         self._recurrent = [
             part
             for part in model.modules()
@@ -52,6 +55,8 @@ class TrainingAdapter(nn.Module):
         ]
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:
+        for layer in self._adding:
+            layer.added_losses = []
         x = batch.x
         if type(x) is not Tensor or x.dtype != self._dtype:
             x = self.model.cast_inputs(x)
@@ -81,6 +86,10 @@ class TrainingAdapter(nn.Module):
                 layer.stateful = stateful
         return output, [layer.states for layer in self._recurrent]
 
+    def added_losses(self) -> list[Tensor]:
+        """What the layers added to the loss in the last call."""
+        return [loss for layer in self._adding for loss in layer.added_losses]
+
     def with_output_mask(self, batch: Batch) -> Batch:
         """The batch with the mask of its output, which the layers may have dropped or made."""
         if self.last_mask.mask is None and batch.mask is None and batch.lengths is None:
@@ -97,6 +106,11 @@ class TrainingAdapter(nn.Module):
             None if masks is None else masks[index],
             weight[index] if isinstance(weight, tuple) else weight,
         )
+
+
+def _may_add(layer: Layer) -> bool:
+    """Whether a layer's call may add to the loss."""
+    return layer.is_own or layer.activity_regularizer is not None
 
 
 def mask_of(batch: Batch) -> Tensor | None:
@@ -127,8 +141,9 @@ class CompiledLoss:
         if batch.y is None:
             raise errors.value_error("y", "a target for every row", None, "pass y, or batches (x, y)")
         value = self._single(output, batch) if len(self._losses) == 1 else self._sum(output, batch)
-        added = self._adapter.model.regularization_loss() if self._has_regularizers else None
-        return value if added is None else value + added
+        added = [self._adapter.model.regularization_loss()] if self._has_regularizers else []
+        total = sum_of([*added, *self._adapter.added_losses()])
+        return value if total is None else value + total
 
     def _single(self, output: Any, batch: Batch) -> Tensor:
         loss, weight = self._losses[0], self._targets[0].weight

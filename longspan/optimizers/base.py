@@ -84,6 +84,7 @@ class KerasOptimizer(Optimizer):
         }
         super().__init__(list(parameters), defaults)
         self._clip = clipper(config.global_clipnorm, config.clipvalue, config.clipnorm)
+        self.projections: list[Callable[[], None]] = []  # called after every step: constraints of weights
 
     add_param_group = fused.UNWRAPPED["add_param_group"]
     state_dict = fused.UNWRAPPED["state_dict"]
@@ -121,6 +122,8 @@ class KerasOptimizer(Optimizer):
                     grads = [param.grad for param in params]
                 if params:
                     self._step_group(group, params, grads)
+        for project in self.projections:
+            project()
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         if self._clip is not None:
