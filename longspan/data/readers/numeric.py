@@ -186,16 +186,16 @@ _STAND_INS = (-99.0, -999.0, -9999.0, -99999.0, -999.9, -99.9, 999.0, 9999.0, 99
 _LEAST_STAND_INS = 2  # cells with such a number from which it may stand for missing values
 
 
-def note_stand_in(values: np.ndarray, name: str) -> None:
+def note_stand_in(column: pl.Series, name: str) -> None:
     """Say which number, such as -999, may stand for missing values: it lies far from all others.
 
     Args:
-        values: (N,), NaN where missing.
+        column: Float64, null or NaN where a value is missing.
     """
-    low, high = np.fmin.reduce(values, initial=np.nan), np.fmax.reduce(values, initial=np.nan)
-    for extreme in (low, high):
-        if float(extreme) not in _STAND_INS:
+    for extreme in (column.min(), column.max()):
+        if extreme not in _STAND_INS:
             continue
+        values = column.to_numpy()
         is_extreme = values == extreme
         others = values[~is_extreme & ~np.isnan(values)]
         if int(is_extreme.sum()) < _LEAST_STAND_INS or not len(others):

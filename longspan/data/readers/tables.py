@@ -335,12 +335,14 @@ def numbers(frame: pl.DataFrame, columns: Sequence[str], option: str) -> np.ndar
     """
     values = np.empty((frame.height, len(columns)))
     for place, column in enumerate(columns):
-        values[:, place] = _float(frame[column], f"{option} {column}")
-        numeric.note_stand_in(values[:, place], column)
+        series = _float(frame[column], f"{option} {column}")
+        numeric.note_stand_in(series, column)
+        values[:, place] = series.fill_null(float("nan")) if series.null_count() else series
     return values
 
 
-def _float(series: pl.Series, name: str) -> np.ndarray:
+def _float(series: pl.Series, name: str) -> pl.Series:
+    """A column as finite Float64 numbers, null or NaN where a value is missing."""
     if series.dtype == pl.String:
         read = numeric.read_numbers(series)
         if read.odd.any():
@@ -353,12 +355,11 @@ def _float(series: pl.Series, name: str) -> np.ndarray:
     elif not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
         raise errors.value_error(name, "numbers", f"a column of {series.dtype}", "name another column")
     series = series.cast(pl.Float64)
-    values = (series.fill_null(float("nan")) if series.null_count() else series).to_numpy()
-    infinite = np.flatnonzero(np.isinf(values))
-    if len(infinite):
-        received = f"{values[infinite[0]]} in row {infinite[0] + 1}"
+    if series.max() == np.inf or series.min() == -np.inf:
+        row = int(series.is_infinite().arg_true()[0])
+        received = f"{series[row]} in row {row + 1}"
         raise errors.value_error(name, "finite numbers", received, "correct it or leave it empty")
-    return values
+    return series
 
 
 def is_number(series: pl.Series) -> bool:

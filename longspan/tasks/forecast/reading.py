@@ -425,6 +425,8 @@ def note_undefined(values: np.ndarray, names: tuple[str, ...], transform: str) -
 
 
 def _check_target(values: np.ndarray, names: tuple[str, ...]) -> None:
+    if not np.isnan(values[:_CHUNK]).all(0).any():
+        return
     empty = np.flatnonzero(np.isnan(values).all(0))
     if len(empty):
         raise errors.value_error(
