@@ -100,7 +100,9 @@ _SHARED_ZONES = {
     "IST": ("", 0),
 }
 _ZONE_WORDS = "|".join(sorted((*_ZONE_HOURS, *_SHARED_ZONES), key=len, reverse=True))
-_OFFSET = rf"(z|{_ZONE_WORDS}|[+-]\d{{2}}:?\d{{2}}|[+-]\d{{2}})(?:\s*\[[^\]]*\])?$"
+_OFFSET = (
+    rf"(?:(?:UTC|GMT) ?)?(z|{_ZONE_WORDS}|[+-]\d{{1,2}}:\d{{2}}|[+-]\d{{4}}|[+-]\d{{1,2}})(?:\s*\[[^\]]*\])?$"
+)
 _ZONE_BEFORE_YEAR = rf"(\d{{2}}:\d{{2}}:\d{{2}}(?: [AP]M)?) ({_ZONE_WORDS}) (\d{{4}})$"
 _HAS_OFFSET = re.compile(
     r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?(?:\s*[AaPp][Mm])?\s*" + _OFFSET + r"|T\d{4,6}" + _OFFSET
@@ -323,8 +325,10 @@ def _weeks(text: pl.Series) -> pl.Series:
     fourth = pl.select(pl.datetime(year, 1, 4)).to_series()
     monday = fourth.cast(pl.Datetime("us")).to_physical() - (fourth.dt.weekday().cast(pl.Int64) - 1) * DAY
     days = 7 * (week.cast(pl.Int64) - 1) + day.fill_null(1).cast(pl.Int64) - 1
-    right = (week >= 1) & (week <= 53)
-    return pl.select(pl.when(right).then(monday + days * DAY).otherwise(None)).to_series()
+    read = monday + days * DAY
+    thursday = (read - (days % 7) * DAY + 3 * DAY).cast(pl.Datetime("us"))  # its year is the week's
+    right = (week >= 1) & (thursday.dt.year() == year)
+    return pl.select(pl.when(right).then(read).otherwise(None)).to_series()
 
 
 # ---- one form of text
@@ -401,8 +405,9 @@ def _offset(text: str, beside: Collection[str]) -> int:
         return round(hours * 3600) * SECOND
     if text[0] not in "+-":
         return round(_ZONE_HOURS[text.upper()] * 3600) * SECOND
-    digits = text[1:].replace(":", "").ljust(4, "0")
-    minutes = 60 * int(digits[:2]) + int(digits[2:])
+    digits = text[1:].replace(":", "")
+    hours, rest = (digits[:-2], digits[-2:]) if len(digits) > 2 else (digits, "0")
+    minutes = 60 * int(hours) + int(rest)
     return (1 if text[0] == "+" else -1) * minutes * 60 * SECOND
 
 

@@ -16,7 +16,7 @@ from .frequency import Frequency
 from .layouts import DAY, SECOND
 from .readers.numeric import is_marked
 from .readers.tables import ReadOptions, is_number
-from .timestamps import NUMBERED, PARTS, TIME_NAMES, TimeForm, parse_times, to_wall
+from .timestamps import FRACTION_NAMES, NUMBERED, PARTS, TIME_NAMES, TimeForm, parse_times, to_wall
 
 ID_NAMES = ("unique_id", "id", "series_id", "item_id", "series", "sequence", "entity", "sku", "store", "case")
 """Names of columns that tell series apart, the more usual first."""
@@ -192,6 +192,10 @@ def check_unused(
             raise errors.value_error(f"column {column}", expected, repr(shown)[:60], way_out)
         if _is_dated(frame[column]) and frame[column].null_count() < frame.height:
             errors.notice(f"{column} looks like times too and is not used; name the times by time=.")
+        elif not time and name in FRACTION_NAMES and _has_fractions(frame[column]):
+            errors.notice(
+                f"{column} looks like times and is not used; write them as 2024-01-31 and name them by time=."
+            )
         elif column in index and name not in ID_NAMES:
             errors.notice(f"The index ({column}) holds no times and is not used.")
         elif not time and is_row_name(frame[column]):
@@ -207,6 +211,11 @@ def check_unused(
         errors.notice(
             f"{', '.join(parts)} look like times and are not used; name them by time={','.join(parts)}."
         )
+
+
+def _has_fractions(column: pl.Series) -> bool:
+    """Whether a column of numbers has some that are not whole."""
+    return column.dtype.is_float() and bool((column.drop_nulls() % 1 != 0).any())
 
 
 def is_row_name(column: pl.Series) -> bool:

@@ -26,6 +26,7 @@ NUMBERED = ("time", "date", "datetime", "timestamp", "ds", "unix", "epoch", "utc
 """Those whose whole numbers are times."""
 
 _DATE_NAMES = ("date", "datum", "datetime", "date_time")  # whose whole numbers should be dates
+FRACTION_NAMES = ("year", "quarter", "month", "week", "day", "period")  # whose fractions are no seconds
 PARTS = ("year", "month", "day", "hour", "minute", "second")
 _UNITS = {"s": SECOND, "ms": 1000, "us": 1, "ns": 0.001}
 _UNIX = {"s": (5e8, 4.1e9), "ms": (5e11, 4.1e12), "us": (5e14, 4.1e15), "ns": (5e17, 4.1e18)}
@@ -252,7 +253,7 @@ def _from_numbers(
     column: pl.Series, name: str, form: TimeForm | None, series: np.ndarray | None, written: str | None
 ) -> Times | None:
     if not _is_whole(column):
-        return _from_fractions(column, form)
+        return _from_fractions(column, name, form)
     whole = column.cast(pl.Int64, strict=False)
     if whole.null_count():
         return None
@@ -290,8 +291,12 @@ def _within(values: np.ndarray) -> bool:
     return bool(((years >= 1900) & (years <= 2100)).all())
 
 
-def _from_fractions(column: pl.Series, form: TimeForm | None) -> Times | None:
-    """Fractions of seconds: unix time, or seconds since the start."""
+def _from_fractions(column: pl.Series, name: str, form: TimeForm | None) -> Times | None:
+    """Fractions of seconds: unix time, or seconds since the start.
+
+    Raises:
+        ValueError: the column is called as one of dates is, such as 2024.01; one sentence.
+    """
     values = column.cast(pl.Float64).to_numpy()
     if not np.isfinite(values).all() or np.abs(values).max() > 9e12:
         return None
@@ -299,7 +304,21 @@ def _from_fractions(column: pl.Series, form: TimeForm | None) -> Times | None:
     unix = _UNIX["s"][0] <= values.min() and values.max() <= _UNIX["s"][1]
     if unix and (form is None or form.kind == "unix"):
         return Times(whole, TimeForm("unix", unit="s"))
+    is_month = _are_years_and_months(values)
+    if is_month or name.strip().lower() in (*_DATE_NAMES, *FRACTION_NAMES):
+        way_out = "write them so" + ("" if is_month else ", or call the column time if they are seconds")
+        raise errors.value_error(f"time {name}", "dates such as 2024-01-31", f"{values[0]:g}", way_out)
     return Times(whole, TimeForm("elapsed"))
+
+
+def _are_years_and_months(values: np.ndarray) -> bool:
+    """Whether numbers are years with a month as 2024.01 to 2024.12, of several years."""
+    years = np.floor(values + 1e-6)
+    months = (values - years) * 100
+    whole = bool((np.abs(months - np.round(months)) < 1e-3).all())
+    if not whole or years.min() < 1900 or years.max() > 2100 or years.min() == years.max():
+        return False
+    return bool(((np.round(months) >= 1) & (np.round(months) <= 12)).all())
 
 
 # ---- text

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import json
 import lzma
+import zipfile
 from datetime import date, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -410,3 +412,26 @@ def test_zones_of_other_packages_are_kept_or_told():
     odd = days.tz_convert(timezone(timedelta(hours=5, minutes=30)))
     with pytest.warns(errors.LongspanWarning, match=r"UTC\+05:30 has no usual name; .* in UTC"):
         read_panel(pd.DataFrame({"d": odd.normalize(), "v": 1.5}), Columns())
+
+
+def test_frames_as_pandas_writes_them_to_json_and_archives_of_macos(tmp_path: Path):
+    frame = pd.DataFrame({"date": ["2021-01-01", "2021-01-02"], "v": [1.5, 2.5]})
+    for orient in ("columns", "records", "split", "list"):
+        text = json.dumps(frame.to_dict("list")) if orient == "list" else frame.to_json(orient=orient)
+        path = tmp_path / f"{orient}.json"
+        path.write_text(text)
+        assert read_table(path)["v"].to_list() == [1.5, 2.5], orient
+    (tmp_path / "odd.json").write_text('{"columns": ["a"], "index": [0], "data": [1, 2]}')
+    assert read_table(tmp_path / "odd.json").width == 3, "columns of these names"
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.csv", frame.to_csv(index=False))
+        archive.writestr("__MACOSX/._a.csv", b"\x00\x05")
+    assert read_table(tmp_path / "a.zip")["v"].to_list() == [1.5, 2.5]
+
+
+def test_a_subclass_of_a_pandas_frame_is_one():
+    class Frame(pd.DataFrame):
+        """One of another library, such as a GeoDataFrame."""
+
+    days = pd.date_range("2021-01-01", periods=2)
+    assert read_table(Frame({"v": [1.5, 2.5]}, index=days)).columns == ["time", "v"]

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from longspan import errors
+from longspan.data.layouts import DAY
 from longspan.data.timestamps import from_wall, parse_times, to_wall
 
 
@@ -164,3 +165,27 @@ def test_an_abbreviation_of_several_zones_is_refused(word: str):
     texts, _ = zoned_texts("UTC", f"%Y-%m-%d %H:%M {word}")
     with pytest.raises(ValueError, match=f"received '{word}', which several have; write the offset"):
         parse_times(pl.DataFrame({"t": texts}), ("t",))
+
+
+@pytest.mark.parametrize("name", ["date", "ds", "month"])
+def test_years_with_a_fraction_are_no_seconds(name: str):
+    months = [2010 + place // 12 + (place % 12 + 1) / 100 for place in range(36)]
+    with pytest.raises(ValueError, match=f"time {name}: expected dates such as 2024-01-31, received 2010.01"):
+        parse_times(pl.DataFrame({name: months}), (name,))
+    with pytest.raises(ValueError, match="or call the column time if they are seconds"):
+        parse_times(pl.DataFrame({"date": [44197.5, 44198.5]}), ("date",))
+    assert parse_times(pl.DataFrame({"time": [2010.5, 2011.5]}), ("time",)) is not None
+
+
+def test_a_week_that_its_year_does_not_have_is_no_time():
+    read = parse_times(pl.DataFrame({"t": ["2020-W52", "2020-W53", "2021-W01"]}), ("t",))
+    assert read is not None and set(np.diff(read.values)) == {7 * DAY}
+    with pytest.raises(ValueError, match="received '2021-W53' in row 3"):
+        parse_times(pl.DataFrame({"t": ["2021-W51", "2021-W52", "2021-W53"]}), ("t",))
+
+
+@pytest.mark.parametrize("offset", ["UTC+01:00", "GMT+1", "+1:00", "UTC+0100", " UTC +01"])
+def test_offsets_behind_utc(offset: str):
+    read = parse_times(pl.DataFrame({"t": [f"2024-01-31 18:00{offset}"] * 2}), ("t",))
+    assert read is not None and read.form.zone == "Etc/GMT-1"
+    assert read.values.tolist() == micro([datetime(2024, 1, 31, 17)] * 2).tolist()

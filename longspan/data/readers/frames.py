@@ -33,24 +33,23 @@ def is_frame_like(value: object) -> TypeGuard[FrameLike]:
     return isinstance(value, FrameLike) or (library(value) == "xarray" and isinstance(value, Mapping))
 
 
+_FRAME_PACKAGES = ("pandas", "polars", "xarray", "pyarrow", "duckdb", "modin", "cudf", "dask", "ibis")
+
+
 def library(source: Any) -> str:
-    """The package that an object's class is from: "pandas", "polars", "numpy" ..."""
-    return type(source).__module__.partition(".")[0]
+    """The package that an object's class, or a class of frames above it, is from: "pandas", "polars" ..."""
+    packages = [kind.__module__.partition(".")[0] for kind in type(source).__mro__]
+    return next((package for package in packages if package in _FRAME_PACKAGES), packages[0])
+
+
+def _is_a(source: Any, *names: str) -> bool:
+    """Whether an object's class, or one above it, has one of these names."""
+    return any(kind.__name__ in names for kind in type(source).__mro__)
 
 
 def is_frame(source: Any) -> bool:
     """Whether a source is a table whose columns have names."""
-    if library(source) in (
-        "pandas",
-        "polars",
-        "xarray",
-        "pyarrow",
-        "duckdb",
-        "modin",
-        "cudf",
-        "dask",
-        "ibis",
-    ):
+    if library(source) in _FRAME_PACKAGES:
         return True
     if isinstance(source, np.ndarray):
         return source.dtype.names is not None
@@ -109,7 +108,7 @@ def _mapping(row: Any, name: str) -> Mapping[Any, Any]:
 
 def _has_own_index(values: Any) -> bool:
     """Whether a pandas series has an index that says more than a count of rows."""
-    is_series = library(values) == "pandas" and type(values).__name__ == "Series"
+    is_series = library(values) == "pandas" and _is_a(values, "Series")
     return is_series and not _is_counting(values.index)
 
 
@@ -156,7 +155,7 @@ def _from_xarray(source: Any, name: str) -> tuple[pl.DataFrame, tuple[str, ...]]
 
 
 def _from_pandas(source: Any, name: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    if type(source).__name__ not in ("DataFrame", "Series", "GeoDataFrame", "GeoSeries"):
+    if not _is_a(source, "DataFrame", "Series"):
         raise errors.type_error(name, KINDS, source, "pass a frame or a series")
     if source.ndim == 1:
         source = source.to_frame("value" if source.name is None else source.name)
@@ -200,6 +199,13 @@ def _index_levels(index: Any, taken: Sequence[str]) -> list[tuple[str, Any]]:
             label = f"{label} (index)"
         found.append((label, level))
     return found
+
+
+def is_shuffled(source: Any) -> bool:
+    """Whether a pandas object has an index of whole numbers that do not rise, as drawn rows have it."""
+    if library(source) != "pandas" or not _is_a(source, "DataFrame", "Series"):
+        return False
+    return _is_counting(source.index) and not source.index.is_monotonic_increasing
 
 
 def _is_counting(index: Any) -> bool:

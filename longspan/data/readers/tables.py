@@ -252,7 +252,7 @@ def _from_json(path: Path, encoding: str) -> pl.DataFrame:
             rows = json.loads(content)
         else:
             rows = [json.loads(line) for line in content.splitlines() if line.strip()]
-            rows = rows[0] if len(rows) == 1 and isinstance(rows[0], dict) and _is_columns(rows[0]) else rows
+            rows = _columns(rows[0]) or rows if len(rows) == 1 and isinstance(rows[0], dict) else rows
     except (json.JSONDecodeError, RecursionError) as error:
         received = f"{getattr(error, 'msg', 'values nested too deep')}"
         way_out = "write one object a line"
@@ -268,10 +268,21 @@ def _from_json(path: Path, encoding: str) -> pl.DataFrame:
     return from_frame(rows, f"file {path}")[0]
 
 
-def _is_columns(row: dict[str, Any]) -> bool:
-    """Whether an object holds whole columns: lists of one length."""
-    lengths = {len(value) if isinstance(value, list) else -1 for value in row.values()}
-    return len(lengths) == 1 and -1 not in lengths
+def _columns(row: dict[str, Any]) -> dict[str, list[Any]] | None:
+    """The columns that one object holds, in any of the ways in which pandas writes a frame; None for none."""
+    if row.keys() == {"columns", "index", "data"}:
+        names, rows = row["columns"], row["data"]
+        whole = all(isinstance(cells, list) and len(cells) == len(names) for cells in rows)
+        return {str(name): [cells[at] for cells in rows] for at, name in enumerate(names)} if whole else None
+    if all(isinstance(value, list) for value in row.values()):
+        columns: dict[str, list[Any]] = row
+    elif all(
+        isinstance(value, dict) and value.keys() == next(iter(row.values())).keys() for value in row.values()
+    ):
+        columns = {name: list(cells.values()) for name, cells in row.items()}
+    else:
+        return None
+    return columns if len({len(cells) for cells in columns.values()}) == 1 else None
 
 
 def write_head(path: Path, head: Path, size: int, encoding: str) -> bool:

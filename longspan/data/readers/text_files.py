@@ -110,7 +110,7 @@ def _opened(path: Path, kind: str | None) -> IO[bytes]:
         return lzma.open(path)
     if kind == "zip":
         archive = zipfile.ZipFile(path)
-        names = [name for name in archive.namelist() if not name.endswith("/")]
+        names = [name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(name)]
         if len(names) != 1:
             received = f"{len(names)} files in it"
             raise errors.value_error(f"file {path}", "an archive of one file", received, "unpack it first")
@@ -118,6 +118,11 @@ def _opened(path: Path, kind: str | None) -> IO[bytes]:
     if kind is not None:
         raise errors.value_error(f"file {path}", "gzip, bzip2, xz or zip", kind, "unpack it first")
     return path.open("rb")
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file in an archive is hidden by a dot, or one that macOS adds."""
+    return any(part == "__MACOSX" or part.startswith(".") for part in name.split("/"))
 
 
 def decode(raw: bytes, encoding: str, path: object, what: str = "file") -> str:

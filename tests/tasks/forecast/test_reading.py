@@ -351,3 +351,12 @@ def test_one_odd_cell_never_makes_a_column_of_dates_vanish() -> None:
 def test_a_column_that_is_called_as_times_and_holds_none_is_told() -> None:
     with pytest.warns(errors.LongspanWarning, match="day holds no dates .'Fri'. and is not used as time"):
         read_panel({"day": ["Fri", "Sat"] * 30, "v": np.arange(60.0)}, Columns())
+
+
+def test_rows_that_were_drawn_are_told():
+    frame = pd.DataFrame({"v": np.arange(60.0)})
+    with pytest.warns(errors.LongspanWarning, match="index is not in order; the rows are read"):
+        read_panel(frame[::-1], Columns())
+    assert read_panel(frame[10:], Columns()).values[0, 0] == 10, "a note would be a warning"
+    with pytest.warns(errors.LongspanWarning, match="month looks like times and is not used"):
+        read_panel({"month": [2010.01, 2010.02] * 9, "v": np.arange(18.0)}, Columns(target=("v",)))
