@@ -274,7 +274,7 @@ def _by_calendar(times: np.ndarray, gaps: np.ndarray, usual: int) -> Frequency |
         received = "series on different ones"
         way_out = "move the dates onto one day, or fit a model for each"
         raise errors.value_error("time", "weekly series on one day of the week", received, way_out)
-    weekly = _week(times, usual, gaps)
+    weekly = _week(times, usual if usual <= DAY else int(np.gcd.reduce(gaps)), gaps)
     if weekly is not None:
         return weekly
     is_business = usual == DAY and _fills_grid(gaps, usual) and _business(times)
@@ -367,7 +367,7 @@ def _week(times: np.ndarray, size: int, gaps: np.ndarray) -> Frequency | None:
     """
     if size > DAY or DAY % size or bool((gaps % size).any()) or len(np.unique(times % size)) > 1:
         return None
-    if size == DAY and _business(times):
+    if size == DAY and _business(times) and len(np.unique(times // DAY % 7)) == 5:
         return None
     first, last = int(times.min()), int(times.max())
     days, weeks = (last - first) // DAY + 1, (last - first) / _WEEK

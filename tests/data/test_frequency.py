@@ -94,6 +94,16 @@ def test_the_same_days_of_every_month(days: tuple[int | None, ...], name: str):
     assert Frequency.from_state(frequency.state()) == frequency
 
 
+@pytest.mark.parametrize("open_days", [(0, 2, 4), (1, 3), (5, 6), (0, 3, 6), (0, 1, 2, 3)])
+def test_few_days_of_a_week(open_days: tuple[int, ...]):
+    times = [day for day in every(timedelta(days=1), 200) if day.weekday() in open_days]
+    frequency = found(times[:-4])
+    step = frequency.steps(micro(times[-5:-4]))
+    later = frequency.times(step + np.arange(1, 5)).astype("datetime64[us]")
+    assert later.tolist() == times[-4:], str(frequency)
+    assert found([day for day in times if day != times[9]]) == frequency, "a row is missing"
+
+
 def test_gaps_are_no_other_step():
     times = every(timedelta(hours=1), 30)
     assert str(found(times[:7] + times[9:20] + times[26:])) == "1 h"

@@ -201,11 +201,12 @@ def _index_levels(index: Any, taken: Sequence[str]) -> list[tuple[str, Any]]:
     return found
 
 
-def is_shuffled(source: Any) -> bool:
-    """Whether a pandas object has an index of whole numbers that do not rise, as drawn rows have it."""
+def note_shuffled(source: Any) -> None:
+    """Say that a pandas object has an index of whole numbers that do not rise, as drawn rows have it."""
     if library(source) != "pandas" or not _is_a(source, "DataFrame", "Series"):
-        return False
-    return _is_counting(source.index) and not source.index.is_monotonic_increasing
+        return
+    if _is_counting(source.index) and not source.index.is_monotonic_increasing:
+        errors.notice("The index is not in order; the rows are read in the order in which they stand.")
 
 
 def _is_counting(index: Any) -> bool:

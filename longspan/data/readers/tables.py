@@ -252,7 +252,7 @@ def _from_json(path: Path, encoding: str) -> pl.DataFrame:
             rows = json.loads(content)
         else:
             rows = [json.loads(line) for line in content.splitlines() if line.strip()]
-            rows = _columns(rows[0]) or rows if len(rows) == 1 and isinstance(rows[0], dict) else rows
+            rows = json_columns(rows[0]) or rows if len(rows) == 1 and isinstance(rows[0], dict) else rows
     except (json.JSONDecodeError, RecursionError) as error:
         received = f"{getattr(error, 'msg', 'values nested too deep')}"
         way_out = "write one object a line"
@@ -268,7 +268,7 @@ def _from_json(path: Path, encoding: str) -> pl.DataFrame:
     return from_frame(rows, f"file {path}")[0]
 
 
-def _columns(row: dict[str, Any]) -> dict[str, list[Any]] | None:
+def json_columns(row: dict[str, Any]) -> dict[str, list[Any]] | None:
     """The columns that one object holds, in any of the ways in which pandas writes a frame; None for none."""
     if row.keys() == {"columns", "index", "data"}:
         names, rows = row["columns"], row["data"]
@@ -392,13 +392,19 @@ def number_share(series: pl.Series) -> float:
     return there / max(1, there + int(read.odd.sum()))
 
 
-def words(frame: pl.DataFrame, column: str) -> np.ndarray:
-    """A column as text (N,), "" where a value is missing."""
-    series = frame[column]
+def as_text(series: pl.Series) -> pl.Series:
+    """A column as text; a ValueError of one sentence where its cells hold several values each."""
     if series.dtype == pl.Object or series.dtype.is_nested():
         row = int(series.is_not_null().arg_true()[0])
         received = f"a {type(series[row]).__name__} in row {row + 1}"
-        raise errors.value_error(f"column {column}", "text", received, "put one word into every cell")
+        raise errors.value_error(f"column {series.name}", "text", received, "put one text into every cell")
+    return series.cast(pl.String, strict=False)
+
+
+def words(frame: pl.DataFrame, column: str) -> np.ndarray:
+    """A column as text (N,), "" where a value is missing."""
+    series = frame[column]
+    as_text(series)
     if series.dtype == pl.Float64 and bool((series.fill_nan(None).drop_nulls() % 1 == 0).all()):
         series = series.fill_nan(None).cast(pl.Int64, strict=False)
     text = series.cast(pl.String)

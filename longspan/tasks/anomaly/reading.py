@@ -13,6 +13,7 @@ import polars as pl
 
 from longspan import errors
 from longspan.data.readers import numeric
+from longspan.data.readers.frames import note_shuffled
 from longspan.data.readers.number_arrays import number_arrays
 from longspan.data.readers.tables import (
     check_columns,
@@ -201,6 +202,8 @@ def read_series(
         columns = replace(columns, label=None)
     columns = _with_roles(frame, columns, table.index_columns, name)
     _check_flags(frame, columns)
+    if not columns.time:
+        note_shuffled(source)
     frame, form = _timed(frame, columns, form, options)
     if columns.id is not None:
         frame = frame.with_columns(natural_ids(frame[columns.id], written=table.kind == "file"))

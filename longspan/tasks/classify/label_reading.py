@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,10 @@ def _natural(values: list[str | None]) -> list[Any]:
         return [None if value is None else int(value) for value in values]
     if all(re.fullmatch(r"-?(0|[1-9]\d*)\.\d+", value) for value in there):
         return [None if value is None else float(value) for value in values]
+    if all(re.fullmatch(r"-?(0|[1-9]\d{0,17})(\.\d+)?", value) for value in there):  # 1 and 1.0 are one
+        numbers = {value: float(value) for value in there}
+        whole = all(number == int(number) for number in numbers.values())
+        return [None if value is None else int(float(value)) if whole else numbers[value] for value in values]
     if {value.lower() for value in there} <= {"true", "false"}:
         return [None if value is None else value.lower() == "true" for value in values]
     return list(values)
@@ -68,7 +72,7 @@ def labels_of_y(y: Any) -> list[Any]:
     """The labels that come apart from their records, one a record."""
     if isinstance(y, Tensor):
         y = y.detach().cpu().numpy()
-    if isinstance(y, (str, bytes)) or not isinstance(y, Iterable):
+    if isinstance(y, (str, bytes, Mapping)) or not isinstance(y, Iterable):
         raise errors.type_error("y", "a list or array of labels", y, "give one label a record")
     if is_frame_like(y):
         frame = read_source(y, "y").frame

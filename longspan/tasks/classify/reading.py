@@ -17,6 +17,7 @@ from longspan.data.readers.tables import (
     TABLE_ENDINGS,
     Source,
     is_path,
+    json_columns,
     read_source,
 )
 from longspan.data.readers.text_files import (
@@ -241,7 +242,8 @@ def _json_lines(path: Path, layout: Layout) -> list[Any]:
         if not isinstance(objects[-1], Mapping):
             received = f"{type(objects[-1]).__name__} in line {number} of {path}"
             raise errors.value_error("source", "one JSON object on every line", received, "correct the line")
-    return objects
+    columns = json_columns(objects[0]) if len(objects) == 1 and path.suffix.lower() == ".json" else None
+    return objects if columns is None else pl.DataFrame(columns, strict=False).to_dicts()
 
 
 def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> SourceParts:
@@ -295,7 +297,7 @@ def _input(value: Any, row: int, layout: Layout) -> Any:
         return value
     if isinstance(value, str):
         return value.split() if layout.labels == "token" else value
-    if not _is_sized(value):
+    if not _is_sized(value) or isinstance(value, Mapping):
         if is_missing(value):  # a missing text
             return ""
         received = f"{value!r} in row {row}"

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from longspan import errors
-from longspan.data.readers.tables import Source, check_columns, is_number, number_share, numbers
+from longspan.data.readers.tables import Source, as_text, check_columns, is_number, number_share, numbers
 from longspan.data.time_table import natural_ids, row_times
 
 from .label_reading import label_of_series, labels_of_column
@@ -34,7 +34,7 @@ def from_table(table: Source, layout: Layout, labelled: bool) -> SourceParts:
     column = _text_column(frame, layout)
     if column is not None:
         check_columns(frame, [column], "text")
-        return SourceParts(frame[column].cast(pl.String).fill_null("").to_list(), labels, column)
+        return SourceParts(as_text(frame[column]).fill_null("").to_list(), labels, column)
     check_columns(frame, layout.static_columns, "static_covariates")
     if _is_row_a_series(frame, layout):
         columns = _series_columns(frame, layout, None)
@@ -57,7 +57,7 @@ def static_values(frame: pl.DataFrame, columns: Sequence[str]) -> list[tuple[Any
             values = numbers(frame, [name], "static_covariates")[:, 0].tolist()
             parts.append([None if value != value else value for value in values])
         else:
-            parts.append(frame[name].cast(pl.String).to_list())
+            parts.append(as_text(frame[name]).to_list())
     return list(zip(*parts, strict=True))
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from longspan import errors
 from longspan.data import transforms
 from longspan.data.frequency import ROWS, Frequency
-from longspan.data.readers.frames import is_shuffled
+from longspan.data.readers.frames import note_shuffled
 from longspan.data.readers.number_arrays import number_arrays
 from longspan.data.readers.tables import (
     Source,
@@ -83,8 +83,8 @@ def read_panel(
     table = read_source(source, options=options, text=text, dates=True, needed=needed, ids=ids)
     name = f"file {source}" if is_path(source) else "source"
     columns = _complete(table, columns, name, template)
-    if not columns.time and is_shuffled(source):
-        errors.notice("The index is not in order; the rows are read in the order in which they stand.")
+    if not columns.time:
+        note_shuffled(source)
     return _from_table(table.with_ids(columns.id), columns, template, need_target, options)
 
 

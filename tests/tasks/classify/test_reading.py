@@ -331,3 +331,26 @@ def test_numbered_columns_beside_categories_are_no_series() -> None:
     frame = frame.with_columns(c5=pl.Series(["tcp", "udp", "tcp", "udp"]), label=pl.Series([0, 1, 0, 1]))
     with pytest.warns(errors.LongspanWarning, match="a record of 11 numbers and 1 categories"):
         assert isinstance(read_examples(frame)[0].input, MixedInput)
+
+
+def test_cells_of_several_values_dicts_of_labels_and_columns_of_json(tmp_path: Path):
+    for cells in ([["a", "b"]] * 4, [b"a"] * 4):
+        with (
+            pytest.warns(errors.LongspanWarning, match="a record of"),
+            pytest.raises(ValueError, match=r"column text: expected text, received a .* in row 1"),
+        ):
+            read_examples(pd.DataFrame({"text": cells, "label": [0, 1] * 2}))
+    with pytest.raises(TypeError, match="y: expected a list or array of labels, received dict"):
+        read_examples(["good", "bad"], {0: "pos", 1: "neg"})
+    path = written(tmp_path / "a.json", pd.DataFrame({"text": ["x y", "z"], "label": ["p", "n"]}).to_json())
+    assert [(one.input, one.label) for one in read_examples(path)] == [("x y", "p"), ("z", "n")]
+    odd = written(tmp_path / "a.jsonl", '{"text": {"a": 1}, "label": 1}\n')
+    with pytest.raises(ValueError, match="expected texts, or series"):
+        read_examples(odd)
+
+
+def test_a_label_with_and_without_a_point_is_one_class(tmp_path: Path):
+    path = written(tmp_path / "a.csv", "text,label\na b,0\nb c,1.0\nc d,1\n")
+    assert [one.label for one in read_examples(path)] == [0, 1, 1]
+    path = written(tmp_path / "b.csv", "text,label\na b,0\nb c,1.5\nc d,1\n")
+    assert [one.label for one in read_examples(path)] == [0.0, 1.5, 1.0]
