@@ -14,6 +14,7 @@ DEMOS = {
     "translate": "longspan.demos.translate",
     "summarize": "longspan.demos.summarize",
     "recommend": "longspan.demos.recommend",
+    "speech": "longspan.demos.speech",
 }
 
 
