@@ -29,7 +29,16 @@ from .written import show_written, write_tables
 RATE = 8000  # samples a second of a telephone
 SEEN, UNSEEN = 400, 60  # strings to learn from, and to be asked for
 SYNTHESISERS = ("espeak-ng", "espeak")
-OPTIONS: dict[str, Any] = {"hidden_size": 64, "filters": 64, "epochs": 25, "bidirectional": False}
+OPTIONS: dict[str, Any] = {
+    "hidden_size": 96,
+    "filters": 64,
+    "bidirectional": False,
+    "dropout": 0.1,
+    "frequency_masks": 1,
+    "time_masks": 0,
+    "learning_rate": 0.005,
+    "epochs": 70,
+}
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _VOICES = ("en-gb", "en-us", "en-gb+f2", "en-us+m3", "en-gb+m7", "en-us+f4")
 _UNHEARD_VOICE = "en-gb+f5"
