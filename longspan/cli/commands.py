@@ -391,7 +391,10 @@ def report(
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("-o", "--output", metavar="FOLDER", default="demo", show_default=True, help="Where files go.")
 def demo(name: str | None, output: str) -> None:
-    """Show what longspan does, from data to report (forecast, language, translate, summarize, recommend, speech)."""
+    """Show what longspan does, from data to report.
+
+    NAME: forecast, language, translate, summarize, recommend or speech.
+    """
     from longspan import demos
 
     demos.run(name or next(iter(demos.DEMOS)), Path(output))
