@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import abc
 import random
-from collections.abc import Sequence
+from collections.abc import Sequence as Rows
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,84 @@ import torch
 
 from longspan import errors
 from longspan.data import Batches
+from longspan.data.batches import as_batch
 from longspan.data.padding import cut_rows, fill_rows
 from longspan.layers.base import reset_names
 from longspan.models.plotting import plot_model
 
 __all__ = [
+    "PyDataset",
+    "Sequence",
     "clear_session",
+    "normalize",
+    "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
     "set_random_seed",
     "timeseries_dataset_from_array",
     "to_categorical",
+    "unpack_x_y_sample_weight",
 ]
+
+
+class PyDataset(abc.ABC):
+    """A data set that gives batches by number, for `fit`, `evaluate` and `predict`. Abstract.
+
+    A subclass defines `__len__`, the number of batches, and `__getitem__`, which gives a batch as x, (x, y)
+    or (x, y, sample_weight). Where it defines `on_epoch_end`, that is called after every epoch.
+    `fit(shuffle=True)` takes the batches in a new order every epoch.
+
+    Args:
+        workers, use_multiprocessing, max_queue_size: of Keras; batches are read by the process that trains,
+            so that other values are refused.
+    """
+
+    def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
+        if workers > 1 or use_multiprocessing:
+            received = f"workers={workers}, use_multiprocessing={use_multiprocessing}"
+            way_out = "read in several processes with torch.utils.data.DataLoader(num_workers=)"
+            raise errors.value_error(type(self).__name__, "one worker in this process", received, way_out)
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """The number of batches of an epoch."""
+
+    @abc.abstractmethod
+    def __getitem__(self, index: int) -> Any:
+        """The batch of a number, from 0."""
+
+    @property
+    def num_batches(self) -> int:
+        """The number of batches of an epoch."""
+        return len(self)
+
+
+Sequence = PyDataset  # the name in tf.keras
+
+
+def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
+    """x, (x, y) or (x, y, sample_weight), as far as they are there."""
+    if y is None and sample_weight is None:
+        return (x,) if isinstance(x, (tuple, list)) else x
+    return (x, y) if sample_weight is None else (x, y, sample_weight)
+
+
+def unpack_x_y_sample_weight(data: Any) -> tuple[Any, Any, Any]:
+    """(x, y, sample_weight) of what `pack_x_y_sample_weight` gave, None for those that are not there."""
+    batch = as_batch(tuple(data) if isinstance(data, list) else data)
+    return batch.x, batch.y, batch.weight
+
+
+def normalize(x: Any, axis: int = -1, order: int = 2) -> np.ndarray:
+    """The array divided by its norms of an order along an axis; rows of zeros stay.
+
+    >>> normalize([[3.0, 4.0]])
+    array([[0.6, 0.8]])
+    """
+    values = np.asarray(x, dtype=np.float64) if not isinstance(x, np.ndarray) else x
+    norms = np.atleast_1d(np.linalg.norm(values, order, axis))
+    norms[norms == 0] = 1.0
+    return values / np.expand_dims(norms, axis)
 
 
 def clear_session(free_memory: bool = True) -> None:
@@ -59,7 +126,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
 
 
 def pad_sequences(
-    sequences: Sequence[Any],
+    sequences: Rows[Any],
     maxlen: int | None = None,
     dtype: str = "int32",
     padding: str = "pre",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_losses_of_own_layers_count_once_a_call() -> None:
 
     model = models.Sequential([Penalty(), layers.Dense(1, kernel_regularizer="l2")])
     model.compile(optimizers.SGD(0.0), "mse")
-    x = X[:, 0]
+    x, loss = X[:, 0], 0.0
     for _ in range(2):
         loss = model.fit(x, Y, batch_size=24, verbose=0).history["loss"][0]
     kernel = model.get_weights()[0]
@@ -139,7 +139,7 @@ def test_losses_of_own_layers_count_once_a_call() -> None:
         (lambda: layers.Dense(3, recurrent_constraint="non_neg"), "its weights .bias_constraint, kernel"),
         (lambda: layers.Flatten(kernel_constraint="non_neg"), r"it has none\), received 'kernel_constraint'"),
         (lambda: layers.Dense(3, kernel_constraint="maxnorm"), "the nearest is 'max_norm'"),
-        (lambda: constraints.get(3.0), "constraint: expected a name, a function or None"),
+        (lambda: constraints.get(cast(Any, 3.0)), "constraint: expected a name, a function or None"),
     ],
 )  # fmt: skip
 def test_what_is_no_constraint_is_refused(make: Callable[[], Any], words: str) -> None:

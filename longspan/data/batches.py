@@ -40,6 +40,10 @@ class Batch:
     weight: Any = None
     continues: bool = False
 
+    def __iter__(self) -> Iterator[Any]:
+        """x, y and weight as far as they are there, so that `for x, y in batches` works."""
+        return iter([part for part in (self.x, self.y, self.weight) if part is not None])
+
 
 def rows_of(batch: Batch) -> int:
     """B, the number of rows."""

@@ -33,6 +33,7 @@ from .classes import (
 from .functional import (
     EPSILON,
     LossFunction,
+    as_tensor,
     binary_crossentropy,
     binary_focal_crossentropy,
     categorical_crossentropy,
@@ -118,6 +119,7 @@ __all__ = [
     "Poisson",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "as_tensor",
     "binary_crossentropy",
     "binary_focal_crossentropy",
     "categorical_crossentropy",

@@ -14,6 +14,7 @@ from longspan.registry import constructor_arguments, snake_case
 
 from .functional import (
     LossFunction,
+    as_tensor,
     binary_crossentropy,
     binary_focal_crossentropy,
     categorical_crossentropy,
@@ -78,15 +79,15 @@ class Loss(abc.ABC):
 
     def __call__(
         self,
-        y_true: Tensor,
-        y_pred: Tensor,
-        sample_weight: Tensor | None = None,
-        mask: Tensor | None = None,
+        y_true: Any,
+        y_pred: Any,
+        sample_weight: Any = None,
+        mask: Any = None,
     ) -> Tensor:
         """The loss of a batch.
 
         Args:
-            y_true, y_pred: (B, ..., D), or as the loss's function takes them.
+            y_true, y_pred: (B, ..., D), or as the loss's function takes them; tensors, arrays or lists.
             sample_weight: (B,) or (B, T), how much each row or step counts.
             mask: bool, shaped as the values a sample (B, ...): False where a step does not count.
 
@@ -99,6 +100,9 @@ class Loss(abc.ABC):
         >>> MeanSquaredError()(torch.zeros(2, 1), torch.ones(2, 1)).item()
         1.0
         """
+        y_true, y_pred = as_tensor(y_true), as_tensor(y_pred)
+        sample_weight = None if sample_weight is None else as_tensor(sample_weight)
+        mask = None if mask is None else as_tensor(mask)
         if sample_weight is None and mask is None and self._is_mean:
             return self.mean(y_true, y_pred)
         values = self.call(y_true, y_pred)

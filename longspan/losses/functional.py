@@ -6,6 +6,7 @@ The definitions are those of Keras 3 (keras/src/losses); where a paper is behind
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +19,14 @@ EPSILON = 1e-7  # Keras' backend.epsilon()
 _NO_CLASS = torch.iinfo(torch.int64).min
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A tensor itself; an array or a list as a tensor, with float32 for numbers that are not whole."""
+    if isinstance(value, Tensor):
+        return value
+    tensor = torch.as_tensor(value)
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
 
 
 def match_ranks(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
-from longspan.losses import match_ranks
-from longspan.registry import constructor_arguments
+from longspan import errors, initializers
+from longspan.initializers import Initializer
+from longspan.losses import as_tensor, match_ranks
+from longspan.registry import constructor_arguments, snake_case
+
+_DTYPES = ("float32", "float64", "int32", "int64", "bool")
 
 Accumulator = float | Tensor  # 0.0 until the first tensor decides the device
 
@@ -26,28 +33,112 @@ def safe_ratio(numerator: Accumulator, denominator: Accumulator) -> Tensor:
     return torch.where(denominator == 0, 0.0, numerator / torch.where(denominator == 0, 1.0, denominator))
 
 
+class MetricVariable(Tensor):
+    """A tensor that a metric of your own keeps from batch to batch; `assign` changes it in place."""
+
+    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl  # results are plain tensors
+
+    def assign(self, value: Any) -> Self:
+        """Set it to a value."""
+        with torch.no_grad():
+            self.copy_(torch.as_tensor(value))
+        return self
+
+    def assign_add(self, value: Any) -> Self:
+        """Add a value to it."""
+        return self.assign(self + torch.as_tensor(value))
+
+    def assign_sub(self, value: Any) -> Self:
+        """Subtract a value from it."""
+        return self.assign(self - torch.as_tensor(value))
+
+    @property
+    def value(self) -> Tensor:
+        """The numbers as a plain tensor."""
+        return self.as_subclass(Tensor)
+
+
 class Metric(abc.ABC):
     """A number made from sums over batches. Abstract: subclasses define `update_state` and `result`.
 
+    A metric of your own keeps its numbers in variables:
+
+        class Largest(Metric):
+            def __init__(self, name="largest", **options):
+                super().__init__(name=name, **options)
+                self.error = self.add_variable(shape=(), initializer="zeros", name="error")
+
+            def update_state(self, y_true, y_pred, sample_weight=None):
+                self.error.assign(torch.maximum(self.error, (y_true - y_pred).abs().max()))
+
+            def result(self):
+                return self.error
+
     Attributes:
-        name: its key in logs and History.
+        name: its key in logs and History; None in the constructor for the class's name in snake case.
         direction: "up" where more is better, "down" where less is, None where it is unknown.
-        sums: the sums so far by name; subclasses name their sums in `__init__`.
+        sums: the sums so far by name; subclasses of this library name their sums in `__init__`.
+        variables: the variables in the order in which they were added.
     """
 
-    def __init__(self, name: str, direction: str | None, *sums: str) -> None:
-        self.name, self.direction = name, direction
+    def __init_subclass__(cls) -> None:
+        if "update_state" in cls.__dict__:
+            cls.update_state = _taking_arrays(cls.update_state)
+
+    def __init__(
+        self, name: str | None = None, direction: str | None = None, *sums: str, dtype: Any = None
+    ) -> None:
+        self.name, self.direction = name or snake_case(type(self).__name__), direction
         self.sums: dict[str, Accumulator] = dict.fromkeys(sums, 0.0)
+        self.dtype = _dtype(dtype)
+        self._own: dict[str, MetricVariable] = {}
+
+    def add_variable(
+        self,
+        shape: Sequence[int] = (),
+        initializer: Initializer = "zeros",
+        dtype: Any = None,
+        aggregation: str = "sum",
+        name: str | None = None,
+    ) -> MetricVariable:
+        """A variable that `reset_state` sets back to zeros; several processes add theirs up.
+
+        Args:
+            dtype: None for that of the metric; aggregation: "sum", the only one.
+        """
+        errors.check_choice("aggregation", aggregation, ("sum",))
+        start = initializers.get(initializer)(tuple(shape))
+        variable = start.to(self.dtype if dtype is None else _dtype(dtype)).as_subclass(MetricVariable)
+        self._own[f"{name or 'variable'}_{len(self._own)}"] = variable
+        return variable
+
+    def add_weight(
+        self,
+        shape: Sequence[int] = (),
+        initializer: Initializer = "zeros",
+        dtype: Any = None,
+        name: str | None = None,
+    ) -> MetricVariable:
+        """`add_variable` by Keras' other name."""
+        return self.add_variable(shape, initializer, dtype, name=name)
+
+    @property
+    def variables(self) -> list[MetricVariable]:
+        """The variables in the order in which they were added."""
+        return list(self._own.values())
 
     @abc.abstractmethod
-    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Add a batch: truths, predictions, and how much each row (B,) or step (B, T) counts."""
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Add a batch: truths, predictions, and how much each row (B,) or step (B, T) counts.
+
+        Tensors, arrays or lists; a subclass gets tensors.
+        """
 
     @abc.abstractmethod
     def result(self) -> Tensor:
         """The metric of everything added since the last reset, without dimensions for a single number."""
 
-    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         """Add a batch and give the result so far."""
         self.update_state(y_true, y_pred, sample_weight)
         return self.result()
@@ -55,6 +146,18 @@ class Metric(abc.ABC):
     def reset_state(self) -> None:
         """Start afresh."""
         self.sums = dict.fromkeys(self.sums, 0.0)
+        for variable in self._own.values():
+            variable.assign(torch.zeros_like(variable))
+
+    def state(self) -> dict[str, Any]:
+        """Copies of the sums and variables by name, for checkpoints; several processes add them up."""
+        return {**self.sums, **{name: variable.value.clone() for name, variable in self._own.items()}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        self.sums = {name: state[name] for name in self.sums}
+        for name, variable in self._own.items():
+            variable.assign(state[name])
 
     def add(self, **amounts: Accumulator) -> None:
         """Add to the sums by name."""
@@ -64,6 +167,27 @@ class Metric(abc.ABC):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return constructor_arguments(self)
+
+
+def _taking_arrays(update: Callable[..., None]) -> Callable[..., None]:
+    """`update_state` for tensors, which takes arrays and lists too."""
+
+    @wraps(update)
+    def update_from_arrays(self: Any, *args: Any, **kwargs: Any) -> None:
+        update(
+            self,
+            *[value if value is None else as_tensor(value) for value in args],
+            **{name: value if value is None else as_tensor(value) for name, value in kwargs.items()},
+        )
+
+    return update_from_arrays
+
+
+def _dtype(name: Any) -> torch.dtype:
+    """The dtype of a name, None for float32."""
+    if isinstance(name, torch.dtype):
+        return name
+    return getattr(torch, errors.check_choice("dtype", name or "float32", _DTYPES))
 
 
 def mean_parts(values: Tensor, weight: Tensor | None) -> dict[str, Accumulator]:

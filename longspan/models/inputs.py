@@ -47,6 +47,37 @@ class Stream:
         return batch
 
 
+@runtime_checkable
+class IndexedBatches(Protocol):
+    """A data set that gives batches by their numbers, as Keras' PyDataset does."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+class NumberedBatches:
+    """The batches of an `IndexedBatches`, whose `on_epoch_end`, if it has one, is called after each epoch.
+
+    Args:
+        shuffle: whether the batches come in a new order every epoch, drawn by NumPy's generator.
+    """
+
+    def __init__(self, source: IndexedBatches, *, shuffle: bool) -> None:
+        self._source, self._shuffle = source, shuffle
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __iter__(self) -> Iterator[Any]:
+        count = len(self)
+        for index in np.random.permutation(count) if self._shuffle else range(count):
+            yield self._source[int(index)]
+        ended = getattr(self._source, "on_epoch_end", None)
+        if ended is not None:
+            ended()
+
+
 class LimitedBatches:
     """So many batches an epoch of batches that can be iterated again; the next epoch goes on from there."""
 
@@ -85,8 +116,9 @@ class _Array(Protocol):
 
 
 def is_stream(x: Any) -> bool:
-    """Whether x is an iterable of batches rather than data."""
-    return isinstance(x, Iterable) and not isinstance(x, (Sequence, Mapping, _Array))
+    """Whether x gives batches, one after another or by number, rather than data."""
+    gives = isinstance(x, (Iterable, IndexedBatches))
+    return gives and not isinstance(x, (Sequence, Mapping, _Array))
 
 
 def arranged(argument: str, value: Any, names: Sequence[str]) -> list[Any]:
@@ -304,6 +336,8 @@ def batches_of(
             if value is not None:
                 way_out = "let it give (x, y, weight)"
                 raise errors.value_error(name, "None beside an x of batches", "a value", way_out)
+        if not isinstance(x, Iterable):
+            x = NumberedBatches(x, shuffle=shuffle)
         return _stream(model, x, steps)
     inputs = inputs_of(model, x)
     first = inputs.values[0] if isinstance(inputs.values, tuple) else inputs.values

@@ -472,6 +472,11 @@ class Model(Layer):
         return [weight.project for weight in self.keras_weights() if weight.constraint is not None]
 
     @property
+    def metrics(self) -> list[metrics.Metric]:
+        """The metrics of `compile`, those of all outputs."""
+        return [metric for metric, _ in self.compiled_metrics]
+
+    @property
     def metrics_names(self) -> list[str]:
         """ "loss", of several outputs the loss of each, then the metrics."""
         adapter = TrainingAdapter(self)

@@ -120,10 +120,10 @@ class BatchMetric:
         self.metric.reset_state()
 
     def state(self) -> Any:
-        return dict(self.metric.sums)
+        return self.metric.state()
 
     def restore(self, state: Any) -> None:
-        self.metric.sums = dict(state)
+        self.metric.restore(state)
 
 
 def _merged(weight: Tensor, mask: Tensor) -> Tensor:

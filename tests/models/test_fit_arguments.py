@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from longspan import utils
 from longspan.callbacks import Callback, LambdaCallback
 from longspan.layers import Dense, Input
 from longspan.models import Sequential
@@ -117,3 +118,57 @@ def test_evaluate_and_predict_on_so_many_steps() -> None:
 def test_counts_that_cannot_be(options: dict[str, Any], words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         model().fit(X, Y, verbose=0, **options)
+
+
+class Numbered(utils.PyDataset):
+    """Three batches of four rows by their numbers, which it records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[int] = []
+        self.epochs = 0
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        self.seen.append(index)
+        return X[4 * index : 4 * index + 4], Y[4 * index : 4 * index + 4]
+
+    def on_epoch_end(self) -> None:
+        self.epochs += 1
+
+
+class Plain:
+    """Batches by number, of no class of this library."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Any:
+        return X[4 * index : 4 * index + 4], Y[4 * index : 4 * index + 4]
+
+
+def test_batches_by_number() -> None:
+    fitted, data = model(), Numbered()
+    fitted.fit(data, epochs=3, shuffle=False, verbose=0)
+    assert data.epochs == 3
+    assert data.seen[-3:] == [0, 1, 2] and len(data.seen) in (9, 10)  # one more, to build the model
+    assert fitted.evaluate(data) == pytest.approx(fitted.evaluate(X, Y))
+    assert fitted.evaluate(Plain()) == pytest.approx(fitted.evaluate(X, Y))
+    np.testing.assert_allclose(fitted.predict(data), fitted.predict(X), rtol=1e-6)
+    data.seen = []
+    np.random.seed(0)
+    fitted.fit(data, epochs=4, verbose=0)
+    orders = [tuple(data.seen[start : start + 3]) for start in range(len(data.seen) - 12, len(data.seen), 3)]
+    assert all(sorted(order) == [0, 1, 2] for order in orders) and len(set(orders)) > 1
+    with pytest.raises(ValueError, match="Refused: expected one worker in this process, received workers=2"):
+        type("Refused", (Numbered,), {"__init__": lambda self: utils.PyDataset.__init__(self, workers=2)})()
+
+
+def test_batches_are_unpacked_and_packed() -> None:
+    for x, y in utils.timeseries_dataset_from_array(np.arange(9.0), np.arange(9.0), sequence_length=3):
+        assert x.shape == (7, 3) and y.shape == (7,)
+    assert utils.unpack_x_y_sample_weight(utils.pack_x_y_sample_weight(X, Y)) == (X, Y, None)
+    assert utils.pack_x_y_sample_weight(X) is X
+    np.testing.assert_allclose(utils.normalize(X * 1.0, axis=0), X / np.linalg.norm(X, axis=0))
