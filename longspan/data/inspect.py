@@ -19,9 +19,9 @@ from .time_table import (
     RowTimes,
     TimeOptions,
     check_unused,
-    comes_twice,
     find_id,
     find_time,
+    has_series,
     on_clock,
     order_of,
     row_times,
@@ -100,7 +100,7 @@ def _found_id(frame: pl.DataFrame, time: tuple[str, ...], index: tuple[str, ...]
     """The column of ids, where times come several times."""
     if len(index) > 1:
         return find_id(frame, time, index)
-    if time and comes_twice(frame, time):
+    if time and has_series(frame, time, time):
         return find_id(frame, time, ())
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -259,6 +260,42 @@ def find_id(frame: pl.DataFrame, taken: Collection[str | None], index: Sequence[
         raise errors.value_error("source", "an index of a time and an id", ", ".join(levels), way_out)
     names = {column.lower(): column for column in frame.columns if column not in taken}
     return next((names[name] for name in ID_NAMES if name in names), None)
+
+
+def has_series(frame: pl.DataFrame, time: Sequence[str], taken: Collection[str | None]) -> bool:
+    """Whether a table holds several series: times come several times, or series stand one below another.
+
+    Args:
+        taken: columns that have a role, which are no ids.
+    """
+    if comes_twice(frame, time):
+        return True
+    name = find_id(frame, taken, ())
+    if name is None or frame[name].dtype == pl.Object or frame[name].dtype.is_nested():
+        return False
+    series = frame[name].n_unique()
+    if not 1 < series <= frame.height / 2:
+        return False
+    changes = (frame[name] != frame[name].shift(1)).fill_null(False).to_numpy()[1:]
+    return name == "unique_id" or (int(changes.sum()) == series - 1 and _start_anew(frame, time, changes))
+
+
+def _start_anew(frame: pl.DataFrame, time: Sequence[str], changes: np.ndarray) -> bool:
+    """Whether times rise within series that stand one below another, and go back from one to the next.
+
+    Args:
+        changes: (N - 1,) bool, whether the next row is of another series.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", errors.LongspanWarning)
+            read = parse_times(frame, time)
+    except ValueError:
+        return False
+    if read is None:
+        return False
+    gaps = np.diff(read.values)
+    return bool((gaps[changes] < 0).any()) and bool((gaps[~changes] > 0).all())
 
 
 # ---- rows

@@ -58,11 +58,15 @@ def find_season(panel: Panel, rows: np.ndarray, longest: int) -> int:
     if not lags:
         return 1
     ratios = np.array([_difference_ratio(panel, rows, lag) for lag in lags])
-    best = lags[int(np.nanargmin(ratios))] if not np.isnan(ratios).all() else 1
+    if np.isnan(ratios).all():
+        return 1
+    best = lags[int(np.nanargmin(ratios))]
     if best in calendar:
         return best
-    parts = [_difference_ratio(panel, rows, lag) for lag in sorted({max(1, best // 4), max(1, best // 2)})]
-    return best if np.nanmin(ratios) < _MAX_RATIO * np.nanmean(parts) else 1
+    shorter = sorted({max(1, best // 4), max(1, best // 2)})
+    parts = np.array([_difference_ratio(panel, rows, lag) for lag in shorter])
+    parts = parts[~np.isnan(parts)]  # too few rows may be there
+    return best if len(parts) and np.nanmin(ratios) < _MAX_RATIO * parts.mean() else 1
 
 
 def _difference_ratio(panel: Panel, rows: np.ndarray, lag: int) -> float:

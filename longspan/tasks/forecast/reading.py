@@ -32,9 +32,9 @@ from longspan.data.time_table import (
     TimeOptions,
     check_ids,
     check_unused,
-    comes_twice,
     find_id,
     find_time,
+    has_series,
     natural_ids,
     on_clock,
     order_of,
@@ -204,11 +204,11 @@ def _find_id(table: Source, columns: Columns) -> str | None:
         return find_id(table.frame, taken, table.index_columns)
     if not columns.time:
         return None
-    if not comes_twice(table.frame, columns.time):
+    if not has_series(table.frame, columns.time, taken):
         return None
     name = find_id(table.frame, taken, ())
     if name is not None and name != "unique_id":
-        errors.notice(f"The times come several times; the series are told apart by {name}.")
+        errors.notice(f"The table holds several series, which are told apart by {name}.")
     return name
 
 

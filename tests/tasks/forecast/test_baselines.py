@@ -33,3 +33,11 @@ def test_mean_differences_leave_out_what_is_missing():
     assert baselines.mean_difference(panel, np.arange(5), 1).tolist() == [1.5], "of 3 - 1 and 8 - 9"
     assert baselines.mean_difference(panel, np.arange(5), 3).tolist() == [6.5], "of 9 - 1 and 8 - 3"
     assert np.isnan(baselines.mean_difference(panel, np.arange(5), 7)).all()
+
+
+def test_a_season_of_rows_that_are_never_close_is_none(monkeypatch: pytest.MonkeyPatch):
+    values = np.full(640, np.nan)
+    values[::14] = np.random.default_rng(0).standard_normal(46)
+    panel = read_panel(values, Columns())
+    monkeypatch.setattr(baselines, "_autocorrelation_peaks", lambda *_: [14])
+    assert baselines.find_season(panel, np.arange(640), 320) == 1, "a warning of NumPy would be an error"

@@ -360,3 +360,20 @@ def test_rows_that_were_drawn_are_told():
     assert read_panel(frame[10:], Columns()).values[0, 0] == 10, "a note would be a warning"
     with pytest.warns(errors.LongspanWarning, match="month looks like times and is not used"):
         read_panel({"month": [2010.01, 2010.02] * 9, "v": np.arange(18.0)}, Columns(target=("v",)))
+
+
+@pytest.mark.parametrize("name", ["unique_id", "store"])
+def test_series_whose_times_never_meet_are_told_apart(name: str):
+    mondays = pd.date_range("2021-01-04", periods=40, freq="7D")
+    one, other = pd.DataFrame({name: "a", "date": mondays}), pd.DataFrame({name: "b", "date": mondays})
+    other["date"] += pd.Timedelta("2D")
+    frame = pd.concat([one, other]).assign(v=1.0).reset_index(drop=True)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        panel = read_panel(frame, Columns(target=("v",)))
+    assert panel.ids == ("a", "b") and len(panel.values) == 80
+    assert [str(note.message) for note in said] == (
+        [] if name == "unique_id" else ["The table holds several series, which are told apart by store."]
+    )
+    plain = read_panel(frame[:40].assign(**{name: range(40)}), Columns(target=("v",)))
+    assert plain.ids == ("",), "a number for each row names no series"
