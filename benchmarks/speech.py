@@ -41,7 +41,7 @@ SECTIONS = ("digits", "strings", "stream", "speed")
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _TEST_RECORDINGS = 5  # of every digit and speaker
 _STRING_DIGITS = (3, 7)
-_TRAIN_STRINGS, _TEST_STRINGS = 3000, 300
+_TRAIN_STRINGS, _TEST_STRINGS, _SPEED_STRINGS = 3000, 300, 640
 _ROUNDS = 3  # epochs of each side that are timed
 _CHUNK = 800  # samples of a chunk of a stream
 
@@ -185,8 +185,8 @@ class Rival(nn.Module):
 def speed(data: Path, results: Path | None) -> None:
     """Epochs over the same batches of strings: ours, and the same network written with PyTorch."""
     train, _ = split(data)
-    task = SpeechRecognizer(speed_perturbation=())
-    records = task.read(*strings(train, 640, 1))
+    task = SpeechRecognizer(token_level="words", stride=4, speed_perturbation=())
+    records = task.read(*strings(train, _SPEED_STRINGS, 1))
     codec = task.codec().fit(records)
     torch.manual_seed(0)
     batches = list(task.batches(codec, records, train=True))

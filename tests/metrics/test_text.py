@@ -47,3 +47,12 @@ def test_rouge_has_stems() -> None:
     assert text.rouge("rouge2", ["b a"], ["a b"]) == 0.0
     assert text.rouge("rougeL", ["a x b"], ["a b"]) == pytest.approx(80.0)
     assert text.rouge("rouge1", [], []) == 0.0
+
+
+def test_error_rates_of_words_and_characters_are_edits_over_all_texts() -> None:
+    pytest.importorskip("jiwer", reason="jiwer is not installed")
+    truths, answers = ["one two three", "four"], ["one three", "five four"]
+    assert text.word_error_rate(answers, truths) == pytest.approx(2 / 4)
+    edits = sum(text.edit_distance(a, b) for a, b in zip(answers, truths, strict=True))
+    assert text.character_error_rate(answers, truths) == pytest.approx(edits / sum(map(len, truths)))
+    assert text.word_error_rate([""], ["one"]) == 1.0

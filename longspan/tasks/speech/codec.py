@@ -146,9 +146,11 @@ class SpeechCodec(Codec[list[Recording]]):
         speeds = [1.0, *others]
         features += [[self.normalizer(rows) for rows in self._log_mel(records, speed)] for speed in others]
 
+        log_mel = LogMel(self.rate, self.bins)
+
         def noisy(row: int, speed: int) -> Tensor:
             sound = with_noise(_at_speed(records[row], speeds[speed]))
-            return self.normalizer(LogMel(self.rate, self.bins)(sound, records[row].rate))
+            return self.normalizer(log_mel(sound, records[row].rate))
 
         return SpeechBatches(features, targets, batch_size, augmentation, noisy)
 

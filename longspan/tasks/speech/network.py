@@ -140,7 +140,7 @@ class SpeechNetwork(StreamingNetwork):
 
         For commands: the cross entropy among all commands by their CTC probabilities.
         """
-        targets, counts = batch.y
+        targets, counts = batch.y[0], batch.y[1].cpu()  # torch reads lengths on the CPU
         if self.commands:
             return self._command_loss(output, targets[:, 0], counts)
         losses = F.ctc_loss(
@@ -150,7 +150,7 @@ class SpeechNetwork(StreamingNetwork):
         return losses / counts.sum().clamp(min=1)
 
     def _command_loss(self, output: CTCOutput, targets: Tensor, counts: Tensor) -> Tensor:
-        known = (counts > 0) & (output.lengths > 0)
+        known = ((counts > 0) & (output.lengths > 0)).to(targets.device)
         scores = command_log_probs(output.log_probs, output.lengths)
         losses = F.cross_entropy(scores, targets, reduction="none")
         return torch.where(known, losses, 0.0).sum() / known.sum().clamp(min=1)

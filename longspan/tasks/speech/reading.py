@@ -72,8 +72,8 @@ def read_recordings(
     Args:
         source: a sound file (wav, flac, ogg ...); a table with columns of files and texts; a folder with
             transcripts.csv, .tsv or .jsonl, with Kaldi's wav.scp and text, with a folder a word, or with
-            sound files alone; a frame; a list of paths, arrays (N,) or (N, channels), or pairs (array, rate);
-            one array; or a `RatedSource`.
+            sound files alone; a frame; a list of paths, arrays (N,) or (N, channels), pairs (array, rate),
+            pairs (path, text), or triples (array, rate, text); one array; or a `RatedSource`.
         y: the texts where they come apart, one a sound.
         columns: of a table; None for those that are found.
         texts: whether a sound without a text is refused.
@@ -175,12 +175,21 @@ def _items(source: Any, columns: TranscriptColumns, texts: bool) -> list[_Item]:
 
 
 def _from_list(rows: Sequence[Any]) -> list[_Item]:
-    return [
-        _Item(_sound_path(Path(row), f"row {at}"), None, None, str(row))
-        if is_path(row)
-        else _array_item(row, at)
-        for at, row in enumerate(rows)
-    ]
+    return [_with_own_text(row, at) for at, row in enumerate(rows)]
+
+
+def _with_own_text(row: Any, at: int) -> _Item:
+    """A sound of a list, with its text if it is a tuple whose last part is one."""
+    if not (isinstance(row, tuple) and len(row) in (2, 3) and isinstance(row[-1], str)):
+        return _list_item(row, at)
+    sound = row[0] if len(row) == 2 else row[:-1]
+    return _list_item(sound, at)._replace(text=row[-1])
+
+
+def _list_item(row: Any, at: int) -> _Item:
+    if is_path(row):
+        return _Item(_sound_path(Path(row), f"row {at}"), None, None, str(row))
+    return _array_item(row, at)
 
 
 def _array_item(row: Any, at: int) -> _Item:

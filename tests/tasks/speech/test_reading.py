@@ -89,6 +89,8 @@ def test_files_and_arrays() -> None:
     wave, pairs = np.full(900, 0.1, np.float32), [(np.full(900, 0.1, np.float32), 8000)] * 2
     assert texts(["a.wav", Path("b.wav")], ["one", "two"]) == ["one", "two"]
     assert texts("a.wav", ["one"]) == ["one"]
+    assert texts([("a.wav", "one"), (wave, 8000, "two")]) == ["one", "two"]
+    assert texts(RatedSource([(wave, "one")], 8000)) == ["one"]
     assert texts(pairs, ["one", "two"]) == ["one", "two"]
     assert texts(pairs[0], ["one"]) == ["one"]
     for source, count in ((wave, 1), ([wave, wave[:500]], 2), (np.stack([wave, wave]), 2)):

@@ -279,6 +279,14 @@ def test_speeds_and_noise_change_the_training_and_draw_by_the_seed(
         assert torch.equal(weight(**changed), weight(**changed))
 
 
+def test_validation_sounds_come_with_their_texts(options: dict[str, Any], melodies: Melodies) -> None:
+    sounds, texts = melodies(24, 0)
+    valid = [(sound, RATE, text) for sound, text in zip(*melodies(6, 1), strict=True)]
+    task = SpeechRecognizer(**{**options, "epochs": 1})
+    task.fit(sounds, texts, rate=RATE, validation_data=valid, verbose=0)
+    assert task.codec_.held_out["rows"] == 6 and "val_loss" in task.history_.history
+
+
 def test_tuning_searches_the_options(options: dict[str, Any], melodies: Melodies) -> None:
     pytest.importorskip("optuna", reason="optuna is not installed")
     sounds, texts = melodies(24, 0)
