@@ -42,7 +42,7 @@ _GOALS = {
     "tmall": "recall@20 at least 0.23 (aim 0.28), mrr@20 at least 0.107; NARM 0.233, 0.107",
 }
 _VALIDATION_SESSIONS = 1500
-_ROUNDS, _STEPS = 5, 20  # samples of each side, and training steps of a sample
+_ROUNDS, _STEPS = 3, 4  # samples of each side, and training steps of a sample
 _EVENTS = 10_000_000  # of the measurement of memory
 
 Parts = tuple[Any, Any]  # sources to fit and to evaluate
@@ -242,11 +242,10 @@ def answer(results: Path | None) -> None:
             task.update(f"user {row[0]}", item)
             task.recommend(f"user {row[0]}", 10)
             seconds.append(thread_time() - began)
-    middle, worst = median(seconds), float(np.quantile(seconds, 0.99))
-    remember(results, {"section": "answer", "median": middle, "99 %": worst})
-    shown: dict[str, dict[str, object]] = {
-        "update and recommend": {"median, ms": 1e3 * middle, "99 %, ms": 1e3 * worst, "goal": "under 1"}
-    }
+    shares = {"lowest tenth": 0.1, "median": 0.5, "99 %": 0.99}
+    spent = {name: 1e3 * float(np.quantile(seconds, share)) for name, share in shares.items()}
+    remember(results, {"section": "answer", **spent})
+    shown: dict[str, dict[str, object]] = {"update and recommend, ms": {**spent, "goal": "under 1"}}
     show(f"Ten of {len(task.codec_.items):,} items after one more event, one thread", shown)
 
 

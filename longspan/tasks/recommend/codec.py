@@ -114,10 +114,6 @@ class RecommendCodec(Codec[Events]):
         if not len(users):
             received = "none, as the model has seen sequences without users"
             raise errors.value_error("source", "sequences or events", received, "pass what users have seen")
-        return self.users(users)
-
-    def users(self, users: pl.Series) -> Events:
-        """Users alone, without further events."""
         no_items = pl.Series(self.items.ids.name, [], pl.String)
         starts, names = np.zeros(len(users) + 1, np.int64), (users.name, self.items.ids.name)
         return Events(
@@ -202,7 +198,7 @@ class RecommendCodec(Codec[Events]):
 
         rankings = Rankings(
             user.cpu()[order].numpy(), joined("items", 0), joined("scores", 0), joined("ranks", 4),
-            joined("parts", 4), self._popularity(),
+            joined("parts", 4), self._popularity() if predictions[0].ranks is not None else np.zeros(0),
         )  # fmt: skip
         return Answers(rankings, records)
 
@@ -233,12 +229,18 @@ class RecommendCodec(Codec[Events]):
         users = pl.Series(rankings.user[rows])
         if records.users is not None:
             users = records.users.gather(rankings.user[rows])
+        return self.table(users, places + 1, rankings.items[there], rankings.scores[there])
+
+    def table(
+        self, users: pl.Series, ranks: np.ndarray, items: np.ndarray, scores: np.ndarray
+    ) -> pl.DataFrame:
+        """A row for every recommended item; items: their numbers."""
         return pl.DataFrame(
             [
                 users.alias(self.histories.users.ids.name),
-                pl.Series("rank", places + 1),
-                self.items.ids.gather(rankings.items[there] - 1),
-                pl.Series("score", rankings.scores[there]),
+                pl.Series("rank", ranks),
+                self.items.ids[items - 1],
+                pl.Series("score", scores),
             ]
         )
 

@@ -152,7 +152,7 @@ class RecommendNetwork(StreamingNetwork):
 
     @torch.no_grad()
     def all_item_vectors(self) -> tuple[Tensor, Tensor]:
-        """(V + 1, D) the vectors of all items, and (V + 1,) their biases; -inf for what cannot be scored."""
+        """(V + 1, D) the vectors of all items, and (V + 1,) their biases; -inf for unknown ones."""
         vectors, bias = self.item_vectors(), self.bias.clone()
         cold = len(self.attributes) - self.trained
         if cold > 0:

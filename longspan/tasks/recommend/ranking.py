@@ -92,22 +92,17 @@ class Scorer:
         """Rank all items after n events.
 
         Args:
-            hidden: (n, D); vectors: (V + 1, D) of all items; bias: (V + 1,), -inf for what is never ranked.
+            hidden: (n, D); vectors: (V + 1, D) of all items; bias: (V + 1,), -inf for unknown items.
             k: items of a list, where there are no targets; None for 10, or for all where there are fewer.
             compare: whether the baselines are ranked too.
             exclude_seen: whether items of the user's past are left out; None for found.
         """
-        rankable = int(torch.isfinite(bias).sum())
         if events.batch.y is not None:
             k = None
             if exclude_seen is None:
                 exclude_seen = self.neighbors.repeats < USUAL_REPEATS
-        if k is None:
-            k = min(_TOP, rankable)
-        elif k > rankable:
-            raise errors.value_error("k", f"at most the number of items, {rankable}", k, "ask for fewer")
+        k, exclude = _list_length(k, len(vectors) - 1), exclude_seen is None or bool(exclude_seen)
         size = max(1, _SCORES // max(len(vectors), events.batch.x.items.shape[1]))
-        exclude = True if exclude_seen is None else bool(exclude_seen)
         parts = zip(hidden.split(size), events.split(size), strict=True)
         rankings = [
             self._rank(torch.addmm(bias, part, vectors.T), chunk, k, exclude, compare)
@@ -115,36 +110,74 @@ class Scorer:
         ]
         return Ranking(*(_joined(column) for column in zip(*rankings, strict=True)))
 
+    def top(
+        self,
+        hidden: Tensor,
+        vectors: Tensor,
+        bias: Tensor,
+        items: Tensor,
+        *,
+        k: int | None,
+        exclude_seen: bool | None,
+    ) -> tuple[Tensor, Tensor]:
+        """The k best items after all events of one user: numbers (k,) and scores (k,), as `rank` gives them.
+
+        Args:
+            hidden: (D,); items: (T,) of the user's events; the others: as for `rank`.
+        """
+        k, seen = _list_length(k, len(vectors) - 1), items.unsqueeze(0)
+        logits = torch.addmv(bias, vectors, hidden).unsqueeze(0)
+        past = seen[:, -_PAST:].cpu().numpy() if len(items) else np.zeros((1, 1), np.int64)
+        scores, _ = self._scores(
+            logits.softmax(1), seen, past, exclude=exclude_seen is None or exclude_seen, compare=False
+        )
+        best = scores[0].topk(k)
+        return best.indices, best.values
+
     def _rank(self, logits: Tensor, events: ScoredEvents, k: int, exclude: bool, compare: bool) -> Ranking:
         """The ranking of one part; logits: (n, V + 1) of the network."""
         seen, targets = events.seen(), events.targets()
         compare = compare and targets is not None
-        past = _last(seen, events.steps).cpu().numpy()
-        impossible, network = torch.isneginf(logits[0]), logits.softmax(1)
-        others = self._others(past, network, needed=compare)
-        scores = self._mixed(network, others)
-        if not past[:, -1].all():
-            nothing = (seen == 0).all(1, keepdim=True)
-            scores = torch.where(nothing, others["popular"], scores)
-        scores = scores.masked_fill(impossible, -torch.inf)
-        excluded = seen if exclude else torch.zeros_like(seen[:, :1])
-        scores.scatter_(1, excluded, -torch.inf)
+        past, network = _last(seen, events.steps).cpu().numpy(), logits.softmax(1)
+        scores, others = self._scores(network, seen, past, exclude=exclude, compare=compare)
         best, users = scores.topk(k, 1), events.batch.x.user[events.rows]
         if targets is None:
             return Ranking(users, events.steps, best.indices, best.values)
-        if not compare:
-            ranks = _rank_of(scores, targets).unsqueeze(1)
-            return Ranking(users, events.steps, best.indices, best.values, ranks)
         ranks = [_rank_of(scores, targets)]
+        if not compare:
+            return Ranking(users, events.steps, best.indices, best.values, torch.stack(ranks, 1))
         for name in ("popular", "followers", "neighbors"):
-            rival = others[name].scatter(1, excluded, -torch.inf)
+            rival = _without(others[name].clone(), seen, exclude)
             ranks.append(_rank_of(rival, targets, others["popular"]))
         parts = [network, *(others[name] for name in PARTS[1:])]
         chances = torch.stack([part.gather(1, targets.unsqueeze(1))[:, 0] for part in parts], 1)
         return Ranking(users, events.steps, best.indices, best.values, torch.stack(ranks, 1), chances)
 
+    def _scores(
+        self, network: Tensor, seen: Tensor, past: np.ndarray, *, exclude: bool, compare: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(n, V + 1) the scores of all items, -inf for those left out, and the shares of the other parts.
+
+        Args:
+            network: (n, V + 1) the network's probabilities.
+            seen: (n, T) the items of the past; past: (n, P) the last ones of them, the latest on the right.
+            compare: whether all parts are wanted, those without a weight and the popular items too.
+        """
+        others = self._others(past, network, needed=compare)
+        scores, some = self._mixed(network, others), past[:, -1] > 0
+        if compare or not some.all():
+            others["popular"] = self._popular(network)
+        if not some.all():
+            nothing = (seen == 0).all(1, keepdim=True)
+            scores = torch.where(nothing, others["popular"], scores)
+        return _without(scores, seen, exclude), others
+
+    def _popular(self, like: Tensor) -> Tensor:
+        """(n, V + 1) the items' shares of all events."""
+        return torch.from_numpy(self.neighbors.popularity).to(like).expand(len(like), -1)
+
     def _others(self, past: np.ndarray, like: Tensor, *, needed: bool) -> dict[str, Tensor]:
-        """(n, V + 1) the shares of the popular items, and of the parts with a weight, or all if `needed`.
+        """(n, V + 1) the shares of the parts with a weight, or of all if `needed`.
 
         Args:
             past: (n, P) the last items; like: the network's shares.
@@ -154,22 +187,36 @@ class Scorer:
             "neighbors": self.neighbors.neighbor_shares,
             "repeats": self.neighbors.repeat_shares,
         }
-        popular = torch.from_numpy(self.neighbors.popularity).to(like)
         return {
             name: torch.from_numpy(shares[name](past)).to(like)
             for name, weight in zip(PARTS[1:], self.weights[1:], strict=True)
             if needed or weight
-        } | {"popular": popular.expand(len(past), -1).clone()}
+        }
 
     def _mixed(self, network: Tensor, others: Mapping[str, Tensor]) -> Tensor:
         """The mixture's probabilities; what says nothing about a row leaves its weight to the network."""
-        mixed, left = network.clone(), torch.ones_like(network[:, :1])
-        total = torch.zeros_like(network)
-        for name, weight in zip(PARTS[1:], self.weights[1:], strict=True):
+        weights = dict(zip(PARTS[1:], self.weights[1:], strict=True))
+        left = 1.0 - sum(w * others[name].sum(1, keepdim=True) for name, w in weights.items() if w)
+        mixed = network * left
+        for name, weight in weights.items():
             if weight:
-                total = total + weight * others[name]
-                left = left - weight * others[name].sum(1, keepdim=True)
-        return mixed * left + total if any(self.weights[1:]) else mixed
+                mixed.add_(others[name], alpha=weight)
+        return mixed
+
+
+def _list_length(k: int | None, items: int) -> int:
+    """The length of the lists: k, or 10 or all items without one."""
+    if k is None:
+        return min(_TOP, items)
+    if k > items:
+        raise errors.value_error("k", f"at most the number of items, {items}", k, "ask for fewer")
+    return k
+
+
+def _without(scores: Tensor, seen: Tensor, exclude: bool) -> Tensor:
+    """Scores (n, V + 1), changed in place, with -inf for unknown items, and for seen ones to be left out."""
+    scores[:, 0] = -torch.inf
+    return scores.scatter_(1, seen, -torch.inf) if exclude else scores
 
 
 def _last(seen: Tensor, steps: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
 import torch
 
@@ -179,9 +180,9 @@ class Recommender(  # pyright: ignore[reportIncompatibleVariableOverride], None 
         """
         fitted = self._check_fitted()
         search = self._search_options({"k": k, "exclude_seen": exclude_seen})
-        users, batch, hidden = fitted.running.request(user)
-        ranking = fitted.network.rank(hidden, batch, k=search["k"], exclude_seen=search["exclude_seen"])
-        return fitted.codec.as_table(fitted.codec.decode([ranking], users), users)
+        items, scores = fitted.running.recommend(user, search["k"], search["exclude_seen"])
+        users = pl.Series("user", [user] * len(items), strict=False)
+        return fitted.codec.table(users, np.arange(1, len(items) + 1), items, scores)
 
     def similar(self, item: Any, k: int = 10) -> pl.DataFrame:
         """The k items whose vectors are nearest to an item's: rank, item, score (the cosine).

@@ -6,19 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
 from longspan import errors
-from longspan.data.batches import Batch
 from longspan.tasks.codec import Tree
 from longspan.tasks.parts import Stream
-from longspan.training.evaluation import to_device
 
-from .batches import Inputs
 from .codec import RecommendCodec
-from .events import Events
 from .network import RecommendNetwork
 from .vocabulary import UNKNOWN, text_of
 
@@ -52,18 +47,16 @@ class RecommenderStream(Stream):
         self._keep(user, self.network.step(_on_device(inputs, self.network), state))
 
     @torch.no_grad()
-    def request(self, user: Any) -> tuple[Events, Batch, Tensor]:
-        """One user, the items of the past as a batch, and the network's output (1, D) after them."""
+    def recommend(self, user: Any, k: int | None, exclude_seen: bool | None) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers and the scores of the k best items after a user's events so far."""
         output, number = self._state(user)[0], self.codec.histories.number(user)
         items = self.codec.histories.past(number)[0] if number >= 0 else np.zeros(0, np.int32)
-        numbers = torch.zeros((1, max(1, len(items))), dtype=torch.int64)
-        numbers[0, : len(items)] = torch.from_numpy(items)
-        inputs = Inputs(numbers, user=torch.zeros(1, dtype=torch.int64))
-        batch = to_device(self.network)(Batch(inputs, lengths=torch.tensor([len(items)])))
-        if output is None:
-            output = self.network.bias.new_zeros((1, self.network.project.out_features))
-        name = self.codec.histories.users.ids.name
-        return self.codec.users(pl.Series(name, [user])), batch, output
+        vectors, bias = self.network.all_item_vectors()
+        seen = torch.from_numpy(items.astype(np.int64)).to(bias.device)
+        hidden = vectors.new_zeros(vectors.shape[1]) if output is None else output[0]
+        best, scores = self.network.scorer.top(hidden, vectors, bias, seen, k=k, exclude_seen=exclude_seen)
+        there = torch.isfinite(scores)
+        return best[there].cpu().numpy(), scores[there].cpu().numpy()
 
     def _state(self, user: Any) -> tuple[Tensor | None, Any]:
         """The last output and the state of a user, read from the past where they are not kept."""
