@@ -27,8 +27,9 @@ def snake_case(name: str) -> str:
 
 
 def constructor_arguments(item: object) -> dict[str, Any]:
-    """The arguments of an object's constructor, read from the attributes of the same names."""
-    return {name: getattr(item, name) for name in inspect.signature(type(item)).parameters}
+    """The named arguments of an object's constructor, read from the attributes of the same names."""
+    parameters = inspect.signature(type(item)).parameters
+    return {name: getattr(item, name) for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
 
 
 class Registry(Generic[T]):

@@ -29,6 +29,7 @@ from longspan.layers.structure import (
 )
 from longspan.layers.symbolic import KerasTensor, trial_call
 from longspan.layers.weights import Weight, sum_of
+from longspan.optimizers import KerasOptimizer
 from longspan.training.epoch_batches import length_of
 from longspan.training.loop import evaluate, train
 
@@ -579,6 +580,8 @@ class Model(Layer):
             )
         finally:
             self.eval()
+        if isinstance(self._optimizer, KerasOptimizer):
+            self._optimizer.finalize_variable_values()
         return self.history
 
     def evaluate(

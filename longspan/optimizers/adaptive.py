@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from longspan import errors
 
-from .base import KerasOptimizer, OptimizerConfig, Rate, decay_weights
+from .base import KerasOptimizer, OptimizerConfig, Rate, SharedOptions, decay_weights
 
 
 class _TensorOptimizer(KerasOptimizer, abc.ABC):
@@ -156,8 +157,9 @@ class Adagrad(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "adagrad",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.initial_accumulator_value = errors.check_non_negative(
             "initial_accumulator_value", initial_accumulator_value, "0.1 is usual"
         )
@@ -184,8 +186,9 @@ class Adadelta(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "adadelta",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.rho = errors.check_fraction("rho", rho, below_one=True)
         self.epsilon = epsilon
 
@@ -204,6 +207,7 @@ class MomentConfig(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str | None = None,
+        **shared: Unpack[SharedOptions],
     ) -> None:
         super().__init__(
             learning_rate,
@@ -212,6 +216,7 @@ class MomentConfig(OptimizerConfig):
             clipvalue,
             global_clipnorm,
             name or type(self).__name__.lower(),
+            **shared,
         )
         self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
@@ -272,8 +277,9 @@ class Lion(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "lion",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
 
@@ -305,8 +311,9 @@ class Ftrl(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "ftrl",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         if learning_rate_power > 0.0:
             raise errors.value_error(
                 "learning_rate_power", "a number of at most 0", learning_rate_power, "-0.5 is usual"
@@ -352,8 +359,9 @@ class Adafactor(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "adafactor",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.beta_2_decay = beta_2_decay
         self.epsilon_1 = epsilon_1
         self.epsilon_2 = epsilon_2

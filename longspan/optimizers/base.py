@@ -5,19 +5,47 @@ from __future__ import annotations
 import abc
 import inspect
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import Unpack
 
 from longspan import errors
 from longspan.registry import constructor_arguments
 
-from . import fused
+from . import fused, schedules
 
 Rate = float | Callable[[int], float]  # a number, or a function from the step (from 0) to one
+
+
+class SharedOptions(TypedDict, total=False):
+    """The options that every optimizer takes beside its own.
+
+    use_ema: keep an average of every weight, which the weights become at the end of `fit`. ema_momentum: what
+    the average keeps at a step. ema_overwrite_frequency: the steps after which the weights become their
+    averages, None for the end of `fit` alone.
+
+    gradient_accumulation_steps: the steps whose mean gradient makes one update, None for one.
+
+    decay: the learning rate is divided by 1 + decay * step, as in Keras 2. lr: Keras 2's name of
+    learning_rate.
+    """
+
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    gradient_accumulation_steps: int | None
+    decay: float
+    lr: Rate
+
+
+_DEFAULTS: dict[str, Any] = {
+    "use_ema": False, "ema_momentum": 0.99, "ema_overwrite_frequency": None,
+    "gradient_accumulation_steps": None,
+}  # fmt: skip
 
 
 class OptimizerConfig(abc.ABC):
@@ -31,6 +59,7 @@ class OptimizerConfig(abc.ABC):
         clipnorm: the gradient of each weight tensor is scaled down to this norm.
         clipvalue: gradient values are cut to this magnitude.
         global_clipnorm: all gradients together are scaled down to this norm.
+        shared: see `SharedOptions`.
     """
 
     stepper: ClassVar[type[KerasOptimizer]]
@@ -43,7 +72,10 @@ class OptimizerConfig(abc.ABC):
         clipvalue: float | None,
         global_clipnorm: float | None,
         name: str,
+        **shared: Unpack[SharedOptions],
     ) -> None:
+        _check_shared(type(self).__name__, shared)
+        learning_rate = shared.get("lr", learning_rate)
         if not callable(learning_rate) and not learning_rate >= 0.0:
             raise errors.value_error(
                 "learning_rate", "a number of at least 0", learning_rate, "0.001 is usual"
@@ -52,18 +84,39 @@ class OptimizerConfig(abc.ABC):
         if len(clips) > 1:
             names = "clipnorm, clipvalue or global_clipnorm"
             raise errors.value_error(names, "at most one of them", f"{len(clips)}", "leave the others out")
+        decay = shared.get("decay", 0.0)
+        if decay and not callable(learning_rate):
+            learning_rate = schedules.InverseTimeDecay(learning_rate, 1, decay)
         self.learning_rate, self.weight_decay, self.name = learning_rate, weight_decay, name
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        chosen = {**_DEFAULTS, **shared}
+        self.use_ema: bool = errors.check_bool("use_ema", chosen["use_ema"])
+        self.ema_momentum = errors.check_fraction("ema_momentum", chosen["ema_momentum"])
+        self.ema_overwrite_frequency = _count("ema_overwrite_frequency", chosen)
+        self.gradient_accumulation_steps = _count("gradient_accumulation_steps", chosen)
 
     def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
         """The optimizer of these parameters, or of these groups as torch's optimizers take them."""
-        common = inspect.signature(OptimizerConfig).parameters
-        own = {name: value for name, value in constructor_arguments(self).items() if name not in common}
+        common = {*inspect.signature(OptimizerConfig).parameters, *_DEFAULTS}
+        own = {name: value for name, value in self.get_config().items() if name not in common}
         return self.stepper(parameters, self, **own)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return constructor_arguments(self)
+        shared = {name: value for name in _DEFAULTS if (value := getattr(self, name)) != _DEFAULTS[name]}
+        return {**constructor_arguments(self), **shared}
+
+
+def _check_shared(kind: str, shared: Mapping[str, Any]) -> None:
+    for name in shared:
+        if name not in SharedOptions.__annotations__:
+            way_out = errors.did_you_mean(name, [*SharedOptions.__annotations__, "learning_rate", "epsilon"])
+            raise TypeError(errors.message(kind, "one of its options", repr(name), way_out))
+
+
+def _count(name: str, options: Mapping[str, Any]) -> int | None:
+    value = options[name]
+    return None if value is None else errors.check_int(name, value, 1, "give a number of steps, or None")
 
 
 class KerasOptimizer(Optimizer):
@@ -113,6 +166,8 @@ class KerasOptimizer(Optimizer):
 
     def fused_step(self) -> None:
         """`step` without torch.optim's profiling and hooks, which cost as much as a small step."""
+        if self.config.gradient_accumulation_steps is not None and not self._accumulated():
+            return
         with torch.no_grad():
             for group in self.param_groups:
                 params = group["params"]
@@ -122,8 +177,49 @@ class KerasOptimizer(Optimizer):
                     grads = [param.grad for param in params]
                 if params:
                     self._step_group(group, params, grads)
+            if self.config.use_ema:
+                self._average()
         for project in self.projections:
             project()
+
+    @torch.no_grad()
+    def _accumulated(self) -> bool:
+        """Add the gradients up; whether this step makes an update, for which they are their mean."""
+        steps = self.config.gradient_accumulation_steps or 1
+        params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        sums = self.state_of(params, "gradient_sum")
+        fused.add_(sums, [param.grad for param in params])
+        self.param_groups[0]["accumulated"] = self.param_groups[0].get("accumulated", 0) + 1
+        if self.param_groups[0]["accumulated"] < steps:
+            return False
+        self.param_groups[0]["accumulated"] = 0
+        for param, total in zip(params, sums, strict=True):
+            param.grad = total / steps
+            total.zero_()
+        return True
+
+    def _average(self) -> None:
+        """Move the averages of the weights towards the weights; the first ones are the weights."""
+        for group in self.param_groups:
+            momentum = self.config.ema_momentum if group["steps"] > 1 else 0.0
+            averages = self.state_of(group["params"], "average")
+            for average, param in zip(averages, group["params"], strict=True):
+                average.lerp_(param, 1.0 - momentum)
+            frequency = self.config.ema_overwrite_frequency
+            if frequency is not None and group["steps"] % frequency == 0:
+                self.finalize_variable_values()
+
+    @torch.no_grad()
+    def finalize_variable_values(self, trainable_variables: Any = None) -> None:
+        """Set the weights to their averages, where there are some; `fit` does so at its end.
+
+        Args:
+            trainable_variables: accepted without effect, the optimizer knows its weights.
+        """
+        for group in self.param_groups if self.config.use_ema else ():
+            for param in group["params"]:
+                if "average" in self.state[param]:
+                    param.copy_(self.state[param]["average"])
 
     def _step_group(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         if self._clip is not None:

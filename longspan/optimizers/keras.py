@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
 from longspan import errors
 
 from . import fused
-from .base import KerasOptimizer, OptimizerConfig, Rate, decay_weights
+from .base import KerasOptimizer, OptimizerConfig, Rate, SharedOptions, decay_weights
 
 
 class _AdamOptimizer(KerasOptimizer):
@@ -151,8 +152,9 @@ class Adam(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "adam",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
         self.epsilon, self.amsgrad = epsilon, amsgrad
@@ -175,8 +177,9 @@ class AdamW(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "adamw",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
         self.epsilon, self.amsgrad = epsilon, amsgrad
@@ -202,8 +205,9 @@ class SGD(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "SGD",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.momentum, self.nesterov = errors.check_fraction("momentum", momentum), nesterov
 
 
@@ -231,8 +235,9 @@ class RMSprop(OptimizerConfig):
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str = "rmsprop",
+        **shared: Unpack[SharedOptions],
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.rho = errors.check_fraction("rho", rho, below_one=True)
         self.momentum = errors.check_fraction("momentum", momentum)
         self.epsilon, self.centered = epsilon, centered

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from longspan import optimizers
+from longspan import layers, losses, models, optimizers
 from longspan.optimizers import fused, schedules
 
 keras: Any = import_module("keras")  # as Any: its annotations are unions of every backend's
@@ -130,8 +130,17 @@ OTHERS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+SHARED: list[tuple[str, dict[str, Any]]] = [
+    ("Adam", {"use_ema": True, "ema_momentum": 0.6, "ema_overwrite_frequency": 2}),
+    ("SGD", {"use_ema": True, "learning_rate": 0.1, "momentum": 0.9, "ema_overwrite_frequency": 1}),
+    ("Adam", {"gradient_accumulation_steps": 2, "learning_rate": 0.1}),
+    ("RMSprop", {"gradient_accumulation_steps": 3, "use_ema": True, "ema_overwrite_frequency": 3}),
+    ("Lion", {"gradient_accumulation_steps": 2}),
+]
+
+
 @pytest.mark.filterwarnings("ignore")  # of Keras itself
-@pytest.mark.parametrize(("name", "options"), CASES + OTHERS)
+@pytest.mark.parametrize(("name", "options"), CASES + OTHERS + SHARED)
 def test_keras_itself(name: str, options: dict[str, Any]):
     start, grads = numbers()
     weights = [keras.Variable(w.astype("float32")) for w in start]
@@ -261,6 +270,35 @@ def test_schedules(case: int, step: int, rate: float):
     assert schedules.get(schedules.serialize(schedule)) == schedule
 
 
+def test_averages_become_the_weights_at_the_end():
+    weight = nn.Parameter(torch.zeros(1))
+    optimizer = optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5).build([weight])
+    for _ in range(3):  # the weight is 1, 2, 3; its average 1, 1.5, 2.25
+        weight.grad = -torch.ones(1)
+        optimizer.step()
+    assert weight.item() == 3.0
+    optimizer.finalize_variable_values()
+    assert weight.item() == 2.25
+    model = models.Sequential([layers.Input((1,)), layers.Dense(1, use_bias=False)])
+    model.set_weights([np.zeros((1, 1))])
+    model.compile(
+        optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5), losses.FunctionLoss(lambda y, p: -p[:, 0])
+    )
+    model.fit(np.ones((3, 1)), np.zeros(3), batch_size=1, shuffle=False, verbose=0)
+    assert model.get_weights()[0].item() == 1.125
+
+
+def test_shared_options_are_saved_and_older_names_are_read():
+    config = optimizers.Adam(0.01, gradient_accumulation_steps=4, use_ema=True)
+    assert (
+        config.get_config()["gradient_accumulation_steps"] == 4 and "ema_momentum" not in config.get_config()
+    )
+    assert optimizers.get(optimizers.serialize(config)).get_config() == config.get_config()
+    old = optimizers.SGD(lr=0.1, decay=0.5)
+    assert callable(old.learning_rate) and [old.learning_rate(step) for step in (0, 2)] == [0.1, 0.05]
+    assert optimizers.get(optimizers.serialize(old)).learning_rate == old.learning_rate
+
+
 def test_saved_and_made_again():
     config = optimizers.AdamW(schedules.CosineDecay(0.1, 10), beta_1=0.8)
     again = optimizers.get(optimizers.serialize(config))
@@ -272,6 +310,14 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "name": (
         lambda: optimizers.get("adm"),
         "received 'adm'; the nearest is 'adam'.",
+    ),
+    "option": (
+        lambda: optimizers.Adam(use_emma=True),  # pyright: ignore[reportCallIssue]
+        "Adam: expected one of its options, received 'use_emma'; the nearest is 'use_ema'.",
+    ),
+    "accumulation": (
+        lambda: optimizers.Adam(gradient_accumulation_steps=0),
+        "gradient_accumulation_steps: expected a whole number of at least 1, received 0",
     ),
     "kind": (
         lambda: optimizers.get(3),  # pyright: ignore[reportArgumentType]
