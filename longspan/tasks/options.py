@@ -200,6 +200,7 @@ class Configurable(abc.ABC):
                 raise TypeError(_unknown(cls, name, way_out))
         return super().__new__(cls)
 
+    @final
     def check(self) -> None:
         """Refuse options with values that are not allowed.
 
@@ -208,6 +209,13 @@ class Configurable(abc.ABC):
         """
         for name, option in options_of(type(self)).items():
             option.check(getattr(self, name))
+        conflict = self._conflict()
+        if conflict is not None:
+            raise conflict
+
+    def _conflict(self) -> Exception | None:
+        """The error for values that are allowed one by one and not together; None where there is none."""
+        return None
 
     @final
     def get_params(self, deep: bool = True) -> dict[str, Any]:

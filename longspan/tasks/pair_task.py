@@ -121,11 +121,12 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
     schedule: ClassVar[Schedule] = Schedule(warmup=0.1, final=0.02)
     reads_texts: ClassVar[bool] = True
 
-    def check(self) -> None:
-        super().check()
-        if self.n_best > self.beam_size:
-            expected = f"at most beam_size, {self.beam_size}"
-            raise errors.value_error("n_best", expected, self.n_best, "raise beam_size")
+    def _conflict(self) -> Exception | None:
+        if self.n_best <= self.beam_size:
+            return None
+        return errors.value_error(
+            "n_best", f"at most beam_size, {self.beam_size}", self.n_best, "raise beam_size"
+        )
 
     def read(
         self, source: Any, y: Any = None, *, use: Use = "fit", fitted: FittedPairs | None = None

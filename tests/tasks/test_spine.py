@@ -32,6 +32,8 @@ PARTS = {
     "read", "split", "codec", "network", "batches", "learn", "calibrate", "start_stream", "report",
 }  # fmt: skip
 
+READING = {"fit", "predict", "evaluate"}  # verbs to which a task may add keywords about its sources
+
 
 def overridable(kind: type) -> set[str]:
     """Public methods and properties that are not final."""
@@ -44,7 +46,7 @@ def overridable(kind: type) -> set[str]:
 
 
 def test_an_estimator_has_nine_overridable_parts() -> None:
-    assert overridable(Estimator) == PARTS and len(PARTS) == 9
+    assert overridable(Estimator) == PARTS | READING and len(PARTS) == 9
     assert TaskParts.__abstractmethods__ == {"read", "codec", "network", "batches"}
 
 
@@ -53,7 +55,13 @@ def test_a_task_overrides_only_the_parts(name: str) -> None:
     own = {one for one in vars(task(name)) if one in vars(Estimator) or one in vars(TaskParts)}
     fields, dunder = set(options_of(task(name))), {one for one in own if one.startswith("__")}
     constants = {"name", "schedule", "decode_validation", "_abc_impl", "_estimator_type", "reads_texts"}
-    assert own - fields - dunder - constants <= PARTS
+    constants |= {"takes_targets", "_conflict"}
+    assert own - fields - dunder - constants <= PARTS | READING
+    for verb in own & READING:
+        added, given = inspect.signature(vars(task(name))[verb]), inspect.signature(vars(Estimator)[verb])
+        new = [parameter for key, parameter in added.parameters.items() if key not in given.parameters]
+        assert set(given.parameters) <= set(added.parameters)
+        assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in new)
 
 
 class Words(Codec[list[list[int]]]):
