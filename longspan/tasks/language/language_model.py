@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -262,9 +263,9 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
         return PretrainedEncoder(fitted.codec.token_level or "", fitted.codec.tokenizer, encoder, weights)
 
     def token_scorer(self) -> TokenScorer:
-        """What `SpeechRecognizer(language_model=...)` weighs in; the network alone, without the n-gram."""
+        """What `SpeechRecognizer(language_model=...)` weighs in: the network alone, on the CPU."""
         fitted = self._check_fitted()
-        network, codec = fitted.network, fitted.codec
+        network, codec = deepcopy(fitted.network).cpu().eval(), fitted.codec
         state = network.initial_state()
         return TokenScorer(codec.token_level or "", codec.tokenizer.tokens, network.step, state, BOUNDARY)
 

@@ -101,10 +101,12 @@ def _times(answer: Transcription) -> str:
 
 
 def _spectrogram(codec: SpeechCodec, record: Recording) -> HeatMap:
-    features = LogMel(codec.rate, codec.bins)(record.sound, record.rate)[:_LONGEST]
-    x = [round(frame * FRAME_SHIFT, 2) for frame in range(len(features))]
-    y = [str(number) for number in range(codec.bins)]
-    return HeatMap("Log-mel spectrogram", "seconds", "mel bin", x, features.T.tolist(), y=y)
+    """The normalized features of a sound, as the network hears them, high frequencies on top."""
+    log_mel = LogMel(codec.rate, codec.bins)(record.sound, record.rate)[:_LONGEST]
+    x = [round(frame * FRAME_SHIFT, 2) for frame in range(len(log_mel))]
+    y = [str(number) for number in reversed(range(codec.bins))]
+    values = codec.normalizer(log_mel).T.flip(0).tolist()
+    return HeatMap("Log-mel spectrogram", "seconds", "mel bin", x, values, low=-3.0, high=3.0, y=y)
 
 
 def _over_time(codec: SpeechCodec, answer: Transcription) -> HeatMap:
