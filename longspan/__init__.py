@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from longspan import backend as backend
     from longspan import callbacks as callbacks
     from longspan import cells as cells
+    from longspan import config as config
     from longspan import data as data
     from longspan import export as export
     from longspan import initializers as initializers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from longspan import models as models
     from longspan import networks as networks
     from longspan import nn as nn
+    from longspan import ops as ops
     from longspan import optimizers as optimizers
     from longspan import preprocessing as preprocessing
     from longspan import regularizers as regularizers
@@ -67,6 +69,7 @@ __all__ = [
     "cells",
     "compare",
     "compile_cell",
+    "config",
     "constraints",
     "data",
     "explain",
@@ -79,6 +82,7 @@ __all__ = [
     "models",
     "networks",
     "nn",
+    "ops",
     "optimizers",
     "preprocessing",
     "regularizers",

@@ -9,12 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from longspan import errors
+from longspan.config import epsilon
 from longspan.registry import Registry, by_name, snake_case
 
 # A name in NAMES, a function from weights in Keras' layout to weights of the same shape, or None.
 Constraint = str | Callable[[Tensor], Tensor] | None
-
-_EPSILON = 1e-7  # beside norms that are divided by, as in Keras
 
 
 def _norms(weights: Tensor, axis: int | tuple[int, ...] | list[int]) -> Tensor:
@@ -42,7 +41,7 @@ class MaxNorm:
 
     def __call__(self, weights: Tensor) -> Tensor:
         norms = _norms(weights, self.axis)
-        return weights * (norms.clamp(0.0, self.max_value) / (_EPSILON + norms))
+        return weights * (norms.clamp(0.0, self.max_value) / (epsilon() + norms))
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class UnitNorm:
     axis: int | tuple[int, ...] = 0
 
     def __call__(self, weights: Tensor) -> Tensor:
-        return weights / (_EPSILON + _norms(weights, self.axis))
+        return weights / (epsilon() + _norms(weights, self.axis))
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ class MinMaxNorm:
     def __call__(self, weights: Tensor) -> Tensor:
         norms = _norms(weights, self.axis)
         wanted = self.rate * norms.clamp(self.min_value, self.max_value) + (1.0 - self.rate) * norms
-        return weights * (wanted / (_EPSILON + norms))
+        return weights * (wanted / (epsilon() + norms))
 
 
 REGISTRY: Registry[Any] = Registry(

@@ -17,6 +17,8 @@ FLOORS = [
     {"errors"},
     {"atomic_file"},
     {"optional", "cells", "artifact", "search", "statistics", "registry", "text_table"},
+    {"config"},
+    {"ops"},
     {"losses", "activations", "initializers", "regularizers", "constraints"},
     {"metrics"},
     {"data"},

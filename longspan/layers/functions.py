@@ -13,6 +13,7 @@ from torch.overrides import get_overridable_functions, resolve_name
 from typing_extensions import Unpack
 
 from longspan import errors
+from longspan.ops.calling import FUNCTIONS, PREFIX
 
 from .base import Layer, LayerOptions, unique_name
 from .symbolic import trial_output
@@ -120,7 +121,8 @@ class Operation(Layer):
     """A function by its name on any arguments: what an operator on symbolic tensors becomes in a model.
 
     Args:
-        operation: a name in OPERATORS, or the name of a function of torch, such as "torch.cat".
+        operation: a name in OPERATORS, or the name of a function of torch, such as "torch.cat", or of
+            `longspan.ops`, such as "ops.mean".
 
     Raises:
         ValueError: there is no such function.
@@ -148,8 +150,9 @@ class Operation(Layer):
 
 
 def _function_named(name: str) -> Callable[..., Any]:
-    """Only functions that torch lets others override: none that reads files or starts programs."""
-    function = OPERATORS.get(name) or _torch_functions().get(name)
+    """Only functions of ops and those that torch lets others override: none reads files or runs programs."""
+    own = FUNCTIONS.get(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
+    function = own or OPERATORS.get(name) or _torch_functions().get(name)
     if function is None:
         way_out = "wrap your function in Lambda"
         raise errors.value_error("operation", "an operator or a function of torch on tensors", name, way_out)

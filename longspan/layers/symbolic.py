@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from longspan import errors
+from longspan.ops.calling import operation_name
 
 from .structure import Shape, flatten, is_shape, map_structure
 
@@ -133,9 +134,9 @@ class KerasTensor:
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """A function of torch on symbolic tensors becomes a layer that calls it."""
+        """A function of torch or `longspan.ops` on symbolic tensors becomes a layer that calls it."""
         tensor = next(part for part in flatten([list(args), kwargs or {}]) if isinstance(part, KerasTensor))
-        name = torch.overrides.resolve_name(function) or function.__name__
+        name = operation_name(function) or torch.overrides.resolve_name(function) or function.__name__
         return tensor._operation(name, *args, **(kwargs or {}))
 
     def _operation(self, name: str, *args: Any, **kwargs: Any) -> Any:

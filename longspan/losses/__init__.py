@@ -31,7 +31,6 @@ from .classes import (
     SquaredHinge,
 )
 from .functional import (
-    EPSILON,
     LossFunction,
     as_tensor,
     binary_crossentropy,
@@ -96,7 +95,6 @@ NAMES = _REGISTRY.names
 
 __all__ = [
     "CLASSES",
-    "EPSILON",
     "NAMES",
     "REDUCTIONS",
     "BinaryCrossentropy",

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from longspan import errors
+from longspan.config import epsilon
 
-EPSILON = 1e-7  # Keras' backend.epsilon()
 # No label has this number; by default nll_loss ignores -100, which would hide a wrong label.
 _NO_CLASS = torch.iinfo(torch.int64).min
 
@@ -77,14 +77,14 @@ def mean_absolute_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
 def mean_absolute_percentage_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """100 times the mean of |y_true - y_pred| / max(|y_true|, 1e-7), (..., D) -> (...)."""
     y_true, y_pred = match_shapes(y_true, y_pred)
-    return 100.0 * ((y_true - y_pred) / y_true.abs().clamp_min(EPSILON)).abs().mean(-1)
+    return 100.0 * ((y_true - y_pred) / y_true.abs().clamp_min(epsilon())).abs().mean(-1)
 
 
 def mean_squared_logarithmic_error(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Mean of (log(y_true + 1) - log(y_pred + 1))^2, both at least 1e-7, (..., D) -> (...)."""
     y_true, y_pred = match_shapes(y_true, y_pred)
-    first = (y_pred.clamp_min(EPSILON) + 1.0).log()
-    second = (y_true.clamp_min(EPSILON) + 1.0).log()
+    first = (y_pred.clamp_min(epsilon()) + 1.0).log()
+    second = (y_true.clamp_min(epsilon()) + 1.0).log()
     return (first - second).square().mean(-1)
 
 
@@ -134,20 +134,20 @@ def categorical_hinge(y_true: Tensor, y_pred: Tensor) -> Tensor:
 def kl_divergence(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Sum of y_true * log(y_true / y_pred), both between 1e-7 and 1, (..., V) -> (...)."""
     y_true, y_pred = match_shapes(y_true, y_pred)
-    y_true, y_pred = y_true.clamp(EPSILON, 1.0), y_pred.clamp(EPSILON, 1.0)
+    y_true, y_pred = y_true.clamp(epsilon(), 1.0), y_pred.clamp(epsilon(), 1.0)
     return (y_true * (y_true / y_pred).log()).sum(-1)
 
 
 def poisson(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Mean of y_pred - y_true * log(y_pred + 1e-7), (..., D) -> (...)."""
     y_true, y_pred = match_shapes(y_true, y_pred)
-    return (y_pred - y_true * (y_pred + EPSILON).log()).mean(-1)
+    return (y_pred - y_true * (y_pred + epsilon()).log()).mean(-1)
 
 
 def _binary_terms(y_true: Tensor, y_pred: Tensor, from_logits: bool) -> Tensor:
     if from_logits:
         return functional.binary_cross_entropy_with_logits(y_pred, y_true, reduction="none")
-    probability = y_pred.clamp(EPSILON, 1.0 - EPSILON)
+    probability = y_pred.clamp(epsilon(), 1.0 - epsilon())
     return -(y_true * probability.log() + (1.0 - y_true) * (1.0 - probability).log())
 
 
@@ -191,7 +191,7 @@ def binary_focal_crossentropy(
 
 
 def _probabilities(y_pred: Tensor, axis: int) -> Tensor:
-    return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(EPSILON, 1.0 - EPSILON)
+    return (y_pred / y_pred.sum(axis, keepdim=True)).clamp(epsilon(), 1.0 - epsilon())
 
 
 def _smoothed(y_true: Tensor, label_smoothing: float) -> Tensor:

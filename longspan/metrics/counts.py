@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from longspan import errors
-from longspan.losses import EPSILON, match_ranks
+from longspan.config import epsilon
+from longspan.losses import match_ranks
 
 from .base import Accumulator, Metric, safe_ratio, weights_like
 
@@ -202,7 +203,7 @@ class AUC(Metric):
         inner = sorted(_threshold_list(thresholds, 0.5)) if thresholds is not None else None
         if inner is None:
             inner = [(i + 1) / (num_thresholds - 1) for i in range(num_thresholds - 2)]
-        self._points = torch.tensor([-EPSILON, *inner, 1.0 + EPSILON], dtype=torch.float64)
+        self._points = torch.tensor([-epsilon(), *inner, 1.0 + epsilon()], dtype=torch.float64)
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = _select(y_true, y_pred, None, None)

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from longspan import errors
-from longspan.losses import EPSILON, match_ranks
+from longspan.config import epsilon
+from longspan.losses import match_ranks
 
 from .base import Metric, total_of, weights_like
 
@@ -42,11 +43,11 @@ class _FBeta(Metric):
 
     def result(self) -> Tensor:
         hits, false_alarms, misses, positives = (torch.as_tensor(total) for total in self.sums.values())
-        precision, recall = hits / (hits + false_alarms + EPSILON), hits / (hits + misses + EPSILON)
+        precision, recall = hits / (hits + false_alarms + epsilon()), hits / (hits + misses + epsilon())
         square = self.beta**2
-        score = precision * recall / (square * precision + recall + EPSILON) * (1.0 + square)
+        score = precision * recall / (square * precision + recall + epsilon()) * (1.0 + square)
         if self.average == "weighted":
-            return (score * positives / (positives.sum() + EPSILON)).sum()
+            return (score * positives / (positives.sum() + epsilon())).sum()
         return score if self.average is None else score.mean()
 
 

@@ -1,0 +1,65 @@
+"""Holds Keras' settings: the small number beside divisors, the float dtype, the place of channels."""
+
+from __future__ import annotations
+
+import torch
+
+from longspan import errors
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+_FORMAT = "channels_last"
+_values = {"epsilon": 1e-7}  # beside divisors and in logarithms
+
+
+def epsilon() -> float:
+    """The small number that losses, metrics, constraints and `longspan.ops` put beside divisors.
+
+    >>> epsilon()
+    1e-07
+    """
+    return _values["epsilon"]
+
+
+def set_epsilon(value: float) -> None:
+    """Set what `epsilon` returns, a number above 0."""
+    if not errors.check_non_negative("value", value, "give a small number, such as 1e-7"):
+        raise errors.value_error("value", "a number above 0", value, "give a small number, such as 1e-7")
+    _values["epsilon"] = float(value)
+
+
+def floatx() -> str:
+    """The dtype of new weights and of tensors made of Python's numbers: torch's default dtype.
+
+    >>> floatx()
+    'float32'
+    """
+    return str(torch.get_default_dtype()).removeprefix("torch.")
+
+
+def set_floatx(value: str) -> None:
+    """Set what `floatx` returns, "float32" or "float64", which sets torch's default dtype.
+
+    Raises:
+        ValueError: another dtype; half precision is an option of fit.
+    """
+    if value not in _DTYPES:
+        way_out = "for half precision call fit(precision='bf16-mixed')"
+        raise errors.value_error("value", "'float32' or 'float64'", repr(value), way_out)
+    torch.set_default_dtype(_DTYPES[value])
+
+
+def image_data_format() -> str:
+    """Where the channels of images are: in the last dimension."""
+    return _FORMAT
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Accept "channels_last", the one order here."""
+    if data_format != _FORMAT:
+        way_out = "move the channels to the last dimension"
+        raise errors.value_error("data_format", f"{_FORMAT!r}", repr(data_format), way_out)
+
+
+def backend() -> str:
+    """The library that computes: "torch"."""
+    return "torch"
