@@ -18,7 +18,18 @@ from longspan.data.readers.text_files import decoded, ending_of, existing, visib
 from .sound_files import SOUND_ENDINGS, array_sound, check_rate, note_defects, read_sound
 
 _TABLES = (*TABLE_ENDINGS, ".jsonl", ".ndjson", ".json")
-_FILE_NAMES = ("file", "path", "audio", "sound", "wav", "filename", "file_name", "audio_path", "wav_path")
+_FILE_NAMES = (
+    "file",
+    "path",
+    "audio",
+    "audio_filepath",
+    "sound",
+    "wav",
+    "filename",
+    "file_name",
+    "audio_path",
+    "wav_path",
+)
 _TEXT_NAMES = ("text", "transcript", "transcription", "sentence", "words", "word", "label", "command")
 _KINDS = "a path, a frame with files and texts, a list of paths, arrays, or pairs (array, rate)"
 
@@ -252,6 +263,11 @@ def _from_table(source: Any, folder: Path, columns: TranscriptColumns, texts: bo
     frame = read_source(source, options=options, text=text | _spellings(text)).frame
     file = _column(frame, columns.file, _FILE_NAMES, "file_column", name, needed=True)
     spoken = _column(frame, columns.text, _TEXT_NAMES, "text_column", name, needed=texts)
+    if "offset" in frame.columns and bool((frame["offset"] != 0).any()):
+        way_out = "cut the files at the offsets first"
+        raise errors.value_error(
+            name, "one utterance a file", "a column offset of other values than 0", way_out
+        )
     files = [None if value is None else str(value) for value in frame[file or ""].to_list()]
     said = [None] * len(files) if spoken is None else _texts(frame[spoken])
     first = 2 if is_path(source) and ending_of(Path(source)) not in (".jsonl", ".ndjson", ".json") else 0

@@ -107,6 +107,7 @@ def test_files_and_arrays() -> None:
         (["a.wav", "x.wav"], ["a", "b"], "file: expected a sound for every transcript, received x.wav"),
         ("list.csv", None, "file: expected a sound for every transcript, received x.wav, .* in row 3"),
         ("gap.csv", None, r"text: expected a transcript for every sound, received none for b.wav \(row 3"),
+        ("cut.jsonl", None, "cut.jsonl: expected one utterance a file, received a column offset"),
         ("a.wav", None, "text: expected a transcript for every sound, received none for a.wav"),
         (".", None, "text: expected a transcript for every sound, received none for .*a.wav"),
         ("sub", None, r"transcripts.csv: expected a transcript for every sound, received none for b.wav"),
@@ -126,6 +127,7 @@ def test_files_and_arrays() -> None:
 )  # fmt: skip
 def test_what_is_missing_is_named(source: Any, y: Any, sentence: str) -> None:
     Path("list.csv").write_text("file,text\na.wav,one\nx.wav,two\n")
+    Path("cut.jsonl").write_text('{"audio_filepath": "a.wav", "offset": 0.5, "text": "one"}\n')
     Path("gap.csv").write_text("file,text\na.wav,one\nb.wav,\n")
     for name in ("sub", "two", "empty"):
         Path(name).mkdir()
