@@ -54,5 +54,12 @@ _ACTIVATIONS: Mapping[str, Callable[[Graph, str], str]] = {
     "hard_silu": lambda g, v: _times(g, v, _hard_sigmoid(g, v)),
     "hard_swish": lambda g, v: _times(g, v, _hard_sigmoid(g, v)),
     "exponential": lambda g, v: g.add("Exp", v),
+    "celu": lambda g, v: g.add("Elu", v),
+    "hard_shrink": lambda g, v: g.add("Shrink", v, bias=0.0, lambd=0.5),
+    "hard_tanh": lambda g, v: g.add("Clip", v, g.floats(-1.0), g.floats(1.0)),
+    "log_sigmoid": lambda g, v: g.add("Neg", g.add("Softplus", g.add("Neg", v))),
+    "soft_shrink": lambda g, v: g.add("Shrink", v, bias=0.5, lambd=0.5),
+    "sparse_sigmoid": lambda g, v: g.add("HardSigmoid", v, alpha=0.5, beta=0.5),
+    "tanh_shrink": lambda g, v: g.add("Sub", v, g.add("Tanh", v)),
     "mish": lambda g, v: _times(g, v, g.add("Tanh", g.add("Softplus", v))),
 }

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
-from longspan import constraints, errors, initializers, regularizers
-from longspan.activations import ACTIVATIONS
+from longspan import activations, constraints, errors, initializers, regularizers
 from longspan.cells import CELLS, Cell
 
 from . import (
@@ -65,7 +64,6 @@ LAYERS: dict[str, type[Layer]] = {
     and not name.startswith("_")
 }
 _CELLS = {"LSTMCell": wrappers.LSTMCell, "GRUCell": wrappers.GRUCell, "SimpleRNNCell": wrappers.SimpleRNNCell}
-_NAMES = {id(function): name for name, function in reversed(ACTIVATIONS.items())}
 
 # The initializers, the regularizers and the constraints, by class name.
 _REGISTRIES = (initializers.REGISTRY, regularizers.REGISTRY, constraints.REGISTRY)
@@ -110,8 +108,8 @@ def _plain(name: str, key: str, value: Any) -> Any:
         return {"class_name": type(value).__name__, "config": asdict(value)}
     if isinstance(value, (list, tuple)):
         return [_plain(name, key, item) for item in value]
-    if id(value) in _NAMES:
-        return _NAMES[id(value)]
+    if activations.name_of(value) is not None:
+        return activations.name_of(value)
     way_out = "give it by name, or save the weights alone with save_weights"
     raise TypeError(errors.message(f"{key} of {name}", "a value that a file can hold", repr(value), way_out))
 
