@@ -247,6 +247,8 @@ def _json_lines(path: Path, layout: Layout) -> list[Any]:
 
 
 def _from_fields(rows: list[Any], layout: Layout, labelled: bool) -> SourceParts:
+    if not rows:
+        raise errors.value_error("source", "at least one record", "none", "check what was read")
     names = sorted({str(name) for row in rows for name in row})
     field = layout.text or (layout.series if isinstance(layout.series, str) else None)
     field = field or layout.fitted_text or next(iter(layout.fitted_series), None)

@@ -354,3 +354,12 @@ def test_a_label_with_and_without_a_point_is_one_class(tmp_path: Path):
     assert [one.label for one in read_examples(path)] == [0, 1, 1]
     path = written(tmp_path / "b.csv", "text,label\na b,0\nb c,1.5\nc d,1\n")
     assert [one.label for one in read_examples(path)] == [0.0, 1.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.json", "[]"), ("a.json", " "), ("a.json", "\n\n"), ("a.jsonl", ""), ("a.jsonl", "\n")],
+)
+def test_json_without_a_record_is_refused(name: str, content: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="source: expected at least one record, received none"):
+        read_examples(written(tmp_path / name, content))
