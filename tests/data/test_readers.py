@@ -435,3 +435,9 @@ def test_a_subclass_of_a_pandas_frame_is_one():
 
     days = pd.date_range("2021-01-01", periods=2)
     assert read_table(Frame({"v": [1.5, 2.5]}, index=days)).columns == ["time", "v"]
+
+
+def test_a_guess_names_a_cell_that_could_be_read_in_two_ways() -> None:
+    numbers = read_numbers(pl.Series(["2021-01-01", "1,234"]))
+    assert numbers.values.to_list() == [None, 1234.0] and numbers.odd.to_list() == [True, False]
+    assert numbers.guess == "'1,234' is read as 1234"

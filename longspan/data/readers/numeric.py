@@ -88,7 +88,8 @@ def _with_style(stripped: pl.Series, values: pl.Series, rest: pl.Series, decimal
         if _has_dots(values, stripped):  # 20,037 beside 20.04 may be either
             right = right & stripped.str.contains(r"\.|,.*,")
         elif commas == thousands:
-            guess = f"{rest[0]!r} is read as {float(rest[0].replace(',', '')):g}"
+            example = rest.filter(rest.str.contains(_COMMA_THOUSANDS))[0]
+            guess = f"{example!r} is read as {float(example.replace(',', '')):g}"
         written = _tidied(stripped).str.replace_all(",", "", literal=True)
     elif commas:
         return _from_commas(stripped)
