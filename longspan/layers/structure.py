@@ -65,18 +65,19 @@ def open_batch(shapes: Any) -> Any:
 
 
 def to_tensors(values: Any) -> Any:
-    """NumPy arrays in a structure as float32 or int64 tensors; any other value unchanged."""
+    """NumPy arrays in a structure as int64 tensors or default floats; any other value unchanged."""
     return map_structure(to_tensor, values)
 
 
 def to_tensor(x: Any) -> Any:
-    """A NumPy array as a float32 or int64 tensor; any other value unchanged."""
+    """A NumPy array as an int64 tensor or one of torch's default float dtype; any other value unchanged."""
     if not isinstance(x, np.ndarray):
         return x
     if x.dtype == np.bool_:
         return torch.as_tensor(x)
-    whole = np.issubdtype(x.dtype, np.integer)
-    return torch.as_tensor(x.astype(np.int64 if whole else np.float32))
+    if np.issubdtype(x.dtype, np.integer):
+        return torch.as_tensor(x.astype(np.int64))
+    return torch.as_tensor(x.astype(np.float64 if torch.get_default_dtype() == torch.float64 else np.float32))
 
 
 def mask_of(value: Any) -> Any:

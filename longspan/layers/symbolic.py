@@ -224,7 +224,7 @@ def _trial(function: Any, args: Any, kwargs: Any, sizes: tuple[int, int]) -> Any
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """The dtype in which values of a Keras dtype are kept: whole numbers as int64."""
+    """The dtype that keeps values of a Keras dtype: int64 for whole numbers, torch's default for float32."""
     if name.startswith(("int", "uint")):
         return torch.int64
     dtypes = {
@@ -233,4 +233,4 @@ def torch_dtype(name: str) -> torch.dtype:
         "bfloat16": torch.bfloat16,
         "float64": torch.float64,
     }
-    return dtypes.get(name, torch.float32)
+    return dtypes.get(name, torch.get_default_dtype())

@@ -119,6 +119,27 @@ def _count(name: str, options: Mapping[str, Any]) -> int | None:
     return None if value is None else errors.check_int(name, value, 1, "give a number of steps, or None")
 
 
+class LearningRate(float):
+    """The learning rate of an optimizer at this moment: a number, with Keras' ways to read and to set it."""
+
+    _optimizer: KerasOptimizer
+
+    @classmethod
+    def of(cls, optimizer: KerasOptimizer) -> LearningRate:
+        """The rate of the optimizer's first group of parameters."""
+        rate = cls(optimizer.param_groups[0]["lr"])
+        rate._optimizer = optimizer
+        return rate
+
+    def assign(self, value: float) -> None:
+        """Set the rate of the optimizer's every group."""
+        self._optimizer.learning_rate = value
+
+    def numpy(self) -> float:
+        """The number."""
+        return float(self)
+
+
 class KerasOptimizer(Optimizer):
     """A torch optimizer that steps all parameters in a few calls. Abstract: subclasses define `update`.
 
@@ -146,14 +167,23 @@ class KerasOptimizer(Optimizer):
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the first group."""
-        return self.param_groups[0]["lr"]
+        """The learning rate of the first group, a `LearningRate`."""
+        return LearningRate.of(self)
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         self._schedule = None
         for group in self.param_groups:
             group["lr"] = float(value)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate by Keras' older name."""
+        return self.learning_rate
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.learning_rate = value
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """One step with the gradients there are; a parameter without one is left alone."""
