@@ -53,7 +53,7 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
             words on; else characters.
         sample_rate: the most frequent one, at most 16,000. mel_bins: 40 up to 8,000 samples a second, or 80.
         stride: the longest of 1, 2 and 4 at which 99 % of the texts fit well into their sounds.
-        epochs: fewer the more seconds of sound there are, from 100 down to 10.
+        epochs: so many that 36 hours of sound are heard in all, at least 10 and at most 100.
         language_weight, token_bonus: those with the lowest WER on the held-out part.
 
     Sources: see `.reading.read_recordings`. Files of the formats of libsndfile (wav, flac, ogg, mp3).
