@@ -100,7 +100,7 @@ class RecommendCodec(Codec[Events]):
     @property
     def epochs(self) -> int:
         """Ten, or more where there are few events: as many as make a thousand steps of usual batches."""
-        events = max(1, len(self.histories.items))
+        events = max(1, int(self.scorer.neighbors.counts.sum()))
         return int(np.clip(_STEPS * _STEP_EVENTS / events, _EPOCHS, _MOST_EPOCHS))
 
     @property

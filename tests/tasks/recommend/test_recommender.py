@@ -306,3 +306,11 @@ def test_the_report_compares_with_the_baselines() -> None:
         table = next(one for one in sections["Summary"].elements if one.title == "Beside baselines")
         names = [row[0] for row in table.rows]  # pyright: ignore[reportAttributeAccessIssue]
         assert names == ["longspan", "most popular", "followers of the last item", "item kNN"]
+
+
+def test_few_events_are_gone_through_more_often() -> None:
+    lists = [[(user + step) % 7 for step in range(5)] for user in range(30)]
+    few = ls.Recommender().read(lists)
+    many = ls.Recommender().read(lists * 900)
+    for task, events, epochs in ((ls.Recommender(), few, 60), (ls.Recommender(), many, 10)):
+        assert task.codec().fit(events).epochs == epochs
