@@ -279,15 +279,12 @@ def fit_many_events() -> None:
     small = [draw.integers(0, 50, 5).tolist() for _ in range(50)]
     Recommender(epochs=1, hidden_size=8, embedding_size=8).fit(small, verbose=0)  # what libraries take once
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    frame = pl.DataFrame(
-        {
-            "user": draw.integers(0, 500_000, _EVENTS),
-            "item": (20_000 * draw.random(_EVENTS, dtype=np.float32) ** 2).astype(np.int64),
-            "time": np.arange(_EVENTS),
-        }
-    )
+    frame = pl.DataFrame({"user": draw.integers(0, 500_000, _EVENTS)})
+    items = (20_000 * draw.random(_EVENTS, dtype=np.float32) ** 2).astype(np.int64)
+    frame = frame.with_columns(item=pl.Series(items), time=pl.int_range(_EVENTS))
+    del items
     task = Recommender(
-        epochs=1, hidden_size=16, embedding_size=16, loss="sampled_softmax", num_samples=64, batch_size=2048,
+        epochs=1, hidden_size=16, embedding_size=16, loss="sampled_softmax", num_samples=64, batch_size=512,
         validation_fraction=0.01,
     )  # fmt: skip
     task.fit(frame, verbose=0)

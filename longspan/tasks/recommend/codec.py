@@ -51,6 +51,7 @@ class RecommendCodec(Codec[Events]):
         self.mixes = neighbors
         self.context_columns, self.attribute_columns = ColumnEncoder(), ColumnEncoder()
         self.validation: dict[str, float] = {}
+        self._encoded: tuple[Events, np.ndarray, np.ndarray] | None = None  # the training part, during fit
 
     def fit(self, train: Events, valid: Events | None = None) -> Self:
         if len(train.lengths) < 2 and train.users is not None:
@@ -69,6 +70,7 @@ class RecommendCodec(Codec[Events]):
             self.context_columns = ColumnEncoder().fit(train.context)
         self._fit_attributes(train)
         items, context = self.encode(train, note=False)
+        self._encoded = train, items, context
         self.histories = Histories.of(train, items, context)
         self.scorer = Scorer(Neighbors(1 + len(self.items)).fit(train.starts, items))
         return self
@@ -92,6 +94,7 @@ class RecommendCodec(Codec[Events]):
 
     def refit(self, records: Events) -> Self:
         """Count the held-out events too, and take them into the users' past; the network stays as it is."""
+        self._encoded = None
         items, context = self.encode(records, note=False)
         self.histories = Histories.of(records, items, context)
         self.scorer.neighbors.fit(records.starts, items)
@@ -124,6 +127,8 @@ class RecommendCodec(Codec[Events]):
 
     def encode(self, events: Events, *, note: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The items' numbers (N,) int32 and the context (N, C) float32 of events."""
+        if self._encoded is not None and self._encoded[0] is events:
+            return self._encoded[1:]
         numbers = 1 + self.items.numbers(events.items)
         self.items.check(events.items, events.names[1])
         if note:

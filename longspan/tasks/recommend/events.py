@@ -25,6 +25,7 @@ class Events:
     starts: (U + 1,) int64; the events of user u are the rows from starts[u] to starts[u + 1].
     item: (N,) int32, the index in `items` of each event's item.
     time: (N,) int64 microseconds or numbers, see `longspan.data.timestamps.Times`; None for order alone.
+    last: (U,) the time of each user's last event; None without times.
     form: of the times, None without.
     context: N rows, the columns that describe events; None without.
     attributes: a row for every item with values of its own: the id and its attributes; None without.
@@ -38,6 +39,7 @@ class Events:
     starts: np.ndarray
     item: np.ndarray
     time: np.ndarray | None = None
+    last: np.ndarray | None = None
     form: TimeForm | None = None
     context: pl.DataFrame | None = None
     attributes: pl.DataFrame | None = None
@@ -60,6 +62,11 @@ class Events:
         until = np.concatenate([[0], np.cumsum(keep, dtype=np.int32)])
         counts = until[self.starts[1:]] - until[self.starts[:-1]]
         present = counts > 0
+        last = (
+            None
+            if self.time is None
+            else self.time[np.flatnonzero(keep)[until[self.starts[1:]][present] - 1]]
+        )
         rows = pl.Series(present)
         return replace(
             self,
@@ -67,12 +74,15 @@ class Events:
             starts=np.concatenate([[0], np.cumsum(counts[present])]).astype(np.int64),
             item=self.item[keep],
             time=None if self.time is None else self.time[keep],
+            last=last,
             context=None if self.context is None else self.context.filter(pl.Series(keep)),
         )
 
 
 def hold_out(events: Events, fraction: float, holdout: str | None, seed: int) -> tuple[Events, Events | None]:
     """Events to train on and later ones to validate on, None for none.
+
+    Those to train on keep their order alone, which takes less memory than their times.
 
     Args:
         fraction: of the users whose last event is held out, of the events that are the latest, or of the
@@ -90,7 +100,7 @@ def hold_out(events: Events, fraction: float, holdout: str | None, seed: int) ->
     if not held_out.any() or held_out.all():
         errors.notice("There are too few events to hold some out: all are trained on.")
         return events, None
-    return events.subset(~held_out), events.subset(held_out)
+    return replace(events.subset(~held_out), time=None), events.subset(held_out)
 
 
 def is_sessions(events: Events) -> bool:

@@ -46,8 +46,7 @@ class Histories:
         """The past that events are; items, context: as the network reads them."""
         if events.users is None:
             return cls.none(events.names[0], context.shape[1])
-        last = None if events.time is None else events.time[events.starts[1:] - 1]
-        return cls(Ids(events.users), events.starts, items.astype(np.int32), context, last, events.form)
+        return cls(Ids(events.users), events.starts, items, context, events.last, events.form)
 
     @classmethod
     def none(cls, name: str, width: int) -> Histories:

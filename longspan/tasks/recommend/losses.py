@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LOSSES = ("cross_entropy", "sampled_softmax", "bpr_max")
-_CHUNK = 1 << 22  # scores of negative items that are held at a time
+_CHUNK = 1 << 21  # scores of negative items that are held at a time
 
 
 def bpr_max(own: Tensor, others: Tensor, regularization: float) -> Tensor:

@@ -15,9 +15,10 @@ from typing_extensions import Self
 _MOST = 100  # neighbours of an item that are kept
 _WINDOW = 10  # events between two items of a user that count as seen together, at most
 _RECENT = 10  # last events whose neighbours count
+_PAIRS = 2_000_000  # different pairs of items of which those that come once are kept
 _DECAY = 0.8  # factor of an event's weight to that of the event after it
 _REPEATS = 50  # events back to which a repeat counts
-_COUNTED = 1_000_000  # latest events that are counted at most
+_COUNTED = 500_000  # last events whose followers and neighbours are counted, at most
 
 
 class ItemLists:
@@ -93,10 +94,11 @@ class Neighbors:
         """Count; starts, items: the events of all users, as in `Events`."""
         self.counts = np.bincount(items, minlength=self.size).astype(np.int64)
         self.counts[0] = 0
-        user = np.repeat(np.arange(len(starts) - 1, dtype=np.int32), np.diff(starts))[-_COUNTED:]
-        items = items[-_COUNTED:].astype(np.int64)
+        rows = np.arange(max(0, len(items) - _COUNTED), len(items))
+        user = np.searchsorted(starts, rows, side="right")
+        items = items[rows].astype(np.int64)
         same = user[1:] == user[:-1]
-        first, second, count = _pairs(items[:-1][same], items[1:][same], self.size)
+        first, second, count = _counted(items[:-1][same] * self.size + items[1:][same], self.size)
         totals = np.bincount(first, count, minlength=self.size)
         self.followers = ItemLists.of(first, second, count / totals[first], self.size)
         self.neighbors = self._neighbors(user, items)
@@ -105,13 +107,13 @@ class Neighbors:
 
     def _neighbors(self, user: np.ndarray, items: np.ndarray) -> ItemLists:
         """The cosine of items seen together by a user (item-to-item collaborative filtering)."""
-        first, second = [], []
+        keys = []
         for distance in range(1, _WINDOW + 1):
             same = (user[distance:] == user[:-distance]) & (items[distance:] != items[:-distance])
-            a, b = items[:-distance][same], items[distance:][same]
-            first += [a, b]
-            second += [b, a]
-        one, other, count = _pairs(np.concatenate(first), np.concatenate(second), self.size)
+            one, other = items[:-distance][same], items[distance:][same]
+            keys.append(np.minimum(one, other) * self.size + np.maximum(one, other))
+        one, other, count = _counted(np.concatenate(keys), self.size)
+        one, other, count = np.append(one, other), np.append(other, one), np.append(count, count)
         totals = np.sqrt(np.maximum(1, np.bincount(items, minlength=self.size)))
         return ItemLists.of(one, other, count / (totals[one] * totals[other]), self.size)
 
@@ -167,10 +169,21 @@ class Neighbors:
         return restored
 
 
-def _pairs(first: np.ndarray, second: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The different pairs of items and how often each comes."""
-    keys, counts = np.unique(first * size + second, return_counts=True)
-    return keys // size, keys % size, counts.astype(np.float64)
+def _counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The different pairs of items (int32) and how often each comes; of very many, those that come again.
+
+    Args:
+        keys: first * size + second of every pair; they are sorted in place.
+    """
+    keys.sort()
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else keys
+    counts = np.diff(starts, append=len(keys))
+    if len(counts) > _PAIRS:
+        again = counts > 1
+        starts, counts = starts[again], counts[again]
+    different = keys[starts]
+    first, second = (different // size).astype(np.int32), (different % size).astype(np.int32)
+    return first, second, counts.astype(np.float32)
 
 
 def _repeats(user: np.ndarray, items: np.ndarray) -> tuple[float, np.ndarray]:

@@ -19,7 +19,7 @@ MODELS = ("", "popular_", "markov_", "knn_")  # the model and its baselines, as 
 USUAL_REPEATS = 0.05  # share of repeats in training from which on evaluation ranks items that were seen
 _TOP = 10  # items of a list; coverage and popularity are measured of so many
 _PAST = 50  # last events that the neighbours look at
-_SCORES = 1 << 22  # scores that are held at a time
+_SCORES = 1 << 20  # scores that are held at a time
 PARTS = ("network", "followers", "neighbors", "repeats")
 
 

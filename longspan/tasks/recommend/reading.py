@@ -139,22 +139,24 @@ def _from_table(
         items = _numbered(frame[item], written=written, required=use != "predict")
     time = None if alone else _times(frame, columns.time, users.number, form, options, use)
     check_columns(frame, columns.context if not alone else (), "context")
-    values, order = None if time is None else time[0], _order(users.number, time)
-    lengths = np.bincount(users.number[items.number >= 0], minlength=len(users.ids))
-    if order is not None:
-        items = items._replace(number=items.number[order])
-        values = None if values is None else values[order]
-    there = items.number >= 0
+    values, there = None if time is None else time[0], items.number >= 0
+    lengths = np.bincount(users.number if there.all() else users.number[there], minlength=len(users.ids))
     context = frame.select(columns.context) if columns.context and not alone else None
-    if context is not None:
-        context = context if order is None else context[order]
-        context = context.filter(pl.Series(there))
+    keep = _order(users.number, time)
+    if not there.all():
+        keep = np.flatnonzero(there) if keep is None else keep[there[keep]]
+    number = items.number
+    if keep is not None:
+        number, values = number[keep], None if values is None else values[keep]
+        context = None if context is None else context[keep]
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Events(
         users.ids.alias(user),
         items.ids.alias(item),
-        np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        items.number[there],
-        None if values is None else values[there],
+        starts,
+        number,
+        values,
+        None if values is None or use == "predict" else values[starts[1:] - 1],
         None if time is None else time[1],
         context,
         _attributes(frame, item, columns, options, use, written=written),

@@ -141,8 +141,8 @@ def test_leave_one_out_takes_the_last_event_of_some_users() -> None:
 
 def test_the_latest_events_are_held_out_by_time() -> None:
     train, valid = hold_out(many(), 0.1, "time", seed=0)
-    assert train.time is not None and valid is not None and valid.time is not None
-    assert train.time.max() < valid.time.min() and len(valid.item) == 24
+    assert train.time is None and valid is not None and valid.time is not None
+    assert train.last is not None and train.last.max() < valid.time.min() and len(valid.item) == 24
 
 
 def test_the_last_users_are_held_out_of_sessions() -> None:
