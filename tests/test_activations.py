@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def test_a_name_and_its_function_are_the_same_in_a_layer(name: str, tmp_path: Pa
     named.set_weights(layer.get_weights())
     assert torch.equal(named(torch.as_tensor(X)), output)
     assert activations.deserialize(activations.serialize(function)) is function
+    assert torch.equal(pickle.loads(pickle.dumps(layer))(torch.as_tensor(X)), output)
     assert activations.get(keras.activations.serialize(getattr(keras.activations, name))) is function
 
 

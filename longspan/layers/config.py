@@ -130,7 +130,7 @@ def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> A
     if name in _MODELS and name not in custom:
         return Layer.classes[_MODELS[name]].from_config(described["config"], custom)
     if is_operation(described):
-        return functions.Operation(functions.keras_operation(name), name=described["config"].get("name"))
+        return functions.keras_operation(name, described["config"])
     kind = custom[name] if name in custom else LAYERS[errors.check_choice("layer", name, LAYERS)]
     if kind is functions.Lambda:
         return _lambda(described["config"], custom)

@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 from longspan import errors
 from longspan.ops.calling import FUNCTIONS, PREFIX
 
-from .base import Layer, LayerOptions, unique_name
+from .base import Layer, LayerOptions, snake_case, unique_name
 from .symbolic import trial_output
 
 
@@ -59,9 +59,33 @@ KERAS_OPERATIONS = {
 }
 
 
-def keras_operation(class_name: str) -> str:
-    """The name in OPERATORS of an operation in a file of Keras."""
-    return KERAS_OPERATIONS[errors.check_choice("operation", class_name, KERAS_OPERATIONS)]
+# Class name in Keras' ops -> the name of its function, where that is not the class name in lower case.
+_KERAS_FUNCTIONS = {
+    "BatchNorm": "batch_normalization",
+    "LayerNorm": "layer_normalization",
+    "RMSNorm": "rms_normalization",
+    "SVD": "svd",
+}
+
+
+def keras_operation(class_name: str, config: Mapping[str, Any]) -> Operation:
+    """The layer for an operation in a file of Keras, with the options that the file has for it.
+
+    Raises:
+        ValueError: `longspan.ops` has no such function, or it has no such option.
+    """
+    if class_name in KERAS_OPERATIONS:
+        return Operation(KERAS_OPERATIONS[class_name], name=config.get("name"))
+    name = _KERAS_FUNCTIONS.get(class_name, snake_case(class_name))
+    if name not in FUNCTIONS:
+        way_out = "replace it in Keras before saving"
+        raise errors.value_error("operation", "one that longspan.ops has", repr(class_name), way_out)
+    parameters = inspect.signature(FUNCTIONS[name]).parameters
+    options = {key: value for key, value in config.items() if key != "name" and value is not None}
+    for key in [key for key in options if key not in parameters]:
+        if options.pop(key) is not False:
+            errors.check_choice(f"option of {class_name}", key, parameters)
+    return Operation(PREFIX + name, options, name=config.get("name"))
 
 
 class Lambda(Layer):
@@ -123,6 +147,7 @@ class Operation(Layer):
     Args:
         operation: a name in OPERATORS, or the name of a function of torch, such as "torch.cat", or of
             `longspan.ops`, such as "ops.mean".
+        arguments: further keyword arguments of the function.
 
     Raises:
         ValueError: there is no such function.
@@ -131,22 +156,25 @@ class Operation(Layer):
     tensor([3.])
     """
 
-    def __init__(self, operation: str, **shared: Unpack[LayerOptions]) -> None:
+    def __init__(
+        self, operation: str, arguments: Mapping[str, Any] | None = None, **shared: Unpack[LayerOptions]
+    ) -> None:
         super().__init__(
             **{**shared, "name": shared.get("name") or unique_name(operation.rpartition(".")[2])}
         )
-        self.operation, self._function = operation, _function_named(operation)
+        self.operation, self.arguments = operation, dict(arguments or {})
+        _function_named(operation)
         self.built = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result."""
-        return self._function(*args, **kwargs)
+        return _function_named(self.operation)(*args, **self.arguments, **kwargs)
 
     def call(self, x: Any, mask: Any) -> Any:
-        return self._function(x)
+        return self.forward(x)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        return trial_output(self._function, args, kwargs)
+        return trial_output(self.forward, args, kwargs)
 
 
 def _function_named(name: str) -> Callable[..., Any]:

@@ -59,6 +59,7 @@ def operation_name(function: Any) -> str | None:
 def named(function: Callable[..., Any], name: str, source: Callable[..., Any]) -> Callable[..., Any]:
     """The function under its name in keras.ops, described by the function of torch that it calls."""
     function.__name__ = function.__qualname__ = name
+    function.__module__ = "longspan.ops"  # where pickle finds it
     function.__doc__ = f"torch's {source.__name__}, of tensors, arrays, numbers or lists."
     return operation(function)
 

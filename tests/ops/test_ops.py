@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from importlib import import_module
 from typing import Any
 
@@ -52,6 +54,33 @@ def test_a_model_of_functions_is_saved_and_loaded(tmp_path: Any) -> None:
     model.save(tmp_path / "model.keras")
     again = ls.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+def test_every_function_is_pickled_by_its_place() -> None:
+    for name, function in ops.FUNCTIONS.items():
+        assert pickle.loads(pickle.dumps(function)) is getattr(ops, name) is function
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_file_of_keras_with_its_operations(tmp_path: Any) -> None:
+    inputs = keras.Input((5, 3))
+    x = keras.ops.gelu(keras.layers.Dense(3)(inputs), approximate=False)
+    x = keras.ops.mean(keras.ops.square(x), axis=1)
+    x = keras.ops.concatenate([x, keras.ops.max(inputs, axis=1)], axis=-1)
+    x = keras.ops.layer_normalization(keras.ops.expand_dims(x, 1))
+    x = keras.ops.where(keras.ops.greater(x, 0.0), x, 0.1) * 2.0
+    x = keras.ops.transpose(keras.ops.reshape(keras.ops.cast(x, "float32"), (-1, 2, 3)), (0, 2, 1))
+    theirs = keras.Model(inputs, keras.ops.softmax(keras.ops.clip(x, -1.0, 1.0), axis=1))
+    theirs.compile(optimizer="adam", loss="mse")
+    theirs.save(tmp_path / "theirs.keras")
+    model = ls.models.load_model(tmp_path / "theirs.keras")
+    output = model.predict(X, verbose=0)
+    np.testing.assert_allclose(output, theirs.predict(X, verbose=0), rtol=1e-5, atol=1e-6)
+    model.save(tmp_path / "mine.keras")
+    for copied in (
+        ls.models.load_model(tmp_path / "mine.keras"), copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    ):  # fmt: skip
+        np.testing.assert_array_equal(copied.predict(X, verbose=0), output)
 
 
 def test_own_loss_metric_and_layer() -> None:
