@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -128,7 +129,8 @@ def test_losses_of_own_layers_count_once_a_call() -> None:
     assert loss == pytest.approx(
         plain + 0.5 * float((x**2).mean()) + 1.0 + 0.01 * float((kernel**2).sum()), rel=1e-5
     )
-    assert len(model.losses) == 3
+    assert len(model.losses) == 3 and "added_losses" not in repr(model)
+    assert copy.deepcopy(model).predict(x).shape == (24, 1) and len(copy.deepcopy(model).losses) == 1
     model.clear_losses()
     assert len(model.losses) == 1
 

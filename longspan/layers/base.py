@@ -130,7 +130,7 @@ class Layer(nn.Module):
             for key, value in shared.items()
             if key.endswith(CONSTRAINT)
         }
-        self.added_losses: list[Tensor] = []
+        self.__dict__["added_losses"] = []  # not as an attribute of a user's layer, whose lists are tracked
         self.supports_masking = self._masks or type(self).compute_mask is not Layer.compute_mask
         self.__dict__.setdefault("_options", {})
 
@@ -354,13 +354,13 @@ class Layer(nn.Module):
 
     def add_loss(self, loss: Any) -> None:
         """Add a number to the loss of fitting, in `call`: one tensor, or a list of them."""
-        self.added_losses += list(loss) if isinstance(loss, (list, tuple)) else [loss]
+        self.added_losses.extend(loss if isinstance(loss, (list, tuple)) else [loss])
 
     def clear_losses(self) -> None:
         """Forget what calls before this one added to the loss, here and in inner layers."""
         for part in self.modules():
             if isinstance(part, Layer):
-                part.added_losses = []
+                part.added_losses.clear()
 
     @property
     def losses(self) -> list[Tensor]:
@@ -396,6 +396,11 @@ class Layer(nn.Module):
         return ", ".join(f"{key}={value!r}" for key, value in self._options.items() if key != "layer")
 
     _options: dict[str, Any]
+    added_losses: list[Tensor]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave out what the last call added to the loss: it belongs to a graph."""
+        return {**self.__dict__, "added_losses": []}
 
     def parameter(self, name: str, shape: Sequence[int]) -> tuple[nn.Module, str]:
         """Register a parameter, not yet drawn, and return it as Weight takes it."""

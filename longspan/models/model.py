@@ -110,7 +110,7 @@ class Model(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         """The optimizer goes along as its state: it is made again for the parameters of the copy."""
-        state = dict(self.__dict__)
+        state = super().__getstate__()
         if self.optimizer_config is not None and isinstance(self._optimizer, Optimizer):
             state.update(_optimizer=None, _optimizer_state=self._optimizer.state_dict())
         return state

@@ -56,7 +56,7 @@ class TrainingAdapter(nn.Module):
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:
         for layer in self._adding:
-            layer.added_losses = []
+            layer.added_losses.clear()
         x = batch.x
         if type(x) is not Tensor or x.dtype != self._dtype:
             x = self.model.cast_inputs(x)
