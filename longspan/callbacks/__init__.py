@@ -1,7 +1,7 @@
 """Callbacks with Keras' names: what is done at the beginnings and ends of training, epochs and batches."""
 
 from .base import Callback, CallbackList, LambdaCallback, TrainerState
-from .checkpoints import ModelCheckpoint
+from .checkpoints import BackupAndRestore, ModelCheckpoint
 from .history import History
 from .learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from .loggers import CSVLogger, TensorBoard
@@ -12,6 +12,7 @@ RUN_IN_EVERY_PROCESS = (EarlyStopping, ReduceLROnPlateau, LearningRateScheduler)
 
 __all__ = [
     "RUN_IN_EVERY_PROCESS",
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from longspan import artifact, errors
 
-from .base import Logs, Monitor, weights_of
+from .base import Callback, Logs, Monitor, weights_of
 
 
 @runtime_checkable
@@ -98,3 +99,39 @@ class ModelCheckpoint(Monitor):
 
     def restore(self, state: Any) -> None:
         self.best, self._steps_since = state["best"], state["steps_since"]
+
+
+class BackupAndRestore(Callback):
+    """Lets `fit` of a model go on after a kill, as `fit(resume=)` does: the weights end bit-equal.
+
+    Args:
+        backup_dir: the folder of the checkpoint, made where it is missing.
+        save_freq: "epoch", or the number of steps between two checkpoints.
+        double_checkpoint: accepted for False: a checkpoint is written beside and renamed, never half.
+        delete_checkpoint: remove the checkpoint at the end of training.
+    """
+
+    def __init__(
+        self,
+        backup_dir: str | os.PathLike[str],
+        save_freq: str | int = "epoch",
+        double_checkpoint: bool = False,
+        delete_checkpoint: bool = True,
+    ) -> None:
+        if double_checkpoint:
+            way_out = "leave it out: a checkpoint is never half-written"
+            raise errors.value_error("double_checkpoint", "False", double_checkpoint, way_out)
+        if save_freq != "epoch":
+            save_freq = errors.check_int("save_freq", save_freq, 1, 'give "epoch" or a number of steps')
+        self.backup_dir, self.save_freq = Path(backup_dir), save_freq
+        self.delete_checkpoint = errors.check_bool("delete_checkpoint", delete_checkpoint)
+
+    @property
+    def path(self) -> Path:
+        """The file of the checkpoint."""
+        return self.backup_dir / "training.checkpoint"
+
+    def delete(self) -> None:
+        """Remove the checkpoint; `fit` calls it at the end of a whole training."""
+        if self.delete_checkpoint:
+            self.path.unlink(missing_ok=True)

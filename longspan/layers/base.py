@@ -332,6 +332,16 @@ class Layer(nn.Module):
         """The non-trainable weights by Keras' other name."""
         return self.non_trainable_weights
 
+    def __getattr__(self, name: str) -> Any:
+        """A weight by Keras' name, in Keras' layout, beside the attributes: layer.kernel, layer.bias."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            for weight in self.__dict__.get("own_weights", ()):
+                if weight.name == name and (self, name) not in weight.sources:
+                    return weight.get()
+            raise
+
     def get_weights(self) -> list[np.ndarray]:
         """Copies of the weights in Keras' order, layout and gate order."""
         return [weight.get().detach().cpu().numpy().copy() for weight in self.keras_weights()]

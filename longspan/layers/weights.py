@@ -65,6 +65,7 @@ class Weight:
         name: Keras' name, such as "kernel".
         shape: Keras' shape.
         trainable: whether gradients reach it.
+        sources: the tensors as (module, attribute).
         constraint: the projection after every step of the optimizer, None for none.
     """
 
@@ -82,14 +83,14 @@ class Weight:
     ) -> None:
         """`sources`: the tensors as (module, attribute); of several, each is one row of Keras' array."""
         self.name, self.shape, self.trainable = name, tuple(shape), trainable
-        self._initializer, self._sources = initializers.get(initializer), sources
+        self._initializer, self.sources = initializers.get(initializer), sources
         self._layout = layout
         self._regularizer = regularizers.get(regularizer)
         self.constraint = constraints.get(constraint)
 
     def tensors(self) -> list[Tensor]:
         """The PyTorch tensors that hold the values."""
-        return [getattr(module, name) for module, name in self._sources]
+        return [getattr(module, name) for module, name in self.sources]
 
     def get(self) -> Tensor:
         """The values in Keras' layout; gradients flow through."""
@@ -99,7 +100,7 @@ class Weight:
     @torch.no_grad()
     def set(self, value: Tensor) -> None:
         """Copy values in Keras' layout into the tensors."""
-        parts = [value] if len(self._sources) == 1 else value.unbind(0)
+        parts = [value] if len(self.sources) == 1 else value.unbind(0)
         for tensor, part in zip(self.tensors(), parts, strict=True):
             tensor.copy_(self._layout.torch(part))
 

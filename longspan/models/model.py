@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from longspan import errors, losses, metrics, optimizers
-from longspan.callbacks import Callback, CallbackList, History
+from longspan.callbacks import BackupAndRestore, Callback, CallbackList, History
 from longspan.data.batches import Batch
 from longspan.layers import RNN, Bidirectional, Layer
 from longspan.layers.base import unique_name
@@ -30,6 +30,7 @@ from longspan.layers.structure import (
 from longspan.layers.symbolic import KerasTensor, trial_call
 from longspan.layers.weights import Weight, sum_of
 from longspan.optimizers import KerasOptimizer
+from longspan.training.checkpoint import CheckpointConfig
 from longspan.training.epoch_batches import length_of
 from longspan.training.loop import evaluate, train
 
@@ -556,6 +557,14 @@ class Model(Layer):
         if resume is not None and isinstance(batches, inputs.LimitedBatches):
             way_out = "leave it out, or fit without resume"
             raise errors.value_error("steps_per_epoch", "None beside resume", steps_per_epoch, way_out)
+        backup = _backup(callbacks)
+        if backup is not None:
+            if resume is not None:
+                way_out = "leave one of them out"
+                raise errors.value_error("resume", "None beside BackupAndRestore", resume, way_out)
+            backup.backup_dir.mkdir(parents=True, exist_ok=True)
+            every = backup.save_freq if isinstance(backup.save_freq, int) else None
+            resume = CheckpointConfig(backup.path, every, seconds=None, epochs=every is None)
         limits = {"clip_norm": clip_norm, "clip_value": clip_value, "validation_freq": validation_freq}
         try:
             self.history = train(
@@ -582,6 +591,8 @@ class Model(Layer):
             self.eval()
         if isinstance(self._optimizer, KerasOptimizer):
             self._optimizer.finalize_variable_values()
+        if backup is not None:
+            backup.delete()
         return self.history
 
     def evaluate(
@@ -839,6 +850,12 @@ class Model(Layer):
 def _zeros(shape: Shape) -> Tensor:
     """Zeros of a shape, two where the size is open."""
     return torch.zeros([2 if size is None else size for size in shape])
+
+
+def _backup(callbacks: Any) -> BackupAndRestore | None:
+    """The BackupAndRestore among the callbacks of `fit`."""
+    listed = [callbacks] if isinstance(callbacks, Callback) else callbacks or ()
+    return next((callback for callback in listed if isinstance(callback, BackupAndRestore)), None)
 
 
 def _names(structure: Any) -> list[str]:

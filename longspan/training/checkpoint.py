@@ -35,6 +35,7 @@ class CheckpointConfig:
         path: the file.
         steps: training steps between two checkpoints; None not to count steps.
         seconds: seconds between two checkpoints, checked after every step; None not to measure time.
+        epochs: whether to write one after every epoch.
         identity: text by name that identifies the training, such as a digest of its data. A checkpoint with
             another identity is refused. None checks only the shapes of the weights; the tasks set theirs.
 
@@ -47,6 +48,7 @@ class CheckpointConfig:
     path: str | os.PathLike[str]
     steps: int | None = None
     seconds: float | None = 30.0
+    epochs: bool = False
     identity: Mapping[str, str] | None = None
     _last: float = field(default_factory=monotonic, init=False, repr=False)
 

@@ -156,7 +156,7 @@ class Trainer:
         self.display.end_epoch(epoch, state.step, logs, perf_counter() - start)
         self._check_stop()
         state.epoch, state.step = epoch + 1, 0
-        if self._checkpoint_is_due():
+        if self._checkpoint_is_due() or (self.resume is not None and self.resume.epochs):
             self._write_checkpoint()
 
     def _skips_validation(self, epoch: int) -> bool:

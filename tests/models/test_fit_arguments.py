@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from longspan import utils
-from longspan.callbacks import Callback, LambdaCallback
-from longspan.layers import Dense, Input
+from longspan.callbacks import BackupAndRestore, Callback, LambdaCallback
+from longspan.layers import LSTM, Dense, Input
 from longspan.models import Sequential
 
 X = np.arange(24.0).reshape(12, 2)
@@ -172,3 +173,42 @@ def test_batches_are_unpacked_and_packed() -> None:
     assert utils.unpack_x_y_sample_weight(utils.pack_x_y_sample_weight(X, Y)) == (X, Y, None)
     assert utils.pack_x_y_sample_weight(X) is X
     np.testing.assert_allclose(utils.normalize(X * 1.0, axis=0), X / np.linalg.norm(X, axis=0))
+
+
+def test_backup_and_restore_goes_on_after_a_kill(tmp_path: Path) -> None:
+    class Killed(Callback):
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    def fitted(*callbacks: Callback, epochs: int = 4) -> list[np.ndarray]:
+        made = model()
+        made.set_weights([np.ones((2, 1)), np.zeros(1)])
+        made.fit(X / 24, Y / 24, batch_size=4, epochs=epochs, shuffle=False, callbacks=callbacks, verbose=0)
+        return made.get_weights()
+
+    folder = tmp_path / "backup"
+    with pytest.raises(KeyboardInterrupt):
+        fitted(BackupAndRestore(folder), Killed())
+    assert (folder / "training.checkpoint").exists()
+    seen: list[int] = []
+    resumed = fitted(
+        BackupAndRestore(folder), LambdaCallback(on_epoch_begin=lambda epoch, logs: seen.append(epoch))
+    )
+    assert seen == [2, 3] and not (folder / "training.checkpoint").exists()
+    for ours, theirs in zip(resumed, fitted(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    fitted(BackupAndRestore(folder, save_freq=2, delete_checkpoint=False), epochs=1)
+    assert (folder / "training.checkpoint").exists()
+    with pytest.raises(ValueError, match="resume: expected None beside BackupAndRestore"):
+        model().fit(X, Y, callbacks=BackupAndRestore(folder), resume="file", verbose=0)
+
+
+def test_weights_by_name() -> None:
+    dense, lstm = Dense(3), LSTM(2)
+    dense(X.astype(np.float32))
+    lstm(np.zeros((1, 4, 3), np.float32))
+    np.testing.assert_array_equal(dense.kernel.detach(), dense.get_weights()[0])
+    assert lstm.recurrent_kernel.shape == (2, 8) and lstm.bias.shape == (8,)
+    with pytest.raises(AttributeError, match="gamma"):
+        _ = dense.gamma
