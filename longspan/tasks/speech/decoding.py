@@ -42,9 +42,9 @@ class Transcription(NamedTuple):
 def command_log_probs(log_probs: Tensor, lengths: Tensor) -> Tensor:
     """The CTC log-probability of every text of one token, (B, V) float64; -inf for special tokens.
 
-    A text of the token v is blanks, then v once or more, then blanks (Graves et al. 2006, equation 4). With
-    cumulative sums over time, C of the blank and D of v, the sum over where v begins and ends is one
-    cumulative logsumexp; no loop over time is needed.
+    A text of the token v is blanks, then v once or more, then blanks (Graves et al. 2006, equation 4). C and
+    D are cumulative sums over time, of the blank and of v. With them, the sum over where v begins and ends
+    is one cumulative logsumexp.
 
     Args:
         log_probs: (B, S, V) natural logarithms; lengths: (B,) real steps; a row without any gives -inf.

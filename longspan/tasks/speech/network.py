@@ -127,11 +127,12 @@ class SpeechNetwork(StreamingNetwork):
         return (lengths + self.stride - 1) // self.stride
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[CTCOutput, None]:
-        assert batch.lengths is not None
-        x = batch.x
+        x, frames = batch.x, batch.lengths
+        if frames is None:
+            frames = torch.full((x.shape[0],), x.shape[1])
         for convolution in self.convolutions:
             x = convolution(x)
-        lengths = self.output_lengths(batch.lengths)
+        lengths = self.output_lengths(frames)
         x, _ = self.encoder(self.drop(x), lengths=lengths)
         return CTCOutput(self.output(x).log_softmax(-1), lengths), None
 

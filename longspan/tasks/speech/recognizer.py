@@ -58,9 +58,9 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
 
     Sources: see `.reading.read_recordings`. Files of the formats of libsndfile (wav, flac, ogg, mp3).
 
-    `predict` gives a string a sound, `transcribe` a frame with confidences and the times of words, `evaluate`
-    wer and cer (jiwer) and accuracy, the share of texts that are right as a whole. Silent and clipped sounds
-    are told. Raises ValueError or TypeError in one sentence.
+    `predict` gives a string for each sound, `transcribe` a frame with confidences and the times of words.
+    `evaluate` gives wer and cer (jiwer), and accuracy, the share of texts that are right as a whole. A notice
+    counts silent and clipped sounds. Raises ValueError or TypeError in one sentence.
 
     >>> import numpy as np
     >>> tone = lambda pitch: np.sin(np.arange(2400) * pitch)
