@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from longspan import ops
-from tests.ops.cases import ANY_WIDTH, APART, Case, cases, is_as_numpy
+import longspan as ls
+from longspan import layers, ops
+from longspan.layers.structure import flatten
+from tests.ops.cases import ANY_WIDTH, APART, Case, V, cases, is_as_numpy
 
 keras: Any = import_module("keras")  # as Any: its annotations are unions of every backend's
 
@@ -67,6 +69,31 @@ def test_equals_keras(name: str) -> None:
     for case in CASES[name]:
         result = getattr(ops, name)(*case[1], **case[2])
         check_equal(result, expected(case), case)
+
+
+def is_row_wise(case: Case) -> bool:
+    """Whether the call's first argument is `V` and no other one says how many rows there are."""
+    _, args, kwargs = case
+    others = [*args[1:], *kwargs.values()]
+    rows = [value for value in others if isinstance(value, np.ndarray) and value.shape[:1] == V.shape[:1]]
+    return len(args) > 0 and args[0] is V and not rows
+
+
+# Functions that say something of a tensor, and those that divide the rows.
+NO_LAYERS = {"convert_to_numpy", "dtype", "is_tensor", "ndim", "shape", "split", "vsplit"}
+SYMBOLIC = {
+    name: [case for case in CASES[name] if is_row_wise(case)] for name in sorted({*CASES} - NO_LAYERS)
+}
+
+
+@pytest.mark.parametrize("name", [name for name in SYMBOLIC if SYMBOLIC[name]])
+def test_a_symbolic_tensor_gives_a_layer_with_the_same_values(name: str) -> None:
+    _, args, kwargs = SYMBOLIC[name][0]
+    inputs = layers.Input(shape=V.shape[1:])
+    outputs = getattr(ops, name)(inputs, *args[1:], **kwargs)
+    results = flatten(ls.Model(inputs, outputs)(torch.as_tensor(V)))
+    for result, wanted in zip(results, flatten(getattr(ops, name)(*args, **kwargs)), strict=True):
+        np.testing.assert_allclose(result.detach(), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_every_name_is_here_or_absent_with_a_way_out() -> None:
