@@ -81,10 +81,7 @@ def stft(
     flat = signal.reshape(-1, signal.shape[-1])
     weights = _window(window, sequence_length, signal)
     options = {"win_length": sequence_length, "center": center, "return_complex": True, "window": weights}
-    if center or sequence_length == fft_length:
-        transformed = torch.stft(flat, fft_length, sequence_stride, **options)
-    else:  # torch makes shorter windows of the padded length; Keras' are of sequence_length
-        transformed = torch.stft(flat, fft_length, sequence_stride, **options)
+    transformed = torch.stft(flat, fft_length, sequence_stride, **options)
     result = transformed.transpose(-1, -2)
     return _parts(result.reshape(*signal.shape[:-1], *result.shape[-2:]))
 
