@@ -94,7 +94,7 @@ class RecommendCodec(Codec[Events]):
 
     def refit(self, records: Events) -> Self:
         """Count the held-out events too, and take them into the users' past; the network stays as it is."""
-        self._encoded = None
+        self._encoded, self.histories = None, Histories.none(records.names[0], 0)  # frees their memory
         items, context = self.encode(records, note=False)
         self.histories = Histories.of(records, items, context)
         self.scorer.neighbors.fit(records.starts, items)
