@@ -80,6 +80,19 @@ def tmall(data: Path, part: str) -> Parts:
     return sessions, tested
 
 
+def own_items(sessions: Any) -> dict[str, float]:
+    """Scores of the trivial answer that is a session's own items so far, the last one first."""
+    ranks: list[float] = []
+    for session in sessions if isinstance(sessions, list) else ():
+        for place in range(1, len(session)):
+            own = list(dict.fromkeys(reversed(session[:place])))[:20]
+            ranks.append(1.0 + own.index(session[place]) if session[place] in own else np.inf)
+    if not ranks:
+        return {}
+    reciprocal = [1.0 / rank for rank in ranks]
+    return {"recall@20": float(np.mean(np.isfinite(ranks))), "mrr@20": float(np.mean(reciprocal))}
+
+
 _SETS: dict[str, Callable[[Path, str], Parts]] = {"beauty": beauty, "tmall": tmall}
 
 
@@ -101,6 +114,7 @@ def accuracy(
                 for model, prefix in _MODELS.items()
                 if prefix
             }
+            rows |= {"own items, last first": own_items(test)} if isinstance(test, list) else {}
         own = {metric: scores[metric] for metric in _METRICS}
         weights = " ".join(f"{weight:.2f}" for weight in task.codec_.scorer.weights)
         rows[f"longspan, seed {seed}"] = {
