@@ -194,7 +194,7 @@ def test_columns_are_matched_by_name_and_missing_ones_are_refused(tmp_path: Path
         task.predict(table().drop("x"))
     with pytest.raises(ValueError, match="column x: expected numbers, as in fit, received 'high'"):
         task.predict(table(x=[None, "high"] * 20))
-    with pytest.raises(ValueError, match=r"'x' in row 2; .* or name the column in categorical"):
+    with pytest.raises(ValueError, match=r"'x' in row 2; .* or name the column by categorical="):
         ls.AnomalyDetector(**SMALL).fit(table(who=["7", "x"] * 20), verbose=0)
     codes = ls.AnomalyDetector(**SMALL, categorical=("who",)).fit(table(who=["7", "x"] * 20), verbose=0)
     numbers = codes.predict(table(who=[7] * 40))
