@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from longspan import callbacks as callbacks
     from longspan import cells as cells
     from longspan import config as config
+    from longspan import constraints as constraints
     from longspan import data as data
     from longspan import export as export
     from longspan import initializers as initializers

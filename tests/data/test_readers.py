@@ -417,7 +417,7 @@ def test_zones_of_other_packages_are_kept_or_told():
 def test_frames_as_pandas_writes_them_to_json_and_archives_of_macos(tmp_path: Path):
     frame = pd.DataFrame({"date": ["2021-01-01", "2021-01-02"], "v": [1.5, 2.5]})
     for orient in ("columns", "records", "split", "list"):
-        text = json.dumps(frame.to_dict("list")) if orient == "list" else frame.to_json(orient=orient)
+        text = json.dumps(frame.to_dict("list")) if orient == "list" else str(frame.to_json(orient=orient))
         path = tmp_path / f"{orient}.json"
         path.write_text(text)
         assert read_table(path)["v"].to_list() == [1.5, 2.5], orient

@@ -342,7 +342,8 @@ def test_cells_of_several_values_dicts_of_labels_and_columns_of_json(tmp_path: P
             read_examples(pd.DataFrame({"text": cells, "label": [0, 1] * 2}))
     with pytest.raises(TypeError, match="y: expected a list or array of labels, received dict"):
         read_examples(["good", "bad"], {0: "pos", 1: "neg"})
-    path = written(tmp_path / "a.json", pd.DataFrame({"text": ["x y", "z"], "label": ["p", "n"]}).to_json())
+    frame = pd.DataFrame({"text": ["x y", "z"], "label": ["p", "n"]})
+    path = written(tmp_path / "a.json", str(frame.to_json()))
     assert [(one.input, one.label) for one in read_examples(path)] == [("x y", "p"), ("z", "n")]
     odd = written(tmp_path / "a.jsonl", '{"text": {"a": 1}, "label": 1}\n')
     with pytest.raises(ValueError, match="expected texts, or series"):
