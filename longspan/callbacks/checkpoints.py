@@ -51,11 +51,9 @@ class ModelCheckpoint(Monitor):
         super().__init__(monitor, mode, 0.0)
         self.filepath, self.verbose = os.fspath(filepath), verbose
         self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
-        if save_freq != "epoch":
-            save_freq = errors.check_int("save_freq", save_freq, 1, 'give "epoch" or a number of steps')
-        self.save_freq, self._steps_since = save_freq, 0
+        self.save_freq, self._steps_since = _checked_freq(save_freq), 0
         self.best = initial_value_threshold
-        if isinstance(save_freq, int):
+        if self.save_freq != "epoch":
             self.on_train_batch_end = self._on_step  # costs nothing where it is not asked for
 
     def _on_step(self, batch: int, logs: Logs | None = None) -> None:
@@ -121,9 +119,7 @@ class BackupAndRestore(Callback):
         if double_checkpoint:
             way_out = "leave it out: a checkpoint is never half-written"
             raise errors.value_error("double_checkpoint", "False", double_checkpoint, way_out)
-        if save_freq != "epoch":
-            save_freq = errors.check_int("save_freq", save_freq, 1, 'give "epoch" or a number of steps')
-        self.backup_dir, self.save_freq = Path(backup_dir), save_freq
+        self.backup_dir, self.save_freq = Path(backup_dir), _checked_freq(save_freq)
         self.delete_checkpoint = errors.check_bool("delete_checkpoint", delete_checkpoint)
 
     @property
@@ -135,3 +131,10 @@ class BackupAndRestore(Callback):
         """Remove the checkpoint; `fit` calls it at the end of a whole training."""
         if self.delete_checkpoint:
             self.path.unlink(missing_ok=True)
+
+
+def _checked_freq(save_freq: str | int) -> str | int:
+    """ "epoch", or a number of steps."""
+    if save_freq == "epoch":
+        return save_freq
+    return errors.check_int("save_freq", save_freq, 1, 'give "epoch" or a number of steps')

@@ -554,17 +554,13 @@ class Model(Layer):
         if validation_data is not None:
             size = validation_batch_size or batch_size
             check = self._validation(validation_data, size, validation_steps)
+        hooks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        backup = next((callback for callback in hooks if isinstance(callback, BackupAndRestore)), None)
+        if backup is not None:
+            resume = _checkpoint(backup, resume)
         if resume is not None and isinstance(batches, inputs.LimitedBatches):
             way_out = "leave it out, or fit without resume"
             raise errors.value_error("steps_per_epoch", "None beside resume", steps_per_epoch, way_out)
-        backup = _backup(callbacks)
-        if backup is not None:
-            if resume is not None:
-                way_out = "leave one of them out"
-                raise errors.value_error("resume", "None beside BackupAndRestore", resume, way_out)
-            backup.backup_dir.mkdir(parents=True, exist_ok=True)
-            every = backup.save_freq if isinstance(backup.save_freq, int) else None
-            resume = CheckpointConfig(backup.path, every, seconds=None, epochs=every is None)
         limits = {"clip_norm": clip_norm, "clip_value": clip_value, "validation_freq": validation_freq}
         try:
             self.history = train(
@@ -577,7 +573,7 @@ class Model(Layer):
                 validate=check,
                 validation_freq=validation_freq,
                 metrics=batch_metrics(adapter, self.targets, loss),
-                callbacks=callbacks or (),
+                callbacks=hooks,
                 clip_norm=clip_norm,
                 clip_value=clip_value,
                 schedule=schedule,
@@ -852,10 +848,13 @@ def _zeros(shape: Shape) -> Tensor:
     return torch.zeros([2 if size is None else size for size in shape])
 
 
-def _backup(callbacks: Any) -> BackupAndRestore | None:
-    """The BackupAndRestore among the callbacks of `fit`."""
-    listed = [callbacks] if isinstance(callbacks, Callback) else callbacks or ()
-    return next((callback for callback in listed if isinstance(callback, BackupAndRestore)), None)
+def _checkpoint(backup: BackupAndRestore, resume: Any) -> CheckpointConfig:
+    """The file of a BackupAndRestore and how often it is written; `resume`: of `fit`, None beside it."""
+    if resume is not None:
+        raise errors.value_error("resume", "None beside BackupAndRestore", resume, "leave one of them out")
+    backup.backup_dir.mkdir(parents=True, exist_ok=True)
+    every = backup.save_freq if isinstance(backup.save_freq, int) else None
+    return CheckpointConfig(backup.path, every, seconds=None, epochs=every is None)
 
 
 def _names(structure: Any) -> list[str]:

@@ -202,6 +202,15 @@ def test_backup_and_restore_goes_on_after_a_kill(tmp_path: Path) -> None:
     assert (folder / "training.checkpoint").exists()
     with pytest.raises(ValueError, match="resume: expected None beside BackupAndRestore"):
         model().fit(X, Y, callbacks=BackupAndRestore(folder), resume="file", verbose=0)
+    with pytest.raises(ValueError, match="steps_per_epoch: expected None beside resume, received 2"):
+        model().fit(X, Y, callbacks=BackupAndRestore(folder), steps_per_epoch=2, verbose=0)
+
+
+def test_callbacks_may_come_one_after_another() -> None:
+    seen: list[int] = []
+    hooks: Any = iter([LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))])
+    model().fit(X, Y, callbacks=hooks, verbose=0)
+    assert seen == [0]
 
 
 def test_weights_by_name() -> None:
