@@ -26,6 +26,16 @@ def snake_case(name: str) -> str:
     return "".join("_" + letter.lower() if letter.isupper() else letter for letter in name).lstrip("_")
 
 
+def name_of(function: Any) -> str:
+    """`module:name` of a function, or of the class of an object that is called.
+
+    >>> name_of(snake_case)
+    'longspan.registry:snake_case'
+    """
+    named = function if getattr(function, "__qualname__", None) else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
 def constructor_arguments(item: object) -> dict[str, Any]:
     """The named arguments of an object's constructor, read from the attributes of the same names."""
     parameters = inspect.signature(type(item)).parameters

@@ -41,7 +41,11 @@ LEVEL = {name: level for level, floor in enumerate(FLOORS) for name in floor}
 TOP = {name for floor in FLOORS for name in floor} - {"__version__", "_core", "__main__"}
 DOORS = {"__init__.py", "codec.py", "network.py", "report.py"}  # every task has these files
 SIDE_DOORS = {("anomaly", "forecast"): {"Forecaster"}}  # what a task may import from another one
-WAITING = {"data/frames.py", "networks/frames.py"}  # shared files that fewer than two tasks use so far
+WAITING = {
+    "data/frame_features.py",
+    "data/frames.py",
+    "networks/frames.py",
+}  # shared files that fewer than two tasks use so far
 STANDARD_LIBRARY_ONLY = [
     "cells.py",
     "kernels/program.py",

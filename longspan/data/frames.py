@@ -213,26 +213,26 @@ def _decoded(path: str | os.PathLike[str], sampling: Sampling) -> Iterator[np.nd
         video = container.streams.video[0]
         video.thread_type = "AUTO"
         first = float((video.start_time or 0) * video.time_base)
-        step = 0.0 if sampling.rate is None else 1.0 / sampling.rate
         taken = 0
         try:
             if start:
                 container.seek(int((start + first) * 1e6))
             for number, frame in enumerate(container.decode(video)):
                 time = number / 25 if frame.time is None else frame.time - first
-                if time < start - _EARLY:
-                    continue
                 if time >= end - _EARLY:
                     return
-                picture: np.ndarray | None = None
-                while step == 0.0 or time >= start + taken * step - _EARLY:
-                    picture = frame.to_ndarray(format="rgb24") if picture is None else picture
-                    yield picture
-                    taken += 1
-                    if step == 0.0:
-                        break
+                if time >= start - _EARLY:
+                    due = taken + 1 if sampling.rate is None else _due(time - start, sampling.rate)
+                    if due > taken:
+                        yield from [frame.to_ndarray(format="rgb24")] * (due - taken)
+                    taken = max(due, taken)
         except av.error.FFmpegError as error:
             raise _broken(path, error) from error
+
+
+def _due(seconds: float, rate: float) -> int:
+    """The frames at the times k / rate up to so many seconds after the first."""
+    return int((seconds + _EARLY) * rate) + 1
 
 
 def _thinned(frames: Iterable[Tensor], most: int | None) -> list[Tensor]:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple, Union, final, get_args, get_origin
 from typing_extensions import Self
 
 from longspan import errors
+from longspan.registry import name_of
 
 Span = Sequence[Any]  # a list of values to choose from, or a tuple (low, high) with whole or real ends
 
@@ -80,6 +81,7 @@ class Option:
     many: whether the value is a tuple of them; lone: whether a single one may be given for a tuple of one.
     optional: whether None is allowed; default, help, choices, group: as in `option`.
     task: a class of tasks; the value may be such a task, or text for one: its options, or its file.
+    function: whether the value may be a function, or text for one: `module:name`.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Option:
     choices: tuple[str, ...]
     group: str
     task: type | None = None
+    function: bool = False
     advanced: bool = False
     per_source: bool = False
     minimum: int | None = None
@@ -114,6 +117,8 @@ class Option:
             single = f"one of {', '.join(self.choices)}"
         if self.task is not None:
             single = f"a {self.task.__name__}, or text for one"
+        if self.function:
+            single = f"a function, or {single}"
         form = f"{single}, or several with commas between" if self.many else single
         return f"{form}, or none" if self.optional else form
 
@@ -161,6 +166,8 @@ class Option:
 
     def _check_one(self, value: Any) -> None:
         if self.task is not None and isinstance(value, self.task):
+            return
+        if self.function and callable(value):
             return
         wanted = (int, float) if self.kind is float else self.kind
         is_number = self.kind in (int, float)
@@ -270,6 +277,8 @@ def as_text(value: Any) -> str:
     """An option's value as text for the command line."""
     if isinstance(value, Configurable):
         return value.to_string()
+    if callable(value):
+        return name_of(value)
     if isinstance(value, (tuple, list)):
         return ",".join(str(part) for part in value)
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -359,6 +368,7 @@ class _ValueType(NamedTuple):
     lone: bool
     optional: bool
     task: type | None
+    function: bool
 
 
 def _value_type(name: str, hint: Any, default: Any) -> _ValueType:
@@ -368,13 +378,15 @@ def _value_type(name: str, hint: Any, default: Any) -> _ValueType:
     parts = [part for part in parts if part is not type(None)]
     tasks = (part for part in parts if isinstance(part, type) and issubclass(part, Configurable))
     task = next(tasks, None)
-    parts = [part for part in parts if part is not task]
+    kinds = [part for part in parts if part is not task and get_origin(part) is not Callable]
+    function, parts = len(kinds) + (task is not None) < len(parts), kinds
     several = [part for part in parts if get_origin(part) is tuple]
     kind = get_args(several[0])[0] if several else parts[0]
     if kind not in (int, float, bool, str) or default is MISSING:
         expected = "int, float, bool, str or a tuple of them, or None, with a default"
         raise TypeError(errors.message(f"option {name}", expected, kind, "change the field"))
-    return _ValueType(kind, bool(several), bool(several) and len(parts) > 1, optional, task)
+    lone = bool(several) and len(parts) > 1
+    return _ValueType(kind, bool(several), lone, optional, task, function)
 
 
 def _option(owner: type, field: Any, hint: Any) -> Option:

@@ -14,7 +14,7 @@ from longspan import artifact, errors
 from longspan.callbacks import History
 
 from .fitting import check_device, device_of
-from .options import Configurable
+from .options import Configurable, as_text
 from .parts import Fitted, TaskParts
 
 KIND = "task"
@@ -128,5 +128,7 @@ def _inner_task(saved: Mapping[str, Any], task: Callable[[str], Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """An option's value as it is saved; a task is saved as its name and options."""
+    """An option's value as it is saved; a task is saved as its name and options, a function as its name."""
+    if callable(value):
+        return as_text(value)
     return {"task": value.name, "options": value.get_params()} if isinstance(value, Configurable) else value
