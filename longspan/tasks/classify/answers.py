@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from longspan.data.labels import Labels
 from longspan.tasks.codec import Metrics
 
-from .labels import Labels
 from .reading import Example, Examples
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
+from longspan.data.labels import Labels
 from longspan.metrics import classification
 from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.pretrained import EncoderSizes, PretrainedEncoder
@@ -21,7 +22,6 @@ from longspan.tasks.schedule import TrainingOptions
 
 from .answers import answer_table, beside_frequencies, classes_of, most_probable
 from .convergence import until_converged
-from .labels import Labels
 from .linear import NBSVM
 from .normalization import fit_best_encoder
 from .reading import Example, Examples

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from longspan.data.batches import Batch
+from longspan.data.labels import IGNORED
 from longspan.data.padding import RaggedTensor, bucket_by_length
 
 from .convergence import STEPS
-from .labels import IGNORED
 from .network import Subwords, TextInputs
 from .reading import Example
 

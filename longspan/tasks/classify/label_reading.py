@@ -11,10 +11,10 @@ import polars as pl
 from torch import Tensor
 
 from longspan import errors
+from longspan.data.labels import sort_key
 from longspan.data.readers.frames import is_frame_like, library
 from longspan.data.readers.tables import Source, read_source
 
-from .labels import sort_key
 from .layout import Layout
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longspan.data.batches import Batch
+from longspan.data.labels import IGNORED
 from longspan.networks.encoder import Encoder
 from longspan.networks.pooling import Pool, real_steps
 from longspan.nn.dropout import Dropout
@@ -18,7 +19,6 @@ from longspan.nn.embedding import Embedding, bag_means, lookup
 from longspan.tasks.fine_tuning import parameter_groups
 from longspan.tasks.network import TaskNetwork
 
-from .labels import IGNORED
 from .pretrained_network import FineTunedClassifier
 
 _INITIAL_STD = 0.02  # of token vectors before training; small, so that vectors of rare words stay near zero

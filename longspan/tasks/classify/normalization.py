@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .labels import Labels
+from longspan.data.labels import Labels
+
 from .series_encoder import NORMALIZATIONS, MixedInput, SeriesEncoder, are_standardised
 from .series_head import SeriesHead
 

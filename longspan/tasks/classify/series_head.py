@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longspan.data.labels import Labels
 from longspan.data.padding import sequence_mask
 
-from .labels import Labels
 from .random_convolutions import RandomConvolutions
 from .ridge import Ridge
 from .series_encoder import SeriesEncoder

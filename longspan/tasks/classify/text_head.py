@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longspan.data.labels import Labels
 from longspan.data.padding import RaggedTensor
 
-from .labels import Labels
 from .linear import INVERSE_PENALTIES, NBSVM, LinearHeadSelection, Rows, fit_path
 from .text_encoder import TextEncoder
 

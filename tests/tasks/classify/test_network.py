@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from longspan.data import Batch
+from longspan.data.labels import IGNORED
 from longspan.networks.pooling import POOLS, Pool
-from longspan.tasks.classify.labels import IGNORED
 from longspan.tasks.classify.network import (
     Convolutions,
     Ensemble,

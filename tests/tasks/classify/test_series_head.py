@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from longspan.tasks.classify.labels import Labels
+from longspan.data.labels import Labels
 from longspan.tasks.classify.normalization import fit_best_encoder
 from longspan.tasks.classify.series_encoder import MixedInput, SeriesEncoder
 from longspan.tasks.classify.series_head import SeriesHead

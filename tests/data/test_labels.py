@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from longspan.tasks.classify.labels import Labels
+from longspan.data.labels import Labels
 
 
 @pytest.mark.parametrize(
