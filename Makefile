@@ -6,13 +6,18 @@ BIN := $(ENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit_cpp.py $(wildcard csrc/*)
 AGAIN := and run the same command again.
 
-.PHONY: test test-all demo hooks lint sanitize neon bench clean
+.PHONY: test test-all peers demo hooks lint sanitize neon bench clean
 
 test: $(ENV)/.built
 	$(BIN)/python -m pytest
 
 test-all: $(ENV)/.built
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# Keras' own tests over this library: make peers KERAS=<a checkout of Keras 3.15's source>.
+peers: $(ENV)/.built
+	@test -n "$(KERAS)" || { echo "make peers needs Keras' source: clone its release v3.15.1 and run make peers KERAS=its-folder"; exit 1; }
+	OMP_NUM_THREADS=1 KERAS_BACKEND=torch $(BIN)/python -m tests.peers $(KERAS)
 
 demo: $(ENV)/.built
 	$(BIN)/longspan demo forecast

@@ -1,0 +1,72 @@
+"""Names of Keras' backend that its tests use and that have one answer on PyTorch without an accelerator."""
+
+from __future__ import annotations
+
+import types
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from longspan import config as _config
+from longspan.layers.structure import mask_of as get_keras_mask
+from longspan.layers.symbolic import trial_output
+
+SUPPORTS_SPARSE_TENSORS = SUPPORTS_RAGGED_TENSORS = False
+SUPPORTS_COMPLEX_DTYPES = True
+
+
+def set_keras_mask(x: Any, mask: Any) -> None:
+    """Attach a mask to a tensor."""
+    x._keras_mask = mask
+
+
+@contextmanager
+def device(name: str) -> Any:
+    """The processor."""
+    yield
+
+
+@contextmanager
+def name_scope(name: str, **options: Any) -> Any:
+    """Names of tensors are not kept."""
+    yield types.SimpleNamespace(name=name)
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether it is a tensor of PyTorch."""
+    return isinstance(x, torch.Tensor)
+
+
+def compute_output_spec(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Symbolic outputs of a function for symbolic inputs."""
+    return trial_output(function, args, kwargs)
+
+
+def _nothing(*_: Any) -> None:
+    """Flash attention is PyTorch's own choice."""
+
+
+config = types.SimpleNamespace(
+    **{name: getattr(_config, name) for name in dir(_config) if not name.startswith("_")},
+    disable_flash_attention=_nothing,
+    enable_flash_attention=_nothing,
+    is_flash_attention_enabled=_nothing,
+    is_nnx_enabled=lambda: False,
+)
+disable_flash_attention = enable_flash_attention = is_flash_attention_enabled = _nothing
+__all__ = [
+    "SUPPORTS_COMPLEX_DTYPES",
+    "SUPPORTS_RAGGED_TENSORS",
+    "SUPPORTS_SPARSE_TENSORS",
+    "compute_output_spec",
+    "config",
+    "device",
+    "disable_flash_attention",
+    "enable_flash_attention",
+    "get_keras_mask",
+    "is_flash_attention_enabled",
+    "is_tensor",
+    "name_scope",
+    "set_keras_mask",
+]
