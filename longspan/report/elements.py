@@ -1,4 +1,4 @@
-"""Defines what a report can show, as plain data: statistics, tables, charts, heat maps, text."""
+"""Defines what a report can show, as plain data: statistics, tables, charts, heat maps, pictures, text."""
 
 from __future__ import annotations
 
@@ -146,6 +146,31 @@ class HighlightedText:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture with what a network saw in it.
+
+    pixels: (H, W, 3) or (H, W) uint8; heading: text below it, such as a word.
+    weights: (rows, columns) of cells that are laid over it; a cell is the darker, the further its weight is
+    below the largest one. None for no cells.
+    boxes: (name, x, y, width, height) each, shares of the picture's sides, x and y of the upper left corner.
+    """
+
+    pixels: np.ndarray
+    heading: str = ""
+    weights: np.ndarray | None = None
+    boxes: Sequence[tuple[str, float, float, float, float]] = ()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures side by side, such as one for each word of a caption or for frames of a clip."""
+
+    title: str
+    pictures: Sequence[Picture]
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Tabs:
     """Elements of which the reader looks at one at a time, by name, such as a series or a layer each."""
 
@@ -157,12 +182,13 @@ class Tabs:
         | HeatMap
         | Table
         | HighlightedText
-        | Sequence[LineChart | BarChart | HeatMap | Table],
+        | Pictures
+        | Sequence[LineChart | BarChart | HeatMap | Table | Pictures],
     ]
     note: str = ""
 
 
-Element = Stats | Table | LineChart | BarChart | HeatMap | Text | HighlightedText | Tabs
+Element = Stats | Table | LineChart | BarChart | HeatMap | Text | HighlightedText | Pictures | Tabs
 
 
 def tabs(title: str, options: Mapping[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from longspan.optional import require
 
 from .elements import Section, Table
 from .figures import render
+from .pictures import picture_svg
 
 SUMMARY = "Summary"  # a first section of this title stands at the top, beside the page's own title
 
@@ -71,6 +72,7 @@ def _helpers() -> dict[str, Any]:
     number = count(1)
     return {
         "figure_of": lambda element: render(element, f"figure-{next(number)}"),
+        "picture_of": picture_svg,
         "fresh": lambda word: f"{word}-{next(number)}",
         "kind_of": lambda element: type(element).__name__,
         "several": lambda shown: shown if isinstance(shown, (list, tuple)) else [shown],
