@@ -77,6 +77,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             records, train, valid = read_and_split(self, source, y, validation_data)
             checkpoint = identified(run.resume, self, records, None if validation_data is None else valid)
             fitted = self.learn(codec, train, valid, run._replace(resume=checkpoint))
+            del train  # frees its memory before all records are encoded
             if valid is not None:
                 self.calibrate(fitted, valid)
                 if validation_data is None:

@@ -128,7 +128,8 @@ class RecommendCodec(Codec[Events]):
     def encode(self, events: Events, *, note: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The items' numbers (N,) int32 and the context (N, C) float32 of events."""
         if self._encoded is not None and self._encoded[0] is events:
-            return self._encoded[1:]
+            encoded, self._encoded = self._encoded[1:], None  # once: the events are not kept for longer
+            return encoded
         numbers = 1 + self.items.numbers(events.items)
         self.items.check(events.items, events.names[1])
         if note:

@@ -57,24 +57,24 @@ class Events:
         """(N,) int32, the number of each event's user."""
         return np.repeat(np.arange(len(self.lengths), dtype=np.int32), self.lengths)
 
-    def subset(self, keep: np.ndarray) -> Events:
-        """The events where `keep` (N,) bool is True, of the users that have some."""
+    def subset(self, keep: np.ndarray, *, times: bool = True) -> Events:
+        """The events where `keep` (N,) bool is True, of the users that have some.
+
+        Args:
+            times: whether the subset has the time of every event; `last` it has in any case.
+        """
         until = np.concatenate([[0], np.cumsum(keep, dtype=np.int32)])
         counts = until[self.starts[1:]] - until[self.starts[:-1]]
         present = counts > 0
-        last = (
-            None
-            if self.time is None
-            else self.time[np.flatnonzero(keep)[until[self.starts[1:]][present] - 1]]
-        )
+        last_rows = np.searchsorted(until, until[self.starts[1:]][present]) - 1
         rows = pl.Series(present)
         return replace(
             self,
             users=None if self.users is None else self.users.filter(rows),
             starts=np.concatenate([[0], np.cumsum(counts[present])]).astype(np.int64),
             item=self.item[keep],
-            time=None if self.time is None else self.time[keep],
-            last=last,
+            time=self.time[keep] if times and self.time is not None else None,
+            last=None if self.time is None else self.time[last_rows],
             context=None if self.context is None else self.context.filter(pl.Series(keep)),
         )
 
@@ -100,7 +100,7 @@ def hold_out(events: Events, fraction: float, holdout: str | None, seed: int) ->
     if not held_out.any() or held_out.all():
         errors.notice("There are too few events to hold some out: all are trained on.")
         return events, None
-    return replace(events.subset(~held_out), time=None), events.subset(held_out)
+    return events.subset(~held_out, times=False), events.subset(held_out)
 
 
 def is_sessions(events: Events) -> bool:

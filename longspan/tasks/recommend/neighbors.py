@@ -18,6 +18,7 @@ _RECENT = 10  # last events whose neighbours count
 _PAIRS = 2_000_000  # different pairs of items of which those that come once are kept
 _DECAY = 0.8  # factor of an event's weight to that of the event after it
 _REPEATS = 50  # events back to which a repeat counts
+_AT_ONCE = 1_000_000  # events whose items are counted at a time, as NumPy makes them 64-bit for it
 _COUNTED = 500_000  # last events whose followers and neighbours are counted, at most
 
 
@@ -92,7 +93,9 @@ class Neighbors:
 
     def fit(self, starts: np.ndarray, items: np.ndarray) -> Self:
         """Count; starts, items: the events of all users, as in `Events`."""
-        self.counts = np.bincount(items, minlength=self.size).astype(np.int64)
+        self.counts = np.zeros(self.size, np.int64)
+        for begin in range(0, len(items), _AT_ONCE):
+            self.counts += np.bincount(items[begin : begin + _AT_ONCE], minlength=self.size)
         self.counts[0] = 0
         rows = np.arange(max(0, len(items) - _COUNTED), len(items))
         user = np.searchsorted(starts, rows, side="right")
@@ -107,12 +110,14 @@ class Neighbors:
 
     def _neighbors(self, user: np.ndarray, items: np.ndarray) -> ItemLists:
         """The cosine of items seen together by a user (item-to-item collaborative filtering)."""
-        keys = []
+        pairs = []
         for distance in range(1, _WINDOW + 1):
             same = (user[distance:] == user[:-distance]) & (items[distance:] != items[:-distance])
             one, other = items[:-distance][same], items[distance:][same]
-            keys.append(np.minimum(one, other) * self.size + np.maximum(one, other))
-        one, other, count = _counted(np.concatenate(keys), self.size)
+            pairs.append(np.minimum(one, other) * self.size + np.maximum(one, other))
+        keys = np.concatenate(pairs)
+        del pairs  # as large as the keys
+        one, other, count = _counted(keys, self.size)
         one, other, count = np.append(one, other), np.append(other, one), np.append(count, count)
         totals = np.sqrt(np.maximum(1, np.bincount(items, minlength=self.size)))
         return ItemLists.of(one, other, count / (totals[one] * totals[other]), self.size)

@@ -34,6 +34,8 @@ class Ids:
         """(N,) int64, the number of each id, -1 for one that is not there."""
         index = pl.DataFrame({"id": self._text, "number": pl.int_range(len(self.ids), eager=True)})
         asked = pl.DataFrame({"id": canonical_ids(ids)})
+        if len(asked) < len(index):  # a join hashes its right side, and few ids need few of the index
+            index = index.join(asked, on="id", how="semi")
         joined = asked.join(index, on="id", how="left", maintain_order="left")
         return joined["number"].fill_null(-1).to_numpy()
 
