@@ -24,6 +24,7 @@ from longspan.layers.base import reset_names
 from longspan.layers.symbolic import KerasTensor
 from longspan.ops.calling import dtype_name, dtype_named, to_float, to_tensor
 from longspan.optimizers.base import LearningRate
+from longspan.variables import Variable as Variable
 
 # The same as in ops.
 abs, all, any, cast, cos, dtype, eval = (

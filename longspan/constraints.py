@@ -10,10 +10,11 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.config import epsilon
-from longspan.registry import Registry, by_name, snake_case
+from longspan.ops.calling import to_tensor
+from longspan.registry import Configured, Registry, by_name, snake_case
 
 # A name in NAMES, a function from weights in Keras' layout to weights of the same shape, or None.
-Constraint = str | Callable[[Tensor], Tensor] | None
+ConstraintLike = str | Callable[[Tensor], Tensor] | None
 
 
 def _norms(weights: Tensor, axis: int | tuple[int, ...] | list[int]) -> Tensor:
@@ -22,8 +23,20 @@ def _norms(weights: Tensor, axis: int | tuple[int, ...] | list[int]) -> Tensor:
     return weights.square().sum(axes, keepdim=True).sqrt()
 
 
+class Constraint(Configured):
+    """Changes weights. Abstract: a subclass defines `project`, or `__call__` as in Keras."""
+
+    def __call__(self, w: Any) -> Tensor:
+        """The weights, a tensor or array in Keras' layout, changed so that they fulfil the constraint."""
+        return self.project(to_tensor(w))
+
+    def project(self, weights: Tensor) -> Tensor:
+        """The changed weights."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class MaxNorm:
+class MaxNorm(Constraint):
     """Scales weights down whose norm is larger (Srivastava et al. 2014, section 5.1).
 
     Args:
@@ -39,31 +52,31 @@ class MaxNorm:
     max_value: float = 2.0
     axis: int | tuple[int, ...] = 0
 
-    def __call__(self, weights: Tensor) -> Tensor:
+    def project(self, weights: Tensor) -> Tensor:
         norms = _norms(weights, self.axis)
         return weights * (norms.clamp(0.0, self.max_value) / (epsilon() + norms))
 
 
 @dataclass(frozen=True)
-class NonNeg:
+class NonNeg(Constraint):
     """Sets negative weights to 0."""
 
-    def __call__(self, weights: Tensor) -> Tensor:
+    def project(self, weights: Tensor) -> Tensor:
         return weights.clamp_min(0.0)
 
 
 @dataclass(frozen=True)
-class UnitNorm:
+class UnitNorm(Constraint):
     """Scales weights to a norm of 1; axis: as for `MaxNorm`."""
 
     axis: int | tuple[int, ...] = 0
 
-    def __call__(self, weights: Tensor) -> Tensor:
+    def project(self, weights: Tensor) -> Tensor:
         return weights / (epsilon() + _norms(weights, self.axis))
 
 
 @dataclass(frozen=True)
-class MinMaxNorm:
+class MinMaxNorm(Constraint):
     """Scales weights towards a norm between two bounds.
 
     Args:
@@ -77,7 +90,7 @@ class MinMaxNorm:
     rate: float = 1.0
     axis: int | tuple[int, ...] = 0
 
-    def __call__(self, weights: Tensor) -> Tensor:
+    def project(self, weights: Tensor) -> Tensor:
         norms = _norms(weights, self.axis)
         wanted = self.rate * norms.clamp(self.min_value, self.max_value) + (1.0 - self.rate) * norms
         return weights * (wanted / (epsilon() + norms))
@@ -93,12 +106,14 @@ REGISTRY: Registry[Any] = Registry(
 NAMES = REGISTRY.names
 
 
-def get(constraint: Constraint | Mapping[str, Any]) -> Callable[[Tensor], Tensor] | None:
+def get(constraint: ConstraintLike | Mapping[str, Any]) -> Callable[[Tensor], Tensor] | None:
     """The constraint of a name or a saved config; None and a function are themselves.
 
     Raises:
         ValueError, TypeError: the name is unknown; the sentence has the nearest one.
     """
+    if isinstance(constraint, type):
+        return constraint()
     if constraint is None or callable(constraint):
         return constraint
     if not isinstance(constraint, (str, Mapping)):
@@ -108,7 +123,7 @@ def get(constraint: Constraint | Mapping[str, Any]) -> Callable[[Tensor], Tensor
 
 def serialize(constraint: Any) -> dict[str, Any]:
     """What `get` makes an equal constraint from."""
-    return REGISTRY.config(constraint, vars(constraint))
+    return REGISTRY.config(constraint, constraint.get_config())
 
 
 deserialize = get

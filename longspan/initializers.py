@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from longspan import errors
-from longspan.registry import Registry, by_name, snake_case
+from longspan.ops.calling import dtype_named
+from longspan.registry import Configured, Registry, by_name, snake_case
 
 InitializerFunction = Callable[[tuple[int, ...]], Tensor]  # shape -> tensor
-Initializer = str | InitializerFunction  # a name in NAMES, or the function itself
+InitializerLike = str | InitializerFunction  # a name in NAMES, or the function itself
 
 # The standard deviation of a standard normal distribution truncated at -2 and 2.
 _TRUNCATED_STDDEV = 0.87962566103423978
@@ -37,65 +38,91 @@ def fans(shape: Sequence[int]) -> tuple[int, int]:
     return shape[-2] * field, shape[-1] * field
 
 
+class Initializer(Configured):
+    """Draws a weight of a shape. Abstract: a subclass defines `draw`, or `__call__` as in Keras.
+
+    >>> Ones()((2,), dtype="float64").dtype
+    torch.float64
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Tensor:
+        """The first values of a weight.
+
+        Args:
+            shape: the weight's, in Keras' layout.
+            dtype: None for torch's default float dtype.
+        """
+        weights = self.draw(tuple(shape))
+        return weights if dtype is None else weights.to(dtype_named(dtype))
+
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
+        """The values in torch's default float dtype."""
+        raise NotImplementedError
+
+    def clone(self) -> Initializer:
+        """An initializer with the same options."""
+        return self.from_config(self.get_config())
+
+
 @dataclass(frozen=True)
-class Zeros:
+class Zeros(Initializer):
     """All 0."""
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         return torch.zeros(shape)
 
 
 @dataclass(frozen=True)
-class Ones:
+class Ones(Initializer):
     """All 1."""
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         return torch.ones(shape)
 
 
 @dataclass(frozen=True)
-class Constant:
-    """All `value`."""
+class Constant(Initializer):
+    """All `value`, or the values of an array of the weight's shape."""
 
-    value: float = 0.0
+    value: Any = 0.0
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.full(shape, self.value)
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.as_tensor(self.value).to(torch.get_default_dtype()).broadcast_to(shape).clone()
 
 
 @dataclass(frozen=True)
-class RandomUniform:
+class RandomUniform(Initializer):
     """Uniform in [minval, maxval)."""
 
     minval: float = -0.05
     maxval: float = 0.05
     seed: int | None = None
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         return torch.empty(shape).uniform_(self.minval, self.maxval, generator=_generator(self.seed))
 
 
 @dataclass(frozen=True)
-class RandomNormal:
+class RandomNormal(Initializer):
     """Normal with this mean and standard deviation."""
 
     mean: float = 0.0
     stddev: float = 0.05
     seed: int | None = None
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         return torch.empty(shape).normal_(self.mean, self.stddev, generator=_generator(self.seed))
 
 
 @dataclass(frozen=True)
-class TruncatedNormal:
+class TruncatedNormal(Initializer):
     """As RandomNormal, but values beyond two standard deviations from the mean are drawn again."""
 
     mean: float = 0.0
     stddev: float = 0.05
     seed: int | None = None
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         low, high = self.mean - 2 * self.stddev, self.mean + 2 * self.stddev
         weights = torch.empty(shape)
         generator = _generator(self.seed)
@@ -103,7 +130,7 @@ class TruncatedNormal:
 
 
 @dataclass(frozen=True)
-class VarianceScaling:
+class VarianceScaling(Initializer):
     """Zero mean and a variance of scale / n, where n is the fan in, the fan out or their mean.
 
     Source: Glorot and Bengio 2010; He et al. 2015, arXiv 1502.01852; LeCun et al. 1998.
@@ -113,20 +140,26 @@ class VarianceScaling:
         mode: "fan_in", "fan_out" or "fan_avg".
         distribution: "truncated_normal", "untruncated_normal" or "uniform".
         seed: None draws from PyTorch's own generator.
+        input_axes, output_axes: the dimensions whose sizes make the fans; None for Keras' kernels.
     """
 
     scale: float = 1.0
     mode: str = "fan_in"
     distribution: str = "truncated_normal"
     seed: int | None = None
+    input_axes: tuple[int, ...] | None = None
+    output_axes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         errors.check_choice("mode", self.mode, ("fan_in", "fan_out", "fan_avg"))
         kinds = ("truncated_normal", "untruncated_normal", "uniform")
         errors.check_choice("distribution", self.distribution, kinds)
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         fan_in, fan_out = fans(shape)
+        if self.input_axes is not None and self.output_axes is not None:
+            fan_in = math.prod(shape[axis] for axis in self.input_axes)
+            fan_out = math.prod(shape[axis] for axis in self.output_axes)
         count = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         stddev = math.sqrt(self.scale / max(1.0, count))
         if self.distribution == "uniform":
@@ -138,13 +171,13 @@ class VarianceScaling:
 
 
 @dataclass(frozen=True)
-class Orthogonal:
+class Orthogonal(Initializer):
     """Orthonormal rows or columns times gain (Saxe et al. 2013, arXiv 1312.6120)."""
 
     gain: float = 1.0
     seed: int | None = None
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         if len(shape) < 2:
             raise errors.value_error(
                 "Orthogonal", "a shape with two dimensions or more", shape, "choose another"
@@ -154,29 +187,29 @@ class Orthogonal:
 
 
 @dataclass(frozen=True)
-class Identity:
+class Identity(Initializer):
     """The identity matrix times gain."""
 
     gain: float = 1.0
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         if len(shape) != 2:
             raise errors.value_error("Identity", "a shape with two dimensions", shape, "choose another")
         return torch.eye(*shape) * self.gain
 
 
 @dataclass(frozen=True, eq=False)
-class Fixed:
+class Fixed(Initializer):
     """A tensor that is there already."""
 
     value: Tensor
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         return self.value
 
 
 @dataclass(frozen=True)
-class UnitForgetBias:
+class UnitForgetBias(Initializer):
     """A bias (4*H,) with 1 at the forget gate, the second of i, f, c, o (Jozefowicz et al. 2015).
 
     Args:
@@ -185,42 +218,66 @@ class UnitForgetBias:
     """
 
     units: int
-    others: Initializer
+    others: InitializerLike
 
-    def __call__(self, shape: tuple[int, ...]) -> Tensor:
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
         bias = get(self.others)(shape)
         bias[self.units : 2 * self.units] = 1.0
         return bias
 
 
-def GlorotUniform(seed: int | None = None) -> VarianceScaling:
+@dataclass(frozen=True)
+class GlorotUniform(VarianceScaling):
     """Uniform with variance 1 / fan average (Glorot and Bengio 2010)."""
-    return VarianceScaling(1.0, "fan_avg", "uniform", seed)
+
+    scale: float = field(default=1.0, init=False)
+    mode: str = field(default="fan_avg", init=False)
+    distribution: str = field(default="uniform", init=False)
 
 
-def GlorotNormal(seed: int | None = None) -> VarianceScaling:
+@dataclass(frozen=True)
+class GlorotNormal(VarianceScaling):
     """Truncated normal with variance 1 / fan average (Glorot and Bengio 2010)."""
-    return VarianceScaling(1.0, "fan_avg", "truncated_normal", seed)
+
+    scale: float = field(default=1.0, init=False)
+    mode: str = field(default="fan_avg", init=False)
+    distribution: str = field(default="truncated_normal", init=False)
 
 
-def HeUniform(seed: int | None = None) -> VarianceScaling:
+@dataclass(frozen=True)
+class HeUniform(VarianceScaling):
     """Uniform with variance 2 / fan in (He et al. 2015)."""
-    return VarianceScaling(2.0, "fan_in", "uniform", seed)
+
+    scale: float = field(default=2.0, init=False)
+    mode: str = field(default="fan_in", init=False)
+    distribution: str = field(default="uniform", init=False)
 
 
-def HeNormal(seed: int | None = None) -> VarianceScaling:
+@dataclass(frozen=True)
+class HeNormal(VarianceScaling):
     """Truncated normal with variance 2 / fan in (He et al. 2015)."""
-    return VarianceScaling(2.0, "fan_in", "truncated_normal", seed)
+
+    scale: float = field(default=2.0, init=False)
+    mode: str = field(default="fan_in", init=False)
+    distribution: str = field(default="truncated_normal", init=False)
 
 
-def LecunUniform(seed: int | None = None) -> VarianceScaling:
+@dataclass(frozen=True)
+class LecunUniform(VarianceScaling):
     """Uniform with variance 1 / fan in (LeCun et al. 1998)."""
-    return VarianceScaling(1.0, "fan_in", "uniform", seed)
+
+    scale: float = field(default=1.0, init=False)
+    mode: str = field(default="fan_in", init=False)
+    distribution: str = field(default="uniform", init=False)
 
 
-def LecunNormal(seed: int | None = None) -> VarianceScaling:
+@dataclass(frozen=True)
+class LecunNormal(VarianceScaling):
     """Truncated normal with variance 1 / fan in (LeCun et al. 1998)."""
-    return VarianceScaling(1.0, "fan_in", "truncated_normal", seed)
+
+    scale: float = field(default=1.0, init=False)
+    mode: str = field(default="fan_in", init=False)
+    distribution: str = field(default="truncated_normal", init=False)
 
 
 _CLASSES: dict[str, Callable[..., InitializerFunction]] = by_name(
@@ -253,8 +310,8 @@ REGISTRY: Registry[InitializerFunction] = Registry(
 NAMES = REGISTRY.names
 
 
-def get(initializer: Initializer | Mapping[str, Any]) -> InitializerFunction:
-    """The initializer of a name or a saved config; a function is itself.
+def get(initializer: InitializerLike | Mapping[str, Any] | None) -> Any:
+    """The initializer of a name or a saved config; a function, and None, are themselves.
 
     Raises:
         ValueError: the name is unknown; the sentence has the nearest one.
@@ -262,4 +319,14 @@ def get(initializer: Initializer | Mapping[str, Any]) -> InitializerFunction:
     >>> get("ones")((2,))
     tensor([1., 1.])
     """
-    return initializer if callable(initializer) else REGISTRY.get(initializer)
+    if isinstance(initializer, type):
+        return initializer()
+    return initializer if initializer is None or callable(initializer) else REGISTRY.get(initializer)
+
+
+deserialize = get
+
+
+def serialize(initializer: Any) -> dict[str, Any]:
+    """What `get` makes an equal initializer from."""
+    return REGISTRY.config(initializer, initializer.get_config())

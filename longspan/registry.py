@@ -5,11 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from types import TracebackType
 from typing import Any, Generic, TypeVar
+
+from typing_extensions import Self
 
 from longspan import errors
 
 T = TypeVar("T")
+_CUSTOM: dict[str, Any] = {}  # name -> a class or function of a user, for `get` and for reading files
+_REGISTERED: dict[Any, str] = {}  # a class or function of a user -> "package>name"
 
 
 def by_name(*classes: Callable[..., T]) -> dict[str, Callable[..., T]]:
@@ -34,6 +39,99 @@ def name_of(function: Any) -> str:
     """
     named = function if getattr(function, "__qualname__", None) else type(function)
     return f"{named.__module__}:{named.__qualname__}"
+
+
+class Configured:
+    """An object that its constructor's arguments describe, which are attributes of the same names."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return constructor_arguments(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """The object that `get_config` described."""
+        return cls(**config)
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[T], T]:
+    """Decorates a class or function so that configs and files that name it are read without custom_objects.
+
+    Args:
+        package: a name for what belongs together, written before the class's.
+        name: None for the class's own name.
+
+    Raises:
+        ValueError: a class has no `get_config`.
+    """
+
+    def register(item: T) -> T:
+        own: str = name or item.__name__  # pyright: ignore[reportAttributeAccessIssue]
+        if inspect.isclass(item) and not callable(getattr(item, "get_config", None)):
+            raise errors.value_error(own, "a class with get_config", "one without", "define get_config(self)")
+        _CUSTOM[f"{package}>{own}"] = item
+        _REGISTERED[item] = f"{package}>{own}"
+        return item
+
+    return register
+
+
+def get_registered_name(item: Any) -> str:
+    """The name, "package>name", of a registered class or function; of any other its own."""
+    return _REGISTERED.get(item) or item.__name__
+
+
+def get_registered_object(
+    name: str,
+    custom_objects: Mapping[str, Any] | None = None,
+    module_objects: Mapping[str, Any] | None = None,
+) -> Any:
+    """The class or function of a name, from the registered ones or those passed; None without one."""
+    for objects in (_CUSTOM, custom_objects or {}, module_objects or {}):
+        if name in objects:
+            return objects[name]
+    return None
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """The registered classes and functions by name; what is put into it is found by its name too."""
+    return _CUSTOM
+
+
+def custom_objects_with(custom_objects: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The objects passed and the registered ones, these also by their names without the package."""
+    short = {name.rpartition(">")[2]: item for name, item in _CUSTOM.items()}
+    return {**short, **_CUSTOM, **(custom_objects or {})}
+
+
+class CustomObjectScope:
+    """Names for classes and functions of a user while a `with` block runs.
+
+    Args:
+        custom_objects: name -> class or function.
+
+    >>> with CustomObjectScope({"Mine": int}):
+    ...     get_registered_object("Mine")
+    <class 'int'>
+    """
+
+    def __init__(self, custom_objects: Mapping[str, Any] | None = None) -> None:
+        self._objects = dict(custom_objects or {})
+        self._before: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._before = dict(_CUSTOM)
+        _CUSTOM.update(self._objects)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _CUSTOM.clear()
+        _CUSTOM.update(self._before)
+
+
+custom_object_scope = CustomObjectScope
 
 
 def constructor_arguments(item: object) -> dict[str, Any]:
@@ -76,8 +174,12 @@ class Registry(Generic[T]):
             ValueError: there is no such name; the sentence gives the nearest one.
         """
         if isinstance(identifier, str):
-            return self.classes[self._class_name(identifier)]()
-        return self.classes[self._class_name(identifier.get("class_name"))](**identifier.get("config", {}))
+            kind = self._class(identifier)
+            is_made = inspect.isclass(kind) or kind in self.classes.values()
+            return kind() if is_made else kind  # pyright: ignore[reportReturnType]
+        kind, config = self._class(identifier.get("class_name")), identifier.get("config") or {}
+        is_configured = inspect.isclass(kind) and issubclass(kind, Configured)
+        return kind.from_config(config) if is_configured else kind(**config)  # pyright: ignore[reportReturnType, reportAttributeAccessIssue]
 
     def config(self, item: object, options: Mapping[str, Any]) -> dict[str, Any]:
         """What `get` makes an equal object from: the class's name and the constructor's arguments.
@@ -86,11 +188,19 @@ class Registry(Generic[T]):
             ValueError: the object's class is not registered, so that it cannot be saved.
         """
         name = type(item).__name__
+        if type(item) in _REGISTERED:
+            return {"class_name": name, "config": dict(options), "registered_name": _REGISTERED[type(item)]}
         if name not in self.classes:
             expected = f"a {self.kind} of this library, since functions and classes of your own are not saved"
             received = getattr(item, "name", name)
             raise errors.value_error(self.kind, expected, received, "pass it again after loading")
         return {"class_name": name, "config": dict(options)}
+
+    def _class(self, name: object) -> Any:
+        custom = custom_objects_with()
+        return (
+            custom[name] if isinstance(name, str) and name in custom else self.classes[self._class_name(name)]
+        )
 
     def _class_name(self, name: object) -> str:
         if isinstance(name, str) and name in self.names:

@@ -20,6 +20,7 @@ FLOORS = [
     {"config"},
     {"ops"},
     {"losses", "activations", "initializers", "regularizers", "constraints"},
+    {"variables"},
     {"metrics"},
     {"data"},
     {"_core"},  # the compiled csrc/

@@ -17,9 +17,9 @@ from torch.nn import Parameter
 from typing_extensions import Unpack
 
 from longspan import constraints, errors, regularizers
-from longspan.constraints import Constraint
-from longspan.initializers import Initializer
-from longspan.regularizers import Regularizer
+from longspan.constraints import ConstraintLike
+from longspan.initializers import InitializerLike
+from longspan.regularizers import RegularizerLike
 
 from .calling import CallArguments, run_layer
 from .options import (
@@ -216,11 +216,11 @@ class Layer(nn.Module):
     def add_weight(
         self,
         shape: Sequence[int] | int | None = None,
-        initializer: Initializer | None = None,
+        initializer: InitializerLike | None = None,
         dtype: str | None = None,
         trainable: bool = True,
-        regularizer: Regularizer = None,
-        constraint: Constraint = None,
+        regularizer: RegularizerLike = None,
+        constraint: ConstraintLike = None,
         name: str | None = None,
     ) -> Tensor:
         """A weight of the layer: a parameter, or a buffer for one that fitting does not change.

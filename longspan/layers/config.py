@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from longspan import activations, constraints, errors, initializers, regularizers
 from longspan.cells import CELLS, Cell
+from longspan.registry import Configured, custom_objects_with
 
 from . import (
     attention,
@@ -104,8 +104,9 @@ def _plain(name: str, key: str, value: Any) -> Any:
         return {"class_name": f"{value.layer.__name__}Cell", "config": options}
     if isinstance(value, Cell):
         return {"class_name": "Cell", "config": {"name": value.name}}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {"class_name": type(value).__name__, "config": asdict(value)}
+    if isinstance(value, Configured):
+        config = {k: _plain(name, k, v) for k, v in value.get_config().items()}
+        return {"class_name": type(value).__name__, "config": config}
     if isinstance(value, (list, tuple)):
         return [_plain(name, key, item) for item in value]
     if activations.name_of(value) is not None:
@@ -125,7 +126,7 @@ def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> A
     Raises:
         ValueError: the class or an option that matters is unknown here; the sentence names it.
     """
-    custom = custom or {}
+    custom = custom_objects_with(custom)
     name = described["class_name"]
     if name in _MODELS and name not in custom:
         return Layer.classes[_MODELS[name]].from_config(described["config"], custom)

@@ -10,10 +10,10 @@ from typing_extensions import Unpack
 
 from longspan import errors
 from longspan.activations import ActivationLike, step_name
-from longspan.initializers import Initializer, UnitForgetBias
+from longspan.initializers import InitializerLike, UnitForgetBias
 from longspan.nn import dropout as dropout_masks
 from longspan.nn.conv_lstm import ConvLSTM, output_length
-from longspan.regularizers import Regularizer
+from longspan.regularizers import RegularizerLike
 
 from . import activation_cells
 from .base import Layer, check_format, check_rank, required_size
@@ -56,13 +56,13 @@ class ConvLSTM2D(Layer):
         activation: ActivationLike = "tanh",
         recurrent_activation: ActivationLike = "sigmoid",
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        recurrent_initializer: Initializer = "orthogonal",
-        bias_initializer: Initializer = "zeros",
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
         unit_forget_bias: bool = True,
-        kernel_regularizer: Regularizer = None,
-        recurrent_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         **sequences: Unpack[SequenceOptions],

@@ -11,9 +11,9 @@ from typing_extensions import Unpack
 
 from longspan import activations, errors
 from longspan.activations import ActivationLike
-from longspan.initializers import Initializer
+from longspan.initializers import InitializerLike
 from longspan.nn.conv_lstm import output_length, pad_input
-from longspan.regularizers import Regularizer
+from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, check_format, check_rank, required_size, warn_mask_ends
 from .structure import Shape
@@ -46,8 +46,8 @@ class Convolution(Layer):
         groups: int,
         activation: ActivationLike,
         use_bias: bool,
-        starts: tuple[Initializer, Initializer],
-        regularizers: tuple[Regularizer, Regularizer],
+        starts: tuple[InitializerLike, InitializerLike],
+        regularizers: tuple[RegularizerLike, RegularizerLike],
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
@@ -153,10 +153,10 @@ class Conv1D(Convolution):
         groups: int = 1,
         activation: ActivationLike = None,
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        bias_initializer: Initializer = "zeros",
-        kernel_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
@@ -197,10 +197,10 @@ class Conv2D(Convolution):
         groups: int = 1,
         activation: ActivationLike = None,
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        bias_initializer: Initializer = "zeros",
-        kernel_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)
@@ -241,10 +241,10 @@ class Conv3D(Convolution):
         groups: int = 1,
         activation: ActivationLike = None,
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        bias_initializer: Initializer = "zeros",
-        kernel_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
         check_format(data_format)

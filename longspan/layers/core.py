@@ -14,10 +14,10 @@ from typing_extensions import Unpack
 
 from longspan import activations, errors
 from longspan.activations import ActivationLike
-from longspan.initializers import Fixed, Initializer
+from longspan.initializers import Fixed, InitializerLike
 from longspan.nn import dropout
 from longspan.nn.embedding import lookup
-from longspan.regularizers import Regularizer
+from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, check_format, check_rank, required_size, warn_mask_ends
 from .structure import Shape
@@ -99,10 +99,10 @@ class Dense(Layer):
         units: int,
         activation: ActivationLike = None,
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        bias_initializer: Initializer = "zeros",
-        kernel_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         input_dim: int | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
@@ -175,8 +175,8 @@ class Embedding(Layer):
         self,
         input_dim: int,
         output_dim: int,
-        embeddings_initializer: Initializer = "uniform",
-        embeddings_regularizer: Regularizer = None,
+        embeddings_initializer: InitializerLike = "uniform",
+        embeddings_regularizer: RegularizerLike = None,
         mask_zero: bool = False,
         weights: Any = None,
         input_length: int | None = None,
@@ -197,7 +197,7 @@ class Embedding(Layer):
     def create_weights(self, shape: Shape) -> None:
         size, regularizer = (self.input_dim, self.output_dim), self._regularizer
         source = self.parameter("weight", size)
-        start: Initializer = self._start
+        start: InitializerLike = self._start
         if self._initial_weights is not None:
             start = _table(self._initial_weights, size)
         self.own_weights.append(Weight("embeddings", size, start, [source], regularizer=regularizer))

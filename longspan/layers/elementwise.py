@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from typing_extensions import Unpack
 
 from longspan import errors
-from longspan.initializers import Initializer
-from longspan.regularizers import Regularizer
+from longspan.initializers import InitializerLike
+from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, required_size
 from .structure import Shape
@@ -61,8 +61,8 @@ class PReLU(Layer):
 
     def __init__(
         self,
-        alpha_initializer: Initializer = "zeros",
-        alpha_regularizer: Regularizer = None,
+        alpha_initializer: InitializerLike = "zeros",
+        alpha_regularizer: RegularizerLike = None,
         shared_axes: int | Sequence[int] | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from longspan import errors
-from longspan.initializers import Initializer
+from longspan.initializers import InitializerLike
 from longspan.nn.attention import causal
-from longspan.regularizers import Regularizer
+from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, required_size
 from .structure import mask_of, to_tensors, with_mask
@@ -54,10 +54,10 @@ class MultiHeadAttention(Layer):
         use_bias: bool = True,
         output_shape: int | Sequence[int] | None = None,
         attention_axes: int | Sequence[int] | None = None,
-        kernel_initializer: Initializer = "glorot_uniform",
-        bias_initializer: Initializer = "zeros",
-        kernel_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         seed: int | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from typing_extensions import Unpack
 
 from longspan import errors
-from longspan.initializers import Initializer
-from longspan.regularizers import Regularizer
+from longspan.initializers import InitializerLike
+from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, required_size
 from .structure import Shape
@@ -45,12 +45,12 @@ class BatchNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer: Initializer = "zeros",
-        gamma_initializer: Initializer = "ones",
-        moving_mean_initializer: Initializer = "zeros",
-        moving_variance_initializer: Initializer = "ones",
-        beta_regularizer: Regularizer = None,
-        gamma_regularizer: Regularizer = None,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        moving_mean_initializer: InitializerLike = "zeros",
+        moving_variance_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
@@ -141,10 +141,10 @@ class LayerNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
-        beta_initializer: Initializer = "zeros",
-        gamma_initializer: Initializer = "ones",
-        beta_regularizer: Regularizer = None,
-        gamma_regularizer: Regularizer = None,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, get_args
 from typing_extensions import get_type_hints
 
 from longspan import errors
-from longspan.constraints import Constraint
+from longspan.constraints import ConstraintLike
 
 from .structure import Shape, shapes_of
 
@@ -35,13 +35,13 @@ class LayerOptions(TypedDict, total=False):
     batch_shape: Sequence[int | None]
     dtype: str | None
     activity_regularizer: Any
-    kernel_constraint: Constraint
-    recurrent_constraint: Constraint
-    bias_constraint: Constraint
-    embeddings_constraint: Constraint
-    alpha_constraint: Constraint
-    beta_constraint: Constraint
-    gamma_constraint: Constraint
+    kernel_constraint: ConstraintLike
+    recurrent_constraint: ConstraintLike
+    bias_constraint: ConstraintLike
+    embeddings_constraint: ConstraintLike
+    alpha_constraint: ConstraintLike
+    beta_constraint: ConstraintLike
+    gamma_constraint: ConstraintLike
 
 
 CONSTRAINT = "_constraint"  # the end of the options' names

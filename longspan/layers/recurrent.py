@@ -13,11 +13,11 @@ import longspan.nn as fast
 from longspan import errors
 from longspan.activations import ActivationLike, step_name
 from longspan.cells import Cell
-from longspan.initializers import Initializer, UnitForgetBias
+from longspan.initializers import InitializerLike, UnitForgetBias
 from longspan.nn import dropout as dropout_masks
 from longspan.nn import options
 from longspan.nn.explain import explain
-from longspan.regularizers import Regularizer
+from longspan.regularizers import RegularizerLike
 
 from . import activation_cells
 from .base import Layer, LayerOptions, check_rank, required_size
@@ -51,13 +51,15 @@ class SequenceOptions(LayerOptions, total=False):
 class Initializers:
     """The initializers of a cell's three weights, and their regularizers by the weight's name."""
 
-    kernel: Initializer = "glorot_uniform"
-    recurrent: Initializer = "orthogonal"
-    bias: Initializer = "zeros"
-    regularizers: Mapping[str, Regularizer] = field(default_factory=dict[str, Regularizer])
+    kernel: InitializerLike = "glorot_uniform"
+    recurrent: InitializerLike = "orthogonal"
+    bias: InitializerLike = "zeros"
+    regularizers: Mapping[str, RegularizerLike] = field(default_factory=dict[str, RegularizerLike])
 
 
-def _regularizers(kernel: Regularizer, recurrent: Regularizer, bias: Regularizer) -> dict[str, Regularizer]:
+def _regularizers(
+    kernel: RegularizerLike, recurrent: RegularizerLike, bias: RegularizerLike
+) -> dict[str, RegularizerLike]:
     return {"kernel": kernel, "recurrent_kernel": recurrent, "bias": bias}
 
 
@@ -247,7 +249,7 @@ def _keras_weights(layer: RNNBase, core: nn.Module, suffix: str) -> list[Weight]
     wide, transposed = len(gates) * units, KerasLayout(gates, (1, 0))
 
     def weight(
-        name: str, shape: Sequence[int], initializer: Initializer, layout: KerasLayout, *fields: str
+        name: str, shape: Sequence[int], initializer: InitializerLike, layout: KerasLayout, *fields: str
     ) -> Weight:
         parameters = [(core, f"{field}_l0{suffix}") for field in fields]
         return Weight(
@@ -297,13 +299,13 @@ class LSTM(RNNBase):
         activation: ActivationLike = "tanh",
         recurrent_activation: ActivationLike = "sigmoid",
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        recurrent_initializer: Initializer = "orthogonal",
-        bias_initializer: Initializer = "zeros",
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
         unit_forget_bias: bool = True,
-        kernel_regularizer: Regularizer = None,
-        recurrent_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         **sequences: Unpack[SequenceOptions],
@@ -348,12 +350,12 @@ class GRU(RNNBase):
         activation: ActivationLike = "tanh",
         recurrent_activation: ActivationLike = "sigmoid",
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        recurrent_initializer: Initializer = "orthogonal",
-        bias_initializer: Initializer = "zeros",
-        kernel_regularizer: Regularizer = None,
-        recurrent_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         reset_after: bool = True,
@@ -403,12 +405,12 @@ class SimpleRNN(RNNBase):
         units: int,
         activation: ActivationLike = "tanh",
         use_bias: bool = True,
-        kernel_initializer: Initializer = "glorot_uniform",
-        recurrent_initializer: Initializer = "orthogonal",
-        bias_initializer: Initializer = "zeros",
-        kernel_regularizer: Regularizer = None,
-        recurrent_regularizer: Regularizer = None,
-        bias_regularizer: Regularizer = None,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        recurrent_initializer: InitializerLike = "orthogonal",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        recurrent_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         **sequences: Unpack[SequenceOptions],

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 
 from longspan import constraints, errors, initializers, regularizers
-from longspan.constraints import Constraint
-from longspan.initializers import Initializer
-from longspan.regularizers import Regularizer
+from longspan.constraints import ConstraintLike
+from longspan.initializers import InitializerLike
+from longspan.regularizers import RegularizerLike
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,13 @@ class Weight:
         self,
         name: str,
         shape: Sequence[int],
-        initializer: Initializer,
+        initializer: InitializerLike,
         sources: Sequence[tuple[nn.Module, str]],
         layout: KerasLayout = SAME_LAYOUT,
         *,
         trainable: bool = True,
-        regularizer: Regularizer = None,
-        constraint: Constraint = None,
+        regularizer: RegularizerLike = None,
+        constraint: ConstraintLike = None,
     ) -> None:
         """`sources`: the tensors as (module, attribute); of several, each is one row of Keras' array."""
         self.name, self.shape, self.trainable = name, tuple(shape), trainable

@@ -13,11 +13,11 @@ from typing_extensions import Unpack
 from longspan import errors
 from longspan.activations import ActivationLike
 from longspan.cells import Cell
-from longspan.initializers import Initializer
+from longspan.initializers import InitializerLike
 from longspan.kernels.program import program
 from longspan.nn import options as nn_options
 from longspan.nn.explain import explain
-from longspan.regularizers import Regularizer
+from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, check_rank, required_size
 from .normalization import BatchNormalization
@@ -266,13 +266,13 @@ def LSTMCell(
     activation: ActivationLike = "tanh",
     recurrent_activation: ActivationLike = "sigmoid",
     use_bias: bool = True,
-    kernel_initializer: Initializer = "glorot_uniform",
-    recurrent_initializer: Initializer = "orthogonal",
-    bias_initializer: Initializer = "zeros",
+    kernel_initializer: InitializerLike = "glorot_uniform",
+    recurrent_initializer: InitializerLike = "orthogonal",
+    bias_initializer: InitializerLike = "zeros",
     unit_forget_bias: bool = True,
-    kernel_regularizer: Regularizer = None,
-    recurrent_regularizer: Regularizer = None,
-    bias_regularizer: Regularizer = None,
+    kernel_regularizer: RegularizerLike = None,
+    recurrent_regularizer: RegularizerLike = None,
+    bias_regularizer: RegularizerLike = None,
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
 ) -> CellSpec:
@@ -289,12 +289,12 @@ def GRUCell(
     activation: ActivationLike = "tanh",
     recurrent_activation: ActivationLike = "sigmoid",
     use_bias: bool = True,
-    kernel_initializer: Initializer = "glorot_uniform",
-    recurrent_initializer: Initializer = "orthogonal",
-    bias_initializer: Initializer = "zeros",
-    kernel_regularizer: Regularizer = None,
-    recurrent_regularizer: Regularizer = None,
-    bias_regularizer: Regularizer = None,
+    kernel_initializer: InitializerLike = "glorot_uniform",
+    recurrent_initializer: InitializerLike = "orthogonal",
+    bias_initializer: InitializerLike = "zeros",
+    kernel_regularizer: RegularizerLike = None,
+    recurrent_regularizer: RegularizerLike = None,
+    bias_regularizer: RegularizerLike = None,
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
     reset_after: bool = True,
@@ -307,12 +307,12 @@ def SimpleRNNCell(
     units: int,
     activation: ActivationLike = "tanh",
     use_bias: bool = True,
-    kernel_initializer: Initializer = "glorot_uniform",
-    recurrent_initializer: Initializer = "orthogonal",
-    bias_initializer: Initializer = "zeros",
-    kernel_regularizer: Regularizer = None,
-    recurrent_regularizer: Regularizer = None,
-    bias_regularizer: Regularizer = None,
+    kernel_initializer: InitializerLike = "glorot_uniform",
+    recurrent_initializer: InitializerLike = "orthogonal",
+    bias_initializer: InitializerLike = "zeros",
+    kernel_regularizer: RegularizerLike = None,
+    recurrent_regularizer: RegularizerLike = None,
+    bias_regularizer: RegularizerLike = None,
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
 ) -> CellSpec:

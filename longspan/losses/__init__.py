@@ -9,13 +9,17 @@ from longspan import errors
 from longspan.registry import Registry, by_name, snake_case
 
 from .classes import (
+    CTC,
     REDUCTIONS,
     BinaryCrossentropy,
     BinaryFocalCrossentropy,
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
     CategoricalHinge,
+    Circle,
     CosineSimilarity,
+    Dice,
     FunctionLoss,
     Hinge,
     Huber,
@@ -29,6 +33,7 @@ from .classes import (
     Poisson,
     SparseCategoricalCrossentropy,
     SquaredHinge,
+    Tversky,
 )
 from .functional import (
     LossFunction,
@@ -37,8 +42,12 @@ from .functional import (
     binary_focal_crossentropy,
     categorical_crossentropy,
     categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
     categorical_hinge,
+    circle,
     cosine_similarity,
+    ctc,
+    dice,
     hinge,
     huber,
     kl_divergence,
@@ -51,6 +60,7 @@ from .functional import (
     poisson,
     sparse_categorical_crossentropy,
     squared_hinge,
+    tversky,
 )
 
 CLASSES = by_name(
@@ -71,6 +81,11 @@ CLASSES = by_name(
     CategoricalCrossentropy,
     CategoricalFocalCrossentropy,
     SparseCategoricalCrossentropy,
+    CTC,
+    Dice,
+    Tversky,
+    Circle,
+    CategoricalGeneralizedCrossEntropy,
 )
 _SHORT = {
     "mse": "MeanSquaredError",
@@ -88,6 +103,7 @@ _SHORT = {
 _ALIASES = {
     **{snake_case(name): name for name in CLASSES if name != "KLDivergence"},
     **_SHORT,
+    "ctc": "CTC",
     **{short.upper(): name for short, name in _SHORT.items() if len(short) <= 4},
 }
 _REGISTRY: Registry[Loss] = Registry("loss", "mse", "longspan.losses.NAMES", CLASSES, _ALIASES)
@@ -95,14 +111,18 @@ NAMES = _REGISTRY.names
 
 __all__ = [
     "CLASSES",
+    "CTC",
     "NAMES",
     "REDUCTIONS",
     "BinaryCrossentropy",
     "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
     "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "Circle",
     "CosineSimilarity",
+    "Dice",
     "FunctionLoss",
     "Hinge",
     "Huber",
@@ -117,13 +137,19 @@ __all__ = [
     "Poisson",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "Tversky",
     "as_tensor",
     "binary_crossentropy",
     "binary_focal_crossentropy",
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "circle",
     "cosine_similarity",
+    "ctc",
+    "deserialize",
+    "dice",
     "get",
     "hinge",
     "huber",
@@ -138,6 +164,7 @@ __all__ = [
     "serialize",
     "sparse_categorical_crossentropy",
     "squared_hinge",
+    "tversky",
 ]
 
 
@@ -150,13 +177,16 @@ def get(identifier: str | Loss | LossFunction | Mapping[str, Any]) -> Loss:
     >>> get("mse").name, get({"class_name": "Huber", "config": {"delta": 2.0}}).get_config()["delta"]
     ('mean_squared_error', 2.0)
     """
+    if isinstance(identifier, (str, Mapping)):
+        identifier = _REGISTRY.get(identifier)
     if isinstance(identifier, Loss):
         return identifier
-    if isinstance(identifier, (str, Mapping)):
-        return _REGISTRY.get(identifier)
     if callable(identifier):
         return FunctionLoss(identifier)
     raise errors.type_error("loss", "a name, a loss or a function", identifier, 'pass one such as "mse"')
+
+
+deserialize = get
 
 
 def serialize(loss: Loss) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from longspan import errors
-from longspan.registry import constructor_arguments, snake_case
+from longspan.ops.calling import dtype_name, dtype_named
+from longspan.registry import Configured, snake_case
 
 from .functional import (
     LossFunction,
@@ -19,8 +21,12 @@ from .functional import (
     binary_focal_crossentropy,
     categorical_crossentropy,
     categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
     categorical_hinge,
+    circle,
     cosine_similarity,
+    ctc,
+    dice,
     hinge,
     huber,
     kl_divergence,
@@ -34,6 +40,7 @@ from .functional import (
     poisson,
     sparse_categorical_crossentropy,
     squared_hinge,
+    tversky,
 )
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
@@ -61,20 +68,24 @@ def _expand_weight(weight: Tensor, values: Tensor) -> Tensor:
     return weight
 
 
-class Loss(abc.ABC):
+class Loss(Configured, abc.ABC):
     """One number for how far predictions are from truths. Abstract: subclasses define `call`.
 
     Args:
         reduction: "sum_over_batch_size" (or "mean": the sum over all values by their number),
             "mean_with_sample_weight" (by the sum of the weights), "sum", or "none" (no reduction).
         name: the loss's name in a saved model; None for the class's name in snake case.
+        dtype: float predictions, truths and weights become this first; None leaves them as they are.
     """
 
-    def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
+    def __init__(
+        self, reduction: str = "sum_over_batch_size", name: str | None = None, dtype: Any = None
+    ) -> None:
         self.reduction = (
             "none" if reduction is None else errors.check_choice("reduction", reduction, REDUCTIONS)
         )
         self.name = name or snake_case(type(self).__name__)
+        self.dtype = None if dtype is None else dtype_name(dtype_named(dtype))
         self._is_mean = self.reduction in ("sum_over_batch_size", "mean", "mean_with_sample_weight")
 
     def __call__(
@@ -100,13 +111,27 @@ class Loss(abc.ABC):
         >>> MeanSquaredError()(torch.zeros(2, 1), torch.ones(2, 1)).item()
         1.0
         """
-        y_true, y_pred = as_tensor(y_true), as_tensor(y_pred)
+        y_true, y_pred = self._cast(as_tensor(y_true)), self._cast(as_tensor(y_pred))
+        if not y_pred.is_floating_point():
+            y_pred = y_pred.to(torch.get_default_dtype())
         sample_weight = None if sample_weight is None else as_tensor(sample_weight)
         mask = None if mask is None else as_tensor(mask)
         if sample_weight is None and mask is None and self._is_mean:
             return self.mean(y_true, y_pred)
         values = self.call(y_true, y_pred)
         return self._reduce(values, sample_weight, self.valid_mask(y_true, mask))
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, the dtype only where one was given."""
+        config = super().get_config()
+        return {key: value for key, value in config.items() if key != "dtype" or value is not None}
+
+    def _cast(self, values: Tensor) -> Tensor:
+        return (
+            values
+            if self.dtype is None or not values.is_floating_point()
+            else values.to(dtype_named(self.dtype))
+        )
 
     @abc.abstractmethod
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -132,10 +157,6 @@ class Loss(abc.ABC):
         if self.reduction == "mean_with_sample_weight" and weight is not None:
             return values.sum() / weight.sum()
         return values.sum() if self.reduction == "sum" else values.mean()
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return constructor_arguments(self)
 
 
 class MeanSquaredError(Loss):
@@ -178,9 +199,13 @@ class CosineSimilarity(Loss):
     """`cosine_similarity` as an object."""
 
     def __init__(
-        self, axis: int = -1, reduction: str = "sum_over_batch_size", name: str = "cosine_similarity"
+        self,
+        axis: int = -1,
+        reduction: str = "sum_over_batch_size",
+        name: str = "cosine_similarity",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.axis = axis
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -191,9 +216,13 @@ class Huber(Loss):
     """`huber` as an object."""
 
     def __init__(
-        self, delta: float = 1.0, reduction: str = "sum_over_batch_size", name: str = "huber_loss"
+        self,
+        delta: float = 1.0,
+        reduction: str = "sum_over_batch_size",
+        name: str = "huber_loss",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.delta = delta
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
@@ -235,8 +264,10 @@ class CategoricalHinge(Loss):
 class KLDivergence(Loss):
     """`kl_divergence` as an object."""
 
-    def __init__(self, reduction: str = "sum_over_batch_size", name: str = "kl_divergence") -> None:
-        super().__init__(reduction, name)
+    def __init__(
+        self, reduction: str = "sum_over_batch_size", name: str = "kl_divergence", dtype: Any = None
+    ) -> None:
+        super().__init__(reduction, name, dtype)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         return kl_divergence(y_true, y_pred)
@@ -259,8 +290,9 @@ class BinaryCrossentropy(Loss):
         axis: int = -1,
         reduction: str = "sum_over_batch_size",
         name: str = "binary_crossentropy",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.from_logits = from_logits
         self.label_smoothing = errors.check_fraction("label_smoothing", label_smoothing)
         self.axis = axis
@@ -288,8 +320,9 @@ class BinaryFocalCrossentropy(Loss):
         axis: int = -1,
         reduction: str = "sum_over_batch_size",
         name: str = "binary_focal_crossentropy",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.apply_class_balancing = apply_class_balancing
         self.alpha, self.gamma = alpha, gamma
         self.from_logits = from_logits
@@ -319,8 +352,9 @@ class CategoricalCrossentropy(Loss):
         axis: int = -1,
         reduction: str = "sum_over_batch_size",
         name: str = "categorical_crossentropy",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.from_logits = from_logits
         self.label_smoothing = errors.check_fraction("label_smoothing", label_smoothing)
         self.axis = axis
@@ -341,8 +375,9 @@ class CategoricalFocalCrossentropy(Loss):
         axis: int = -1,
         reduction: str = "sum_over_batch_size",
         name: str = "categorical_focal_crossentropy",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.alpha, self.gamma = alpha, gamma
         self.from_logits = from_logits
         self.label_smoothing = errors.check_fraction("label_smoothing", label_smoothing)
@@ -364,8 +399,9 @@ class SparseCategoricalCrossentropy(Loss):
         axis: int = -1,
         reduction: str = "sum_over_batch_size",
         name: str = "sparse_categorical_crossentropy",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name)
+        super().__init__(reduction, name, dtype)
         self.from_logits, self.ignore_class, self.axis = from_logits, ignore_class, axis
         self._is_mean = self._is_mean and ignore_class is None
 
@@ -380,13 +416,105 @@ class SparseCategoricalCrossentropy(Loss):
         return real if mask is None else real & mask
 
 
+class CTC(Loss):
+    """`ctc` as an object."""
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return ctc(y_true, y_pred)
+
+
+class Dice(Loss):
+    """`dice` as an object."""
+
+    def __init__(
+        self,
+        reduction: str = "sum_over_batch_size",
+        name: str = "dice",
+        axis: int | Sequence[int] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(reduction, name, dtype)
+        self.axis = axis
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return dice(y_true, y_pred, _axes(self.axis))
+
+
+class Tversky(Loss):
+    """`tversky` as an object."""
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        reduction: str = "sum_over_batch_size",
+        name: str = "tversky",
+        axis: int | Sequence[int] | None = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(reduction, name, dtype)
+        self.alpha, self.beta, self.axis = alpha, beta, axis
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return tversky(y_true, y_pred, self.alpha, self.beta, _axes(self.axis))
+
+
+def _axes(axis: int | Sequence[int] | None) -> int | tuple[int, ...] | None:
+    return axis if axis is None or isinstance(axis, int) else tuple(axis)
+
+
+class Circle(Loss):
+    """`circle` as an object."""
+
+    def __init__(
+        self,
+        gamma: float = 80.0,
+        margin: float = 0.4,
+        remove_diagonal: bool = True,
+        reduction: str = "sum_over_batch_size",
+        name: str = "circle",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(reduction, name, dtype)
+        self.gamma, self.margin, self.remove_diagonal = gamma, margin, remove_diagonal
+
+    def call(
+        self, y_true: Tensor, y_pred: Tensor, ref_labels: Any = None, ref_embeddings: Any = None
+    ) -> Tensor:
+        options = (self.remove_diagonal, self.gamma, self.margin)
+        return circle(y_true, y_pred, ref_labels, ref_embeddings, *options)
+
+
+class CategoricalGeneralizedCrossEntropy(Loss):
+    """`categorical_generalized_cross_entropy` as an object; q is in (0, 1)."""
+
+    def __init__(
+        self,
+        q: float = 0.5,
+        reduction: str = "sum_over_batch_size",
+        name: str = "categorical_generalized_cross_entropy",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(reduction, name, dtype)
+        if not 0.0 < q < 1.0:
+            raise errors.value_error("q", "a number between 0 and 1", q, "0.5 is usual")
+        self.q = q
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return categorical_generalized_cross_entropy(y_true, y_pred, self.q)
+
+
 class FunctionLoss(Loss):
     """A loss of your own, any function (y_true, y_pred) -> values: weighted and masked like the others."""
 
     def __init__(
-        self, function: LossFunction, reduction: str = "sum_over_batch_size", name: str | None = None
+        self,
+        function: LossFunction,
+        reduction: str = "sum_over_batch_size",
+        name: str | None = None,
+        dtype: Any = None,
     ) -> None:
-        super().__init__(reduction, name or function.__name__)
+        super().__init__(reduction, name or function.__name__, dtype)
         self.function = function
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:

@@ -15,11 +15,20 @@ from longspan import errors
 from longspan.registry import Registry, by_name
 
 from .base import Metric
-from .counts import AUC, FalseNegatives, FalsePositives, Precision, Recall, TrueNegatives, TruePositives
+from .counts import FalseNegatives, FalsePositives, Precision, Recall, TrueNegatives, TruePositives
+from .curves import (
+    AUC,
+    PrecisionAtRecall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+)
 from .functional import (
     accuracy,
     binary_accuracy,
     categorical_accuracy,
+    concordance_correlation,
+    pearson_correlation,
     sparse_categorical_accuracy,
     sparse_top_k_categorical_accuracy,
     top_k_categorical_accuracy,
@@ -32,6 +41,7 @@ from .means import (
     CategoricalAccuracy,
     CategoricalCrossentropy,
     CategoricalHinge,
+    ConcordanceCorrelation,
     CosineSimilarity,
     Hinge,
     KLDivergence,
@@ -42,6 +52,7 @@ from .means import (
     MeanMetricWrapper,
     MeanSquaredError,
     MeanSquaredLogarithmicError,
+    PearsonCorrelation,
     Poisson,
     RootMeanSquaredError,
     SparseCategoricalAccuracy,
@@ -51,6 +62,7 @@ from .means import (
     Sum,
     TopKCategoricalAccuracy,
 )
+from .overlap import BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU
 from .scores import F1Score, FBetaScore, R2Score
 
 CLASSES: dict[str, Callable[..., Metric]] = by_name(
@@ -88,6 +100,17 @@ CLASSES: dict[str, Callable[..., Metric]] = by_name(
     FBetaScore,
     F1Score,
     R2Score,
+    PrecisionAtRecall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+    BinaryIoU,
+    IoU,
+    MeanIoU,
+    OneHotIoU,
+    OneHotMeanIoU,
+    PearsonCorrelation,
+    ConcordanceCorrelation,
 )
 _SHORT = {
     "acc": "AutoAccuracy",
@@ -117,32 +140,43 @@ __all__ = [
     "AutoAccuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
+    "BinaryIoU",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
     "CategoricalHinge",
+    "ConcordanceCorrelation",
     "CosineSimilarity",
     "F1Score",
     "FBetaScore",
     "FalseNegatives",
     "FalsePositives",
     "Hinge",
+    "IoU",
     "KLDivergence",
     "LogCoshError",
     "Mean",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
+    "MeanIoU",
     "MeanMetricWrapper",
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
     "Metric",
+    "OneHotIoU",
+    "OneHotMeanIoU",
+    "PearsonCorrelation",
     "Poisson",
     "Precision",
+    "PrecisionAtRecall",
     "R2Score",
     "Recall",
+    "RecallAtPrecision",
     "RootMeanSquaredError",
+    "SensitivityAtSpecificity",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
     "SparseTopKCategoricalAccuracy",
+    "SpecificityAtSensitivity",
     "SquaredHinge",
     "Sum",
     "TopKCategoricalAccuracy",
@@ -151,7 +185,10 @@ __all__ = [
     "accuracy",
     "binary_accuracy",
     "categorical_accuracy",
+    "concordance_correlation",
+    "deserialize",
     "get",
+    "pearson_correlation",
     "serialize",
     "sparse_categorical_accuracy",
     "sparse_top_k_categorical_accuracy",
@@ -172,11 +209,16 @@ def get(identifier: str | Metric | Callable[[Tensor, Tensor], Tensor] | Mapping[
         return identifier
     if isinstance(identifier, (str, Mapping)):
         metric = _REGISTRY.get(identifier)
-        metric.name = identifier if isinstance(identifier, str) else metric.name
-        return metric
+        if isinstance(metric, Metric):
+            metric.name = identifier if isinstance(identifier, str) else metric.name
+            return metric
+        identifier = metric
     if callable(identifier):
         return MeanMetricWrapper(identifier)
     raise errors.type_error("metric", "a name, a metric or a function", identifier, 'pass one such as "mae"')
+
+
+deserialize = get
 
 
 def serialize(metric: Metric) -> dict[str, Any]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from longspan import errors, initializers
-from longspan.initializers import Initializer
+from longspan.initializers import InitializerLike
 from longspan.losses import as_tensor, match_ranks
-from longspan.registry import constructor_arguments, snake_case
-
-_DTYPES = ("float32", "float64", "int32", "int64", "bool")
+from longspan.ops.calling import dtype_name, dtype_named
+from longspan.registry import Configured, snake_case
+from longspan.variables import Variable
 
 Accumulator = float | Tensor  # 0.0 until the first tensor decides the device
 
@@ -33,32 +32,7 @@ def safe_ratio(numerator: Accumulator, denominator: Accumulator) -> Tensor:
     return torch.where(denominator == 0, 0.0, numerator / torch.where(denominator == 0, 1.0, denominator))
 
 
-class MetricVariable(Tensor):
-    """A tensor that a metric of your own keeps from batch to batch; `assign` changes it in place."""
-
-    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl  # results are plain tensors
-
-    def assign(self, value: Any) -> Self:
-        """Set it to a value."""
-        with torch.no_grad():
-            self.copy_(torch.as_tensor(value))
-        return self
-
-    def assign_add(self, value: Any) -> Self:
-        """Add a value to it."""
-        return self.assign(self + torch.as_tensor(value))
-
-    def assign_sub(self, value: Any) -> Self:
-        """Subtract a value from it."""
-        return self.assign(self - torch.as_tensor(value))
-
-    @property
-    def value(self) -> Tensor:
-        """The numbers as a plain tensor."""
-        return self.as_subclass(Tensor)
-
-
-class Metric(abc.ABC):
+class Metric(Configured, abc.ABC):
     """A number made from sums over batches. Abstract: subclasses define `update_state` and `result`.
 
     A metric of your own keeps its numbers in variables:
@@ -76,6 +50,7 @@ class Metric(abc.ABC):
 
     Attributes:
         name: its key in logs and History; None in the constructor for the class's name in snake case.
+        dtype: the name of the variables' dtype; given to the constructor, the result has it too.
         direction: "up" where more is better, "down" where less is, None where it is unknown.
         sums: the sums so far by name; subclasses of this library name their sums in `__init__`.
         variables: the variables in the order in which they were added.
@@ -84,23 +59,27 @@ class Metric(abc.ABC):
     def __init_subclass__(cls) -> None:
         if "update_state" in cls.__dict__:
             cls.update_state = _taking_arrays(cls.update_state)
+        if "result" in cls.__dict__:
+            cls.result = _in_dtype(cls.result)
 
     def __init__(
         self, name: str | None = None, direction: str | None = None, *sums: str, dtype: Any = None
     ) -> None:
         self.name, self.direction = name or snake_case(type(self).__name__), direction
         self.sums: dict[str, Accumulator] = dict.fromkeys(sums, 0.0)
-        self.dtype = _dtype(dtype)
-        self._own: dict[str, MetricVariable] = {}
+        self.variable_dtype = torch.float32 if dtype is None else dtype_named(dtype)
+        self.result_dtype = None if dtype is None else self.variable_dtype
+        self._dtype = dtype_name(self.variable_dtype)
+        self._own: dict[str, Variable] = {}
 
     def add_variable(
         self,
         shape: Sequence[int] = (),
-        initializer: Initializer = "zeros",
+        initializer: InitializerLike = "zeros",
         dtype: Any = None,
         aggregation: str = "sum",
         name: str | None = None,
-    ) -> MetricVariable:
+    ) -> Variable:
         """A variable that `reset_state` sets back to zeros; several processes add theirs up.
 
         Args:
@@ -108,24 +87,38 @@ class Metric(abc.ABC):
         """
         errors.check_choice("aggregation", aggregation, ("sum",))
         start = initializers.get(initializer)(tuple(shape))
-        variable = start.to(self.dtype if dtype is None else _dtype(dtype)).as_subclass(MetricVariable)
+        variable = Variable(
+            start, dtype=self.variable_dtype if dtype is None else dtype, trainable=False, name=name
+        )
         self._own[f"{name or 'variable'}_{len(self._own)}"] = variable
         return variable
 
     def add_weight(
         self,
         shape: Sequence[int] = (),
-        initializer: Initializer = "zeros",
+        initializer: InitializerLike = "zeros",
         dtype: Any = None,
         name: str | None = None,
-    ) -> MetricVariable:
+    ) -> Variable:
         """`add_variable` by Keras' other name."""
         return self.add_variable(shape, initializer, dtype, name=name)
 
     @property
-    def variables(self) -> list[MetricVariable]:
-        """The variables in the order in which they were added."""
-        return list(self._own.values())
+    def dtype(self) -> str:
+        """The dtype of variables and, where one was passed, of the result."""
+        return self._dtype
+
+    def __getattr__(self, name: str) -> Any:
+        """A sum by its name, as a tensor: metric.true_positives."""
+        sums = self.__dict__.get("sums", {})
+        if name not in sums:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return torch.as_tensor(sums[name])
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """The sums, and the variables in the order in which they were added."""
+        return [*map(torch.as_tensor, self.sums.values()), *self._own.values()]
 
     @abc.abstractmethod
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -164,10 +157,6 @@ class Metric(abc.ABC):
         for name, amount in amounts.items():
             self.sums[name] = self.sums[name] + amount
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return constructor_arguments(self)
-
 
 def _taking_arrays(update: Callable[..., None]) -> Callable[..., None]:
     """`update_state` for tensors, which takes arrays and lists too."""
@@ -183,15 +172,21 @@ def _taking_arrays(update: Callable[..., None]) -> Callable[..., None]:
     return update_from_arrays
 
 
-def _dtype(name: Any) -> torch.dtype:
-    """The dtype of a name, None for float32."""
-    if isinstance(name, torch.dtype):
-        return name
-    return getattr(torch, errors.check_choice("dtype", name or "float32", _DTYPES))
+def _in_dtype(result: Callable[..., Any]) -> Callable[..., Any]:
+    """`result` in the dtype that the metric's constructor was given."""
+
+    @wraps(result)
+    def result_in_dtype(self: Any) -> Any:
+        value = result(self)
+        wanted = self.result_dtype
+        return value if wanted is None or not isinstance(value, Tensor) else value.to(wanted)
+
+    return result_in_dtype
 
 
 def mean_parts(values: Tensor, weight: Tensor | None) -> dict[str, Accumulator]:
     """What a batch adds to a mean's total and count; every row counts once, as in Keras."""
+    values = values if values.is_floating_point() else values.double()
     if weight is None:
         rows = values.shape[0] if values.dim() else 1
         return {"total": total_of(values) * (rows / max(values.numel(), 1)), "count": float(rows)}

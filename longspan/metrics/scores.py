@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,12 +18,16 @@ from .base import Metric, total_of, weights_like
 class _FBeta(Metric):
     """The weighted harmonic mean of precision and recall. Abstract: see FBetaScore."""
 
-    def __init__(self, average: str | None, beta: float, threshold: float | None, name: str) -> None:
-        super().__init__(name, "up", "hits", "false_alarms", "misses", "positives")
+    def __init__(
+        self, average: str | None, beta: float, threshold: float | None, name: str, dtype: Any
+    ) -> None:
+        super().__init__(name, "up", "hits", "false_alarms", "misses", "positives", dtype=dtype)
         if average is not None:
             errors.check_choice("average", average, ("micro", "macro", "weighted"))
-        if beta <= 0.0:
-            raise errors.value_error("beta", "a number above 0", beta, "1 makes it the F1 score")
+        if not isinstance(beta, float) or not beta > 0.0:
+            raise errors.value_error("beta", "a float above 0", repr(beta), "1 makes it the F1 score")
+        if threshold is not None and not isinstance(threshold, float):
+            raise errors.value_error("threshold", "a float, or None", repr(threshold), "0.5 is usual")
         self.average, self.beta, self.threshold = average, beta, threshold
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
@@ -66,17 +73,22 @@ class FBetaScore(_FBeta):
         beta: float = 1.0,
         threshold: float | None = None,
         name: str = "fbeta_score",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(average, beta, threshold, name)
+        super().__init__(average, beta, threshold, name, dtype=dtype)
 
 
 class F1Score(_FBeta):
     """The harmonic mean of precision and recall: `FBetaScore` with beta 1."""
 
     def __init__(
-        self, average: str | None = None, threshold: float | None = None, name: str = "f1_score"
+        self,
+        average: str | None = None,
+        threshold: float | None = None,
+        name: str = "f1_score",
+        dtype: Any = None,
     ) -> None:
-        super().__init__(average, 1.0, threshold, name)
+        super().__init__(average, 1.0, threshold, name, dtype=dtype)
 
 
 class R2Score(Metric):
@@ -84,14 +96,23 @@ class R2Score(Metric):
 
     Args:
         class_aggregation: None for one number a column, "uniform_average" or "variance_weighted_average".
+        num_regressors: the number p of independent variables, for the adjusted score of n values,
+            1 - (1 - R2) (n - 1) / (n - p - 1); 0 for R2 itself.
     """
 
-    def __init__(self, class_aggregation: str | None = "uniform_average", name: str = "r2_score") -> None:
-        super().__init__(name, "up", "total", "squares", "errors", "count")
+    def __init__(
+        self,
+        class_aggregation: str | None = "uniform_average",
+        num_regressors: int = 0,
+        name: str = "r2_score",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name, "up", "total", "squares", "errors", "count", "rows", dtype=dtype)
         if class_aggregation is not None:
             options = ("uniform_average", "variance_weighted_average")
             errors.check_choice("class_aggregation", class_aggregation, options)
         self.class_aggregation = class_aggregation
+        self.num_regressors = errors.check_int("num_regressors", num_regressors, 0, "0 is R2 itself")
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = match_ranks(y_true, y_pred)
@@ -105,13 +126,27 @@ class R2Score(Metric):
             squares=total_of(truth.square() * scale, 0),
             errors=total_of((truth - predicted).square() * scale, 0),
             count=total_of(scale, 0),
+            rows=float(truth.numel()),
         )
 
     def result(self) -> Tensor:
-        total, squares, residuals, count = (torch.as_tensor(value) for value in self.sums.values())
+        total, squares, residuals, count, rows = (torch.as_tensor(value) for value in self.sums.values())
         variation = squares - total * (total / count)
         score = 1.0 - residuals / variation
         score = torch.where(score.isinf(), 0.0, score)
         if self.class_aggregation == "variance_weighted_average":
-            return (score * variation).sum() / variation.sum()
-        return score if self.class_aggregation is None else score.mean()
+            score = (score * variation).sum() / variation.sum()
+        elif self.class_aggregation is not None:
+            score = score.mean()
+        return self._adjusted(score, float(rows))
+
+    def _adjusted(self, score: Tensor, rows: float) -> Tensor:
+        free = rows - self.num_regressors - 1.0
+        if self.num_regressors == 0:
+            return score
+        if free <= 0:
+            warnings.warn(
+                "R2Score: too few values for num_regressors, so that it is not adjusted.", stacklevel=2
+            )
+            return score
+        return 1.0 - (1.0 - score) * (rows - 1.0) / free

@@ -39,6 +39,7 @@ __all__ = [
     "OptimizerConfig",
     "RMSprop",
     "clipper",
+    "deserialize",
     "get",
     "schedules",
     "serialize",
@@ -65,6 +66,9 @@ def get(identifier: str | OptimizerConfig | Mapping[str, Any]) -> OptimizerConfi
         return _REGISTRY.get({"class_name": identifier.get("class_name"), "config": options})
     expected = "a name, or an optimizer of longspan"
     raise errors.type_error("optimizer", expected, identifier, 'pass one such as "adam"')
+
+
+deserialize = get
 
 
 def serialize(optimizer: OptimizerConfig) -> dict[str, Any]:

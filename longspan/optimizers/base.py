@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import abc
 import inspect
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypedDict
 
 import torch
@@ -14,11 +13,12 @@ from torch.optim import Optimizer
 from typing_extensions import Unpack
 
 from longspan import errors
-from longspan.registry import constructor_arguments
+from longspan.registry import Configured
 
-from . import fused, schedules
+from . import by_hand, fused, schedules
+from .by_hand import AppliedByHand
 
-Rate = float | Callable[[int], float]  # a number, or a function from the step (from 0) to one
+Rate = float | Callable[..., float]  # a number, or a function from the step (from 0), or of nothing, to one
 
 
 class SharedOptions(TypedDict, total=False):
@@ -31,7 +31,7 @@ class SharedOptions(TypedDict, total=False):
     gradient_accumulation_steps: the steps whose mean gradient makes one update, None for one.
 
     decay: the learning rate is divided by 1 + decay * step, as in Keras 2. lr: Keras 2's name of
-    learning_rate.
+    learning_rate. loss_scale_factor: accepted for None, `compile(precision=)` scales losses itself.
     """
 
     use_ema: bool
@@ -40,6 +40,7 @@ class SharedOptions(TypedDict, total=False):
     gradient_accumulation_steps: int | None
     decay: float
     lr: Rate
+    loss_scale_factor: None
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -48,7 +49,7 @@ _DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-class OptimizerConfig(abc.ABC):
+class OptimizerConfig(Configured, AppliedByHand):
     """The options of an optimizer; `build` makes the optimizer of some parameters. Abstract.
 
     A subclass names the class of the optimizer in `stepper`, and stores each argument as an attribute.
@@ -74,7 +75,11 @@ class OptimizerConfig(abc.ABC):
         name: str,
         **shared: Unpack[SharedOptions],
     ) -> None:
+        super().__init__()
         _check_shared(type(self).__name__, shared)
+        received = shared.get("loss_scale_factor")
+        if received is not None:
+            raise errors.value_error("loss_scale_factor", "None", received, "give precision to compile")
         learning_rate = shared.get("lr", learning_rate)
         if not callable(learning_rate) and not learning_rate >= 0.0:
             raise errors.value_error(
@@ -99,12 +104,13 @@ class OptimizerConfig(abc.ABC):
         """The optimizer of these parameters, or of these groups as torch's optimizers take them."""
         common = {*inspect.signature(OptimizerConfig).parameters, *_DEFAULTS}
         own = {name: value for name, value in self.get_config().items() if name not in common}
-        return self.stepper(parameters, self, **own)
+        self._own = self.stepper(self.groups(parameters), self, **own)
+        return self._own
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         shared = {name: value for name in _DEFAULTS if (value := getattr(self, name)) != _DEFAULTS[name]}
-        return {**constructor_arguments(self), **shared}
+        return {**super().get_config(), **shared}
 
 
 def _check_shared(kind: str, shared: Mapping[str, Any]) -> None:
@@ -117,6 +123,13 @@ def _check_shared(kind: str, shared: Mapping[str, Any]) -> None:
 def _count(name: str, options: Mapping[str, Any]) -> int | None:
     value = options[name]
     return None if value is None else errors.check_int(name, value, 1, "give a number of steps, or None")
+
+
+def _by_step(rate: Any) -> Callable[..., Any] | None:
+    """The learning rate as a function of the step, None for a number; a function may take nothing."""
+    if not callable(rate):
+        return None
+    return rate if inspect.signature(rate).parameters else lambda step: rate()
 
 
 class LearningRate(float):
@@ -139,6 +152,11 @@ class LearningRate(float):
         """The number."""
         return float(self)
 
+    @property
+    def value(self) -> float:
+        """The number."""
+        return float(self)
+
 
 class KerasOptimizer(Optimizer):
     """A torch optimizer that steps all parameters in a few calls. Abstract: subclasses define `update`.
@@ -147,11 +165,10 @@ class KerasOptimizer(Optimizer):
     """
 
     def __init__(self, parameters: Iterable[Any], config: OptimizerConfig, **options: Any) -> None:
-        rate = config.learning_rate
-        self._schedule = rate if callable(rate) else None
+        self._schedule = rate = _by_step(config.learning_rate)
         self.config = config
         defaults = {
-            "lr": float(rate(0)) if callable(rate) else float(rate),
+            "lr": float(config.learning_rate if rate is None else rate(0)),  # pyright: ignore[reportArgumentType]
             "weight_decay": config.weight_decay or 0.0,
             "steps": 0,
             **options,
@@ -175,6 +192,31 @@ class KerasOptimizer(Optimizer):
         self._schedule = None
         for group in self.param_groups:
             group["lr"] = float(value)
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """The number of updates, the learning rate, and the state of every parameter."""
+        states = [value for state in self.state.values() for value in state.values()]
+        numbers = [torch.tensor(self.iterations), torch.tensor(float(self.learning_rate))]
+        return [*numbers, *(value for value in states if isinstance(value, Tensor))]
+
+    @property
+    def iterations(self) -> int:
+        """The number of updates so far."""
+        return self.param_groups[0]["steps"]
+
+    def parameters_in_groups(self) -> list[Tensor]:
+        """The parameters of all groups."""
+        return [param for group in self.param_groups for param in group["params"]]
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> int:
+        """One step with these gradients; see `OptimizerConfig.apply`."""
+        return by_hand.apply(self, grads, trainable_variables)
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> int:
+        """One step with pairs of a gradient and its variable; the number of steps so far."""
+        pairs = list(grads_and_vars)
+        return self.apply([grad for grad, _ in pairs], [variable for _, variable in pairs])
 
     @property
     def lr(self) -> float:

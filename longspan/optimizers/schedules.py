@@ -5,18 +5,25 @@ The definitions are Keras 3's (keras/src/optimizers/schedules).
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from longspan import errors
-from longspan.registry import Registry, by_name
+from longspan.registry import Configured, Registry, by_name
+
+
+class LearningRateSchedule(Configured):
+    """The learning rate of a step. Abstract: a subclass defines `__call__`, and `get_config` for saving."""
+
+    def __call__(self, step: int) -> float:
+        """The rate of an optimizer's step, from 0."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class ExponentialDecay:
+class ExponentialDecay(LearningRateSchedule):
     """initial_learning_rate * decay_rate^(step / decay_steps), the exponent whole with staircase.
 
     >>> ExponentialDecay(0.1, decay_steps=10, decay_rate=0.5)(20)
@@ -27,6 +34,7 @@ class ExponentialDecay:
     decay_steps: int
     decay_rate: float
     staircase: bool = False
+    name: str = "ExponentialDecay"
 
     def __call__(self, step: int) -> float:
         share = step / self.decay_steps
@@ -36,13 +44,14 @@ class ExponentialDecay:
 
 
 @dataclass(frozen=True)
-class InverseTimeDecay:
+class InverseTimeDecay(LearningRateSchedule):
     """initial_learning_rate / (1 + decay_rate * step / decay_steps), the share whole with staircase."""
 
     initial_learning_rate: float
     decay_steps: int
     decay_rate: float
     staircase: bool = False
+    name: str = "InverseTimeDecay"
 
     def __call__(self, step: int) -> float:
         share = step / self.decay_steps
@@ -52,7 +61,7 @@ class InverseTimeDecay:
 
 
 @dataclass(frozen=True)
-class PolynomialDecay:
+class PolynomialDecay(LearningRateSchedule):
     """From initial_learning_rate to end_learning_rate in decay_steps along a power; over again with cycle."""
 
     initial_learning_rate: float
@@ -60,6 +69,7 @@ class PolynomialDecay:
     end_learning_rate: float = 0.0001
     power: float = 1.0
     cycle: bool = False
+    name: str = "PolynomialDecay"
 
     def __call__(self, step: int) -> float:
         whole = (
@@ -71,7 +81,7 @@ class PolynomialDecay:
 
 
 @dataclass(frozen=True)
-class CosineDecay:
+class CosineDecay(LearningRateSchedule):
     """Half a cosine from the start (or warmup_target) down to alpha times it (Loshchilov and Hutter 2017).
 
     With warmup_target the rate first rises to it over warmup_steps, in a line.
@@ -80,6 +90,7 @@ class CosineDecay:
     initial_learning_rate: float
     decay_steps: int
     alpha: float = 0.0
+    name: str = "CosineDecay"
     warmup_target: float | None = None
     warmup_steps: int = 0
 
@@ -94,11 +105,45 @@ class CosineDecay:
 
 
 @dataclass(frozen=True)
-class PiecewiseConstantDecay:
+class CosineDecayRestarts(LearningRateSchedule):
+    """Half a cosine again and again, each t_mul times as long and m_mul times as high as the last.
+
+    Source: Loshchilov and Hutter 2017, arXiv 1608.03983.
+
+    Args:
+        initial_learning_rate: the start.
+        first_decay_steps: the first period's steps.
+        t_mul, m_mul: how much longer and higher a period is than the one before.
+        alpha: the least rate, as a share of the start.
+    """
+
+    initial_learning_rate: float
+    first_decay_steps: int
+    t_mul: float = 2.0
+    m_mul: float = 1.0
+    alpha: float = 0.0
+    name: str = "CosineDecayRestarts"
+
+    def __call__(self, step: int) -> float:
+        periods = float(step) / self.first_decay_steps
+        if self.t_mul == 1.0:
+            restart = math.floor(periods)
+            share = periods - restart
+        else:
+            restart = math.floor(math.log(1.0 - periods * (1.0 - self.t_mul)) / math.log(self.t_mul))
+            before = (1.0 - self.t_mul**restart) / (1.0 - self.t_mul)
+            share = (periods - before) / self.t_mul**restart
+        height = 0.5 * self.m_mul**restart * (1.0 + math.cos(math.pi * share))
+        return self.initial_learning_rate * ((1.0 - self.alpha) * height + self.alpha)
+
+
+@dataclass(frozen=True)
+class PiecewiseConstantDecay(LearningRateSchedule):
     """values[i] up to step boundaries[i], then the next; there is one value more than boundaries."""
 
     boundaries: Sequence[int]
     values: Sequence[float]
+    name: str = "PiecewiseConstantDecay"
 
     def __post_init__(self) -> None:
         if len(self.values) != len(self.boundaries) + 1:
@@ -112,7 +157,12 @@ class PiecewiseConstantDecay:
 
 
 CLASSES: dict[str, Callable[..., Callable[[int], float]]] = by_name(
-    ExponentialDecay, InverseTimeDecay, PolynomialDecay, CosineDecay, PiecewiseConstantDecay
+    ExponentialDecay,
+    InverseTimeDecay,
+    PolynomialDecay,
+    CosineDecay,
+    CosineDecayRestarts,
+    PiecewiseConstantDecay,
 )
 _REGISTRY: Registry[Callable[[int], float]] = Registry(
     "schedule", "CosineDecay", "longspan.optimizers.schedules.CLASSES", CLASSES
@@ -130,5 +180,8 @@ def serialize(schedule: Callable[[int], float]) -> dict[str, Any]:
     Raises:
         ValueError: it is a function of your own, which cannot be saved.
     """
-    options = dataclasses.asdict(schedule) if dataclasses.is_dataclass(schedule) else {}  # pyright: ignore[reportArgumentType]
+    options = schedule.get_config() if isinstance(schedule, LearningRateSchedule) else {}
     return _REGISTRY.config(schedule, options)
+
+
+deserialize = get

@@ -57,6 +57,17 @@ KINDS: dict[str, str] = {
     "FBetaScore": "one-hot",
     "F1Score": "one-hot",
     "R2Score": "real",
+    "PearsonCorrelation": "real",
+    "ConcordanceCorrelation": "real",
+    "SensitivityAtSpecificity": "binary",
+    "SpecificityAtSensitivity": "binary",
+    "PrecisionAtRecall": "binary",
+    "RecallAtPrecision": "binary",
+    "BinaryIoU": "classes equal",
+    "IoU": "classes equal",
+    "MeanIoU": "classes equal",
+    "OneHotIoU": "one-hot",
+    "OneHotMeanIoU": "one-hot",
 }
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "TopKCategoricalAccuracy": [{"k": 2}],
@@ -71,10 +82,28 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"num_thresholds": 11, "summation_method": "minoring"},
         {"curve": "PR", "summation_method": "majoring"},
         {"thresholds": [0.1, 0.35, 0.8]},
+        {"curve": "PRGAIN"},
+        {"multi_label": True},
+        {"multi_label": True, "label_weights": [1.0, 2.0, 0.5, 0.0], "curve": "PR"},
+        {"label_weights": [1.0, 2.0, 0.5, 0.0]},
     ],
+    "SensitivityAtSpecificity": [{"specificity": 0.4}, {"specificity": 0.4, "class_id": 1}],
+    "SpecificityAtSensitivity": [{"sensitivity": 0.6, "num_thresholds": 1}],
+    "PrecisionAtRecall": [{"recall": 0.5}],
+    "RecallAtPrecision": [{"precision": 0.4, "num_thresholds": 20}],
+    "BinaryIoU": [{"target_class_ids": [1], "threshold": 2, "dtype": "float32"}],
+    "IoU": [{"num_classes": 4, "target_class_ids": [0, 2], "dtype": "float32"}],
+    "MeanIoU": [{"num_classes": 4, "ignore_class": 1, "dtype": "float32"}],
+    "OneHotIoU": [{"num_classes": 4, "target_class_ids": [3], "dtype": "float32"}],
+    "OneHotMeanIoU": [{"num_classes": 4, "dtype": "float32"}],
     "F1Score": [{}, {"average": "macro"}, {"average": "micro", "threshold": 0.4}, {"average": "weighted"}],
     "FBetaScore": [{"beta": 2.0, "average": "macro"}],
-    "R2Score": [{}, {"class_aggregation": None}, {"class_aggregation": "variance_weighted_average"}],
+    "R2Score": [
+        {},
+        {"class_aggregation": None},
+        {"class_aggregation": "variance_weighted_average"},
+        {"num_regressors": 2},
+    ],
 }
 CASES = [(name, options) for name in KINDS for options in OPTIONS.get(name, [{}])]
 
@@ -174,7 +203,10 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: metrics.get(3),  # pyright: ignore[reportArgumentType]
         'metric: expected a name, a metric or a function, received int; pass one such as "mae".',
     ),
-    "curve": (lambda: metrics.AUC(curve="RCO"), "curve: expected one of 'ROC', 'PR', received 'RCO'"),
+    "curve": (
+        lambda: metrics.AUC(curve="RCO"),
+        "curve: expected one of 'ROC', 'PR', 'PRGAIN', received 'RCO'",
+    ),
     "threshold": (
         lambda: metrics.Precision(thresholds=2.0),
         "thresholds: expected numbers in [0, 1], received 2.0; 0.5 is usual.",
@@ -188,7 +220,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         "f1_score: expected y and outputs of shape (B, V), received y (3,) and outputs (3, 2); "
         "one-hot encode y.",
     ),
-    "beta": (lambda: metrics.FBetaScore(beta=0.0), "beta: expected a number above 0, received 0.0"),
+    "beta": (lambda: metrics.FBetaScore(beta=0.0), "beta: expected a float above 0, received 0.0"),
 }
 
 

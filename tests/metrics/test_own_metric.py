@@ -66,8 +66,8 @@ def test_a_name_from_the_class_and_types() -> None:
             super().__init__(name=None, dtype="float64")  # pyright: ignore[reportArgumentType]
 
     assert MeanOfAll().name == "mean_of_all" and MeanOfAll().total.dtype is torch.float64
-    with pytest.raises(ValueError, match="dtype: expected one of 'float32', 'float64', 'int32'"):
-        Spread(dtype="float16")
+    with pytest.raises(ValueError, match="dtype: expected one of "):
+        Spread(dtype="float12")
 
 
 def test_losses_and_metrics_take_arrays_and_lists() -> None:

@@ -11,6 +11,7 @@ import torch
 from longspan import config as _config
 from longspan.layers.structure import mask_of as get_keras_mask
 from longspan.layers.symbolic import trial_output
+from longspan.losses import match_ranks
 
 SUPPORTS_SPARSE_TENSORS = SUPPORTS_RAGGED_TENSORS = False
 SUPPORTS_COMPLEX_DTYPES = True
@@ -54,6 +55,7 @@ config = types.SimpleNamespace(
     is_flash_attention_enabled=_nothing,
     is_nnx_enabled=lambda: False,
 )
+squeeze_or_expand_to_same_rank = match_ranks
 disable_flash_attention = enable_flash_attention = is_flash_attention_enabled = _nothing
 __all__ = [
     "SUPPORTS_COMPLEX_DTYPES",
@@ -69,4 +71,5 @@ __all__ = [
     "is_tensor",
     "name_scope",
     "set_keras_mask",
+    "squeeze_or_expand_to_same_rank",
 ]

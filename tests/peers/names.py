@@ -32,6 +32,8 @@ OUTSIDE = (
 HOMES: dict[str, tuple[str, ...]] = {
     "": ("longspan",),
     "backend": ("tests.peers.backend", "longspan.backend", "longspan.config", "longspan.ops"),
+    "losses": ("longspan.losses", "tests.peers.backend"),
+    "dtype_policies": ("tests.peers.policies",),
     "models": ("longspan.models", "longspan"),
     "saving": ("longspan.saving", "longspan.models"),
     "testing": ("tests.peers.testing",),

@@ -98,7 +98,7 @@ class TestCase(parameterized.TestCase):
         )
         self.assertFalse(close, msg or "the values are close everywhere")
 
-    def assertAlmostEqual(
+    def assertAlmostEqual(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, actual: Any, desired: Any, decimal: int = 3, msg: Any = None, **_: Any
     ) -> None:
         np.testing.assert_almost_equal(to_numpy(actual), to_numpy(desired), decimal, msg or "")
@@ -106,7 +106,7 @@ class TestCase(parameterized.TestCase):
     def assertAllEqual(self, actual: Any, desired: Any, msg: Any = None) -> None:
         np.testing.assert_array_equal(to_numpy(actual), to_numpy(desired), msg or "")
 
-    def assertLen(self, iterable: Any, expected_len: int, msg: Any = None) -> None:
+    def assertLen(self, iterable: Any, expected_len: int, msg: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.assertEqual(len(iterable), expected_len, msg)
 
     def assertDType(self, x: Any, dtype: Any, msg: Any = None) -> None:
@@ -123,7 +123,7 @@ class TestCase(parameterized.TestCase):
         self.assertTrue(Path(path).is_file(), f"{path} is not there")
 
     @contextmanager
-    def assertRaisesRegex(self, kind: Any, pattern: Any, *args: Any, **kwargs: Any) -> Any:
+    def assertRaisesRegex(self, kind: Any, pattern: Any, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """An error of the kind, with Keras' text or with a sentence in this library's own form."""
         refusals = (ValueError, TypeError, AttributeError) if kind in (ValueError, TypeError) else kind
         with self.assertRaises(refusals) as caught:
@@ -279,8 +279,11 @@ class _Around(models.Model):
 
 
 class _Sum(losses.Loss):
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         return ops.sum(y_pred)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None, mask: Any = None) -> Any:
+        return self.call(y_true, y_pred)
 
 
 def _draw(shape: Any, dtype: str) -> Any:
@@ -300,7 +303,7 @@ def _map_shapes(function: Callable[..., Any], shapes: Any, *others: Any) -> Any:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+    return json.dumps(value, sort_keys=True, default=saving.serialize_keras_object)
 
 
 def get_test_data(

@@ -1,0 +1,155 @@
+"""Steps of an optimizer that a training loop of one's own takes: apply, apply_gradients."""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from longspan import errors
+from longspan.ops.calling import to_tensor
+from longspan.variables import Variable
+
+
+class Stepping(Protocol):
+    """An optimizer of torch with its steps counted, as `apply` needs it."""
+
+    param_groups: list[dict[str, Any]]
+
+    @property
+    def iterations(self) -> int: ...
+    def fused_step(self) -> None: ...
+    def parameters_in_groups(self) -> list[Tensor]: ...
+
+
+def apply(optimizer: Stepping, grads: Sequence[Any], variables: Sequence[Any] | None) -> int:
+    """One step with these gradients; the number of steps so far.
+
+    Raises:
+        ValueError: all gradients are None, or their number is another than that of the variables.
+    """
+    every = optimizer.parameters_in_groups()
+    chosen = every if variables is None else list(variables)
+    if len(grads) != len(chosen):
+        expected = f"{len(chosen)} gradients, one for each variable"
+        raise errors.value_error("grads", expected, len(grads), "pass None for a variable without one")
+    if all(grad is None for grad in grads):
+        raise errors.value_error(
+            "grads", "a gradient for a variable", "None for all", "call backward() before"
+        )
+    if any(grad is None for grad in grads):
+        warnings.warn("apply: a variable without a gradient stays as it is.", stacklevel=3)
+    for variable in every:
+        variable.grad = None
+    for variable, grad in zip(chosen, grads, strict=True):
+        variable.grad = None if grad is None else to_tensor(grad).to(variable)
+    optimizer.fused_step()
+    for variable in chosen:
+        variable.grad = None
+        if isinstance(variable, Variable) and variable.constraint is not None:
+            variable.assign(variable.constraint(variable.value.detach()))
+    return optimizer.iterations
+
+
+class AppliedByHand(abc.ABC):
+    """The options of an optimizer that also steps variables of a training loop of one's own. Abstract."""
+
+    weight_decay: float | None
+
+    def __init__(self) -> None:
+        self._own: Any = None
+        self._undecayed: list[Any] = []
+        self._undecayed_names: list[str] = []
+
+    @abc.abstractmethod
+    def build(self, parameters: Iterable[Any]) -> Any:
+        """The optimizer of these parameters."""
+
+    @property
+    def built(self) -> bool:
+        """Whether it has its variables."""
+        return self._own is not None
+
+    @property
+    def iterations(self) -> int:
+        """The number of steps of the variables that it was built for last."""
+        return 0 if self._own is None else self._own.iterations
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """The number of steps, the learning rate, and the state of every variable; empty without these."""
+        return [] if self._own is None else self._own.variables
+
+    def exclude_from_weight_decay(
+        self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
+    ) -> None:
+        """Leave variables out of weight decay.
+
+        Args:
+            var_list: the variables.
+            var_names: of `Variable`s: a part of their names.
+
+        Raises:
+            ValueError: it has its variables already.
+        """
+        if self.built:
+            way_out = "call it before the first step"
+            raise errors.value_error(
+                "exclude_from_weight_decay", "a new optimizer", "one with variables", way_out
+            )
+        self._undecayed += list(var_list or ())
+        self._undecayed_names += list(var_names or ())
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Any]]) -> int:
+        """One step with pairs of a gradient and its variable; the number of steps so far.
+
+        >>> from longspan.optimizers import SGD
+        >>> weight = Variable([1.0, 2.0])
+        >>> SGD(0.5).apply_gradients([([1.0, 1.0], weight)]), weight.tolist()
+        (1, [0.5, 1.5])
+        """
+        pairs = list(grads_and_vars)
+        return self.apply([grad for grad, _ in pairs], [variable for _, variable in pairs])
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> int:
+        """One step of a training loop of your own.
+
+        Args:
+            grads: a gradient for each variable, None for one that stays.
+            trainable_variables: None for those that `build` was called with.
+
+        Returns:
+            The number of steps so far.
+
+        Raises:
+            ValueError: all gradients are None, or their number is another than that of the variables.
+        """
+        if self._own is None:
+            if trainable_variables is None:
+                expected, way_out = "the variables at the first step", "pass trainable_variables"
+                raise errors.value_error("apply", expected, None, way_out)
+            self.build(trainable_variables)
+        optimizer: Any = self._own
+        return apply(optimizer, grads, trainable_variables)
+
+    def groups(self, parameters: Iterable[Any]) -> list[Any]:
+        """The parameters, those without weight decay in a group of their own."""
+        every = list(parameters)
+        if not (self._undecayed or self._undecayed_names):
+            return every
+        spared = [param for param in every if self._is_undecayed(param)]
+        rest = [param for param in every if not self._is_undecayed(param)]
+        return [{"params": rest}, {"params": spared, "weight_decay": 0.0}]
+
+    def _is_undecayed(self, variable: Any) -> bool:
+        if any(variable is other for other in self._undecayed):
+            return True
+        name = variable.name if isinstance(variable, Variable) else ""
+        return any(part in name for part in self._undecayed_names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies have no variables: these belong to the model, or to the training loop."""
+        return {**self.__dict__, "_own": None}

@@ -1,0 +1,151 @@
+"""Variables: tensors that are changed in place, as Keras' Variable."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from longspan import constraints, initializers, regularizers
+from longspan.ops.calling import dtype_named, to_tensor
+
+__all__ = ["Variable"]
+
+
+class Variable(Tensor):
+    """A tensor that keeps its identity while `assign` changes its values; results of it are plain tensors.
+
+    An attribute of a layer of your own that is a Variable is one of the layer's weights.
+
+    Args:
+        initializer: the first values: an array, list, number or tensor, or an initializer for `shape`.
+        shape: needed with an initializer.
+        dtype: None: that of the values, torch's default for floats.
+        trainable: whether gradients flow to it.
+        autocast, aggregation, synchronization, layout: of Keras, accepted without effect.
+        name: for messages.
+
+    Attributes:
+        constraint: called on the values after every step of an optimizer, None for none.
+        regularizer: called on the values for the loss, None for none.
+
+    >>> total = Variable([1.0, 2.0], trainable=False)
+    >>> total.assign_add([1.0, 1.0]).tolist()
+    [2.0, 3.0]
+    """
+
+    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl  # results are plain tensors
+    _label: str
+
+    def __new__(
+        cls,
+        initializer: Any,
+        shape: Sequence[int] | None = None,
+        dtype: Any = None,
+        trainable: bool = True,
+        autocast: bool = True,
+        aggregation: str = "none",
+        synchronization: str = "auto",
+        name: str | None = None,
+        layout: Any = None,
+    ) -> Self:
+        wanted = None if dtype is None else dtype_named(dtype)
+        if callable(initializer) or isinstance(initializer, str):
+            values = initializers.get(initializer)(tuple(shape or ()))  # pyright: ignore[reportArgumentType]
+        else:
+            values = to_tensor(initializer).detach().clone()
+            if wanted is None and values.is_floating_point():
+                wanted = torch.get_default_dtype()
+        values = values if wanted is None else values.to(wanted)
+        grad = trainable and values.is_floating_point()
+        variable: Any = Tensor._make_subclass(cls, values, grad)
+        variable._label, variable._trainable = name or "variable", trainable
+        variable._constraint, variable._regularizer = None, None
+        return variable
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        super().__init__()
+
+    def assign(self, value: Any) -> Self:
+        """Set it to a value of its shape."""
+        with torch.no_grad():
+            self.copy_(to_tensor(value))
+        return self
+
+    def assign_add(self, value: Any) -> Self:
+        """Add a value to it."""
+        return self.assign(self.detach() + to_tensor(value))
+
+    def assign_sub(self, value: Any) -> Self:
+        """Subtract a value from it."""
+        return self.assign(self.detach() - to_tensor(value))
+
+    @property
+    def value(self) -> Tensor:
+        """The values as a plain tensor, through which gradients flow."""
+        return self.as_subclass(Tensor)
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The values as an array."""
+        return self.detach().as_subclass(Tensor).numpy(force=force)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return np.asarray(self.numpy(), *args, **kwargs)
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The name for messages."""
+        return self._label
+
+    @property
+    def path(self) -> str:
+        """The name."""
+        return self._label
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients flow to it."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, wanted: bool) -> None:
+        self._trainable = wanted
+        self.requires_grad_(wanted and self.is_floating_point())
+
+    @property
+    def constraint(self) -> Any:
+        """What projects the values after every step of an optimizer, None for none."""
+        return self._constraint
+
+    @constraint.setter
+    def constraint(self, constraint: Any) -> None:
+        self._constraint = constraints.get(constraint)
+
+    @property
+    def regularizer(self) -> Any:
+        """What the loss gets for the values, None for none."""
+        return self._regularizer
+
+    @regularizer.setter
+    def regularizer(self, regularizer: Any) -> None:
+        self._regularizer = regularizers.get(regularizer)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin: Any = type(self)(self.detach().clone(), dtype=self.dtype, trainable=self.trainable)
+        memo[id(self)] = twin
+        twin.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _restored, (type(self), self.detach().as_subclass(Tensor), dict(self.__dict__))
+
+
+def _restored(kind: type[Variable], values: Tensor, attributes: dict[str, Any]) -> Variable:
+    variable: Any = kind(values, dtype=values.dtype, trainable=attributes["_trainable"])
+    variable.__dict__.update(attributes)
+    return variable
