@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from longspan.tasks.speech import SpeechRecognizer as SpeechRecognizer
     from longspan.tasks.summarize import Summarizer as Summarizer
     from longspan.tasks.translate import Translator as Translator
+    from longspan.tasks.video import VideoClassifier as VideoClassifier
 
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ __all__ = [
     "SpeechRecognizer",
     "Summarizer",
     "Translator",
+    "VideoClassifier",
     "__version__",
     "activations",
     "backend",
@@ -107,6 +109,7 @@ _HOMES = {
     "SpeechRecognizer": "longspan.tasks.speech",
     "Summarizer": "longspan.tasks.summarize",
     "Translator": "longspan.tasks.translate",
+    "VideoClassifier": "longspan.tasks.video",
     "cell": "longspan.cells",
     "compare": "longspan.comparison",
     "compile_cell": "longspan.kernels",

@@ -328,7 +328,7 @@ class FrameNormalizer:
 
 
 class FrameAugmentation(NamedTuple):
-    """What is done to training frames, alike to all frames of a clip, drawn from torch's global generator.
+    """What is done to training frames, alike to all frames of a clip.
 
     flip: probability of left and right being exchanged.
     shift: share of height and width by which frames are moved at most; the border is repeated.
@@ -339,12 +339,13 @@ class FrameAugmentation(NamedTuple):
     shift: float = 0.0
     brightness: float = 0.0
 
-    def draw(self, height: int, width: int) -> DrawnAugmentation:
-        """What is done to one clip or picture."""
-        flipped = bool(torch.rand(()) < self.flip)
+    def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> DrawnAugmentation:
+        """What is done to one clip or picture; generator: None for torch's global one."""
+        drawn = torch.rand(4, generator=generator)
         most = torch.tensor([self.shift * height, self.shift * width])
-        down, right = ((2 * torch.rand(2) - 1) * most).round().int().tolist()
-        return DrawnAugmentation(flipped, down, right, float(1 + (2 * torch.rand(()) - 1) * self.brightness))
+        down, right = ((2 * drawn[:2] - 1) * most).round().int().tolist()
+        gain = float(1 + (2 * drawn[2] - 1) * self.brightness)
+        return DrawnAugmentation(bool(drawn[3] < self.flip), down, right, gain)
 
 
 class DrawnAugmentation(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from longspan import errors
 from longspan.nn.dropout import Dropout
 
 _FIRST_FILTERS, _MOST_FILTERS = 16, 128  # channels of the first stage; doubled a stage up to the most
+_CHUNK = 512  # frames that pass through a network at once where no gradients are kept
 _MOST_CELLS = 8  # cells a side of the grid that a found number of stages leaves
 
 
@@ -120,19 +121,27 @@ def found_filters(size: tuple[int, int]) -> list[int]:
     return filters
 
 
-def of_real_frames(network: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
-    """What a network of frames (N, ...) -> (N, F) says about clips, computed for their real frames alone.
+def of_real_frames(network: Callable[[Tensor], Tensor], x: Tensor, lengths: Tensor | None) -> Tensor:
+    """What a network of frames (N, ...) -> (N, ...) says about clips, computed for their real frames alone.
+
+    Without gradients the frames pass in chunks of 512, which bounds the memory of long clips.
 
     Args:
         network: such as a `FrameNet`.
         x: (B, T, C, H, W); lengths: (B,) int64, the real frames of each clip; None where all are.
 
     Returns:
-        (B, T, F), zeros behind each clip's last frame.
+        (B, T, ...), zeros behind each clip's last frame.
     """
     clips, steps = x.shape[:2]
-    if lengths is None:
-        return network(x.flatten(0, 1)).unflatten(0, (clips, steps))
+    if lengths is None or int(lengths.min()) == steps:
+        return _in_chunks(network, x.flatten(0, 1)).unflatten(0, (clips, steps))
     real = torch.arange(steps, device=x.device) < lengths.to(x.device).unsqueeze(1)
-    features = network(x[real])
-    return features.new_zeros(clips, steps, features.shape[1]).masked_scatter(real.unsqueeze(-1), features)
+    features = _in_chunks(network, x[real])
+    return features.new_zeros(clips, steps, *features.shape[1:]).index_put((real,), features)
+
+
+def _in_chunks(network: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+    if torch.is_grad_enabled() or len(frames) <= _CHUNK:
+        return network(frames)
+    return torch.cat([network(part) for part in frames.split(_CHUNK)])

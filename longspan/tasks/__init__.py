@@ -21,6 +21,7 @@ TASKS = {
     "summarize": ("longspan.tasks.summarize", "Summarizer"),
     "recommend": ("longspan.tasks.recommend", "Recommender"),
     "speech": ("longspan.tasks.speech", "SpeechRecognizer"),
+    "video": ("longspan.tasks.video", "VideoClassifier"),
 }
 
 

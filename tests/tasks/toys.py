@@ -362,3 +362,53 @@ def speech() -> Toy:
 
 
 TOYS["speech"] = speech
+
+
+def _moving_squares(count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
+    """Clips of 4 to 7 frames of a square that moves left or right; no frame alone tells which way."""
+    draw = np.random.default_rng(seed)
+    clips, labels = [], []
+    for _ in range(count):
+        frames, left = int(draw.integers(4, 8)), bool(draw.integers(2))
+        clip = draw.integers(0, 30, (frames, 12, 12)).astype(np.uint8)
+        row, first = int(draw.integers(9)), int(draw.integers(2))
+        for step in range(frames):
+            column = first + step if not left else 8 - first - step
+            clip[step, row : row + 3, max(0, column) : column + 3] = 220
+        clips.append(clip)
+        labels.append("left" if left else "right")
+    return clips, labels
+
+
+def video() -> Toy:
+    """Squares that move to one of two sides; one clip has a single frame, one is larger, one has colours."""
+    clips, labels = _moving_squares(80, 0)
+    test, test_y = _moving_squares(30, 1)
+    larger = test[1].repeat(2, axis=1).repeat(2, axis=2)
+    asked = [*test[:6], test[0][:1], larger, np.stack([test[2]] * 3, -1)]
+    return Toy(
+        options={
+            "hidden_size": 12,
+            "filters": (8,),
+            "feature_size": 16,
+            "epochs": 8,
+            "batch_size": 8,
+            "learning_rate": 0.01,
+            "dropout": 0.0,
+            "shift": 0.0,
+            "refit": False,
+        },
+        source=clips,
+        y=labels,
+        test=test,
+        test_y=test_y,
+        asked=asked,
+        singles=[[clip] for clip in asked],
+        numbers=np.asarray,
+        metric="top1",
+        naive=0.8,
+        better="more",
+    )
+
+
+TOYS["video"] = video
