@@ -1,12 +1,13 @@
 """Measures Recommender with its defaults: Beauty, Tmall sessions, speed beside PyTorch, answers, memory.
 
     python -m benchmarks.recommendation --data FOLDER [--sections beauty,tmall,speed,answer,memory]
-        [--seeds 0,1,2] [--part test] [--results FILE]
+        [--seeds 0,1,2] [--part test] [--results FILE] [--rivals PYTHON]
 
 Beauty (S3-Rec) is split by leave-one-out and ranked in full; a Tmall session is scored after each of its
 events. With --part validation the last events of the training parts are scored, by which defaults are chosen;
 the test parts are touched once. FOLDER is that of the data sets. Speed is in seconds of one thread, so that
-others on the machine do not count.
+others on the machine do not count. PYTHON is an interpreter that has RecBole, whose GRU4Rec is then trained
+beside ours by its own trainer.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ import gzip
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from time import process_time, thread_time
-from typing import Any
+from typing import Any, TextIO, cast
 
 import numpy as np
 import polars as pl
@@ -147,8 +151,11 @@ class Rival(nn.Module):
         return self.dense(self.gru(self.drop(self.embedding(items)))[0])
 
 
-def speed(data: Path, results: Path | None) -> None:
-    """Training steps: ours, PyTorch's on padded users, and PyTorch's in RecBole's way, a row a prefix."""
+def speed(data: Path, results: Path | None, rivals: str | None) -> None:
+    """Training steps: ours, PyTorch's on padded users and with a row a prefix as RecBole, and RecBole's own.
+
+    rivals: a Python that has RecBole, None to leave it out.
+    """
     train, _ = beauty(data, "validation")
     task = Recommender(
         embedding_size=128, hidden_size=128, dropout=0.0, embedding_dropout=0.3, neighbors=False
@@ -164,19 +171,53 @@ def speed(data: Path, results: Path | None) -> None:
         "PyTorch, users padded": _user_steps(Rival(codec.trained, 128, 128, 0.3), users),
         "PyTorch, a row a prefix": _prefix_steps(Rival(codec.trained, 128, 128, 0.3), users),
     }
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for sample in range(_ROUNDS + 1):
-        for name, step in sides.items():
-            began, rows = thread_time(), 0
-            for _ in range(_STEPS):
-                rows += step()
-            rates[name] += [rows / (thread_time() - began)] if sample else []
+    measured: dict[str, Callable[[], float]] = {name: partial(_rate, step) for name, step in sides.items()}
+    with ExitStack() as processes:
+        if rivals is not None:
+            measured["RecBole"] = processes.enter_context(_recbole(rivals, train))
+        rates: dict[str, list[float]] = {name: [] for name in measured}
+        for sample in range(_ROUNDS + 1):
+            for name, rate in measured.items():
+                rows_a_second = rate()
+                rates[name] += [rows_a_second] if sample else []  # the first one warms up
     shown: dict[str, dict[str, object]] = {n: {"rows a second": round(median(r))} for n, r in rates.items()}
-    for name in list(sides)[1:]:
+    for name in list(measured)[1:]:
         ratio = median(a / b for a, b in zip(rates["longspan"], rates[name], strict=True))
         shown[name]["ratio"] = f"{ratio:.2f} (goal 1.6)"
         remember(results, {"section": "speed", "rival": name, "ratio": ratio})
     show("Training, events predicted a second of one thread; full cross entropy over 12,101 items", shown)
+
+
+def _rate(step: Callable[[], int]) -> float:
+    """Events predicted a second of this thread, over a few steps."""
+    began = thread_time()
+    rows = sum(step() for _ in range(_STEPS))
+    return rows / (thread_time() - began)
+
+
+@contextmanager
+def _recbole(python: str, train: pl.DataFrame) -> Iterator[Callable[[], float]]:
+    """A function that trains by RecBole and gives the rows a second, while its process lives."""
+    with tempfile.TemporaryDirectory() as scratch:
+        events = Path(scratch) / "beauty/beauty.inter"
+        events.parent.mkdir()
+        names = ["user_id:token", "item_id:token", "timestamp:float"]
+        train.rename(dict(zip(train.columns, names, strict=True))).write_csv(events, separator="\t")
+        command = [python, "-I", str(Path(__file__).with_name("recbole_rival.py")), str(events)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True
+        ) as rival:
+            orders, replies = cast(TextIO, rival.stdin), cast(TextIO, rival.stdout)
+            if replies.readline().strip() != "ready":
+                raise SystemExit(f"rivals: expected a Python with RecBole and numpy<2, received {python}")
+
+            def rate() -> float:
+                orders.write("\n")
+                orders.flush()
+                return float(replies.readline())
+
+            yield rate
 
 
 def _our_steps(network: Any, batches: SessionParallelBatches) -> Callable[[], int]:
@@ -315,13 +356,14 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--part", default="test", choices=("test", "validation"))
     parser.add_argument("--options", default="", help="options of Recommender that differ from the defaults")
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--rivals", help="a Python that has RecBole; none to leave it out")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     changed = Recommender.from_string(options.options).changed_params()
     seeds = [int(seed) for seed in options.seeds.split(",")]
     for section in options.sections.split(","):
         if section == "speed":
-            speed(options.data, options.results)
+            speed(options.data, options.results, options.rivals)
         elif section == "answer":
             answer(options.results)
         elif section == "memory":
