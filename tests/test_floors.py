@@ -45,7 +45,6 @@ SIDE_DOORS = {("anomaly", "forecast"): {"Forecaster"}}  # what a task may import
 WAITING = {
     "data/frame_features.py",
     "data/frames.py",
-    "data/labels.py",
     "networks/frames.py",
 }  # a second user comes
 STANDARD_LIBRARY_ONLY = [

@@ -149,6 +149,7 @@ def skeletons_of_table(frame: pl.DataFrame, columns: VideoColumns, name: str) ->
     """
     label = _column(frame, columns.label, _LABEL_NAMES, "label_column", name, needed=False)
     axes = ["x", "y", "z"] if "z" in frame.columns else ["x", "y"]
+    frame = frame.with_columns(pl.col("joint").cast(pl.String))
     joints = _natural(frame["joint"].unique().to_list())
     number_of = {joint: number for number, joint in enumerate(joints)}
     clips = []
@@ -168,10 +169,10 @@ def skeletons_of_table(frame: pl.DataFrame, columns: VideoColumns, name: str) ->
     return clips
 
 
-def _natural(names: Iterable[Any]) -> list[Any]:
+def _natural(names: Iterable[str]) -> list[str]:
     """Names in the order of their numbers where all are whole numbers, else of the alphabet."""
-    texts = [str(name) for name in names]
-    return sorted(texts, key=int) if all(text.isdecimal() for text in texts) else sorted(texts)
+    names = list(names)
+    return sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names)
 
 
 def _column(

@@ -204,7 +204,8 @@ def _of_table(source: Any, folder: Path, columns: VideoColumns, name: str) -> li
 
 
 def _with_targets(clips: list[Clip], y: Any) -> list[Clip]:
-    if isinstance(y, (str, bytes, Mapping)) or not isinstance(y, Iterable) or is_frame(y):
+    is_table = is_frame(y) and not isinstance(y, (list, tuple, np.ndarray))
+    if isinstance(y, (str, bytes, Mapping)) or not isinstance(y, Iterable) or is_table:
         raise errors.type_error("labels", "a list with one entry a clip", y, "put them in a list")
     targets = y.tolist() if isinstance(y, (np.ndarray, Tensor)) else list(y)
     if len(targets) != len(clips):
@@ -214,7 +215,7 @@ def _with_targets(clips: list[Clip], y: Any) -> list[Clip]:
 
 
 def _with_target(clip: Clip, target: Any) -> Clip:
-    if isinstance(target, Mapping) or (is_frame(target) and not isinstance(target, np.ndarray)):
+    if isinstance(target, Mapping) or (is_frame(target) and not isinstance(target, (list, np.ndarray))):
         table = (
             pl.DataFrame(target) if isinstance(target, Mapping) else read_label_table(target, VideoColumns())
         )

@@ -20,8 +20,8 @@ _MOST_FRAMES = 20_000  # frames that the bones are found by
 def find_bones(clips: Sequence[Tensor]) -> list[tuple[int, int]]:
     """The pairs of joints that keep their distance: a tree over all joints, by the training part.
 
-    The minimum spanning tree of the standard deviations of the distances between joints, divided by the size
-    of the body.
+    The minimum spanning tree of the standard deviations of the distances between joints, where every clip is
+    divided by the mean size of its body.
 
     Args:
         clips: (T, J, D) each.
@@ -29,10 +29,9 @@ def find_bones(clips: Sequence[Tensor]) -> list[tuple[int, int]]:
     Returns:
         J - 1 pairs of joint numbers, each of a joint in the tree and one that it adds.
     """
-    frames = torch.cat(list(clips))
+    frames = torch.cat([clip / _size(clip) for clip in clips])
     frames = frames[:: -(-len(frames) // _MOST_FRAMES)]
-    size = (frames - frames.mean(1, keepdim=True)).norm(dim=2).mean(1).clamp_min(1e-6)
-    distances = torch.cdist(frames, frames) / size.view(-1, 1, 1)
+    distances = torch.cdist(frames, frames)
     cost = distances.std(0, unbiased=False)
     inside, bones = [0], list[tuple[int, int]]()
     outside = list(range(1, frames.shape[1]))
@@ -42,6 +41,11 @@ def find_bones(clips: Sequence[Tensor]) -> list[tuple[int, int]]:
         bones.append((inside[row], outside[column]))
         inside.append(outside.pop(column))
     return bones
+
+
+def _size(clip: Tensor) -> Tensor:
+    """The mean distance of the joints of a clip (T, J, D) from their centre."""
+    return (clip - clip.mean(1, keepdim=True)).norm(dim=2).mean().clamp_min(1e-6)
 
 
 def smoothed(clip: Tensor) -> Tensor:
