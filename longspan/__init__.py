@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from longspan.nn.explain import explain as explain
     from longspan.tasks import load as load
     from longspan.tasks.anomaly import AnomalyDetector as AnomalyDetector
+    from longspan.tasks.caption import Captioner as Captioner
     from longspan.tasks.classify import Classifier as Classifier
     from longspan.tasks.forecast import Forecaster as Forecaster
     from longspan.tasks.language import LanguageModel as LanguageModel
@@ -53,6 +54,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyDetector",
+    "Captioner",
     "Classifier",
     "Forecaster",
     "Input",
@@ -99,6 +101,7 @@ __all__ = [
 # public name -> the module that defines it; every other public name is a module of this package
 _HOMES = {
     "AnomalyDetector": "longspan.tasks.anomaly",
+    "Captioner": "longspan.tasks.caption",
     "Classifier": "longspan.tasks.classify",
     "Forecaster": "longspan.tasks.forecast",
     "Input": "longspan.layers",

@@ -333,11 +333,13 @@ class FrameAugmentation(NamedTuple):
     flip: probability of left and right being exchanged.
     shift: share of height and width by which frames are moved at most; the border is repeated.
     brightness: share by which all values are raised or lowered at most.
+    turns: whether frames are turned by a drawn number of quarters, or of halves where they are no squares.
     """
 
     flip: float = 0.0
     shift: float = 0.0
     brightness: float = 0.0
+    turns: bool = False
 
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> DrawnAugmentation:
         """What is done to one clip or picture; generator: None for torch's global one."""
@@ -345,21 +347,31 @@ class FrameAugmentation(NamedTuple):
         most = torch.tensor([self.shift * height, self.shift * width])
         down, right = ((2 * drawn[:2] - 1) * most).round().int().tolist()
         gain = float(1 + (2 * drawn[2] - 1) * self.brightness)
-        return DrawnAugmentation(bool(drawn[3] < self.flip), down, right, gain)
+        flipped = bool(drawn[3] < self.flip)
+        if not self.turns:
+            return DrawnAugmentation(flipped, down, right, gain)
+        quarters = int(torch.randint(4, (), generator=generator))
+        return DrawnAugmentation(flipped, down, right, gain, quarters if height == width else quarters & 2)
 
 
 class DrawnAugmentation(NamedTuple):
-    """flipped: whether left is right; down, right: pixels that frames are moved by; gain: of the values."""
+    """flipped: whether left is right; down, right: pixels that frames are moved by; gain: of the values.
+
+    quarters: turns by 90 degrees, before frames are moved.
+    """
 
     flipped: bool
     down: int
     right: int
     gain: float
+    quarters: int = 0
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Frames (..., H, W) uint8 of one clip -> the same shape and dtype."""
         if self.flipped:
             frames = frames.flip(-1)
+        if self.quarters:
+            frames = frames.rot90(self.quarters, (-2, -1))
         if self.down or self.right:
             height, width = frames.shape[-2:]
             rows = (torch.arange(height) - self.down).clamp(0, height - 1)
@@ -373,4 +385,6 @@ class DrawnAugmentation(NamedTuple):
         """Boxes (..., 4) of centre x, centre y, width, height, as shares of a frame, moved as it is."""
         x, y, w, h = boxes.unbind(-1)
         x = 1 - x if self.flipped else x
+        for _ in range(self.quarters):  # counterclockwise, as torch.rot90
+            x, y, w, h = y, 1 - x, h, w
         return torch.stack([x + self.right / width, y + self.down / height, w, h], -1)

@@ -22,6 +22,7 @@ TASKS = {
     "recommend": ("longspan.tasks.recommend", "Recommender"),
     "speech": ("longspan.tasks.speech", "SpeechRecognizer"),
     "video": ("longspan.tasks.video", "VideoClassifier"),
+    "caption": ("longspan.tasks.caption", "Captioner"),
 }
 
 

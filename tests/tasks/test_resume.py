@@ -15,6 +15,7 @@ import torch
 
 from longspan import (
     AnomalyDetector,
+    Captioner,
     Classifier,
     Forecaster,
     LanguageModel,
@@ -121,6 +122,14 @@ def sounds() -> tuple[list[tuple[np.ndarray, int]], list[str]]:
     return [(np.sin(np.arange(900) * pitch[text]).astype(np.float32), 8000) for text in texts], texts
 
 
+def squares() -> tuple[np.ndarray, list[str]]:
+    draw = np.random.default_rng(3)
+    colors = draw.integers(0, 2, 40)
+    pictures = np.zeros((40, 8, 8, 3), np.uint8)
+    pictures[np.arange(40), 2:6, 2:6, colors] = 200
+    return pictures, [["a red square", "a green square"][color] for color in colors]
+
+
 SMALL: dict[str, Any] = {"hidden_size": 4, "epochs": 2}
 TEXT = {**SMALL, "embedding_size": 4, "subword_buckets": 20, "max_ngram": 1, "ensemble_size": 1}
 SERIES = {**SMALL, "filters": (4,), "kernel_sizes": (3,), "ensemble_size": 1}
@@ -154,6 +163,7 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, Any], Callable[[], tuple[An
         walks,
     ),
     "sampled items": (Recommender, {**LEARN, "loss": "bpr_max", "num_samples": 5, "chunk_length": 8}, walks),
+    "pictures": (Captioner, {**LEARN, "embedding_size": 4, "filters": (4,), "samples": 2}, squares),
     "commands": (SpeechRecognizer, {**LEARN, "filters": 4, "mel_bins": 8}, sounds),
     "spellings": (
         SpeechRecognizer,

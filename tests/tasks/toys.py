@@ -407,8 +407,53 @@ def video() -> Toy:
         numbers=np.asarray,
         metric="top1",
         naive=0.8,
+
+
+def _squares(count: int, seed: int) -> tuple[np.ndarray, list[list[str]]]:
+    """Pictures of a square in one of two colours, above or below, with two sentences about each."""
+    draw = np.random.default_rng(seed)
+    pictures = draw.integers(0, 30, (count, 16, 16, 3)).astype(np.uint8)
+    captions = []
+    for picture in pictures:
+        color, low = int(draw.integers(2)), bool(draw.integers(2))
+        top = 9 if low else 1
+        picture[top : top + 6, 4:12, 2 * color] = 230
+        words = ["red", "blue"][color], "below" if low else "above"
+        captions.append([f"a {words[0]} square {words[1]}", f"the square {words[1]} is {words[0]}"])
+    return pictures, captions
+
+
+def caption() -> Toy:
+    """Squares to be described; one sentence for all is right for a quarter of them."""
+    pictures, captions = _squares(120, 0)
+    test, test_y = _squares(16, 1)
+    asked = [*test[:5], test[5][:9], np.zeros((30, 20), np.uint8)]
+    return Toy(
+        options={
+            "hidden_size": 24,
+            "embedding_size": 12,
+            "filters": (8, 16),
+            "image_size": (16, 16),
+            "epochs": 8,
+            "batch_size": 8,
+            "learning_rate": 0.01,
+            "dropout": 0.1,
+            "samples": 8,
+        },
+        source=pictures,
+        y=captions,
+        test=test,
+        test_y=test_y,
+        asked=asked,
+        singles=[[picture] for picture in asked],
+        numbers=np.asarray,
+        metric="cider",
+        naive=2.5,
         better="more",
     )
 
 
 TOYS["video"] = video
+
+
+TOYS["caption"] = caption

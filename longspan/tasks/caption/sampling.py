@@ -1,0 +1,82 @@
+"""Draws captions of pictures by a decoder's probabilities, alike for pictures alone and in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from longspan.networks.decoder import DecoderState
+from longspan.search import Hypothesis
+
+Step = Callable[[Tensor, DecoderState], tuple[Tensor, DecoderState, Tensor]]
+
+
+class _Drawn(NamedTuple):
+    """One step of all rows: tokens (R,), their log-probabilities (R,), attention (R, S)."""
+
+    tokens: Tensor
+    log_probs: Tensor
+    attention: Tensor
+
+
+def draw_captions(
+    step: Step, state: DecoderState, start: int, end: int, uniforms: Tensor, temperature: float
+) -> list[list[Hypothesis]]:
+    """Captions drawn for each of B pictures.
+
+    Args:
+        step: tokens (R,) and a state -> logits (R, V), the state after the tokens, attention (R, S).
+        state: of the B pictures before the first token; start, end: tokens.
+        uniforms: (B, N, T) numbers in [0, 1), one for each of N captions and T steps.
+        temperature: below 1 for likelier tokens.
+
+    Returns:
+        N captions for each picture, in the order in which they were drawn.
+    """
+    pictures, count, most = uniforms.shape
+    numbers = uniforms.reshape(pictures * count, most).to(state.layers[0][0].device)
+    state = state.select(torch.arange(pictures, device=numbers.device).repeat_interleave(count))
+    tokens = torch.full((len(numbers),), start, device=numbers.device)
+    ended = torch.zeros_like(tokens, dtype=torch.bool)
+    turns: list[_Drawn] = []
+    for place in range(most):
+        logits, state, attention = step(tokens, state)
+        tokens = _tokens_at(numbers[:, place], logits, temperature).masked_fill(ended, end)
+        log_probs = logits.log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1)
+        turns.append(_Drawn(tokens, log_probs.masked_fill(ended, 0.0), attention))
+        ended |= tokens == end
+        if bool(ended.all()):
+            break
+    drawn = _Drawn(*(torch.stack(part, 1) for part in zip(*turns, strict=True)))
+    found = [_hypothesis(drawn, row, end) for row in range(len(numbers))]
+    return [found[first : first + count] for first in range(0, len(found), count)]
+
+
+def _tokens_at(numbers: Tensor, logits: Tensor, temperature: float) -> Tensor:
+    """The token (R,) in whose share of the probability, from the first token on, each number lies."""
+    reached = (logits / temperature).softmax(-1).cumsum(-1)
+    wanted = (numbers * reached[:, -1]).unsqueeze(1)
+    return torch.searchsorted(reached, wanted, right=True).squeeze(1).clamp_max(logits.shape[1] - 1)
+
+
+def _hypothesis(drawn: _Drawn, row: int, end: int) -> Hypothesis:
+    tokens = drawn.tokens[row].tolist()
+    finished = end in tokens
+    length = tokens.index(end) if finished else len(tokens)
+    log_prob = float(drawn.log_probs[row].sum())
+    return Hypothesis(tokens[:length], log_prob, log_prob, finished, drawn.attention[row, :length])
+
+
+def uniforms_of(seeds: Tensor, captions: int, steps: int) -> Tensor:
+    """Numbers (B, captions, steps) in [0, 1); those of a picture depend on its seed alone.
+
+    Args:
+        seeds: (B,) int64.
+    """
+    rows = [
+        torch.rand(captions, steps, generator=torch.Generator().manual_seed(seed)) for seed in seeds.tolist()
+    ]
+    return torch.stack(rows) if rows else torch.zeros(0, captions, steps)
