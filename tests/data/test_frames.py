@@ -148,6 +148,27 @@ def test_an_augmentation_moves_frames_and_boxes_alike() -> None:
     assert int(moved.max()) == 200
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_turned_frames_have_turned_boxes(quarters: int) -> None:
+    frame = torch.zeros(1, 1, 20, 20, dtype=torch.uint8)
+    frame[..., 4:8, 2:12] = 100
+    drawn = DrawnAugmentation(True, 0, 0, 1.0, quarters)
+    turned, (x, y, w, h) = (
+        drawn(frame),
+        (20 * drawn.boxes(torch.tensor([7, 6, 10, 4]) / 20, 20, 20)).tolist(),
+    )
+    rows, columns = turned[0, 0].nonzero(as_tuple=True)
+    assert (int(columns.min()), int(columns.max()) + 1) == (round(x - w / 2), round(x + w / 2))
+    assert (int(rows.min()), int(rows.max()) + 1) == (round(y - h / 2), round(y + h / 2))
+
+
+def test_turns_are_drawn_by_the_shape_of_frames() -> None:
+    torch.manual_seed(0)
+    turned = FrameAugmentation(turns=True)
+    assert {turned.draw(8, 8).quarters for _ in range(60)} == {0, 1, 2, 3}
+    assert {turned.draw(8, 6).quarters for _ in range(60)} == {0, 2}
+
+
 def test_an_augmentation_is_drawn_within_its_limits() -> None:
     torch.manual_seed(0)
     drawn = [FrameAugmentation(0.5, 0.1, 0.2).draw(40, 20) for _ in range(200)]
@@ -155,7 +176,7 @@ def test_an_augmentation_is_drawn_within_its_limits() -> None:
     assert max(abs(one.down) for one in drawn) == 4
     assert max(abs(one.right) for one in drawn) == 2
     assert all(0.8 <= one.gain <= 1.2 for one in drawn)
-    assert all(FrameAugmentation().draw(40, 20) == (False, 0, 0, 1.0) for _ in range(5))
+    assert all(FrameAugmentation().draw(40, 20) == (False, 0, 0, 1.0, 0) for _ in range(5))
 
 
 def test_channels_are_scaled_apart() -> None:

@@ -23,6 +23,7 @@ from longspan.tasks.codec import Codec, Metrics, Tree
 from .batches import CaptionBatches
 from .network import PictureShape
 from .reading import CaptionedPicture
+from .sampling import Drawn
 from .tokens import CaptionTokens, find_level
 
 _LARGEST = 112  # pixels of the longer side of found frames
@@ -139,18 +140,20 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
 
     # ---- hypotheses to captions
 
-    def decode(
-        self, predictions: list[list[list[Hypothesis]]], records: list[CaptionedPicture]
-    ) -> list[Caption]:
-        return [self._caption(self._chosen(found)) for part in predictions for found in part]
+    def decode(self, predictions: list[Drawn], records: list[CaptionedPicture]) -> list[Caption]:
+        return [
+            self._caption(self._chosen(row, part.candidates)) for part in predictions for row in part.rows
+        ]
 
-    def _chosen(self, found: list[Hypothesis]) -> Hypothesis:
-        """The consensus of a picture's captions: the one that is most similar to all of them."""
-        if len(found) == 1:
+    def _chosen(self, found: list[Hypothesis], candidates: int) -> Hypothesis:
+        """The candidate that is most similar to all captions of its picture; of equal ones the likeliest."""
+        if min(len(found), candidates) == 1:
             return found[0]
         cut = [self.tokens.scored(self.tokens.decode(one.tokens)) for one in found]
-        similar = self.consensus.consensus(cut)
-        return max(zip(found, similar, strict=True), key=lambda pair: (round(pair[1], 6), pair[0].score))[0]
+        similar = self.consensus.consensus(cut).round(6)
+        return max(zip(found[:candidates], similar, strict=False), key=lambda pair: (pair[1], pair[0].score))[
+            0
+        ]
 
     def _caption(self, found: Hypothesis) -> Caption:
         attention = None if found.attention is None else found.attention.cpu()

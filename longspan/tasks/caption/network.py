@@ -20,7 +20,7 @@ from longspan.search import Hypothesis, beam
 from longspan.tasks.network import TaskNetwork
 
 from .batches import IGNORED, CaptionInputs
-from .sampling import draw_captions, uniforms_of
+from .sampling import Drawn, draw_captions, uniforms_of
 
 _END, _START = SPECIAL.index(END), SPECIAL.index(START)
 _MAPPED = 128  # values of a cell that the features of the user's model are mapped to
@@ -182,21 +182,28 @@ class CaptionNetwork(TaskNetwork):
         *,
         beam_size: int | None = None,
         length_penalty: float = 0.6,
-        samples: int = 30,
-        temperature: float = 0.7,
-    ) -> list[list[Hypothesis]]:
+        samples: int = 16,
+        candidates: int = 3,
+        temperature: float = 1.0,
+        top_p: float = 0.7,
+    ) -> Drawn:
         """Captions of each picture, among which the codec chooses.
 
         Args:
             beam_size: of `longspan.search.beam`, which gives the likeliest caption alone; None for `samples`
                 captions that are drawn.
-            length_penalty: of the beam search; temperature: of the captions that are drawn.
+            length_penalty: of the beam search.
+            candidates: the first ones of the drawn captions, which may be chosen.
+            temperature, top_p: as for `.sampling.draw_captions`.
         """
         cells = self.encoder(batch.x.frames)
         if beam_size is None:
             uniforms = uniforms_of(batch.x.seeds, samples, self.longest)
-            return draw_captions(self._step, self._begin(cells), _START, _END, uniforms, temperature)
-        return self._searched(cells, beam_size, length_penalty)
+            rows = draw_captions(
+                self._step, self._begin(cells), _START, _END, uniforms, temperature=temperature, top_p=top_p
+            )
+            return Drawn(rows, candidates)
+        return Drawn(self._searched(cells, beam_size, length_penalty), 1)
 
     def _searched(self, cells: Tensor, beam_size: int, length_penalty: float) -> list[list[Hypothesis]]:
         """The likeliest caption of each picture."""

@@ -129,12 +129,20 @@ class CaptionerOptions:
         group="predict", minimum=1, maximum=1000,
     )  # fmt: skip
     samples: int = option(
-        30, "captions that are drawn for a picture, of which the consensus is the answer", group="predict",
+        16, "captions that are drawn for a picture, to which its caption is to be similar", group="predict",
         minimum=1, maximum=1000, advanced=True,
     )  # fmt: skip
+    candidates: int = option(
+        3, "the first ones of the drawn captions, of which one is the answer; more of them give likelier "
+        "captions, that more pictures share", group="predict", minimum=1, maximum=1000,
+    )  # fmt: skip
     temperature: float = option(
-        0.7, "of the captions that are drawn: lower for likelier ones, higher for more different ones",
-        group="predict", positive=True,
+        1.0, "of the captions that are drawn: lower for likelier ones, higher for more different ones",
+        group="predict", positive=True, advanced=True,
+    )  # fmt: skip
+    top_p: float = option(
+        0.7, "share of the probability from which a token is drawn, the likeliest tokens first",
+        group="predict", positive=True, advanced=True,
     )  # fmt: skip
     length_penalty: float = option(
         0.6, "0 favours short captions, 1 nearly compares the mean log-probability of a token",

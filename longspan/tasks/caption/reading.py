@@ -225,7 +225,7 @@ def _list_item(row: Any, at: int) -> _Item:
     if isinstance(row, tuple) and len(row) == 2:
         return _list_item(row[0], at)._replace(captions=_listed(row[1]) or [])
     if is_path(row):
-        return _Item(_image_path(Path(row), Path(), place), None, f"{row} ({place})")
+        return _Item(_image_path(Path(str(row)), Path(), place), None, f"{row} ({place})")
     if isinstance(row, Tensor):
         row = row.detach().cpu().numpy()
     return _Item(row, None, f"picture {at}")

@@ -14,7 +14,14 @@ from longspan.search import Hypothesis
 Step = Callable[[Tensor, DecoderState], tuple[Tensor, DecoderState, Tensor]]
 
 
-class _Drawn(NamedTuple):
+class Drawn(NamedTuple):
+    """The captions of each picture of a batch; candidates: of which the first so many may be the answer."""
+
+    rows: list[list[Hypothesis]]
+    candidates: int
+
+
+class _Steps(NamedTuple):
     """One step of all rows: tokens (R,), their log-probabilities (R,), attention (R, S)."""
 
     tokens: Tensor
@@ -23,7 +30,14 @@ class _Drawn(NamedTuple):
 
 
 def draw_captions(
-    step: Step, state: DecoderState, start: int, end: int, uniforms: Tensor, temperature: float
+    step: Step,
+    state: DecoderState,
+    start: int,
+    end: int,
+    uniforms: Tensor,
+    *,
+    temperature: float,
+    top_p: float,
 ) -> list[list[Hypothesis]]:
     """Captions drawn for each of B pictures.
 
@@ -31,7 +45,8 @@ def draw_captions(
         step: tokens (R,) and a state -> logits (R, V), the state after the tokens, attention (R, S).
         state: of the B pictures before the first token; start, end: tokens.
         uniforms: (B, N, T) numbers in [0, 1), one for each of N captions and T steps.
-        temperature: below 1 for likelier tokens.
+        temperature: below 1 for likelier tokens; top_p: tokens are drawn among the likeliest ones whose
+            probabilities reach this share (Holtzman et al. 2019, arXiv 1904.09751).
 
     Returns:
         N captions for each picture, in the order in which they were drawn.
@@ -41,28 +56,30 @@ def draw_captions(
     state = state.select(torch.arange(pictures, device=numbers.device).repeat_interleave(count))
     tokens = torch.full((len(numbers),), start, device=numbers.device)
     ended = torch.zeros_like(tokens, dtype=torch.bool)
-    turns: list[_Drawn] = []
+    turns: list[_Steps] = []
     for place in range(most):
         logits, state, attention = step(tokens, state)
-        tokens = _tokens_at(numbers[:, place], logits, temperature).masked_fill(ended, end)
+        tokens = _tokens_at(numbers[:, place], logits / temperature, top_p).masked_fill(ended, end)
         log_probs = logits.log_softmax(-1).gather(1, tokens.unsqueeze(1)).squeeze(1)
-        turns.append(_Drawn(tokens, log_probs.masked_fill(ended, 0.0), attention))
+        turns.append(_Steps(tokens, log_probs.masked_fill(ended, 0.0), attention))
         ended |= tokens == end
         if bool(ended.all()):
             break
-    drawn = _Drawn(*(torch.stack(part, 1) for part in zip(*turns, strict=True)))
+    drawn = _Steps(*(torch.stack(part, 1) for part in zip(*turns, strict=True)))
     found = [_hypothesis(drawn, row, end) for row in range(len(numbers))]
     return [found[first : first + count] for first in range(0, len(found), count)]
 
 
-def _tokens_at(numbers: Tensor, logits: Tensor, temperature: float) -> Tensor:
-    """The token (R,) in whose share of the probability, from the first token on, each number lies."""
-    reached = (logits / temperature).softmax(-1).cumsum(-1)
-    wanted = (numbers * reached[:, -1]).unsqueeze(1)
-    return torch.searchsorted(reached, wanted, right=True).squeeze(1).clamp_max(logits.shape[1] - 1)
+def _tokens_at(numbers: Tensor, logits: Tensor, top_p: float) -> Tensor:
+    """The token (R,) in whose share of the nucleus, from the likeliest token on, each number lies."""
+    shares, tokens = logits.softmax(-1).sort(descending=True, stable=True)
+    reached = shares.cumsum(-1)
+    nucleus = shares.masked_fill(reached - shares >= top_p, 0.0).sum(-1)
+    place = torch.searchsorted(reached, (numbers * nucleus).unsqueeze(1), right=True)
+    return tokens.gather(1, place.clamp_max(logits.shape[1] - 1)).squeeze(1)
 
 
-def _hypothesis(drawn: _Drawn, row: int, end: int) -> Hypothesis:
+def _hypothesis(drawn: _Steps, row: int, end: int) -> Hypothesis:
     tokens = drawn.tokens[row].tolist()
     finished = end in tokens
     length = tokens.index(end) if finished else len(tokens)

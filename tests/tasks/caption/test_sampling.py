@@ -30,15 +30,17 @@ def state_of(*shares: float) -> DecoderState:
 
 def test_tokens_are_drawn_by_their_probabilities() -> None:
     uniforms = uniforms_of(torch.tensor([1, 2]), 2000, 4)
-    rows = draw_captions(step, state_of(0.8, 0.1), START, END, uniforms, 1.0)
+    rows = draw_captions(step, state_of(0.8, 0.1), START, END, uniforms, temperature=1.0, top_p=1.0)
     shares = [sum(one.tokens == [4] for one in row) / len(row) for row in rows]
     assert abs(shares[0] - 0.8) < 0.03 and abs(shares[1] - 0.1) < 0.03
     assert all(
         one.finished and one.attention is not None and one.attention.shape == (1, 3) for one in rows[0]
     )
     assert rows[0][0].log_prob == pytest.approx(math.log(0.8 if rows[0][0].tokens == [4] else 0.2))
-    cold = draw_captions(step, state_of(0.8, 0.1), START, END, uniforms, 0.1)
+    cold = draw_captions(step, state_of(0.8, 0.1), START, END, uniforms, temperature=0.1, top_p=1.0)
     assert all(one.tokens == [4] for one in cold[0]) and all(one.tokens == [5] for one in cold[1])
+    nucleus = draw_captions(step, state_of(0.8, 0.1), START, END, uniforms, temperature=1.0, top_p=0.75)
+    assert all(one.tokens == [4] for one in nucleus[0]) and all(one.tokens == [5] for one in nucleus[1])
 
 
 def test_a_picture_alone_has_the_captions_that_it_has_among_others() -> None:
@@ -54,5 +56,7 @@ def test_a_caption_that_does_not_end_is_cut() -> None:
         logits[:, 5] = 0.0
         return logits, state, torch.ones(len(tokens), 1)
 
-    found = draw_captions(endless, state_of(0.5), START, END, uniforms_of(torch.tensor([3]), 2, 6), 1.0)
+    found = draw_captions(
+        endless, state_of(0.5), START, END, uniforms_of(torch.tensor([3]), 2, 6), temperature=1.0, top_p=0.9
+    )
     assert [one.tokens for one in found[0]] == [[5] * 6] * 2 and not found[0][0].finished

@@ -196,6 +196,30 @@ def ask_speech(task: ls.SpeechRecognizer) -> dict[str, list[Any]]:
     return {"text": found["text"].to_list(), "confidence": found["confidence"].to_list()}
 
 
+def squares(count: int, begin: int = 0) -> tuple[list[np.ndarray], list[str]]:
+    """Pictures of a square in one of two colours, on the left or on the right."""
+    pictures, captions = [], []
+    for number in range(begin, begin + count):
+        red, left = number % 2 == 0, number // 2 % 2 == 0
+        picture = np.full((12, 12, 3), number % 7, np.uint8)
+        picture[3:9, (1 if left else 6) :][:, :5, 0 if red else 2] = 200
+        pictures.append(picture)
+        captions.append(f"a {'red' if red else 'blue'} square on the {'left' if left else 'right'}")
+    return pictures, captions
+
+
+def fit_caption() -> ls.Captioner:
+    task = ls.Captioner(
+        hidden_size=12, embedding_size=6, filters=(6, 8), epochs=12, learning_rate=0.02, batch_size=4,
+    )  # fmt: skip
+    return task.fit(*squares(60), verbose=0)
+
+
+def ask_caption(task: ls.Captioner) -> dict[str, list[Any]]:
+    found = task.predict_table(squares(6, 60)[0], beam_size=2)
+    return {"caption": found["caption"].to_list(), "score": found["score"].to_list()}
+
+
 Fit = Callable[[], Any]
 Ask = Callable[[Any], dict[str, list[Any]]]
 GOLDEN: dict[str, tuple[Fit, Ask]] = {
@@ -207,6 +231,7 @@ GOLDEN: dict[str, tuple[Fit, Ask]] = {
     "summarize": (fit_summarize, ask_pairs),
     "recommend": (fit_recommend, ask_recommend),
     "speech": (fit_speech, ask_speech),
+    "caption": (fit_caption, ask_caption),
 }
 
 
