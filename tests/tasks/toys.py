@@ -407,6 +407,11 @@ def video() -> Toy:
         numbers=np.asarray,
         metric="top1",
         naive=0.8,
+        better="more",
+    )
+
+
+TOYS["video"] = video
 
 
 def _squares(count: int, seed: int) -> tuple[np.ndarray, list[list[str]]]:
@@ -451,9 +456,6 @@ def caption() -> Toy:
         naive=2.5,
         better="more",
     )
-
-
-TOYS["video"] = video
 
 
 TOYS["caption"] = caption
