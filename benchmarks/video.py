@@ -46,6 +46,7 @@ _TRAIN_DIGITS = 8000  # of the 10,000; the others are those of the test clips
 _TRAIN, _TEST = 3000, 500  # clips
 _DIRECTIONS = ("left", "right", "up", "down")
 _PEAK = 5e-3  # learning rate of the network of next frames
+_TIMED_CLIPS = 128
 _ROUNDS = 3  # epochs of each side that are timed
 
 
@@ -225,7 +226,7 @@ def boxes(data: Path, seed: int, models: Path | None, results: Path | None) -> N
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
     """The mean structural similarity of frames (N, H, W) from 0 to 1 (Wang et al. 2004): Gaussian windows."""
-    x, y = (torch.from_numpy(frames).float().unsqueeze(1) for frames in (a, b))
+    x, y = (torch.tensor(frames, dtype=torch.float32).unsqueeze(1) for frames in (a, b))
     line = torch.exp(-((torch.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
     window = (line[:, None] * line / line.sum() ** 2)[None, None]
 
@@ -336,7 +337,7 @@ class _Features(nn.Module):
 def speed(data: Path, results: Path | None) -> None:
     """Epochs over the same batches, ours and the same network written with PyTorch; frames of a stream."""
     every = skeletons(data)
-    train, _ = _parts(data, 128)
+    train, _ = _parts(data, _TIMED_CLIPS)
     sides: dict[str, tuple[Any, Any, float]] = {
         "skeletons": (*every.of(every.subjects % 2 == 1), 2.0),
         "clips": ([clip.frames for clip in train], [clip.direction for clip in train], 1.0),

@@ -15,6 +15,7 @@ DEMOS = {
     "summarize": "longspan.demos.summarize",
     "recommend": "longspan.demos.recommend",
     "speech": "longspan.demos.speech",
+    "video": "longspan.demos.video",
 }
 
 

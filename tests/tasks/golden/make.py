@@ -220,6 +220,37 @@ def ask_caption(task: ls.Captioner) -> dict[str, list[Any]]:
     return {"caption": found["caption"].to_list(), "score": found["score"].to_list()}
 
 
+def moving_squares(count: int, begin: int = 0) -> tuple[list[np.ndarray], list[str]]:
+    """Clips of a bright square that goes left or right, of unequal lengths."""
+    clips, labels = [], []
+    for number in range(begin, begin + count):
+        clip = np.full((4 + number % 3, 8, 8), 10, np.uint8)
+        for step, frame in enumerate(clip):
+            column = step if number % 2 else 5 - step
+            frame[number % 5 : number % 5 + 3, max(0, column) : column + 3] = 200
+        clips.append(clip)
+        labels.append("right" if number % 2 else "left")
+    return clips, labels
+
+
+def fit_video() -> ls.VideoClassifier:
+    task = ls.VideoClassifier(
+        hidden_size=4, filters=(4,), feature_size=8, epochs=4, batch_size=4, bidirectional=False, refit=False
+    )
+    return task.fit(*moving_squares(44), verbose=0)
+
+
+def ask_video(task: ls.VideoClassifier) -> dict[str, list[Any]]:
+    clips, _ = moving_squares(6, 44)
+    stream = task.stream()
+    steps: list[Any] = [stream.step(frame) for frame in clips[0]]
+    return {
+        "labels": task.predict(clips).tolist(),
+        "probabilities": task.predict_proba(clips).ravel().tolist(),
+        "stream": [float(step.probability) for step in steps],
+    }
+
+
 Fit = Callable[[], Any]
 Ask = Callable[[Any], dict[str, list[Any]]]
 GOLDEN: dict[str, tuple[Fit, Ask]] = {
@@ -232,6 +263,7 @@ GOLDEN: dict[str, tuple[Fit, Ask]] = {
     "recommend": (fit_recommend, ask_recommend),
     "speech": (fit_speech, ask_speech),
     "caption": (fit_caption, ask_caption),
+    "video": (fit_video, ask_video),
 }
 
 
