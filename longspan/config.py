@@ -7,8 +7,9 @@ import torch
 from longspan import errors
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-_FORMAT = "channels_last"
+_FORMATS = ("channels_last", "channels_first")
 _values = {"epsilon": 1e-7}  # beside divisors and in logarithms
+_format = {"image": _FORMATS[0]}  # the place of channels where a layer's data_format is None
 
 
 def epsilon() -> float:
@@ -49,15 +50,13 @@ def set_floatx(value: str) -> None:
 
 
 def image_data_format() -> str:
-    """Where the channels of images are: in the last dimension."""
-    return _FORMAT
+    """Where the channels of images are where a layer is not told: "channels_last" or "channels_first"."""
+    return _format["image"]
 
 
 def set_image_data_format(data_format: str) -> None:
-    """Accept "channels_last", the one order here."""
-    if data_format != _FORMAT:
-        way_out = "move the channels to the last dimension"
-        raise errors.value_error("data_format", f"{_FORMAT!r}", repr(data_format), way_out)
+    """Set what `image_data_format` returns."""
+    _format["image"] = errors.check_choice("data_format", data_format, _FORMATS)
 
 
 def backend() -> str:

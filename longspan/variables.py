@@ -14,10 +14,91 @@ from typing_extensions import Self
 from longspan import constraints, initializers, regularizers
 from longspan.ops.calling import dtype_named, to_tensor
 
-__all__ = ["Variable"]
+__all__ = ["Variable", "VariableBase"]
 
 
-class Variable(Tensor):
+class VariableBase(Tensor):
+    """A tensor with Keras' ways to read and change it. Abstract; results of it are plain tensors.
+
+    Attributes:
+        constraint: called on the values after every step of an optimizer, None for none.
+        regularizer: called on the values for the loss, None for none.
+    """
+
+    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl  # results are plain tensors
+    _label: str = "variable"
+    _constraint: Any = None
+    _regularizer: Any = None
+
+    def assign(self, value: Any) -> Self:
+        """Set it to a value of its shape."""
+        with torch.no_grad():
+            self.copy_(to_tensor(value))
+        return self
+
+    def assign_add(self, value: Any) -> Self:
+        """Add a value to it."""
+        return self.assign(self.detach() + to_tensor(value))
+
+    def assign_sub(self, value: Any) -> Self:
+        """Subtract a value from it."""
+        return self.assign(self.detach() - to_tensor(value))
+
+    def by_source(self, grad: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+        """The tensors that hold the values, each with its part of a gradient."""
+        return [(self, grad)]
+
+    @property
+    def value(self) -> Tensor:
+        """The values as a plain tensor, through which gradients flow."""
+        return self.as_subclass(Tensor)
+
+    def numpy(self, *, force: bool = False) -> np.ndarray:
+        """The values as an array."""
+        return self.detach().as_subclass(Tensor).numpy(force=force)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return np.asarray(self.numpy(), *args, **kwargs)
+
+    @property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The name for messages."""
+        return self._label.rpartition("/")[2]
+
+    @property
+    def path(self) -> str:
+        """The name, after that of the layer whose weight it is."""
+        return self._label
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients flow to it."""
+        return self.requires_grad
+
+    @trainable.setter
+    def trainable(self, wanted: bool) -> None:
+        self.requires_grad_(wanted and self.is_floating_point())
+
+    @property
+    def constraint(self) -> Any:
+        """What projects the values after every step of an optimizer, None for none."""
+        return self._constraint
+
+    @constraint.setter
+    def constraint(self, constraint: Any) -> None:
+        self._constraint = constraints.get(constraint)
+
+    @property
+    def regularizer(self) -> Any:
+        """What the loss gets for the values, None for none."""
+        return self._regularizer
+
+    @regularizer.setter
+    def regularizer(self, regularizer: Any) -> None:
+        self._regularizer = regularizers.get(regularizer)
+
+
+class Variable(VariableBase):
     """A tensor that keeps its identity while `assign` changes its values; results of it are plain tensors.
 
     An attribute of a layer of your own that is a Variable is one of the layer's weights.
@@ -30,17 +111,10 @@ class Variable(Tensor):
         autocast, aggregation, synchronization, layout: of Keras, accepted without effect.
         name: for messages.
 
-    Attributes:
-        constraint: called on the values after every step of an optimizer, None for none.
-        regularizer: called on the values for the loss, None for none.
-
     >>> total = Variable([1.0, 2.0], trainable=False)
     >>> total.assign_add([1.0, 1.0]).tolist()
     [2.0, 3.0]
     """
-
-    __torch_function__: ClassVar[Any] = torch._C._disabled_torch_function_impl  # results are plain tensors
-    _label: str
 
     def __new__(
         cls,
@@ -65,47 +139,10 @@ class Variable(Tensor):
         grad = trainable and values.is_floating_point()
         variable: Any = Tensor._make_subclass(cls, values, grad)
         variable._label, variable._trainable = name or "variable", trainable
-        variable._constraint, variable._regularizer = None, None
         return variable
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
-
-    def assign(self, value: Any) -> Self:
-        """Set it to a value of its shape."""
-        with torch.no_grad():
-            self.copy_(to_tensor(value))
-        return self
-
-    def assign_add(self, value: Any) -> Self:
-        """Add a value to it."""
-        return self.assign(self.detach() + to_tensor(value))
-
-    def assign_sub(self, value: Any) -> Self:
-        """Subtract a value from it."""
-        return self.assign(self.detach() - to_tensor(value))
-
-    @property
-    def value(self) -> Tensor:
-        """The values as a plain tensor, through which gradients flow."""
-        return self.as_subclass(Tensor)
-
-    def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The values as an array."""
-        return self.detach().as_subclass(Tensor).numpy(force=force)
-
-    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        return np.asarray(self.numpy(), *args, **kwargs)
-
-    @property
-    def name(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The name for messages."""
-        return self._label
-
-    @property
-    def path(self) -> str:
-        """The name."""
-        return self._label
 
     @property
     def trainable(self) -> bool:
@@ -117,28 +154,11 @@ class Variable(Tensor):
         self._trainable = wanted
         self.requires_grad_(wanted and self.is_floating_point())
 
-    @property
-    def constraint(self) -> Any:
-        """What projects the values after every step of an optimizer, None for none."""
-        return self._constraint
-
-    @constraint.setter
-    def constraint(self, constraint: Any) -> None:
-        self._constraint = constraints.get(constraint)
-
-    @property
-    def regularizer(self) -> Any:
-        """What the loss gets for the values, None for none."""
-        return self._regularizer
-
-    @regularizer.setter
-    def regularizer(self, regularizer: Any) -> None:
-        self._regularizer = regularizers.get(regularizer)
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin: Any = type(self)(self.detach().clone(), dtype=self.dtype, trainable=self.trainable)
         memo[id(self)] = twin
-        twin.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items()})
+        for name, value in self.__dict__.items():
+            setattr(twin, name, copy.deepcopy(value, memo))
         return twin
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -147,5 +167,6 @@ class Variable(Tensor):
 
 def _restored(kind: type[Variable], values: Tensor, attributes: dict[str, Any]) -> Variable:
     variable: Any = kind(values, dtype=values.dtype, trainable=attributes["_trainable"])
-    variable.__dict__.update(attributes)
+    for name, value in attributes.items():
+        setattr(variable, name, value)
     return variable

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
 from typing_extensions import Unpack
 
 from longspan import constraints, errors, regularizers
@@ -38,7 +37,7 @@ from .structure import (
 )
 from .symbolic import KerasTensor, Node, any_symbolic, record, specs, trial_call
 from .tracking import modules_inside, reserve_list, track_lists
-from .weights import Weight, assign, register_weight, sum_of
+from .weights import Weight, WeightParameter, assign, register_weight, sum_of
 
 
 def snake_case(name: str) -> str:
@@ -100,6 +99,7 @@ class Layer(nn.Module):
     classes: ClassVar[dict[str, Any]] = {}  # the layers of this library by name
     call_arguments: ClassVar[CallArguments]
     is_own: ClassVar[bool] = False  # whether the class is a user's
+    ends_mask: ClassVar[bool] = False  # whether a mask ends at a layer of this library
     _masks: ClassVar[bool] = True  # whether the class, or one of this library above it, decides on masks
 
     def __init_subclass__(cls) -> None:
@@ -131,7 +131,8 @@ class Layer(nn.Module):
             if key.endswith(CONSTRAINT)
         }
         self.__dict__["added_losses"] = []  # not as an attribute of a user's layer, whose lists are tracked
-        self.supports_masking = self._masks or type(self).compute_mask is not Layer.compute_mask
+        decides = self._masks or type(self).compute_mask is not Layer.compute_mask
+        self.supports_masking = decides and not self.ends_mask
         self.__dict__.setdefault("_options", {})
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -166,7 +167,7 @@ class Layer(nn.Module):
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
         """The mask of the output, (B, T) bool or None: by default the mask of the input."""
-        return mask if self.supports_masking else None
+        return mask if self.supports_masking or not self.is_own else None
 
     # Building.
 
@@ -184,7 +185,7 @@ class Layer(nn.Module):
         drawn = len(self.own_weights)
         self.create_weights(shape)
         for weight in self.own_weights[drawn:]:
-            weight.constraint = self._constraints.get(_constrained(weight.name))
+            weight.constraint = weight.constraint or self._constraints.get(_constrained(weight.name))
             weight.draw()
         self._finish_build(shape)
 
@@ -303,32 +304,32 @@ class Layer(nn.Module):
         return weights
 
     @property
-    def weights(self) -> list[Tensor]:
-        """The weights in Keras' order and layout."""
-        return [weight.get() for weight in self.keras_weights()]
+    def weights(self) -> list[Any]:
+        """The weights in Keras' order and layout, tensors with `assign`."""
+        return [weight.variable(self.name) for weight in self.keras_weights()]
 
     @property
-    def trainable_weights(self) -> list[Tensor]:
+    def trainable_weights(self) -> list[Any]:
         """The weights that fitting changes, in Keras' order and layout."""
-        return [weight.get() for weight in self.keras_weights() if weight.is_fitted()]
+        return [weight.variable(self.name) for weight in self.keras_weights() if weight.is_fitted()]
 
     @property
-    def non_trainable_weights(self) -> list[Tensor]:
+    def non_trainable_weights(self) -> list[Any]:
         """The weights that fitting does not change, in Keras' order and layout."""
-        return [weight.get() for weight in self.keras_weights() if not weight.is_fitted()]
+        return [weight.variable(self.name) for weight in self.keras_weights() if not weight.is_fitted()]
 
     @property
-    def variables(self) -> list[Tensor]:
+    def variables(self) -> list[Any]:
         """The weights by Keras' other name."""
         return self.weights
 
     @property
-    def trainable_variables(self) -> list[Tensor]:
+    def trainable_variables(self) -> list[Any]:
         """The trainable weights by Keras' other name."""
         return self.trainable_weights
 
     @property
-    def non_trainable_variables(self) -> list[Tensor]:
+    def non_trainable_variables(self) -> list[Any]:
         """The non-trainable weights by Keras' other name."""
         return self.non_trainable_weights
 
@@ -339,7 +340,7 @@ class Layer(nn.Module):
         except AttributeError:
             for weight in self.__dict__.get("own_weights", ()):
                 if weight.name == name and (self, name) not in weight.sources:
-                    return weight.get()
+                    return weight.variable(self.name)
             raise
 
     def get_weights(self) -> list[np.ndarray]:
@@ -414,7 +415,7 @@ class Layer(nn.Module):
 
     def parameter(self, name: str, shape: Sequence[int]) -> tuple[nn.Module, str]:
         """Register a parameter, not yet drawn, and return it as Weight takes it."""
-        self.register_parameter(name, Parameter(torch.empty(tuple(shape))))
+        self.register_parameter(name, WeightParameter(torch.empty(tuple(shape))))
         return self, name
 
 
@@ -447,13 +448,6 @@ def check_rank(layer: Layer, shape: Sequence[int | None], letters: str, way_out:
     if len(shape) != letters.count(",") + 1:
         received = "(" + ", ".join("B" if size is None else str(size) for size in shape) + ")"
         raise errors.value_error(f"input of {layer.name}", f"shape {letters}", received, way_out)
-
-
-def check_format(data_format: str | None) -> None:
-    """An error unless features are in the last dimension, Keras' default."""
-    if data_format not in (None, "channels_last"):
-        way_out = "move the channels to the last dimension"
-        raise errors.value_error("data_format", "'channels_last'", repr(data_format), way_out)
 
 
 def required_size(layer: Layer, size: int | None, what: str) -> int:

@@ -43,6 +43,7 @@ class Callee(Protocol):
     built: bool
     training: bool
     supports_masking: bool
+    is_own: ClassVar[bool]
     call_arguments: ClassVar[CallArguments]
     activity_regularizer: Callable[[Tensor], Tensor] | None
 
@@ -91,7 +92,7 @@ def _masked(layer: Callee, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     if layer.activity_regularizer is not None:
         parts = [part for part in flatten(output) if isinstance(part, Tensor)]
         layer.add_loss([layer.activity_regularizer(part) / max(len(part), 1) for part in parts])
-    if not layer.supports_masking:
+    if layer.is_own and not layer.supports_masking:
         return output
     new_mask = layer.compute_mask(x, of_x)
     return output if new_mask is None and of_x is None else with_mask(output, new_mask)

@@ -11,10 +11,14 @@ from longspan.cells import CELLS, Cell
 from longspan.registry import Configured, custom_objects_with
 
 from . import (
+    adaptive_pooling,
     attention,
     conv_lstm,
     convolution,
+    convolution_transpose,
     core,
+    depthwise,
+    einsum_dense,
     elementwise,
     functions,
     merging,
@@ -31,6 +35,10 @@ from .options import keywords, takes_any
 _ABSTRACT = (
     recurrent.RNNBase,
     convolution.Convolution,
+    convolution_transpose.ConvolutionTranspose,
+    depthwise.DepthwiseConvolution,
+    depthwise.SeparableConvolution,
+    adaptive_pooling.AdaptivePooling,
     pooling.Pooling,
     pooling.GlobalPooling,
     resizing.UpSampling,
@@ -44,6 +52,10 @@ LAYERS: dict[str, type[Layer]] = {
     for module in (
         core,
         elementwise,
+        adaptive_pooling,
+        convolution_transpose,
+        depthwise,
+        einsum_dense,
         resizing,
         recurrent,
         wrappers,

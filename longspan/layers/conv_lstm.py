@@ -16,8 +16,9 @@ from longspan.nn.conv_lstm import ConvLSTM, output_length
 from longspan.regularizers import RegularizerLike
 
 from . import activation_cells
-from .base import Layer, check_format, check_rank, required_size
+from .base import Layer, check_rank, required_size
 from .convolution import Sizes, sizes_of
+from .data_format import is_channels_first
 from .recurrent import SequenceOptions, layer_options, split_states
 from .structure import Shape
 from .weights import KerasLayout, Weight
@@ -68,7 +69,9 @@ class ConvLSTM2D(Layer):
         **sequences: Unpack[SequenceOptions],
     ) -> None:
         super().__init__(**layer_options(sequences))
-        check_format(data_format)
+        if is_channels_first(data_format):
+            way_out = "move the channels to the last dimension"
+            raise errors.value_error("data_format", "'channels_last'", repr(data_format), way_out)
         self.filters = errors.check_int("filters", filters, 1, "give the number of output channels")
         self.kernel_size = sizes_of("kernel_size", kernel_size, 2)
         self.strides = sizes_of("strides", strides, 2)

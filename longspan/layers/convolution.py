@@ -15,7 +15,8 @@ from longspan.initializers import InitializerLike
 from longspan.nn.conv_lstm import output_length, pad_input
 from longspan.regularizers import RegularizerLike
 
-from .base import Layer, LayerOptions, check_format, check_rank, required_size, warn_mask_ends
+from .base import Layer, LayerOptions, check_rank, required_size, warn_mask_ends
+from .data_format import Spatial
 from .structure import Shape
 from .weights import KerasLayout, Weight
 
@@ -32,8 +33,10 @@ def sizes_of(argument: str, sizes: Sizes, rank: int) -> tuple[int, ...]:
     return tuple(errors.check_int(argument, size, 1, "give sizes of at least 1") for size in each)
 
 
-class Convolution(Layer):
+class Convolution(Spatial):
     """A convolution over `rank` dimensions. Abstract; see Conv1D."""
+
+    ends_mask = True
 
     def __init__(
         self,
@@ -48,9 +51,10 @@ class Convolution(Layer):
         use_bias: bool,
         starts: tuple[InitializerLike, InitializerLike],
         regularizers: tuple[RegularizerLike, RegularizerLike],
+        data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(data_format, **shared)
         self.rank, self.groups = rank, errors.check_int("groups", groups, 1, "1 joins all channels")
         self.filters = errors.check_int("filters", filters, 1, "give the number of output channels")
         self.kernel_size = sizes_of("kernel_size", kernel_size, rank)
@@ -71,7 +75,7 @@ class Convolution(Layer):
             (size - 1) * step + 1 for size, step in zip(self.kernel_size, self.dilation_rate, strict=True)
         ]
 
-    def create_weights(self, shape: Shape) -> None:
+    def create_weights_last(self, shape: Shape) -> None:
         inputs = required_size(self, shape[-1], "the channels")
         if inputs % self.groups or self.filters % self.groups:
             expected = f"a divisor of {inputs} channels and {self.filters} filters"
@@ -95,15 +99,15 @@ class Convolution(Layer):
                 Weight("bias", (self.filters,), self._initializers[1], [source], regularizer=regularizer)
             )
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+    def last_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, LETTERS[self.rank], "features come last")
         sides = zip(input_shape[1:-1], self._windows(), self.strides, strict=True)
         spans = [output_length(size, window, stride, self.padding) for size, window, stride in sides]
         check_spans(self, input_shape, spans)
         return (input_shape[0], *spans, self.filters)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        self.compute_output_shape(tuple(x.shape))
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        self.last_shape(tuple(x.shape))
         if x.shape[-1] != self.weight.shape[1] * self.groups:
             expected = f"{self.weight.shape[1] * self.groups} channels"
             raise errors.value_error(f"input of {self.name}", expected, x.shape[-1], "channels come last")
@@ -133,7 +137,7 @@ class Conv1D(Convolution):
         kernel_size: K.
         strides, dilation_rate: steps between windows, and inside one.
         padding: "valid", "same", or "causal" (a step sees none after it).
-        data_format: "channels_last".
+        data_format: "channels_last", or "channels_first" for the features before the rest.
         groups: channels that see each other only within their group.
         activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: as
             for `Dense`.
@@ -159,7 +163,6 @@ class Conv1D(Convolution):
         bias_regularizer: RegularizerLike = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
         super().__init__(
             1,
             filters,
@@ -172,6 +175,7 @@ class Conv1D(Convolution):
             use_bias,
             (kernel_initializer, bias_initializer),
             (kernel_regularizer, bias_regularizer),
+            data_format=data_format,
             **shared,
         )
 
@@ -203,7 +207,6 @@ class Conv2D(Convolution):
         bias_regularizer: RegularizerLike = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
         super().__init__(
             2,
             filters,
@@ -216,6 +219,7 @@ class Conv2D(Convolution):
             use_bias,
             (kernel_initializer, bias_initializer),
             (kernel_regularizer, bias_regularizer),
+            data_format=data_format,
             **shared,
         )
 
@@ -247,7 +251,6 @@ class Conv3D(Convolution):
         bias_regularizer: RegularizerLike = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
         super().__init__(
             3,
             filters,
@@ -260,5 +263,6 @@ class Conv3D(Convolution):
             use_bias,
             (kernel_initializer, bias_initializer),
             (kernel_regularizer, bias_regularizer),
+            data_format=data_format,
             **shared,
         )

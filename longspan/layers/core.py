@@ -19,7 +19,8 @@ from longspan.nn import dropout
 from longspan.nn.embedding import lookup
 from longspan.regularizers import RegularizerLike
 
-from .base import Layer, LayerOptions, check_format, check_rank, required_size, warn_mask_ends
+from .base import Layer, LayerOptions, check_rank, required_size, warn_mask_ends
+from .data_format import Spatial, is_channels_first
 from .structure import Shape
 from .symbolic import KerasTensor, Node
 from .weights import KerasLayout, Weight
@@ -171,6 +172,8 @@ class Embedding(Layer):
     torch.Size([1, 3, 4])
     """
 
+    ends_mask = True
+
     def __init__(
         self,
         input_dim: int,
@@ -185,7 +188,7 @@ class Embedding(Layer):
         super().__init__(**shared)
         self.input_dim = errors.check_int("input_dim", input_dim, 1, "give the number of codes")
         self.output_dim = errors.check_int("output_dim", output_dim, 1, "give the length of a vector")
-        self.mask_zero = errors.check_bool("mask_zero", mask_zero)
+        self.mask_zero = self.supports_masking = errors.check_bool("mask_zero", mask_zero)
         self._start, self._regularizer = embeddings_initializer, embeddings_regularizer
         self._initial_weights = weights
         self._options["weights"] = None  # which are saved as weights, not as an option
@@ -275,7 +278,7 @@ class Dropout(Layer):
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
-        self.rate, self.noise_shape = errors.check_fraction("rate", rate), noise_shape
+        self.rate, self.noise_shape = errors.check_fraction("rate", rate), noise_sizes(noise_shape)
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if not (self.training and self.rate):
@@ -284,6 +287,19 @@ class Dropout(Layer):
             return torch.dropout(x, self.rate, True)
         shape = tuple(size or wide for size, wide in zip(self.noise_shape, x.shape, strict=True))
         return x * dropout.dropout_mask(shape, self.rate, x)
+
+
+def noise_sizes(noise_shape: Any) -> tuple[int | None, ...] | None:
+    """The sizes of the noise that dropout draws, None for a draw a value."""
+    if noise_shape is None:
+        return None
+    way_out = "1 shares a draw along a dimension, None has one for each place"
+    if not isinstance(noise_shape, (list, tuple)):
+        raise errors.value_error("noise_shape", "a list of sizes", repr(noise_shape), way_out)
+    for size in noise_shape:
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise errors.value_error("noise_shape", "sizes of at least 1, or None", noise_shape, way_out)
+    return tuple(noise_shape)
 
 
 def _without_some_channels(x: Tensor, rate: float) -> Tensor:
@@ -307,7 +323,7 @@ class SpatialDropout1D(Layer):
         return _without_some_channels(x, self.rate) if self.training and self.rate else x
 
 
-class SpatialDropout2D(Layer):
+class SpatialDropout2D(Spatial):
     """Zero whole channels, the same at every position, in training: keras.layers.SpatialDropout2D.
 
     >>> SpatialDropout2D(0.5)(torch.ones(2, 4, 4, 3)).shape
@@ -321,16 +337,15 @@ class SpatialDropout2D(Layer):
         seed: int | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(**shared)
-        check_format(data_format)
+        super().__init__(data_format, **shared)
         self.rate = errors.check_fraction("rate", rate, below_one=True)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         check_rank(self, x.shape, "(B, Y, X, I)", "channels come last")
         return _without_some_channels(x, self.rate) if self.training and self.rate else x
 
 
-class SpatialDropout3D(Layer):
+class SpatialDropout3D(Spatial):
     """Zero whole channels, the same at every position, in training: keras.layers.SpatialDropout3D.
 
     >>> SpatialDropout3D(0.5)(torch.ones(2, 4, 4, 4, 3)).shape
@@ -344,11 +359,10 @@ class SpatialDropout3D(Layer):
         seed: int | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(**shared)
-        check_format(data_format)
+        super().__init__(data_format, **shared)
         self.rate = errors.check_fraction("rate", rate, below_one=True)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         check_rank(self, x.shape, "(B, Z, Y, X, I)", "channels come last")
         return _without_some_channels(x, self.rate) if self.training and self.rate else x
 
@@ -369,24 +383,28 @@ class Activation(Layer):
 
 
 class ReLU(Layer):
-    """max(x, 0), at most max_value, sloped below 0 by negative_slope: keras.layers.ReLU.
+    """x from the threshold up to max_value, negative_slope * (x - threshold) below: keras.layers.ReLU.
 
     >>> ReLU(max_value=1.0)(torch.tensor([[-1.0, 2.0]]))
-    tensor([[-0., 1.]])
+    tensor([[0., 1.]])
     """
 
     def __init__(
         self,
         max_value: float | None = None,
         negative_slope: float = 0.0,
+        threshold: float = 0.0,
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
-        self.max_value, self.negative_slope = max_value, negative_slope
+        self.max_value = (
+            None if max_value is None else errors.check_non_negative("max_value", max_value, "or None")
+        )
+        self.negative_slope = errors.check_non_negative("negative_slope", negative_slope, "0 cuts off")
+        self.threshold = errors.check_non_negative("threshold", threshold, "0 is usual")
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = F.leaky_relu(x, self.negative_slope)
-        return x if self.max_value is None else x.clamp(max=self.max_value)
+        return activations.relu(x, self.negative_slope, self.max_value, self.threshold)
 
 
 class LeakyReLU(Layer):
@@ -398,7 +416,7 @@ class LeakyReLU(Layer):
 
     def __init__(self, negative_slope: float = 0.3, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
-        self.negative_slope = negative_slope
+        self.negative_slope = errors.check_non_negative("negative_slope", negative_slope, "0.3 is usual")
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
@@ -411,12 +429,15 @@ class Flatten(Layer):
     torch.Size([2, 15])
     """
 
+    ends_mask = True
+
     def __init__(self, data_format: str | None = None, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
-        check_format(data_format)
+        self.channels_first = is_channels_first(data_format)
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        return x.reshape(x.shape[0], -1)
+        rows = x.movedim(1, -1) if self.channels_first and x.dim() > 2 else x
+        return rows.reshape(x.shape[0], -1)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         return (input_shape[0], _product(input_shape[1:]))
@@ -431,6 +452,8 @@ class Reshape(Layer):
     >>> Reshape((3, -1))(torch.zeros(2, 6)).shape
     torch.Size([2, 3, 2])
     """
+
+    ends_mask = True
 
     def __init__(self, target_shape: Sequence[int], **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
@@ -463,6 +486,8 @@ class Permute(Layer):
     torch.Size([2, 3, 5])
     """
 
+    ends_mask = True
+
     def __init__(self, dims: Sequence[int], **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
         self.dims = tuple(dims)
@@ -485,6 +510,8 @@ class RepeatVector(Layer):
     >>> RepeatVector(4)(torch.zeros(2, 3)).shape
     torch.Size([2, 4, 3])
     """
+
+    ends_mask = True
 
     def __init__(self, n: int, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)

@@ -12,11 +12,13 @@ from typing_extensions import Unpack
 
 from longspan import errors
 from longspan.initializers import InitializerLike
-from longspan.regularizers import RegularizerLike
+from longspan.regularizers import L1L2, RegularizerLike
 
 from .base import Layer, LayerOptions, required_size
 from .structure import Shape
 from .weights import Weight
+
+_SELU_LIMIT = -1.0507009873554805 * 1.6732632423543772  # of SELU for x to minus infinity
 
 
 class Identity(Layer):
@@ -149,3 +151,80 @@ class GaussianDropout(Layer):
         if not (self.training and self.rate):
             return x
         return x * (1.0 + torch.randn_like(x) * math.sqrt(self.rate / (1.0 - self.rate)))
+
+
+class AlphaDropout(Layer):
+    """Dropout that keeps mean and variance under SELU, in training: keras.layers.AlphaDropout.
+
+    Klambauer et al. 2017, arXiv 1706.02515, section 3.
+
+    Args:
+        rate: the share that is set to SELU's negative limit.
+        noise_shape: as for `Dropout`.
+        seed: taken and without effect; PyTorch's generator draws.
+
+    >>> AlphaDropout(0.5).eval()(torch.ones(1, 2))
+    tensor([[1., 1.]])
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **shared: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**shared)
+        self.rate, self.noise_shape = errors.check_fraction("rate", rate), noise_shape
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if not (self.training and self.rate):
+            return x
+        sizes = self.noise_shape or x.shape
+        shape = [size or wide for size, wide in zip(sizes, x.shape, strict=True)]
+        kept = torch.rand(shape, device=x.device, dtype=x.dtype) >= self.rate
+        scale = ((1.0 - self.rate) * (1.0 + self.rate * _SELU_LIMIT**2)) ** -0.5
+        return torch.where(kept, x, _SELU_LIMIT) * scale - scale * _SELU_LIMIT * self.rate
+
+
+class ActivityRegularization(Layer):
+    """The input itself, of which l1 * sum |x| + l2 * sum x^2 is added to the loss, over the rows.
+
+    keras.layers.ActivityRegularization.
+
+    >>> layer = ActivityRegularization(l1=0.5)
+    >>> _ = layer(torch.ones(2, 2))
+    >>> layer.losses
+    [tensor(1.)]
+    """
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(**{**shared, "activity_regularizer": L1L2(l1, l2)})
+        self.l1, self.l2 = l1, l2
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x
+
+
+class Rescaling(Layer):
+    """x * scale + offset: keras.layers.Rescaling.
+
+    Args:
+        scale, offset: a number, or one for each feature.
+
+    >>> Rescaling(1 / 255)(torch.tensor([[255.0, 0.0]]))
+    tensor([[1., 0.]])
+    """
+
+    def __init__(
+        self,
+        scale: float | Sequence[float],
+        offset: float | Sequence[float] = 0.0,
+        **shared: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**shared)
+        self.scale, self.offset = scale, offset
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        floats = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+        return floats * torch.as_tensor(self.scale).to(floats) + torch.as_tensor(self.offset).to(floats)

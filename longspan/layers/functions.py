@@ -104,6 +104,8 @@ class Lambda(Layer):
     tensor([[2., 2.]])
     """
 
+    ends_mask = True
+
     def __init__(
         self,
         function: Callable[..., Any],

@@ -1,4 +1,4 @@
-"""Batch and layer normalization."""
+"""Normalization over batches, features and groups of them, and of kernels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from typing_extensions import Unpack
 
 from longspan import errors
-from longspan.initializers import InitializerLike
+from longspan.initializers import InitializerLike, TruncatedNormal
 from longspan.regularizers import RegularizerLike
 
-from .base import Layer, LayerOptions, required_size
+from .base import Layer, LayerOptions, required_size, warn_mask_ends
 from .structure import Shape
-from .weights import Weight
+from .weights import Weight, register_weight
 
 
 class BatchNormalization(Layer):
@@ -175,6 +175,211 @@ class LayerNormalization(Layer):
 
     def call(self, x: Tensor, mask: Tensor | None) -> Any:
         return F.layer_norm(x, self.features, self.weight, self.bias, self.epsilon)
+
+
+class GroupNormalization(Layer):
+    """Groups of features to mean beta and spread gamma, row by row: keras.layers.GroupNormalization.
+
+    Wu and He 2018, arXiv 1803.08494. Weights in Keras' order: gamma, beta, each (C,).
+
+    Args:
+        groups: how many groups the C features make; -1 for a group a feature.
+        axis: of the features.
+        epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer: as
+            for `LayerNormalization`.
+
+    >>> GroupNormalization(groups=2)(torch.zeros(2, 5, 4)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: InitializerLike = "zeros",
+        gamma_initializer: InitializerLike = "ones",
+        beta_regularizer: RegularizerLike = None,
+        gamma_regularizer: RegularizerLike = None,
+        **shared: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**shared)
+        if groups != -1:
+            errors.check_int("groups", groups, 1, "or -1 for a group a feature")
+        self.groups, self.axis, self.epsilon = groups, axis, epsilon
+        self._wanted = (errors.check_bool("scale", scale), errors.check_bool("center", center))
+        self._starts = (gamma_initializer, beta_initializer)
+        self._regularizers = (gamma_regularizer, beta_regularizer)
+        self.gamma: Tensor | None = None
+        self.beta: Tensor | None = None
+
+    def create_weights(self, shape: Shape) -> None:
+        size = required_size(self, shape[_axis(self, self.axis, len(shape))], "the features")
+        self.groups = size if self.groups == -1 else self.groups
+        if size % self.groups:
+            expected = f"a divisor of {size} features"
+            raise errors.value_error(f"groups of {self.name}", expected, self.groups, "choose another")
+        for wanted, name, start, regularizer in zip(
+            self._wanted, ("gamma", "beta"), self._starts, self._regularizers, strict=True
+        ):
+            if wanted:
+                delattr(self, name)
+                source = self.parameter(name, (size,))
+                self.own_weights.append(Weight(name, (size,), start, [source], regularizer=regularizer))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        _axis(self, self.axis, len(input_shape))
+        return tuple(input_shape)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        axis = _axis(self, self.axis, x.dim())
+        out = F.group_norm(x.movedim(axis, 1), self.groups, self.gamma, self.beta, self.epsilon)
+        return out.movedim(1, axis)
+
+
+class RMSNormalization(Layer):
+    """Features divided by the root of their mean square, times scale: keras.layers.RMSNormalization.
+
+    Zhang and Sennrich 2019, arXiv 1910.07467. Weight: scale (C,).
+
+    Args:
+        axis: of the features, one or several.
+        epsilon: added to the mean square.
+
+    >>> RMSNormalization()(torch.ones(1, 2)).detach()
+    tensor([[1.0000, 1.0000]])
+    """
+
+    def __init__(
+        self, axis: int | Sequence[int] = -1, epsilon: float = 1e-6, **shared: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(**shared)
+        self.axis, self.epsilon = axis, epsilon
+
+    ends_mask = True
+    scale: Tensor
+
+    def _axes(self, dimensions: int) -> list[int]:
+        axes = [self.axis] if isinstance(self.axis, int) else self.axis
+        return sorted(_axis(self, axis, dimensions) for axis in axes)
+
+    def create_weights(self, shape: Shape) -> None:
+        size = [required_size(self, shape[axis], "the features") for axis in self._axes(len(shape))]
+        self.own_weights.append(Weight("scale", size, "ones", [self.parameter("scale", size)]))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        self._axes(len(input_shape))
+        return tuple(input_shape)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        axes = self._axes(x.dim())
+        wide = [x.shape[axis] if axis in axes else 1 for axis in range(x.dim())]
+        root = (x.square().mean(axes, keepdim=True) + self.epsilon).rsqrt()
+        return x * root * self.scale.view(wide)
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
+        warn_mask_ends(self, mask)
+
+
+class UnitNormalization(Layer):
+    """Features divided by their norm: keras.layers.UnitNormalization.
+
+    Args:
+        axis: of the features, one or several.
+
+    >>> UnitNormalization()(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    """
+
+    def __init__(self, axis: int | Sequence[int] = -1, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(**shared)
+        if not isinstance(axis, (int, list, tuple)):
+            raise errors.type_error("axis", "a dimension, or a list of them", axis, "-1 is the last one")
+        self.axis = axis
+
+    def _axes(self, dimensions: int) -> list[int]:
+        axes = [self.axis] if isinstance(self.axis, int) else self.axis
+        return [_axis(self, axis, dimensions) for axis in axes]
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        self._axes(len(input_shape))
+        return tuple(input_shape)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return x * x.square().sum(self._axes(x.dim()), keepdim=True).clamp_min(1e-12).rsqrt()
+
+
+class SpectralNormalization(Layer):
+    """A layer whose kernel is divided by its largest singular value: keras.layers.SpectralNormalization.
+
+    In training the kernel itself is changed, as in Keras, before the layer runs (Miyato et al. 2018, arXiv
+    1802.05957). Weights: the kernel, vector_u (1, outputs), which fitting does not change, the bias.
+
+    Args:
+        layer: one with a kernel or embeddings.
+        power_iterations: steps of the power method at every call.
+
+    >>> from longspan.layers import Dense
+    >>> SpectralNormalization(Dense(4))(torch.zeros(2, 3)).shape
+    torch.Size([2, 4])
+    """
+
+    def __init__(self, layer: Layer, power_iterations: int = 1, **shared: Unpack[LayerOptions]) -> None:
+        super().__init__(**shared)
+        if not isinstance(layer, Layer):
+            raise errors.type_error("layer", "a layer, such as Dense(4)", layer, "wrap one")
+        self.layer = layer
+        self.power_iterations = errors.check_int("power_iterations", power_iterations, 1, "1 is usual")
+
+    ends_mask = True
+    vector_u: Tensor
+
+    def create_weights(self, shape: Shape) -> None:
+        self.layer.build(shape)
+        start = TruncatedNormal(stddev=0.02)
+        size = (1, self._kernel().shape[-1])
+        source = register_weight(self, "vector_u", size, trainable=False)
+        self.own_weights.append(Weight("vector_u", size, start, [source], trainable=False))
+
+    def _kernel(self) -> Weight:
+        for weight in self.layer.keras_weights():
+            if weight.name in ("kernel", "embeddings"):
+                return weight
+        way_out = "wrap Dense, a convolution or Embedding"
+        raise errors.value_error("layer", "a layer with a kernel", self.layer.name, way_out)
+
+    def keras_weights(self) -> list[Weight]:
+        kernel = self._kernel()
+        rest = [weight for weight in self.layer.keras_weights() if weight is not kernel]
+        return [kernel, *self.own_weights, *rest]
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+        return self.layer.compute_output_shape(input_shape)
+
+    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.training:
+            self._normalize()
+        return self.layer(x)
+
+    @torch.no_grad()
+    def _normalize(self) -> None:
+        weight = self._kernel()
+        kernel = weight.get()
+        rows = kernel.reshape(-1, kernel.shape[-1])
+        if not rows.any():
+            return
+        u = self.vector_u
+        v = u @ rows.T
+        for _ in range(self.power_iterations):
+            v = F.normalize(u @ rows.T)
+            u = F.normalize(v @ rows)
+        self.vector_u.copy_(u)
+        weight.set(kernel / (v @ rows @ u.T))
+
+    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> None:
+        warn_mask_ends(self, mask)
 
 
 def _axis(layer: Layer, axis: int, dimensions: int) -> int:

@@ -42,6 +42,8 @@ class LayerOptions(TypedDict, total=False):
     alpha_constraint: ConstraintLike
     beta_constraint: ConstraintLike
     gamma_constraint: ConstraintLike
+    depthwise_constraint: ConstraintLike
+    pointwise_constraint: ConstraintLike
 
 
 CONSTRAINT = "_constraint"  # the end of the options' names

@@ -13,15 +13,18 @@ from typing_extensions import Unpack
 from longspan import errors
 from longspan.nn.conv_lstm import output_length, pad_input
 
-from .base import Layer, LayerOptions, check_format, check_rank, warn_mask_ends
+from .base import LayerOptions, check_rank, warn_mask_ends
 from .convolution import LETTERS, Sizes, check_spans, sizes_of
+from .data_format import Spatial
 
 _MAX: dict[int, Callable[..., Tensor]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _AVERAGE: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
-class Pooling(Layer):
+class Pooling(Spatial):
     """The largest value or the mean of every window. Abstract; see MaxPooling1D."""
+
+    ends_mask = True
 
     def __init__(
         self,
@@ -30,23 +33,24 @@ class Pooling(Layer):
         pool_size: Sizes,
         strides: Sizes | None,
         padding: str,
+        data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(data_format, **shared)
         self.rank, self._largest = rank, largest
         self.pool_size = sizes_of("pool_size", pool_size, rank)
         self.strides = sizes_of("strides", pool_size if strides is None else strides, rank)
         self.padding = errors.check_choice("padding", padding, ("valid", "same"))
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+    def last_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, LETTERS[self.rank], "features come last")
         sides = zip(input_shape[1:-1], self.pool_size, self.strides, strict=True)
         spans = [output_length(size, window, stride, self.padding) for size, window, stride in sides]
         check_spans(self, input_shape, spans)
         return (input_shape[0], *spans, input_shape[-1])
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        self.compute_output_shape(tuple(x.shape))
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        self.last_shape(tuple(x.shape))
         rows = x.movedim(-1, 1)
         fill = float("-inf") if self._largest else 0.0
         wide = pad_input(rows, self.pool_size, self.strides, self.padding, fill)
@@ -74,7 +78,7 @@ class MaxPooling1D(Pooling):
         pool_size: steps a window.
         strides: steps between windows; None: pool_size.
         padding: "valid" or "same".
-        data_format: "channels_last".
+        data_format: "channels_last", or "channels_first" for the features before the rest.
 
     >>> MaxPooling1D(2)(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 2, 3])
@@ -88,8 +92,7 @@ class MaxPooling1D(Pooling):
         data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(1, True, pool_size, strides, padding, **shared)
+        super().__init__(1, True, pool_size, strides, padding, data_format=data_format, **shared)
 
 
 class AveragePooling1D(Pooling):
@@ -107,8 +110,7 @@ class AveragePooling1D(Pooling):
         data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(1, False, pool_size, strides, padding, **shared)
+        super().__init__(1, False, pool_size, strides, padding, data_format=data_format, **shared)
 
 
 class MaxPooling2D(Pooling):
@@ -126,8 +128,7 @@ class MaxPooling2D(Pooling):
         data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(2, True, pool_size, strides, padding, **shared)
+        super().__init__(2, True, pool_size, strides, padding, data_format=data_format, **shared)
 
 
 class AveragePooling2D(Pooling):
@@ -145,22 +146,25 @@ class AveragePooling2D(Pooling):
         data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(2, False, pool_size, strides, padding, **shared)
+        super().__init__(2, False, pool_size, strides, padding, data_format=data_format, **shared)
 
 
-class GlobalPooling(Layer):
+class GlobalPooling(Spatial):
     """One number a feature over all steps or pixels. Abstract; see GlobalMaxPooling1D."""
 
-    def __init__(self, rank: int, keepdims: bool, **shared: Unpack[LayerOptions]) -> None:
-        super().__init__(**shared)
+    ends_mask = True
+
+    def __init__(
+        self, rank: int, keepdims: bool, data_format: str | None = None, **shared: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(data_format, **shared)
         self.rank, self.keepdims = rank, errors.check_bool("keepdims", keepdims)
 
     def _over(self, x: Tensor) -> list[int]:
         check_rank(self, x.shape, LETTERS[self.rank], "features come last")
         return list(range(1, self.rank + 1))
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+    def last_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, LETTERS[self.rank], "features come last")
         return (input_shape[0], *((1,) * self.rank if self.keepdims else ()), input_shape[-1])
 
@@ -178,10 +182,9 @@ class GlobalMaxPooling1D(GlobalPooling):
     def __init__(
         self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(1, keepdims, **shared)
+        super().__init__(1, keepdims, data_format=data_format, **shared)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x.amax(self._over(x), keepdim=self.keepdims)
 
 
@@ -192,13 +195,14 @@ class GlobalAveragePooling1D(GlobalPooling):
     torch.Size([2, 3])
     """
 
+    ends_mask = False
+
     def __init__(
         self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(1, keepdims, **shared)
+        super().__init__(1, keepdims, data_format=data_format, **shared)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         over = self._over(x)
         if mask is None:
             return x.mean(over, keepdim=self.keepdims)
@@ -219,10 +223,9 @@ class GlobalMaxPooling2D(GlobalPooling):
     def __init__(
         self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(2, keepdims, **shared)
+        super().__init__(2, keepdims, data_format=data_format, **shared)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x.amax(self._over(x), keepdim=self.keepdims)
 
 
@@ -236,10 +239,9 @@ class GlobalAveragePooling2D(GlobalPooling):
     def __init__(
         self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(2, keepdims, **shared)
+        super().__init__(2, keepdims, data_format=data_format, **shared)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x.mean(self._over(x), keepdim=self.keepdims)
 
 
@@ -258,8 +260,7 @@ class MaxPooling3D(Pooling):
         data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(3, True, pool_size, strides, padding, **shared)
+        super().__init__(3, True, pool_size, strides, padding, data_format=data_format, **shared)
 
 
 class AveragePooling3D(Pooling):
@@ -277,8 +278,7 @@ class AveragePooling3D(Pooling):
         data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(3, False, pool_size, strides, padding, **shared)
+        super().__init__(3, False, pool_size, strides, padding, data_format=data_format, **shared)
 
 
 class GlobalMaxPooling3D(GlobalPooling):
@@ -291,10 +291,9 @@ class GlobalMaxPooling3D(GlobalPooling):
     def __init__(
         self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(3, keepdims, **shared)
+        super().__init__(3, keepdims, data_format=data_format, **shared)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x.amax(self._over(x), keepdim=self.keepdims)
 
 
@@ -308,8 +307,7 @@ class GlobalAveragePooling3D(GlobalPooling):
     def __init__(
         self, data_format: str | None = None, keepdims: bool = False, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(3, keepdims, **shared)
+        super().__init__(3, keepdims, data_format=data_format, **shared)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return x.mean(self._over(x), keepdim=self.keepdims)

@@ -11,27 +11,32 @@ from typing_extensions import Unpack
 
 from longspan import errors
 
-from .base import Layer, LayerOptions, check_format, check_rank, warn_mask_ends
+from .base import LayerOptions, check_rank, warn_mask_ends
 from .convolution import LETTERS, Sizes, sizes_of
+from .data_format import Spatial
 
 # One number for both sides of every dimension, one for each dimension, or a pair for each.
 Sides = int | Sequence[int] | Sequence[Sequence[int]]
 
 
-class UpSampling(Layer):
+class UpSampling(Spatial):
     """Every step or pixel several times. Abstract; see UpSampling1D."""
 
-    def __init__(self, rank: int, size: Sizes, **shared: Unpack[LayerOptions]) -> None:
-        super().__init__(**shared)
+    ends_mask = True
+
+    def __init__(
+        self, rank: int, size: Sizes, data_format: str | None = None, **shared: Unpack[LayerOptions]
+    ) -> None:
+        super().__init__(data_format, **shared)
         self.rank, self.size = rank, sizes_of("size", size, rank)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         check_rank(self, x.shape, LETTERS[self.rank], "features come last")
         for dimension, times in enumerate(self.size, 1):
             x = x.repeat_interleave(times, dimension)
         return x
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+    def last_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, LETTERS[self.rank], "features come last")
         pairs = zip(input_shape[1:-1], self.size, strict=True)
         lengths = [None if length is None else length * times for length, times in pairs]
@@ -57,7 +62,7 @@ class UpSampling2D(UpSampling):
 
     Args:
         size: one number, or one for rows and one for columns.
-        data_format: "channels_last".
+        data_format: "channels_last", or "channels_first" for the features before the rest.
         interpolation: "nearest", or "bilinear" for means between neighbours.
 
     >>> UpSampling2D((2, 3))(torch.zeros(2, 4, 4, 1)).shape
@@ -71,13 +76,12 @@ class UpSampling2D(UpSampling):
         interpolation: str = "nearest",
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(2, size, **shared)
+        super().__init__(2, size, data_format=data_format, **shared)
         self.interpolation = errors.check_choice("interpolation", interpolation, ("nearest", "bilinear"))
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.interpolation == "nearest":
-            return super().call(x, mask)
+            return super().call_last(x, mask)
         check_rank(self, x.shape, LETTERS[2], "features come last")
         pixels = [length * times for length, times in zip(x.shape[1:3], self.size, strict=True)]
         wide = F.interpolate(x.movedim(-1, 1), pixels, mode="bilinear", align_corners=False)
@@ -94,8 +98,7 @@ class UpSampling3D(UpSampling):
     def __init__(
         self, size: Sizes = (2, 2, 2), data_format: str | None = None, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(3, size, **shared)
+        super().__init__(3, size, data_format=data_format, **shared)
 
 
 def pairs_of(argument: str, sides: Sides, rank: int) -> tuple[tuple[int, int], ...]:
@@ -117,21 +120,28 @@ def pairs_of(argument: str, sides: Sides, rank: int) -> tuple[tuple[int, int], .
     return tuple((before, after) for before, after in checked)
 
 
-class Bordering(Layer):
+class Bordering(Spatial):
     """Adds to the sides of every dimension, or cuts off where negative. Abstract; see ZeroPadding1D."""
 
+    ends_mask = True
+
     def __init__(
-        self, rank: int, sides: Sequence[tuple[int, int]], sign: int, **shared: Unpack[LayerOptions]
+        self,
+        rank: int,
+        sides: Sequence[tuple[int, int]],
+        sign: int,
+        data_format: str | None = None,
+        **shared: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(data_format, **shared)
         self.rank, self._sides = rank, [(sign * before, sign * after) for before, after in sides]
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        self.compute_output_shape(tuple(x.shape))
+    def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        self.last_shape(tuple(x.shape))
         flat = [size for pair in reversed(self._sides) for size in pair]
         return F.pad(x, [0, 0, *flat])
 
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
+    def last_shape(self, input_shape: Sequence[int | None]) -> Any:
         check_rank(self, input_shape, LETTERS[self.rank], "features come last")
         pairs = zip(input_shape[1:-1], self._sides, strict=True)
         lengths = [None if length is None else length + sum(sides) for length, sides in pairs]
@@ -149,7 +159,7 @@ class ZeroPadding1D(Bordering):
 
     Args:
         padding: steps on both sides, or (before, after).
-        data_format: "channels_last".
+        data_format: "channels_last", or "channels_first" for the features before the rest.
 
     >>> ZeroPadding1D((1, 2))(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 8, 3])
@@ -158,8 +168,7 @@ class ZeroPadding1D(Bordering):
     def __init__(
         self, padding: Sides = 1, data_format: str | None = None, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(1, pairs_of("padding", padding, 1), 1, **shared)
+        super().__init__(1, pairs_of("padding", padding, 1), 1, data_format=data_format, **shared)
 
 
 class ZeroPadding2D(Bordering):
@@ -167,7 +176,7 @@ class ZeroPadding2D(Bordering):
 
     Args:
         padding: one number, (rows, columns), or ((top, bottom), (left, right)).
-        data_format: "channels_last".
+        data_format: "channels_last", or "channels_first" for the features before the rest.
 
     >>> ZeroPadding2D(((1, 0), (2, 2)))(torch.zeros(2, 4, 4, 1)).shape
     torch.Size([2, 5, 8, 1])
@@ -176,8 +185,7 @@ class ZeroPadding2D(Bordering):
     def __init__(
         self, padding: Sides = (1, 1), data_format: str | None = None, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(2, pairs_of("padding", padding, 2), 1, **shared)
+        super().__init__(2, pairs_of("padding", padding, 2), 1, data_format=data_format, **shared)
 
 
 class ZeroPadding3D(Bordering):
@@ -190,8 +198,7 @@ class ZeroPadding3D(Bordering):
     def __init__(
         self, padding: Sides = (1, 1, 1), data_format: str | None = None, **shared: Unpack[LayerOptions]
     ) -> None:
-        check_format(data_format)
-        super().__init__(3, pairs_of("padding", padding, 3), 1, **shared)
+        super().__init__(3, pairs_of("padding", padding, 3), 1, data_format=data_format, **shared)
 
 
 class Cropping1D(Bordering):
@@ -213,7 +220,7 @@ class Cropping2D(Bordering):
 
     Args:
         cropping: one number, (rows, columns), or ((top, bottom), (left, right)).
-        data_format: "channels_last".
+        data_format: "channels_last", or "channels_first" for the features before the rest.
 
     >>> Cropping2D(1)(torch.zeros(2, 4, 5, 1)).shape
     torch.Size([2, 2, 3, 1])
@@ -225,8 +232,7 @@ class Cropping2D(Bordering):
         data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(2, pairs_of("cropping", cropping, 2), -1, **shared)
+        super().__init__(2, pairs_of("cropping", cropping, 2), -1, data_format=data_format, **shared)
 
 
 class Cropping3D(Bordering):
@@ -242,5 +248,4 @@ class Cropping3D(Bordering):
         data_format: str | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
-        check_format(data_format)
-        super().__init__(3, pairs_of("cropping", cropping, 3), -1, **shared)
+        super().__init__(3, pairs_of("cropping", cropping, 3), -1, data_format=data_format, **shared)

@@ -16,7 +16,9 @@ from torch.nn import Parameter
 from longspan import constraints, errors, initializers, regularizers
 from longspan.constraints import ConstraintLike
 from longspan.initializers import InitializerLike
+from longspan.ops.calling import to_tensor
 from longspan.regularizers import RegularizerLike
+from longspan.variables import VariableBase
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,52 @@ def _blocks(tensor: Tensor, order: Sequence[int]) -> Tensor:
 SAME_LAYOUT = KerasLayout()
 
 
+class WeightParameter(VariableBase, Parameter):
+    """A parameter with Keras' ways to read and change it."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> WeightParameter:
+        twin = _parameter(self.detach().clone(), self.requires_grad, dict(self.__dict__))
+        memo[id(self)] = twin
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        values = self.detach().as_subclass(Tensor)
+        return _parameter, (values, self.requires_grad, dict(self.__dict__))
+
+
+def _parameter(values: Tensor, requires_grad: bool, attributes: dict[str, Any]) -> WeightParameter:
+    parameter = Tensor._make_subclass(WeightParameter, values.as_subclass(Tensor), requires_grad)
+    for name, value in attributes.items():
+        setattr(parameter, name, value)
+    return parameter
+
+
+class WeightView(VariableBase):
+    """A weight in Keras' layout: `assign` changes the layer's tensors, gradients flow through.
+
+    After a backward pass `grad` is the gradient of the layer's tensors, in Keras' layout.
+    """
+
+    weight: Weight
+
+    def assign(self, value: Any) -> WeightView:
+        values = to_tensor(value).to(self.dtype)
+        if tuple(values.shape) != self.weight.shape:
+            expected, way_out = f"shape {self.weight.shape}", "assign values of this shape"
+            raise errors.value_error(self.name, expected, tuple(values.shape), way_out)
+        self.weight.set(values)
+        self.data = values.clone()
+        return self
+
+    def by_source(self, grad: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+        return self.weight.by_source(grad)
+
+    @property
+    def grad(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The gradient of the layer's tensors, in Keras' layout; None before a backward pass."""
+        return self.weight.gradient()
+
+
 class Weight:
     """One weight with Keras' name, shape and layout, over the PyTorch tensors that hold its values.
 
@@ -85,7 +133,7 @@ class Weight:
         self.name, self.shape, self.trainable = name, tuple(shape), trainable
         self._initializer, self.sources = initializers.get(initializer), sources
         self._layout = layout
-        self._regularizer = regularizers.get(regularizer)
+        self.regularizer = regularizers.get(regularizer)
         self.constraint = constraints.get(constraint)
 
     def tensors(self) -> list[Tensor]:
@@ -95,6 +143,30 @@ class Weight:
     def get(self) -> Tensor:
         """The values in Keras' layout; gradients flow through."""
         parts = [self._layout.keras(tensor) for tensor in self.tensors()]
+        return parts[0] if len(parts) == 1 else torch.stack(parts)
+
+    def variable(self, layer: str) -> WeightView:
+        """The weight as users get it, in Keras' layout, with the name of its layer before its own."""
+        view = self.get().as_subclass(WeightView)
+        view.weight, view._label = self, f"{layer}/{self.name}"
+        view._constraint, view._regularizer = self.constraint, self.regularizer
+        return view
+
+    def by_source(self, grad: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+        """The tensors, each with its part of a gradient in Keras' layout."""
+        if grad is None:
+            return [(tensor, None) for tensor in self.tensors()]
+        parts = [grad] if len(self.sources) == 1 else list(grad.unbind(0))
+        return [
+            (tensor, self._layout.torch(part)) for tensor, part in zip(self.tensors(), parts, strict=True)
+        ]
+
+    def gradient(self) -> Tensor | None:
+        """The tensors' gradient in Keras' layout; None where one has none."""
+        grads = [tensor.grad for tensor in self.tensors()]
+        if any(grad is None for grad in grads):
+            return None
+        parts = [self._layout.keras(grad) for grad in grads if grad is not None]
         return parts[0] if len(parts) == 1 else torch.stack(parts)
 
     @torch.no_grad()
@@ -110,7 +182,7 @@ class Weight:
 
     def regularization_loss(self) -> Tensor | None:
         """What the regularizer adds to the loss; None without a regularizer."""
-        return None if self._regularizer is None else self._regularizer(self.get())
+        return None if self.regularizer is None else self.regularizer(self.get())
 
     def project(self) -> None:
         """Apply the constraint; nothing without one, or where fitting does not change the values."""
@@ -148,7 +220,7 @@ def register_weight(
     )
     tensor = torch.empty(tuple(shape))
     if trainable:
-        module.register_parameter(attribute, Parameter(tensor))
+        module.register_parameter(attribute, WeightParameter(tensor))
     else:
         module.register_buffer(attribute, tensor)
     return module, attribute

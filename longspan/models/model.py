@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -460,8 +461,9 @@ class Model(Layer):
         if self._optimizer is None and self.optimizer_config is not None and self.built:
             learned = [p for p in self.parameters() if p.requires_grad]
             if not learned:
-                way_out = "set trainable=True on a layer"
-                raise errors.value_error(self.name, "a weight that may change", "none", way_out)
+                warnings.warn(
+                    f"{self.name}: no weight may change, so that fit changes nothing.", stacklevel=3
+                )
             self._optimizer = self.optimizer_config.build(learned)
             self._optimizer.projections += self._projections()
             if self._optimizer_state is not None:

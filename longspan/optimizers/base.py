@@ -173,7 +173,7 @@ class KerasOptimizer(Optimizer):
             "steps": 0,
             **options,
         }
-        super().__init__(list(parameters), defaults)
+        super().__init__(list(parameters) or [{"params": []}], defaults)
         self._clip = clipper(config.global_clipnorm, config.clipvalue, config.clipnorm)
         self.projections: list[Callable[[], None]] = []  # called after every step: constraints of weights
 

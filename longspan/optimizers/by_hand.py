@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.ops.calling import to_tensor
-from longspan.variables import Variable
+from longspan.variables import VariableBase
 
 
 class Stepping(Protocol):
@@ -32,7 +32,7 @@ def apply(optimizer: Stepping, grads: Sequence[Any], variables: Sequence[Any] | 
         ValueError: all gradients are None, or their number is another than that of the variables.
     """
     every = optimizer.parameters_in_groups()
-    chosen = every if variables is None else list(variables)
+    chosen: list[Any] = list(every if variables is None else variables)
     if len(grads) != len(chosen):
         expected = f"{len(chosen)} gradients, one for each variable"
         raise errors.value_error("grads", expected, len(grads), "pass None for a variable without one")
@@ -44,14 +44,24 @@ def apply(optimizer: Stepping, grads: Sequence[Any], variables: Sequence[Any] | 
         warnings.warn("apply: a variable without a gradient stays as it is.", stacklevel=3)
     for variable in every:
         variable.grad = None
-    for variable, grad in zip(chosen, grads, strict=True):
-        variable.grad = None if grad is None else to_tensor(grad).to(variable)
+    for variable, grad in _by_source(chosen, grads):
+        variable.grad = None if grad is None else grad.to(variable)
     optimizer.fused_step()
-    for variable in chosen:
+    for variable in every:
         variable.grad = None
-        if isinstance(variable, Variable) and variable.constraint is not None:
+    for variable in chosen:
+        if isinstance(variable, VariableBase) and variable.constraint is not None:
             variable.assign(variable.constraint(variable.value.detach()))
     return optimizer.iterations
+
+
+def _by_source(variables: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """The tensors that hold the variables' values, each with its gradient."""
+    pairs: list[tuple[Any, Any]] = []
+    for variable, grad in zip(variables, grads, strict=True):
+        given = None if grad is None else to_tensor(grad)
+        pairs += variable.by_source(given) if isinstance(variable, VariableBase) else [(variable, given)]
+    return pairs
 
 
 class AppliedByHand(abc.ABC):
@@ -107,6 +117,7 @@ class AppliedByHand(abc.ABC):
         """One step with pairs of a gradient and its variable; the number of steps so far.
 
         >>> from longspan.optimizers import SGD
+        >>> from longspan.variables import Variable
         >>> weight = Variable([1.0, 2.0])
         >>> SGD(0.5).apply_gradients([([1.0, 1.0], weight)]), weight.tolist()
         (1, [0.5, 1.5])
@@ -137,7 +148,10 @@ class AppliedByHand(abc.ABC):
 
     def groups(self, parameters: Iterable[Any]) -> list[Any]:
         """The parameters, those without weight decay in a group of their own."""
-        every = list(parameters)
+        pieces = list(parameters)
+        if pieces and isinstance(pieces[0], dict):
+            return pieces
+        every = [tensor for tensor, _ in _by_source(pieces, [None] * len(pieces))]
         if not (self._undecayed or self._undecayed_names):
             return every
         spared = [param for param in every if self._is_undecayed(param)]
@@ -147,7 +161,7 @@ class AppliedByHand(abc.ABC):
     def _is_undecayed(self, variable: Any) -> bool:
         if any(variable is other for other in self._undecayed):
             return True
-        name = variable.name if isinstance(variable, Variable) else ""
+        name = variable.path if isinstance(variable, VariableBase) else ""
         return any(part in name for part in self._undecayed_names)
 
     def __getstate__(self) -> dict[str, Any]:

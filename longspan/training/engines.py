@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
@@ -58,6 +58,8 @@ class SingleProcess:
 
     def step(self, value: Tensor, output: Any, batch: Batch) -> None:
         """Backward, clip, update, and clear the gradients."""
+        if not value.requires_grad:
+            return _check_frozen(self._parameters)
         value.backward()
         if self._clip is not None:
             with torch.no_grad():
@@ -86,10 +88,19 @@ class SingleProcess:
         """Take what `state` returned."""
 
 
+def _check_frozen(parameters: Sequence[Tensor]) -> None:
+    """An error where a parameter may learn, of a loss without gradients."""
+    if any(parameter.requires_grad for parameter in parameters):
+        received = "one that does not depend on any parameter that learns"
+        way_out = "compute it from the network's output, without detach or no_grad"
+        raise errors.value_error("loss", "a number with gradients", received, way_out)
+
+
 def parameters_of(network: nn.Module, optimizer: Optimizer) -> list[Tensor]:
     """Every parameter whose gradient is cleared after a step; an error if none is trained."""
-    trained = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
-    if not trained:
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    trained = [p for p in held if p.requires_grad]
+    if held and not trained:
         way_out = "build it from network.parameters() after the network has its sizes"
         raise errors.value_error("optimizer", "at least one parameter that learns", "none", way_out)
     return list(dict.fromkeys([*network.parameters(), *trained]))

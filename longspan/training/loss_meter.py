@@ -43,10 +43,6 @@ def _check_loss(value: Any) -> None:
     if not isinstance(value, Tensor) or value.dim():
         received = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise errors.value_error("loss", "one number, a tensor without dimensions", received, "take its mean")
-    if not value.requires_grad:
-        received = "one that does not depend on any parameter that learns"
-        way_out = "compute it from the network's output, without detach or no_grad"
-        raise errors.value_error("loss", "a number with gradients", received, way_out)
 
 
 class LossMeter:

@@ -36,7 +36,7 @@ def test_numbers_shapes_configs_and_copies(name: str, options: dict[str, Any], x
         (lambda: layers.Conv2D(3, 2, padding="causal"), "padding: .*received 'causal'"),
         (lambda: layers.Conv3D(3, 2, padding="causal"), "padding: .*received 'causal'"),
         (lambda: layers.Conv1D(3, 9)(torch.zeros(1, 4, 2)), "at least one window"),
-        (lambda: layers.Conv1D(3, 2, data_format="channels_first"), "data_format"),
+        (lambda: layers.Conv1D(3, 2, data_format="channels_middle"), "data_format"),
     ],
 )
 def test_wrong_options_and_inputs_are_refused(call: Callable[[], Any], expected: str) -> None:

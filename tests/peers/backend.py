@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from longspan import config as _config
+from longspan.layers.convolution_transpose import window_cuts
 from longspan.layers.structure import mask_of as get_keras_mask
 from longspan.layers.symbolic import trial_output
 from longspan.losses import match_ranks
@@ -44,6 +45,45 @@ def compute_output_spec(function: Any, *args: Any, **kwargs: Any) -> Any:
     return trial_output(function, args, kwargs)
 
 
+def compute_conv_transpose_padding_args_for_jax(
+    input_shape: Any, kernel_shape: Any, strides: Any, padding: str, output_padding: Any, dilation_rate: Any
+) -> list[tuple[int, int]]:
+    """What is added before and after an input that strides stretched, for every dimension."""
+    rank = len(input_shape) - 2
+    each = [value if isinstance(value, (list, tuple)) else [value] * rank
+            for value in (kernel_shape[:rank], strides, output_padding, dilation_rate)]  # fmt: skip
+    pads = []
+    for kernel, stride, extra, step in zip(*each, strict=True):
+        window = (kernel - 1) * step + 1
+        before, after = window_cuts(window, stride, padding, extra)
+        pads.append((window - 1 - before, window - 1 - after))
+    return pads
+
+
+def compute_conv_transpose_output_shape(
+    input_shape: Any,
+    kernel_size: Any,
+    filters: int,
+    strides: Any,
+    padding: str,
+    output_padding: Any,
+    data_format: str,
+    dilation_rate: Any,
+) -> tuple[int, ...]:
+    """The output's shape, features last."""
+    rank = len(input_shape) - 2
+    stretch = strides if isinstance(strides, (list, tuple)) else [strides] * rank
+    pads = compute_conv_transpose_padding_args_for_jax(
+        input_shape, kernel_size, strides, padding, output_padding, dilation_rate
+    )
+    steps = dilation_rate if isinstance(dilation_rate, (list, tuple)) else [dilation_rate] * rank
+    sizes = []
+    sides = zip(input_shape[1:-1], kernel_size, stretch, steps, pads, strict=False)
+    for size, kernel, stride, step, pad in sides:
+        sizes.append((size - 1) * stride + 1 + sum(pad) - (kernel - 1) * step)
+    return (input_shape[0], *sizes, filters)
+
+
 def _nothing(*_: Any) -> None:
     """Flash attention is PyTorch's own choice."""
 
@@ -61,6 +101,8 @@ __all__ = [
     "SUPPORTS_COMPLEX_DTYPES",
     "SUPPORTS_RAGGED_TENSORS",
     "SUPPORTS_SPARSE_TENSORS",
+    "compute_conv_transpose_output_shape",
+    "compute_conv_transpose_padding_args_for_jax",
     "compute_output_spec",
     "config",
     "device",
