@@ -59,7 +59,8 @@ class SingleProcess:
     def step(self, value: Tensor, output: Any, batch: Batch) -> None:
         """Backward, clip, update, and clear the gradients."""
         if not value.requires_grad:
-            return _check_frozen(self._parameters)
+            _check_frozen(self._parameters)
+            return
         value.backward()
         if self._clip is not None:
             with torch.no_grad():
