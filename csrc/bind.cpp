@@ -12,6 +12,7 @@
 
 #include "arguments.h"
 #include "call.h"
+#include "next_token.h"
 #include "output.h"
 #include "plan.h"
 #include "stream.h"
@@ -225,6 +226,10 @@ NB_MODULE(_core, m) {
            })
       .def("run", &longspan::TokenStream::run, nb::arg("tokens").none(), nb::arg("states"), nb::arg("parameters"),
            nb::arg("table").none(), nb::arg("linears"));
+  nb::class_<longspan::NextToken>(m, "NextToken")
+      .def(nb::init<nb::object, nb::object, bool>(), nb::arg("exchange").none(), nb::arg("tensor"), nb::arg("f64"))
+      .def("mixed", &longspan::NextToken::mixed, nb::arg("logits"), nb::arg("shares"), nb::arg("weight"), nb::arg("bias"))
+      .def("drawn", &longspan::NextToken::drawn, nb::arg("logits"), nb::arg("variates"));
   nb::class_<Kernels>(m, "Kernels")
       .def(nb::init<nb::object, const std::string&, bool, uintptr_t>(), nb::arg("exchange").none(), nb::arg("isa"),
            nb::arg("f64"), nb::arg("entry"))

@@ -16,7 +16,7 @@ FLOORS = [
     {"__version__"},
     {"errors"},
     {"atomic_file"},
-    {"optional", "cells", "artifact", "search", "statistics", "registry", "text_table"},
+    {"optional", "cells", "artifact", "statistics", "registry", "text_table"},
     {"config"},
     {"ops"},
     {"losses", "activations", "initializers", "regularizers", "constraints"},
@@ -25,7 +25,7 @@ FLOORS = [
     {"data"},
     {"_core"},  # the compiled csrc/
     {"kernels"},
-    {"nn"},
+    {"nn", "search"},
     {"networks", "layers", "report"},
     {"export"},
     {"optimizers"},

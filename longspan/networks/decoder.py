@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from longspan.nn.embedding import Embedding
 from longspan.nn.memory_attention import Memory, MemoryAttention
 from longspan.nn.output import linear_cross_entropy
 
+from .bridge import Bridge
 from .encoder import recurrent
 from .pointer import pointer_log_probs, pointer_losses
 
@@ -158,9 +160,9 @@ class Decoder(nn.Module):
         nn.init.zeros_(self.output.bias)
         self.generate = nn.Linear(sizes[-1] + read + embedding_size, 1) if copy else None
         summary = summary_size or memory_size
-        self.bridge = None if summary is None else _Bridge(summary, sizes, self._stack[0].cell.states)
+        self.bridge = None if summary is None else Bridge(summary, sizes, self._stack[0].cell.states)
         self.drop = _SequenceDropout(dropout, variational=variational)
-        self._tokens: TokenStep | None = None  # of the layers that `_compiled_step` met last
+        self._tokens: TokenStep | None = None  # of the layers that `_token_call` met last
 
     @property
     def _stack(self) -> list[Any]:
@@ -346,6 +348,28 @@ class Decoder(nn.Module):
 
     def _compiled_step(self, tokens: Tensor, state: DecoderState) -> Any:
         """Logits (R, V) and the layers' states in one call of C++; None where only modules give them."""
+        compiled = self._token_call()
+        return None if compiled is None else compiled(tokens, state.layers)
+
+    def stepper(self) -> Callable[[Tensor, Any], tuple[Any, ...]]:
+        """`step` for many tokens in a row; hooks and weights that are replaced later may be passed over."""
+        compiled = None if self.training or self.attention is not None else self._token_call()
+        if compiled is None:
+            return self.step
+
+        def step(tokens: Tensor, state: DecoderState) -> tuple[Any, ...]:
+            result = compiled(tokens, state.layers)
+            if result is None:
+                return self.step(tokens, state)
+            return result[0], DecoderState(result[1], state.memory)
+
+        return step
+
+    def _token_call(self) -> Callable[[Tensor, Any], Any] | None:
+        """Tokens (R,) and the layers' states -> logits (R, V) and new states, in one call of C++, or None.
+
+        None as a whole where only modules give them, and as an answer where these tensors need the modules.
+        """
         stack, combine = self._stack, self.combine
         linears = [self.output] if type(combine) is nn.Identity else [combine, self.output]
         steps = [layer.token_step() for layer in stack]
@@ -353,12 +377,13 @@ class Decoder(nn.Module):
             return None
         if self._tokens is None or self._tokens.steps != steps:
             self._tokens = TokenStep(steps)
-        return self._tokens.step(
-            tokens,
-            state.layers,
-            tuple([layer._parameters for layer in stack]),
-            self.embedding._parameters.get("weight"),
-            tuple([(each._parameters.get("weight"), each._parameters.get("bias")) for each in linears]),
+        return partial(
+            self._tokens.step,
+            parameters=tuple([layer._parameters for layer in stack]),
+            table=self.embedding._parameters.get("weight"),
+            linears=tuple(
+                [(each._parameters.get("weight"), each._parameters.get("bias")) for each in linears]
+            ),
         )
 
     @staticmethod
@@ -458,30 +483,6 @@ class _SequenceDropout(Dropout):
             return super().forward(input)
         shape = (input.shape[0], *(1,) * (input.dim() - 2), input.shape[-1])
         return input * dropout_mask(shape, self.p, input)
-
-
-class _Bridge(nn.Module):
-    """Makes the initial states of the layers from one vector: h by a linear map and tanh, c by a linear map.
-
-    Other states start from the cell's constants.
-    """
-
-    def __init__(self, size: int, sizes: Sequence[int], states: str) -> None:
-        super().__init__()
-        self.letters = [k for k in states if k in "hc"]
-        self.states = states
-        self.maps = nn.ModuleList(nn.Linear(size, width * len(self.letters)) for width in sizes)
-
-    def forward(
-        self, summary: Tensor, constants: tuple[tuple[Tensor, ...], ...]
-    ) -> tuple[tuple[Tensor, ...], ...]:
-        """summary: (B, size); constants: for each layer the cell's constants, used for states but h and c."""
-        layers = []
-        for linear, defaults in zip(self.maps, constants, strict=True):
-            mapped = dict(zip(self.letters, linear(summary).chunk(len(self.letters), -1), strict=True))
-            mapped = {k: v.tanh() if k == "h" else v for k, v in mapped.items()}
-            layers.append(tuple(mapped.get(k, t) for k, t in zip(self.states, defaults, strict=True)))
-        return tuple(layers)
 
 
 def _sizes(hidden_size: int | Sequence[int], num_layers: int) -> list[int]:

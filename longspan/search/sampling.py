@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from longspan import errors
+from longspan.kernels.next_token import draw
 
 from .steps import Hypothesis, Limits, Step, call_step, check_start
 
@@ -65,6 +66,9 @@ def _drawn(logits: Tensor, generator: torch.Generator | None) -> Tensor:
     The logarithm of that quotient is the logit minus the variate's logarithm, up to the row's normaliser.
     """
     variates = torch.empty_like(logits).exponential_(generator=generator)
+    drawn = draw(logits, variates)
+    if drawn is not None:
+        return drawn
     highest, column = (logits - variates.log_()).max(-1)
     if not -math.inf < float(highest.min()):  # NaN too
         raise errors.value_error(

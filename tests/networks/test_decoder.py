@@ -342,6 +342,23 @@ def test_the_compiled_step_leaves_other_tokens_to_the_modules() -> None:
 
 
 @compiled
+def test_the_stepper_equals_step() -> None:
+    torch.manual_seed(0)
+    for decoder in (make(), make().train(), make(**WITH_MEMORY[0])):
+        memory = read(decoder) if decoder.attention is not None else None
+        state = expected = decoder.initial_state(3, memory)
+        step = decoder.stepper()
+        for tokens in torch.randint(V, (4, 3)):
+            with torch.no_grad():
+                logits, state, *_ = step(tokens, state)
+                wanted, expected, *_ = decoder.step(tokens, expected)
+            torch.testing.assert_close(logits, wanted, rtol=0, atol=0)
+    decoder = make()
+    logits, *_ = decoder.stepper()(torch.tensor([3]), decoder.initial_state(1))
+    assert logits.requires_grad, "with gradients the modules run"
+
+
+@compiled
 def test_new_weights_and_layers_are_read_by_the_compiled_step() -> None:
     decoder = make()
     tokens = torch.tensor([5, 0])

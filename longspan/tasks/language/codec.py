@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 from typing_extensions import Self
 
 from longspan import errors
 from longspan.data.ngram import COUNTED, KneserNey
 from longspan.data.tokenizers import SPECIAL, UNKNOWN, tokenizer
+from longspan.kernels.next_token import mixed_log_probs
 from longspan.tasks.codec import Codec, Metrics
 
 from .batches import SegmentBatches, StreamBatches
@@ -201,12 +201,15 @@ class LanguageCodec(Codec[list[Document]]):
         self.ngram_weight = min(weight, 1.0 - _LEAST_WEIGHT) if weight > _LEAST_WEIGHT else 0.0
         return [part._replace(mixed=_mixed(part.network, part.ngram, self.ngram_weight)) for part in scores]
 
-    def mixed_logits(self, logits: Tensor, context: Sequence[int]) -> Tensor:
-        """Logarithms of the next token's probabilities (1, V), from the network's logits and the context."""
+    def mixed_logits(self, logits: Tensor, context: Sequence[int], bias: Tensor) -> Tensor:
+        """Logarithms of the next token's probabilities (1, V), from the network's logits and the context.
+
+        Args:
+            logits: (1, V) of the network; context: the tokens so far; bias: (V,), added to the logarithms.
+        """
         if not self.ngram_weight:
-            return logits
-        ngram = torch.from_numpy(self.ngram.next_probs(context)).to(logits)
-        return torch.lerp(logits.softmax(-1), ngram, self.ngram_weight).log()
+            return logits + bias
+        return mixed_log_probs(logits, self.ngram.next_probs(context), self.ngram_weight, bias)
 
     def present(self, answers: list[TokenScores]) -> pl.DataFrame:
         """A row a text: its tokens, their log-probability and the perplexity."""

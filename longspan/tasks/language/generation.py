@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from .reading import document_of, normalize
 from .tokens import BOUNDARY, encode, note_unknown
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # at the end of a text whose last bytes are still to come
+_CACHED = 10_000  # pairs of tokens whose text is kept
 _LONGEST = 8  # tokens that one character may take
 
 
@@ -48,13 +50,12 @@ def generate(
         state = network.read(tokens[:-1], state)
     forbidden = torch.zeros(codec.tokenizer.size, device=device)
     forbidden[codec.forbidden] = -torch.inf
-    context = tokens[:-1].tolist()
+    context, advance = tokens[:-1].tolist(), network.decoder.stepper()
 
     def step(last: Tensor, state: Any) -> tuple[Tensor, Any]:
         context.append(int(last))
-        with torch.inference_mode():
-            logits, state = network.step(last, state)
-            return codec.mixed_logits(logits, context) + forbidden, state
+        logits, state = advance(last, state)
+        return codec.mixed_logits(logits, context, forbidden), state
 
     drawn = search.stream(
         step, tokens[-1:], state, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
@@ -66,15 +67,20 @@ def generate(
 def _text(tokens: Iterator[int], tokenizer: Tokenizer, before: list[int]) -> Iterator[str]:
     """The text of tokens, piece by piece; before: the last token of the prompt, if there is one."""
     waiting: list[int] = []
-    shown = len(tokenizer.decode(before))  # characters of the text of `before`
+
+    @lru_cache(_CACHED)
+    def decode(*numbers: int) -> str:
+        return tokenizer.decode(numbers)
+
+    shown = len(decode(*before))  # characters of the text of `before`
     for token in tokens:
         waiting.append(token)
-        text = tokenizer.decode([*before, *waiting])[shown:]
+        text = decode(*before, *waiting)[shown:]
         if text.endswith(_BROKEN) and len(waiting) < _LONGEST:
             continue
         if text:
             yield text
         before, waiting = waiting[-1:], []
-        shown = len(tokenizer.decode(before))
+        shown = len(decode(*before))
     if waiting:
-        yield tokenizer.decode([*before, *waiting])[shown:]
+        yield decode(*before, *waiting)[shown:]
