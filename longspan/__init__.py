@@ -29,14 +29,21 @@ if TYPE_CHECKING:
     from longspan import tasks as tasks
     from longspan import training as training
     from longspan import utils as utils
+    from longspan.backend import KerasTensor as KerasTensor
     from longspan.cells import cell as cell
     from longspan.comparison import compare as compare
+    from longspan.initializers import Initializer as Initializer
     from longspan.kernels import compile_cell as compile_cell
     from longspan.kernels import use_backend as use_backend
     from longspan.layers import Input as Input
+    from longspan.layers import Layer as Layer
+    from longspan.losses import Loss as Loss
+    from longspan.metrics import Metric as Metric
     from longspan.models import Model as Model
     from longspan.models import Sequential as Sequential
     from longspan.nn.explain import explain as explain
+    from longspan.optimizers import Optimizer as Optimizer
+    from longspan.regularizers import Regularizer as Regularizer
     from longspan.tasks import load as load
     from longspan.tasks.anomaly import AnomalyDetector as AnomalyDetector
     from longspan.tasks.caption import Captioner as Captioner
@@ -48,6 +55,7 @@ if TYPE_CHECKING:
     from longspan.tasks.summarize import Summarizer as Summarizer
     from longspan.tasks.translate import Translator as Translator
     from longspan.tasks.video import VideoClassifier as VideoClassifier
+    from longspan.variables import Variable as Variable
 
 
 __version__ = "0.1.0"
@@ -57,14 +65,22 @@ __all__ = [
     "Captioner",
     "Classifier",
     "Forecaster",
+    "Initializer",
     "Input",
+    "KerasTensor",
     "LanguageModel",
+    "Layer",
+    "Loss",
+    "Metric",
     "Model",
+    "Optimizer",
     "Recommender",
+    "Regularizer",
     "Sequential",
     "SpeechRecognizer",
     "Summarizer",
     "Translator",
+    "Variable",
     "VideoClassifier",
     "__version__",
     "activations",
@@ -100,6 +116,14 @@ __all__ = [
 
 # public name -> the module that defines it; every other public name is a module of this package
 _HOMES = {
+    "Variable": "longspan.variables",
+    "Regularizer": "longspan.regularizers",
+    "Optimizer": "longspan.optimizers",
+    "Metric": "longspan.metrics",
+    "Loss": "longspan.losses",
+    "Layer": "longspan.layers",
+    "KerasTensor": "longspan.backend",
+    "Initializer": "longspan.initializers",
     "AnomalyDetector": "longspan.tasks.anomaly",
     "Captioner": "longspan.tasks.caption",
     "Classifier": "longspan.tasks.classify",

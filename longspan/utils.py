@@ -50,16 +50,20 @@ class PyDataset(abc.ABC):
             way_out = "read in several processes with torch.utils.data.DataLoader(num_workers=)"
             raise errors.value_error(type(self).__name__, "one worker in this process", received, way_out)
 
-    @abc.abstractmethod
     def __len__(self) -> int:
-        """The number of batches of an epoch."""
+        """The number of batches of an epoch, `num_batches` where a subclass defines that instead."""
+        count = self.num_batches if type(self).num_batches is not PyDataset.num_batches else None
+        if count is None:
+            expected, way_out = "a data set with a length", "define __len__, or give fit steps_per_epoch"
+            raise errors.type_error(type(self).__name__, expected, count, way_out)
+        return count
 
     @abc.abstractmethod
     def __getitem__(self, index: int) -> Any:
         """The batch of a number, from 0."""
 
     @property
-    def num_batches(self) -> int:
+    def num_batches(self) -> int | None:
         """The number of batches of an epoch."""
         return len(self)
 

@@ -101,6 +101,11 @@ class WeightView(VariableBase):
         return self.weight.by_source(grad)
 
     @property
+    def value(self) -> Tensor:
+        """The weight itself, whose `grad` is that of the layer's tensors."""
+        return self
+
+    @property
     def grad(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The gradient of the layer's tensors, in Keras' layout; None before a backward pass."""
         return self.weight.gradient()

@@ -53,7 +53,10 @@ class CompileArguments:
         ]
         for given, weighted in ((self.metrics, False), (self.weighted_metrics, True)):
             for target, lists in zip(targets, _metrics_of(given, names), strict=True):
-                target.metrics += [(metrics.get(metric), weighted) for metric in lists]
+                for metric in map(metrics.get, lists):
+                    if weighted and any(metric.name == other.name for other, _ in target.metrics):
+                        metric.name = f"weighted_{metric.name}"
+                    target.metrics.append((metric, weighted))
         return targets
 
 

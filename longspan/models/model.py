@@ -35,7 +35,7 @@ from longspan.training.checkpoint import CheckpointConfig
 from longspan.training.epoch_batches import length_of
 from longspan.training.loop import evaluate, train
 
-from . import inputs, saving
+from . import inputs, own_steps, saving
 from .compiled import CompileArguments, OutputTarget
 from .graph import Graph
 from .graph_config import graph_config, graph_from_config
@@ -43,14 +43,11 @@ from .identity import identified
 from .summary import summary
 from .train_step import CompiledLoss, TrainingAdapter, batch_metrics
 
-# Methods of a Keras model that would be ignored here.
-_STEPS = ("train_step", "test_step", "predict_step", "compute_loss")
-
 # The layers that can explain which kernel runs them.
 EXPLAINABLE_LAYERS = (RNNBase, Bidirectional, RNN)
 
 
-class Model(Layer):
+class Model(own_steps.OwnSteps):
     """A model of Keras' kind, on PyTorch; also a layer, so that models go into models.
 
     Three ways to make one: of symbolic tensors, `Model(inputs, outputs)`; of layers in a row, `Sequential`;
@@ -91,6 +88,7 @@ class Model(Layer):
         self._optimizer: Optimizer | None = None
         self._optimizer_state: Any = None  # of a copied optimizer that is not made again yet
         self.compile_arguments: CompileArguments | None = None
+        self.loss_tracker = metrics.Mean("loss")
         self._targets: list[OutputTarget] | None = None
         self.input_keys: Any = None
         self._output_structure: Any = None
@@ -477,8 +475,9 @@ class Model(Layer):
 
     @property
     def metrics(self) -> list[metrics.Metric]:
-        """The metrics of `compile`, those of all outputs."""
-        return [metric for metric, _ in self.compiled_metrics]
+        """The metrics of `compile`, those of all outputs; of a class with steps of its own the loss first."""
+        compiled = [metric for metric, _ in self.compiled_metrics]
+        return [self.loss_tracker, *compiled] if self.has_own_steps() else compiled
 
     @property
     def metrics_names(self) -> list[str]:
@@ -550,8 +549,7 @@ class Model(Layer):
                 self, validation_split, x, y, sample_weight
             )
         batches = self._batches(x, y, batch_size, shuffle, sample_weight, class_weight, steps_per_epoch)
-        adapter = TrainingAdapter(self, carries=isinstance(batches, inputs.BPTTChunks))
-        loss = CompiledLoss(adapter, self.targets)
+        adapter, loss, measured, engine = self._training_parts(isinstance(batches, inputs.BPTTChunks))
         check = None
         if validation_data is not None:
             size = validation_batch_size or batch_size
@@ -574,7 +572,7 @@ class Model(Layer):
                 initial_epoch=initial_epoch,
                 validate=check,
                 validation_freq=validation_freq,
-                metrics=batch_metrics(adapter, self.targets, loss),
+                metrics=measured,
                 callbacks=hooks,
                 clip_norm=clip_norm,
                 clip_value=clip_value,
@@ -584,6 +582,7 @@ class Model(Layer):
                 precision=precision,
                 processes=processes,
                 model=self,
+                engine=engine,
             )
         finally:
             self.eval()
@@ -592,6 +591,15 @@ class Model(Layer):
         if backup is not None:
             backup.delete()
         return self.history
+
+    def _training_parts(self, carries: bool) -> tuple[Any, Any, list[Any], Any]:
+        """What the training loop calls: network, loss, metrics, and an engine or None for the usual one."""
+        if self.has_own_steps():
+            steps = own_steps.StepAdapter(self)
+            return steps, own_steps.logged_loss, [own_steps.StepLogs(self)], own_steps.StepEngine(steps)
+        adapter = TrainingAdapter(self, carries=carries)
+        loss = CompiledLoss(adapter, self.targets)
+        return adapter, loss, batch_metrics(adapter, self.targets, loss), None
 
     def evaluate(
         self,
@@ -613,9 +621,7 @@ class Model(Layer):
         """
         self._check_compiled()
         batches = self._batches(x, y, batch_size, False, sample_weight, None, steps)
-        adapter = TrainingAdapter(self)
-        loss = CompiledLoss(adapter, self.targets)
-        measured = batch_metrics(adapter, self.targets, loss)
+        adapter, loss, measured, _ = self._training_parts(False)
         logs = evaluate(adapter, batches, loss, measured, callbacks=callbacks or (), model=self)
         if verbose not in (0, "auto"):
             print("  ".join(f"{name}: {value:.4f}" for name, value in logs.items()))
@@ -649,7 +655,7 @@ class Model(Layer):
             with torch.no_grad():
                 for index, batch in enumerate(batches):
                     hooks.call("on_predict_batch_begin", index, {})
-                    output, state = adapter(batch, state)
+                    output, state = self._predicted(adapter, batch, state)
                     hooks.call("on_predict_batch_end", index, {"outputs": output})
                     outputs.append(output if isinstance(output, tuple) else (output,))
         finally:
@@ -660,6 +666,12 @@ class Model(Layer):
             return arrays[0]
         packed = self._packed(arrays)
         return list(packed) if isinstance(packed, tuple) else packed
+
+    def _predicted(self, adapter: TrainingAdapter, batch: Batch, state: Any) -> tuple[Any, Any]:
+        if not self.has_own_prediction():
+            return adapter(batch, state)
+        output = self.predict_step(self.inputs_as_given(self.cast_inputs(batch.x)))
+        return (output if isinstance(output, Tensor) else tuple(flatten(output))), None
 
     def train_on_batch(
         self,
@@ -708,13 +720,8 @@ class Model(Layer):
 
     def _check_compiled(self) -> None:
         self._check_layers()
-        for name in _STEPS:
-            if name in dir(type(self)):
-                expected, way_out = (
-                    "None: fit takes its own steps",
-                    "write a loop, or use longspan.training.train",
-                )
-                raise errors.value_error(name, expected, f"{type(self).__name__}.{name}", way_out)
+        if self.has_own_steps():
+            return
         has_loss = self.compile_arguments is not None and self.compile_arguments.loss is not None
         if not has_loss or (self.optimizer_config is None and self._optimizer is None):
             way_out = "call compile(optimizer, loss) first"

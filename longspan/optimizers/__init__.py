@@ -13,6 +13,8 @@ from .adaptive import Adadelta, Adafactor, Adagrad, Adamax, Ftrl, Lamb, Lion, Na
 from .base import KerasOptimizer, OptimizerConfig, clipper
 from .keras import SGD, Adam, AdamW, RMSprop
 
+Optimizer = OptimizerConfig  # the name in Keras
+
 CLASSES: dict[str, Callable[..., OptimizerConfig]] = by_name(
     Adadelta, Adafactor, Adagrad, Adam, Adamax, AdamW, Ftrl, Lamb, Lion, Nadam, RMSprop, SGD
 )
@@ -36,6 +38,7 @@ __all__ = [
     "Lamb",
     "Lion",
     "Nadam",
+    "Optimizer",
     "OptimizerConfig",
     "RMSprop",
     "clipper",

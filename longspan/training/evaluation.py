@@ -13,7 +13,7 @@ from longspan import errors
 from longspan.callbacks import CallbackList
 from longspan.data.batches import Batch, as_batch, map_tensors, rows_of
 
-from .objective import BatchLoss, MetricLike
+from .objective import BatchLoss, MetricLike, logs_of
 
 Logs = dict[str, float]
 Forward = Callable[[Batch, Any], tuple[Any, Any]]
@@ -59,7 +59,7 @@ def evaluate_batches(
 
 
 def _logs(total: Tensor | float, rows: int, metrics: list[MetricLike]) -> Logs:
-    return {"loss": float(total) / rows, **{metric.name: float(metric.result()) for metric in metrics}}
+    return logs_of(float(total) / rows, metrics)
 
 
 def detach_state(state: Any) -> Any:

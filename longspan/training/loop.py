@@ -40,6 +40,7 @@ def train(
     processes: int | None = None,
     state: Any = None,
     model: Any = None,
+    engine: Any = None,
 ) -> History:
     """Train a network in place.
 
@@ -68,6 +69,7 @@ def train(
             with one thread each; under torchrun they are those that torchrun started.
         state: the state for the first batch, if that batch has `continues`.
         model: the callbacks' `model`; None for the network.
+        engine: what takes the steps instead of `optimizer` (see `longspan.training.engines.SingleProcess`).
 
     Returns:
         The numbers of every epoch; the loss is the mean over rows.
@@ -106,6 +108,8 @@ def train(
         state=state,
         model=model,
     )
+    if engine is not None:
+        return trainer.run(engine)
     if processes is None and precision is None:
         counts_steps = isinstance(schedule, LRScheduler)  # by a hook on `optimizer.step`
         return trainer.run(engines.SingleProcess(network, optimizer, clip_norm, clip_value, counts_steps))

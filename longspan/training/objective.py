@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -148,3 +148,12 @@ def as_metrics(metrics_given: Iterable[Any]) -> list[MetricLike]:
                 "metrics", "different names", f"{name!r} twice", "give one of them a name"
             )
     return batch_metrics
+
+
+def logs_of(loss: float, metrics: Sequence[Any]) -> dict[str, float]:
+    """The loss and the metrics by name; of a metric whose result is a dict, the numbers in it."""
+    logs = {"loss": loss}
+    for metric in metrics:
+        result = metric.result()
+        logs.update(result if isinstance(result, dict) else {metric.name: float(result)})
+    return logs

@@ -17,11 +17,11 @@ from longspan import errors
 from longspan.callbacks import History
 from longspan.data.batches import Batch
 
-from . import checkpoint, engines, progress
+from . import checkpoint, progress
 from .epoch_batches import EpochBatches
 from .evaluation import Logs, detach_state, evaluate_batches
 from .loss_meter import AsyncLossMeter, LossMeter, NotFinite
-from .objective import BatchLoss, MetricLike
+from .objective import BatchLoss, MetricLike, logs_of
 from .state import TrainingState
 
 Validation = Iterable[Batch] | Callable[[], Mapping[str, float]]
@@ -83,7 +83,7 @@ class Trainer:
         )
         self.status = self.state.status
 
-    def run(self, engine: engines.SingleProcess | engines.FabricEngine) -> History:
+    def run(self, engine: Any) -> History:
         """Train to the last epoch, or until something stops it."""
         self.engine = engine
         self._attach_callbacks()
@@ -239,7 +239,7 @@ class Trainer:
 
     def _current_logs(self) -> Logs:
         """The mean loss and the metrics so far."""
-        return {"loss": self.state.loss_meter.result(), **{m.name: float(m.result()) for m in self.metrics}}
+        return logs_of(self.state.loss_meter.result(), self.metrics)
 
     def _validate(self, validate: Validation) -> Logs:
         self.hooks.call("on_test_begin", {})

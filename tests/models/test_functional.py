@@ -405,10 +405,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: layers.Concatenate()([SERIES, Input((T + 1, D))]),
         "expected shapes that differ in dimension 2 alone",
     ),
-    "a step of training": (
-        lambda: made_with_step().fit(X, Y, verbose=0),
-        "train_step: expected None: fit takes its own steps, received Stepping.train_step",
-    ),
     "option of an own layer": (lambda: Scale(powr=2), "Scale: expected one of its options, received 'powr'"),
     "rankdir": (lambda: utils.plot_model(two_inputs(), rankdir="LR"), "rankdir: expected"),
 }

@@ -34,7 +34,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "backend": ("tests.peers.backend", "longspan.backend", "longspan.config", "longspan.ops"),
     "losses": ("longspan.losses", "tests.peers.backend"),
     "dtype_policies": ("tests.peers.policies",),
-    "models": ("longspan.models", "longspan"),
+    "models": ("longspan.models", "tests.peers.models", "longspan"),
     "saving": ("longspan.saving", "longspan.models"),
     "testing": ("tests.peers.testing",),
     "tree": ("tests.peers.tree",),
@@ -43,7 +43,10 @@ HOMES: dict[str, tuple[str, ...]] = {
     "random": ("longspan.random", "tests.peers.random"),
 }
 # Keras' folder -> a folder whose names a deeper path takes instead.
-_DEEPER: dict[tuple[str, ...], str] = {("optimizers", "schedules"): "longspan.optimizers.schedules"}
+_DEEPER: dict[tuple[str, ...], str] = {
+    ("optimizers", "schedules"): "longspan.optimizers.schedules",
+    ("backend", "torch"): "tests.peers.models",
+}
 _IMPORT = re.compile(r"^(\s*)(from|import)\s+([\w.]+)(.*)$")
 
 
