@@ -81,7 +81,9 @@ class FrameGrid(nn.Module):
 
 
 class FrameNet(nn.Module):
-    """Reads frames (N, C, H, W) and gives one vector (N, F) a frame, which keeps where things are in it.
+    """Reads frames (N, C, H, W) and gives a vector (N, F) a frame: where things are in it, and what they are.
+
+    The vector is a projection of the whole grid, and of the largest value of each of its channels.
 
     Args:
         channels, size, filters: as for `FrameGrid`.
@@ -104,14 +106,16 @@ class FrameNet(nn.Module):
         super().__init__()
         self.grid = FrameGrid(channels, size, filters)
         rows, columns = self.grid.shape
-        self.linear = nn.Linear(self.grid.output_size * rows * columns, output_size)
+        self.linear = nn.Linear(self.grid.output_size * (rows * columns + 1), output_size)
         self.norm = nn.LayerNorm(output_size)
         self.drop = Dropout(dropout)
         self.output_size = output_size
 
     def forward(self, frames: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, F)."""
-        return self.drop(self.norm(self.linear(self.grid.maps(frames).flatten(1))).relu())
+        maps = self.grid.maps(frames)
+        values = torch.cat([maps.flatten(1), maps.amax((2, 3))], 1)
+        return self.drop(self.norm(self.linear(values)).relu())
 
 
 def found_filters(size: tuple[int, int]) -> list[int]:

@@ -40,8 +40,8 @@ from .targets import (
 _FOUND_SIDE = 64  # pixels a side of frames of files, where no size is given
 _LARGEST_SIDE = 96  # of frames of one size that are left as they are
 _NORMALIZED = 200  # clips that the mean and the deviation of pixels are found by, at most
-_STEPS = {"skeleton": 2400, "features": 1500, "frames": 1500}  # of a training whose epochs are found
-_EPOCHS = (10, 100)  # that are found, at least and at most
+_STEPS = {"skeleton": 2400, "features": 1000, "frames": 1000}  # of a training whose epochs are found
+_EPOCHS = (5, 100)  # that are found, at least and at most
 _RATES = {"skeleton": 2e-3, "features": 1e-3, "frames": 2e-3}
 _CLASSES_OF_TOP_5 = 6  # classes from which on the top five are a score
 _REFIT = 1000  # clips up to which the network is trained again on all of them after calibration
@@ -152,7 +152,7 @@ class VideoCodec(Codec[list[Clip]]):
         return _RATES[self.kind]
 
     def training(self, options: TrainingOptions, batch_size: int) -> TrainingOptions:
-        """So many epochs that there are about 2,400 steps with skeletons, and 1,500 with frames."""
+        """So many epochs that there are about 2,400 steps with skeletons, and 1,000 with frames."""
         fewest, most = _EPOCHS
         steps = -(-self.records // batch_size)
         return options._replace(epochs=min(most, max(fewest, round(_STEPS[self.kind] / steps))))

@@ -70,7 +70,7 @@ class VideoClassifier(  # pyright: ignore[reportIncompatibleVariableOverride], N
     What is found from the data where an option is None:
         size: that of all clips, if they have one, with at most 96 pixels a side, else 64. Frames are grey
             where all clips are.
-        epochs: so many that there are about 1,500 steps, 2,400 with skeletons; from 10 to 100.
+        epochs: so many that there are about 1,000 steps, 2,400 with skeletons; from 5 to 100.
         learning_rate: 0.002, with features of your own 0.001.
         ensemble_size: 3 networks of skeletons, else 1.
         refit: for fewer than 1,000 clips. A part is held out first; its clips set the temperature of the
