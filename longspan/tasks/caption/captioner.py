@@ -44,7 +44,7 @@ class Captioner(CaptionerOptions, Estimator[list[CaptionedPicture], CaptionCodec
         max_tokens: all; of words in 1,000 captions or more those that occur twice.
         image_size: the median of the training pictures, at most 112 pixels a side. Others are resized to it,
             of which a notice tells.
-        filters: 16, 32, 64, 128 up to a grid of 8 cells a side at most.
+        filters: 24, 48, 96, 192 up to a grid of 8 cells a side at most.
 
     `fit(source)` or `fit(images, captions)`: PNG, JPEG, WebP, arrays; one or several captions each, see
     `.reading.read_captioned`. Raises ValueError or TypeError in one sentence.

@@ -135,7 +135,7 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
 
     def _augmented(self, frames: Tensor) -> Tensor:
         """Frames (N, C, H, W) uint8, each changed in its own way, then normalized."""
-        drawn = [self.augmentation.draw(*frames.shape[2:])(frame) for frame in frames]
+        drawn = [self.augmentation.draw(frames.shape[2], frames.shape[3])(frame) for frame in frames]
         return self.normalizer(torch.stack(drawn))
 
     # ---- hypotheses to captions

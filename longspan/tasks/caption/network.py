@@ -14,7 +14,7 @@ from longspan.data.batches import Batch
 from longspan.data.padding import sequence_mask
 from longspan.data.tokenizers import END, PAD, SPECIAL, START, UNKNOWN
 from longspan.networks.decoder import Decoder, DecoderOutput, DecoderState
-from longspan.networks.frames import FrameGrid
+from longspan.networks.frames import FrameGrid, found_filters
 from longspan.nn.dropout import Dropout
 from longspan.search import Hypothesis, beam
 from longspan.tasks.network import TaskNetwork
@@ -51,13 +51,18 @@ class GridEncoder(nn.Module):
 
     Args:
         shape: of the pictures, or of the user's features.
-        filters: of the convolutional net's stages, None for found ones.
+        filters: of the convolutional net's stages; None for 24, 48, 96, 192 until the grid is 8 cells a side.
     """
+
+    net: nn.Module
 
     def __init__(self, shape: PictureShape, filters: Sequence[int] | None) -> None:
         super().__init__()
         size = shape.height, shape.width
-        self.net = _FeatureMap(shape) if shape.features else FrameGrid(shape.channels, size, filters)
+        if shape.features:
+            self.net = _FeatureMap(shape)
+        else:
+            self.net = FrameGrid(shape.channels, size, filters or [3 * n // 2 for n in found_filters(size)])
         self.shape, self.output_size = self.net.shape, self.net.output_size
         self.norm = nn.LayerNorm(self.output_size)
         self.position = nn.Parameter(torch.zeros(self.shape[0] * self.shape[1], self.output_size))

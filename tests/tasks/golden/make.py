@@ -210,7 +210,7 @@ def squares(count: int, begin: int = 0) -> tuple[list[np.ndarray], list[str]]:
 
 def fit_caption() -> ls.Captioner:
     task = ls.Captioner(
-        hidden_size=12, embedding_size=6, filters=(6, 8), epochs=12, learning_rate=0.02, batch_size=4,
+        hidden_size=12, embedding_size=6, filters=(6, 8), epochs=25, learning_rate=0.03, batch_size=4,
     )  # fmt: skip
     return task.fit(*squares(60), verbose=0)
 
