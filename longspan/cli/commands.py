@@ -393,7 +393,7 @@ def report(
 def demo(name: str | None, output: str) -> None:
     """Show what longspan does, from data to report.
 
-    NAME: forecast, language, translate, summarize, recommend, speech or video.
+    NAME: forecast, language, translate, summarize, recommend, speech, video or caption.
     """
     from longspan import demos
 

@@ -16,6 +16,7 @@ DEMOS = {
     "recommend": "longspan.demos.recommend",
     "speech": "longspan.demos.speech",
     "video": "longspan.demos.video",
+    "caption": "longspan.demos.caption",
 }
 
 

@@ -97,7 +97,7 @@ class CaptionNetwork(TaskNetwork):
         vocabulary: V; longest: tokens that a caption may have.
         filters: of the convolutional net's stages, None for found ones.
         embedding_size, hidden_size, num_layers, cell, attention: as for `longspan.networks.Decoder`.
-        dropout: rate on cells, embeddings, between layers and before the output layer.
+        dropout: rate on embeddings, between layers, before the output layers, and half of it on cells.
         recurrent_dropout: rate on h, the same values at all steps.
         label_smoothing: share of a target's probability that is spread over all tokens, in training.
         attention_weight: of the doubly stochastic term, which asks that a caption reads all cells equally.
@@ -130,7 +130,7 @@ class CaptionNetwork(TaskNetwork):
             recurrent_dropout=recurrent_dropout,
         )  # fmt: skip
         self.words = nn.Linear(self.encoder.output_size, vocabulary)
-        self.drop = Dropout(dropout)
+        self.drop, self.drop_cells = Dropout(dropout), Dropout(dropout / 2)
         self.longest, self.label_smoothing = longest, label_smoothing
         self.attention_weight, self.word_weight = attention_weight, word_weight
 
@@ -145,10 +145,10 @@ class CaptionNetwork(TaskNetwork):
         previous, owner = inputs.previous, inputs.owner
         if previous is None or owner is None:
             raise errors.value_error("batch", "one with captions", "none", "evaluate pictures with captions")
-        cells = self.drop(self.encoder(inputs.frames))
-        first = self._begin(cells.index_select(0, owner))
+        cells = self.encoder(inputs.frames)
+        first = self._begin(self.drop_cells(cells).index_select(0, owner))
         output, _ = self.decoder(previous, first, lengths=inputs.steps)
-        return CaptionOutput(output, self.words(cells.mean(1))), None
+        return CaptionOutput(output, self.words(self.drop(cells.mean(1)))), None
 
     def _begin(self, cells: Tensor) -> DecoderState:
         """The decoder's state before the first token, with the cells as its memory."""
