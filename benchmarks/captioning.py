@@ -106,7 +106,8 @@ def nearest(asked: Tensor, known: Tensor) -> list[int]:
 
 def most_typical(scorer: CiderScorer, captions: Sequence[str]) -> str:
     """The caption of a picture that is most similar to its others."""
-    return captions[int(scorer.consensus([text.split() for text in captions]).argmax())]
+    cut = [text.split() for text in captions]
+    return max(captions, key=lambda text: scorer.score(text.split(), cut))
 
 
 def one_for_all(captions: Sequence[Sequence[str]]) -> str:

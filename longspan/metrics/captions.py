@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -20,7 +19,6 @@ _ORDERS = 4  # n-grams are counted up to this length
 _BETA = 1.2  # of ROUGE-L: how much recall counts beside precision
 _SIGMA = 6.0  # of CIDEr-D: the difference in length, in tokens, that lowers a score to 0.61
 _SCALE = 10.0  # of CIDEr-D: equal captions have this score
-_SAVED = 50_000  # n-grams whose frequencies are saved
 _TINY, _SMALL = 1e-15, 1e-9  # keep BLEU's fractions finite, as in pycocoevalcap
 
 
@@ -108,25 +106,7 @@ class CiderScorer:
         self.documents: Counter[tuple[str, ...]] = Counter()
         for truths in references:
             self.documents.update(set().union(*map(ngrams, truths)))
-        self.images = len(references)
-
-    @property
-    def log_images(self) -> float:
-        """The logarithm of the number of images whose captions were counted."""
-        return math.log(max(1, self.images))
-
-    def state(self) -> dict[str, Any]:
-        """Plain values that `from_state` takes: the most frequent n-grams; all others count as found once."""
-        common = [[list(ngram), n] for ngram, n in self.documents.most_common(_SAVED) if n > 1]
-        return {"images": self.images, "documents": common}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> CiderScorer:
-        """The scorer that gave this state."""
-        scorer = cls([])
-        scorer.images = state["images"]
-        scorer.documents = Counter({tuple(ngram): count for ngram, count in state["documents"]})
-        return scorer
+        self.log_images = math.log(max(1, len(references)))
 
     def score(self, answer: Tokens, truths: Sequence[Tokens]) -> float:
         """The mean score of an answer beside each of its references, 0 to 10."""
@@ -142,24 +122,6 @@ class CiderScorer:
             similar = np.divide(products, scale, out=products, where=scale > 0)
             total += float(similar.mean()) * math.exp(-(_difference(answer, truth) ** 2) / (2 * _SIGMA**2))
         return _SCALE * total / len(truths)
-
-    def consensus(self, captions: Sequence[Tokens]) -> np.ndarray:
-        """How similar each caption (N,) is to all of them: the mean CIDEr, whose counts are not clipped.
-
-        The highest one is the consensus of captions of one picture (Devlin et al. 2015, arXiv 1505.04467).
-        """
-        place: dict[tuple[str, ...], int] = {}
-        weighted = [self._weighted(caption) for caption in captions]
-        for vectors, _ in weighted:
-            for ngram in vectors:
-                place.setdefault(ngram, len(place))
-        values = np.zeros((_ORDERS, len(captions), len(place)))
-        for row, (vectors, norms) in enumerate(weighted):
-            for ngram, weight in vectors.items():
-                values[len(ngram) - 1, row, place[ngram]] = weight / max(norms[len(ngram) - 1], _SMALL)
-        lengths = np.array([len(caption) for caption in captions])
-        near = np.exp(-((lengths[:, None] - lengths[None]) ** 2) / (2 * _SIGMA**2))
-        return _SCALE * ((values @ values.transpose(0, 2, 1)).mean(0) * near).mean(1)
 
     def _weighted(self, tokens: Tokens) -> tuple[dict[tuple[str, ...], float], np.ndarray]:
         """Each n-gram's count times its inverse document frequency, and the norms by the n-grams' length."""

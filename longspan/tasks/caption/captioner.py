@@ -42,9 +42,10 @@ class Captioner(CaptionerOptions, Estimator[list[CaptionedPicture], CaptionCodec
         token_level: symbols where half of the captions have a backslash (LaTeX with blanks between the
             symbols), characters where a caption is one word, else words, which are written in lower case.
         max_tokens: all; of words in 1,000 captions or more those that occur twice.
-        image_size: the median of the training pictures, at most 112 pixels a side. Others are resized to it,
+        image_size: the median of the training pictures, at most 96 pixels a side. Others are resized to it,
             of which a notice tells.
-        filters: 24, 48, 96, 192 up to a grid of 8 cells a side at most.
+        epochs: so many that about 50,000 pictures are seen, at least 10 and at most 50.
+        filters: 16, 32, 64, 128 up to a grid of 8 cells a side at most.
 
     `fit(source)` or `fit(images, captions)`: PNG, JPEG, WebP, arrays; one or several captions each, see
     `.reading.read_captioned`. Raises ValueError or TypeError in one sentence.

@@ -23,10 +23,12 @@ from longspan.tasks.codec import Codec, Metrics, Tree
 from .batches import CaptionBatches
 from .network import PictureShape
 from .reading import CaptionedPicture
-from .sampling import Drawn
+from .sampling import consensus
 from .tokens import CaptionTokens, find_level
 
-_LARGEST = 112  # pixels of the longer side of found frames
+_LARGEST = 96  # pixels of the longer side of found frames
+_EPOCHS = (10, 50)  # that are found, at least and at most
+_PICTURES_SEEN = 50_000  # in all epochs together, where that gives such a number
 _SPARE = 10  # tokens that a caption may have beyond the longest in training
 
 Truths = list[tuple[str, ...]]
@@ -50,12 +52,12 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
     Args:
         token_level, max_tokens: as for `.tokens.CaptionTokens`; None for found.
         image_size: height and width that pictures are resized to; None for the median of the training
-            pictures, at most 112 pixels.
+            pictures, at most 96 pixels.
         features: the user's model in the place of the convolutional net.
         augmentation: of training pictures.
 
-    Attributes after fit: tokens, shape, normalizer; longest: tokens of the longest caption; consensus: by
-    which one of several drawn captions is chosen; held_out: scores on the validation part.
+    Attributes after fit: tokens, shape, normalizer; longest: tokens of the longest caption; weights: (V,)
+    of tokens in the consensus of drawn captions; held_out: scores on the validation part.
     """
 
     def __init__(
@@ -74,19 +76,19 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
         self.format = FrameFormat(1, 1)
         self.shape = PictureShape(3, 1, 1)
         self.normalizer = FrameNormalizer()
-        self.longest = 0
-        self.consensus = scores.CiderScorer([])
+        self.longest = self.pictures = 0
+        self.weights = torch.zeros(0)
         self.held_out: dict[str, Any] = {}
         self._fitted_frames: tuple[list[CaptionedPicture], Tensor] | None = None
 
     # ---- learning
 
     def fit(self, train: list[CaptionedPicture], valid: list[CaptionedPicture] | None = None) -> Self:
+        self.pictures = len(train)
         texts = [text for picture in train for text in picture.captions or ()]
         self.tokens = CaptionTokens(self.token_level or find_level(texts), self.max_tokens).fit(texts)
         self.longest = max(len(self.tokens.encode(text)) for text in texts)
-        cut = self.tokens.scored
-        self.consensus = scores.CiderScorer([[cut(text) for text in one.captions or ()] for one in train])
+        self.weights = _token_weights(train, self.tokens)
         height, width = self.image_size or _found_size([picture.pixels.shape for picture in train])
         channels = max(picture.pixels.shape[2] for picture in train)
         self.format = FrameFormat(height, width, channels)
@@ -102,7 +104,9 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
 
     @property
     def epochs(self) -> int:
-        return 60
+        """So many that about 50,000 pictures are seen."""
+        fewest, most = _EPOCHS
+        return min(most, max(fewest, round(_PICTURES_SEEN / max(1, self.pictures))))
 
     @property
     def most_tokens(self) -> int:
@@ -140,20 +144,15 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
 
     # ---- hypotheses to captions
 
-    def decode(self, predictions: list[Drawn], records: list[CaptionedPicture]) -> list[Caption]:
-        return [
-            self._caption(self._chosen(row, part.candidates)) for part in predictions for row in part.rows
-        ]
+    def decode(
+        self, predictions: list[list[list[Hypothesis]]], records: list[CaptionedPicture]
+    ) -> list[Caption]:
+        return [self._caption(self._chosen(row)) for part in predictions for row in part]
 
-    def _chosen(self, found: list[Hypothesis], candidates: int) -> Hypothesis:
-        """The candidate that is most similar to all captions of its picture; of equal ones the likeliest."""
-        if min(len(found), candidates) == 1:
-            return found[0]
-        cut = [self.tokens.scored(self.tokens.decode(one.tokens)) for one in found]
-        similar = self.consensus.consensus(cut).round(6)
-        return max(zip(found[:candidates], similar, strict=False), key=lambda pair: (pair[1], pair[0].score))[
-            0
-        ]
+    def _chosen(self, found: list[Hypothesis]) -> Hypothesis:
+        """The caption that is most similar to all captions of its picture; of equal ones the likeliest."""
+        similar = consensus([one.tokens for one in found], self.weights).tolist()
+        return max(zip(found, similar, strict=True), key=lambda pair: (round(pair[1], 5), pair[0].score))[0]
 
     def _caption(self, found: Hypothesis) -> Caption:
         attention = None if found.attention is None else found.attention.cpu()
@@ -220,7 +219,8 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
             "normalizer": self.normalizer.state(),
             "features": None if self.features is None else self.features.state(),
             "longest": self.longest,
-            "consensus": self.consensus.state(),
+            "pictures": self.pictures,
+            "weights": self.weights,
             "held_out": self.held_out,
         }
 
@@ -231,20 +231,29 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
         if state["features"] is not None:
             cache = None if self.features is None else self.features.cache
             self.features = FrameFeatures.from_state(state["features"], cache)
-        self.consensus = scores.CiderScorer.from_state(state["consensus"])
-        self.longest, self.held_out = state["longest"], state["held_out"]
+        self.weights = state["weights"]
+        self.longest, self.pictures = state["longest"], state["pictures"]
+        self.held_out = state["held_out"]
         return self
 
 
 def _found_size(shapes: Sequence[tuple[int, ...]]) -> tuple[int, int]:
-    """The median height and width of pictures (H, W, C), scaled down to at most 112 pixels.
+    """The median height and width of pictures (H, W, C), scaled down to at most 96 pixels.
 
-    >>> _found_size([(100, 224, 3), (20, 224, 3), (120, 224, 3)])
-    (50, 112)
+    >>> _found_size([(100, 192, 3), (20, 192, 3), (120, 192, 3)])
+    (50, 96)
     """
     height, width = (float(np.median([shape[side] for shape in shapes])) for side in (0, 1))
     scale = min(1.0, _LARGEST / max(height, width))
     return max(2, round(height * scale)), max(2, round(width * scale))
+
+
+def _token_weights(records: Sequence[CaptionedPicture], tokens: CaptionTokens) -> Tensor:
+    """(V,) the logarithm of the number of pictures for one whose captions have the token, plus one."""
+    counts = torch.ones(tokens.size)
+    for picture in records:
+        counts[list({number for text in picture.captions or () for number in tokens.encode(text)})] += 1
+    return ((1 + len(records)) / counts).log() + 1
 
 
 def _seeds(frames: Tensor) -> Tensor:

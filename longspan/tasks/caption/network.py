@@ -14,13 +14,13 @@ from longspan.data.batches import Batch
 from longspan.data.padding import sequence_mask
 from longspan.data.tokenizers import END, PAD, SPECIAL, START, UNKNOWN
 from longspan.networks.decoder import Decoder, DecoderOutput, DecoderState
-from longspan.networks.frames import FrameGrid, found_filters
+from longspan.networks.frames import FrameGrid
 from longspan.nn.dropout import Dropout
 from longspan.search import Hypothesis, beam
 from longspan.tasks.network import TaskNetwork
 
 from .batches import IGNORED, CaptionInputs
-from .sampling import Drawn, draw_captions, uniforms_of
+from .sampling import draw_captions, uniforms_of
 
 _END, _START = SPECIAL.index(END), SPECIAL.index(START)
 _MAPPED = 128  # values of a cell that the features of the user's model are mapped to
@@ -51,7 +51,7 @@ class GridEncoder(nn.Module):
 
     Args:
         shape: of the pictures, or of the user's features.
-        filters: of the convolutional net's stages; None for 24, 48, 96, 192 until the grid is 8 cells a side.
+        filters: of the convolutional net's stages; None for 16, 32, 64, 128 until the grid is 8 cells a side.
     """
 
     net: nn.Module
@@ -62,7 +62,7 @@ class GridEncoder(nn.Module):
         if shape.features:
             self.net = _FeatureMap(shape)
         else:
-            self.net = FrameGrid(shape.channels, size, filters or [3 * n // 2 for n in found_filters(size)])
+            self.net = FrameGrid(shape.channels, size, filters)
         self.shape, self.output_size = self.net.shape, self.net.output_size
         self.norm = nn.LayerNorm(self.output_size)
         self.position = nn.Parameter(torch.zeros(self.shape[0] * self.shape[1], self.output_size))
@@ -187,28 +187,25 @@ class CaptionNetwork(TaskNetwork):
         *,
         beam_size: int | None = None,
         length_penalty: float = 0.6,
-        samples: int = 16,
-        candidates: int = 3,
+        samples: int = 30,
         temperature: float = 1.0,
-        top_p: float = 0.7,
-    ) -> Drawn:
+        top_p: float = 0.8,
+    ) -> list[list[Hypothesis]]:
         """Captions of each picture, among which the codec chooses.
 
         Args:
             beam_size: of `longspan.search.beam`, which gives the likeliest caption alone; None for `samples`
                 captions that are drawn.
             length_penalty: of the beam search.
-            candidates: the first ones of the drawn captions, which may be chosen.
             temperature, top_p: as for `.sampling.draw_captions`.
         """
         cells = self.encoder(batch.x.frames)
         if beam_size is None:
             uniforms = uniforms_of(batch.x.seeds, samples, self.longest)
-            rows = draw_captions(
+            return draw_captions(
                 self._step, self._begin(cells), _START, _END, uniforms, temperature=temperature, top_p=top_p
             )
-            return Drawn(rows, candidates)
-        return Drawn(self._searched(cells, beam_size, length_penalty), 1)
+        return self._searched(cells, beam_size, length_penalty)
 
     def _searched(self, cells: Tensor, beam_size: int, length_penalty: float) -> list[list[Hypothesis]]:
         """The likeliest caption of each picture."""

@@ -46,7 +46,7 @@ class CaptionerOptions:
         advanced=True, per_source=True,
     )  # fmt: skip
     image_size: tuple[int, ...] | None = option(
-        None, "height and width that pictures are resized to; none for their median, at most 112 pixels",
+        None, "height and width that pictures are resized to; none for their median, at most 96 pixels",
         group="data", check=check_side,
     )  # fmt: skip
     token_level: str | None = option(
@@ -129,20 +129,16 @@ class CaptionerOptions:
         group="predict", minimum=1, maximum=1000,
     )  # fmt: skip
     samples: int = option(
-        16, "captions that are drawn for a picture, to which its caption is to be similar", group="predict",
+        30, "captions that are drawn for a picture, whose consensus is the answer", group="predict",
         minimum=1, maximum=1000, advanced=True,
-    )  # fmt: skip
-    candidates: int = option(
-        3, "the first ones of the drawn captions, of which one is the answer; more of them give likelier "
-        "captions, that more pictures share", group="predict", minimum=1, maximum=1000,
     )  # fmt: skip
     temperature: float = option(
         1.0, "of the captions that are drawn: lower for likelier ones, higher for more different ones",
         group="predict", positive=True, advanced=True,
     )  # fmt: skip
     top_p: float = option(
-        0.7, "share of the probability from which a token is drawn, the likeliest tokens first",
-        group="predict", positive=True, advanced=True,
+        0.8, "share of the probability from which tokens are drawn, the likeliest first; lower for likelier "
+        "captions, that more pictures share", group="predict", positive=True,
     )  # fmt: skip
     length_penalty: float = option(
         0.6, "0 favours short captions, 1 nearly compares the mean log-probability of a token",

@@ -1,8 +1,8 @@
-"""Draws captions of pictures by a decoder's probabilities, alike for pictures alone and in a batch."""
+"""Draws captions of pictures by a decoder's probabilities, and finds what most of them agree on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,13 +12,6 @@ from longspan.networks.decoder import DecoderState
 from longspan.search import Hypothesis
 
 Step = Callable[[Tensor, DecoderState], tuple[Tensor, DecoderState, Tensor]]
-
-
-class Drawn(NamedTuple):
-    """The captions of each picture of a batch; candidates: of which the first so many may be the answer."""
-
-    rows: list[list[Hypothesis]]
-    candidates: int
 
 
 class _Steps(NamedTuple):
@@ -97,3 +90,21 @@ def uniforms_of(seeds: Tensor, captions: int, steps: int) -> Tensor:
         torch.rand(captions, steps, generator=torch.Generator().manual_seed(seed)) for seed in seeds.tolist()
     ]
     return torch.stack(rows) if rows else torch.zeros(0, captions, steps)
+
+
+def consensus(captions: Sequence[Sequence[int]], weights: Tensor) -> Tensor:
+    """How similar each of N captions of one picture is to all of them (N,), by the tokens that they have.
+
+    The similarity is the cosine of the counts of tokens times their weights. It tells what most of the
+    captions speak of, but not how they word it (Devlin et al. 2015, arXiv 1505.04467, take n-grams).
+
+    Args:
+        captions: token numbers; weights: (V,), low for tokens that most pictures' captions have.
+
+    >>> consensus([[0, 1], [1, 0], [2]], torch.ones(3))
+    tensor([0.6667, 0.6667, 0.3333])
+    """
+    rows = [torch.tensor(row, dtype=torch.int64) for row in captions]
+    bags = torch.stack([torch.bincount(row, minlength=len(weights)) for row in rows])
+    vectors = torch.nn.functional.normalize(bags * weights, dim=1)
+    return (vectors @ vectors.T).mean(1)
