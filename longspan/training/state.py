@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -111,6 +112,7 @@ class TrainingState:
         checkpoint.check_fits(self.network, snapshot["weights"], path)
         self.network.load_state_dict(snapshot["weights"])
         self.optimizer.load_state_dict(snapshot["optimizer"])
+        _lay_out_as_parameters(self.optimizer)
         if snapshot["schedule"] is not None:
             self.schedule.load_state_dict(snapshot["schedule"])
         self.epoch, self.step, self.status.steps = snapshot["epoch"], snapshot["step"], snapshot["steps"]
@@ -131,3 +133,14 @@ class TrainingState:
         for metric, state in zip(self.metrics, process["metrics"], strict=False):
             metric.restore(state)
         checkpoint.set_rng_state(process["rng"])
+
+
+def _lay_out_as_parameters(optimizer: Optimizer) -> None:
+    """Give the optimizer's tensors the strides of their parameters, which a file does not keep.
+
+    Fused updates go through the memory of both side by side; weights of convolutions may have channels last.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

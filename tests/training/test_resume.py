@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import nn
 
-from longspan import artifact
+from longspan import artifact, optimizers
 from longspan.data import Batch, Batches
 from longspan.errors import LongspanWarning
 from longspan.training import Callback, CheckpointConfig, EarlyStopping, LambdaCallback, train
@@ -205,3 +205,31 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(name: st
         ValueError, match=r"^resume: expected a (file or a new name|place that can be written)"
     ):
         CheckpointConfig(tmp_path / name)
+
+
+class Picture(nn.Conv2d):
+    """A convolution whose weight has its channels last in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2, 3)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, batch: Batch, state: Any) -> tuple[Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return super().forward(batch.x).mean((2, 3)), state
+
+
+def test_the_layout_of_weights_in_memory_does_not_matter(tmp_path: Path):
+    def run(*callbacks: Callback, path: Path | None = None) -> nn.Module:
+        torch.manual_seed(0)
+        network, x = Picture(), torch.rand(8, 3, 5, 5)
+        checkpoint = None if path is None else CheckpointConfig(path, steps=1, seconds=None)
+        train(
+            network, Batches(x, x.mean((2, 3))[:, :2], batch_size=2), "mse",
+            optimizers.Adam(0.1).build(network.parameters()), epochs=2, verbose=0, resume=checkpoint,
+            callbacks=callbacks,
+        )  # fmt: skip
+        return network
+
+    with pytest.raises(Stop):
+        run(stop_at(3), path=tmp_path / "checkpoint")
+    assert same(run(path=tmp_path / "checkpoint"), run())
