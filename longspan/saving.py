@@ -13,7 +13,6 @@ from torch import Tensor
 from longspan import activations, errors
 from longspan.layers import Layer
 from longspan.layers.config import from_config, to_config
-from longspan.layers.wrappers import CellSpec
 from longspan.models import load_model
 from longspan.registry import (
     CustomObjectScope,
@@ -71,9 +70,8 @@ def serialize_keras_object(obj: Any) -> Any:
     if isinstance(obj, (np.ndarray, Tensor)):
         values = obj.detach().cpu().numpy() if isinstance(obj, Tensor) else obj
         return {"class_name": "__numpy__", "config": {"value": values.tolist(), "dtype": str(values.dtype)}}
-    if isinstance(obj, (Layer, CellSpec)) and not type(obj).__module__.startswith("longspan.models"):
-        described = to_config(obj) if isinstance(obj, Layer) else serialize_cell(obj)
-        return {"module": "longspan.layers", **described, "registered_name": _registered(type(obj))}
+    if isinstance(obj, Layer) and not type(obj).__module__.startswith("longspan.models"):
+        return {"module": "longspan.layers", **to_config(obj), "registered_name": _registered(type(obj))}
     if inspect.isfunction(obj) or inspect.isbuiltin(obj):
         name = activations.name_of(obj) or get_registered_name(obj)
         return {"module": obj.__module__, "class_name": "function", "config": name, "registered_name": name}
@@ -84,12 +82,6 @@ def serialize_keras_object(obj: Any) -> Any:
         "config": serialize_keras_object(configured.get_config()),
         "registered_name": _registered(type(obj)),
     }
-
-
-def serialize_cell(cell: CellSpec) -> dict[str, Any]:
-    """A recurrent layer's cell, as `layers.LSTMCell(4)`, as a class name and its options."""
-    options = {key: serialize_keras_object(value) for key, value in cell.options.items()}
-    return {"class_name": f"{cell.layer.__name__}Cell", "config": options}
 
 
 def _registered(kind: type) -> str | None:

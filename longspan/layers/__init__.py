@@ -104,15 +104,8 @@ from .resizing import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
-from .wrappers import (
-    RNN,
-    Bidirectional,
-    GRUCell,
-    LSTMCell,
-    SimpleRNNCell,
-    StackedRNNCells,
-    TimeDistributed,
-)
+from .rnn import RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
     "ACTIVATIONS",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from longspan import activations, constraints, errors, initializers, regularizers
@@ -27,6 +27,7 @@ from . import (
     pooling,
     recurrent,
     resizing,
+    rnn,
     wrappers,
 )
 from .base import Layer
@@ -34,6 +35,8 @@ from .options import keywords, takes_any
 
 _ABSTRACT = (
     recurrent.RNNBase,
+    rnn.RecurrentCell,
+    rnn.CellLoop,
     convolution.Convolution,
     convolution_transpose.ConvolutionTranspose,
     depthwise.DepthwiseConvolution,
@@ -58,6 +61,7 @@ LAYERS: dict[str, type[Layer]] = {
         einsum_dense,
         resizing,
         recurrent,
+        rnn,
         wrappers,
         convolution,
         pooling,
@@ -75,7 +79,6 @@ LAYERS: dict[str, type[Layer]] = {
     and kind not in _ABSTRACT
     and not name.startswith("_")
 }
-_CELLS = {"LSTMCell": wrappers.LSTMCell, "GRUCell": wrappers.GRUCell, "SimpleRNNCell": wrappers.SimpleRNNCell}
 
 # The initializers, the regularizers and the constraints, by class name.
 _REGISTRIES = (initializers.REGISTRY, regularizers.REGISTRY, constraints.REGISTRY)
@@ -111,9 +114,6 @@ def _plain(name: str, key: str, value: Any) -> Any:
         return to_config(value)
     if isinstance(value, Mapping):
         return {k: _plain(name, key, item) for k, item in value.items()}
-    if isinstance(value, wrappers.CellSpec):
-        options = {k: _plain(name, k, v) for k, v in value.options.items()}
-        return {"class_name": f"{value.layer.__name__}Cell", "config": options}
     if isinstance(value, Cell):
         return {"class_name": "Cell", "config": {"name": value.name}}
     if isinstance(value, Configured):
@@ -206,19 +206,12 @@ def _value(value: Any, custom: Custom) -> Any:
         return from_config(value, custom)
     if name == "StackedRNNCells":
         return [_value(cell, custom) for cell in options["cells"]]
-    if name in _CELLS:
-        return _CELLS[name](**_cell_options(_CELLS[name], options, custom))
     if name == "Cell":
         return _cell(options["name"], custom)
     for registry in _REGISTRIES:
         if name in registry.names:
             return registry.get({**value, "config": {k: v for k, v in options.items() if v is not None}})
     return None if "dtype" in name.lower() else _unknown(name)
-
-
-def _cell_options(make: Callable[..., Any], options: Mapping[str, Any], custom: Custom) -> dict[str, Any]:
-    parameters = inspect.signature(make).parameters
-    return {key: _value(value, custom) for key, value in options.items() if key in parameters}
 
 
 def _cell(name: str, custom: Custom) -> Cell:

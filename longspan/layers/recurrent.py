@@ -140,6 +140,12 @@ class RNNBase(Layer):
             second = getattr(core, f"bias_hh_l0{suffix}")
             second.requires_grad_(False).zero_()
 
+    def share(self, other: RNNBase) -> None:
+        """Take the weights of a built layer of the same kind and options."""
+        self.core = other.core
+        self.attach(self.core, "")
+        self._finish_build(other.input_shape)
+
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         rows = input_shape[0]
         out = (rows, input_shape[1], self.units) if self.return_sequences else (rows, self.units)

@@ -1,36 +1,20 @@
-"""Layers made of other layers: Bidirectional, RNN over cells, TimeDistributed."""
+"""Layers made of other layers: Bidirectional, TimeDistributed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import Unpack
 
 from longspan import errors
-from longspan.activations import ActivationLike
-from longspan.cells import Cell
-from longspan.initializers import InitializerLike
-from longspan.kernels.program import program
-from longspan.nn import options as nn_options
 from longspan.nn.explain import explain
-from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, check_rank, required_size
 from .normalization import BatchNormalization
-from .recurrent import (
-    GRU,
-    LSTM,
-    Initializers,
-    RNNBase,
-    SequenceOptions,
-    SimpleRNN,
-    layer_options,
-    split_states,
-)
+from .recurrent import GRU, RNNBase, split_states
 from .structure import Shape, to_tensor
 from .weights import Weight
 
@@ -247,213 +231,6 @@ def _merged(y: Tensor, back: Tensor, mode: str | None) -> Tensor | tuple[Tensor,
     if mode == "mul":
         return y * back
     return y + back if mode == "sum" else (y + back) / 2
-
-
-@dataclass(frozen=True)
-class CellSpec:
-    """A cell as `RNN` takes it: the class of the layer that runs it, and the layer's options."""
-
-    layer: type[RNNBase]
-    options: dict[str, Any]
-
-    def over_time(self, **sequences: Any) -> RNNBase:
-        """The layer that runs the cell over a sequence."""
-        return self.layer(**self.options, **sequences)
-
-
-def LSTMCell(
-    units: int,
-    activation: ActivationLike = "tanh",
-    recurrent_activation: ActivationLike = "sigmoid",
-    use_bias: bool = True,
-    kernel_initializer: InitializerLike = "glorot_uniform",
-    recurrent_initializer: InitializerLike = "orthogonal",
-    bias_initializer: InitializerLike = "zeros",
-    unit_forget_bias: bool = True,
-    kernel_regularizer: RegularizerLike = None,
-    recurrent_regularizer: RegularizerLike = None,
-    bias_regularizer: RegularizerLike = None,
-    dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
-) -> CellSpec:
-    """The cell of `LSTM`, for `RNN`; options as there.
-
-    >>> RNN(LSTMCell(4))(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 4])
-    """
-    return CellSpec(LSTM, dict(locals()))
-
-
-def GRUCell(
-    units: int,
-    activation: ActivationLike = "tanh",
-    recurrent_activation: ActivationLike = "sigmoid",
-    use_bias: bool = True,
-    kernel_initializer: InitializerLike = "glorot_uniform",
-    recurrent_initializer: InitializerLike = "orthogonal",
-    bias_initializer: InitializerLike = "zeros",
-    kernel_regularizer: RegularizerLike = None,
-    recurrent_regularizer: RegularizerLike = None,
-    bias_regularizer: RegularizerLike = None,
-    dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
-    reset_after: bool = True,
-) -> CellSpec:
-    """The cell of `GRU`, for `RNN`; options as there."""
-    return CellSpec(GRU, dict(locals()))
-
-
-def SimpleRNNCell(
-    units: int,
-    activation: ActivationLike = "tanh",
-    use_bias: bool = True,
-    kernel_initializer: InitializerLike = "glorot_uniform",
-    recurrent_initializer: InitializerLike = "orthogonal",
-    bias_initializer: InitializerLike = "zeros",
-    kernel_regularizer: RegularizerLike = None,
-    recurrent_regularizer: RegularizerLike = None,
-    bias_regularizer: RegularizerLike = None,
-    dropout: float = 0.0,
-    recurrent_dropout: float = 0.0,
-) -> CellSpec:
-    """The cell of `SimpleRNN`, for `RNN`; options as there."""
-    return CellSpec(SimpleRNN, dict(locals()))
-
-
-class CustomCell(RNNBase):
-    """A cell of longspan over (B, T, I): one of longspan.cells.CELLS, or your own under @longspan.cell.
-
-    Weights: kernel (I, G*H), recurrent_kernel (H, G*H) where the cell has R, bias (G*H,) or (2, G*H) where
-    the equations use the biases of W x and R h separately, extras (P, H). Gates are in the order of the
-    cell's letters.
-    """
-
-    def __init__(self, units: int, cell: Cell | str, **sequences: Unpack[SequenceOptions]) -> None:
-        resolved = nn_options.resolve_cell(cell)
-        bias_pair = resolved.recurrent and not program(resolved).shared
-        super().__init__(
-            units,
-            resolved,
-            resolved.gates,
-            Initializers(),
-            use_bias=True,
-            bias_pair=bias_pair,
-            dropout=0.0,
-            recurrent_dropout=0.0,
-            **sequences,
-        )
-
-
-class RNN(Layer):
-    """One cell or a stack of cells over (B, T, I): keras.layers.RNN, and any cell of longspan.
-
-    Args:
-        cell: LSTMCell, GRUCell or SimpleRNNCell of this module, a list of them (each reads the outputs of
-            the one before), or with `units` the name of a cell in longspan.cells.CELLS or a cell of your own.
-        units: H, for a cell of longspan.
-        **sequences: as for `LSTM`.
-
-    Raises:
-        ValueError, TypeError: there is no such cell, or units are missing.
-
-    >>> RNN([LSTMCell(4), GRUCell(6)], return_sequences=True)(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 5, 6])
-    >>> RNN("peephole", units=4)(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 4])
-    """
-
-    def __init__(self, cell: Any, units: int | None = None, **sequences: Unpack[SequenceOptions]) -> None:
-        super().__init__(**layer_options(sequences))
-        inner: Any = {
-            key: value for key, value in sequences.items() if key not in LayerOptions.__annotations__
-        }
-        self.go_backwards = inner.pop("go_backwards", False)
-        self.stateful = inner.get("stateful", False)
-        self.return_sequences, self.return_state = (
-            inner.pop("return_sequences", False),
-            inner.pop("return_state", False),
-        )
-        specs = [_cell_spec(part, units) for part in (cell if isinstance(cell, (list, tuple)) else [cell])]
-        if not specs:
-            raise errors.value_error(
-                "cell", "at least one cell", "an empty list", "give LSTMCell(32), for example"
-            )
-        *below, top = specs
-        parts = [spec.over_time(**inner, return_sequences=True, return_state=True) for spec in below]
-        parts.append(top.over_time(**inner, return_sequences=self.return_sequences, return_state=True))
-        self.parts = nn.ModuleList(parts)
-
-    def _layers(self) -> list[RNNBase]:
-        return list(self.parts)  # pyright: ignore[reportReturnType]
-
-    def keras_weights(self) -> list[Weight]:
-        return [weight for layer in self._layers() for weight in layer.keras_weights()]
-
-    def create_weights(self, shape: Shape) -> None:
-        for layer in self._layers():
-            layer.build(shape)
-            shape = layer.compute_output_shape(shape)[0]
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        states: list[Any] = []
-        shape: Any = tuple(input_shape)
-        for layer in self._layers():
-            shape, *own = layer.compute_output_shape(shape)
-            states += own
-        return (shape, *states) if self.return_state else shape
-
-    def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        return mask if self.return_sequences else None
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return super().__call__(*split_states(args, kwargs), **kwargs)
-
-    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
-        if self.go_backwards:
-            x, mask = x.flip(1), None if mask is None else mask.flip(1)
-        remaining = None if initial_state is None else list(initial_state)
-        states: list[Tensor] = []
-        for layer in self._layers():
-            count = len(layer.cell.states)
-            first = None if remaining is None else remaining[:count]
-            remaining = None if remaining is None else remaining[count:]
-            x, *last = layer(x, mask, initial_state=first)
-            states += last
-        return (x, *states) if self.return_state else x
-
-    def reset_states(self) -> None:
-        for layer in self._layers():
-            layer.reset_states()
-
-    def explain(self, x: Any, mask: Tensor | None = None) -> str:
-        """Which kernel runs each cell on x (B, T, I), and why the others do not, in words."""
-        x = to_tensor(x)
-        lines = []
-        for layer in self._layers():
-            lines.append(layer.explain(x, mask))
-            x = x.new_zeros(x.shape[0], x.shape[1], layer.units)
-        return "\n".join(lines)
-
-
-def StackedRNNCells(cells: Sequence[CellSpec]) -> list[CellSpec]:
-    """A stack of cells for `RNN`, which also takes a plain list of them.
-
-    >>> RNN(StackedRNNCells([LSTMCell(4), GRUCell(6)]))(torch.zeros(2, 5, 3)).shape
-    torch.Size([2, 6])
-    """
-    return list(cells)
-
-
-def _cell_spec(cell: object, units: int | None) -> CellSpec:
-    if isinstance(cell, CellSpec):
-        return cell
-    if isinstance(cell, (Cell, str)):
-        if units is None:
-            way_out = "give the number of units, such as RNN('peephole', units=32)"
-            raise errors.value_error("units", "a whole number beside a cell of longspan", None, way_out)
-        return CellSpec(CustomCell, {"units": units, "cell": cell})
-    way_out = "give LSTMCell(32), or write the cell with @longspan.cell and give units"
-    raise errors.type_error("cell", "a cell", cell, way_out)
 
 
 class TimeDistributed(Layer):
