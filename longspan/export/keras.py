@@ -23,7 +23,7 @@ from longspan.optional import require
 
 from .layer_info import Described, ModelLike, described_layers, layers_in, weighted_layers
 
-OVER_TIME = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM2D")
+OVER_TIME = ("LSTM", "GRU", "SimpleRNN", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 _MODELS = ("Sequential", "Functional", "Model")
 _DAMAGE = (OSError, KeyError, ValueError, zipfile.BadZipFile, RuntimeError)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 # A layer of Keras that is not here -> what to use instead.
 INSTEAD: dict[str, str] = {
-    "ConvLSTM1D": "ConvLSTM2D with one column",
-    "ConvLSTM3D": "ConvLSTM2D over frames",
     "TextVectorization": "longspan.preprocessing.text.Tokenizer",
     "Normalization": "BatchNormalization, or longspan.data.Scaler on the data",
     "GroupQueryAttention": "MultiHeadAttention",

@@ -35,6 +35,7 @@ from .options import keywords, takes_any
 
 _ABSTRACT = (
     recurrent.RNNBase,
+    conv_lstm.ConvLSTMBase,
     rnn.RecurrentCell,
     rnn.CellLoop,
     convolution.Convolution,

@@ -12,7 +12,7 @@ from longspan import errors, metrics
 from longspan.data.batches import Batch, rows_of
 from longspan.data.padding import sequence_mask
 from longspan.layers.base import Layer
-from longspan.layers.conv_lstm import ConvLSTM2D
+from longspan.layers.conv_lstm import ConvLSTMBase
 from longspan.layers.recurrent import RNNBase
 from longspan.layers.weights import sum_of
 from longspan.training import objective
@@ -51,7 +51,7 @@ class TrainingAdapter(nn.Module):
         self._recurrent = [
             part
             for part in model.modules()
-            if isinstance(part, (RNNBase, ConvLSTM2D)) and (carries or part.stateful)
+            if isinstance(part, (RNNBase, ConvLSTMBase)) and (carries or part.stateful)
         ]
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:

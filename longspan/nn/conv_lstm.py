@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from longspan.cells import CELLS, Cell, Values
 from . import dropout
 
 State = tuple[Tensor, Tensor]
+_CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def output_length(size: int | None, window: int, stride: int, padding: str) -> int | None:
@@ -57,8 +58,8 @@ class ConvLSTM(nn.Module):
     Args:
         input_size: C, channels of a frame.
         hidden_size: F, channels of the state.
-        kernel_size, stride, dilation: of the input's convolution, (height, width); R's has the same kernel,
-            stride 1 and "same" padding.
+        kernel_size, stride, dilation: of the input's convolution, (height, width), one number for rows of
+            values or three for volumes; R's has the same kernel, stride 1 and "same" padding.
         padding: "same" or "valid" around the input.
         bias: whether the gates have a bias.
         cell: a cell with the gates i, f, g, o and the states h, c.
@@ -78,10 +79,10 @@ class ConvLSTM(nn.Module):
         self,
         input_size: int,
         hidden_size: int,
-        kernel_size: tuple[int, int],
+        kernel_size: tuple[int, ...],
         *,
-        stride: tuple[int, int] = (1, 1),
-        dilation: tuple[int, int] = (1, 1),
+        stride: tuple[int, ...] | None = None,
+        dilation: tuple[int, ...] | None = None,
         padding: str = "same",
         bias: bool = True,
         cell: Cell = CELLS["lstm"],
@@ -90,7 +91,8 @@ class ConvLSTM(nn.Module):
         super().__init__()
         self.input_size = errors.check_int("input_size", input_size, 1, "give the number of channels")
         self.hidden_size = errors.check_int("hidden_size", hidden_size, 1, "give the number of channels")
-        self.kernel_size, self.stride, self.dilation = kernel_size, stride, dilation
+        ones = (1,) * len(kernel_size)
+        self.kernel_size, self.stride, self.dilation = kernel_size, stride or ones, dilation or ones
         self.padding = errors.check_choice("padding", padding, ("same", "valid"))
         self.cell = cell
         self.recurrent_dropout = errors.check_fraction("recurrent_dropout", recurrent_dropout, below_one=True)
@@ -123,8 +125,13 @@ class ConvLSTM(nn.Module):
         Raises:
             ValueError: the shape of x is another.
         """
-        if x.dim() != 5 or x.shape[2] != self.input_size:
-            expected, way_out = f"frames (B, T, {self.input_size}, Y, X)", "channels come before the pixels"
+        rank = len(self.kernel_size)
+        if x.dim() != rank + 3 or x.shape[2] != self.input_size:
+            letters = ", ".join("ZYX"[-rank:])
+            expected, way_out = (
+                f"frames (B, T, {self.input_size}, {letters})",
+                "channels come before the pixels",
+            )
             raise errors.value_error("input", expected, tuple(x.shape), way_out)
         wide = self._convolve_inputs(x)
         pixels = (x.shape[0], self.hidden_size, *wide.shape[3:])
@@ -138,7 +145,7 @@ class ConvLSTM(nn.Module):
         for t, step in enumerate(wide.unbind(1)):
             new_h, new_c = self._step(step, h if drop is None else h * drop, h, c)
             if mask is not None:
-                seen = mask[:, t, None, None, None]
+                seen = mask[:, t].view(-1, *[1] * (rank + 1))
                 new_h, new_c = torch.where(seen, new_h, h), torch.where(seen, new_c, c)
             h, c = new_h, new_c
             outs.append(h)
@@ -148,11 +155,13 @@ class ConvLSTM(nn.Module):
         """W * x + b of all frames, (B, T, G*F, Y', X')."""
         windows = [(size - 1) * gap + 1 for size, gap in zip(self.kernel_size, self.dilation, strict=True)]
         frames = pad_input(x.flatten(0, 1), windows, self.stride, self.padding)
-        wide = F.conv2d(frames, self.weight_ih, self.bias_ih, self.stride, 0, self.dilation)
+        convolve = _CONVOLVE[len(self.kernel_size)]
+        wide = convolve(frames, self.weight_ih, self.bias_ih, self.stride, 0, self.dilation)
         return wide.unflatten(0, x.shape[:2])
 
     def _step(self, x: Tensor, read: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        r = F.conv2d(pad_input(read, self.kernel_size, (1, 1), "same"), self.weight_hh)
+        ones = (1,) * len(self.kernel_size)
+        r = _CONVOLVE[len(ones)](pad_input(read, self.kernel_size, ones, "same"), self.weight_hh)
         gates = self.cell.gates
         by_gate = {
             role: Values(role, dict(zip(gates, wide.chunk(len(gates), 1), strict=True)))

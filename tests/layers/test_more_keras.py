@@ -17,6 +17,7 @@ keras: Any = import_module("keras")  # as Any: its annotations are unions of eve
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Keras itself
 
+VOLUMES = RNG.normal(size=(2, 3, 4, 3, 3, 2)).astype("float32")
 TRANSPOSED: list[dict[str, Any]] = [
     {"strides": 2},
     {"strides": 2, "padding": "same"},
@@ -53,6 +54,10 @@ CASES: list[Case] = [
     ("EinsumDense", {"equation": "abc,cde->abde", "output_shape": (None, 2, 3), "bias_axes": "de"}, STEPS),
     ("EinsumDense", {"equation": "ab...,bc->ac...", "output_shape": 5, "bias_axes": "c"}, STEPS),
     ("AlphaDropout", {"rate": 0.5}, STEPS),
+    ("ConvLSTM1D", {"filters": 3, "kernel_size": 2, "return_sequences": True}, PIXELS),
+    ("ConvLSTM1D", {"filters": 3, "kernel_size": 3, "padding": "same", "strides": 2}, PIXELS),
+    ("ConvLSTM2D", {"filters": 3, "kernel_size": (2, 3), "go_backwards": True}, VOXELS),
+    ("ConvLSTM3D", {"filters": 2, "kernel_size": 2, "return_sequences": True}, VOLUMES),
     ("Rescaling", {"scale": 0.5, "offset": 1.0}, STEPS),
     ("Rescaling", {"scale": [1.0, 2.0, 3.0, 4.0]}, STEPS),
     ("ReLU", {"threshold": 0.5, "negative_slope": 0.1, "max_value": 1.0}, STEPS),
@@ -75,6 +80,10 @@ FIRST: list[Case] = [
     ("SpatialDropout2D", {"rate": 0.5}, PIXELS),
     ("Flatten", {}, PIXELS),
 ]
+FRAMES: list[Case] = [
+    ("ConvLSTM1D", {"filters": 3, "kernel_size": 2, "return_sequences": True}, PIXELS),
+    ("ConvLSTM2D", {"filters": 3, "kernel_size": 2}, VOXELS),
+]
 
 
 @pytest.mark.parametrize(("name", "options", "x"), CASES, ids=case_id)
@@ -85,6 +94,11 @@ def test_equals_keras(name: str, options: dict[str, Any], x: np.ndarray) -> None
 @pytest.mark.parametrize(("name", "options", "x"), FIRST, ids=case_id)
 def test_features_first_equals_keras(name: str, options: dict[str, Any], x: np.ndarray) -> None:
     check_equals_keras(name, {**options, "data_format": "channels_first"}, np.moveaxis(x, -1, 1).copy())
+
+
+@pytest.mark.parametrize(("name", "options", "x"), FRAMES, ids=case_id)
+def test_frames_with_channels_first_equal_keras(name: str, options: dict[str, Any], x: np.ndarray) -> None:
+    check_equals_keras(name, {**options, "data_format": "channels_first"}, np.moveaxis(x, -1, 2).copy())
 
 
 @pytest.mark.parametrize(

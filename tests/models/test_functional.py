@@ -342,16 +342,6 @@ def test_a_lambda_is_loaded_with_its_function(tmp_path: Path) -> None:
     assert_same(predictions(loaded, X), predictions(model, X))
 
 
-def made_with_step() -> Model:
-    class Stepping(Net):
-        def train_step(self, data: Any) -> None:
-            """Never called."""
-
-    model = Stepping()
-    model.compile("sgd", "mse")
-    return model
-
-
 SERIES = Input((T, D), name="series")
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "missing input": (
