@@ -306,7 +306,7 @@ class Rival(nn.Module):
 
     def __init__(self, member: Member, features: nn.Module, inputs: int, hidden_size: int) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.skip = features, bool(member.steps.skip)
         self.lstm = nn.LSTM(inputs, hidden_size, batch_first=True, bidirectional=True)
         self.pool, self.drop, self.output = member.pool, nn.Dropout(0.3), member.output
 
@@ -316,7 +316,7 @@ class Rival(nn.Module):
         x = self.features(batch.x)
         packed = pack_padded_sequence(x, batch.lengths, batch_first=True, enforce_sorted=False)
         out, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=x.shape[1])
-        vectors = self.pool(out, batch.lengths)
+        vectors = self.pool(torch.cat([out, x], 2) if self.skip else out, batch.lengths)
         return F.cross_entropy(self.output(self.drop(vectors)), batch.y, label_smoothing=0.1)
 
 

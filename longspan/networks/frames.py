@@ -83,7 +83,7 @@ class FrameGrid(nn.Module):
 class FrameNet(nn.Module):
     """Reads frames (N, C, H, W) and gives a vector (N, F) a frame: where things are in it, and what they are.
 
-    The vector is a projection of the whole grid, and of the largest value of each of its channels.
+    Half of the vector is a projection of the whole grid, half of the largest value of each of its channels.
 
     Args:
         channels, size, filters: as for `FrameGrid`.
@@ -106,7 +106,8 @@ class FrameNet(nn.Module):
         super().__init__()
         self.grid = FrameGrid(channels, size, filters)
         rows, columns = self.grid.shape
-        self.linear = nn.Linear(self.grid.output_size * (rows * columns + 1), output_size)
+        self.place = nn.Linear(self.grid.output_size * rows * columns, output_size - output_size // 2)
+        self.content = nn.Linear(self.grid.output_size, output_size // 2)
         self.norm = nn.LayerNorm(output_size)
         self.drop = Dropout(dropout)
         self.output_size = output_size
@@ -114,8 +115,8 @@ class FrameNet(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, F)."""
         maps = self.grid.maps(frames)
-        values = torch.cat([maps.flatten(1), maps.amax((2, 3))], 1)
-        return self.drop(self.norm(self.linear(values)).relu())
+        vector = torch.cat([self.place(maps.flatten(1)), self.content(maps.amax((2, 3)))], 1)
+        return self.drop(self.norm(vector).relu())
 
 
 def found_filters(size: tuple[int, int]) -> list[int]:

@@ -69,19 +69,23 @@ class EncodedSteps(Steps):
         features: clips (B, T, ...), lengths and a state -> features (B, T, F) and the state after them.
         size: F.
         encoder: makes the recurrent network for a number of inputs.
+        skip: whether the features stand beside the recurrent network's outputs, so that what each frame shows
+            is learned without it.
     """
 
-    def __init__(self, features: nn.Module, size: int, encoder: Callable[[int], Encoder]) -> None:
+    def __init__(
+        self, features: nn.Module, size: int, encoder: Callable[[int], Encoder], *, skip: bool = False
+    ) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.skip = features, skip
         self.encoder = encoder(size)
-        self.output_size = self.encoder.output_size
+        self.output_size = self.encoder.output_size + (size if skip else 0)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Tensor, Any]:
         before, recurrent = (None, None) if state is None else state
         features, after = self.features(x, lengths, before)
         out, recurrent = self.encoder(features, recurrent, lengths=lengths)
-        return out, (after, recurrent)
+        return torch.cat([out, features], 2) if self.skip else out, (after, recurrent)
 
 
 class FrameSteps(nn.Module):

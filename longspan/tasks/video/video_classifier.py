@@ -177,9 +177,10 @@ class VideoClassifier(  # pyright: ignore[reportIncompatibleVariableOverride], N
             return ConvLSTMSteps(sizes.channels, sizes.size, self.hidden_size, self.dropout)
         if sizes.kind == "frames":
             net = FrameNet(sizes.channels, sizes.size, width, filters=filters, dropout=self.dropout)
-            return EncodedSteps(FrameSteps(net), width, self._encoder)
+            return EncodedSteps(FrameSteps(net), width, self._encoder, skip=True)
         if sizes.kind == "features":
-            return EncodedSteps(FeatureSteps(sizes.features, width, self.dropout), width, self._encoder)
+            features = FeatureSteps(sizes.features, width, self.dropout)
+            return EncodedSteps(features, width, self._encoder, skip=True)
         joints = SkeletonFeatures(sizes.joints, sizes.axes, sizes.bones)
         return EncodedSteps(SkeletonSteps(joints, width, self.dropout), width, self._encoder)
 
