@@ -44,6 +44,7 @@ class Bidirectional(Layer):
     Raises:
         ValueError, TypeError: the layers do not go together; the sentence says in what.
 
+    >>> from longspan.layers import LSTM
     >>> Bidirectional(LSTM(4, return_sequences=True))(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 5, 8])
     """
