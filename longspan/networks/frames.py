@@ -66,7 +66,7 @@ class FrameGrid(nn.Module):
         self.stages = nn.Sequential(
             *(_Stage(*pair, first=n == 0) for n, pair in enumerate(pairwise([channels, *widths])))
         )
-        self.stages.to(memory_format=torch.channels_last)
+        self.stages.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         for _ in widths:
             height, width = (height + 1) // 2, (width + 1) // 2
         self.shape, self.output_size = (height, width), widths[-1]

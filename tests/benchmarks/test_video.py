@@ -81,3 +81,12 @@ def test_the_rival_has_the_same_sizes(
     results = json.loads((tmp_path / "results").read_text())
     assert results["skeletons"]["ratio"] > 0 and results["clips"]["ratio"] > 0
     assert results["stream"]["frames a second"] > 0
+
+
+def test_the_network_of_next_frames_learns(video: ModuleType) -> None:
+    model = video.next_frame_model()
+    frames = np.zeros((2, 4, 64, 64, 1), np.float32)
+    frames[:, :, 20:40, 20:40] = 1.0
+    losses = model.fit(frames[:, :-1], frames[:, 1:], batch_size=2, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < 0.95 * losses[0]
+    assert model.predict(frames, verbose=0).shape == frames.shape

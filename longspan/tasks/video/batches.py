@@ -46,7 +46,7 @@ class VideoBatches:
 
     def __init__(self, codec: VideoCodec, clips: Sequence[Clip], batch_size: int) -> None:
         self.codec, self.clips, self.batch_size = codec, clips, batch_size
-        self.known = all(codec.has_target(clip) for clip in clips)
+        self.known = all(codec.is_known(clip) for clip in clips)
 
     def __len__(self) -> int:
         return -(-len(self.clips) // self.batch_size)

@@ -174,6 +174,17 @@ class VideoCodec(Codec[list[Clip]]):
             return clip.label is not None
         return (clip.boxes if self.answers == "boxes" else clip.segments or clip.steps) is not None
 
+    def is_known(self, clip: Clip) -> bool:
+        """Whether what is asked of the clip is known, and of classes that training has seen."""
+        if not self.has_target(clip):
+            return False
+        labels = {
+            "clip": [clip.label],
+            "frames": [*(segment.label for segment in clip.segments or ()), *(clip.steps or ())],
+            "boxes": [box.label for box in clip.boxes or ()],
+        }[self.answers]
+        return all(label in self.labels.classes for label in labels)
+
     def check(self, clips: Sequence[Clip], *, labelled: bool) -> None:
         """Refuse clips of another kind than those of training, and targets that cannot be right."""
         if clips[0].is_skeleton != (self.kind == "skeleton"):

@@ -213,6 +213,6 @@ class VideoClassifier(  # pyright: ignore[reportIncompatibleVariableOverride], N
             return video_sections(fitted.codec, None)
         records = self.read(source, use="predict", fitted=fitted)
         answers = self._answers(fitted, records)
-        known = all(fitted.codec.has_target(record) for record in records)
+        known = all(fitted.codec.is_known(record) for record in records)
         scores = self._scores(fitted, answers, fitted.codec.truth(records)) if known else {}
         return video_sections(fitted.codec, Evaluated(fitted.network, records, answers, scores))

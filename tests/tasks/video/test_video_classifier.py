@@ -70,6 +70,18 @@ def test_few_clips_are_trained_on_as_a_whole_after_calibration() -> None:
         VideoClassifier(**{**SMALL, "epochs": 1}).fit(clips[:12], labels[:12], verbose=0)
 
 
+def test_unknown_labels_hinder_no_prediction() -> None:
+    clips, labels = moving_clips(16)
+    task = VideoClassifier(**{**SMALL, "epochs": 1}).fit(clips, labels, verbose=0)
+    pairs = [(clips[0], "left"), (clips[1], "upwards")]
+    assert len(task.predict(pairs)) == 2
+    assert [section.title for section in task.sections(pairs)][:2] == ["Summary", "Clips"]
+    with pytest.raises(
+        ValueError, match=r"label: expected a class of training .* received 'upwards' in row 1"
+    ):
+        task.evaluate(pairs)
+
+
 def test_five_best_of_many_classes() -> None:
     clips, _ = moving_clips(48)
     task = VideoClassifier(**{**SMALL, "epochs": 1}).fit(clips, [n % 6 for n in range(48)], verbose=0)
