@@ -1,4 +1,4 @@
-"""Defines the commands: fit, predict, evaluate, generate, inspect, report, demo and info."""
+"""Defines the commands: fit, predict, evaluate, generate, inspect, report, serve, demo and info."""
 
 from __future__ import annotations
 
@@ -398,6 +398,42 @@ def demo(name: str | None, output: str) -> None:
     from longspan import demos
 
     demos.run(name or next(iter(demos.DEMOS)), Path(output))
+
+
+@longspan.command(short_help="Answer requests by HTTP with one or several models.")
+@click.argument("models", metavar="MODEL...", nargs=-1)
+@click.option("--host", default="127.0.0.1", metavar="HOST", help="Address to listen at. [127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, metavar="N", help="Port. [8000]")
+@click.option("--token", metavar="FILE", help="File with the token that requests must carry.")
+@click.option("--no-token", is_flag=True, help="Let everyone who reaches another HOST ask.")
+@click.option("--sessions", metavar="FILE", help="File that keeps the sessions for the next run.")
+@_threads
+@_quiet
+def serve(
+    models: tuple[str, ...], host: str, port: int, token: str | None, no_token: bool, sessions: str | None
+) -> None:
+    """Answer requests for saved models, each under the name of its file.
+
+    \b
+    longspan serve model
+    curl http://127.0.0.1:8000/models/model/predict -H 'Content-Type: text/csv' --data-binary @data.csv
+    """
+    from longspan import serve as server
+
+    word = None if token is None else _token(token)
+    server.check_host(host, word, open_to_all=no_token)
+    app = server.create_app(server.load_models(models), token=word, sessions=sessions)
+    say(f"http://{host}:{port}/ answers for {', '.join(Path(name).stem for name in models)}.")
+    server.run(app, host=host, port=port)
+
+
+def _token(path: str) -> str:
+    """The token in a file, without the line's end."""
+    token = Path(path).read_text(encoding="utf-8").strip()
+    if len(token) < 16:
+        way_out = "write one with python -c 'import secrets; print(secrets.token_urlsafe())'"
+        raise errors.value_error("--token", "a file with at least 16 characters", f"{len(token)}", way_out)
+    return token
 
 
 @longspan.command()

@@ -16,7 +16,12 @@ class TaskNetwork(nn.Module, abc.ABC):
     Outputs may have any form, since only `loss` and `predict` read them. Outputs with lengths of their own
     (CTC) contain these lengths. A loss that differs between training and validation (sampled softmax, full
     softmax) reads `self.training`.
+
+    joins: whether `predict` gives a tensor or a tuple of tensors with a row for every row of the batch, which
+    the other rows do not change: then several sources are predicted at once.
     """
+
+    joins: bool = False
 
     @abc.abstractmethod
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:

@@ -62,6 +62,8 @@ class ForecastNetwork(TaskNetwork):
         hidden_size, cell, num_layers, dropout: of the encoder.
     """
 
+    joins = True
+
     def __init__(
         self,
         sizes: Mapping[str, Any],

@@ -1,0 +1,407 @@
+"""The server's addresses: predictions, sessions, health, metrics; and what runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+
+from longspan import __version__, errors
+from longspan.tasks.estimator import Estimator
+
+from . import bodies
+from .limits import Limits, Refused, refused
+from .metrics import Metrics
+from .models import ServedModel, model_of
+from .pages import docs_page, index_page
+from .schema import ANSWER, ERROR, request_schema, search_options
+from .sequential import ServedSequential
+from .sessions import Sessions
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SAVE_EVERY = 5.0  # seconds between saves of sessions that have changed
+_OPEN = ("/health", "/ready")  # addresses that need no token
+_log = logging.getLogger("longspan.serve")
+
+
+class Server:
+    """The models, the sessions and the counts of one server.
+
+    Args:
+        models: fitted ones by name; limits: what is taken; token: that requests must carry, None for none.
+        sessions: the file that keeps the sessions, None to forget them at the end.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Estimator | ServedSequential],
+        limits: Limits | None = None,
+        token: str | None = None,
+        sessions: Path | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.token = token
+        self.pool = ThreadPoolExecutor(self.limits.threads, thread_name_prefix="longspan")
+        self.models = {
+            name: ServedModel(name, model, self.limits, self.pool) for name, model in models.items()
+        }
+        self.sessions = Sessions(self.models, self.limits, sessions)
+        self.metrics = Metrics()
+        self._unsaved = False
+
+    def described(self) -> list[dict[str, Any]]:
+        """Every model: its name, its task, its options, and whether it reads streams."""
+        return [
+            {
+                "name": name,
+                "task": served.model.name,
+                "streams": served.model.stream_ is not None,
+                "schema": schema_of(served),
+            }
+            for name, served in self.models.items()
+        ]
+
+    # ---- predictions
+
+    async def predict(self, name: str, request: Request) -> Response:
+        """The answer to `POST /models/NAME/predict`."""
+        served = model_of(self.models, name)
+        body = await self._body(request)
+        content_type, filename = _content_type(request)
+        if content_type in ("application/json", ""):
+            content = bodies.parse_json(body)
+            source = bodies.as_source(content.pop("source", None), self.limits)
+            answer = await served.predict(source, _checked_options(served, content))
+        else:
+            given = dict(request.query_params)
+            options = _checked_options(served, _parsed_options(served, given))
+            answer = await self._predict_file(served, body, bodies.ending_of(content_type, filename), options)
+        self.metrics.rows.labels(name).inc(len(answer.frame))
+        if "text/csv" in request.headers.get("accept", ""):
+            return Response(bodies.as_csv(answer.frame), media_type="text/csv; charset=utf-8")
+        return Response(bodies.answer(answer.frame, answer.notes), media_type="application/json")
+
+    async def _predict_file(self, served: ServedModel, body: bytes, ending: str, options: Any) -> Any:
+        if not body:
+            raise refused(422, "body", "a file", "an empty one", "send its bytes")
+        if body.count(b"\n") > self.limits.rows and ending in (".csv", ".tsv", ".txt", ".jsonl"):
+            received = f"{body.count(10):,} lines"
+            raise refused(413, "source", f"at most {self.limits.rows:,} rows", received, "send it in parts")
+        with tempfile.TemporaryDirectory(prefix="longspan-") as folder:
+            path = Path(folder, f"source{ending}")
+            path.write_bytes(body)
+            return await served.predict(str(path), options)
+
+    # ---- sessions
+
+    async def begin(self, name: str) -> dict[str, Any]:
+        """The answer to `POST /models/NAME/sessions`."""
+        model_of(self.models, name)
+        loop = asyncio.get_running_loop()
+        session = await loop.run_in_executor(self.pool, self.sessions.begin, name)
+        self._unsaved = True
+        return {"id": session.id}
+
+    async def step(self, name: str, id: str, content: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one more reading of a session."""
+        model_of(self.models, name)
+        session = self.sessions.get(name, id)
+        if set(content) != {"reading"}:
+            received = ", ".join(sorted(content)) or "nothing"
+            raise refused(422, "body", "the key reading alone", received, 'send {"reading": ...}')
+
+        def read() -> Any:
+            with session.lock:
+                return session.update(content["reading"])
+
+        answer = await asyncio.get_running_loop().run_in_executor(self.pool, read)
+        self._unsaved = True
+        return {"answer": bodies.plain(answer)}
+
+    async def forecast(self, name: str, id: str, request: Request) -> Response:
+        """What follows the readings of a session so far."""
+        served = model_of(self.models, name)
+        session = self.sessions.get(name, id)
+        options = _checked_options(served, _parsed_options(served, dict(request.query_params)))
+
+        def read() -> Any:
+            with session.lock:
+                return session.task.predict_table(None, **options)
+
+        frame = await asyncio.get_running_loop().run_in_executor(self.pool, read)
+        return Response(bodies.answer(frame, []), media_type="application/json")
+
+    async def save_sessions(self) -> None:
+        """Save the sessions while the server runs, whenever one has changed."""
+        while True:
+            await asyncio.sleep(_SAVE_EVERY)
+            if self._unsaved:
+                self._unsaved = False
+                await asyncio.get_running_loop().run_in_executor(self.pool, self.sessions.save)
+
+    def close(self) -> None:
+        """Save the sessions and end the threads."""
+        self.sessions.save()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    # ---- requests
+
+    async def _body(self, request: Request) -> bytes:
+        body = bodies.read_body(request.stream(), request.headers.get("content-length"), self.limits)
+        try:
+            return await asyncio.wait_for(body, self.limits.seconds)
+        except asyncio.TimeoutError:
+            expected = f"a body within {self.limits.seconds:g} seconds"
+            raise refused(408, "body", expected, "a slower one", "send it faster") from None
+
+    def check_token(self, request: Request) -> None:
+        """Refuse a request without the token; the comparison takes as long for every other text."""
+        if self.token is None or request.url.path in _OPEN:
+            return
+        sent = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not hmac.compare_digest(sent.encode(), self.token.encode()):
+            way_out = "send the header Authorization: Bearer TOKEN"
+            raise refused(401, "token", "the server's", "another or none", way_out)
+
+
+def schema_of(served: ServedModel) -> dict[str, Any]:
+    """The JSON schema of a request to a model."""
+    if isinstance(served.model, ServedSequential):
+        return {"type": "object", "required": ["source"], "properties": {"source": {"type": "array"}}}
+    return request_schema(served.model)
+
+
+def _checked_options(served: ServedModel, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a request that the model's task takes; lists are several values."""
+    declared = {} if isinstance(served.model, ServedSequential) else search_options(served.model)
+    options = {}
+    for name, value in content.items():
+        if name not in declared:
+            expected = f"source{''.join(f', {name}' for name in declared)}"
+            way_out = errors.did_you_mean(name, ["source", *declared])
+            raise refused(422, "body", f"one of {expected}", repr(name), way_out)
+        options[name] = tuple(value) if isinstance(value, list) else value
+        try:
+            declared[name].check(options[name])
+        except (ValueError, TypeError) as error:
+            raise Refused(422, str(error)) from error
+    return options
+
+
+def _parsed_options(served: ServedModel, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Options in an address, which are text; unknown names stay to be refused."""
+    declared = {} if isinstance(served.model, ServedSequential) else search_options(served.model)
+    try:
+        return {
+            name: declared[name].parse(text) if name in declared else text for name, text in texts.items()
+        }
+    except ValueError as error:
+        raise Refused(422, str(error)) from error
+
+
+def _content_type(request: Request) -> tuple[str, str | None]:
+    """The content type in lower case, and the name of the file that is sent, None without one."""
+    message = Message()
+    message["content-type"] = request.headers.get("content-type", "")
+    message["content-disposition"] = request.headers.get("content-disposition", "")
+    named = request.headers.get("content-type")
+    return (message.get_content_type() if named else ""), message.get_filename()
+
+
+# ---- the application
+
+
+def create_app(
+    models: Mapping[str, Estimator | ServedSequential],
+    *,
+    limits: Limits | None = None,
+    token: str | None = None,
+    sessions: str | Path | None = None,
+) -> FastAPI:
+    """An ASGI application that answers for models.
+
+    Args:
+        models: fitted ones by name; `load_models` reads those of files.
+        limits: of bodies, rows, time, sessions; None for the usual ones.
+        token: that requests must carry in their header Authorization; None for none.
+        sessions: the file that keeps sessions from one run to the next; None to forget them.
+    """
+    server = Server(models, limits, token, None if sessions is None else Path(sessions))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        saving = asyncio.get_running_loop().create_task(server.save_sessions())
+        yield
+        saving.cancel()
+        await asyncio.get_running_loop().run_in_executor(None, server.close)
+
+    app = FastAPI(title="longspan", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    _add_guard(app, server)
+    _add_pages(app, server)
+    for name in server.models:
+        _add_model(app, server, name)
+    return app
+
+
+def _add_guard(app: FastAPI, server: Server) -> None:
+    """Check every request's token, count and log it, and answer every error with one sentence."""
+
+    @app.middleware("http")
+    async def guard(request: Request, call_next: Any) -> Response:
+        began = time.perf_counter()
+        try:
+            server.check_token(request)
+            response = await call_next(request)
+        except Exception as error:
+            response = _error_response(error)
+        seconds = time.perf_counter() - began
+        route = request.scope.get("route")
+        path = getattr(route, "path", "other")
+        server.metrics.observe(path, response.status_code, seconds)
+        _log.info("%s %s %d %.1f ms", request.method, path, response.status_code, 1e3 * seconds)
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Content-Security-Policy"] = "default-src 'self'; style-src 'self' 'unsafe-inline'"
+        return response
+
+    @app.exception_handler(HTTPException)
+    async def not_found(request: Request, error: HTTPException) -> Response:
+        text = {404: "an address of /docs", 405: "a method of /docs"}.get(
+            error.status_code, "another request"
+        )
+        sentence = errors.message("address", text, f"{request.method} of another", "look at /docs")
+        return JSONResponse({"error": sentence}, error.status_code)
+
+    for kind in (Refused, ValueError, TypeError, OSError, ImportError):
+
+        @app.exception_handler(kind)
+        async def answer(request: Request, error: Exception) -> Response:
+            return _error_response(error)
+
+
+def _error_response(error: Exception) -> Any:
+    """One sentence: the library's own where the request is at fault, else without details."""
+    if isinstance(error, Refused):
+        headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
+        return JSONResponse({"error": error.text}, error.status, headers)
+    if isinstance(error, (ValueError, TypeError, OSError, ImportError)) and ": expected " in str(error):
+        return JSONResponse({"error": str(error)}, 422)
+    _log.error("a request failed", exc_info=error)
+    sentence = errors.message("server", "no error", "one of its own", "look at the server's log")
+    return JSONResponse({"error": sentence}, 500)
+
+
+def _add_pages(app: FastAPI, server: Server) -> None:
+    """The page, the documentation, health, readiness, metrics and the list of models."""
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> str:
+        return index_page(server.described())
+
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def documentation() -> str:
+        return docs_page(app.openapi())
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Whether the server runs."""
+        return {"status": "ok"}
+
+    @app.get("/ready")
+    async def ready() -> dict[str, Any]:
+        """Whether the models are loaded."""
+        return {"status": "ready", "models": list(server.models)}
+
+    @app.get("/models")
+    async def models() -> JSONResponse:
+        """The models: name, task, schema of a request, whether they read streams."""
+        return JSONResponse(server.described())
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> PlainTextResponse:
+        """Counts and durations in the form that Prometheus reads."""
+        return PlainTextResponse(
+            server.metrics.text(len(server.sessions)), media_type="text/plain; version=0.0.4"
+        )
+
+
+def _add_model(app: FastAPI, server: Server, name: str) -> None:
+    """The addresses of one model."""
+    served, base = server.models[name], f"/models/{name}"
+    answers: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": ANSWER}}}}
+    answers |= {
+        status: {"description": "One sentence.", "content": {"application/json": {"schema": ERROR}}}
+        for status in (400, 413, 415, 422, 503)
+    }
+    content: dict[str, Any] = {"application/json": {"schema": schema_of(served)}}
+    content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in bodies.ENDINGS}
+
+    async def predict(request: Request) -> Response:
+        return await server.predict(name, request)
+
+    app.add_api_route(
+        f"{base}/predict", predict, methods=["POST"], responses=answers, tags=[name],
+        summary=f"Predict with {name} ({served.model.name}).",
+        openapi_extra={"requestBody": {"required": True, "content": content}},
+    )  # fmt: skip
+    if served.model.stream_ is None:
+        return
+
+    async def begin() -> dict[str, Any]:
+        return await server.begin(name)
+
+    async def step(session: str, request: Request) -> dict[str, Any]:
+        return await server.step(name, session, bodies.parse_json(await server._body(request)))
+
+    async def forecast(session: str, request: Request) -> Response:
+        return await server.forecast(name, session, request)
+
+    async def end(session: str) -> dict[str, str]:
+        server.sessions.end(name, session)
+        return {"status": "ended"}
+
+    sessions = f"{base}/sessions"
+    reading = {
+        "application/json": {
+            "schema": {"type": "object", "required": ["reading"], "properties": {"reading": {}}}
+        }
+    }
+    for path, method, endpoint, summary in (
+        (sessions, "POST", begin, "Begin a session: a stream with a state of its own."),
+        (sessions + "/{session}", "POST", step, "Read one more reading of a session."),
+        (sessions + "/{session}", "GET", forecast, "What follows the readings of a session."),
+        (sessions + "/{session}", "DELETE", end, "End a session."),
+    ):
+        extra = {"requestBody": {"required": True, "content": reading}} if endpoint is step else None
+        app.add_api_route(path, endpoint, methods=[method], summary=summary, tags=[name], openapi_extra=extra)
+
+
+def check_host(host: str, token: str | None, *, open_to_all: bool = False) -> None:
+    """Refuse an address that other machines reach, for a server without a token.
+
+    Raises:
+        ValueError: one sentence with the way out.
+    """
+    if host not in _LOOPBACK and token is None and not open_to_all:
+        way_out = "pass --token FILE, or --no-token if everyone may ask"
+        raise errors.value_error("--host", "a token for a host that others reach", host, way_out)
+
+
+def run(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "warning") -> None:
+    """Serve an application until it is interrupted; running requests are answered first."""
+    uvicorn.run(
+        app, host=host, port=port, log_level=log_level, access_log=False, server_header=False,
+        timeout_graceful_shutdown=30,
+    )  # fmt: skip

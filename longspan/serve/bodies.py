@@ -1,0 +1,156 @@
+"""Reads the bodies of requests, within limits, and writes answers as JSON or CSV."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import AsyncIterable, Mapping
+from datetime import date, time, timedelta
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from .limits import Limits, refused
+
+# Content type -> the ending by which the body is read as a file.
+ENDINGS = {
+    "text/csv": ".csv",
+    "text/tab-separated-values": ".tsv",
+    "text/plain": ".txt",
+    "application/x-ndjson": ".jsonl",
+    "application/vnd.apache.parquet": ".parquet",
+    "audio/wav": ".wav",
+    "audio/x-wav": ".wav",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+    "image/gif": ".gif",
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+    "video/x-msvideo": ".avi",
+}
+
+
+async def read_body(chunks: AsyncIterable[bytes], declared: str | None, limits: Limits) -> bytes:
+    """The whole body; declared: the request's Content-Length, None without one.
+
+    Raises:
+        Refused: it has more bytes than the server takes; of a longer one no more is read.
+    """
+    too_long = refused(
+        413, "body", f"at most {limits.body_bytes:,} bytes", "more", "send fewer rows or a smaller file"
+    )
+    if declared is not None and declared.isdigit() and int(declared) > limits.body_bytes:
+        raise too_long
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > limits.body_bytes:
+            raise too_long
+    return bytes(body)
+
+
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The object in a body of JSON.
+
+    Raises:
+        Refused: it is no JSON, no object, or nested too deeply.
+    """
+    try:
+        value = json.loads(body)
+    except RecursionError as error:  # a thousand levels
+        raise refused(400, "body", "few levels of lists and objects", "too many", "flatten it") from error
+    except ValueError as error:
+        received = str(error).partition("\n")[0]
+        raise refused(400, "body", "JSON", f"something else ({received})", "check the quotes") from error
+    if not isinstance(value, dict):
+        received = f"a {type(value).__name__}"
+        raise refused(400, "body", "a JSON object", received, 'send {"source": [...]}')
+    return value
+
+
+def as_source(value: Any, limits: Limits) -> Any:
+    """A source as the tasks read it: a frame of rows, or lists; None for none.
+
+    Raises:
+        Refused: it is no list, it is empty or too long, or its rows are of several kinds.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        received = "an empty list" if value == [] else f"a {type(value).__name__}"
+        raise refused(422, "source", "a list with rows, texts or numbers", received, "see /docs")
+    if len(value) > limits.rows:
+        received = f"{len(value):,}"
+        raise refused(413, "source", f"at most {limits.rows:,} rows", received, "send it in parts")
+    objects = sum(isinstance(row, dict) for row in value)
+    if objects not in (0, len(value)):
+        raise refused(422, "source", "rows of one kind", "objects and others", "send objects alone")
+    if not objects:
+        return value
+    if any(isinstance(cell, (dict, list)) for row in value for cell in row.values()):
+        raise refused(422, "source", "a number, text or null in a cell", "a list or object", "flatten it")
+    try:
+        return pl.from_dicts(value, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
+        received = str(error).partition("\n")[0]
+        raise refused(422, "source", "one type in a column", received, "make the cells alike") from error
+
+
+def ending_of(content_type: str, filename: str | None) -> str:
+    """The ending by which a body is read as a file, by the content type or else the name of the file.
+
+    Raises:
+        Refused: neither is known.
+    """
+    ending = ENDINGS.get(content_type)
+    if ending is None and filename:
+        suffix = PurePath(filename).suffix.lower()
+        ending = suffix if suffix in {*ENDINGS.values(), ".jpeg"} else None
+    if ending is None:
+        expected = f"application/json or one of {', '.join(ENDINGS)}"
+        raise refused(415, "Content-Type", expected, repr(content_type), "name what the body is")
+    return ending
+
+
+def answer(frame: pl.DataFrame, notes: list[str]) -> bytes:
+    """A frame as JSON: its columns, its rows, and what the library noted."""
+    rows = [{name: plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
+    content = {"columns": frame.columns, "rows": rows, "notes": notes}
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+
+
+def as_csv(frame: pl.DataFrame) -> bytes:
+    """A frame as CSV; lists and records of a cell are JSON."""
+    nested = [name for name, dtype in frame.schema.items() if dtype.is_nested()]
+    texts = {name: [json.dumps(plain(value), ensure_ascii=False) for value in frame[name]] for name in nested}
+    buffer = io.BytesIO()
+    frame.with_columns(**{name: pl.Series(cells) for name, cells in texts.items()}).write_csv(buffer)
+    return buffer.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: numbers that are not finite are null, times are text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain(value.tolist())
+    if isinstance(value, (date, time, timedelta)):
+        return value.isoformat() if isinstance(value, (date, time)) else value.total_seconds()
+    if isinstance(value, pl.DataFrame):
+        return [plain(row) for row in value.iter_rows(named=True)]
+    if isinstance(value, pl.Series):
+        return [plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    fields = getattr(value, "_fields", None)
+    if fields is not None:
+        return {name: plain(part) for name, part in zip(fields, value, strict=True)}
+    if isinstance(value, (tuple, list)):
+        return [plain(part) for part in value]
+    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -1,0 +1,46 @@
+"""The limits of a server, and the errors of requests beyond them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from longspan import errors
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one server takes.
+
+    body_bytes: of one request; rows: of one source; seconds: until an answer; sessions: that live at once;
+    session_seconds: without a reading, after which a session ends; batch: requests answered at once;
+    threads: that compute; waiting: requests that wait for them.
+    """
+
+    body_bytes: int = 16 << 20
+    rows: int = 100_000
+    seconds: float = 60.0
+    sessions: int = 1000
+    session_seconds: float = 24 * 3600.0
+    batch: int = 64
+    threads: int = 2
+    waiting: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("body_bytes", "rows", "sessions", "batch", "threads", "waiting"):
+            errors.check_int(name, getattr(self, name), 1, "give a whole number")
+        for name in ("seconds", "session_seconds"):
+            if not errors.check_non_negative(name, getattr(self, name), "give seconds"):
+                raise errors.value_error(name, "a number above 0", getattr(self, name), "give seconds")
+
+
+class Refused(Exception):
+    """A request that is not answered; status: of HTTP, text: the one sentence."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status, self.text = status, text
+
+
+def refused(status: int, argument: str, expected: str, received: object, way_out: str) -> Refused:
+    """A refusal in the form of every error of the library."""
+    return Refused(status, errors.message(argument, expected, received, way_out))

@@ -1,0 +1,34 @@
+"""Counts requests and their durations, in the form that Prometheus reads."""
+
+from __future__ import annotations
+
+import prometheus_client
+
+
+class Metrics:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+        self.requests = prometheus_client.Counter(
+            "longspan_requests", "Requests answered.", ["path", "status"], registry=self.registry
+        )
+        self.seconds = prometheus_client.Histogram(
+            "longspan_request_seconds", "Seconds until the answer.", ["path"], registry=self.registry
+        )
+        self.rows = prometheus_client.Counter(
+            "longspan_rows", "Rows of answers.", ["model"], registry=self.registry
+        )
+        self.sessions = prometheus_client.Gauge(
+            "longspan_sessions", "Living sessions.", registry=self.registry
+        )
+
+    def observe(self, path: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        self.requests.labels(path, str(status)).inc()
+        self.seconds.labels(path).observe(seconds)
+
+    def text(self, sessions: int) -> str:
+        """All counts; sessions: how many live."""
+        self.sessions.set(sessions)
+        return prometheus_client.generate_latest(self.registry).decode()

@@ -1,0 +1,89 @@
+"""A real server on a loopback port, with small models."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import polars as pl
+import pytest
+
+pytest.importorskip("fastapi", reason="fastapi is not installed")
+uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+
+import longspan as ls  # noqa: E402
+from longspan import errors  # noqa: E402
+from longspan.serve import Limits, create_app  # noqa: E402
+
+
+@contextmanager
+def serving(models: dict[str, Any], **options: Any) -> Iterator[httpx.Client]:
+    """A client of a server of these models."""
+    config = uvicorn.Config(create_app(models, **options), port=0, log_level="error", access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        for _ in range(1000):
+            if server.started:
+                break
+            time.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="session")
+def fitted() -> dict[str, Any]:
+    """A forecaster, a classifier of sequences, a detector, and a recommender."""
+    random = np.random.default_rng(0)
+    wave = np.sin(np.arange(200) / 5.0) + 0.05 * random.normal(size=200)
+    sequences = [random.normal(size=(12, 1)).cumsum(0) for _ in range(40)]
+    labels = ["up" if one[-1, 0] > 0 else "down" for one in sequences]
+    baskets = [["tea", "milk", "cup"], ["tea", "milk"], ["milk", "cup"]] * 10
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.LongspanWarning)  # few records
+        return _fitted(wave, sequences, labels, baskets)
+
+
+def _fitted(wave: Any, sequences: Any, labels: Any, baskets: Any) -> dict[str, Any]:
+    return {
+        "sales": ls.Forecaster(horizon=4, epochs=1).fit(wave, verbose=0),
+        "walks": ls.Classifier(epochs=1).fit(sequences, labels, verbose=0),
+        "machine": ls.AnomalyDetector(epochs=1).fit(pl.DataFrame({"value": wave}), verbose=0),
+        "shop": ls.Recommender(epochs=1, hidden_size=8, embedding_size=8).fit(baskets, verbose=0),
+    }
+
+
+@pytest.fixture(scope="session")
+def client(fitted: dict[str, Any]) -> Iterator[httpx.Client]:
+    with serving(fitted) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def limited(fitted: dict[str, Any]) -> Iterator[httpx.Client]:
+    """A client of a server that takes little."""
+    limits = Limits(body_bytes=2_000_000, rows=1000, sessions=2, session_seconds=0.5)
+    with serving(fitted, limits=limits) as client:
+        yield client
+
+
+@pytest.fixture
+def serve() -> Callable[..., Any]:
+    return serving
+
+
+@pytest.fixture
+def sessions_file(tmp_path: Path) -> Path:
+    return tmp_path / "sessions"
