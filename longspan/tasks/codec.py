@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import polars as pl
@@ -82,8 +82,12 @@ class Codec(abc.ABC, Generic[RecordsT]):
         presented = self.present(answers)
         if is_frame_like(presented):
             table, index = from_frame(presented)
-            return table.drop(index)
+            return table.drop(index) if index else table
         return pl.DataFrame({"row": range(len(presented)), "answer": list(presented)})
+
+    def join(self, parts: Sequence[RecordsT]) -> RecordsT | None:
+        """The records of several sources as those of one; None where a record may have several rows."""
+        return None
 
     @abc.abstractmethod
     def truth(self, records: RecordsT) -> Any:

@@ -22,7 +22,7 @@ from . import persistence
 from .codec import RecordsT
 from .fitting import Run, predictions, seeded
 from .identity import identified
-from .joining import predict_joined
+from .joining import predict_joined, split_rows
 from .learning import read_and_split, search_options
 from .parts import CodecT, Fitted, NetworkT, StreamT, TaskParts
 from .sections import common_sections
@@ -171,23 +171,29 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             except (ValueError, TypeError, OSError) as error:
                 read.append(error)
         records = [part for part in read if not isinstance(part, Exception)]
-        predicted = iter(self._joined_predictions(fitted, records, search))
-        return [
-            part if isinstance(part, Exception)
-            else fitted.codec.as_table(fitted.codec.decode(next(predicted), part), part)
-            for part in read
-        ]  # fmt: skip
+        tables = iter(self._joined_tables(fitted, records, search))
+        return [part if isinstance(part, Exception) else next(tables) for part in read]
 
     @final
-    def _joined_predictions(
+    def _joined_tables(
         self, fitted: Fitted[CodecT, NetworkT, StreamT], records: Sequence[Any], search: Mapping[str, Any]
-    ) -> list[list[Any]]:
-        """`_predictions` of the records of several sources."""
-        if not fitted.network.joins:
-            return [self._predictions(fitted, part, search) for part in records]
-        options = self._search_options(search)
-        batches = [list(self.batches(fitted.codec, part, train=False)) for part in records]
-        return predict_joined(lambda joined: predictions(fitted.network, joined, options), batches)
+    ) -> list[pl.DataFrame]:
+        """The answers for the records of several sources."""
+        codec = fitted.codec
+        whole = codec.join(records) if records else None
+        if whole is not None:
+            table = codec.as_table(self._answers(fitted, whole, search), whole)
+            return split_rows(table, [len(part) for part in records])
+        if fitted.network.joins:
+            options = self._search_options(search)
+            batches = [list(self.batches(codec, part, train=False)) for part in records]
+            predicted = predict_joined(lambda joined: predictions(fitted.network, joined, options), batches)
+        else:
+            predicted = [self._predictions(fitted, part, search) for part in records]
+        return [
+            codec.as_table(codec.decode(part, source), source)
+            for part, source in zip(predicted, records, strict=True)
+        ]
 
     @final
     def _records_to_predict(self, fitted: Fitted[CodecT, NetworkT, StreamT], source: Any) -> RecordsT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import polars as pl
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -59,6 +60,20 @@ def join(batches: Sequence[Batch]) -> Batch:
         lengths=None if first.lengths is None else _cat([batch.lengths for batch in parts]),
         mask=None if first.mask is None else _cat([batch.mask for batch in parts]),
     )
+
+
+def split_rows(table: pl.DataFrame, counts: Sequence[int]) -> list[pl.DataFrame]:
+    """A table by its rows, so many for each source; the column row counts from 0 in each.
+
+    >>> split_rows(pl.DataFrame({"row": [0, 1, 2]}), [1, 2])[1]["row"].to_list()
+    [0, 1]
+    """
+    parts, begin = [], 0
+    for count in counts:
+        part = table.slice(begin, count)
+        parts.append(part.with_columns(row=part["row"] - begin))
+        begin += count
+    return parts
 
 
 def _form(batch: Batch) -> Any:

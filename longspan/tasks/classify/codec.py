@@ -255,6 +255,10 @@ class ClassifierCodec(Codec[list[Example]]):
             return self.labels.probabilities(self.scores(predictions, records))
         return [self.labels.probabilities(row) for row in _real_steps(predictions, self.rows(records))]
 
+    def join(self, parts: Sequence[list[Example]]) -> list[Example] | None:
+        named = any(isinstance(part, Examples) and part.ids is not None for part in parts)
+        return None if named or self.labels.kind == "token" else [one for part in parts for one in part]
+
     @property
     def classes(self) -> np.ndarray:
         """The classes, in the order of the scores."""

@@ -233,8 +233,6 @@ class Ensemble(TaskNetwork):
         self.members, self.multilabel = nn.ModuleList(members), multilabel
         self.embeddings = nn.ModuleList(embeddings)
         self._fine_tuned = [member for member in members if isinstance(member, FineTunedClassifier)]
-        scored_once = all(isinstance(member, SequenceClassifier) and member.pool for member in members)
-        self.joins = scored_once and not embeddings  # the pieces of words in a batch of texts are no rows
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
         """Scores (B, M, C) of the members, (B, M, T, C) if every step is scored; and the state as it was."""
