@@ -79,7 +79,8 @@ def scenes(count: int) -> Scenes:
         picture = np.array(_SKIES[sky]) + draw.normal(0, 6, (SIDE, SIDE, 3))
         at = np.array(_PLACES[place]) + draw.uniform(-0.06, 0.06, 4)
         for number in (0, 1):
-            inside = _inside(shapes[number], *(SIDE * at[2 * number : 2 * number + 2]), draw.uniform(5, 8))
+            y, x = SIDE * at[2 * number : 2 * number + 2]
+            inside = _inside(shapes[number], float(y), float(x), draw.uniform(5, 8))
             picture[inside] = _COLORS[colors[number]]
         pictures.append(picture.clip(0, 255).astype(np.uint8))
         first, second = (f"a {color} {shape}" for color, shape in zip(colors, shapes, strict=True))

@@ -212,7 +212,7 @@ class Picture(nn.Conv2d):
 
     def __init__(self) -> None:
         super().__init__(3, 2, 3)
-        self.to(memory_format=torch.channels_last)
+        self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch, state: Any) -> tuple[Any, Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return super().forward(batch.x).mean((2, 3)), state

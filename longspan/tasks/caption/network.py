@@ -187,9 +187,9 @@ class CaptionNetwork(TaskNetwork):
         *,
         beam_size: int | None = None,
         length_penalty: float = 0.6,
-        samples: int = 30,
+        samples: int = 50,
         temperature: float = 1.0,
-        top_p: float = 0.8,
+        top_p: float = 0.95,
     ) -> list[list[Hypothesis]]:
         """Captions of each picture, among which the codec chooses.
 

@@ -129,7 +129,7 @@ class CaptionerOptions:
         group="predict", minimum=1, maximum=1000,
     )  # fmt: skip
     samples: int = option(
-        30, "captions that are drawn for a picture, whose consensus is the answer", group="predict",
+        50, "captions that are drawn for a picture, whose consensus is the answer", group="predict",
         minimum=1, maximum=1000, advanced=True,
     )  # fmt: skip
     temperature: float = option(
@@ -137,7 +137,7 @@ class CaptionerOptions:
         group="predict", positive=True, advanced=True,
     )  # fmt: skip
     top_p: float = option(
-        0.8, "share of the probability from which tokens are drawn, the likeliest first; lower for likelier "
+        0.95, "share of the probability from which tokens are drawn, the likeliest first; lower for likelier "
         "captions, that more pictures share", group="predict", positive=True,
     )  # fmt: skip
     length_penalty: float = option(
