@@ -4,8 +4,6 @@ from __future__ import annotations
 
 # A layer of Keras that is not here -> what to use instead.
 INSTEAD: dict[str, str] = {
-    "TextVectorization": "longspan.preprocessing.text.Tokenizer",
-    "Normalization": "BatchNormalization, or longspan.data.Scaler on the data",
     "GroupQueryAttention": "MultiHeadAttention",
     "ReversibleEmbedding": "Embedding, then Dense",
     "Wrapper": "a Layer of your own that holds the other",
@@ -49,7 +47,7 @@ INSTEAD: dict[str, str] = {
         "torchvision.transforms before the model",
     ),
     **dict.fromkeys(
-        ("CategoryEncoding", "Discretization", "Hashing", "HashedCrossing", "IntegerLookup", "StringLookup"),
+        ("Hashing", "HashedCrossing", "IntegerLookup", "StringLookup"),
         "polars or scikit-learn before the model",
     ),
 }

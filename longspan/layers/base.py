@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import Parameter
 from typing_extensions import Unpack
 
 from longspan import constraints, errors, regularizers
@@ -37,7 +38,7 @@ from .structure import (
 )
 from .symbolic import KerasTensor, Node, any_symbolic, record, specs, trial_call
 from .tracking import modules_inside, reserve_list, track_lists
-from .weights import Weight, WeightParameter, assign, register_weight, sum_of
+from .weights import Weight, assign, register_weight, sum_of
 
 
 def snake_case(name: str) -> str:
@@ -141,6 +142,8 @@ class Layer(nn.Module):
             reserve_list(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not args and "inputs" in kwargs and not self.is_own:
+            args = (kwargs.pop("inputs"),)
         if any_symbolic(args, kwargs):
             return record(self, args, kwargs)
         return super().__call__(*args, **kwargs)
@@ -415,7 +418,7 @@ class Layer(nn.Module):
 
     def parameter(self, name: str, shape: Sequence[int]) -> tuple[nn.Module, str]:
         """Register a parameter, not yet drawn, and return it as Weight takes it."""
-        self.register_parameter(name, WeightParameter(torch.empty(tuple(shape))))
+        self.register_parameter(name, Parameter(torch.empty(tuple(shape))))  # a subclass would slow each call
         return self, name
 
 

@@ -60,6 +60,11 @@ class Convolution(Spatial):
         self.kernel_size = sizes_of("kernel_size", kernel_size, rank)
         self.strides = sizes_of("strides", strides, rank)
         self.dilation_rate = sizes_of("dilation_rate", dilation_rate, rank)
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            received = f"strides={self.strides}, dilation_rate={self.dilation_rate}"
+            raise errors.value_error(
+                self.name, "strides or a dilation_rate", received, "set one of them to 1"
+            )
         self.padding = errors.check_choice(
             "padding", padding, ("valid", "same", "causal")[: 3 if rank == 1 else 2]
         )

@@ -197,6 +197,10 @@ class Embedding(Layer):
 
     weight: Tensor
 
+    def build(self, input_shape: Any = None) -> None:
+        """Create the table, which does not depend on the input's shape."""
+        super().build((None, None) if input_shape is None else input_shape)
+
     def create_weights(self, shape: Shape) -> None:
         size, regularizer = (self.input_dim, self.output_dim), self._regularizer
         source = self.parameter("weight", size)

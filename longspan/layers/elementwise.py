@@ -92,7 +92,7 @@ class PReLU(Layer):
 class Softmax(Layer):
     """exp(x) over its sum along an axis, or several: keras.layers.Softmax.
 
-    A mask of the input's own shape leaves its False values out.
+    A mask with the input's dimensions leaves its False values out; one of steps, (B, T), does not act.
 
     >>> Softmax()(torch.zeros(1, 2))
     tensor([[0.5000, 0.5000]])
@@ -103,12 +103,19 @@ class Softmax(Layer):
         self.axis = axis
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None and mask.shape == x.shape:
+        if mask is not None and (mask.dim() == x.dim() or mask.dim() > x.dim()):
+            self._check(mask, x)
             x = x.masked_fill(~mask.bool(), torch.finfo(x.dtype).min)
         if isinstance(self.axis, int):
             return x.softmax(self.axis)
         axes = tuple(self.axis)
         return (x - x.logsumexp(axes, keepdim=True)).exp()
+
+    def _check(self, mask: Tensor, x: Tensor) -> None:
+        pairs = zip(mask.shape[::-1], x.shape[::-1], strict=False)
+        if mask.dim() > x.dim() or any(size not in (1, wide) for size, wide in pairs):
+            expected, way_out = f"a mask that broadcasts to {tuple(x.shape)}", "reshape it"
+            raise errors.value_error(f"mask of {self.name}", expected, tuple(mask.shape), way_out)
 
 
 class GaussianNoise(Layer):

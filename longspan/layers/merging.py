@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from longspan import errors
 
 from .base import Layer, LayerOptions
-from .structure import Shape, is_shape
+from .structure import Shape, is_shape, to_tensors
 
 
 class Merge(Layer):
@@ -40,9 +40,10 @@ class Merge(Layer):
         return first
 
     def compute_mask(self, x: Any, mask: Any = None) -> Tensor | None:
-        if not isinstance(mask, (list, tuple)) or any(part is None for part in mask):
+        masks = _masks(self, x, mask)
+        if masks is None or any(part is None for part in masks):
             return None
-        return reduce(torch.logical_or, mask)
+        return reduce(torch.logical_or, to_tensors(masks))
 
 
 class Add(Merge):
@@ -150,9 +151,11 @@ class Concatenate(Merge):
         return (*known[:axis], joined, *known[axis + 1 :])
 
     def compute_mask(self, x: Any, mask: Any = None) -> Tensor | None:
-        if not isinstance(mask, (list, tuple)) or all(part is None for part in mask):
+        masks = _masks(self, x, mask)
+        if masks is None or all(part is None for part in masks):
             return None
-        return torch.cat([_full_mask(*pair) for pair in zip(x, mask, strict=True)], self.axis).any(-1)
+        pairs = zip(to_tensors(x), to_tensors(masks), strict=True)
+        return torch.cat([_full_mask(*pair) for pair in pairs], self.axis).any(-1)
 
 
 def _full_mask(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -210,6 +213,17 @@ class Dot(Merge):
 def _normalized(x: Tensor, axis: int) -> Tensor:
     """x over its length along a dimension, as Keras: the squared length is at least 1e-12."""
     return x * x.square().sum(axis, keepdim=True).clamp_min(1e-12).rsqrt()
+
+
+def _masks(layer: Merge, x: Any, mask: Any) -> Sequence[Any] | None:
+    """A mask for each input, None for no masks."""
+    if mask is None:
+        return None
+    if not isinstance(mask, (list, tuple)) or not isinstance(x, (list, tuple)) or len(mask) != len(x):
+        raise errors.value_error(
+            f"mask of {layer.name}", "a list with a mask or None for each input", mask, "pass one"
+        )
+    return mask
 
 
 def _several(layer: Merge, x: Any) -> Sequence[Tensor]:

@@ -107,6 +107,9 @@ def pairs_of(argument: str, sides: Sides, rank: int) -> tuple[tuple[int, int], .
     >>> pairs_of("padding", 1, 2), pairs_of("padding", (1, 2), 1), pairs_of("padding", (1, 2), 2)
     (((1, 1), (1, 1)), ((1, 2),), ((1, 1), (2, 2)))
     """
+    if not isinstance(sides, (int, list, tuple)):
+        way_out = "give one number, one for each dimension, or a pair for each"
+        raise errors.value_error(argument, f"sizes for {rank} dimensions", sides, way_out)
     parts: list[Any] = [sides] * rank if isinstance(sides, int) else list(sides)
     if rank == 1 and len(parts) == 2:
         parts = [parts]

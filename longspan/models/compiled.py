@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from longspan import errors, losses, metrics
+from longspan.layers.structure import flatten
 
 
 @dataclass
@@ -66,6 +67,8 @@ def _each(argument: str, value: Any, names: Sequence[str], *, shared: bool) -> d
         _check_names(argument, value, names)
         return {name: value.get(name) for name in names}
     if isinstance(value, (list, tuple)):
+        nested = flatten(list(value))
+        value = nested if len(nested) == len(names) else value
         if len(value) != len(names):
             expected = f"one for each output ({', '.join(names)})"
             raise errors.value_error(
