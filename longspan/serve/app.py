@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from email.message import Message
+from email.message import Message as Headers
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longspan import __version__, errors
 from longspan.tasks.estimator import Estimator
@@ -34,6 +35,10 @@ from .sessions import Sessions
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAVE_EVERY = 5.0  # seconds between saves of sessions that have changed
 _OPEN = ("/health", "/ready")  # addresses that need no token
+_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'self'; style-src 'self' 'unsafe-inline'"),
+]
 _log = logging.getLogger("longspan.serve")
 
 
@@ -167,12 +172,12 @@ class Server:
             expected = f"a body within {self.limits.seconds:g} seconds"
             raise refused(408, "body", expected, "a slower one", "send it faster") from None
 
-    def check_token(self, request: Request) -> None:
+    def check_token(self, scope: Scope) -> None:
         """Refuse a request without the token; the comparison takes as long for every other text."""
-        if self.token is None or request.url.path in _OPEN:
+        if self.token is None or scope["path"] in _OPEN:
             return
-        sent = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(sent.encode(), self.token.encode()):
+        sent = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
+        if not hmac.compare_digest(sent, self.token.encode()):
             way_out = "send the header Authorization: Bearer TOKEN"
             raise refused(401, "token", "the server's", "another or none", way_out)
 
@@ -214,7 +219,7 @@ def _parsed_options(served: ServedModel, texts: Mapping[str, str]) -> dict[str, 
 
 def _content_type(request: Request) -> tuple[str, str | None]:
     """The content type in lower case, and the name of the file that is sent, None without one."""
-    message = Message()
+    message = Headers()
     message["content-type"] = request.headers.get("content-type", "")
     message["content-disposition"] = request.headers.get("content-disposition", "")
     named = request.headers.get("content-type")
@@ -256,32 +261,52 @@ def create_app(
     return app
 
 
-def _add_guard(app: FastAPI, server: Server) -> None:
-    """Check every request's token, count and log it, and answer every error with one sentence."""
+class Guard:
+    """Checks every request's token, counts and logs it, and answers what fails with one sentence.
 
-    @app.middleware("http")
-    async def guard(request: Request, call_next: Any) -> Response:
-        began = time.perf_counter()
+    Args:
+        app: the ASGI application behind it.
+    """
+
+    def __init__(self, app: ASGIApp, server: Server) -> None:
+        self.app, self.server = app, server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 0
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
         try:
-            server.check_token(request)
-            response = await call_next(request)
+            self.server.check_token(scope)
+            await self.app(scope, receive, send_guarded)
         except Exception as error:
-            response = _error_response(error)
+            if status:  # the answer has begun
+                raise
+            await _error_response(error)(scope, receive, send_guarded)
         seconds = time.perf_counter() - began
-        route = request.scope.get("route")
-        path = getattr(route, "path", "other")
-        server.metrics.observe(path, response.status_code, seconds)
-        _log.info("%s %s %d %.1f ms", request.method, path, response.status_code, 1e3 * seconds)
-        response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Content-Security-Policy"] = "default-src 'self'; style-src 'self' 'unsafe-inline'"
-        return response
+        path = getattr(scope.get("route"), "path", "other")
+        self.server.metrics.observe(path, status, seconds)
+        _log.info("%s %s %d %.1f ms", scope["method"], path, status, 1e3 * seconds)
+
+
+def _add_guard(app: FastAPI, server: Server) -> None:
+    """Put the guard before an application, and answer its errors with the library's sentences."""
+    app.add_middleware(Guard, server=server)
 
     @app.exception_handler(HTTPException)
     async def not_found(request: Request, error: HTTPException) -> Response:
-        text = {404: "an address of /docs", 405: "a method of /docs"}.get(
-            error.status_code, "another request"
+        expected = "a method that it takes" if error.status_code == 405 else "one that is listed in /docs"
+        sentence = errors.message(
+            "address", expected, f"{request.method} {request.url.path!r}", "look at /docs"
         )
-        sentence = errors.message("address", text, f"{request.method} of another", "look at /docs")
         return JSONResponse({"error": sentence}, error.status_code)
 
     for kind in (Refused, ValueError, TypeError, OSError, ImportError):
@@ -291,7 +316,7 @@ def _add_guard(app: FastAPI, server: Server) -> None:
             return _error_response(error)
 
 
-def _error_response(error: Exception) -> Any:
+def _error_response(error: Exception) -> JSONResponse:
     """One sentence: the library's own where the request is at fault, else without details."""
     if isinstance(error, Refused):
         headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else None
