@@ -11,19 +11,21 @@ from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from email.message import Message as Headers
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longspan import __version__, errors
 from longspan.tasks.estimator import Estimator
+from longspan.tasks.language import LanguageModel
 
-from . import bodies
+from . import bodies, generation
 from .limits import Limits, Refused, refused
 from .metrics import Metrics
 from .models import ServedModel, model_of
@@ -109,6 +111,14 @@ class Server:
             path = Path(folder, f"source{ending}")
             path.write_bytes(body)
             return await served.predict(str(path), options)
+
+    async def generate(self, name: str, request: Request) -> Response:
+        """The answer to `POST /models/NAME/generate`: text, sent as it is drawn."""
+        model = cast(LanguageModel, model_of(self.models, name).model)
+        content = bodies.parse_json(await self._body(request))
+        start = partial(generation.begin, model, content, self.limits)
+        text = await asyncio.get_running_loop().run_in_executor(self.pool, start)
+        return StreamingResponse(generation.pieces(text, self.pool), media_type="text/plain; charset=utf-8")
 
     # ---- sessions
 
@@ -381,6 +391,17 @@ def _add_model(app: FastAPI, server: Server, name: str) -> None:
         summary=f"Predict with {name} ({served.model.name}).",
         openapi_extra={"requestBody": {"required": True, "content": content}},
     )  # fmt: skip
+    if isinstance(served.model, LanguageModel):
+
+        async def generate(request: Request) -> Response:
+            return await server.generate(name, request)
+
+        schema = {"application/json": {"schema": generation.request_schema()}}
+        app.add_api_route(
+            f"{base}/generate", generate, methods=["POST"], tags=[name], response_class=PlainTextResponse,
+            summary=f"Let {name} write text, sent as it is drawn.",
+            openapi_extra={"requestBody": {"required": True, "content": schema}},
+        )  # fmt: skip
     if served.model.stream_ is None:
         return
 

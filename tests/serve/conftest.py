@@ -45,7 +45,7 @@ def serving(models: dict[str, Any], **options: Any) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="session")
 def fitted() -> dict[str, Any]:
-    """A forecaster, a classifier of sequences, a detector, and a recommender."""
+    """A forecaster, a classifier of sequences, a detector, a recommender, and a language model."""
     random = np.random.default_rng(0)
     wave = np.sin(np.arange(200) / 5.0) + 0.05 * random.normal(size=200)
     sequences = [random.normal(size=(12, 1)).cumsum(0) for _ in range(40)]
@@ -61,6 +61,7 @@ def _fitted(wave: Any, sequences: Any, labels: Any, baskets: Any) -> dict[str, A
         "sales": ls.Forecaster(horizon=4, epochs=1).fit(wave, verbose=0),
         "walks": ls.Classifier(epochs=1).fit(sequences, labels, verbose=0),
         "machine": ls.AnomalyDetector(epochs=1).fit(pl.DataFrame({"value": wave}), verbose=0),
+        "letters": ls.LanguageModel(epochs=1, hidden_size=16).fit(["the cat sat. " * 60], verbose=0),
         "shop": ls.Recommender(epochs=1, hidden_size=8, embedding_size=8).fit(baskets, verbose=0),
     }
 

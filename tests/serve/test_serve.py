@@ -27,6 +27,7 @@ SOURCES: dict[str, Any] = {
     "walks": [WALK, WALK[:9]],
     "machine": [{"value": value} for value in WAVE],
     "shop": [["tea"]],
+    "letters": ["the cat", "a cat sat"],
 }
 
 
@@ -120,6 +121,19 @@ def test_a_saved_sequential_is_served(serve: Callable[..., Any], tmp_path: Path)
         for bad in ([[1.0, [2.0]]], ["text"], [[[1.0]]], [1.0], [{"a": 1}]):
             refused = client.post("/models/net/predict", json={"source": bad})
             assert refused.status_code == 422 and ": expected " in refused.json()["error"], refused.text
+
+
+def test_a_language_model_writes_as_it_draws(client: httpx.Client, fitted: dict[str, Any]) -> None:
+    content = {"prompt": "the ", "length": 30, "seed": 3, "temperature": 0.8}
+    with client.stream("POST", "/models/letters/generate", json=content) as response:
+        assert response.status_code == 200
+        pieces = list(response.iter_text())
+    assert "".join(pieces) == fitted["letters"].generate(**content)
+    for bad, status in (({"prompt": 1}, 422), ({"lenght": 3}, 422), ({"temperature": -1.0}, 422),
+                        ({"length": 10**9}, 413), ({"length": 0}, 422)):  # fmt: skip
+        refused = client.post("/models/letters/generate", json=bad)
+        assert refused.status_code == status and ": expected " in refused.json()["error"], refused.text
+    assert client.post("/models/sales/generate", json={}).status_code == 404
 
 
 # ---- refusals
