@@ -4,7 +4,6 @@ from __future__ import annotations
 
 # A layer of Keras that is not here -> what to use instead.
 INSTEAD: dict[str, str] = {
-    "GroupQueryAttention": "MultiHeadAttention",
     "ReversibleEmbedding": "Embedding, then Dense",
     "Wrapper": "a Layer of your own that holds the other",
     **dict.fromkeys(("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"), "a torch.nn.Module"),

@@ -21,6 +21,7 @@ from .symbolic import KerasTensor
 from .weights import Weight
 
 _PARTS = ("query", "key", "value", "attention_output")
+_GATED_PARTS = ("query", "key", "gate", "value", "attention_output")
 
 
 class MultiHeadAttention(Layer):
@@ -39,6 +40,7 @@ class MultiHeadAttention(Layer):
         output_shape: O; None: D.
         attention_axes: 1, the steps, or None for the same.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: of all projections.
+        use_gate: multiply what the heads read by a sigmoid of a further projection of the query.
         seed: accepted without effect.
 
     >>> MultiHeadAttention(2, 3)(torch.zeros(2, 5, 4), torch.zeros(2, 6, 4)).shape
@@ -58,11 +60,13 @@ class MultiHeadAttention(Layer):
         bias_initializer: InitializerLike = "zeros",
         kernel_regularizer: RegularizerLike = None,
         bias_regularizer: RegularizerLike = None,
+        use_gate: bool = False,
         seed: int | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.num_heads = errors.check_int("num_heads", num_heads, 1, "give the number of heads")
+        self.key_value_heads, self.use_gate = self.num_heads, errors.check_bool("use_gate", use_gate)
         self.key_dim = errors.check_int("key_dim", key_dim, 1, "give the size of a head")
         self.value_dim = (
             key_dim if value_dim is None else errors.check_int("value_dim", value_dim, 1, "or None")
@@ -81,19 +85,30 @@ class MultiHeadAttention(Layer):
         query, value, key, _ = _arguments(args, kwargs)
         self.build([tuple(part.shape) for part in (query, value, key)])
 
+    def build(
+        self, input_shape: Any = None, value_shape: Any = None, key_shape: Any = None, **named: Any
+    ) -> None:
+        """Create the weights for the shapes of query, value and key; or of these in a list."""
+        query_shape = named.get("query_shape", input_shape)
+        if value_shape is not None:
+            query_shape = [query_shape, value_shape, value_shape if key_shape is None else key_shape]
+        super().build(query_shape)
+
     def create_weights(self, shape: Any) -> None:
-        query, value, *key = [shape] if isinstance(shape[0], int) or shape[0] is None else shape
+        query, value, *key = [shape, shape] if isinstance(shape[0], int) or shape[0] is None else shape
         sizes = [required_size(self, part[-1], "the features") for part in (query, *key, value)]
         if len(sizes) == 2:
             sizes.insert(1, sizes[1])
         heads, wide = self.num_heads, self.value_dim
-        kernels = [
-            (sizes[0], heads, self.key_dim),
-            (sizes[1], heads, self.key_dim),
-            (sizes[2], heads, wide),
-            (heads, wide, self._output_size or sizes[0]),
-        ]
-        for name, kernel in zip(_PARTS, kernels, strict=True):
+        kernels = {
+            "query": (sizes[0], heads, self.key_dim),
+            "key": (sizes[1], self.key_value_heads, self.key_dim),
+            "gate": (sizes[0], heads, wide),
+            "value": (sizes[2], self.key_value_heads, wide),
+            "attention_output": (heads, wide, self._output_size or sizes[0]),
+        }
+        for name in _GATED_PARTS if self.use_gate else _PARTS:
+            kernel = kernels[name]
             bias = kernel[-1:] if name == "attention_output" else kernel[1:]
             self._add(f"{name}_kernel", kernel, 0)
             if self.use_bias:
@@ -142,7 +157,7 @@ class MultiHeadAttention(Layer):
             use_causal_mask: hide values at later positions than the query's.
         """
         q = self._projected(query, "query") / math.sqrt(self.key_dim)
-        k, v = self._projected(key, "key"), self._projected(value, "value")
+        k, v = self._for_all_heads(key, "key"), self._for_all_heads(value, "value")
         scores = torch.einsum("bqhd,bvhd->bhqv", q, k)
         masks = (
             mask_of(query) if query_mask is None else query_mask,
@@ -156,10 +171,16 @@ class MultiHeadAttention(Layer):
         weights = scores.softmax(-1)
         dropped = torch.dropout(weights, self.dropout, True) if self.training and self.dropout else weights
         mixed = torch.einsum("bhqv,bvhd->bqhd", dropped, v)
+        if self.use_gate:
+            mixed = mixed * self._projected(query, "gate").sigmoid()
         output = torch.einsum("bqhd,hdo->bqo", mixed, self.get_parameter("attention_output_kernel"))
         if self.use_bias:
             output = output + self.get_parameter("attention_output_bias")
         return (output, weights) if return_attention_scores else output
+
+    def _for_all_heads(self, x: Tensor, name: str) -> Tensor:
+        """Keys or values, each for as many heads of queries as share it."""
+        return self._projected(x, name).repeat_interleave(self.num_heads // self.key_value_heads, 2)
 
     def _projected(self, x: Tensor, name: str) -> Tensor:
         out = torch.einsum("bti,ihd->bthd", x, self.get_parameter(f"{name}_kernel"))
@@ -168,7 +189,13 @@ class MultiHeadAttention(Layer):
     def call(self, x: Any, mask: Any) -> Any:
         return self.attend(x, x, x)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(
+        self, input_shape: Any = None, value_shape: Any = None, key_shape: Any = None, **named: Any
+    ) -> Any:
+        input_shape = named.get("query_shape", input_shape)
+        if value_shape is not None and key_shape is not None and value_shape[1:-1] != key_shape[1:-1]:
+            expected, way_out = f"as many steps as the value's {value_shape}", "give one key for a value"
+            raise errors.value_error(f"key of {self.name}", expected, key_shape, way_out)
         first = input_shape if isinstance(input_shape[0], (int, type(None))) else input_shape[0]
         return (*first[:-1], self._output_size or first[-1])
 
@@ -178,6 +205,54 @@ class MultiHeadAttention(Layer):
         if not rest.get("return_attention_scores"):
             return output
         return output, KerasTensor((query.shape[0], self.num_heads, query.shape[1], value.shape[1]))
+
+
+class GroupedQueryAttention(MultiHeadAttention):
+    """Attention whose heads share keys and values in groups: keras.layers.GroupQueryAttention.
+
+    Ainslie et al. 2023, arXiv 2305.13245. Called as `MultiHeadAttention`.
+
+    Args:
+        head_dim: size of each head's queries, keys and values.
+        num_query_heads: heads; num_key_value_heads: keys and values, a divisor of it.
+        dropout, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+        use_gate, seed: as for `MultiHeadAttention`.
+
+    >>> GroupedQueryAttention(3, 4, 2)(torch.zeros(2, 5, 4), torch.zeros(2, 6, 4)).shape
+    torch.Size([2, 5, 4])
+    """
+
+    def __init__(
+        self,
+        head_dim: int,
+        num_query_heads: int,
+        num_key_value_heads: int,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        kernel_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        kernel_regularizer: RegularizerLike = None,
+        bias_regularizer: RegularizerLike = None,
+        use_gate: bool = False,
+        seed: int | None = None,
+        **shared: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(
+            num_query_heads,
+            head_dim,
+            dropout=dropout,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            use_gate=use_gate,
+            **shared,
+        )
+        self.key_value_heads = errors.check_int("num_key_value_heads", num_key_value_heads, 1, "or all heads")
+        if num_query_heads % num_key_value_heads:
+            expected = f"a divisor of {num_query_heads} heads"
+            raise errors.value_error("num_key_value_heads", expected, num_key_value_heads, "choose another")
 
 
 def _arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any, Any, dict[str, Any]]:

@@ -52,3 +52,23 @@ def test_attention_of_several_heads(options: dict[str, Any], call: dict[str, Any
     pairs = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
     for a, b in pairs:
         np.testing.assert_allclose(a.detach(), b.detach().cpu(), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Keras itself
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("MultiHeadAttention", {"num_heads": 2, "key_dim": 3, "value_dim": 5}),
+     ("GroupQueryAttention", {"head_dim": 3, "num_query_heads": 4, "num_key_value_heads": 2})],
+)  # fmt: skip
+def test_gates_and_shared_keys_equal_keras(name: str, options: dict[str, Any], gate: bool) -> None:
+    rng = np.random.default_rng(0)
+    query, value = (torch.tensor(rng.normal(size=(2, steps, 4)).astype("float32")) for steps in (5, 6))
+    outputs, weights = [], []
+    for space in (keras.layers, layers):
+        layer = getattr(space, name)(**options, use_gate=gate)
+        layer.build((2, 5, 4), (2, 6, 4))
+        weights = weights or [rng.normal(size=w.shape).astype("float32") for w in layer.get_weights()]
+        layer.set_weights(weights)
+        outputs.append(layer(query, value, use_causal_mask=True))
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-5, atol=1e-5)
