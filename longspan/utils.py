@@ -16,15 +16,29 @@ from longspan.data.batches import as_batch
 from longspan.data.padding import cut_rows, fill_rows
 from longspan.layers.base import reset_names
 from longspan.models.plotting import plot_model
+from longspan.registry import (
+    CustomObjectScope,
+    custom_object_scope,
+    get_custom_objects,
+    get_registered_name,
+    get_registered_object,
+    register_keras_serializable,
+)
 
 __all__ = [
+    "CustomObjectScope",
     "PyDataset",
     "Sequence",
     "clear_session",
+    "custom_object_scope",
+    "get_custom_objects",
+    "get_registered_name",
+    "get_registered_object",
     "normalize",
     "pack_x_y_sample_weight",
     "pad_sequences",
     "plot_model",
+    "register_keras_serializable",
     "set_random_seed",
     "timeseries_dataset_from_array",
     "to_categorical",
@@ -208,3 +222,29 @@ def timeseries_dataset_from_array(
     x = values[starts[:, None] + sampling_rate * np.arange(sequence_length)]
     y = None if answers is None else answers[starts]
     return Batches(x, y, batch_size=batch_size, shuffle=shuffle, seed=seed)
+
+
+# A name of Keras that is not here -> what to use instead.
+_INSTEAD = {
+    "get_file": "urllib.request, since this library downloads nothing",
+    "Progbar": "fit(verbose=1), or rich.progress",
+    "model_to_dot": "plot_model, which writes an SVG without Graphviz",
+    "split_dataset": "longspan.data.train_test_split",
+    "image_dataset_from_directory": "torchvision.datasets.ImageFolder in a DataLoader",
+    "text_dataset_from_directory": "polars, and lists of texts",
+    "audio_dataset_from_directory": "torchaudio.datasets in a DataLoader",
+    "load_img": "PIL.Image.open",
+    "img_to_array": "numpy.asarray",
+    "array_to_img": "PIL.Image.fromarray",
+    "FeatureSpace": "polars before the model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A sentence for a name of Keras that is not here, or the nearest name that is."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    received, way_out = repr(name), errors.did_you_mean(name, __all__)
+    if name in _INSTEAD:
+        received, way_out = f"Keras' {name}, which is not there", f"use {_INSTEAD[name]}"
+    raise AttributeError(errors.message("longspan.utils", "one of its functions", received, way_out))

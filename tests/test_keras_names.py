@@ -125,3 +125,10 @@ def test_names_start_again(clear: object) -> None:
     clear()
     assert layers.LSTM(1).name == "lstm"
     assert layers.LSTM(1).name == "lstm_1"
+
+
+def test_names_of_utils_that_are_not_there_say_what_to_use() -> None:
+    with pytest.raises(AttributeError, match="received Keras' get_file, which is not there; use urllib"):
+        utils.get_file  # noqa: B018
+    with pytest.raises(AttributeError, match="the nearest is 'to_categorical'"):
+        utils.to_categoricals  # noqa: B018

@@ -88,4 +88,10 @@ class TerminateOnNaN(Callback):
     """Ends training at a NaN or infinite loss, as in Keras; without this callback such a loss is an error.
 
     The step is named in `History.stopped` either way, and the step is not taken.
+
+    Args:
+        raise_error: make it an error after all.
     """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = errors.check_bool("raise_error", raise_error)

@@ -71,7 +71,7 @@ class _Reader(Layer):
         query, value = args[0][:2] if isinstance(args[0], (list, tuple)) else (args[0], args[0])
         return output, KerasTensor((*query.shape[:-1], value.shape[1]))
 
-    def compute_mask(self, x: Any, mask: Any = None) -> Tensor | None:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         return mask if mask is None or isinstance(mask, Tensor) else mask[0]
 
 

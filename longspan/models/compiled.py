@@ -64,6 +64,8 @@ class CompileArguments:
 def _each(argument: str, value: Any, names: Sequence[str], *, shared: bool) -> dict[str, Any]:
     """The value of every output, None for one without. `shared`: a single value is every output's."""
     if isinstance(value, Mapping) and "class_name" not in value:
+        if any(isinstance(part, (list, tuple, Mapping)) for part in value.values()):
+            return _each(argument, flatten(dict(value)), names, shared=shared)
         _check_names(argument, value, names)
         return {name: value.get(name) for name in names}
     if isinstance(value, (list, tuple)):

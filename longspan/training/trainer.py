@@ -99,7 +99,8 @@ class Trainer:
             while self.state.epoch < self.epochs and self.status.stopped is None:
                 self._run_epoch()
         except NotFinite as error:
-            if not any(isinstance(callback, hooks.TerminateOnNaN) for callback in self.callbacks):
+            ending = [c for c in self.callbacks if isinstance(c, hooks.TerminateOnNaN)]
+            if not ending or any(callback.raise_error for callback in ending):
                 raise
             self.status.stopped = str(error)
         else:

@@ -1,7 +1,8 @@
 """Runs Keras' own test files over longspan: `python -m tests.peers CHECKOUT [folder or file ...]`.
 
 The files are not copied into the project: a temporary folder takes them, with their imports changed. Prints
-how many of the applicable tests pass, by folder or file; `not_applicable.txt` says what does not apply.
+how many of the applicable tests pass, by folder or file; `not_applicable.txt` says what does not apply, and
+`failing.txt` what fails so far and why.
 """
 
 from __future__ import annotations
@@ -179,6 +180,13 @@ def report(recorder: Recorder, options: argparse.Namespace) -> int:
     skipped = sum(outcome == "skipped" for outcome in outcomes.values())
     print(f"{skipped:5} skipped by Keras itself on PyTorch")
     print(table(outcomes, by_file=options.by_file))
+    listed = set(read_reasons(HERE / "failing.txt"))
+    failed = {test for test, outcome in outcomes.items() if outcome not in ("passed", "skipped")}
+    for title, tests in (
+        ("fails and is not listed", failed - listed),
+        ("passes now", listed & set(outcomes) - failed),
+    ):
+        print("\n".join(f"{title}: {test}" for test in sorted(tests)))
     ran = [outcome for outcome in outcomes.values() if outcome != "skipped"]
     return int(not ran or sum(outcome == "passed" for outcome in ran) / len(ran) < options.threshold)
 

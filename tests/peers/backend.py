@@ -84,6 +84,11 @@ def compute_conv_transpose_output_shape(
     return (input_shape[0], *sizes, filters)
 
 
+def in_symbolic_scope() -> bool:
+    """False: shapes are found by a call on zeros."""
+    return False
+
+
 def _nothing(*_: Any) -> None:
     """Flash attention is PyTorch's own choice."""
 
@@ -109,6 +114,7 @@ __all__ = [
     "disable_flash_attention",
     "enable_flash_attention",
     "get_keras_mask",
+    "in_symbolic_scope",
     "is_flash_attention_enabled",
     "is_tensor",
     "name_scope",

@@ -46,6 +46,8 @@ HOMES: dict[str, tuple[str, ...]] = {
 _DEEPER: dict[tuple[str, ...], str] = {
     ("optimizers", "schedules"): "longspan.optimizers.schedules",
     ("backend", "torch"): "tests.peers.models",
+    ("backend", "random"): "tests.peers.random",
+    ("ops", "random"): "tests.peers.random",
 }
 _IMPORT = re.compile(r"^(\s*)(from|import)\s+([\w.]+)(.*)$")
 

@@ -6,12 +6,18 @@ import types
 from typing import Any
 
 
-def _current() -> Any:
-    return types.SimpleNamespace(name="float32", compute_dtype="float32", variable_dtype="float32")
+class _Policies:
+    """Both Keras' function `dtype_policy` and its module of this name."""
+
+    def __call__(self) -> Any:
+        return types.SimpleNamespace(name="float32", compute_dtype="float32", variable_dtype="float32")
+
+    @property
+    def dtype_policy(self) -> Any:
+        return self
+
+    def set_dtype_policy(self, policy: Any) -> None:
+        """Nothing to set."""
 
 
-def set_dtype_policy(policy: Any) -> None:
-    """Nothing to set."""
-
-
-dtype_policy = types.SimpleNamespace(dtype_policy=_current, set_dtype_policy=set_dtype_policy)
+dtype_policy = _Policies()

@@ -123,14 +123,14 @@ class TestCase(parameterized.TestCase):
         self.assertTrue(Path(path).is_file(), f"{path} is not there")
 
     @contextmanager
-    def assertRaisesRegex(self, kind: Any, pattern: Any, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def assertRaisesRegex(self, kind: Any, expected_regex: Any, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """An error of the kind, with Keras' text or with a sentence in this library's own form."""
         refusals = (ValueError, TypeError, AttributeError) if kind in (ValueError, TypeError) else kind
         with self.assertRaises(refusals) as caught:
             yield caught
         text = str(caught.exception)
         self.assertFalse(text.startswith("absent name: "), text)
-        if not re.search(pattern, text):
+        if not re.search(expected_regex, text):
             self.assertRegex(text, _SENTENCE)
 
     # Configs.
