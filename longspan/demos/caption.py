@@ -27,7 +27,8 @@ OPTIONS: dict[str, Any] = {
     "learning_rate": 0.005,
     "dropout": 0.1,
     "shift": 0.03,
-    "epochs": 24,
+    "epochs": 36,
+    "top_p": 0.5,
 }
 _COLORS = {"red": (220, 50, 47), "blue": (60, 120, 240), "yellow": (250, 220, 60), "white": (245, 245, 245)}
 _SHAPES = ("circle", "square", "triangle")

@@ -23,14 +23,14 @@ OPTIONS: dict[str, Any] = {
     "filters": (8, 16),
     "epochs": 12,
     "batch_size": 8,
-    "learning_rate": 0.01,
+    "learning_rate": 0.015,
     "dropout": 0.1,
 }
 
 
 @pytest.fixture(scope="module")
 def fitted(drawn: Drawn) -> ls.Captioner:
-    return ls.Captioner(**OPTIONS).fit(*drawn(160, 0), verbose=0)
+    return ls.Captioner(**OPTIONS).fit(*drawn(136, 0), verbose=0)
 
 
 def test_it_describes_new_pictures(fitted: ls.Captioner, drawn: Drawn) -> None:
@@ -123,7 +123,8 @@ def formula(draw: np.random.Generator) -> tuple[np.ndarray, str]:
 def test_formulas_become_latex() -> None:
     draw = np.random.default_rng(0)
     pictures, captions = zip(*(formula(draw) for _ in range(260)), strict=True)
-    options = {**OPTIONS, "hidden_size": 32, "filters": (8, 16, 24), "epochs": 14, "shift": 0.03}
+    options = {**OPTIONS, "hidden_size": 32, "filters": (8, 16, 24), "batch_size": 12}
+    options |= {"shift": 0.03}
     task = ls.Captioner(**options).fit(list(pictures[:240]), list(captions[:240]), verbose=0)
     assert task.codec_.tokens.level == "symbols" and task.codec_.shape.channels == 1
     assert task.evaluate(list(pictures[240:]), list(captions[240:]))["exact_match"] >= 0.8
@@ -135,7 +136,7 @@ def mean_colors(frames: Tensor) -> Tensor:
 
 
 def test_features_of_the_users_model(drawn: Drawn, tmp_path: Path) -> None:
-    pictures, captions = drawn(160, 0)
+    pictures, captions = drawn(150, 0)
     cache_folder = tmp_path / "cache"
     options = {**OPTIONS, "learning_rate": 0.03, "dropout": 0.0, "features": mean_colors}
     task = ls.Captioner(**options, features_cache=str(cache_folder))
@@ -147,7 +148,7 @@ def test_features_of_the_users_model(drawn: Drawn, tmp_path: Path) -> None:
 
 
 def test_turned_pictures_keep_their_captions(drawn: Drawn) -> None:
-    pictures, _ = drawn(120, 0)
+    pictures, _ = drawn(80, 0)
     colors = ["red" if picture[..., 0].max() > 100 else "blue" for picture in pictures]
     task = ls.Captioner(**{**OPTIONS, "rotations": True, "flips": True, "token_level": "words"})
     task.fit(pictures, colors, verbose=0)
