@@ -29,17 +29,20 @@ from . import bodies, generation
 from .limits import Limits, Refused, refused
 from .metrics import Metrics
 from .models import ServedModel, model_of
-from .pages import docs_page, index_page
+from .pages import FILES, docs_page, file_text
 from .schema import ANSWER, ERROR, request_schema, search_options
 from .sequential import ServedSequential
 from .sessions import Sessions
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAVE_EVERY = 5.0  # seconds between saves of sessions that have changed
-_OPEN = ("/health", "/ready")  # addresses that need no token
+_OPEN = ("/health", "/ready", *FILES)  # addresses that need no token
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'self'; style-src 'self' 'unsafe-inline'"),
+    (
+        b"content-security-policy",
+        b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
+    ),
 ]
 _log = logging.getLogger("longspan.serve")
 
@@ -77,6 +80,7 @@ class Server:
                 "task": served.model.name,
                 "streams": served.model.stream_ is not None,
                 "schema": schema_of(served),
+                "generate": generation.request_schema() if isinstance(served.model, LanguageModel) else None,
             }
             for name, served in self.models.items()
         ]
@@ -341,9 +345,9 @@ def _error_response(error: Exception) -> JSONResponse:
 def _add_pages(app: FastAPI, server: Server) -> None:
     """The page, the documentation, health, readiness, metrics and the list of models."""
 
-    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
-    async def page() -> str:
-        return index_page(server.described())
+    for path, (name, kind) in FILES.items():
+        response = Response(file_text(name), media_type=kind)
+        app.add_api_route(path, partial(_same, response), methods=["GET"], include_in_schema=False)
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def documentation() -> str:
@@ -370,6 +374,10 @@ def _add_pages(app: FastAPI, server: Server) -> None:
         return PlainTextResponse(
             server.metrics.text(len(server.sessions)), media_type="text/plain; version=0.0.4"
         )
+
+
+async def _same(response: Response) -> Response:
+    return response
 
 
 def _add_model(app: FastAPI, server: Server, name: str) -> None:

@@ -1,12 +1,19 @@
-"""Writes the server's pages as HTML without a script: the models, and the addresses with their schemas."""
+"""The server's pages: files beside this one for the models' forms, and the addresses with their schemas."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
+# Address -> the file and its content type; the page reads the models by their own addresses.
+FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { max-width: 56rem; margin: 0 auto; padding: 1.5rem }
@@ -16,15 +23,9 @@ summary { cursor: pointer; padding: .4rem 0 }
 """
 
 
-def index_page(models: Sequence[Mapping[str, Any]]) -> str:
-    """The models, each with a request to try; models: as `Server.described` gives them."""
-    parts = [
-        f"<section><h2>{escape(model['name'])}</h2><p>Task: {escape(model['task'])}"
-        f"{', reads streams' if model['streams'] else ''}.</p>"
-        f"<pre><code>{escape(_curl(model['name']))}</code></pre></section>"
-        for model in models
-    ]
-    return _page("longspan", f"<h1>Models</h1>{''.join(parts)}<p><a href='/docs'>All addresses</a></p>")
+def file_text(name: str) -> str:
+    """The text of one of the `FILES`."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def docs_page(openapi: Mapping[str, Any]) -> str:
@@ -43,13 +44,6 @@ def docs_page(openapi: Mapping[str, Any]) -> str:
             )
     link = "<p><a href='/openapi.json'>openapi.json</a></p>"
     return _page("longspan: addresses", f"<h1>Addresses</h1>{''.join(parts)}{link}")
-
-
-def _curl(name: str) -> str:
-    return (
-        f"curl -X POST http://127.0.0.1:8000/models/{name}/predict "
-        "-H 'Content-Type: text/csv' --data-binary @data.csv"
-    )
 
 
 def _page(title: str, body: str) -> str:

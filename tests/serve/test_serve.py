@@ -242,11 +242,13 @@ def test_a_token_is_required_where_there_is_one(serve: Callable[..., Any], fitte
 def test_pages_need_no_other_machine_and_escape_names(
     serve: Callable[..., Any], fitted: dict[str, Any], client: httpx.Client
 ) -> None:
-    for path in ("/", "/docs"):
-        page = client.get(path).text
-        assert "src=" not in page and "<link" not in page and "@import" not in page and len(page) < 300_000
+    texts = [client.get(path).text for path in ("/", "/page.css", "/page.js", "/docs")]
+    assert sum(map(len, texts)) < 300_000
+    for text in texts:
+        assert "http://" not in text.replace("http://www.w3.org/2000/svg", "") and "https://" not in text
+        assert "@import" not in text and "innerHTML" not in text
     with serve({"<script>x": fitted["walks"]}) as other:
-        assert "<script>x" not in other.get("/").text + other.get("/docs").text
+        assert "<script>x" not in other.get("/docs").text
 
 
 def test_counts_are_those_of_prometheus(client: httpx.Client) -> None:

@@ -1,0 +1,112 @@
+"""The server's page in a real browser: forms are sent by keyboard, answers and errors are shown."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
+)
+WAVE = json.dumps([float(value) for value in np.sin(np.arange(90) / 5.0)])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["wide and light", "a phone in the dark"])
+def page(request: pytest.FixtureRequest, browser: Any, client: httpx.Client) -> Iterator[Any]:
+    width, scheme = request.param
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    told: list[str] = []
+    page.on("pageerror", lambda error: told.append(str(error)))
+    page.on("console", lambda message: told.append(message.text) if message.type == "error" else None)
+    page.goto(str(client.base_url))
+    page.wait_for_selector("section")
+    yield page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width, "wider than the window"
+    assert not [text for text in told if "422" not in text], told
+    page.close()
+
+
+def ask(page: Any, model: str, source: str) -> Any:
+    """The model's part of the page after a request that is typed and sent by keyboard."""
+    part = page.locator(f"section[data-model={model}]")
+    part.locator("textarea[name=source]").fill(source)
+    part.get_by_role("button", name="Predict").focus()
+    page.keyboard.press("Enter")
+    part.locator("table, [role=alert]").first.wait_for()
+    return part
+
+
+def test_every_model_answers(page: Any, fitted: dict[str, Any]) -> None:
+    sales = ask(page, "sales", WAVE)
+    assert sales.locator("svg circle").count() == 4 and sales.locator("tbody tr").count() == 4
+    label = sales.locator("svg circle").first.get_attribute("aria-label")
+    assert label.startswith("90: ") and " to " in label
+    walks = ask(page, "walks", json.dumps([[[float(step)] for step in range(12)]]))
+    assert walks.locator("tbody td").nth(1).inner_text() in ("up", "down")
+    readings = json.dumps([{"value": value} for value in json.loads(WAVE)])
+    assert ask(page, "machine", readings).locator("tbody tr").count() == 90
+    assert ask(page, "shop", '[["tea"]]').locator("tbody tr").count() >= 1
+    assert ask(page, "letters", "the cat\na cat").locator("tbody tr").count() == 2
+
+
+def test_a_file_an_option_and_a_download(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("value\n" + "\n".join(map(str, json.loads(WAVE))))
+    part = page.locator("section[data-model=machine]")
+    part.locator("input[type=file]").set_input_files(tmp_path / "data.csv")
+    part.get_by_role("button", name="Predict").click()
+    part.locator("table").wait_for()
+    with page.expect_download() as started:
+        part.get_by_text("Download answer.csv").click()
+    assert Path(started.value.path()).read_text().count("\n") == 91
+    part.get_by_text("The request as curl and Python").click()
+    assert "--data-binary @data.csv" in part.locator("pre").first.inner_text()
+    shop = page.locator("section[data-model=shop]")
+    shop.locator("input[name=k]").fill("1")
+    assert ask(page, "shop", '[["tea"]]').locator("tbody tr").count() == 1
+
+
+def test_text_comes_as_it_is_drawn(page: Any, fitted: dict[str, Any]) -> None:
+    part = page.locator("section[data-model=letters]")
+    part.locator("textarea[name=prompt]").fill("the ")
+    part.locator("input[name=length]").fill("20")
+    part.locator("input[name=seed]").fill("3")
+    part.get_by_role("button", name="Write").click()
+    part.get_by_text("Download text.txt").wait_for()
+    written = fitted["letters"].generate("the ", 20, seed=3)
+    assert part.locator(".text").inner_text().split() == f"the {written}".split()
+
+
+def test_errors_are_one_sentence(page: Any) -> None:
+    for source in ("[[1,", '[{"a": {"b": 1}}]', '["<img src=x onerror=alert(1)>"]'):
+        alert = ask(page, "sales", source).locator("[role=alert]").inner_text()
+        assert ": expected " in alert and "Traceback" not in alert
+    assert page.locator("img").count() == 0, "texts are never markup"
+
+
+def test_the_page_asks_for_the_token(browser: Any, serve: Callable[..., Any], fitted: dict[str, Any]) -> None:
+    with serve({"walks": fitted["walks"]}, token="a" * 20) as client:
+        page = browser.new_page()
+        page.goto(str(client.base_url))
+        page.get_by_role("alert").wait_for()
+        page.get_by_label("Token").fill("a" * 20)
+        page.keyboard.press("Tab")
+        page.wait_for_selector("section")
+        page.close()
