@@ -100,7 +100,8 @@ class Loss(Configured, abc.ABC):
         Args:
             y_true, y_pred: (B, ..., D), or as the loss's function takes them; tensors, arrays or lists.
             sample_weight: (B,) or (B, T), how much each row or step counts.
-            mask: bool, shaped as the values a sample (B, ...): False where a step does not count.
+            mask: bool, shaped as the values a sample (B, ...): False where a step does not count; None for
+                the mask that a layer attached to y_pred.
 
         Returns:
             A number (a tensor without dimensions); the weighted values with reduction "none".
@@ -115,7 +116,7 @@ class Loss(Configured, abc.ABC):
         if not y_pred.is_floating_point():
             y_pred = y_pred.to(torch.get_default_dtype())
         sample_weight = None if sample_weight is None else as_tensor(sample_weight)
-        mask = None if mask is None else as_tensor(mask)
+        mask = getattr(y_pred, "_keras_mask", None) if mask is None else as_tensor(mask)
         if sample_weight is None and mask is None and self._is_mean:
             return self.mean(y_true, y_pred)
         values = self.call(y_true, y_pred)
@@ -483,6 +484,14 @@ class Circle(Loss):
     ) -> Tensor:
         options = (self.remove_diagonal, self.gamma, self.margin)
         return circle(y_true, y_pred, ref_labels, ref_embeddings, *options)
+
+    def mean(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        return self._reduce(self.call(y_true, y_pred), None, None)
+
+    def _reduce(self, values: Tensor, weight: Tensor | None, mask: Tensor | None) -> Tensor:
+        """As in Keras, rows without a loss do not count."""
+        positive = values.detach() > 0
+        return super()._reduce(values, weight, positive if mask is None and positive.any() else mask)
 
 
 class CategoricalGeneralizedCrossEntropy(Loss):

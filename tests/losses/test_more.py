@@ -50,6 +50,19 @@ def test_functions_take_arrays_and_lists() -> None:
     assert losses.dice(np.ones((2, 2)), np.ones((2, 2))).item() == pytest.approx(0.0, abs=1e-6)
 
 
+def test_the_mask_attached_to_predictions_counts() -> None:
+    predictions = torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]])
+    predictions._keras_mask = torch.tensor([[True, False], [True, True]])  # pyright: ignore[reportAttributeAccessIssue]
+    assert losses.MeanSquaredError()(torch.zeros(2, 2, 1), predictions).item() == pytest.approx(26 / 3)
+
+
+def test_rows_without_a_circle_loss_do_not_count() -> None:
+    embeddings, labels = np.eye(3, dtype="float32")[[0, 0, 1, 2]], np.array([0, 0, 1, 2])
+    mine = losses.Circle()(torch.tensor(labels), torch.tensor(embeddings))
+    theirs = keras.losses.Circle()(torch.tensor(labels), torch.tensor(embeddings))
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-5)
+
+
 def test_a_dtype_is_computed_in() -> None:
     loss = losses.MeanSquaredError(dtype="float64")
     assert loss(torch.ones(2, 1), torch.zeros(2, 1)).dtype == torch.float64
