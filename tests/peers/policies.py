@@ -21,3 +21,5 @@ class _Policies:
 
 
 dtype_policy = _Policies()
+
+set_dtype_policy = dtype_policy.set_dtype_policy
