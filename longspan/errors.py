@@ -24,6 +24,15 @@ def value_error(argument: str, expected: str, received: object, way_out: str) ->
     return ValueError(message(argument, expected, received, way_out))
 
 
+class UnsetError(ValueError, AttributeError):
+    """An attribute has no value yet: `hasattr`, and tools that look at every attribute, pass over it."""
+
+
+def unset_error(argument: str, expected: str, received: object, way_out: str) -> UnsetError:
+    """The error for an attribute that has no value yet."""
+    return UnsetError(message(argument, expected, received, way_out))
+
+
 def type_error(argument: str, expected: str, received: object, way_out: str) -> TypeError:
     """The error for a value of the wrong kind; `received` is the value itself, its type is named."""
     return TypeError(message(argument, expected, type(received).__name__, way_out))

@@ -272,7 +272,8 @@ class Layer(nn.Module):
     @property
     def input(self) -> Any:
         """What the layer was called on first: a symbolic tensor or several."""
-        return _first_node(self).args[0]
+        node = _first_node(self)
+        return node.args[0] if node.args else node.structure
 
     @property
     def output(self) -> Any:
@@ -344,6 +345,9 @@ class Layer(nn.Module):
             for weight in self.__dict__.get("own_weights", ()):
                 if weight.name == name and (self, name) not in weight.sources:
                     return weight.variable(self.name)
+            own = getattr(type(self), name, None)
+            if isinstance(own, property) and own.fget is not None:
+                return own.fget(self)  # whose own error says more
             raise
 
     def get_weights(self) -> list[np.ndarray]:
@@ -430,7 +434,7 @@ def _constrained(weight: str) -> str:
 def _first_node(layer: Layer) -> Node:
     if not layer.inbound_nodes:
         expected, way_out = "a layer of a model that is built", "give the model's first layer an Input"
-        raise errors.value_error(f"output of {layer.name}", expected, "one without symbolic tensors", way_out)
+        raise errors.unset_error(f"output of {layer.name}", expected, "one without symbolic tensors", way_out)
     return layer.inbound_nodes[0]
 
 

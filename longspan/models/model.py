@@ -158,7 +158,7 @@ class Model(own_steps.OwnSteps):
         """
         if self.graph is None:
             expected, way_out = "a model of symbolic tensors", "make it with Model(inputs, outputs)"
-            raise errors.value_error(self.name, expected, "a class with a call of its own", way_out)
+            raise errors.unset_error(self.name, expected, "a class with a call of its own", way_out)
         return self.graph
 
     @property
@@ -179,7 +179,7 @@ class Model(own_steps.OwnSteps):
 
     def _shape_of(self, shape: Any) -> Any:
         if shape is None:
-            raise errors.value_error(
+            raise errors.unset_error(
                 self.name, "a model that is built", "one without shapes", "call build(shape)"
             )
         return shape

@@ -170,7 +170,7 @@ class Sequential(Model):
     def graph_of_calls(self) -> Graph:
         if len(self._tensors) < 2:
             way_out = "give the first layer an Input, or call build(shape)"
-            raise errors.value_error(self.name, "a model that is built", "one without shapes", way_out)
+            raise errors.unset_error(self.name, "a model that is built", "one without shapes", way_out)
         return Graph(self._tensors[0], self._tensors[-1])
 
     @property

@@ -534,3 +534,12 @@ def test_little_helpers() -> None:
     first = torch.rand(1), np.random.rand()
     utils.set_random_seed(0)
     assert (torch.rand(1), np.random.rand()) == first
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.jit
+def test_a_traced_model_gives_the_same_for_other_rows() -> None:
+    model = models.Sequential([layers.Input((T, D)), layers.LSTM(4), layers.Dense(1)])
+    traced: Any = torch.jit.trace(model, torch.zeros(2, T, D))
+    x = torch.randn(5, T, D)
+    torch.testing.assert_close(traced(x), model(x))
+    assert not hasattr(models.Sequential([layers.Dense(1)]), "input")
