@@ -46,7 +46,7 @@ _SIDE, _FRAMES, _DIGIT = 64, 20, 28  # pixels of a frame, frames of a clip, pixe
 _TRAIN_DIGITS = 8000  # of the 10,000; the others are those of the test clips
 _TRAIN, _TEST = 3000, 500  # clips
 _DIRECTIONS = ("left", "right", "up", "down")
-_PEAK = 5e-3  # learning rate of the network of next frames
+_PEAK = 4e-3  # learning rate of the network of next frames
 _TIMED_CLIPS = 128
 _ROUNDS = 3  # epochs of each side that are timed
 
@@ -239,7 +239,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> float:
     return float((((2 * mx * my + c1) * (2 * both + c2)) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean())
 
 
-def next_frame(data: Path, seed: int, results: Path | None, clips: int = 240, epochs: int = 6) -> None:
+def next_frame(data: Path, seed: int, results: Path | None, clips: int = 120, epochs: int = 4) -> None:
     """ConvLSTM2D and Conv3D in a Sequential, as Keras' example of next-frame prediction has them."""
     train, test = (
         np.stack([clip.frames for clip in part[:count]])[..., None].astype(np.float32) / 255
@@ -248,8 +248,8 @@ def next_frame(data: Path, seed: int, results: Path | None, clips: int = 240, ep
     set_random_seed(seed)
     model = next_frame_model()
     began = process_time()
-    rate = LearningRateScheduler(lambda epoch: _PEAK * (0.2 if epoch >= epochs - 2 else 1.0))
-    model.fit(train[:, :-1], train[:, 1:], batch_size=4, epochs=epochs, callbacks=[rate], verbose=2)
+    rate = LearningRateScheduler(lambda epoch: _PEAK * (0.2 if epoch == epochs - 1 else 1.0))
+    model.fit(train[:, :-1], train[:, 1:], batch_size=2, epochs=epochs, callbacks=[rate], verbose=2)
     spent = process_time() - began
     answers = model.predict(test[:, :-1], batch_size=4, verbose=0)[:, 9:, ..., 0].reshape(-1, _SIDE, _SIDE)
     truth, last = (part[..., 0].reshape(-1, _SIDE, _SIDE) for part in (test[:, 10:], test[:, 9:-1]))
