@@ -127,5 +127,6 @@ def test_a_cell_with_weights_shares_them_with_every_rnn() -> None:
     first(X)
     second = layers.RNN(cell, return_sequences=True)
     torch.testing.assert_close(second(X)[:, -1], first(X))
-    second.parts[0].core.weight_ih_l0.data.zero_()
-    assert not first.parts[0].core.weight_ih_l0.any()
+    weights: Any = [layer.parts[0].core for layer in (first, second)]
+    weights[1].weight_ih_l0.data.zero_()
+    assert not weights[0].weight_ih_l0.any()

@@ -43,7 +43,7 @@ def test_variables_are_kept_and_reset() -> None:
     assert [float(variable) for variable in metric.variables] == [4.0, 3.0, 4.0]
     state = metric.state()
     metric.reset_state()
-    assert [variable.value.item() for variable in metric.variables] == [0.0, 0.0, 0.0]
+    assert [float(variable) for variable in metric.variables] == [0.0, 0.0, 0.0]
     metric.restore(state)
     assert float(metric.result()) == 1.0 and metric.largest.numpy() == 3.0
     assert type(metric.total + 1) is torch.Tensor
