@@ -139,7 +139,7 @@ def test_dtypes_and_settings() -> None:
         K.set_floatx("float32")
     for call, expected in (
         (lambda: K.set_floatx("float16"), r"for half precision call fit\(precision='bf16-mixed'\)"),
-        (lambda: K.set_image_data_format("channels_first"), "data_format: expected 'channels_last'"),
+        (lambda: K.set_image_data_format("first"), "data_format: expected one of 'channels_last'"),
         (lambda: K.bias_add(X, X, "channels_first"), "move the channels to the last dimension"),
         (lambda: K.variable(1.0, constraint=abs), "constraint: expected None"),  # pyright: ignore
     ):

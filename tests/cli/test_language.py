@@ -69,7 +69,7 @@ def test_predict_evaluate_and_report(model: str, tmp_path: Path, capsys: pytest.
         (["--temperature", "-1"], "temperature: expected a number of at least 0, received -1.0"),
         (["--temperature", "warm"], "--temperature: expected a number, received 'warm'"),
         (["--top-k", "0"], "top_k: expected a whole number of at least 1, received 0"),
-        (["--top-p", "0"], "top_p: expected a number in (0, 1], received 0.0"),
+        (["--top-p", "0"], "--top-p: expected a number in (0, 1], received 0.0"),
         (["--beam-size", "3"], "option: expected one of the options of longspan generate"),
     ],
 )
