@@ -35,7 +35,7 @@ from .sequential import ServedSequential
 from .sessions import Sessions
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_SAVE_EVERY = 5.0  # seconds between saves of sessions that have changed
+_SAVE_EVERY = 2.0  # seconds between saves of sessions that have changed
 _OPEN = ("/health", "/ready", *FILES)  # addresses that need no token
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),

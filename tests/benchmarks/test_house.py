@@ -45,6 +45,7 @@ def test_what_misses_its_aim_is_marked(tmp_path: Path) -> None:
     assert rows["longest file"].good and rows["import arrows between rooms"].figure == "4"
 
 
+@pytest.mark.slow
 def test_it_measures_this_code(capsys: pytest.CaptureFixture[str]) -> None:
     house.main()
     assert "import arrows between rooms" in capsys.readouterr().out

@@ -15,6 +15,7 @@ def sequential(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
     return benchmark_module("sequential")
 
 
+@pytest.mark.slow
 def test_beside_the_loop_by_hand(sequential: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "numbers.json"
     chosen = ["--rivals", "longspan,torch", "--workloads", "c", "--quick", "--json", str(path)]

@@ -48,7 +48,7 @@ PLAIN = Variant(False, False, False, (), False, False, False, False, True)
 @needs_triton
 @pytest.mark.parametrize(
     ("scope", "count"),
-    [(["--short"], 60), pytest.param([], 160, marks=pytest.mark.slow)],
+    [(["--short"], 40), pytest.param([], 160, marks=pytest.mark.slow)],
     ids=["short", "every"],
 )
 def test_equals_reference_in_the_interpreter(scope: list[str], count: int) -> None:
