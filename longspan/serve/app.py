@@ -24,9 +24,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from longspan import __version__, errors
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.language import LanguageModel
+from longspan.tasks.options import Option
 
 from . import bodies, generation
-from .limits import Limits, Refused, refused
+from .limits import Limits, Refused, check_options, refused
 from .metrics import Metrics
 from .models import ServedModel, model_of
 from .pages import FILES, docs_page, file_text
@@ -205,24 +206,19 @@ def schema_of(served: ServedModel) -> dict[str, Any]:
 
 def _checked_options(served: ServedModel, content: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a request that the model's task takes; lists are several values."""
-    declared = {} if isinstance(served.model, ServedSequential) else search_options(served.model)
-    options = {}
-    for name, value in content.items():
-        if name not in declared:
-            expected = f"source{''.join(f', {name}' for name in declared)}"
-            way_out = errors.did_you_mean(name, ["source", *declared])
-            raise refused(422, "body", f"one of {expected}", repr(name), way_out)
-        options[name] = tuple(value) if isinstance(value, list) else value
-        try:
-            declared[name].check(options[name])
-        except (ValueError, TypeError) as error:
-            raise Refused(422, str(error)) from error
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    check_options(_declared(served), options, "source")
     return options
+
+
+def _declared(served: ServedModel) -> dict[str, Option]:
+    """The options of a request to a model; a Sequential has none."""
+    return {} if isinstance(served.model, ServedSequential) else search_options(served.model)
 
 
 def _parsed_options(served: ServedModel, texts: Mapping[str, str]) -> dict[str, Any]:
     """Options in an address, which are text; unknown names stay to be refused."""
-    declared = {} if isinstance(served.model, ServedSequential) else search_options(served.model)
+    declared = _declared(served)
     try:
         return {
             name: declared[name].parse(text) if name in declared else text for name, text in texts.items()

@@ -12,7 +12,7 @@ from longspan import errors
 from longspan.tasks.language import LanguageModel
 from longspan.tasks.options import Option, arguments_of
 
-from .limits import Limits, Refused, refused
+from .limits import Limits, check_options, refused
 from .schema import option_schema
 
 
@@ -34,14 +34,7 @@ def begin(model: LanguageModel, content: Mapping[str, Any], limits: Limits) -> I
         Refused: an argument is not known or not allowed; one sentence.
     """
     declared = options()
-    for name, value in content.items():
-        if name not in declared:
-            expected, way_out = f"one of {', '.join(declared)}", errors.did_you_mean(name, declared)
-            raise refused(422, "body", expected, repr(name), way_out)
-        try:
-            declared[name].check(value)
-        except (ValueError, TypeError) as error:
-            raise Refused(422, str(error)) from error
+    check_options(declared, content)
     length = content.get("length", declared["length"].default)
     if length > limits.rows:
         raise refused(413, "length", f"at most {limits.rows:,}", length, "ask for less at once")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from longspan import errors
+from longspan.tasks.options import Option
 
 
 @dataclass(frozen=True)
@@ -44,3 +47,16 @@ class Refused(Exception):
 def refused(status: int, argument: str, expected: str, received: object, way_out: str) -> Refused:
     """A refusal in the form of every error of the library."""
     return Refused(status, errors.message(argument, expected, received, way_out))
+
+
+def check_options(declared: Mapping[str, Option], content: Mapping[str, Any], *others: str) -> None:
+    """Refuse options that are not declared or whose values are not allowed; others: names to offer too."""
+    names = [*others, *declared]
+    for name, value in content.items():
+        if name not in declared:
+            expected, way_out = f"one of {', '.join(names)}", errors.did_you_mean(name, names)
+            raise refused(422, "body", expected, repr(name), way_out)
+        try:
+            declared[name].check(value)
+        except (ValueError, TypeError) as error:
+            raise Refused(422, str(error)) from error

@@ -86,9 +86,8 @@ def _form(batch: Batch) -> Any:
             sizes = ("steps", *sizes[1:])
         return tensor.dtype, sizes
 
-    shapes = _leaves(map_tensors(lambda tensor: tensor, batch.x))
     others = (batch.lengths is None, batch.mask is None)
-    return tuple(form(part) if isinstance(part, Tensor) else part for part in shapes), others
+    return tuple(form(part) if isinstance(part, Tensor) else part for part in _leaves(batch.x)), others
 
 
 def _steps(batch: Batch) -> int:
