@@ -6,7 +6,7 @@ BIN := $(ENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit_cpp.py $(wildcard csrc/*)
 AGAIN := and run the same command again.
 
-.PHONY: test test-all peers demo hooks lint sanitize neon bench clean
+.PHONY: test test-all peers demo wheel hooks lint sanitize neon bench clean
 
 test: $(ENV)/.built
 	$(BIN)/python -m pytest
@@ -21,6 +21,18 @@ peers: $(ENV)/.built
 
 demo: $(ENV)/.built
 	$(BIN)/longspan demo forecast
+
+# An sdist and a wheel in dist/, the wheel installed and tried in an environment of its own, where no compiler is needed.
+# On Linux auditwheel names the oldest system that it runs on.
+wheel: $(ENV)/.built
+	rm -rf dist build/wheel-env
+	$(BIN)/python -m build --outdir dist .
+	@test "$$(uname)" != Linux || $(BIN)/python -m auditwheel repair --wheel-dir dist --only-plat dist/*.whl && rm -f dist/*-linux_*.whl
+	@test -z "$$(find dist -size +8M)" || { echo "dist/: expected files under 8 MB: $$(du -h dist/*)"; exit 1; }
+	$(PYTHON) -m venv build/wheel-env
+	build/wheel-env/bin/python -m pip install -qq -c constraints-dev.txt dist/*.whl
+	cd build/wheel-env && CXX=false CC=false bin/python ../../tests/wheel_check.py
+	@ls -l dist
 
 bench: $(ENV)/.built
 	$(BIN)/python -m benchmarks.cells
