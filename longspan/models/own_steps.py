@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from longspan import errors, metrics
 from longspan.data.batches import Batch, rows_of
-from longspan.layers import Layer
 from longspan.layers.structure import flatten
 from longspan.layers.weights import sum_of
 
 from .compiled import OutputTarget
+from .running import RunningModel
 
 Logs = dict[str, Any]
 
@@ -136,7 +136,7 @@ def _flat(logs: Logs) -> Logs:
 _STEPS = ("train_step", "test_step", "compute_loss", "compute_metrics")
 
 
-class OwnSteps(Layer):
+class OwnSteps(RunningModel):
     """A model whose steps, loss and metrics a class of your own may define. Abstract; see Model."""
 
     loss_tracker: metrics.Mean
