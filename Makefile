@@ -6,7 +6,7 @@ BIN := $(ENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit_cpp.py $(wildcard csrc/*)
 AGAIN := and run the same command again.
 
-.PHONY: test test-all peers demo wheel hooks lint sanitize neon bench clean
+.PHONY: test test-all peers demo docs wheel hooks lint sanitize neon bench clean
 
 test: $(ENV)/.built
 	$(BIN)/python -m pytest
@@ -33,6 +33,10 @@ wheel: $(ENV)/.built
 	build/wheel-env/bin/python -m pip install -qq -c constraints-dev.txt dist/*.whl
 	cd build/wheel-env && CXX=false CC=false bin/python ../../tests/wheel_check.py
 	@ls -l dist
+
+# The documentation as longspan/site/, which `longspan docs` opens; no page needs another machine.
+docs: $(ENV)/.built
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(ENV)/.built
 	$(BIN)/python -m benchmarks.cells
@@ -63,7 +67,7 @@ neon: $(ENV)/.built
 	LONGSPAN_NAN_MEMORY=1 $(BIN)/python -m pytest -p tests.kernels.emulated tests/kernels/test_parity.py
 
 clean:
-	rm -rf $(ENV) build dist
+	rm -rf $(ENV) build dist longspan/site
 
 $(ENV)/.tools: pyproject.toml constraints-dev.txt
 	@command -v $(CXX) >/dev/null || { echo "longspan needs a C++17 compiler: install g++ (Debian: apt-get install g++;" \

@@ -46,6 +46,7 @@ STANDARD_LIBRARY_ONLY = [
     "cells.py",
     "kernels/program.py",
     "kernels/emit_cpp.py",
+    "kernels/emit_javascript.py",
     *(f"kernels/emit_triton/{path.name}" for path in (ROOT / PACKAGE / "kernels/emit_triton").glob("*.py")),
 ]
 

@@ -1,4 +1,4 @@
-"""Defines the commands: fit, predict, evaluate, generate, inspect, report, serve, demo and info."""
+"""Defines the commands: fit, predict, evaluate, generate, inspect, report, serve, demo, docs and info."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 # Whatever takes time to import, PyTorch first of all, is imported by the command that needs it.
 
+DOCS_PAGE = Path(__file__).parents[1] / "site" / "index.html"  # what `make docs` writes
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -434,6 +435,17 @@ def _token(path: str) -> str:
         way_out = "write one with python -c 'import secrets; print(secrets.token_urlsafe())'"
         raise errors.value_error("--token", "a file with at least 16 characters", f"{len(token)}", way_out)
     return token
+
+
+@longspan.command(short_help="Open the documentation.")
+@click.option("--path", "shows_path", is_flag=True, help="Print where the pages are instead.")
+def docs(shows_path: bool) -> None:
+    """Open the documentation's pages, which need no other machine, in the browser."""
+    if not DOCS_PAGE.exists():
+        way_out = "run make docs in a checkout, which builds them there"
+        raise errors.value_error("docs", f"pages in {DOCS_PAGE.parent}", "none", way_out)
+    if shows_path or click.launch(DOCS_PAGE.as_uri()):
+        click.echo(DOCS_PAGE)
 
 
 @longspan.command()

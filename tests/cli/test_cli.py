@@ -20,7 +20,7 @@ from longspan.cli import commands, messages
 from longspan.tasks.options import options_of
 
 HERE = Path(__file__).parents[1]
-COMMANDS = "one of demo, evaluate, fit, generate, info, inspect, predict, report, serve"
+COMMANDS = "one of demo, docs, evaluate, fit, generate, info, inspect, predict, report, serve"
 
 
 @pytest.fixture
@@ -343,3 +343,20 @@ def test_importing_the_package_and_asking_for_help_load_nothing_heavy(run: str):
     show = "import sys; print('loaded', *sorted(set(sys.modules) & {'torch', 'numpy', 'polars', 'rich'}))"
     ended = python("-c", f"{run}; {show}")
     assert ended.returncode == 0 and ended.stdout.splitlines()[-1].strip() == "loaded"
+
+
+def test_docs_opens_the_pages_or_says_how_to_build_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, opened = tmp_path / "site" / "index.html", list[str]()
+    monkeypatch.setattr(commands, "DOCS_PAGE", page)
+    monkeypatch.setattr(commands.click, "launch", lambda url: opened.append(url) or 0)
+    assert cli.main(["docs"]) == 2
+    assert "docs: expected pages in " in (said := capsys.readouterr().err)
+    assert "make docs" in said
+    page.parent.mkdir()
+    page.write_text("pages")
+    assert cli.main(["docs"]) == 0
+    assert opened == [page.as_uri()]
+    assert cli.main(["docs", "--path"]) == 0
+    assert capsys.readouterr().out.strip() == str(page)

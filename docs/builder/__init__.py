@@ -1,0 +1,1 @@
+"""Builds the documentation: the reference, the tables of figures, and the page that explains the LSTM."""

@@ -1,0 +1,55 @@
+"""The hooks of mkdocs: pages that are made from the package, and tables inside written pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.plugins import event_priority
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[2]
+if str(ROOT) not in sys.path:  # mkdocs runs hooks as files of their own
+    sys.path.insert(0, str(ROOT))
+
+from docs.builder.measured import measured_page  # noqa: E402
+from docs.builder.options import options_table  # noqa: E402
+from docs.builder.reference import PAGES, page_text  # noqa: E402
+
+STUBS = "LONGSPAN_DOCS_STUBS"  # set: the reference has headings alone, to check pages and links quickly
+# What no page loads: maps of sources, stemmers of other languages, the index that is a script too.
+UNUSED = ("**/*.map", "assets/javascripts/lunr/**/*.js", "search/search_index.json", "sitemap.xml*")
+_OPTIONS = re.compile(r"^<!-- options: (\w+) ([\w ]+) -->$", re.MULTILINE)
+
+
+def on_config(config: Any) -> Any:
+    """Leave mkdocstrings out of a quick build."""
+    if STUBS in os.environ:
+        config.plugins.pop("mkdocstrings", None)
+    return config
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the pages that are made from the package and from files beside docs/."""
+    pages = {page.path: page_text(page, stubs=STUBS in os.environ) for page in PAGES}
+    pages["changes.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    pages["measured.md"] = measured_page()
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **rest: Any) -> str:
+    """Replace the line `<!-- options: TASK NAME NAME -->` by a table of these options."""
+    return _OPTIONS.sub(lambda found: options_table(found[1], found[2].split()), markdown)
+
+
+@event_priority(-200)  # after the plugins, which write these files
+def on_post_build(config: Any) -> None:
+    """Remove what no page loads."""
+    for pattern in UNUSED:
+        for path in Path(config.site_dir).glob(pattern):
+            path.unlink()
