@@ -10,6 +10,7 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _FORMATS = ("channels_last", "channels_first")
 _values = {"epsilon": 1e-7}  # beside divisors and in logarithms
 _format = {"image": _FORMATS[0]}  # the place of channels where a layer's data_format is None
+_logging = {"interactive": True}  # whether callbacks print, or write to the logger "longspan"
 
 
 def epsilon() -> float:
@@ -62,3 +63,18 @@ def set_image_data_format(data_format: str) -> None:
 def backend() -> str:
     """The library that computes: "torch"."""
     return "torch"
+
+
+def enable_interactive_logging() -> None:
+    """Let callbacks print what they report, as they do at the start."""
+    _logging["interactive"] = True
+
+
+def disable_interactive_logging() -> None:
+    """Let callbacks send what they report to the logger "longspan" instead of the terminal."""
+    _logging["interactive"] = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Whether callbacks print what they report."""
+    return _logging["interactive"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from longspan import backend, layers, utils
 from longspan.preprocessing.sequence import TimeseriesGenerator
@@ -125,6 +128,67 @@ def test_names_start_again(clear: object) -> None:
     clear()
     assert layers.LSTM(1).name == "lstm"
     assert layers.LSTM(1).name == "lstm_1"
+
+
+def test_tensors_give_tensors() -> None:
+    assert utils.to_categorical(torch.tensor([1, 0]), 2).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert utils.normalize(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist() == [
+        pytest.approx([0.6, 0.8]), [0.0, 0.0],
+    ]  # fmt: skip
+
+
+def test_padding_of_texts() -> None:
+    padded = utils.pad_sequences([["a"], ["b", "c"]], dtype="object", value="pad")
+    assert padded.tolist() == [["pad", "a"], ["b", "c"]]
+    with pytest.raises(ValueError, match="value: expected a number of dtype int32, received 'pad'"):
+        utils.pad_sequences([[1]], maxlen=2, value="pad")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"start_index": -1}, {"end_index": 10}, {"sampling_rate": 0}, {"sequence_stride": 0}, {"format": "tf"}],
+)
+def test_windows_that_do_not_fit_are_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(option))}: expected"):
+        utils.timeseries_dataset_from_array(np.arange(10), None, 3, **option)
+
+
+def test_splitting_a_data_set() -> None:
+    x, y = np.arange(10.0), {"a": np.arange(10)}
+    left, right = utils.split_dataset((x, y), right_size=3)
+    assert (len(left), len(right)) == (7, 3) and right[0][0] == 7.0 and right[2][1]["a"] == 9
+    parts = [utils.split_dataset(x, 0.5, 0.2, shuffle=True, seed=1) for _ in range(2)]
+    drawn = [[float(row) for row in left] for left, _ in parts]
+    assert drawn[0] == drawn[1] != sorted(drawn[0]) and [len(part) for part in parts[0]] == [5, 2]
+    left, _ = utils.split_dataset(torch.utils.data.TensorDataset(torch.arange(4)), left_size=1, seed=0)
+    assert left[0][0] == 0
+    for wrong in ((None, None), (8, 3), (1.5, None), (0, None)):
+        with pytest.raises(ValueError, match="_size"):
+            utils.split_dataset(x, *wrong)
+    with pytest.raises(ValueError, match=r"preferred_backend: expected None or .torch."):
+        utils.split_dataset(x, 0.5, preferred_backend="tensorflow")
+
+
+def test_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = utils.Progbar(4, width=8, interval=0.0, stateful_metrics=["rate"], unit_name="row")
+    bar.update(1, [("loss", 4.0), ("rate", 1.0)])
+    bar.add(1, [("loss", np.array([1.0, 3.0])), ("rate", 0.5)])
+    last = capsys.readouterr().out.split("\r")[-1]
+    assert "2/4 ━━━━────" in last and "/row" in last and "loss: 3.0000 - rate: 0.5000" in last
+    bar.update(4)
+    assert capsys.readouterr().out.endswith("\n")
+    line = utils.Progbar(None, verbose=2)
+    line.update(1, [("loss", 1e-4)])
+    assert capsys.readouterr().out == ""
+    line.update(2, [("loss", 1e-4)], finalize=True)
+    assert re.match(r"2/unknown - 0s \d+.s/step - loss: 1.0000e-04", capsys.readouterr().out)
+    slow = utils.Progbar(9, interval=60.0, stateless_metrics=[])
+    slow.update(1)
+    slow.update(2)
+    assert capsys.readouterr().out.count("\r") == 1
+    utils.Progbar(1, verbose=0).update(1)
+    with pytest.raises(ValueError, match="Progbar: expected one of"):
+        utils.Progbar(1, stateful_metrics=[], stateless_metrics=[])
 
 
 def test_names_of_utils_that_are_not_there_say_what_to_use() -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from longspan import errors
+from longspan import errors, ops
 from longspan.optimizers import KerasOptimizer
 
 Logs = dict[str, float]
@@ -39,7 +38,7 @@ class TrainerState:
     """The state of training that a callback may read and change.
 
     Args:
-        network, optimizer: what is trained, and by what.
+        network, optimizer: what is trained, an nn.Module, and by what, an optimizer of torch.
         directions: metric -> "up" where more is better, "down", or None where it is unknown.
         epoch: the current epoch, from 0.
         steps: optimizer steps since the start.
@@ -48,8 +47,8 @@ class TrainerState:
         log: prints a line beside the progress display.
     """
 
-    network: nn.Module
-    optimizer: Optimizer
+    network: Any
+    optimizer: Any
     directions: Mapping[str, str | None] = field(default_factory=dict)
     epoch: int = 0
     steps: int = 0
@@ -84,10 +83,21 @@ class Callback:
 
     model: Any = None
     params: dict[str, Any]
-    trainer: TrainerState
+    _trainer: TrainerState | None = None
+
+    @property
+    def trainer(self) -> TrainerState:
+        """The state of training; in a loop of one's own, that of the model which `set_model` set."""
+        if self._trainer is None:
+            self._trainer = TrainerState(self.model, getattr(self.model, "optimizer", None))
+        return self._trainer
+
+    @trainer.setter
+    def trainer(self, state: TrainerState) -> None:
+        self._trainer = state
 
     def set_model(self, model: Any) -> None:
-        """Called once before training."""
+        """Called once before training; a loop of one's own calls it itself."""
         self.model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -207,9 +217,11 @@ class LambdaCallback(Callback):
     >>> callback = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
     """
 
-    def __init__(self, **hooks: Callable[..., None] | None) -> None:
+    def __init__(self, **hooks: Callable[..., Any] | None) -> None:
+        """`hooks`: by the hooks' names; a name that does not begin with on_ becomes a method of that name."""
         for name, function in hooks.items():
-            errors.check_choice("hook", name, (*HOOKS, *OLDER_NAMES.values()))
+            if name.startswith("on_"):
+                errors.check_choice("hook", name, (*HOOKS, *OLDER_NAMES.values()))
             if function is not None:
                 setattr(self, name, function)
 
@@ -231,6 +243,10 @@ class Monitor(Callback):
         """
         if logs and self.monitor in logs:
             return logs[self.monitor]
+        if logs and self.mode == "auto" and self._direction() is None:
+            names = ", ".join(logs)
+            way_out = errors.did_you_mean(self.monitor, list(logs))
+            raise errors.value_error("monitor", f"one of the numbers {names}", repr(self.monitor), way_out)
         validation = self.monitor.startswith("val_")
         if not self._noted and not (validation and self.trainer.skips_validation):
             self._noted = True
@@ -252,21 +268,49 @@ class Monitor(Callback):
             else value - self.min_delta > reference
         )
 
+    @property
+    def monitor_op(self) -> Callable[..., Any]:
+        """`longspan.ops.less` where a lower number is better, else `longspan.ops.greater`."""
+        return ops.less if self._lower_is_better() else ops.greater
+
     def _lower_is_better(self) -> bool:
         if self.mode != "auto":
             return self.mode == "min"
-        name = self.monitor.removeprefix("val_")
-        direction = "down" if name == "loss" else self.trainer.directions.get(name)
+        direction = self._direction()
         if direction is None:
             expected = 'mode="min" or mode="max", since it is not known which way this metric improves'
             raise errors.value_error(f"monitor {self.monitor!r}", expected, 'mode="auto"', "say which")
         return direction == "down"
 
+    def _direction(self) -> str | None:
+        """ "up" where more of the monitored number is better, "down", or None where it is unknown."""
+        name = self.monitor.removeprefix("val_")
+        return "down" if name == "loss" else self.trainer.directions.get(name)
 
-def weights_of(network: nn.Module) -> dict[str, Tensor]:
-    """A copy of everything that load_state_dict takes."""
+
+@runtime_checkable
+class Weighted(Protocol):
+    """A model that is no nn.Module, with Keras' two methods for its weights."""
+
+    def get_weights(self) -> Any: ...
+
+    def set_weights(self, weights: Any) -> None: ...
+
+
+def weights_of(network: nn.Module | Weighted) -> Any:
+    """A copy of everything that load_state_dict takes; of a model that is no nn.Module its weights."""
+    if not isinstance(network, nn.Module):
+        return network.get_weights()
     return {
         name: value.detach().clone()
         for name, value in network.state_dict().items()
         if isinstance(value, Tensor)
     }
+
+
+def set_weights_of(network: nn.Module | Weighted, weights: Any) -> None:
+    """Take back what `weights_of` gave."""
+    if isinstance(network, nn.Module):
+        network.load_state_dict(weights)
+    else:
+        network.set_weights(weights)

@@ -119,6 +119,8 @@ class BackupAndRestore(Callback):
         if double_checkpoint:
             way_out = "leave it out: a checkpoint is never half-written"
             raise errors.value_error("double_checkpoint", "False", double_checkpoint, way_out)
+        if not backup_dir:
+            raise errors.value_error("backup_dir", "a folder", repr(backup_dir), "name where checkpoints go")
         self.backup_dir, self.save_freq = Path(backup_dir), _checked_freq(save_freq)
         self.delete_checkpoint = errors.check_bool("delete_checkpoint", delete_checkpoint)
 
@@ -128,9 +130,11 @@ class BackupAndRestore(Callback):
         return self.backup_dir / "training.checkpoint"
 
     def delete(self) -> None:
-        """Remove the checkpoint; `fit` calls it at the end of a whole training."""
+        """Remove the checkpoint, and its folder if nothing else is in it, after a whole training."""
         if self.delete_checkpoint:
             self.path.unlink(missing_ok=True)
+            if self.backup_dir.is_dir() and not any(self.backup_dir.iterdir()):
+                self.backup_dir.rmdir()
 
 
 def _checked_freq(save_freq: str | int) -> str | int:

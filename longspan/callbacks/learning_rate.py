@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from longspan import errors
+from longspan.optimizers import KerasOptimizer
 
 from .base import Callback, Logs, Monitor
 
@@ -59,10 +60,13 @@ class ReduceLROnPlateau(Monitor):
                 self._reduce(epoch)
 
     def _reduce(self, epoch: int) -> None:
-        self.trainer.learning_rate = max(self.trainer.learning_rate * self.factor, self.min_lr)
+        _check_constant(self)
+        reduced = float(f"{self.trainer.learning_rate * self.factor:.12g}")  # 0.01 where 0.1 * 0.1 has a tail
+        self.trainer.learning_rate = max(reduced, self.min_lr)
         self.cooldown_counter, self.wait = self.cooldown, 0
         if self.verbose:
-            self.trainer.log(f"Epoch {epoch + 1}: the learning rate is now {self.trainer.learning_rate:.4g}.")
+            rate = self.trainer.learning_rate
+            self.trainer.log(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {rate}.")
 
     def state(self) -> Any:
         return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
@@ -84,11 +88,24 @@ class LearningRateScheduler(Callback):
         self._takes_rate = len(inspect.signature(schedule).parameters) > 1
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        _check_constant(self)
         rate = self.schedule(epoch, self.trainer.learning_rate) if self._takes_rate else self.schedule(epoch)
         self.trainer.learning_rate = float(rate)
         if self.verbose:
-            self.trainer.log(f"Epoch {epoch + 1}: the learning rate is now {self.trainer.learning_rate:.4g}.")
+            rate = self.trainer.learning_rate
+            self.trainer.log(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
             logs["learning_rate"] = self.trainer.learning_rate
+
+
+def _check_constant(callback: Callback) -> None:
+    """An error where the optimizer's own schedule sets the learning rate at every step."""
+    optimizer = callback.trainer.optimizer
+    if isinstance(optimizer, KerasOptimizer) and optimizer.has_schedule:
+        kind = type(callback).__name__
+        way_out = f"give the optimizer a number, or leave {kind} out"
+        raise errors.type_error(
+            "learning_rate", f"a number beside {kind}", optimizer.config.learning_rate, way_out
+        )

@@ -1,12 +1,18 @@
-"""Writes the numbers of every epoch: to a CSV file, or for TensorBoard."""
+"""Writes the numbers of every epoch: to a CSV file, to a server, or for TensorBoard."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
+from longspan import errors
 from longspan.optional import require
 
 from .base import Callback, Logs
@@ -37,7 +43,10 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         logs = logs or {}
-        self._names = self._names or sorted(logs)
+        if not self._names:
+            self._names = sorted(logs)
+            if self.trainer.skips_validation:  # epochs that have one follow
+                self._names += [f"val_{name}" for name in self._names]
         with self.path.open("r+" if self._size else "w", newline="") as file:
             file.truncate(self._size)
             file.seek(self._size)
@@ -53,6 +62,43 @@ class CSVLogger(Callback):
     def restore(self, state: Any) -> None:
         self._names = state["names"]
         self._size = min(state["size"], self.path.stat().st_size if self.path.exists() else 0)
+
+
+class RemoteMonitor(Callback):
+    """Post the numbers of every epoch to a server; a notice says where it cannot be reached.
+
+    Args:
+        root, path: the address, in two parts.
+        field: the field of the form that holds the numbers as JSON.
+        headers: of the request, by name.
+        send_as_json: post the JSON itself in the place of a form.
+    """
+
+    seconds = 10.0  # after which a server that does not answer is given up
+
+    def __init__(
+        self,
+        root: str = "http://localhost:9000",
+        path: str = "/publish/epoch/end/",
+        field: str = "data",
+        headers: Mapping[str, str] | None = None,
+        send_as_json: bool = False,
+    ) -> None:
+        self.root, self.path, self.field, self.headers = root, path, field, dict(headers or {})
+        self.send_as_json = errors.check_bool("send_as_json", send_as_json)
+        if not root.startswith(("http://", "https://")):
+            raise errors.value_error("root", "an address of http or https", repr(root), "name the server")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        numbers = {name: float(value) for name, value in (logs or {}).items()}
+        text = json.dumps({"epoch": epoch, **numbers})
+        kind = "application/json" if self.send_as_json else "application/x-www-form-urlencoded"
+        body = text if self.send_as_json else urlencode({self.field: text})
+        headers = {"Content-Type": kind, **self.headers}
+        try:
+            urlopen(Request(self.root + self.path, body.encode(), headers), timeout=self.seconds).close()
+        except (URLError, TimeoutError) as error:
+            errors.notice(f"Could not reach RemoteMonitor root server at {self.root}: {error}.")
 
 
 class TensorBoard(Callback):

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from longspan import errors
 
-from .base import Callback, Logs, Monitor, weights_of
+from .base import Callback, Logs, Monitor, set_weights_of, weights_of
 
 
 class EarlyStopping(Monitor):
@@ -41,7 +39,7 @@ class EarlyStopping(Monitor):
         self.verbose, self.baseline = verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
         self.wait = self.best_epoch = self.stopped_epoch = 0
-        self.best_weights: dict[str, Tensor] | None = None
+        self.best_weights: Any = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.wait = self.best_epoch = self.stopped_epoch = 0
@@ -61,6 +59,7 @@ class EarlyStopping(Monitor):
         elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.trainer.stopped = f"{self.monitor} did not improve for {self.wait} epochs"
+            self.model.stop_training = True
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         if self.stopped_epoch and self.verbose:
@@ -68,7 +67,7 @@ class EarlyStopping(Monitor):
         if self.best_weights is not None:
             if self.verbose:
                 self.trainer.log(f"Restoring the weights of the best epoch: {self.best_epoch + 1}.")
-            self.trainer.network.load_state_dict(self.best_weights)
+            set_weights_of(self.trainer.network, self.best_weights)
 
     def state(self) -> Any:
         return {

@@ -194,6 +194,11 @@ class KerasOptimizer(Optimizer):
             group["lr"] = float(value)
 
     @property
+    def has_schedule(self) -> bool:
+        """Whether a function of the step sets the learning rate."""
+        return self._schedule is not None
+
+    @property
     def variables(self) -> list[Tensor]:
         """The number of updates, the learning rate, and the state of every parameter."""
         states = [value for state in self.state.values() for value in state.values()]

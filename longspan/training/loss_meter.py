@@ -17,8 +17,14 @@ _FLUSH_STEPS = 32  # steps between two reads of losses on a device, since every 
 Rows = Callable[[Batch], int]
 
 
-class NotFinite(FloatingPointError):
-    """A loss is NaN or infinite; the sentence names epoch and step."""
+class NotFinite(FloatingPointError, RuntimeError):
+    """A loss is NaN or infinite; the sentence names epoch and step.
+
+    Attributes:
+        loss: the loss.
+    """
+
+    loss: float = math.nan
 
 
 def not_finite(number: float, epoch: int, step: int, batch: Batch | None) -> NotFinite:
@@ -26,7 +32,9 @@ def not_finite(number: float, epoch: int, step: int, batch: Batch | None) -> Not
     cause = "" if batch is None or not _holds_nan(batch) else ", whose batch holds NaN or infinity"
     received = f"{number} at epoch {epoch + 1}, step {step + 1}{cause}"
     way_out = "lower the learning rate, clip the gradients (clip_norm=1.0) or look at the data"
-    return NotFinite(errors.message("loss", "a finite number", received, way_out))
+    error = NotFinite(errors.message("loss", "a finite number", received, way_out))
+    error.loss = number
+    return error
 
 
 def _holds_nan(batch: Batch) -> bool:

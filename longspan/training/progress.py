@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any
 
-from longspan import errors
+from longspan import config, errors
 
 _REDRAW_SECONDS = 0.25  # time between two drawings of the bar, each of which takes a millisecond
 
@@ -27,8 +28,11 @@ class NoProgress:
         """An epoch has ended (numbers start at 0)."""
 
     def log(self, text: str) -> None:
-        """Print a line for the user."""
-        print(text)
+        """Print a line for the user, or send it to the logger (see `longspan.config`)."""
+        if config.is_interactive_logging_enabled():
+            print(text)
+        else:
+            logging.getLogger("longspan").info(text)
 
     def close(self) -> None:
         """Training has ended, with or without an error."""
@@ -101,7 +105,10 @@ class ProgressBar(NoProgress):
             self._draw(epoch, steps, logs)
 
     def log(self, text: str) -> None:
-        self._lines.append(text)
+        if config.is_interactive_logging_enabled():
+            self._lines.append(text)
+        else:
+            super().log(text)
 
     def close(self) -> None:
         self._print_lines()

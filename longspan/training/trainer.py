@@ -102,7 +102,7 @@ class Trainer:
             ending = [c for c in self.callbacks if isinstance(c, hooks.TerminateOnNaN)]
             if not ending or any(callback.raise_error for callback in ending):
                 raise
-            self.status.stopped = str(error)
+            self._end_at_bad_loss(error)
         else:
             if self.resume is not None:
                 self._write_checkpoint()
@@ -159,6 +159,13 @@ class Trainer:
         state.epoch, state.step = epoch + 1, 0
         if self._checkpoint_is_due() or (self.resume is not None and self.resume.epochs):
             self._write_checkpoint()
+
+    def _end_at_bad_loss(self, error: NotFinite) -> None:
+        """End the epoch and training at a loss that is NaN or infinite, with that loss in the logs."""
+        self.status.stopped = str(error)
+        logs: Logs = {"loss": error.loss}
+        self.hooks.call("on_epoch_end", self.state.epoch, logs)
+        self.history.add(self.state.epoch, logs)
 
     def _skips_validation(self, epoch: int) -> bool:
         """Whether an epoch, counted from 1, leaves the validation out."""

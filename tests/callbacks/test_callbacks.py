@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 import sys
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import torch
 from torch import nn
 
-from longspan import artifact, errors, optimizers
+from longspan import artifact, config, errors, ops, optimizers
+from longspan.callbacks import RemoteMonitor, SwapEMAWeights
 from longspan.data import Batch, Batches
 from longspan.training import (
     Callback,
@@ -24,6 +29,7 @@ from longspan.training import (
     ModelCheckpoint,
     ReduceLROnPlateau,
     TensorBoard,
+    TerminateOnNaN,
     train,
 )
 
@@ -93,7 +99,8 @@ def test_plateaus_lower_the_rate(capsys: pytest.CaptureFixture[str]):
     rates = history.history["learning_rate"]
     assert rates == pytest.approx([1e-3] * 3 + [5e-4] * 2 + [3e-4] * 5)
     assert optimizer.learning_rate == pytest.approx(3e-4)
-    assert "Epoch 3: the learning rate is now 0.0005." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Epoch 3: ReduceLROnPlateau reducing learning rate to 0.0005." in said
 
 
 def test_rates_by_epoch():
@@ -137,6 +144,40 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter=";"))
 
 
+@pytest.mark.parametrize("as_json", [False, True])
+def test_numbers_go_to_a_server(as_json: bool) -> None:
+    bodies: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.path.encode() + b" " + self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Silent."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    root = f"http://127.0.0.1:{server.server_port}"
+    try:
+        RemoteMonitor(root, "/log", send_as_json=as_json).on_epoch_end(1, {"loss": 0.5})
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    text = '{"epoch": 1, "loss": 0.5}'
+    assert bodies == [f"/log {text if as_json else urlencode({'data': text})}".encode()]
+    with pytest.warns(errors.LongspanWarning, match="Could not reach RemoteMonitor root server"):
+        RemoteMonitor(root).on_epoch_end(1, {"loss": 0.5})
+
+
+def test_csv_of_a_validation_every_other_epoch(tmp_path: Path) -> None:
+    run([CSVLogger(tmp_path / "log", separator=";")], [3.0], epochs=2, validation_freq=2)
+    assert [row["val_loss"] for row in read(tmp_path / "log")] == ["NA", "3.0"]
+
+
 def test_csv(tmp_path: Path):
     path = tmp_path / "logs" / "run.csv"
     history = run([CSVLogger(path, separator=";")], [3, 2], metrics=["mae"])
@@ -177,7 +218,7 @@ def test_missing_tensorboard(monkeypatch: pytest.MonkeyPatch):
     ("callback", "scores", "words"),
     [
         (
-            EarlyStopping(monitor="vall_loss"), [1.0, 2.0],
+            EarlyStopping(monitor="vall_loss", mode="min"), [1.0, 2.0],
             "EarlyStopping monitors 'vall_loss', which is not among loss, val_loss, val_accuracy, and does "
             "nothing; choose one of these.",
         ),
@@ -191,6 +232,93 @@ def test_a_monitored_number_that_is_not_there_is_said_once(
     with pytest.warns(errors.LongspanWarning) as said:
         history = run([callback], scores)
     assert len(history.epoch) == 2 and len(said) == 1 and words in str(said[0].message)
+
+
+def test_a_monitored_name_that_no_metric_has_is_an_error() -> None:
+    with pytest.raises(
+        ValueError, match=r"monitor: expected one of the numbers loss, .*'vall_loss'.*val_loss"
+    ):
+        run([EarlyStopping(monitor="vall_loss")], [1.0])
+
+
+def test_callbacks_in_a_loop_of_ones_own() -> None:
+    class Model:
+        stop_training, weights = False, 0
+
+        def get_weights(self) -> int:
+            return self.weights
+
+        def set_weights(self, weights: int) -> None:
+            self.weights = weights
+
+    stop, model = EarlyStopping("loss", patience=2, restore_best_weights=True), Model()
+    stop.set_model(model)
+    stop.on_train_begin()
+    for epoch, loss in enumerate([3.0, 1.0, 2.0, 2.0, 0.5]):
+        model.weights = epoch
+        stop.on_epoch_end(epoch, {"loss": loss})
+        if model.stop_training:
+            break
+    stop.on_train_end()
+    assert (stop.stopped_epoch, model.weights) == (3, 1) and stop.monitor_op is ops.less
+
+
+@pytest.mark.parametrize(
+    "callback", [LearningRateScheduler(lambda epoch: 0.1), ReduceLROnPlateau("val_loss", patience=1)]
+)
+def test_an_optimizer_with_a_schedule_is_refused(callback: Callback) -> None:
+    network = Line(1, 1)
+    optimizer = optimizers.SGD(optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)).build(
+        network.parameters()
+    )
+    with pytest.raises(TypeError, match="learning_rate: expected a number beside"):
+        run([callback], [1.0, 1.0], network, optimizer=optimizer)
+
+
+def test_what_callbacks_report_goes_to_a_logger(caplog: pytest.LogCaptureFixture) -> None:
+    config.disable_interactive_logging()
+    try:
+        with caplog.at_level("INFO", "longspan"):
+            run([LearningRateScheduler(lambda epoch: 0.5, verbose=1)], epochs=1)
+    finally:
+        config.enable_interactive_logging()
+    assert "LearningRateScheduler setting learning rate to 0.5" in caplog.text
+
+
+def test_the_epoch_of_a_bad_loss_is_in_the_history() -> None:
+    network = Line(1, 1)
+    nn.init.constant_(network.weight, float("inf"))
+    history = run([TerminateOnNaN()], network=network, epochs=5)
+    assert history.epoch == [0] and not math.isfinite(history.history["loss"][0])
+    with pytest.raises(RuntimeError, match="epoch 1, step 1"):
+        run([TerminateOnNaN(raise_error=True)], network=network)
+
+
+@pytest.mark.parametrize("on_epoch", [False, True])
+def test_validation_with_averages_of_the_weights(on_epoch: bool) -> None:
+    network, values = Line(1, 1), []
+
+    def validate() -> dict[str, float]:
+        values.append(network.weight.item())
+        return {"loss": 0.0}
+
+    optimizer = optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5).build(network.parameters())
+    at_end: list[float] = []
+    keep = LambdaCallback(on_epoch_end=lambda epoch, logs: at_end.append(network.weight.item()))
+    batches = Batches(torch.ones(4, 1), torch.ones(4, 1), batch_size=2)
+    swap = SwapEMAWeights(swap_on_epoch=on_epoch)
+    train(network, batches, "mse", optimizer, epochs=2, validate=validate, callbacks=[swap, keep], verbose=0)
+    average = optimizer.state[network.weight]["average"].item()
+    assert values[-1] == average != network.weight.item()
+    assert (at_end == values) is on_epoch
+    with pytest.raises(ValueError, match="SwapEMAWeights: expected an optimizer that keeps averages"):
+        run([SwapEMAWeights()])
+
+
+def test_functions_of_other_names() -> None:
+    assert LambdaCallback(of_mine=lambda: 3).of_mine() == 3  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(ValueError, match="hook: expected one of"):
+        LambdaCallback(on_epoch_ends=lambda epoch, logs: None)
 
 
 def test_a_validation_every_other_epoch() -> None:

@@ -14,6 +14,8 @@ from longspan.layers.structure import mask_of as get_keras_mask
 from longspan.layers.symbolic import trial_output
 from longspan.losses import match_ranks
 
+from . import random as random
+
 SUPPORTS_SPARSE_TENSORS = SUPPORTS_RAGGED_TENSORS = False
 SUPPORTS_COMPLEX_DTYPES = True
 

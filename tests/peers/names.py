@@ -37,6 +37,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "models": ("longspan.models", "tests.peers.models", "longspan"),
     "saving": ("longspan.saving", "longspan.models"),
     "testing": ("tests.peers.testing",),
+    "utils": ("longspan.utils", "tests.peers.files", "longspan.config"),
     "tree": ("tests.peers.tree",),
     "conftest": ("tests.peers.testing",),
     "trainers": ("tests.peers.testing", "longspan.models", "longspan.utils"),

@@ -274,7 +274,8 @@ def test_nan_in_a_batch_is_named():
 def test_nan_ends_quietly_where_keras_would():
     network = Spoiled(5)
     history = run(network, callbacks=[TerminateOnNaN()], epochs=9)
-    assert history.epoch == [0] and network.seen == 5
+    assert history.epoch == [0, 1] and network.seen == 5
+    assert math.isnan(history.history["loss"][1])
     assert history.stopped is not None and "nan at epoch 2, step 2" in history.stopped
     with pytest.raises(FloatingPointError, match="nan at epoch 2, step 2"):
         run(Spoiled(5), callbacks=[TerminateOnNaN(raise_error=True)], epochs=9)
