@@ -20,7 +20,7 @@ from longspan.config import image_data_format as image_data_format
 from longspan.config import set_epsilon as set_epsilon
 from longspan.config import set_floatx as set_floatx
 from longspan.config import set_image_data_format as set_image_data_format
-from longspan.layers.base import reset_names
+from longspan.layers.naming import reset_names
 from longspan.layers.symbolic import KerasTensor
 from longspan.ops.calling import dtype_name, dtype_named, to_float, to_tensor
 from longspan.optimizers.base import LearningRate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -71,7 +72,7 @@ def serialize_keras_object(obj: Any) -> Any:
         values = obj.detach().cpu().numpy() if isinstance(obj, Tensor) else obj
         return {"class_name": "__numpy__", "config": {"value": values.tolist(), "dtype": str(values.dtype)}}
     if isinstance(obj, Layer) and not type(obj).__module__.startswith("longspan.models"):
-        return {"module": "longspan.layers", **to_config(obj), "registered_name": _registered(type(obj))}
+        return {"module": _module(type(obj)), **to_config(obj), "registered_name": _registered(type(obj))}
     if inspect.isfunction(obj) or inspect.isbuiltin(obj):
         name = activations.name_of(obj) or get_registered_name(obj)
         return {"module": obj.__module__, "class_name": "function", "config": name, "registered_name": name}
@@ -134,9 +135,11 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
 
 def _class_of(module: str, name: str) -> Any:
     """The class of a description that names its module; None for a layer's, or one of an unknown module."""
-    home = next((part for part in module.split(".") if part in _HOMES), None)
+    is_ours = module.split(".")[0] in ("longspan", "keras", "tensorflow")
+    home = next((part for part in module.split(".") if part in _HOMES), None) if is_ours else None
     if home is None:
-        return None
+        own = getattr(sys.modules.get(module), name, None)  # of a user's module that is imported already
+        return own if inspect.isclass(own) and callable(getattr(own, "from_config", None)) else None
     names = vars(import_module(f"longspan.{home}"))
     if home == "optimizers" and name not in names:
         names = vars(import_module("longspan.optimizers.schedules"))

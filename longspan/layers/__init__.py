@@ -25,8 +25,6 @@ from .core import (
     Dropout,
     Embedding,
     Flatten,
-    Input,
-    InputLayer,
     LeakyReLU,
     Masking,
     Permute,
@@ -51,6 +49,7 @@ from .elementwise import (
     Softmax,
 )
 from .functions import Lambda
+from .input_layer import Input, InputLayer
 from .merging import (
     Add,
     Average,
@@ -105,7 +104,9 @@ from .resizing import (
     ZeroPadding2D,
     ZeroPadding3D,
 )
+from .reversible_embedding import ReversibleEmbedding
 from .rnn import RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
+from .wrapper import Wrapper
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
@@ -209,6 +210,7 @@ __all__ = [
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "ReversibleEmbedding",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -228,6 +230,7 @@ __all__ = [
     "UpSampling1D",
     "UpSampling2D",
     "UpSampling3D",
+    "Wrapper",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",

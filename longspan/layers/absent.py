@@ -4,8 +4,6 @@ from __future__ import annotations
 
 # A layer of Keras that is not here -> what to use instead.
 INSTEAD: dict[str, str] = {
-    "ReversibleEmbedding": "Embedding, then Dense",
-    "Wrapper": "a Layer of your own that holds the other",
     **dict.fromkeys(("FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"), "a torch.nn.Module"),
     **dict.fromkeys(("MelSpectrogram", "STFTSpectrogram"), "torchaudio.transforms before the model"),
     **dict.fromkeys(

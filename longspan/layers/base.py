@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -16,12 +15,15 @@ from torch import Tensor, nn
 from torch.nn import Parameter
 from typing_extensions import Unpack
 
-from longspan import constraints, errors, regularizers
+from longspan import activations, constraints, errors, regularizers
 from longspan.constraints import ConstraintLike
 from longspan.initializers import InitializerLike
+from longspan.metrics.base import Metric
 from longspan.regularizers import RegularizerLike
+from longspan.variables import Variable
 
-from .calling import CallArguments, run_layer
+from .calling import CallArguments, inside_call, run_layer, running
+from .naming import snake_case, unique_name
 from .options import (
     CONSTRAINT,
     LayerOptions,
@@ -38,32 +40,17 @@ from .structure import (
 )
 from .symbolic import KerasTensor, Node, any_symbolic, record, specs, trial_call
 from .tracking import modules_inside, reserve_list, track_lists
-from .weights import Weight, assign, register_weight, sum_of
+from .weights import (
+    Weight,
+    assign,
+    register_weight,
+    rename_parameter,
+    sum_of,
+    variable_weight,
+    weight_dtype,
+)
 
-
-def snake_case(name: str) -> str:
-    """The class's name as Keras writes it into layers' names.
-
-    >>> snake_case("SimpleRNN"), snake_case("Conv2D"), snake_case("LSTM")
-    ('simple_rnn', 'conv2d', 'lstm')
-    """
-    words = re.sub(r"\W+", "", name)
-    words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", words)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
-
-
-_COUNTS: Counter[str] = Counter()
-
-
-def unique_name(stem: str) -> str:
-    """`stem`, then `stem_1`, `stem_2`, …; no name twice in one process."""
-    _COUNTS[stem] += 1
-    return stem if _COUNTS[stem] == 1 else f"{stem}_{_COUNTS[stem] - 1}"
-
-
-def reset_names() -> None:
-    """Start the counts of `unique_name` again."""
-    _COUNTS.clear()
+_ADDING: WeakSet[Layer] = WeakSet()  # the layers that have added to the loss since they were cleared
 
 
 class Layer(nn.Module):
@@ -123,7 +110,7 @@ class Layer(nn.Module):
         self.inbound_nodes: list[Node] = []
         self.built = False
         self._built_shape: Any = None
-        self._trainable = shared.get("trainable", True)
+        self._trainable = errors.check_bool("trainable", shared.get("trainable", True))
         self.declared_shape = declared_shape(shared)
         self.activity_regularizer = regularizers.get(shared.get("activity_regularizer"))
         self._constraints = {
@@ -131,22 +118,50 @@ class Layer(nn.Module):
             for key, value in shared.items()
             if key.endswith(CONSTRAINT)
         }
+        for name, value in list(self.__dict__.items()):
+            if isinstance(value, Variable):  # which was set before
+                del self.__dict__[name]
+                setattr(self, name, value)
         self.__dict__["added_losses"] = []  # not as an attribute of a user's layer, whose lists are tracked
         decides = self._masks or type(self).compute_mask is not Layer.compute_mask
         self.supports_masking = decides and not self.ends_mask
         self.__dict__.setdefault("_options", {})
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if self.is_own and "_modules" in self.__dict__:
+            self._set_own(name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def _set_own(self, name: str, value: Any) -> None:
+        """Set an attribute of a user's layer: a variable is a weight, a list has a place for its layers."""
+        if isinstance(value, Variable) and "own_weights" in self.__dict__:
+            self.own_weights.append(variable_weight(self, name, value))
+            return
+        if isinstance(value, nn.Module) and name in self._parameters:
+            rename_parameter(self, name, self.own_weights)
         super().__setattr__(name, value)
-        if self.is_own and isinstance(value, (list, tuple, dict)):
+        if isinstance(value, (list, tuple, dict)):
             reserve_list(self, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not args and "inputs" in kwargs and not self.is_own:
-            args = (kwargs.pop("inputs"),)
+        if not args:
+            args, kwargs = self._first_by_position(kwargs)
         if any_symbolic(args, kwargs):
             return record(self, args, kwargs)
-        return super().__call__(*args, **kwargs)
+        if not (self._modules or self.is_own or self.activity_regularizer is not None):
+            return super().__call__(*args, **kwargs)
+        with inside_call() as is_outermost:
+            if is_outermost and _ADDING:
+                self.clear_losses()
+            return super().__call__(*args, **kwargs)
+
+    def _first_by_position(self, kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments of a call with its inputs, which were passed by name, before the others."""
+        name = self.call_arguments.names[0] if self.is_own else "inputs"
+        if name not in kwargs:
+            return (), kwargs
+        return (kwargs[name],), {key: value for key, value in kwargs.items() if key != name}
 
     # Methods that a final class overrides.
 
@@ -156,7 +171,8 @@ class Layer(nn.Module):
 
         The layers of this library take (x, mask); for a layer of your own see the class.
         """
-        raise NotImplementedError
+        expected, way_out = "a layer that defines call", "define call(self, inputs)"
+        raise NotImplementedError(errors.message(type(self).__name__, expected, "one without", way_out))
 
     def create_weights(self, shape: Any) -> None:
         """Create the weights for inputs of this shape; nothing for a layer without weights."""
@@ -166,6 +182,12 @@ class Layer(nn.Module):
 
         For a layer of your own that does not say otherwise, the shape is found by a call on zeros.
         """
+        if type(self) is Layer:
+            expected, way_out = (
+                "a layer that defines compute_output_shape",
+                "define it in a class of your own",
+            )
+            raise NotImplementedError(errors.message("Layer", expected, "one without", way_out))
         return self.trial_shape(input_shape) if self.is_own else tuple(input_shape)
 
     def compute_mask(self, x: Any, mask: Any = None) -> Any:
@@ -190,6 +212,7 @@ class Layer(nn.Module):
         for weight in self.own_weights[drawn:]:
             weight.constraint = weight.constraint or self._constraints.get(_constrained(weight.name))
             weight.draw()
+            weight.name_parameter(self, self.name)
         self._finish_build(shape)
 
     def _finish_build(self, input_shape: Any) -> None:
@@ -232,15 +255,21 @@ class Layer(nn.Module):
         Args:
             shape: its shape, () where None.
             initializer: None: "glorot_uniform" for more than one dimension, else "zeros".
-            dtype: accepted for "float32".
+            dtype: None, or a dtype of floats: torch's default. A weight that is not trainable may have
+                another, such as "int32".
             trainable: whether fitting changes it.
             regularizer: added to the loss.
             constraint: what projects it after every step of the optimizer, see `longspan.constraints`.
             name: None makes one.
         """
+        if isinstance(shape, str):
+            way_out = f"call add_weight(name={shape!r}, shape=...)"
+            raise errors.value_error("shape", "the weight's sizes", repr(shape), way_out)
         sizes = (shape,) if isinstance(shape, int) else tuple(shape or ())
-        source = register_weight(self, name or "weight", sizes, trainable)
-        start = initializer or ("glorot_uniform" if len(sizes) > 1 else "zeros")
+        number = weight_dtype(dtype, trainable)
+        source = register_weight(self, name or "weight", sizes, trainable, number)
+        is_matrix = len(sizes) > 1 and number.is_floating_point
+        start = initializer or ("glorot_uniform" if is_matrix else "zeros")
         weight = Weight(
             name or "weight", sizes, start, [source], trainable=trainable, regularizer=regularizer,
             constraint=constraint,
@@ -279,6 +308,17 @@ class Layer(nn.Module):
     def output(self) -> Any:
         """What the layer's first call on symbolic tensors returned."""
         return _first_node(self).structure
+
+    @property
+    def variable_dtype(self) -> str:
+        """The dtype of the weights, such as "float32"; before these exist that of new ones."""
+        dtypes = (weight.tensors()[0].dtype for weight in self.keras_weights())
+        return str(next(dtypes, torch.get_default_dtype())).removeprefix("torch.")
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype of the outputs, which is that of the weights."""
+        return self.variable_dtype
 
     @property
     def trainable(self) -> bool:
@@ -371,14 +411,32 @@ class Layer(nn.Module):
         return sum_of([weight.regularization_loss() for weight in self.keras_weights()])
 
     def add_loss(self, loss: Any) -> None:
-        """Add a number to the loss of fitting, in `call`: one tensor, or a list of them."""
+        """Add a number to the loss of fitting, in `call`: one tensor, or a list of them.
+
+        The outermost call of a layer or model forgets what the calls before it added.
+        """
+        if running.on_trial:
+            return
         self.added_losses.extend(loss if isinstance(loss, (list, tuple)) else [loss])
+        _ADDING.add(self)
 
     def clear_losses(self) -> None:
         """Forget what calls before this one added to the loss, here and in inner layers."""
         for part in self.modules():
             if isinstance(part, Layer):
                 part.added_losses.clear()
+                _ADDING.discard(part)
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The metrics that are attributes of the layer and of its inner layers."""
+        own = [value for value in self.__dict__.values() if isinstance(value, Metric)]
+        return own + [metric for layer in self.inner_layers() for metric in layer.metrics]
+
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """The variables of the metrics."""
+        return [variable for metric in self.metrics for variable in metric.variables]
 
     @property
     def losses(self) -> list[Tensor]:
@@ -389,7 +447,12 @@ class Layer(nn.Module):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's options, defaults included: `type(layer)(**config)` makes an equal layer."""
-        return {"name": self.name, "trainable": self._trainable, **self._options}
+        named = {
+            key: activations.name_of(value) or value
+            for key, value in self._options.items()
+            if key.endswith("activation")
+        }
+        return {"name": self.name, "trainable": self._trainable, **self._options, **named}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -12,24 +14,61 @@ from torch import Tensor
 from .structure import flatten, mask_of, to_tensors, with_mask
 
 
+class _Running(threading.local):
+    """The calls that run in a thread now.
+
+    Attributes:
+        depth: how many calls of layers are inside each other; those that never add to the loss do not count.
+        on_trial: whether a shape is looked for by a call on zeros, which adds nothing to the loss.
+    """
+
+    depth = 0
+    on_trial = False
+
+
+running = _Running()
+
+
+@contextmanager
+def inside_call() -> Iterator[bool]:
+    """A call in whose `with` block the calls of layers are inner ones; whether it is the outermost."""
+    running.depth += 1
+    try:
+        yield running.depth == 1
+    finally:
+        running.depth -= 1
+
+
 @dataclass(frozen=True)
 class CallArguments:
     """What a layer's `call` takes beside its inputs.
 
     Args:
+        names: of all arguments, in order.
         mask_is_second: whether the mask is the second argument, as in the layers of this library.
         mask, training: whether there are arguments of these names.
+        named_masks: the names of the masks of single arguments, such as query_mask beside query.
     """
 
+    names: tuple[str, ...]
     mask_is_second: bool
     mask: bool
     training: bool
+    named_masks: tuple[str, ...]
 
     @classmethod
     def of(cls, call: Callable[..., Any]) -> CallArguments:
         """The arguments of a `call` method."""
         names = list(inspect.signature(call).parameters)[1:]
-        return cls(names[1:2] == ["mask"], "mask" in names, "training" in names)
+        named = tuple(n for n in names if n.endswith("_mask") and n.removesuffix("_mask") in names)
+        return cls(tuple(names), names[1:2] == ["mask"], "mask" in names, "training" in names, named)
+
+    def attached_masks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """The masks attached to arguments that have a mask of their own name, which kwargs does not have."""
+        inputs = {**dict(zip(self.names, args, strict=False)), **kwargs}
+        wanted = [name for name in self.named_masks if inputs.get(name) is None]
+        masks = {name: mask_of(inputs.get(name.removesuffix("_mask"))) for name in wanted}
+        return {name: mask for name, mask in masks.items() if mask is not None}
 
     def passed(self, mask: Any, training: bool) -> dict[str, Any]:
         """The keyword arguments of `call` for this mask and mode; not a mask that is the second argument."""
@@ -85,6 +124,8 @@ def _masked(layer: Callee, x: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     if mask is None and not _has_tensors(args, kwargs):
         mask = of_x
     passed = takes.passed(mask, layer.training)
+    if takes.named_masks and layer.is_own:
+        passed |= takes.attached_masks((x, *args), kwargs)
     if takes.mask_is_second:
         output = layer.call(x, mask, *args, **passed, **kwargs)
     else:

@@ -6,6 +6,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from longspan import activations, constraints, errors, initializers, regularizers
 from longspan.cells import CELLS, Cell
 from longspan.registry import Configured, custom_objects_with
@@ -21,6 +25,7 @@ from . import (
     einsum_dense,
     elementwise,
     functions,
+    input_layer,
     merging,
     multi_head_attention,
     normalization,
@@ -28,6 +33,7 @@ from . import (
     preprocessing,
     recurrent,
     resizing,
+    reversible_embedding,
     rnn,
     wrappers,
 )
@@ -55,6 +61,7 @@ _ABSTRACT = (
 LAYERS: dict[str, type[Layer]] = {
     name: kind
     for module in (
+        input_layer,
         core,
         elementwise,
         adaptive_pooling,
@@ -62,6 +69,7 @@ LAYERS: dict[str, type[Layer]] = {
         depthwise,
         einsum_dense,
         resizing,
+        reversible_embedding,
         preprocessing,
         recurrent,
         rnn,
@@ -98,7 +106,21 @@ def to_config(layer: Layer) -> dict[str, Any]:
     Raises:
         TypeError: an option is a function of your own, which a file cannot hold.
     """
-    return {"class_name": layer.class_name(), "config": plain_config(layer.get_config(), layer.name)}
+    config = layer.get_config()
+    if isinstance(layer, functions.Lambda):
+        config = {key: _named(value) for key, value in config.items()}
+    return {"class_name": layer.class_name(), "config": plain_config(config, layer.name)}
+
+
+def _named(value: Any) -> Any:
+    """An option of a Lambda for a file: a function by its name, None for a lambda, an array by its values."""
+    if isinstance(value, (Tensor, np.ndarray)):
+        values = np.asarray(value)
+        return {"class_name": "__numpy__", "config": {"value": values.tolist(), "dtype": str(values.dtype)}}
+    if not callable(value):
+        return value
+    name = getattr(value, "__name__", "<lambda>")
+    return None if name == "<lambda>" else {"class_name": "function", "config": name}
 
 
 def plain_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -162,13 +184,34 @@ def is_operation(described: Mapping[str, Any]) -> bool:
 
 
 def _lambda(config: Mapping[str, Any], custom: Custom) -> Layer:
-    """A Lambda, whose function a file cannot hold: it is in `custom` by the layer's name."""
-    name = config["name"]
-    if name not in custom:
-        way_out = f"pass custom_objects={{{name!r}: function}}"
+    """A Lambda, whose function a file cannot hold: it is in `custom` by the layer's name, or by its own."""
+    name: str = config["name"]
+    described: Any = config.get("function")
+    names = [name, described["config"]] if _is_function(described) else [name]
+    function = next((custom[key] for key in names if key in custom), None)
+    if function is None:
+        way_out = f"pass custom_objects={{{names[-1]!r}: function}}"
         raise errors.value_error(f"function of {name}", "the function of a Lambda", "no function", way_out)
-    options = {key: value for key, value in config.items() if key in ("output_shape", "arguments", "name")}
-    return functions.Lambda(custom[name], **{**options, "output_shape": _sizes(options.get("output_shape"))})
+    options = {key: value for key, value in config.items() if key in ("output_shape", "arguments", "mask")}
+    read = {key: _of_lambda(f"{key} of {name}", value, custom) for key, value in options.items()}
+    return functions.Lambda(function, **read, name=name)
+
+
+def _is_function(described: Any) -> bool:
+    return isinstance(described, Mapping) and described.get("class_name") == "function"
+
+
+def _of_lambda(option: str, described: Any, custom: Custom) -> Any:
+    """An option of a Lambda, from what `_named` wrote into a file."""
+    if _is_function(described):
+        name = described["config"]
+        if name not in custom:
+            way_out = f"pass custom_objects={{{name!r}: function}}"
+            raise errors.value_error(option, "its function", f"the name {name!r}", way_out)
+        return custom[name]
+    if isinstance(described, Mapping) and described.get("class_name") == "__numpy__":
+        return torch.as_tensor(np.array(described["config"]["value"], described["config"]["dtype"]))
+    return _sizes(described)
 
 
 def _supported(kind: type[Layer], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -177,7 +220,10 @@ def _supported(kind: type[Layer], options: Mapping[str, Any]) -> dict[str, Any]:
         return {key: _sizes(value) for key, value in options.items() if key != "dtype"}
     parameters = inspect.signature(kind.__init__).parameters.values()
     own = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
-    supported = (own | keywords(kind.__init__)) - {"self", *(() if kind is core.InputLayer else ("dtype",))}
+    supported = (own | keywords(kind.__init__)) - {
+        "self",
+        *(() if kind is input_layer.InputLayer else ("dtype",)),
+    }
     for key, value in options.items():
         if key not in supported | _UNUSED and value not in (None, False, "auto", [], {}):
             expected = f"no option but {', '.join(sorted(supported))}"

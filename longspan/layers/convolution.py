@@ -65,6 +65,9 @@ class Convolution(Spatial):
             raise errors.value_error(
                 self.name, "strides or a dilation_rate", received, "set one of them to 1"
             )
+        if self.filters % self.groups:
+            expected = f"a divisor of {self.filters} filters"
+            raise errors.value_error(f"groups of {self.name}", expected, self.groups, "choose another")
         self.padding = errors.check_choice(
             "padding", padding, ("valid", "same", "causal")[: 3 if rank == 1 else 2]
         )

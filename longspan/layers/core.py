@@ -1,4 +1,4 @@
-"""Layers without time: input shapes, dense products, dropout, embeddings, masks and reshaping."""
+"""Layers without time: dense products, dropout, embeddings, masks and reshaping."""
 
 from __future__ import annotations
 
@@ -21,65 +21,8 @@ from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, check_rank, required_size, warn_mask_ends
 from .data_format import Spatial, is_channels_first
-from .structure import Shape
-from .symbolic import KerasTensor, Node
+from .structure import Shape, to_tensor
 from .weights import KerasLayout, Weight
-
-
-class InputLayer(Layer):
-    """The shape of what a model receives; it does nothing. Made by `Input`."""
-
-    def __init__(
-        self,
-        shape: Sequence[int | None] | None = None,
-        batch_size: int | None = None,
-        dtype: str | None = None,
-        name: str | None = None,
-        batch_shape: Sequence[int | None] | None = None,
-        input_shape: Sequence[int | None] | None = None,
-    ) -> None:
-        shape = input_shape if shape is None else shape
-        if (shape is None) == (batch_shape is None):
-            expected = "one of shape and batch_shape"
-            raise errors.value_error(
-                "Input", expected, "both" if shape else "neither", "shape=(10, 1), for example"
-            )
-        whole = (batch_size, *shape) if shape is not None else tuple(batch_shape or ())
-        super().__init__(name=name)
-        self.declared_shape, self.input_dtype = whole, dtype or "float32"
-        self.built, self._built_shape = True, whole
-        tensor = KerasTensor(whole, self.input_dtype, self.name)
-        tensor.node = Node(self, (), {}, [tensor], tensor)
-        self.inbound_nodes.append(tensor.node)
-
-    def get_config(self) -> dict[str, Any]:
-        return self._options | {"name": self.name}
-
-    def call(self, x: Tensor, mask: Tensor | None) -> Any:
-        return x
-
-
-def Input(
-    shape: Sequence[int | None] | int | None = None,
-    batch_size: int | None = None,
-    dtype: str | None = None,
-    name: str | None = None,
-    batch_shape: Sequence[int | None] | None = None,
-) -> KerasTensor:
-    """An input of a model, a symbolic tensor; in a Sequential, the shape of its input.
-
-    Args:
-        shape: of one row, (T, I) for sequences, None where any size will do.
-        batch_size: the number of rows, None for any.
-        dtype: None for "float32"; "int32" for token ids.
-        name: by which `fit` finds the input in a dict; None makes one.
-        batch_shape: the batch size and the shape in one.
-
-    >>> Input(shape=(10, 1)).shape
-    (None, 10, 1)
-    """
-    sizes = (shape,) if isinstance(shape, int) else shape
-    return InputLayer(sizes, batch_size, dtype, name, batch_shape).output
 
 
 class Dense(Layer):
@@ -144,14 +87,19 @@ class Dense(Layer):
         if len(input_shape) < 2:
             way_out = "give every row at least one feature"
             raise errors.value_error(f"input of {self.name}", "shape (B, …, I)", tuple(input_shape), way_out)
+        if self.built and input_shape[-1] not in (None, self.weight.shape[1]):
+            raise self._misfit(input_shape)
         return (*input_shape[:-1], self.units)
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if x.shape[-1] != self.weight.shape[1] or x.dim() < 2:
-            way_out = "the last dimension holds the features the layer was built for"
-            expected = f"shape (B, …, {self.weight.shape[1]})"
-            raise errors.value_error(f"input of {self.name}", expected, tuple(x.shape), way_out)
+            raise self._misfit(x.shape)
         return self._act(F.linear(x, self.weight, self.bias))
+
+    def _misfit(self, shape: Sequence[int | None]) -> ValueError:
+        way_out = "the last dimension holds the features the layer was built for"
+        expected = f"shape (B, …, {self.weight.shape[1]})"
+        return errors.value_error(f"input of {self.name}", expected, tuple(shape), way_out)
 
 
 class Embedding(Layer):
@@ -194,6 +142,8 @@ class Embedding(Layer):
         self._options["weights"] = None  # which are saved as weights, not as an option
         if input_length is not None and self.declared_shape is None:
             self.declared_shape = (None, input_length)
+        if weights is not None:
+            self.build()
 
     weight: Tensor
 
@@ -225,7 +175,7 @@ class Embedding(Layer):
             raise errors.value_error(f"input of {self.name}", expected, received, way_out) from None
 
     def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        return x.ne(0) if self.mask_zero else None
+        return to_tensor(x).ne(0) if self.mask_zero else None
 
 
 def _table(weights: Any, size: tuple[int, int]) -> Fixed:
@@ -253,7 +203,7 @@ class Masking(Layer):
         return x if self.mask_value == 0 else x.masked_fill(~self._seen(x).unsqueeze(-1), 0.0)
 
     def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
-        seen = self._seen(x)
+        seen = self._seen(to_tensor(x))
         return seen if mask is None else seen & mask
 
     def _seen(self, x: Tensor) -> Tensor:

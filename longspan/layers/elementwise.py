@@ -92,7 +92,8 @@ class PReLU(Layer):
 class Softmax(Layer):
     """exp(x) over its sum along an axis, or several: keras.layers.Softmax.
 
-    A mask with the input's dimensions leaves its False values out; one of steps, (B, T), does not act.
+    A mask that broadcasts to the input leaves its False values out, which become 0; one of the steps of
+    values (B, T, …), (B, T), does not act. Numbers above 0.5 are True.
 
     >>> Softmax()(torch.zeros(1, 2))
     tensor([[0.5000, 0.5000]])
@@ -103,9 +104,13 @@ class Softmax(Layer):
         self.axis = axis
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is not None and (mask.dim() == x.dim() or mask.dim() > x.dim()):
-            self._check(mask, x)
-            x = x.masked_fill(~mask.bool(), torch.finfo(x.dtype).min)
+        if mask is None or (mask.dim() == 2 < x.dim() and mask.shape == x.shape[:2]):
+            return self._softmax(x)
+        self._check(mask, x)
+        hidden = ~mask if mask.dtype == torch.bool else mask <= 0.5
+        return self._softmax(x.masked_fill(hidden, torch.finfo(x.dtype).min)).masked_fill(hidden, 0.0)
+
+    def _softmax(self, x: Tensor) -> Tensor:
         if isinstance(self.axis, int):
             return x.softmax(self.axis)
         axes = tuple(self.axis)

@@ -15,7 +15,9 @@ from typing_extensions import Unpack
 from longspan import errors
 from longspan.ops.calling import FUNCTIONS, PREFIX
 
-from .base import Layer, LayerOptions, snake_case, unique_name
+from .base import Layer, LayerOptions
+from .naming import snake_case, unique_name
+from .structure import is_shape
 from .symbolic import trial_output
 
 
@@ -98,7 +100,8 @@ class Lambda(Layer):
         mask: the mask of the output, or a function (inputs, mask) -> mask; None: no mask.
         arguments: further keyword arguments of the function.
 
-    A file cannot hold the function: load such a model with custom_objects={name of the layer: function}.
+    A file cannot hold the function: load such a model with custom_objects={name of the layer: function}, or
+    with {name of the function: function} where it has a name.
 
     >>> Lambda(lambda x: x * 2)(torch.ones(1, 2))
     tensor([[2., 2.]])
@@ -121,10 +124,23 @@ class Lambda(Layer):
         self.arguments = dict(arguments or {})
         self._names = set(inspect.signature(function).parameters)
         self.built = True
+        self.supports_masking = mask is not None
 
-    def get_config(self) -> dict[str, Any]:
-        """The options without the function."""
-        return {**super().get_config(), "function": None, "mask": None}
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Any = None, safe_mode: bool | None = None
+    ) -> Layer:
+        """The layer that `get_config` described.
+
+        Args:
+            config: the options, the function itself among them.
+            custom_objects: accepted without effect, the config has the function.
+            safe_mode: False takes a lambda, which is refused otherwise, as in Keras.
+        """
+        if safe_mode is not False and getattr(config["function"], "__name__", "") == "<lambda>":
+            way_out = "pass safe_mode=False if you trust the config"
+            raise errors.value_error("function", "a function with a name", "a lambda", way_out)
+        return cls(**config)
 
     def call(self, x: Any, mask: Any) -> Any:
         passed = {"mask": mask, "training": self.training}
@@ -139,7 +155,7 @@ class Lambda(Layer):
         if callable(self._row_shape):
             return self._row_shape(input_shape)
         if self._row_shape is not None:
-            return (None, *self._row_shape)
+            return (input_shape[0] if is_shape(input_shape) else None, *self._row_shape)
         return self.trial_shape(input_shape)
 
 

@@ -17,6 +17,7 @@ from longspan.regularizers import RegularizerLike
 from .base import Layer, LayerOptions, required_size, warn_mask_ends
 from .structure import Shape
 from .weights import Weight, register_weight
+from .wrapper import Wrapper
 
 
 class BatchNormalization(Layer):
@@ -311,7 +312,7 @@ class UnitNormalization(Layer):
         return x * x.square().sum(self._axes(x.dim()), keepdim=True).clamp_min(1e-12).rsqrt()
 
 
-class SpectralNormalization(Layer):
+class SpectralNormalization(Wrapper):
     """A layer whose kernel is divided by its largest singular value: keras.layers.SpectralNormalization.
 
     In training the kernel itself is changed, as in Keras, before the layer runs (Miyato et al. 2018, arXiv
@@ -327,13 +328,9 @@ class SpectralNormalization(Layer):
     """
 
     def __init__(self, layer: Layer, power_iterations: int = 1, **shared: Unpack[LayerOptions]) -> None:
-        super().__init__(**shared)
-        if not isinstance(layer, Layer):
-            raise errors.type_error("layer", "a layer, such as Dense(4)", layer, "wrap one")
-        self.layer = layer
+        super().__init__(layer, **shared)
         self.power_iterations = errors.check_int("power_iterations", power_iterations, 1, "1 is usual")
 
-    ends_mask = True
     vector_u: Tensor
 
     def create_weights(self, shape: Shape) -> None:
@@ -354,9 +351,6 @@ class SpectralNormalization(Layer):
         kernel = self._kernel()
         rest = [weight for weight in self.layer.keras_weights() if weight is not kernel]
         return [kernel, *self.own_weights, *rest]
-
-    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        return self.layer.compute_output_shape(input_shape)
 
     def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.training:

@@ -59,8 +59,13 @@ def shape_arguments(
     names = list(inspect.signature(build).parameters)
     if len(names) == 1:
         return {names[0]: shapes_of(args[0] if args else next(iter(kwargs.values())))}
-    inputs = {**dict(zip(inspect.signature(call).parameters, args, strict=False)), **kwargs}
-    return {name: shapes_of(inputs[name.removesuffix("_shape")]) for name in names}
+    call_names = list(inspect.signature(call).parameters)
+    for name in names:
+        if not name.endswith("_shape") or name.removesuffix("_shape") not in call_names:
+            expected = f"arguments of call with _shape after them ({', '.join(call_names)})"
+            raise errors.value_error("arguments of build", expected, name, "rename it, or leave it out")
+    inputs = {**dict(zip(call_names, args, strict=False)), **kwargs}
+    return {name: shapes_of(inputs.get(name.removesuffix("_shape"))) for name in names}
 
 
 def check_shared(kind: str, options: Mapping[str, Any]) -> None:

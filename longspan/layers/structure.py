@@ -46,7 +46,9 @@ def is_shape(value: Any) -> bool:
 
 
 def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
-    """`function` applied to a shape, or to every shape in nested lists, tuples and dicts."""
+    """`function` applied to a shape, or to every shape in nested lists, tuples and dicts, but None."""
+    if shapes is None:
+        return None
     if is_shape(shapes):
         return function(tuple(shapes))
     if isinstance(shapes, dict):
@@ -56,7 +58,7 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
 
 def shapes_of(values: Any) -> Any:
     """The shape of a tensor, or those of all tensors in nested lists, tuples and dicts."""
-    return map_structure(lambda value: tuple(value.shape), values)
+    return map_structure(lambda value: None if value is None else tuple(value.shape), values)
 
 
 def open_batch(shapes: Any) -> Any:
@@ -81,7 +83,7 @@ def to_tensor(x: Any) -> Any:
 
 
 def mask_of(value: Any) -> Any:
-    """The mask that a layer attached to its output, (B, T) bool, or None; a list of them for a structure.
+    """The mask that a layer attached to its output, (B, T) bool or None; a list or tuple of them for several.
 
     Keras attaches masks to tensors too: so they reach the next layer where layers are called one by one.
     """
@@ -89,7 +91,9 @@ def mask_of(value: Any) -> Any:
         return getattr(value, "_keras_mask", None)
     if isinstance(value, (list, tuple, dict)):
         masks = [mask_of(part) for part in (value.values() if isinstance(value, dict) else value)]
-        return None if all(mask is None for mask in masks) else masks
+        if all(mask is None for mask in masks):
+            return None
+        return tuple(masks) if isinstance(value, tuple) else masks
     return None
 
 

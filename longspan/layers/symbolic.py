@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from longspan import errors
 from longspan.ops.calling import operation_name
 
+from .calling import running
 from .structure import Shape, flatten, is_shape, map_structure
 
 # Sizes that stand for None where a shape is found by running a layer: twice, with different ones.
@@ -68,6 +69,7 @@ class KerasTensor:
     def __init__(self, shape: Sequence[int | None], dtype: str = "float32", name: str | None = None) -> None:
         self.shape: Shape = tuple(shape)
         self.dtype, self.name = dtype, name
+        self.sparse = self.ragged = False  # as Keras says of dense tensors
         self.node: Node | None = None
         self.index = 0
 
@@ -159,7 +161,15 @@ def any_symbolic(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
 
 
 def record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a layer on symbolic tensors: build it, and return symbolic tensors for its outputs."""
+    """Call a layer on symbolic tensors: build it, and return symbolic tensors for its outputs.
+
+    Raises:
+        ValueError: a user's layer is called with a number, text or bool that has no name.
+    """
+    for value in flatten(list(args)) if layer.is_own else ():
+        if isinstance(value, (bool, int, float, str)):
+            expected, way_out = "tensors as arguments by position", "pass it by name"
+            raise errors.value_error(f"call of {layer.name}", expected, repr(value), way_out)
     if not layer.built:
         layer.build_from(*args, **kwargs)
     node = Node(layer, args, kwargs)
@@ -179,17 +189,21 @@ def specs(shapes: Any, dtype: str) -> Any:
     """Symbolic tensors without a layer, of a shape or of a structure of shapes."""
     if is_shape(shapes):
         return KerasTensor(shapes, dtype)
+    if isinstance(shapes, Mapping):
+        return {key: specs(shape, dtype) for key, shape in shapes.items()}
     parts = [specs(shape, dtype) for shape in shapes]
     return tuple(parts) if isinstance(shapes, tuple) else parts
 
 
 def trial_call(layer: nn.Module, args: Any, kwargs: Any) -> Any:
     """What a layer returns for symbolic tensors, found by calling it on zeros in evaluation mode."""
-    was_training = layer.training
+    was_training, was_on_trial = layer.training, running.on_trial
     layer.eval()
+    running.on_trial = True
     try:
         return trial_output(layer, args, kwargs)
     finally:
+        running.on_trial = was_on_trial
         layer.train(was_training)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, count
 from typing import Any
 
@@ -16,9 +18,9 @@ from torch.nn import Parameter
 from longspan import constraints, errors, initializers, regularizers
 from longspan.constraints import ConstraintLike
 from longspan.initializers import InitializerLike
-from longspan.ops.calling import to_tensor
+from longspan.ops.calling import dtype_named, to_tensor
 from longspan.regularizers import RegularizerLike
-from longspan.variables import VariableBase
+from longspan.variables import Variable, VariableBase
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,41 @@ def _parameter(values: Tensor, requires_grad: bool, attributes: dict[str, Any]) 
     for name, value in attributes.items():
         setattr(parameter, name, value)
     return parameter
+
+
+def give_keras_methods(
+    parameter: Parameter, path: str, constraint: Any = None, regularizer: Any = None
+) -> Parameter:
+    """The parameter with Keras' ways to read and change it, as attributes of this one object.
+
+    As methods of a subclass they would cost time in every call of a torch function. Copies and pickles
+    have them too.
+    """
+    methods = {name: getattr(VariableBase, name) for name in ("assign", "assign_add", "assign_sub", "numpy")}
+    methods |= {"__deepcopy__": _copied, "__reduce_ex__": _reduced}
+    for name, method in methods.items():
+        setattr(parameter, name, partial(method, parameter))
+    given: Any = parameter
+    given.value, given.path, given.constraint, given.regularizer = parameter, path, constraint, regularizer
+    return parameter
+
+
+def _described(parameter: Any) -> tuple[str, Any, Any]:
+    return parameter.path, parameter.constraint, parameter.regularizer
+
+
+def _copied(parameter: Parameter, memo: dict[int, Any]) -> Parameter:
+    twin = Parameter(parameter.detach().clone(), parameter.requires_grad)
+    memo[id(parameter)] = twin
+    return give_keras_methods(twin, *copy.deepcopy(_described(parameter), memo))
+
+
+def _reduced(parameter: Parameter, protocol: Any) -> Any:
+    return _restored, (parameter.detach(), parameter.requires_grad, *_described(parameter))
+
+
+def _restored(values: Tensor, requires_grad: bool, *described: Any) -> Parameter:
+    return give_keras_methods(Parameter(values, requires_grad), *described)
 
 
 class WeightView(VariableBase):
@@ -157,6 +194,12 @@ class Weight:
         view._constraint, view._regularizer = self.constraint, self.regularizer
         return view
 
+    def name_parameter(self, layer: nn.Module, label: str) -> None:
+        """Give Keras' methods to the parameter that is the layer's attribute of the weight's own name."""
+        tensor = layer._parameters.get(self.name) if self.sources == [(layer, self.name)] else None
+        if type(tensor) is Parameter:
+            give_keras_methods(tensor, f"{label}/{self.name}", self.constraint, self.regularizer)
+
     def by_source(self, grad: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
         """The tensors, each with its part of a gradient in Keras' layout."""
         if grad is None:
@@ -213,7 +256,11 @@ def sum_of(terms: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def register_weight(
-    module: nn.Module, name: str, shape: Sequence[int], trainable: bool
+    module: nn.Module,
+    name: str,
+    shape: Sequence[int],
+    trainable: bool,
+    dtype: torch.dtype | None = None,
 ) -> tuple[nn.Module, str]:
     """A new parameter of a module, or a buffer where it is not trainable, as `Weight` takes its source.
 
@@ -223,12 +270,51 @@ def register_weight(
     attribute = next(
         name for name in chain([stem], (f"{stem}_{number}" for number in count(1))) if name not in dir(module)
     )
-    tensor = torch.empty(tuple(shape))
+    tensor = torch.empty(tuple(shape), dtype=dtype)
     if trainable:
         module.register_parameter(attribute, WeightParameter(tensor))
     else:
         module.register_buffer(attribute, tensor)
     return module, attribute
+
+
+def variable_weight(module: nn.Module, name: str, variable: Variable) -> Weight:
+    """The weight for a variable that becomes an attribute of a module, with the values that it has."""
+    trainable = variable.trainable
+    if trainable:
+        given: Any = variable
+        given._is_param = True  # for which torch takes it as a parameter, and the variable stays itself
+        module.register_parameter(name, given)
+    else:
+        module.register_buffer(name, variable)
+    label = name if variable.name == "variable" else variable.name
+    source: list[tuple[nn.Module, str]] = [(module, name)]
+    return Weight(label, tuple(variable.shape), "zeros", source, trainable=trainable)
+
+
+def rename_parameter(module: nn.Module, name: str, weights: Sequence[Weight]) -> None:
+    """Give a weight's parameter another attribute, for a module that takes the attribute `name`."""
+    parameter = module._parameters.pop(name)
+    attribute = next(other for other in (f"{name}_{n}" for n in count(1)) if other not in dir(module))
+    module.register_parameter(attribute, parameter)
+    for weight in weights:
+        weight.sources = [
+            (owner, attribute if (owner, own) == (module, name) else own) for owner, own in weight.sources
+        ]
+
+
+def weight_dtype(name: Any, trainable: bool) -> torch.dtype:
+    """The dtype of a new weight: torch's default for floats, a named one for whole numbers and bools.
+
+    Raises:
+        ValueError: a trainable weight of no floats.
+    """
+    dtype = torch.get_default_dtype() if name is None else dtype_named(name)
+    if dtype.is_floating_point:
+        return torch.get_default_dtype()
+    if trainable:
+        raise errors.value_error("dtype", "floats for a trainable weight", name, "pass trainable=False")
+    return dtype
 
 
 def assign(name: str, targets: Sequence[Weight], weights: Sequence[Any]) -> None:

@@ -17,6 +17,7 @@ from .normalization import BatchNormalization
 from .recurrent import GRU, RNNBase, split_states
 from .structure import Shape, to_tensor
 from .weights import Weight
+from .wrapper import Wrapper
 
 MERGES = ("concat", "sum", "mul", "ave")
 
@@ -234,7 +235,7 @@ def _merged(y: Tensor, back: Tensor, mode: str | None) -> Tensor | tuple[Tensor,
     return y + back if mode == "sum" else (y + back) / 2
 
 
-class TimeDistributed(Layer):
+class TimeDistributed(Wrapper):
     """A layer applied to every step, weights shared, (B, T, …) -> (B, T, …): keras.layers.TimeDistributed.
 
     Args:
@@ -246,13 +247,9 @@ class TimeDistributed(Layer):
     """
 
     def __init__(self, layer: Layer, **shared: Unpack[LayerOptions]) -> None:
-        super().__init__(**shared)
-        if not isinstance(layer, Layer):
-            raise errors.type_error("layer", "a layer, such as Dense(4)", layer, "wrap one")
-        self.layer = layer
+        super().__init__(layer, **shared)
 
-    def keras_weights(self) -> list[Weight]:
-        return self.layer.keras_weights()
+    ends_mask = False
 
     def create_weights(self, shape: Shape) -> None:
         self._check(shape)
@@ -276,6 +273,3 @@ class TimeDistributed(Layer):
         if len(shape) < 3:
             way_out = "give every step at least one value"
             raise errors.value_error(f"input of {self.name}", "shape (B, T, …)", tuple(shape), way_out)
-
-    def reset_states(self) -> None:
-        self.layer.reset_states()

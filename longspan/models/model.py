@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from longspan import errors, metrics, optimizers
 from longspan.callbacks import History
-from longspan.layers.base import unique_name
+from longspan.layers.naming import unique_name
 
 from . import saving
 from .compiled import CompileArguments, OutputTarget

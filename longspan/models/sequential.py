@@ -10,8 +10,8 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.layers import Embedding, Input, InputLayer, Layer
-from longspan.layers.base import unique_name
 from longspan.layers.config import from_config, to_config
+from longspan.layers.naming import unique_name
 from longspan.layers.structure import Shape, mask_of, with_mask
 from longspan.layers.symbolic import KerasTensor
 

@@ -12,6 +12,7 @@ from longspan import errors, metrics
 from longspan.data.batches import Batch, rows_of
 from longspan.data.padding import sequence_mask
 from longspan.layers.base import Layer
+from longspan.layers.calling import inside_call
 from longspan.layers.conv_lstm import ConvLSTMBase
 from longspan.layers.recurrent import RNNBase
 from longspan.layers.weights import sum_of
@@ -55,8 +56,14 @@ class TrainingAdapter(nn.Module):
         ]
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Any, Any]:
+        if not self._adding:
+            return self._run(batch, state)
         for layer in self._adding:
             layer.added_losses.clear()
+        with inside_call():
+            return self._run(batch, state)
+
+    def _run(self, batch: Batch, state: Any) -> tuple[Any, Any]:
         x = batch.x
         if type(x) is not Tensor or x.dtype != self._dtype:
             x = self.model.cast_inputs(x)

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import torch
 
-from longspan.layers.base import reset_names
+from longspan.layers.naming import reset_names
 
 
 def set_random_seed(seed: int) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -36,3 +39,24 @@ def test_a_layer_that_drops_the_mask_warns() -> None:
     layer = layers.Flatten()
     with pytest.warns(UserWarning, match="does not pass masks on"):
         assert layer.compute_mask(torch.as_tensor(X), torch.as_tensor(MASK)) is None
+
+
+def _bias_after(layer: Any) -> list[float]:
+    layer.bias.assign_add([1.0, 2.0])
+    return layer.bias.numpy().tolist()
+
+
+def test_a_parameter_that_is_an_attribute_has_keras_methods_and_so_have_its_copies() -> None:
+    layer: Any = layers.Dense(2, bias_constraint="non_neg", name="head")
+    layer.build((None, 3))
+    layer.bias.assign(np.ones(2))
+    assert type(layer.bias) is torch.nn.Parameter and layer.bias.value is layer.bias
+    assert layer.bias.path == "head/bias" and type(layer.bias.constraint).__name__ == "NonNeg"
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    pickled: Any = pickle.loads(pickle.dumps(layer))
+    for twin in (copy.deepcopy(layer), pickled, torch.load(file, weights_only=False)):
+        assert _bias_after(twin) == [2.0, 3.0] and twin.bias.path == "head/bias"
+        assert twin.bias is dict(twin.named_parameters())["bias"]
+    assert np.asarray(layer.bias).tolist() == [1.0, 1.0]  # the copies have values of their own

@@ -42,6 +42,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "conftest": ("tests.peers.testing",),
     "trainers": ("tests.peers.testing", "longspan.models", "longspan.utils"),
     "random": ("longspan.random", "tests.peers.random"),
+    "ops": ("longspan.ops", "tests.peers.backend"),
 }
 # Keras' folder -> a folder whose names a deeper path takes instead.
 _DEEPER: dict[tuple[str, ...], str] = {
