@@ -27,7 +27,7 @@ demo: $(ENV)/.built
 wheel: $(ENV)/.built
 	rm -rf dist build/wheel-env
 	$(BIN)/python -m build --outdir dist .
-	@test "$$(uname)" != Linux || $(BIN)/python -m auditwheel repair --wheel-dir dist --only-plat dist/*.whl && rm -f dist/*-linux_*.whl
+	@test "$$(uname)" != Linux || PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir dist --only-plat dist/*-linux_*.whl && rm -f dist/*-linux_*.whl
 	@test -z "$$(find dist -size +8M)" || { echo "dist/: expected files under 8 MB: $$(du -h dist/*)"; exit 1; }
 	$(PYTHON) -m venv build/wheel-env
 	build/wheel-env/bin/python -m pip install -qq -c constraints-dev.txt dist/*.whl

@@ -82,7 +82,7 @@ def longspan() -> None:
     """Recurrent networks for sequences: fit a model to a file, predict, evaluate, report.
 
     \b
-    longspan demo                                     see it work on real data
+    longspan demo forecast                            see it work on real data
     longspan fit forecast data.csv --horizon 24 -o model
     longspan predict model data.csv -o forecast.csv
     longspan generate model --prompt "Once upon"
@@ -388,17 +388,22 @@ def report(
     say(f"Report written to {output}.")
 
 
-@longspan.command(short_help="See it work on real data.")
+@longspan.command(short_help="See it work: one demonstration a task and use.")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("-o", "--output", metavar="FOLDER", default="demo", show_default=True, help="Where files go.")
 def demo(name: str | None, output: str) -> None:
     """Show what longspan does, from data to report.
 
-    NAME: forecast, language, translate, summarize, recommend, speech, video or caption.
+    Without NAME it lists the demonstrations.
     """
     from longspan import demos
 
-    demos.run(name or next(iter(demos.DEMOS)), Path(output))
+    if name is None:
+        rows = [[name, demo.task, demo.data] for name, demo in demos.DEMOS.items()]
+        note = "longspan demo NAME runs one in about a minute and ends with a report."
+        print_table("", ["name", "task", "data"], rows, note=note)
+    else:
+        demos.run(name, Path(output))
 
 
 @longspan.command(short_help="Answer requests by HTTP with one or several models.")

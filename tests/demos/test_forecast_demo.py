@@ -44,6 +44,6 @@ def test_without_its_data_the_sentence_names_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(forecast, "find_spec", lambda name: None)
-    assert cli.main(["demo", "-o", str(tmp_path / "out")]) == 2
+    assert cli.main(["demo", "forecast", "-o", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.endswith("run pip install 'longspan[demo]'.\n")
     assert not (tmp_path / "out").exists()
