@@ -111,6 +111,7 @@ class Attention(_Reader):
         super().__init__(dropout, **shared)
         self.use_scale = errors.check_bool("use_scale", use_scale)
         self.score_mode = errors.check_choice("score_mode", score_mode, ("dot", "concat"))
+        self.seed = seed
 
     def create_weights(self, shape: Shape) -> None:
         for name, wanted in (("scale", self.use_scale), ("concat_score_weight", self.score_mode == "concat")):

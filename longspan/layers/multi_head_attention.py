@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,11 +13,11 @@ from typing_extensions import Unpack
 
 from longspan import errors
 from longspan.initializers import InitializerLike
-from longspan.nn.attention import causal
 from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, required_size
-from .structure import mask_of, to_tensors, with_mask
+from .head_attention import attention_along, merged_mask
+from .structure import is_shape, mask_of, to_tensors, with_mask
 from .symbolic import KerasTensor
 from .weights import Weight
 
@@ -24,10 +25,24 @@ _PARTS = ("query", "key", "value", "attention_output")
 _GATED_PARTS = ("query", "key", "gate", "value", "attention_output")
 
 
+@dataclass(frozen=True)
+class Projection:
+    """The weights of a projection into the heads, or out of them: parameters with `assign`.
+
+    Args:
+        kernel: (D, heads, size), of the output (heads, size, O).
+        bias: (heads, size), of the output (O,); None without one.
+    """
+
+    kernel: Tensor
+    bias: Tensor | None
+
+
 class MultiHeadAttention(Layer):
     """Attention of several heads: keras.layers.MultiHeadAttention (Vaswani et al. 2017, arXiv 1706.03762).
 
     Called as `layer(query, value, key=None)`: query (B, Q, D), value and key (B, V, E); returns (B, Q, O).
+    There may be further dimensions between the first and the last.
     Weights in Keras' order: query, key and value kernels (D, heads, key_dim) each with its bias
     (heads, key_dim), and the output's kernel (heads, value_dim, O) with its bias (O,).
 
@@ -37,10 +52,12 @@ class MultiHeadAttention(Layer):
         value_dim: size of each head's values; None: key_dim.
         dropout: rate of dropout on the attention weights in training.
         use_bias: whether the projections have biases.
-        output_shape: O; None: D.
-        attention_axes: 1, the steps, or None for the same.
+        output_shape: O, or several sizes; None: D.
+        attention_axes: the dimensions to attend along, such as 1, the steps; None: all but the first and the
+            last. The others are so many sequences of their own.
         kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: of all projections.
         use_gate: multiply what the heads read by a sigmoid of a further projection of the query.
+        sliding_window: a query reads values fewer than so many steps away; None for all.
         seed: accepted without effect.
 
     >>> MultiHeadAttention(2, 3)(torch.zeros(2, 5, 4), torch.zeros(2, 6, 4)).shape
@@ -61,6 +78,7 @@ class MultiHeadAttention(Layer):
         kernel_regularizer: RegularizerLike = None,
         bias_regularizer: RegularizerLike = None,
         use_gate: bool = False,
+        sliding_window: int | None = None,
         seed: int | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
@@ -71,13 +89,16 @@ class MultiHeadAttention(Layer):
         self.value_dim = (
             key_dim if value_dim is None else errors.check_int("value_dim", value_dim, 1, "or None")
         )
-        if attention_axes not in (None, 1, [1], (1,)):
-            way_out = "move the dimension to attend over to the second place"
-            raise errors.value_error("attention_axes", "None or 1", attention_axes, way_out)
+        self.attention_axes = (attention_axes,) if isinstance(attention_axes, int) else attention_axes
+        self.sliding_window = sliding_window
+        if sliding_window is not None:
+            errors.check_int("sliding_window", sliding_window, 1, "or None")
         self.dropout = errors.check_fraction("dropout", dropout, below_one=True)
         self.use_bias = errors.check_bool("use_bias", use_bias)
-        size = output_shape[0] if isinstance(output_shape, (list, tuple)) else output_shape
-        self._output_size: int | None = size  # pyright: ignore[reportAttributeAccessIssue]
+        sizes = (output_shape,) if isinstance(output_shape, int) else output_shape
+        if not is_shape(sizes or ()):
+            raise errors.type_error("output_shape", "a size, or a list of sizes", output_shape, "None for D")
+        self._output_sizes: tuple[int, ...] = tuple(sizes or ())
         self._initializers = (kernel_initializer, bias_initializer)
         self._regularizers = (kernel_regularizer, bias_regularizer)
 
@@ -105,11 +126,11 @@ class MultiHeadAttention(Layer):
             "key": (sizes[1], self.key_value_heads, self.key_dim),
             "gate": (sizes[0], heads, wide),
             "value": (sizes[2], self.key_value_heads, wide),
-            "attention_output": (heads, wide, self._output_size or sizes[0]),
+            "attention_output": (heads, wide, *(self._output_sizes or sizes[:1])),
         }
         for name in _GATED_PARTS if self.use_gate else _PARTS:
             kernel = kernels[name]
-            bias = kernel[-1:] if name == "attention_output" else kernel[1:]
+            bias = kernel[2:] if name == "attention_output" else kernel[1:]
             self._add(f"{name}_kernel", kernel, 0)
             if self.use_bias:
                 self._add(f"{name}_bias", bias, 1)
@@ -150,41 +171,119 @@ class MultiHeadAttention(Layer):
         """Attend to values.
 
         Args:
-            query: (B, Q, D); value, key: (B, V, E).
+            query: (B, Q, D); value, key: (B, V, E); with further dimensions as attention_axes says.
             query_mask: (B, Q) bool; value_mask, key_mask: (B, V) bool; None: what is attached to the tensors.
             attention_mask: (B, Q, V) bool, False where a query may not read a value.
             return_attention_scores: also return the attention weights (B, heads, Q, V).
             use_causal_mask: hide values at later positions than the query's.
         """
-        q = self._projected(query, "query") / math.sqrt(self.key_dim)
-        k, v = self._for_all_heads(key, "key"), self._for_all_heads(value, "value")
-        scores = torch.einsum("bqhd,bvhd->bhqv", q, k)
+        axes = self._axes(query.dim())
         masks = (
             mask_of(query) if query_mask is None else query_mask,
             mask_of(value) if value_mask is None else value_mask,
             mask_of(key) if key_mask is None and key is not value else key_mask,
         )
-        seen = _seen(masks, attention_mask, scores if use_causal_mask else None)
-        if seen is not None:
-            hidden = -0.7 * torch.finfo(scores.dtype).max  # a row that is hidden whole gets equal weights
-            scores = scores + torch.where(seen, 0.0, hidden)
-        weights = scores.softmax(-1)
-        dropped = torch.dropout(weights, self.dropout, True) if self.training and self.dropout else weights
-        mixed = torch.einsum("bhqv,bvhd->bqhd", dropped, v)
+        window = self._window(query, value, axes, use_causal_mask)
+        seen = merged_mask(masks, attention_mask, window, axes)
+        q = self._projected(query, "query")
+        k, v = self._for_all_heads(key, "key"), self._for_all_heads(value, "value")
+        wanted = {"return_attention_scores": True} if return_attention_scores else {}
+        mixed, weights = self._compute_attention(q, k, v, seen, self.training, **wanted)
         if self.use_gate:
             mixed = mixed * self._projected(query, "gate").sigmoid()
-        output = torch.einsum("bqhd,hdo->bqo", mixed, self.get_parameter("attention_output_kernel"))
+        output = torch.tensordot(mixed, self.get_parameter("attention_output_kernel"), 2)
         if self.use_bias:
             output = output + self.get_parameter("attention_output_bias")
         return (output, weights) if return_attention_scores else output
 
+    def _compute_attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """What the heads read, and the attention weights; a class of your own may define it otherwise.
+
+        Args:
+            query, key, value: projected, (B, Q or V, heads, key_dim), the value with value_dim.
+            attention_mask: (B, Q, V) bool, False where a query may not read a value; None for no mask.
+            training: whether dropout acts; None for the layer's mode.
+            return_attention_scores: without effect here, the weights are there anyway.
+            use_causal_mask: hide values at later positions than the query's, too.
+
+        Returns:
+            (B, Q, heads, value_dim) and (B, heads, Q, V).
+        """
+        query, key, value, attention_mask = to_tensors([query, key, value, attention_mask])
+        axes = self._axes(query.dim() - 1)
+        if use_causal_mask:
+            attention_mask = merged_mask((), attention_mask, self._window(query, value, axes, True), axes)
+        dropout = self.dropout if (self.training if training is None else training) else 0.0
+        return attention_along(axes, query / math.sqrt(self.key_dim), key, value, attention_mask, dropout)
+
+    def _window(self, query: Tensor, value: Tensor, axes: Sequence[int], is_causal: bool) -> Tensor | None:
+        """(1, Q, V) bool, True where positions are near enough, and not later with a causal mask."""
+        if not is_causal and self.sliding_window is None:
+            return None
+        if len(axes) > 1:
+            way_out = "pass attention_mask"
+            raise errors.value_error(
+                "attention_axes", "one dimension for a causal mask or a window", axes, way_out
+            )
+        steps = [torch.arange(x.shape[axes[0]], device=x.device) for x in (query, value)]
+        apart = steps[0].unsqueeze(1) - steps[1]
+        near = apart >= 0 if is_causal else torch.ones_like(apart, dtype=torch.bool)
+        return (
+            near if self.sliding_window is None else near & (apart.abs() < self.sliding_window)
+        ).unsqueeze(0)
+
+    def _axes(self, dimensions: int) -> tuple[int, ...]:
+        """The dimensions of a query that it attends along, counted from 0."""
+        if self.attention_axes is None:
+            return tuple(range(1, dimensions - 1))
+        axes = tuple(axis % dimensions for axis in self.attention_axes)
+        if any(not 0 < axis < dimensions - 1 for axis in axes):
+            expected = f"dimensions between the first and the last of {dimensions}"
+            raise errors.value_error("attention_axes", expected, self.attention_axes, "None takes them all")
+        return axes
+
     def _for_all_heads(self, x: Tensor, name: str) -> Tensor:
         """Keys or values, each for as many heads of queries as share it."""
-        return self._projected(x, name).repeat_interleave(self.num_heads // self.key_value_heads, 2)
+        return self._projected(x, name).repeat_interleave(self.num_heads // self.key_value_heads, -2)
 
     def _projected(self, x: Tensor, name: str) -> Tensor:
-        out = torch.einsum("bti,ihd->bthd", x, self.get_parameter(f"{name}_kernel"))
+        out = torch.tensordot(x, self.get_parameter(f"{name}_kernel"), 1)
         return out + self.get_parameter(f"{name}_bias") if self.use_bias else out
+
+    @property
+    def query_dense(self) -> Projection:
+        """The kernel and the bias of the queries."""
+        return self._projection("query")
+
+    @property
+    def key_dense(self) -> Projection:
+        """The kernel and the bias of the keys."""
+        return self._projection("key")
+
+    @property
+    def value_dense(self) -> Projection:
+        """The kernel and the bias of the values."""
+        return self._projection("value")
+
+    @property
+    def output_dense(self) -> Projection:
+        """The kernel and the bias of the output."""
+        return self._projection("attention_output")
+
+    def _projection(self, name: str) -> Projection:
+        return Projection(
+            self.get_parameter(f"{name}_kernel"),
+            self.get_parameter(f"{name}_bias") if self.use_bias else None,
+        )
 
     def call(self, x: Any, mask: Any) -> Any:
         return self.attend(x, x, x)
@@ -192,19 +291,28 @@ class MultiHeadAttention(Layer):
     def compute_output_shape(
         self, input_shape: Any = None, value_shape: Any = None, key_shape: Any = None, **named: Any
     ) -> Any:
-        input_shape = named.get("query_shape", input_shape)
-        if value_shape is not None and key_shape is not None and value_shape[1:-1] != key_shape[1:-1]:
-            expected, way_out = f"as many steps as the value's {value_shape}", "give one key for a value"
-            raise errors.value_error(f"key of {self.name}", expected, key_shape, way_out)
-        first = input_shape if isinstance(input_shape[0], (int, type(None))) else input_shape[0]
-        return (*first[:-1], self._output_size or first[-1])
+        shapes = [named.get("query_shape", input_shape), named.get("value_shape", value_shape), key_shape]
+        if not is_shape(shapes[0]):
+            shapes = [*shapes[0], None, None][:3]
+        query, value, key = shapes
+        if (
+            value is not None
+            and key is not None
+            and (not is_shape(key) or tuple(value[1:-1]) != tuple(key[1:-1]))
+        ):
+            expected, way_out = f"as many steps as the value's {value}", "give one key for a value"
+            raise errors.value_error(f"key of {self.name}", expected, key, way_out)
+        return (*query[:-1], *(self._output_sizes or query[-1:]))
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
-        query, value, _, rest = _arguments(args, kwargs)
-        output = KerasTensor(self.compute_output_shape(query.shape))
+        query, value, key, rest = _arguments(args, kwargs)
+        output = KerasTensor(self.compute_output_shape(query.shape, value.shape, key.shape))
         if not rest.get("return_attention_scores"):
             return output
-        return output, KerasTensor((query.shape[0], self.num_heads, query.shape[1], value.shape[1]))
+        axes = self._axes(len(query.shape))
+        kept = [query.shape[d] for d in range(len(query.shape) - 1) if d not in axes]
+        pairs = [query.shape[d] for d in axes] + [value.shape[d] for d in axes]
+        return output, KerasTensor((*kept, self.num_heads, *pairs))
 
 
 class GroupedQueryAttention(MultiHeadAttention):
@@ -216,7 +324,7 @@ class GroupedQueryAttention(MultiHeadAttention):
         head_dim: size of each head's queries, keys and values.
         num_query_heads: heads; num_key_value_heads: keys and values, a divisor of it.
         dropout, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-        use_gate, seed: as for `MultiHeadAttention`.
+        use_gate, sliding_window, seed: as for `MultiHeadAttention`.
 
     >>> GroupedQueryAttention(3, 4, 2)(torch.zeros(2, 5, 4), torch.zeros(2, 6, 4)).shape
     torch.Size([2, 5, 4])
@@ -234,6 +342,7 @@ class GroupedQueryAttention(MultiHeadAttention):
         kernel_regularizer: RegularizerLike = None,
         bias_regularizer: RegularizerLike = None,
         use_gate: bool = False,
+        sliding_window: int | None = None,
         seed: int | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
@@ -247,6 +356,7 @@ class GroupedQueryAttention(MultiHeadAttention):
             kernel_regularizer=kernel_regularizer,
             bias_regularizer=bias_regularizer,
             use_gate=use_gate,
+            sliding_window=sliding_window,
             **shared,
         )
         self.key_value_heads = errors.check_int("num_key_value_heads", num_key_value_heads, 1, "or all heads")
@@ -265,28 +375,3 @@ def _arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[Any, Any, A
     value = rest.pop("value", query)
     key = rest.pop("key", None)
     return query, value, value if key is None else key, rest
-
-
-def _seen(masks: Sequence[Tensor | None], attention_mask: Any, scores: Tensor | None) -> Tensor | None:
-    """(B, 1, Q, V) bool, False where a query may not read a value; None for no mask.
-
-    masks: the query's, the value's and the key's; scores: of a causal mask's shape, None for no such mask.
-    """
-    query, value, key = masks
-    parts = [
-        None if query is None else query.bool()[:, None, :, None],
-        None if value is None else value.bool()[:, None, None, :],
-        None if key is None else key.bool()[:, None, None, :],
-        None if attention_mask is None else _four(attention_mask.bool()),
-        None if scores is None else causal(scores).unsqueeze(0),
-    ]
-    seen: Tensor | None = None
-    for part in parts:
-        if part is not None:
-            seen = part if seen is None else seen & part
-    return seen
-
-
-def _four(mask: Tensor) -> Tensor:
-    """(B, Q, V) or (Q, V) with a dimension for the heads."""
-    return mask.unsqueeze(-3) if mask.dim() == 3 else mask

@@ -50,8 +50,9 @@ def test_a_parameter_that_is_an_attribute_has_keras_methods_and_so_have_its_copi
     layer: Any = layers.Dense(2, bias_constraint="non_neg", name="head")
     layer.build((None, 3))
     layer.bias.assign(np.ones(2))
-    assert type(layer.bias) is torch.nn.Parameter and layer.bias.value is layer.bias
-    assert layer.bias.path == "head/bias" and type(layer.bias.constraint).__name__ == "NonNeg"
+    bias: Any = layer.bias
+    assert type(bias) is torch.nn.Parameter and bias.value is bias
+    assert bias.path == "head/bias" and type(bias.constraint).__name__ == "NonNeg"
     file = io.BytesIO()
     torch.save(layer, file)
     file.seek(0)
