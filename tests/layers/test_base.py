@@ -51,8 +51,8 @@ def test_a_parameter_that_is_an_attribute_has_keras_methods_and_so_have_its_copi
     layer.build((None, 3))
     layer.bias.assign(np.ones(2))
     bias: Any = layer.bias
-    assert type(bias) is torch.nn.Parameter and bias.value is bias
     assert bias.path == "head/bias" and type(bias.constraint).__name__ == "NonNeg"
+    assert bias.value is bias and type(bias) is torch.nn.Parameter
     file = io.BytesIO()
     torch.save(layer, file)
     file.seek(0)

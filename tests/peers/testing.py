@@ -295,7 +295,9 @@ def _map_shapes(function: Callable[..., Any], shapes: Any, *others: Any) -> Any:
         return function(tuple(shapes), *others)
     if isinstance(shapes, dict):
         return {
-            key.removesuffix("_shape"): _map_shapes(function, shape, *(other[key.removesuffix("_shape")] for other in others))
+            key.removesuffix("_shape"): _map_shapes(
+                function, shape, *(other[key.removesuffix("_shape")] for other in others)
+            )
             for key, shape in shapes.items()
         }
     parts = [_map_shapes(function, *each) for each in zip(shapes, *others, strict=True)]
