@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from longspan import errors
 
-from .arrays import as_tensors
+from .arrays import Tensors, as_tensors
 
 _BLOCK = 1 << 24  # bytes gathered in shuffled order at once; batches are views into them
 _VIEWS = 1024  # batches cut at once; limits the views that exist together
@@ -24,7 +24,7 @@ class Batch:
     """The rows of one training step.
 
     Args:
-        x: (B, ...), as the network takes it; a tensor or a tuple of tensors.
+        x: (B, ...), as the network takes it; a tensor or a tuple of tensors, None for one that is not given.
         y: (B, ...), as the loss takes it; a tensor or a tuple of tensors.
         lengths: (B,) int64, the real steps of each row where rows are padded.
         mask: (B, T) bool, False where a step does not count.
@@ -211,7 +211,10 @@ def _column(data: Any, name: str) -> tuple[Any, Tensor | None]:
         return as_tensors(data, name)
     if not data:
         raise errors.value_error(name, "at least one input", "an empty tuple", "leave the tuple out")
-    parts = [as_tensors(part, f"{name}[{index}]") for index, part in enumerate(data)]
+    parts = [
+        Tensors(None) if part is None else as_tensors(part, f"{name}[{index}]")  # pyright: ignore[reportArgumentType]
+        for index, part in enumerate(data)
+    ]
     lengths = [part.lengths for part in parts if part.lengths is not None]
     return tuple(part.values for part in parts), lengths[0] if lengths else None
 
@@ -226,9 +229,10 @@ def _checked_mask(mask: Any) -> Tensor:
 
 
 def _leaves(column: Any) -> tuple[Tensor, ...]:
+    """The tensors of a column; None in a tuple, which stands for an input that is not given, has none."""
     if column is None:
         return ()
-    return column if isinstance(column, tuple) else (column,)
+    return tuple(part for part in column if part is not None) if isinstance(column, tuple) else (column,)
 
 
 def _check_rows(rows: int, columns: list[Any]) -> None:
@@ -251,5 +255,6 @@ def _cut(column: Any, take: Callable[[Tensor], Tensor], size: int) -> Iterable[A
     if column is None:
         return repeat(None)
     if isinstance(column, tuple):
-        return zip(*(take(leaf).split(size) for leaf in column), strict=True)
+        parts = (repeat(None) if leaf is None else take(leaf).split(size) for leaf in column)
+        return zip(*parts, strict=False)
     return take(column).split(size)

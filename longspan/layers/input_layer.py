@@ -19,7 +19,7 @@ class InputLayer(Layer):
     """The shape of what a model receives; it does nothing. Made by `Input`.
 
     Args:
-        shape, batch_size, dtype, name, batch_shape: as for `Input`.
+        shape, batch_size, dtype, name, batch_shape, optional: as for `Input`.
         input_shape: an older name of shape.
         input_tensor: a symbolic tensor that becomes the layer's output; the others may repeat what it says.
         sparse, ragged: accepted for False.
@@ -36,6 +36,7 @@ class InputLayer(Layer):
         input_tensor: KerasTensor | None = None,
         sparse: bool = False,
         ragged: bool = False,
+        optional: bool = False,
     ) -> None:
         for option, value in (("sparse", sparse), ("ragged", ragged)):
             if value:
@@ -52,7 +53,7 @@ class InputLayer(Layer):
         whole, self.sparse, self.ragged = input_tensor.shape, False, False
         self.declared_shape, self.batch_shape, self.dtype = whole, whole, input_tensor.dtype
         self.built, self._built_shape = True, whole
-        input_tensor.name = self.name
+        input_tensor.name, input_tensor.optional = self.name, errors.check_bool("optional", optional)
         input_tensor.node = Node(self, (), {}, [input_tensor], input_tensor)
         self.inbound_nodes.append(input_tensor.node)
 
@@ -97,6 +98,7 @@ def Input(
     dtype: str | None = None,
     name: str | None = None,
     batch_shape: Sequence[int | None] | None = None,
+    optional: bool = False,
 ) -> KerasTensor:
     """An input of a model, a symbolic tensor; in a Sequential, the shape of its input.
 
@@ -106,9 +108,10 @@ def Input(
         dtype: None for "float32"; "int32" for token ids.
         name: by which `fit` finds the input in a dict; None makes one.
         batch_shape: the batch size and the shape in one.
+        optional: whether the model may get None in its place; the layers that read it must take None.
 
     >>> Input(shape=(10, 1)).shape
     (None, 10, 1)
     """
     sizes = (shape,) if isinstance(shape, int) else shape
-    return InputLayer(sizes, batch_size, dtype, name, batch_shape).output
+    return InputLayer(sizes, batch_size, dtype, name, batch_shape, optional=optional).output

@@ -60,6 +60,7 @@ class KerasTensor:
         dtype: such as "float32".
         name: the layer's name.
         node: the call that returned it; index: its place among the call's outputs.
+        optional: whether a model may be called on None in its place.
 
     >>> from longspan.layers import Dense, Input
     >>> Dense(4)(Input(shape=(3,))).shape
@@ -72,6 +73,7 @@ class KerasTensor:
         self.sparse = self.ragged = False  # as Keras says of dense tensors
         self.node: Node | None = None
         self.index = 0
+        self.optional = False
 
     @property
     def ndim(self) -> int:

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from longspan import errors, losses, metrics, optimizers
 
-from .compiled import CompileArguments, OutputTarget
+from .compiled import CompileArguments, JointLoss, OutputTarget
 from .own_steps import OwnSteps
 from .train_step import CompiledLoss, TrainingAdapter, batch_metrics
 
@@ -22,7 +22,7 @@ class CompiledModel(OwnSteps):
     compile_arguments: CompileArguments | None
     _optimizer: Optimizer | None
     _optimizer_state: Any
-    _targets: list[OutputTarget] | None
+    _targets: tuple[list[OutputTarget], list[JointLoss]] | None
 
     def compile(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -64,16 +64,27 @@ class CompiledModel(OwnSteps):
         self.compile_arguments = CompileArguments(loss, loss_weights, metrics, weighted_metrics)
         self._targets = None
         if self.output_names is not None:
-            self._targets = self.compile_arguments.targets(self.output_names)
+            self._resolve_targets()
+
+    def _resolve_targets(self) -> tuple[list[OutputTarget], list[JointLoss]]:
+        """The targets of `compile`, resolved once."""
+        names = self.output_names or ["output"]
+        if self.compile_arguments is None:
+            return [OutputTarget(name, None) for name in names], []
+        if self._targets is None:
+            structure = self.output_structure if len(names) > 1 else None
+            self._targets = self.compile_arguments.targets(names, structure)
+        return self._targets
 
     @property
     def targets(self) -> list[OutputTarget]:
         """The loss, its weight and the metrics of every output, once the outputs are known."""
-        if self.compile_arguments is None:
-            return [OutputTarget(name, None) for name in self.output_names or ["output"]]
-        if self._targets is None:
-            self._targets = self.compile_arguments.targets(self.output_names or ["output"])
-        return self._targets
+        return self._resolve_targets()[0]
+
+    @property
+    def joint_losses(self) -> list[JointLoss]:
+        """The losses of several outputs together, and all but the first of an output."""
+        return self._resolve_targets()[1]
 
     @property
     def loss(self) -> losses.Loss | list[losses.Loss | None] | None:
@@ -116,5 +127,5 @@ class CompiledModel(OwnSteps):
     def metrics_names(self) -> list[str]:
         """ "loss", of several outputs the loss of each, then the metrics."""
         adapter = TrainingAdapter(self)
-        loss = CompiledLoss(adapter, self.targets)
+        loss = CompiledLoss(adapter, self.targets, self.joint_losses)
         return ["loss", *(metric.name for metric in batch_metrics(adapter, self.targets, loss))]

@@ -48,6 +48,7 @@ def identified(
         "model": _digest(_without_names(model)),
         "optimizer": _text(model.optimizer_config or model.optimizer),
         "loss": _text([target.loss for target in model.targets]),
+        "joint_losses": _text(model.joint_losses),
         "loss_weights": _text([target.weight for target in model.targets]),
         "metrics": _text([target.metrics for target in model.targets]),
         **{name: str(value) for name, value in limits.items()},

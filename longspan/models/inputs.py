@@ -17,6 +17,7 @@ from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch
 from longspan.data.splits import split_for_validation
 
 from .protocol import Model
+from .structures import arranged
 
 
 class Stream:
@@ -31,11 +32,13 @@ class Stream:
         items = iter(self._source) if self._running is None else islice(self._running, self._steps)
         for item in items:
             batch = as_batch(item)
-            x = _tensors(batch.x, self._model.input_names, "x")
-            y = None if batch.y is None else _tensors(batch.y, self._model.output_names, "y")
-            weight = batch.weight
+            model, weight = self._model, batch.weight
+            x = _tensors(batch.x, model.input_names, "x", model.input_structure)
+            y = batch.y
+            if y is not None:
+                y = _tensors(y, model.output_names, "y", model.output_structure)
             if weight is not None:
-                weight = _tensors(weight, self._model.output_names, "sample_weight")
+                weight = _tensors(weight, model.output_names, "sample_weight", model.output_structure)
             yield Batch(x, y, batch.lengths, batch.mask, weight, batch.continues)
 
     def first(self) -> Any:
@@ -121,30 +124,8 @@ def is_stream(x: Any) -> bool:
     return gives and not isinstance(x, (Sequence, Mapping, _Array))
 
 
-def arranged(argument: str, value: Any, names: Sequence[str]) -> list[Any]:
-    """The arrays of several inputs or outputs, given as a list, a tuple or a dict by name, in their order.
-
-    Raises:
-        ValueError, TypeError: there are more or fewer, or a name is unknown; the sentence lists the names.
-    """
-    expected = f"an array for each of {', '.join(names)}"
-    if isinstance(value, Mapping):
-        missing = [name for name in names if name not in value]
-        unknown = [str(key) for key in value if key not in names]
-        if missing or unknown:
-            received = f"no {missing[0]}" if missing else repr(unknown[0])
-            way_out = f"use the names {', '.join(names)}"
-            raise errors.value_error(argument, expected, received, way_out)
-        return [value[name] for name in names]
-    if not isinstance(value, (list, tuple)):
-        raise errors.type_error(argument, expected, value, "pass a list or a dict of arrays")
-    if len(value) != len(names):
-        raise errors.value_error(argument, expected, f"{len(value)} values", "pass a list as long, or a dict")
-    return list(value)
-
-
-def _tensors(value: Any, names: Sequence[str] | None, argument: str) -> Any:
-    """A tensor, or a tuple of tensors for several inputs or outputs."""
+def _tensors(value: Any, names: Sequence[str] | None, argument: str, structure: Any = None) -> Any:
+    """A tensor, or a tuple of tensors for several inputs or outputs, None for one that is not given."""
     if names is None:
         parts = list(value.values()) if isinstance(value, Mapping) else value
         if isinstance(parts, (list, tuple)):
@@ -153,7 +134,8 @@ def _tensors(value: Any, names: Sequence[str] | None, argument: str) -> Any:
         return as_tensors(_only(value, names), argument).values
     if argument == "sample_weight" and not isinstance(value, (list, tuple, Mapping)):
         return as_tensors(value, argument).values
-    return tuple(as_tensors(part, argument).values for part in arranged(argument, value, names))
+    parts = arranged(argument, value, names, structure)
+    return tuple(None if part is None else as_tensors(part, argument).values for part in parts)
 
 
 def _only(value: Any, names: Sequence[str] | None) -> Any:
@@ -171,8 +153,12 @@ def inputs_of(model: Model, x: Any) -> Tensors:
     if names is None:
         return _inputs_of_own(model, x)
     if len(names) > 1:
-        parts = [_one_input(model, part, i) for i, part in enumerate(arranged("x", x, names))]
-        return Tensors(tuple(part.values for part in parts), None)  # pyright: ignore[reportArgumentType]
+        arrays = arranged("x", x, names, model.input_structure)
+        parts = tuple(
+            None if model.may_be_absent(index, array) else _one_input(model, array, index).values
+            for index, array in enumerate(arrays)
+        )
+        return Tensors(parts, None)  # pyright: ignore[reportArgumentType]
     x = _only(x, names)
     if isinstance(x, tuple):
         way_out = "join the features into one array"
@@ -242,9 +228,10 @@ def targets_of(model: Model, y: Any, rows: int) -> Any:
     names, targets = model.output_names or ["y"], model.targets
     if len(names) == 1:
         return _one_target(model, _only(y, names), targets[0].loss, rows, "y")
+    truths = arranged("y", y, names, model.output_structure)
     parts = [
         None if part is None else _one_target(model, part, target.loss, rows, f"y[{index}]")
-        for index, (part, target) in enumerate(zip(arranged("y", y, names), targets, strict=True))
+        for index, (part, target) in enumerate(zip(truths, targets, strict=True))
     ]
     for index, (part, target) in enumerate(zip(parts, targets, strict=True)):
         if part is None and target.loss is not None:
@@ -275,18 +262,18 @@ def _check_probabilities(values: Tensor) -> None:
         raise errors.value_error("y", "labels from 0 to 1", f"{least:g} to {most:g}", way_out)
 
 
-def weights_of(
-    y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None, names: Sequence[str]
-) -> Any:
+def weights_of(model: Model, y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
     """(N,) or (N, T): sample weights times the weights of the rows' classes; None if all are 1.
 
     Of several outputs, a tuple with one each where they are given so.
     """
+    names = model.output_names or ["y"]
     if len(names) > 1:
         if class_weight is not None:
             way_out = "give a sample_weight for each output"
             raise errors.value_error("class_weight", "None with several outputs", class_weight, way_out)
-        return None if sample_weight is None else _tensors(sample_weight, names, "sample_weight")
+        structure = model.output_structure
+        return None if sample_weight is None else _tensors(sample_weight, names, "sample_weight", structure)
     sample_weight = _only(sample_weight, names)
     weight = None if sample_weight is None else as_tensors(sample_weight, "sample_weight").values
     if weight is not None and y is not None and weight.shape[0] != y.shape[0]:
@@ -340,14 +327,15 @@ def batches_of(
             x = NumberedBatches(x, shuffle=shuffle)
         return _stream(model, x, steps)
     inputs = inputs_of(model, x)
-    first = inputs.values[0] if isinstance(inputs.values, tuple) else inputs.values
+    columns = inputs.values if isinstance(inputs.values, tuple) else (inputs.values,)
+    first = next(column for column in columns if column is not None)
     targets = None if y is None else targets_of(model, y, first.shape[0])
     batches = Batches(
         inputs.values,
         targets,
         batch_size=32 if batch_size is None else batch_size,
         shuffle=shuffle,
-        weight=weights_of(targets, sample_weight, class_weight, model.output_names or ["y"]),
+        weight=weights_of(model, targets, sample_weight, class_weight),
         lengths=inputs.lengths,
     )
     return batches if steps is None else LimitedBatches(batches, steps)
@@ -389,11 +377,11 @@ def split_validation(
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
     """(x, y, sample_weight) to train on, and to validate on: the last rows of every array."""
     groups = [
-        _group(value, names, argument)
-        for value, names, argument in (
-            (x, model.input_names, "x"),
-            (y, model.output_names, "y"),
-            (sample_weight, model.output_names, "sample_weight"),
+        _group(value, names, argument, structure)
+        for value, names, argument, structure in (
+            (x, model.input_names, "x", model.input_structure),
+            (y, model.output_names, "y", model.output_structure),
+            (sample_weight, model.output_names, "sample_weight", model.output_structure),
         )
     ]
     flat = split_for_validation(fraction, *(part for group in groups for part in group))
@@ -406,10 +394,10 @@ def split_validation(
     return parts[0], parts[1]
 
 
-def _group(value: Any, names: Sequence[str] | None, argument: str) -> list[Any]:
+def _group(value: Any, names: Sequence[str] | None, argument: str, structure: Any) -> list[Any]:
     """The arrays of an argument of `fit` in a list."""
     if names is not None and len(names) > 1 and isinstance(value, (list, tuple, Mapping)):
-        return arranged(argument, value, names)
+        return arranged(argument, value, names, structure)
     if names is None and isinstance(value, Mapping):
         return list(value.values())
     if names is None and isinstance(value, (list, tuple)):
@@ -421,6 +409,6 @@ def _group(value: Any, names: Sequence[str] | None, argument: str) -> list[Any]:
 def count_rows(x: Any) -> int:
     """The number of rows of an array, or of the first of several in a list of arrays or a dict."""
     if isinstance(x, Mapping):
-        return len(next(iter(x.values())))
+        return count_rows(next(part for part in x.values() if part is not None))
     several = isinstance(x, (list, tuple)) and bool(x) and isinstance(x[0], (np.ndarray, Tensor))
     return len(x[0]) if several and x[0].ndim > 1 else len(x)

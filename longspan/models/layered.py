@@ -15,8 +15,8 @@ from longspan.layers.structure import flatten, map_shapes, map_structure
 from longspan.layers.symbolic import KerasTensor, trial_call
 from longspan.layers.weights import Weight, sum_of
 
-from . import inputs
 from .graph import Graph
+from .structures import arranged, is_nested, leaf_names
 from .summary import summary
 
 # The layers that can explain which kernel runs them.
@@ -99,19 +99,44 @@ class LayeredModel(Layer):
     @property
     def input_names(self) -> list[str] | None:
         """The names of the inputs, or the keys of a dict of inputs; None for a class of your own."""
-        return None if self.graph is None else _names(self.graph.input_structure)
+        return None if self.graph is None else leaf_names(self.graph.input_structure)
 
     @property
     def output_names(self) -> list[str] | None:
         """The names of the output layers, or the keys of a dict of outputs; None before they are known."""
         if self.graph is not None:
-            return _names(self.graph.output_structure)
+            return leaf_names(self.graph.output_structure)
         if self._output_structure is None:
             return None
-        if isinstance(self._output_structure, Mapping):
+        if isinstance(self._output_structure, Mapping) and not is_nested(self._output_structure):
             return [str(key) for key in self._output_structure]
         count = len(flatten(self._output_structure))
         return ["output"] if count == 1 else [f"output_{index + 1}" for index in range(count)]
+
+    @property
+    def input_structure(self) -> Any:
+        """The symbolic inputs as they were given; None for a class of your own."""
+        return None if self.graph is None else self.graph.input_structure
+
+    @property
+    def output_structure(self) -> Any:
+        """The outputs in the lists, tuples and dicts of the model; None before they are known."""
+        return self._output_structure
+
+    def may_be_absent(self, index: int, value: Any) -> bool:
+        """Whether an input is not given.
+
+        Raises:
+            ValueError: the value is None, and the Input is not optional.
+        """
+        if value is not None:
+            return False
+        tensor = None if self.graph is None else self.graph.inputs[index]
+        if tensor is None or not tensor.optional:
+            name = index if tensor is None else tensor.name
+            way_out = "pass an array, or make it Input(optional=True)"
+            raise errors.value_error(f"input {name}", "an array, since it is not optional", None, way_out)
+        return True
 
     @property
     def declared_shapes(self) -> list[Any]:
@@ -142,7 +167,7 @@ class LayeredModel(Layer):
         if names is None or len(names) == 1:
             parts = flatten(x)
             return parts if len(parts) == 1 else [x]
-        return inputs.arranged(f"input of {self.name}", x, names)
+        return arranged(f"input of {self.name}", x, names, self.input_structure)
 
     def _packed(self, output: Any) -> Any:
         """Several outputs in the structure that the model was made with."""
@@ -226,14 +251,3 @@ class LayeredModel(Layer):
             elif isinstance(layer, EXPLAINABLE_LAYERS):
                 found.append(layer)
         return found
-
-
-def _names(structure: Any) -> list[str]:
-    """The keys of a dict of symbolic tensors, else their layers' names, made different."""
-    if isinstance(structure, Mapping):
-        return [str(key) for key in structure]
-    names: list[str] = []
-    for tensor in flatten(structure):
-        same = sum(name == tensor.name for name in names)
-        names.append(f"{tensor.name}_{same}" if same else str(tensor.name))
-    return names

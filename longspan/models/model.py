@@ -14,7 +14,7 @@ from longspan.callbacks import History
 from longspan.layers.naming import unique_name
 
 from . import saving
-from .compiled import CompileArguments, OutputTarget
+from .compiled import CompileArguments, JointLoss, OutputTarget
 from .graph import Graph
 from .graph_config import graph_config, graph_from_config
 from .trainer import Trainer
@@ -62,7 +62,7 @@ class Model(Trainer):
         self._optimizer_state: Any = None  # of a copied optimizer that is not made again yet
         self.compile_arguments: CompileArguments | None = None
         self.loss_tracker = metrics.Mean("loss")
-        self._targets: list[OutputTarget] | None = None
+        self._targets: tuple[list[OutputTarget], list[JointLoss]] | None = None
         self.input_keys: Any = None
         self._output_structure: Any = None
         self.eval()

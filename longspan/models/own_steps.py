@@ -13,7 +13,7 @@ from longspan.data.batches import Batch, rows_of
 from longspan.layers.structure import flatten
 from longspan.layers.weights import sum_of
 
-from .compiled import OutputTarget
+from .compiled import JointLoss, OutputTarget
 from .running import RunningModel
 
 Logs = dict[str, Any]
@@ -148,6 +148,11 @@ class OwnSteps(RunningModel):
     def targets(self) -> list[OutputTarget]:
         """The loss, its weight and the metrics of every output."""
 
+    @property
+    @abstractmethod
+    def joint_losses(self) -> list[JointLoss]:
+        """The losses of several outputs together."""
+
     def has_own_steps(self) -> bool:
         """Whether the class defines steps, a loss or metrics of its own, which `fit` and `evaluate` call."""
         return any(getattr(type(self), name) is not getattr(OwnSteps, name) for name in _STEPS)
@@ -206,6 +211,8 @@ class OwnSteps(RunningModel):
             for target, truth, output, weight in zip(self.targets, truths, outputs, weights, strict=True)
             if target.loss is not None
         ]
+        weight = weights[0] if len(set(map(id, weights))) == 1 else None
+        parts += [joint(truths, outputs, weight) * joint.weight for joint in self.joint_losses]
         total = sum_of([*parts, *self.losses])
         if total is None:
             way_out = "give compile a loss, or define compute_loss"

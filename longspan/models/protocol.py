@@ -13,7 +13,7 @@ from longspan.layers import Layer
 from longspan.layers.weights import Weight
 from longspan.optimizers import OptimizerConfig
 
-from .compiled import CompileArguments, OutputTarget
+from .compiled import CompileArguments, JointLoss, OutputTarget
 
 
 class Model(Protocol):
@@ -37,7 +37,14 @@ class Model(Protocol):
     @property
     def output_names(self) -> list[str] | None: ...
     @property
+    def input_structure(self) -> Any: ...
+    @property
+    def output_structure(self) -> Any: ...
+    def may_be_absent(self, index: int, value: Any) -> bool: ...
+    @property
     def targets(self) -> list[OutputTarget]: ...
+    @property
+    def joint_losses(self) -> list[JointLoss]: ...
     @property
     def compile_arguments(self) -> CompileArguments | None: ...
     @property

@@ -61,8 +61,11 @@ class RunningModel(LayeredModel):
             return None
         return torch.int64 if self.takes_token_ids() else self.dtype
 
-    def cast_input(self, x: Tensor, index: int = 0) -> Tensor:
-        """An input in the dtype that the layers take."""
+    def cast_input(self, x: Any, index: int = 0) -> Any:
+        """An input in the dtype that the layers take; None for an optional one that is not given."""
+        if self.graph is not None and x is None:
+            self.may_be_absent(index, x)
+            return None
         if self.graph is None and not x.is_floating_point():
             return x
         if self.takes_token_ids(index):

@@ -76,6 +76,9 @@ def _compile_config(model: Model) -> dict[str, Any] | None:
     if model.compile_arguments is None or model.optimizer_config is None:
         return None
     try:
+        for joint in model.joint_losses:
+            expected = "one loss for each output"
+            raise errors.value_error("loss", expected, f"another one of {joint.name}", "compile again")
         return {
             "optimizer": optimizers.serialize(model.optimizer_config),
             "losses": [None if t.loss is None else losses.serialize(t.loss) for t in model.targets],

@@ -18,7 +18,7 @@ from longspan.layers.recurrent import RNNBase
 from longspan.layers.weights import sum_of
 from longspan.training import objective
 
-from .compiled import OutputTarget
+from .compiled import JointLoss, OutputTarget
 from .protocol import Model
 
 
@@ -133,21 +133,27 @@ class CompiledLoss:
     Args:
         adapter: the model.
         targets: one for each output; of several outputs the losses are added up by their weights.
+        joint: losses of several outputs together.
 
     Attributes:
-        last: the loss of each of several outputs in the last batch, without its weight.
+        names: of the terms of the sum, where there are several: outputs, then joint losses.
+        last: the terms' values in the last batch, without their weights; None for an output without a loss.
     """
 
-    def __init__(self, adapter: TrainingAdapter, targets: Sequence[OutputTarget]) -> None:
-        self._adapter, self._targets = adapter, targets
+    def __init__(
+        self, adapter: TrainingAdapter, targets: Sequence[OutputTarget], joint: Sequence[JointLoss] = ()
+    ) -> None:
+        self._adapter, self._targets, self._joint = adapter, targets, joint
         self._losses = [None if t.loss is None else objective.MaskedLoss(t.loss) for t in targets]
         self._has_regularizers = adapter.model.regularization_loss() is not None
+        self.names = [target.name for target in targets] + [term.name for term in joint]
         self.last: list[Tensor | None] = []
+        self._is_sum = len(self.names) > 1
 
     def __call__(self, output: Any, batch: Batch) -> Tensor:
         if batch.y is None:
             raise errors.value_error("y", "a target for every row", None, "pass y, or batches (x, y)")
-        value = self._single(output, batch) if len(self._losses) == 1 else self._sum(output, batch)
+        value = self._sum(output, batch) if self._is_sum else self._single(output, batch)
         added = [self._adapter.model.regularization_loss()] if self._has_regularizers else []
         total = sum_of([*added, *self._adapter.added_losses()])
         return value if total is None else value + total
@@ -161,13 +167,33 @@ class CompiledLoss:
 
     def _sum(self, outputs: Sequence[Any], batch: Batch) -> Tensor:
         parts: list[Tensor] = []
-        self.last = [None] * len(self._losses)
+        self.last = [None] * len(self.names)
+        single = isinstance(outputs, Tensor)
         for index, (loss, target) in enumerate(zip(self._losses, self._targets, strict=True)):
             if loss is not None:
-                value = loss(outputs[index], self._adapter.for_output(batch, index))
+                own = (
+                    self._adapter.with_output_mask(batch)
+                    if single
+                    else self._adapter.for_output(batch, index)
+                )
+                value = loss(outputs if single else outputs[index], own)
                 self.last[index] = value.detach()
                 parts.append(value if target.weight == 1.0 else value * target.weight)
+        truths, predictions = ([batch.y], [outputs]) if single else (batch.y, outputs)
+        for index, term in enumerate(self._joint, len(self._losses)):
+            value = term(truths, predictions, batch.weight)
+            self.last[index] = value.detach()
+            parts.append(value if term.weight == 1.0 else value * term.weight)
         return torch.stack(parts).sum()
+
+    def terms(self) -> dict[str, list[int]]:
+        """Name of a term -> the places of its values in `last`; of one output these may be several."""
+        has_loss = [loss is not None for loss in self._losses] + [True] * len(self._joint)
+        places: dict[str, list[int]] = {}
+        for index, name in enumerate(self.names):
+            if has_loss[index]:
+                places.setdefault(name, []).append(index)
+        return places
 
     def count(self, output: Any, batch: Batch) -> Tensor:
         """The denominator of the mean, by which the losses of the parts of a batch are combined."""
@@ -228,16 +254,18 @@ class OutputLoss:
 
     direction = "down"
 
-    def __init__(self, loss: CompiledLoss, index: int, name: str) -> None:
-        self._loss, self._index, self.name = loss, index, f"{name}_loss"
+    def __init__(self, loss: CompiledLoss, places: Sequence[int], name: str) -> None:
+        """`places`: of the values in the loss's `last` that are added up."""
+        self._loss, self._places, self.name = loss, places, f"{name}_loss"
         self.reset()
 
     def update(self, output: Any, batch: Batch) -> None:
         """Add the loss that was computed last, by the batch's rows."""
-        value, rows = self._loss.last[self._index], rows_of(batch)
-        if value is not None:
-            self._sums["total"] = self._sums["total"] + value.double() * rows
-            self._sums["count"] = self._sums["count"] + rows
+        rows = rows_of(batch)
+        for place in self._places:
+            value = self._loss.last[place]
+            self._sums["total"] = self._sums["total"] + (0.0 if value is None else value.double() * rows)
+        self._sums["count"] = self._sums["count"] + rows
 
     def result(self) -> float:
         """The mean over the rows so far."""
@@ -260,13 +288,13 @@ def batch_metrics(
     adapter: TrainingAdapter, targets: Sequence[OutputTarget], loss: CompiledLoss
 ) -> list[CompiledMetric | OutputLoss]:
     """The metrics of every output; of several outputs, each output's loss before them."""
-    if len(targets) == 1:
-        return [CompiledMetric(adapter, metric, weighted=weighted) for metric, weighted in targets[0].metrics]
+    terms = loss.terms()
     losses: list[CompiledMetric | OutputLoss] = [
-        OutputLoss(loss, index, target.name)
-        for index, target in enumerate(targets)
-        if target.loss is not None
+        OutputLoss(loss, places, name) for name, places in terms.items() if len(terms) > 1
     ]
+    if len(targets) == 1:
+        only = targets[0].metrics
+        return losses + [CompiledMetric(adapter, metric, weighted=weighted) for metric, weighted in only]
     return losses + [
         CompiledMetric(adapter, metric, weighted=weighted, output=(index, target.name))
         for index, target in enumerate(targets)

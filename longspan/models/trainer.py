@@ -140,7 +140,7 @@ class Trainer(CompiledModel):
             steps = own_steps.StepAdapter(self)
             return steps, own_steps.logged_loss, [own_steps.StepLogs(self)], own_steps.StepEngine(steps)
         adapter = TrainingAdapter(self, carries=carries)
-        loss = CompiledLoss(adapter, self.targets)
+        loss = CompiledLoss(adapter, self.targets, self.joint_losses)
         return adapter, loss, batch_metrics(adapter, self.targets, loss), None
 
     def evaluate(
@@ -180,7 +180,7 @@ class Trainer(CompiledModel):
         steps: int | None = None,
         callbacks: Sequence[Any] | Callback | None = None,
     ) -> Any:
-        """The outputs for x as a NumPy array (N, …); a list or dict of arrays where there are several.
+        """The outputs for x as a NumPy array (N, …); several ones in the model's lists, tuples and dicts.
 
         Args:
             x, batch_size, callbacks: as for `fit`; verbose: accepted without effect.
@@ -206,8 +206,7 @@ class Trainer(CompiledModel):
         arrays = [torch.cat(parts).cpu().numpy() for parts in zip(*outputs, strict=True)]
         if len(arrays) == 1 and not isinstance(self._output_structure, dict):
             return arrays[0]
-        packed = self._packed(arrays)
-        return list(packed) if isinstance(packed, tuple) else packed
+        return self._packed(arrays)
 
     def _predicted(self, adapter: TrainingAdapter, batch: Batch, state: Any) -> tuple[Any, Any]:
         if not self.has_own_prediction():
@@ -227,7 +226,7 @@ class Trainer(CompiledModel):
         self._check_compiled()
         batch = self._one_batch(x, y, sample_weight, class_weight)
         adapter = TrainingAdapter(self)
-        loss = CompiledLoss(adapter, self.targets)
+        loss = CompiledLoss(adapter, self.targets, self.joint_losses)
         self.train()
         try:
             output, _ = adapter(batch)

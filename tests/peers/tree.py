@@ -23,3 +23,15 @@ def map_shape_structure(function: Callable[..., Any], shapes: Any) -> Any:
     if isinstance(shapes, dict):
         return {key: map_shape_structure(function, shape) for key, shape in shapes.items()}
     return type(shapes)(map_shape_structure(function, shape) for shape in shapes)
+
+
+def assert_same_structure(a: Any, b: Any, check_types: bool = True) -> None:
+    """A ValueError unless both have the same lists, tuples and dicts."""
+    if isinstance(a, dict) != isinstance(b, dict) or (isinstance(a, dict) and a.keys() != b.keys()):
+        raise ValueError(f"expected the keys of {a}, received {b}")
+    if isinstance(a, (list, tuple)) != isinstance(b, (list, tuple)) or (
+        isinstance(a, (list, tuple)) and (type(a) is not type(b) or len(a) != len(b))
+    ):
+        raise ValueError(f"expected a {type(a).__name__}, received {type(b).__name__}")
+    for key in a if isinstance(a, dict) else range(len(a)) if isinstance(a, (list, tuple)) else ():
+        assert_same_structure(a[key], b[key])
