@@ -128,7 +128,7 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
     if kind is None:
         return from_config(config, custom)
     if inspect.isclass(kind) and issubclass(kind, Layer):
-        return from_config(config, {**custom, name: kind})
+        return from_config(config, {**custom, name: kind} if kind.is_own else custom)
     from_inner: Any = getattr(kind, "from_config")  # noqa: B009
     return from_inner(deserialize_keras_object(inner, custom))
 

@@ -94,3 +94,10 @@ def test_a_scope_gives_names_to_functions_for_its_time() -> None:
         assert "quarter" in saving.get_custom_objects()
     with pytest.raises(ValueError, match="expected the name of a loss"):
         losses.get("quarter")
+
+
+def test_a_graph_by_way_of_its_description() -> None:
+    x = layers.Input((3,))
+    model = models.Model(x, [layers.Dense(2)(x)])
+    copy = saving.deserialize_keras_object(saving.serialize_keras_object(model))
+    assert type(copy) is models.Model and copy.output_shape == (None, 2)
