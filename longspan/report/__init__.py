@@ -1,4 +1,4 @@
-"""Writes reports: one HTML file without scripts that shows what a model learnt and how good it is."""
+"""Writes reports: one HTML file that shows what a model learnt and how good it is."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def write_report(
 ) -> Path:
     """Write sections, such as those of a fitted task, as one self-contained page.
 
-    Pictures are drawn by matplotlib as SVG in the page's own colours: the file needs no script and no
-    network, stays in the hundreds of kilobytes, and follows the reader's light or dark theme.
+    Pictures are drawn by matplotlib as SVG in the page's own colours: the file needs no
+    network, stays in the hundreds of kilobytes, and follows the reader's light or dark theme. A small script
+    in it shows the values under the pointer; without it the page lacks nothing else.
 
     Args:
         sections: what the page shows, in order.

@@ -207,8 +207,12 @@ def table_of(title: str, frame: Any, note: str = "") -> Table:
 
 @dataclass(frozen=True)
 class Section:
-    """Elements that belong together under one heading; note: what it says, in a sentence or two."""
+    """Elements that belong together under one heading.
+
+    note: what it says, in a sentence or two; folded: whether the reader must open it.
+    """
 
     title: str
     elements: Sequence[Element] = field(default_factory=tuple)
     note: str = ""
+    folded: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from functools import singledispatch
@@ -15,12 +15,15 @@ import numpy as np
 
 from longspan.optional import require
 
-from .elements import BarChart, HeatMap, Line, LineChart, Values
+from . import readings
+from .elements import Band, BarChart, HeatMap, Line, LineChart, Values
 from .theme import HUES, cell_colors, role_color, with_page_colors
 
 _WIDTHS = {"wide": 8.0, "narrow": 3.6}  # inches; a page shows one of the two, by its width
 _MAX_POINTS = 1200  # points a line: more are thinned to the extremes of each stretch
 _FINE_LINE_POINTS = 400  # points from which a line is drawn fine
+_BAND_OPACITY = 0.18  # of a band or a span; the page's legend has the same for one, two and three of them
+_SPAN_ROLES = {"alarm": "alarm"}  # name of a span -> the role of its colour; others are marked as known
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched and copied
     "text.parse_math": False,  # a $ in a column's name is a $
@@ -53,12 +56,21 @@ class Key(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A picture in two widths, its legend, and a description of it for screen readers."""
+    """A picture in two widths, its legend, a description for screen readers, and its values as JSON."""
 
     wide: str
     narrow: str
     legend: list[Key]
     description: str
+    values: str
+
+
+class Drawing(NamedTuple):
+    """One picture as SVG, the plot's frame in it as shares of its sides, and the limits of x."""
+
+    svg: str
+    frame: readings.Frame
+    limits: tuple[float, float]
 
 
 @singledispatch
@@ -74,28 +86,38 @@ def render(element: Any, name: str) -> Figure:
 
 @render.register
 def _(chart: LineChart, name: str) -> Figure:
-    wide, narrow = (_svg(chart, name, width, _plot_line_chart) for width in _WIDTHS)
-    return Figure(wide, narrow, _legend(chart), _describe_chart(chart))
+    drawings = {width: _draw(chart, name, width, _plot_line_chart) for width in _WIDTHS}
+    values = readings.curves(chart, drawings["wide"].limits, _points, _roles(chart))
+    return _figure(drawings, _legend(chart), _describe_chart(chart), values)
 
 
 @render.register
 def _(bars: BarChart, name: str) -> Figure:
-    wide, narrow = (_svg(bars, name, width, _plot_bars) for width in _WIDTHS)
+    drawings = {width: _draw(bars, name, width, _plot_bars) for width in _WIDTHS}
     legend = [Key(series, f"hue{i + 1}", "bar") for i, series in enumerate(bars.values)]
-    return Figure(wide, narrow, legend if len(legend) > 1 else [], _describe_bars(bars))
+    return _figure(drawings, legend if len(legend) > 1 else [], _describe_bars(bars), readings.bars(bars))
 
 
 @render.register
 def _(heat_map: HeatMap, name: str) -> Figure:
-    wide, narrow = (_svg(heat_map, name, width, _plot_heat_map) for width in _WIDTHS)
+    drawings = {width: _draw(heat_map, name, width, _plot_heat_map) for width in _WIDTHS}
     low, high = _color_range(heat_map)
     legend = [Key(f"{high:.3g}", "grid-high", "bar"), Key(f"{low:.3g}", "grid-low", "bar")]
     if not low < 0 < high:
         legend[1] = Key(f"{low:.3g}", "quiet", "clear")
-    return Figure(wide, narrow, [] if heat_map.figures else legend, _describe_heat_map(heat_map))
+    values = readings.grid(heat_map, _matrix(heat_map))
+    return _figure(drawings, [] if heat_map.figures else legend, _describe_heat_map(heat_map), values)
 
 
-def _svg(element: Any, name: str, width: str, plot: Callable[[Any, Any, Any, bool], None]) -> str:
+def _figure(
+    drawings: Mapping[str, Drawing], legend: list[Key], description: str, values: Mapping[str, Any]
+) -> Figure:
+    frames = {width: drawing.frame for width, drawing in drawings.items()}
+    text = readings.as_json(values, frames)
+    return Figure(drawings["wide"].svg, drawings["narrow"].svg, legend, description, text)
+
+
+def _draw(element: Any, name: str, width: str, plot: Callable[[Any, Any, Any, bool], None]) -> Drawing:
     """One picture; its size is left to the page."""
     narrow = width == "narrow"
     with _matplotlib(f"{name}-{width}") as figures:
@@ -104,13 +126,13 @@ def _svg(element: Any, name: str, width: str, plot: Callable[[Any, Any, Any, boo
         plot(element, figure, axes, narrow)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        box, limits = axes.get_position(), axes.get_xlim()
     text = file.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", svg))
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    return with_page_colors(
-        svg.replace("<svg ", f'<svg class="{width}" aria-hidden="true" focusable="false" ', 1)
-    )
+    svg = svg.replace("<svg ", f'<svg class="{width}" aria-hidden="true" focusable="false" ', 1)
+    return Drawing(with_page_colors(svg), (box.x0, 1 - box.y1, box.width, box.height), limits)
 
 
 @contextmanager
@@ -132,13 +154,13 @@ def _height(element: Any, narrow: bool) -> float:
 
 def _plot_line_chart(chart: LineChart, figure: Any, axes: Any, narrow: bool) -> None:
     roles = _roles(chart)
-    for start, end, _ in chart.spans:
-        axes.axvspan(_x(start), _x(end), color=role_color("alarm"), alpha=0.18, linewidth=0)
+    for start, end, name in chart.spans:
+        color = role_color(_span_role(name))
+        axes.axvspan(_x(start), _x(end), color=color, alpha=_BAND_OPACITY, linewidth=0.6)
     for band in chart.bands:
         low, high = _numbers(band.low), _numbers(band.high)
-        axes.fill_between(
-            _axis(band.x), low, high, color=role_color(roles[band.name]), alpha=0.18, linewidth=0
-        )
+        color = role_color(roles[band.name])
+        axes.fill_between(_axis(band.x), low, high, color=color, alpha=_BAND_OPACITY, linewidth=0)
     for line in reversed(chart.lines):  # the first lies on top
         _plot_line(axes, line, role_color(roles[line.name]))
     for value, _ in chart.levels:
@@ -156,7 +178,7 @@ def _plot_line_chart(chart: LineChart, figure: Any, axes: Any, narrow: bool) -> 
 
 def _plot_line(axes: Any, line: Line, colour: str) -> None:
     """Joined, except over gaps; a point alone between two gaps shows as a dot."""
-    x, y = _thin(_axis(line.x), _numbers(line.y))
+    x, y = _points(line.x, line.y)
     if line.style == "points":
         axes.plot(x, y, ".", color=colour, markersize=4)
         return
@@ -166,6 +188,11 @@ def _plot_line(axes: Any, line: Line, colour: str) -> None:
     alone = finite[1:-1] & ~finite[:-2] & ~finite[2:]
     if alone.any():
         axes.plot(x[alone], y[alone], ".", color=colour, markersize=3)
+
+
+def _points(x: Values, y: Values) -> readings.Points:
+    """The points of a curve as it is drawn."""
+    return _thin(_axis(x), _numbers(y))
 
 
 def _numbers(values: Values) -> np.ndarray:
@@ -212,11 +239,18 @@ def _roles(chart: LineChart) -> dict[str, str]:
 def _legend(chart: LineChart) -> list[Key]:
     roles = _roles(chart)
     keys = [Key(line.name, roles[line.name], line.style) for line in chart.lines]
-    keys += [Key(band.name, roles[band.name], "band") for band in chart.bands]
-    keys += [Key(name, "alarm", "band") for *_, name in chart.spans]
+    keys += [Key(band.name, roles[band.name], f"band{_depth(chart, band)}") for band in chart.bands]
+    keys += [Key(name, _span_role(name), "band") for *_, name in chart.spans]
     keys += [Key(name, "quiet", "dash") for _, name in chart.levels]
     keys += [Key(name, "quiet", "dotted") for _, name in chart.marks]
     return [key for key in dict.fromkeys(keys) if key.name]
+
+
+def _depth(chart: LineChart, band: Band) -> int:
+    """How many bands lie on one another where this one lies: those of its colour so far, itself included."""
+    roles = _roles(chart)
+    before = chart.bands[: list(chart.bands).index(band) + 1]
+    return min(sum(roles[other.name] == roles[band.name] for other in before), 3)
 
 
 def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -282,10 +316,15 @@ def _label_axis(axis: Any, names: Values, count: int, most: int, every: bool) ->
 
 
 def _short_label(name: Any) -> str:
-    """A time as day and hour; anything else as it is."""
+    """A time as date, with the hour above it unless it is midnight; anything else as it is."""
     if isinstance(name, (np.datetime64, datetime)):
-        return str(np.array(name, "datetime64[m]"))[5:].replace("T", "\n")
+        day, _, hour = str(np.array(name, "datetime64[m]")).partition("T")
+        return day if hour == "00:00" else f"{hour}\n{day}"
     return str(name)
+
+
+def _span_role(name: str) -> str:
+    return _SPAN_ROLES.get(name, "hue5")
 
 
 def _write_numbers(axes: Any, values: np.ndarray, high: float) -> None:

@@ -30,7 +30,9 @@ class Cell(NamedTuple):
 
 
 def page(title: str, sections: Sequence[Section], *, lead: str = "", foot: str = "") -> str:
-    """One self-contained HTML page: no script, no network, light and dark, for wide screens and phones.
+    """One self-contained HTML page: no network, light and dark, for wide screens and phones.
+
+    A small script in it shows values under the pointer; without it the page lacks nothing else.
 
     Args:
         title: the page's heading.
@@ -53,6 +55,7 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "", foot: str =
     )
     template = environment.from_string(_text("page.html"))
     texts = {"title": title, "lead": lead, "foot": foot, "version": __version__, "css": _text("page.css")}
+    texts["script"] = _text("page.js")
     html = template.render(**_helpers(), **texts, sections=rest, summary=summary)
     return re.sub(r"\n\s*\n+", "\n", html)
 

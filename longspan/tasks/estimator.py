@@ -333,7 +333,8 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             source: to evaluate on and to show; None for the validation scores that the model has stored.
         """
         fitted = self._check_fitted()
-        return [*self.report(fitted, source), *common_sections(self, fitted, self.notes_)]
+        sections = [*self.report(fitted, source), *common_sections(self, fitted, self.notes_)]
+        return sorted(sections, key=lambda section: section.folded)  # stable: only those go to the end
 
     @final
     def write_report(

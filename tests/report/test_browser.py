@@ -25,12 +25,20 @@ ASK = """<script>addEventListener("load", () => {
   const ink = getComputedStyle(document.body).color;
   const wide = document.documentElement.scrollWidth > innerWidth;
   const kinds = new Set(pictures.map(one => one.getAttribute("class")));
-  document.body.setAttribute("data-told", [pictures.length, [...kinds].join("+"), ink, wide].join("|"));
+  const plot = pictures[0].parentElement, box = plot.getBoundingClientRect();
+  const point = { clientX: box.left + 0.5 * box.width, clientY: box.top + 0.5 * box.height };
+  plot.dispatchEvent(new PointerEvent("pointermove", point));
+  const tip = document.querySelector(".tip");
+  const read = tip.hidden ? "nothing" : [...tip.children].map(line => line.textContent).join("; ");
+  document.body.setAttribute("data-told", [pictures.length, [...kinds].join("+"), ink, wide, read].join("|"));
 });</script>"""
 
 
 def told(folder: Path, width: int, *flags: str) -> list[str]:
-    """How many pictures are to be seen, of which kind, the text's colour, whether the page is too wide."""
+    """How many pictures are to be seen, of which kind, the text's colour, whether the page is too wide.
+
+    The last is what stands under a pointer in the middle of the first picture.
+    """
     x = np.arange(60)
     curves = {
         name: LineChart(name, "", "", [Line("one", x, np.sin(x / place))])
@@ -49,9 +57,13 @@ def told(folder: Path, width: int, *flags: str) -> list[str]:
 
 
 def test_a_wide_light_page(tmp_path: Path):
-    assert told(tmp_path, 1200) == ["2", "wide", "rgb(20, 24, 31)", "false"]
+    *page, read = told(tmp_path, 1200)
+    assert page == ["2", "wide", "rgb(20, 24, 31)", "false"]
+    place, value = read.split("; one ")
+    assert 24 < int(place) < 34 and float(value) == pytest.approx(np.sin(int(place) / 2), abs=1e-4)
 
 
 def test_a_phone_in_the_dark(tmp_path: Path):
     dark = "--blink-settings=preferredColorScheme=0"
-    assert told(tmp_path, 500, dark) == ["2", "narrow", "rgb(232, 235, 240)", "false"]
+    *page, read = told(tmp_path, 500, dark)
+    assert page == ["2", "narrow", "rgb(232, 235, 240)", "false"] and "; one " in read

