@@ -16,11 +16,13 @@
 #include "output.h"
 #include "plan.h"
 #include "stream.h"
+#include "training_step.h"
 
 #define LONGSPAN_DRIVER(isa)              \
   namespace isa {                         \
   const longspan::Driver* driver();       \
   const longspan::OutputDriver* output(); \
+  const longspan::ChainDriver* chain();   \
   }
 #if defined(LS_X86)
 LONGSPAN_DRIVER(avx512)
@@ -113,6 +115,17 @@ const longspan::OutputDriver& output_driver(const std::string& name) {
   return *neon::output();
 #else
   return *baseline::output();
+#endif
+}
+
+const longspan::ChainDriver& chain_driver(const std::string& name) {
+  const std::string isa = driver(name).name;
+#if defined(LS_X86)
+  return *(isa == "avx512" ? avx512::chain() : isa == "avx2" ? avx2::chain() : baseline::chain());
+#elif defined(__aarch64__)
+  return *neon::chain();
+#else
+  return *baseline::chain();
 #endif
 }
 
@@ -230,6 +243,26 @@ NB_MODULE(_core, m) {
       .def(nb::init<nb::object, nb::object, bool>(), nb::arg("exchange").none(), nb::arg("tensor"), nb::arg("f64"))
       .def("mixed", &longspan::NextToken::mixed, nb::arg("logits"), nb::arg("shares"), nb::arg("weight"), nb::arg("bias"))
       .def("drawn", &longspan::NextToken::drawn, nb::arg("logits"), nb::arg("variates"));
+  nb::class_<longspan::TrainingStep>(m, "TrainingStep")
+      .def("__init__", [](longspan::TrainingStep* self, const std::string& isa, int64_t B,
+                          int64_t steps) { new (self) longspan::TrainingStep(driver(isa), chain_driver(isa), B, steps); })
+      .def("embedding", &longspan::TrainingStep::embedding)
+      .def("recurrent", &longspan::TrainingStep::recurrent)
+      .def("dense", &longspan::TrainingStep::dense)
+      .def("dropout", &longspan::TrainingStep::dropout)
+      .def("flatten", &longspan::TrainingStep::flatten)
+      .def("loss", &longspan::TrainingStep::loss)
+      .def("run", &longspan::TrainingStep::run, nb::call_guard<nb::gil_scoped_release>());
+  m.def(
+      "adam",
+      [](const std::string& isa, const std::vector<uintptr_t>& weights, const std::vector<uintptr_t>& grads,
+         const std::vector<uintptr_t>& averages, const std::vector<uintptr_t>& squares, const std::vector<int64_t>& sizes,
+         double rate, double beta1, double beta2, double epsilon, double correction1, double correction2, double decay,
+         int threads) {
+        longspan::adam(chain_driver(isa), weights, grads, averages, squares, sizes,
+                       {rate, beta1, beta2, epsilon, correction1, correction2, decay}, threads);
+      },
+      nb::call_guard<nb::gil_scoped_release>());
   nb::class_<Kernels>(m, "Kernels")
       .def(nb::init<nb::object, const std::string&, bool, uintptr_t>(), nb::arg("exchange").none(), nb::arg("isa"),
            nb::arg("f64"), nb::arg("entry"))

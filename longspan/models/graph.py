@@ -43,6 +43,19 @@ class Graph:
         _check_names(self.layers)
         self._steps = self._planned()
 
+    def chain(self) -> list[Any] | None:
+        """The layers but for the input where each reads the one before alone, once; else None."""
+        if len(self.inputs) != 1 or len(self.outputs) != 1 or isinstance(self.output_structure, dict):
+            return None
+        current, layers = self.inputs[0], []
+        for node in self.nodes:
+            reads_current = len(node.args) == 1 and not node.kwargs and node.args[0] is current
+            if not reads_current or len(node.outputs) != 1 or node.layer in layers:
+                return None
+            current = node.outputs[0]
+            layers.append(node.layer)
+        return layers if current is self.outputs[0] else None
+
     def _planned(self) -> list[tuple[Any, int | None, Node, list[int]]]:
         """Every call as (layer, slot of its only argument or None, node, slots of its outputs)."""
         slots = {id(tensor): slot for slot, tensor in enumerate(self.inputs)}

@@ -88,6 +88,10 @@ class Model(Trainer):
             state.update(_optimizer=None, _optimizer_state=self._optimizer.state_dict())
         return state
 
+    def chain(self) -> list[Any] | None:
+        """The layers where the model calls one after the other and does nothing else; else None."""
+        return None if self.graph is None or type(self) is not Model else self.graph.chain()
+
     # Saving.
 
     def get_config(self) -> dict[str, Any]:

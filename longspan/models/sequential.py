@@ -208,6 +208,9 @@ class Sequential(Model):
             x = layer(x)
         return x, mask_of(x)
 
+    def chain(self) -> list[Layer] | None:
+        return list(self._layers) if type(self) is Sequential else None
+
     def _calls_itself(self) -> bool:
         return False
 

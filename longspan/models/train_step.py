@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longspan import errors, metrics
+from longspan import errors, losses, metrics
 from longspan.data.batches import Batch, rows_of
 from longspan.data.padding import sequence_mask
 from longspan.layers.base import Layer
@@ -19,6 +19,7 @@ from longspan.layers.weights import sum_of
 from longspan.training import objective
 
 from .compiled import JointLoss, OutputTarget
+from .native_step import NativeStep, Unfit, chain_of, check_surroundings
 from .protocol import Model
 
 
@@ -47,6 +48,7 @@ class TrainingAdapter(nn.Module):
         super().__init__()
         self.model, self.carries, self.last_mask = model, carries, _OutputMask()
         self.training = model.training
+        self._native: tuple[tuple[bool, ...], NativeStep] | None = None
         self._dtype = model.input_dtype()
         self._adding = [part for part in model.modules() if isinstance(part, Layer) and _may_add(part)]
         self._recurrent = [
@@ -72,6 +74,32 @@ class TrainingAdapter(nn.Module):
             return output, None
         return self._carried(x, batch, state)
 
+    def whole_step(self, loss: CompiledLoss) -> NativeStep | None:
+        """The step in one call of compiled code; None where the general loop has to train the model."""
+        try:
+            return self._whole_step(loss)
+        except Unfit:
+            self._native = None
+            return None
+
+    def explain_fit(self, loss: CompiledLoss) -> str:
+        """Which step trains the model, and why the other one does not, in one line."""
+        try:
+            self._whole_step(loss)
+        except Unfit as reason:
+            return f"fit: the general loop, since {reason}."
+        return "fit: one compiled step a batch, of forward, loss and backward."
+
+    def _whole_step(self, loss: CompiledLoss) -> NativeStep:
+        self.last_mask.mask = None
+        if self.carries:
+            raise Unfit("states are carried from batch to batch")
+        check_surroundings(self.model)
+        learning = tuple([parameter.requires_grad for parameter in self.model.parameters()])
+        if self._native is None or self._native[0] != learning:
+            self._native = learning, NativeStep(chain_of(self.model), loss.plain_loss())
+        return self._native[1]
+
     def set_states(self, state: Any) -> None:
         """Set the states of stateful layers, as `forward` returned them; None changes nothing."""
         for index, layer in enumerate(self._recurrent):
@@ -92,6 +120,11 @@ class TrainingAdapter(nn.Module):
             for layer, stateful in zip(self._recurrent, was_stateful, strict=True):
                 layer.stateful = stateful
         return output, [layer.states for layer in self._recurrent]
+
+    @property
+    def may_add_losses(self) -> bool:
+        """Whether a layer's call may add to the loss."""
+        return bool(self._adding)
 
     def added_losses(self) -> list[Tensor]:
         """What the layers added to the loss in the last call."""
@@ -157,6 +190,19 @@ class CompiledLoss:
         added = [self._adapter.model.regularization_loss()] if self._has_regularizers else []
         total = sum_of([*added, *self._adapter.added_losses()])
         return value if total is None else value + total
+
+    def plain_loss(self) -> losses.Loss:
+        """The loss of the only output, where nothing is added to it.
+
+        Raises:
+            Unfit: there is more to the loss.
+        """
+        target = self._targets[0]
+        if len(self._targets) > 1 or target.loss is None or target.weight != 1.0:
+            raise Unfit("the loss is a sum of several")
+        if self._has_regularizers or self._adapter.may_add_losses:
+            raise Unfit("something is added to the loss, such as a regularizer")
+        return target.loss
 
     def _single(self, output: Any, batch: Batch) -> Tensor:
         loss, weight = self._losses[0], self._targets[0].weight

@@ -134,6 +134,14 @@ class Trainer(CompiledModel):
             backup.delete()
         return self.history
 
+    def explain(self, x: Any) -> str:
+        """Explain which kernel runs each recurrent layer on x (B, …), and how `fit` takes its steps."""
+        text = super().explain(x)
+        if self.compile_arguments is None or self.has_own_steps():
+            return text
+        adapter = TrainingAdapter(self)
+        return f"{text}\n{adapter.explain_fit(CompiledLoss(adapter, self.targets))}"
+
     def _training_parts(self, carries: bool) -> tuple[Any, Any, list[Any], Any]:
         """What the training loop calls: network, loss, metrics, and an engine or None for the usual one."""
         if self.has_own_steps():

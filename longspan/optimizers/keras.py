@@ -16,6 +16,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from longspan import errors
+from longspan.kernels import training_step
 
 from . import fused
 from .base import KerasOptimizer, OptimizerConfig, Rate, SharedOptions, decay_weights
@@ -35,6 +36,9 @@ class _AdamOptimizer(KerasOptimizer):
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
         beta_1, beta_2 = group["beta_1"], group["beta_2"]
         step = group["steps"] + 1
+        if not group["amsgrad"] and training_step.adam_fits(params, grads):
+            self._update_small(group, params, grads, step)
+            return
         count = self._step_tensor(step, params[0].device)
         fused.adamw_(
             params,
@@ -50,6 +54,23 @@ class _AdamOptimizer(KerasOptimizer):
             weight_decay=group["weight_decay"],
             eps=group["epsilon"] / math.sqrt(1.0 - beta_2**step),
             maximize=False,
+        )
+
+    def _update_small(
+        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], step: int
+    ) -> None:
+        """The same numbers to rounding, by a call that costs little beside a small update."""
+        betas = group["beta_1"], group["beta_2"]
+        training_step.adam(
+            params,
+            grads,
+            self.state_of(params, "momentum"),
+            self.state_of(params, "velocity"),
+            rate=group["lr"],
+            betas=betas,
+            epsilon=group["epsilon"] / math.sqrt(1.0 - betas[1] ** step),
+            step=step,
+            weight_decay=group["weight_decay"],
         )
 
 

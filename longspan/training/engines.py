@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,29 @@ from .objective import MaskedLoss, WeightedLoss
 
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true")
 _EXTRA = "parallel"
+
+
+class WholeStep(Protocol):
+    """Forward, loss and backward of a batch in one call.
+
+    Attributes:
+        gradients: (weight, gradient) of every weight that learns, overwritten by `run`.
+    """
+
+    gradients: list[tuple[Tensor, Tensor]]
+
+    def run(self, batch: Batch) -> tuple[float, Tensor] | None:
+        """The loss and the output; None where the batch has to be taken in the usual steps."""
+        ...
+
+
+@runtime_checkable
+class TakesWholeSteps(Protocol):
+    """A network that may take a step in one call."""
+
+    def whole_step(self, loss: Any) -> WholeStep | None:
+        """That step, as the network and its surroundings are now; None where there is none."""
+        ...
 
 
 class SingleProcess:
@@ -52,6 +75,7 @@ class SingleProcess:
         self.forward: Callable[[Batch, Any], tuple[Any, Any]] = network
         self._parameters = parameters_of(network, optimizer)
         self._clip = clipper(clip_norm, clip_value)
+        self._takes_whole_steps = network if isinstance(network, TakesWholeSteps) else None
         self._update: Callable[[], Any] = optimizer.step
         if isinstance(optimizer, KerasOptimizer) and not hooked:
             self._update = optimizer.fused_step
@@ -62,6 +86,20 @@ class SingleProcess:
             _check_frozen(self._parameters)
             return
         value.backward()
+        self._finish()
+
+    def whole_step(self, loss: Any) -> WholeStep | None:
+        """What takes steps in one call at present; None where nothing does."""
+        return None if self._takes_whole_steps is None else self._takes_whole_steps.whole_step(loss)
+
+    def update(self, whole: WholeStep) -> None:
+        """Clip the gradients of a step that was taken in one call, and update."""
+        for parameter, gradient in whole.gradients:
+            parameter.grad = gradient
+        self._finish()
+
+    def _finish(self) -> None:
+        """Clip, update, and clear the gradients."""
         if self._clip is not None:
             with torch.no_grad():
                 self._clip([p.grad for p in self._parameters if p.grad is not None])
@@ -133,6 +171,9 @@ class FabricEngine:
     def forward(self, batch: Batch, state: Any) -> tuple[Any, Any]:
         """The network's output for this process's part."""
         return self._module(*(getattr(batch, field.name) for field in fields(batch)), state)
+
+    def whole_step(self, loss: Any) -> None:
+        """None: every step goes through the Fabric."""
 
     def step(self, value: Tensor, output: Any, batch: Batch) -> None:
         """Backward, clip, update, and clear the gradients."""

@@ -63,7 +63,10 @@ class LossMeter:
         """Add the loss of a step; the step is not taken if this raises `NotFinite`."""
         if self.count == 0:
             _check_loss(value)
-        number = value.item()
+        self.add_number(value.item(), batch, epoch, step)
+
+    def add_number(self, number: float, batch: Batch, epoch: int, step: int) -> None:
+        """`add` for a loss that is a number already."""
         if not math.isfinite(number):
             raise not_finite(number, epoch, step, batch)
         rows = self._rows(batch)

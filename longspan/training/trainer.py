@@ -179,13 +179,20 @@ class Trainer:
         forward, optimize = engine.forward, engine.step
         recurrent, step, epoch = state.recurrent, state.step, state.epoch
         model: Any = self.network if self.model is None else self.model
+        whole, add_number = engine.whole_step(loss), state.loss_meter.add_number
         for batch in batches:
             for hook in before:
                 hook(step)
-            output, recurrent = forward(batch, detach_state(recurrent) if batch.continues else None)
-            value = loss(output, batch)
-            add(value, batch, epoch, step)
-            optimize(value, output, batch)
+            taken = None if whole is None else whole.run(batch)
+            if taken is None:
+                output, recurrent = forward(batch, detach_state(recurrent) if batch.continues else None)
+                value = loss(output, batch)
+                add(value, batch, epoch, step)
+                optimize(value, output, batch)
+            else:
+                number, output = taken
+                add_number(number, batch, epoch, step)
+                engine.update(whole)
             if metrics and not engine.is_padding:
                 for metric in metrics:
                     metric.update(output, batch)

@@ -1,0 +1,221 @@
+"""Runs a training step of a chain of layers in one call of compiled code: forward, loss and backward.
+
+csrc/training_step.h holds the steps. The numbers are those of PyTorch's operations and of the kernels, to
+rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from longspan import _core
+from longspan.cells import Cell
+
+from . import native_cells
+
+ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softmax")  # of Dense, in the order of csrc/chain.h
+LOSSES = ("squared", "absolute", "binary", "categorical", "sparse")  # in the order of csrc/chain.h
+_MOST_SHAPES = 16  # of batches that a step keeps buffers for
+_MOST_PRODUCTS = 1 << 24  # multiply-adds of a dense layer; beyond, PyTorch's products are faster
+_MOST_ADAM = 1 << 18  # numbers in all weights; beyond, PyTorch's step of Adam on all threads is as fast
+
+
+class Embedding(NamedTuple):
+    """Codes to rows of a table (V, D); the first layer."""
+
+    table: Tensor
+
+
+class Recurrent(NamedTuple):
+    """A recurrent layer without options, in one direction or two.
+
+    weights: for each direction w (G*H, I), r, bx, br, p as in `longspan.kernels.job.Weights`; None where a
+        layer has none.
+    sequences: whether the outputs of all steps are returned; else the last h.
+    backwards: for each direction, whether it reads from the last step to the first.
+    """
+
+    cell: Cell
+    hidden_size: int
+    weights: tuple[tuple[Tensor | None, ...], ...]
+    sequences: bool
+    backwards: tuple[bool, ...]
+
+
+class Dense(NamedTuple):
+    """activation(x W^T + b), W (U, K); activation: one of ACTIVATIONS."""
+
+    weight: Tensor
+    bias: Tensor | None
+    activation: str
+
+
+class Dropout(NamedTuple):
+    """Values zeroed with probability `rate`, the others scaled up, as torch.dropout draws them."""
+
+    rate: float
+
+
+class Flatten(NamedTuple):
+    """(B, T, F) -> (B, T * F)."""
+
+
+Part = Embedding | Recurrent | Dense | Dropout | Flatten
+
+
+class LossSpec(NamedTuple):
+    """The mean loss: one of LOSSES, of logits or of values held between epsilon and 1 - epsilon."""
+
+    name: str
+    logits: bool
+    epsilon: float
+
+
+class TrainingStep:
+    """The forward pass, the loss and the backward pass of a chain of layers, on the CPU in float32.
+
+    Args:
+        parts: the layers in order.
+        loss: of the last layer's output.
+        isa: the instruction set.
+
+    Attributes:
+        gradients: (weight, gradient) of every weight that requires one; `run` overwrites the gradients.
+    """
+
+    def __init__(self, parts: Sequence[Part], loss: LossSpec, isa: str) -> None:
+        self._parts, self._loss, self._isa = tuple(parts), loss, isa
+        self._weights = [weight for part in parts for weight in _weights_of(part)]
+        self._gradients = [
+            torch.empty_like(weight) if weight is not None and weight.requires_grad else None
+            for weight in self._weights
+        ]
+        pairs = zip(self._weights, self._gradients, strict=True)
+        self.gradients = [(weight, grad) for weight, grad in pairs if weight is not None and grad is not None]
+        self._addresses = [0 if grad is None else grad.data_ptr() for grad in self._gradients]
+        self._by_shape: dict[tuple[int, ...], tuple[_core.TrainingStep, _Shapes] | None] = {}
+
+    def run(self, x: Tensor, target: Tensor) -> tuple[float, Tensor] | None:
+        """The loss of a batch and the last layer's output; the gradients are those of the loss.
+
+        A loss that is not finite leaves the gradients without a meaning.
+
+        Args:
+            x: contiguous, (B, T, I) or (B, I) float32, or codes (B, T) int64 for an embedding.
+            target: contiguous; float32 in the output's order, of the loss "sparse" int64.
+
+        Returns:
+            None where the step does not take the batch: a size is too large, a code or class is out of range.
+        """
+        key = tuple(x.shape)
+        if key not in self._by_shape:
+            self._by_shape[key] = self._made(key) if len(self._by_shape) < _MOST_SHAPES else None
+        made = self._by_shape[key]
+        if made is None or target.numel() != made[1].targets:
+            return None
+        native, shapes = made
+        out = torch.empty(shapes.out)
+        masks = [torch.empty(shape).bernoulli_(1.0 - rate).div_(1.0 - rate) for shape, rate in shapes.drops]
+        loss = native.run(
+            x.data_ptr(), target.data_ptr(), out.data_ptr(),
+            [0 if weight is None else weight.data_ptr() for weight in self._weights],
+            self._addresses, [mask.data_ptr() for mask in masks], torch.get_num_threads(),
+        )  # fmt: skip
+        return None if loss == -1.0 else (loss, out)
+
+    def _made(self, shape: tuple[int, ...]) -> tuple[_core.TrainingStep, _Shapes] | None:
+        """The compiled step for batches of one shape; None where a dense layer is too large for it."""
+        coded = isinstance(self._parts[0], Embedding)
+        steps = shape[1] if coded or len(shape) == 3 else 1
+        native = _core.TrainingStep(self._isa, shape[0], steps)
+        current, drops = shape, []
+        for part in self._parts:
+            if isinstance(part, Dense) and _rows(current) * part.weight.numel() > _MOST_PRODUCTS:
+                return None
+            current = _add(native, part, current, self._isa)
+            if isinstance(part, Dropout):
+                drops.append((current, part.rate))
+        name, logits, epsilon = self._loss
+        native.loss(LOSSES.index(name), logits, epsilon, current[-1])
+        targets = _rows(current) if name == "sparse" else _rows(current) * current[-1]
+        return native, _Shapes(current, drops, targets)
+
+
+class _Shapes(NamedTuple):
+    """For one shape of batch: the output, dropout masks with their rates, how many numbers the target has."""
+
+    out: tuple[int, ...]
+    drops: list[tuple[tuple[int, ...], float]]
+    targets: int
+
+
+def _weights_of(part: Part) -> list[Tensor | None]:
+    """The weights of a layer in the order of csrc/training_step.h."""
+    if isinstance(part, Embedding):
+        return [part.table]
+    if isinstance(part, Recurrent):
+        return [weight for direction in part.weights for weight in direction]
+    return [part.weight, part.bias] if isinstance(part, Dense) else []
+
+
+def _rows(shape: tuple[int, ...]) -> int:
+    return shape[0] * shape[1] if len(shape) == 3 else shape[0]
+
+
+def _add(native: _core.TrainingStep, part: Part, shape: tuple[int, ...], isa: str) -> tuple[int, ...]:
+    """Add a layer that reads values of a shape; returns its output's shape."""
+    if isinstance(part, Embedding):
+        native.embedding(*part.table.shape)
+        return (*shape, part.table.shape[1])
+    if isinstance(part, Recurrent):
+        address = native_cells.address_of(part.cell, isa)
+        native.recurrent(address, shape[-1], part.hidden_size, part.sequences, list(map(int, part.backwards)))
+        width = part.hidden_size * len(part.backwards)
+        return (*shape[:2], width) if part.sequences else (shape[0], width)
+    if isinstance(part, Dense):
+        native.dense(shape[-1], part.weight.shape[0], ACTIVATIONS.index(part.activation))
+        return (*shape[:-1], part.weight.shape[0])
+    if isinstance(part, Flatten):
+        native.flatten()
+        return (shape[0], shape[1] * shape[2]) if len(shape) == 3 else shape
+    native.dropout()
+    return shape
+
+
+def adam_fits(params: Sequence[Tensor], grads: Sequence[Tensor]) -> bool:
+    """Whether `adam` takes these: contiguous float32 on the CPU, and few enough that a call's cost counts."""
+    return sum(param.numel() for param in params) <= _MOST_ADAM and all(
+        tensor.dtype is torch.float32 and tensor.is_cpu and tensor.is_contiguous()
+        for tensors in (params, grads)
+        for tensor in tensors
+    )
+
+
+def adam(
+    params: Sequence[Tensor],
+    grads: Sequence[Tensor],
+    averages: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    *,
+    rate: float,
+    betas: tuple[float, float],
+    epsilon: float,
+    step: int,
+    weight_decay: float,
+) -> None:
+    """One step of AdamW in place, as torch.optim writes it: the denominator is sqrt(v / (1 - beta^t)) + eps.
+
+    Args:
+        params, grads, averages, squares: contiguous float32 tensors on the CPU, one of each a weight.
+        step: t, the number of this step, from 1.
+    """
+    lists = (params, grads, averages, squares)
+    _core.adam(
+        native_cells.WIDEST, *([tensor.data_ptr() for tensor in tensors] for tensors in lists),
+        [param.numel() for param in params], rate, *betas, epsilon, *(1.0 - beta**step for beta in betas),
+        weight_decay, torch.get_num_threads(),
+    )  # fmt: skip
