@@ -134,9 +134,8 @@ void forward(const DenseCall& c) {
 // dy times the activation's derivative, by its output y.
 void through_activation(const DenseCall& c) {
   auto each = [&](auto derivative) {
-    for_vectors(c.N * c.U, [&](int64_t i, int n) {
-      (W::load(c.dy + i, n) * derivative(W::load(c.y + i, n))).store(c.dy + i, n);
-    });
+    for_vectors(c.N * c.U,
+                [&](int64_t i, int n) { (W::load(c.dy + i, n) * derivative(W::load(c.y + i, n))).store(c.dy + i, n); });
   };
   if (c.activation == Activation::RELU) each([](W y) { return gt(y, W(0.0)); });
   if (c.activation == Activation::SIGMOID) each([](W y) { return y * (W(1.0) - y); });
@@ -274,10 +273,14 @@ double categorical(const LossCall& c) {
 
 double loss(const LossCall& c) {
   switch (c.loss) {
-    case Loss::SQUARED: return squared(c);
-    case Loss::ABSOLUTE: return absolute(c);
-    case Loss::BINARY: return binary(c);
-    default: return categorical(c);
+    case Loss::SQUARED:
+      return squared(c);
+    case Loss::ABSOLUTE:
+      return absolute(c);
+    case Loss::BINARY:
+      return binary(c);
+    default:
+      return categorical(c);
   }
 }
 

@@ -130,8 +130,15 @@ class RecurrentLayer : public ChainLayer {
   static constexpr size_t WEIGHTS = 5;
   RecurrentLayer(const Driver& driver, uintptr_t entry, int64_t B, int64_t T, int64_t I, int64_t H, bool sequences,
                  const std::vector<int>& backwards, size_t weight)
-      : driver_(driver), cell_(table_of<float>(entry)), B_(B), T_(T), I_(I), H_(H), D_(int(backwards.size())),
-        sequences_(sequences), weight_(weight) {
+      : driver_(driver),
+        cell_(table_of<float>(entry)),
+        B_(B),
+        T_(T),
+        I_(I),
+        H_(H),
+        D_(int(backwards.size())),
+        sequences_(sequences),
+        weight_(weight) {
     size = (sequences ? B * T : B) * D_ * H;
     for (int back : backwards) plans_.emplace_back(new PlanStore(T, B, nullptr, {}, {}, back != 0, false));
     per_direction_ = B * T * longspan::saved_per_row(driver, false, entry, I, H, H, false, false, false);

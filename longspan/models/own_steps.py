@@ -63,6 +63,9 @@ class StepEngine:
     def step(self, value: Tensor, output: Any, batch: Batch) -> None:
         """Nothing: the model's own step is done."""
 
+    def whole_step(self, loss: Any) -> None:
+        """None: the model's own step takes every batch."""
+
     def rows(self, batch: Batch) -> int:
         """The number of rows that count."""
         return rows_of(batch)
