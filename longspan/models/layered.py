@@ -242,6 +242,10 @@ class LayeredModel(Layer):
                 hook.remove()
         return "\n".join(lines) or "no recurrent layer: every layer is plain PyTorch."
 
+    def chain(self) -> list[Any] | None:
+        """The layers where the model calls one after the other and does nothing else; else None."""
+        return None
+
     def _layers_to_explain(self) -> list[Layer]:
         """The recurrent layers, also those of inner models, without the parts of Bidirectional and RNN."""
         found: list[Layer] = []

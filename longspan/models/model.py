@@ -89,7 +89,6 @@ class Model(Trainer):
         return state
 
     def chain(self) -> list[Any] | None:
-        """The layers where the model calls one after the other and does nothing else; else None."""
         return None if self.graph is None or type(self) is not Model else self.graph.chain()
 
     # Saving.
