@@ -198,7 +198,7 @@ class CompiledLoss:
             Unfit: there is more to the loss.
         """
         target = self._targets[0]
-        if len(self._targets) > 1 or target.loss is None or target.weight != 1.0:
+        if self._is_sum or target.loss is None or target.weight != 1.0:
             raise Unfit("the loss is a sum of several")
         if self._has_regularizers or self._adapter.may_add_losses:
             raise Unfit("something is added to the loss, such as a regularizer")

@@ -140,7 +140,7 @@ class Trainer(CompiledModel):
         if self.compile_arguments is None or self.has_own_steps():
             return text
         adapter = TrainingAdapter(self)
-        return f"{text}\n{adapter.explain_fit(CompiledLoss(adapter, self.targets))}"
+        return f"{text}\n{adapter.explain_fit(CompiledLoss(adapter, self.targets, self.joint_losses))}"
 
     def _training_parts(self, carries: bool) -> tuple[Any, Any, list[Any], Any]:
         """What the training loop calls: network, loss, metrics, and an engine or None for the usual one."""
