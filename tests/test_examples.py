@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ def adding_problem(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_adding_problem_is_learnt_by_the_lstm_only() -> None:
     done = adding_problem("--length", "30", "--steps", "600")
     assert done.returncode == 0, done.stderr
@@ -29,16 +31,20 @@ def test_adding_problem_is_learnt_by_the_lstm_only() -> None:
 
 
 def test_adding_problem_says_when_the_goal_was_missed() -> None:
-    done = adding_problem("--length", "30", "--steps", "20")
+    done = adding_problem("--length", "10", "--steps", "5")
     assert done.returncode == 1, done.stderr
     assert "LSTM did not learn it" in done.stdout
 
 
 @pytest.mark.parametrize("wrong", [["--length", "2"], ["--steps", "0"], ["--hidden", "x"]])
-def test_adding_problem_refuses_wrong_options(wrong: list[str]) -> None:
-    done = adding_problem(*wrong)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("adding_problem.py: error: ")
+def test_adding_problem_refuses_wrong_options(
+    wrong: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["adding_problem.py", *wrong])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples/adding_problem.py"), run_name="__main__")
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("adding_problem.py: error: ")
 
 
 def test_readme_code_runs() -> None:

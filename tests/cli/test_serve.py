@@ -68,7 +68,11 @@ def test_sessions_outlive_a_kill_and_an_interrupt(model: Path, tmp_path: Path) -
         id, other = (httpx.post(base).json()["id"] for _ in range(2))
         for reading in readings[:3]:
             answers.append(httpx.post(f"{base}/{id}", json={"reading": reading}).json())
-        time.sleep(4.0)  # sessions are saved every two seconds
+        asked, saved = time.time(), tmp_path / "sessions"
+        while not saved.exists() or saved.stat().st_mtime < asked + 0.1:  # every two seconds
+            time.sleep(0.05)
+            if time.time() > asked + 2.5 and saved.exists():
+                break  # it was saved while the last answer was on its way
         process.send_signal(signal.SIGKILL)
         process.wait()
     with server(*words) as (process, address):

@@ -11,16 +11,16 @@ import torch
 
 import longspan as ls
 
-WAVE = np.sin(np.arange(160) / 4) + 0.1 * np.random.default_rng(0).standard_normal(160)
-TEXTS = [f"the room was {'great' if place % 2 else 'awful'} on day {place % 9}" for place in range(60)]
-SERIES = np.random.default_rng(1).standard_normal((40, 12, 2)) + np.arange(40)[:, None, None] % 2
-CLASSES = ["a", "b"] * 30
-SMALL: dict[str, Any] = {"hidden_size": 16, "epochs": 2}
+WAVE = np.sin(np.arange(120) / 4) + 0.1 * np.random.default_rng(0).standard_normal(120)
+TEXTS = [f"the room was {'great' if place % 2 else 'awful'} on day {place % 9}" for place in range(40)]
+SERIES = np.random.default_rng(1).standard_normal((24, 8, 2)) + np.arange(24)[:, None, None] % 2
+CLASSES = ["a", "b"] * 20
+SMALL: dict[str, Any] = {"hidden_size": 16, "epochs": 1}
 FITS: dict[str, Callable[[], np.ndarray]] = {
     "forecast": lambda: ls.Forecaster(horizon=3, **SMALL).fit(WAVE, verbose=0).predict()["point"].to_numpy(),
     "anomaly": lambda: ls.AnomalyDetector(**SMALL).fit(WAVE, verbose=0).predict(WAVE)["score"].to_numpy(),
     "texts": lambda: ls.Classifier(**SMALL).fit(TEXTS, CLASSES, verbose=0).predict_proba(TEXTS),
-    "series": lambda: ls.Classifier(**SMALL).fit(SERIES, CLASSES[:40], verbose=0).predict_proba(SERIES),
+    "series": lambda: ls.Classifier(**SMALL).fit(SERIES, CLASSES[:24], verbose=0).predict_proba(SERIES),
 }
 
 
