@@ -25,6 +25,7 @@ from longspan.layers.symbolic import KerasTensor
 from longspan.ops.calling import dtype_name, dtype_named, to_float, to_tensor
 from longspan.optimizers.base import LearningRate
 from longspan.variables import Variable as Variable
+from longspan.variables import name_scope as name_scope
 
 # The same as in ops.
 abs, all, any, cast, cos, dtype, eval = (
@@ -446,7 +447,6 @@ INSTEAD: dict[str, str] = {
     "foldl": "ops.scan",
     "foldr": "ops.scan(reverse=True)",
     "print_tensor": "print",
-    "name_scope": "the name argument of the layers",
     "placeholder": "longspan.Input",
     "is_sparse": "Tensor.is_sparse",
     "to_dense": "Tensor.to_dense",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +16,24 @@ from typing_extensions import Self
 from longspan import constraints, initializers, regularizers
 from longspan.ops.calling import dtype_named, to_tensor
 
-__all__ = ["Variable", "VariableBase"]
+__all__ = ["Variable", "VariableBase", "name_scope"]
+
+_SCOPES: ContextVar[tuple[str, ...]] = ContextVar("_SCOPES", default=())  # the names that are open now
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """A name that the paths of variables begin with which a `with` block makes; scopes may be nested.
+
+    >>> with name_scope("encoder"):
+    ...     Variable([1.0], name="kernel").path
+    'encoder/kernel'
+    """
+    token = _SCOPES.set((*_SCOPES.get(), name))
+    try:
+        yield "/".join(_SCOPES.get())
+    finally:
+        _SCOPES.reset(token)
 
 
 class VariableBase(Tensor):
@@ -54,8 +73,18 @@ class VariableBase(Tensor):
         return self.as_subclass(Tensor)
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """The values as an array."""
-        return self.detach().as_subclass(Tensor).numpy(force=force)
+        """A copy of the values as an array."""
+        return self.detach().as_subclass(Tensor).numpy(force=force).copy()
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """A function of NumPy, such as np.min, of the values as an array."""
+
+        def plain(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return type(value)(plain(part) for part in value)
+            return value.numpy() if isinstance(value, VariableBase) else value
+
+        return function(*plain(args), **{key: plain(value) for key, value in kwargs.items()})
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         return np.asarray(self.numpy(), *args, **kwargs)
@@ -138,7 +167,7 @@ class Variable(VariableBase):
         values = values if wanted is None else values.to(wanted)
         grad = trainable and values.is_floating_point()
         variable: Any = Tensor._make_subclass(cls, values, grad)
-        variable._label, variable._trainable = name or "variable", trainable
+        variable._label, variable._trainable = "/".join((*_SCOPES.get(), name or "variable")), trainable
         return variable
 
     def __init__(self, *_: Any, **__: Any) -> None:

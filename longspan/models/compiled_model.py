@@ -106,12 +106,21 @@ class CompiledModel(OwnSteps):
                 warnings.warn(
                     f"{self.name}: no weight may change, so that fit changes nothing.", stacklevel=3
                 )
-            self._optimizer = self.optimizer_config.build(learned)
+            self._optimizer = self.optimizer_config.build(learned, self._weight_paths())
             self._optimizer.projections += self._projections()
             if self._optimizer_state is not None:
                 self._optimizer.load_state_dict(self._optimizer_state)
                 self._optimizer_state = None
         return self._optimizer or self.optimizer_config
+
+    def _weight_paths(self) -> dict[int, str]:
+        """id of a tensor -> the names of its layer and of its weight, by which optimizers choose."""
+        return {
+            id(tensor): f"{layer.name}/{weight.name}"
+            for layer in self.layers
+            for weight in layer.keras_weights()
+            for tensor in weight.tensors()
+        }
 
     def _projections(self) -> list[Callable[[], None]]:
         """What applies the weights' constraints after a step of the optimizer."""

@@ -18,7 +18,7 @@ from longspan import errors
 from .base import KerasOptimizer, OptimizerConfig, Rate, SharedOptions, decay_weights
 
 
-class _TensorOptimizer(KerasOptimizer, abc.ABC):
+class TensorOptimizer(KerasOptimizer, abc.ABC):
     """Steps one parameter after another. Abstract: subclasses define `update_tensor`."""
 
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
@@ -45,14 +45,14 @@ class _TensorOptimizer(KerasOptimizer, abc.ABC):
         return self.state_of([param], name, start)[0]
 
 
-class _AdagradOptimizer(_TensorOptimizer):
+class _AdagradOptimizer(TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
         total = self.buffer(param, "accumulator", group["initial_accumulator_value"])
         total.addcmul_(grad, grad)
         param.addcdiv_(grad, (total + group["epsilon"]).sqrt_(), value=-group["lr"])
 
 
-class _AdadeltaOptimizer(_TensorOptimizer):
+class _AdadeltaOptimizer(TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
         rho, epsilon = group["rho"], group["epsilon"]
         squares = self.average(param, "accumulated_gradient", grad * grad, rho)
@@ -62,7 +62,7 @@ class _AdadeltaOptimizer(_TensorOptimizer):
         param.add_(change, alpha=group["lr"])
 
 
-class _AdamaxOptimizer(_TensorOptimizer):
+class _AdamaxOptimizer(TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
         momentum = self.average(param, "momentum", grad, group["beta_1"])
         largest = self.buffer(param, "largest").mul_(group["beta_2"])
@@ -71,7 +71,7 @@ class _AdamaxOptimizer(_TensorOptimizer):
         param.addcdiv_(momentum, largest + group["epsilon"], value=-rate)
 
 
-class _NadamOptimizer(_TensorOptimizer):
+class _NadamOptimizer(TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
         now, after = (group["beta_1"] * (1.0 - 0.5 * 0.96**t) for t in (step, step + 1))
         product = self.state[param].get("product", 1.0) * now
@@ -81,7 +81,7 @@ class _NadamOptimizer(_TensorOptimizer):
         param.addcdiv_(ahead, root, value=-group["lr"])
 
 
-class _LambOptimizer(_TensorOptimizer):
+class _LambOptimizer(TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
         momentum, root = self.moments(group, param, grad, step)
         change = momentum / (1.0 - group["beta_1"] ** step) / root
@@ -90,14 +90,14 @@ class _LambOptimizer(_TensorOptimizer):
         param.sub_(trust * group["lr"] * change)
 
 
-class _LionOptimizer(_TensorOptimizer):
+class _LionOptimizer(TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
         momentum = self.buffer(param, "momentum")
         param.add_(torch.lerp(grad, momentum, group["beta_1"]).sign_(), alpha=-group["lr"])
         self.average(param, "momentum", grad, group["beta_2"])
 
 
-class _FtrlOptimizer(_TensorOptimizer):
+class _FtrlOptimizer(TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
         rate, power = group["lr"], -group["learning_rate_power"]
         l1, l2 = group["l1_regularization_strength"], group["l2_regularization_strength"]
@@ -111,7 +111,7 @@ class _FtrlOptimizer(_TensorOptimizer):
         before.copy_(after)
 
 
-class _AdafactorOptimizer(_TensorOptimizer):
+class _AdafactorOptimizer(TensorOptimizer):
     def update_tensor(self, group: dict[str, Any], param: Tensor, grad: Tensor, step: int) -> None:
         rate = min(group["lr"], 1.0 / math.sqrt(step))  # also without relative_step, see Keras' rho_t
         square, kept = grad * grad + group["epsilon_1"], 1.0 - step ** group["beta_2_decay"]
@@ -281,6 +281,8 @@ class Lion(OptimizerConfig):
     ) -> None:
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
+        if self.beta_1 == 0.0:
+            raise errors.value_error("beta_1", "a number above 0", beta_1, "0.9 is usual")
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)
 
 

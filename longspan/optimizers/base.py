@@ -31,7 +31,10 @@ class SharedOptions(TypedDict, total=False):
     gradient_accumulation_steps: the steps whose mean gradient makes one update, None for one.
 
     decay: the learning rate is divided by 1 + decay * step, as in Keras 2. lr: Keras 2's name of
-    learning_rate. loss_scale_factor: accepted for None, `compile(precision=)` scales losses itself.
+    learning_rate.
+
+    loss_scale_factor: by which a training loop of your own multiplies the loss, with `scale_loss`; `apply`
+    divides the gradients by it. None for 1. `fit` scales losses itself where its precision needs that.
     """
 
     use_ema: bool
@@ -40,12 +43,12 @@ class SharedOptions(TypedDict, total=False):
     gradient_accumulation_steps: int | None
     decay: float
     lr: Rate
-    loss_scale_factor: None
+    loss_scale_factor: float | None
 
 
 _DEFAULTS: dict[str, Any] = {
     "use_ema": False, "ema_momentum": 0.99, "ema_overwrite_frequency": None,
-    "gradient_accumulation_steps": None,
+    "gradient_accumulation_steps": None, "loss_scale_factor": None,
 }  # fmt: skip
 
 
@@ -77,9 +80,6 @@ class OptimizerConfig(Configured, AppliedByHand):
     ) -> None:
         super().__init__()
         _check_shared(type(self).__name__, shared)
-        received = shared.get("loss_scale_factor")
-        if received is not None:
-            raise errors.value_error("loss_scale_factor", "None", received, "give precision to compile")
         learning_rate = shared.get("lr", learning_rate)
         if not callable(learning_rate) and not learning_rate >= 0.0:
             raise errors.value_error(
@@ -99,9 +99,35 @@ class OptimizerConfig(Configured, AppliedByHand):
         self.ema_momentum = errors.check_fraction("ema_momentum", chosen["ema_momentum"])
         self.ema_overwrite_frequency = _count("ema_overwrite_frequency", chosen)
         self.gradient_accumulation_steps = _count("gradient_accumulation_steps", chosen)
+        self.loss_scale_factor: float | None = chosen["loss_scale_factor"]
+        if self.loss_scale_factor is not None and not self.loss_scale_factor > 0.0:
+            way_out = "None does not scale"
+            raise errors.value_error("loss_scale_factor", "a number above 0", self.loss_scale_factor, way_out)
 
-    def build(self, parameters: Iterable[Tensor] | Iterable[dict[str, Any]]) -> KerasOptimizer:
-        """The optimizer of these parameters, or of these groups as torch's optimizers take them."""
+    @property
+    def learning_rate(self) -> Rate:
+        """A number, or a function from the step to one; setting it sets that of the built optimizer, too."""
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Rate) -> None:
+        self._learning_rate = value
+        if self._own is not None:
+            self._own.learning_rate = value
+
+    def build(
+        self,
+        parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+        paths: Mapping[int, str] | None = None,
+    ) -> KerasOptimizer:
+        """The optimizer of these parameters, or of these groups as torch's optimizers take them.
+
+        Args:
+            parameters: tensors or variables.
+            paths: id of a tensor -> its layer's and its own name, as in "dense/kernel"; None: those that
+                variables have.
+        """
+        self._paths = dict(paths or {})
         common = {*inspect.signature(OptimizerConfig).parameters, *_DEFAULTS}
         own = {name: value for name, value in self.get_config().items() if name not in common}
         self._own = self.stepper(self.groups(parameters), self, **own)
@@ -165,10 +191,11 @@ class KerasOptimizer(Optimizer):
     """
 
     def __init__(self, parameters: Iterable[Any], config: OptimizerConfig, **options: Any) -> None:
-        self._schedule = rate = _by_step(config.learning_rate)
+        start = config._learning_rate
+        self._schedule = rate = _by_step(start)
         self.config = config
         defaults = {
-            "lr": float(config.learning_rate if rate is None else rate(0)),  # pyright: ignore[reportArgumentType]
+            "lr": float(start if rate is None else rate(0)),  # pyright: ignore[reportArgumentType]
             "weight_decay": config.weight_decay or 0.0,
             "steps": 0,
             **options,
@@ -183,15 +210,20 @@ class KerasOptimizer(Optimizer):
     zero_grad = fused.UNWRAPPED["zero_grad"]
 
     @property
-    def learning_rate(self) -> float:
-        """The learning rate of the first group, a `LearningRate`."""
+    def learning_rate(self) -> Any:
+        """The learning rate of the first group, a `LearningRate`; a function of the step may be set."""
         return LearningRate.of(self)
 
     @learning_rate.setter
-    def learning_rate(self, value: float) -> None:
-        self._schedule = None
+    def learning_rate(self, value: Any) -> None:
+        self._schedule = _by_step(value)
         for group in self.param_groups:
-            group["lr"] = float(value)
+            group["lr"] = float(value if self._schedule is None else self._schedule(group["steps"]))
+
+    @property
+    def loss_scale_factor(self) -> float | None:
+        """By which `apply` divides gradients, None for 1."""
+        return self.config.loss_scale_factor
 
     @property
     def has_schedule(self) -> bool:
@@ -200,10 +232,19 @@ class KerasOptimizer(Optimizer):
 
     @property
     def variables(self) -> list[Tensor]:
-        """The number of updates, the learning rate, and the state of every parameter."""
+        """The number of updates, the learning rate unless a schedule sets it, every parameter's state."""
+        numbers = [torch.tensor(self.iterations)]
+        numbers += [] if self.has_schedule else [torch.tensor(float(self.learning_rate))]
+        return [*numbers, *self.state_tensors()]
+
+    def state_tensors(self) -> list[Tensor]:
+        """The tensors of every parameter's state."""
         states = [value for state in self.state.values() for value in state.values()]
-        numbers = [torch.tensor(self.iterations), torch.tensor(float(self.learning_rate))]
-        return [*numbers, *(value for value in states if isinstance(value, Tensor))]
+        return [value for value in states if isinstance(value, Tensor)]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take what `variables` of an optimizer of the same options and parameters gives."""
+        by_hand.set_weights(self, weights)
 
     @property
     def iterations(self) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import abc
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from longspan import errors
@@ -21,8 +22,18 @@ class Stepping(Protocol):
 
     @property
     def iterations(self) -> int: ...
+    @property
+    def loss_scale_factor(self) -> float | None: ...
+    @property
+    def has_schedule(self) -> bool: ...
+    @property
+    def learning_rate(self) -> Any: ...
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None: ...
     def fused_step(self) -> None: ...
     def parameters_in_groups(self) -> list[Tensor]: ...
+    def state_tensors(self) -> list[Tensor]: ...
+    def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None: ...
 
 
 def apply(optimizer: Stepping, grads: Sequence[Any], variables: Sequence[Any] | None) -> int:
@@ -44,8 +55,9 @@ def apply(optimizer: Stepping, grads: Sequence[Any], variables: Sequence[Any] | 
         warnings.warn("apply: a variable without a gradient stays as it is.", stacklevel=3)
     for variable in every:
         variable.grad = None
+    scale = optimizer.loss_scale_factor or 1.0
     for variable, grad in _by_source(chosen, grads):
-        variable.grad = None if grad is None else grad.to(variable)
+        variable.grad = None if grad is None else grad.to(variable) / scale
     optimizer.fused_step()
     for variable in every:
         variable.grad = None
@@ -53,6 +65,40 @@ def apply(optimizer: Stepping, grads: Sequence[Any], variables: Sequence[Any] | 
         if isinstance(variable, VariableBase) and variable.constraint is not None:
             variable.assign(variable.constraint(variable.value.detach()))
     return optimizer.iterations
+
+
+@torch.no_grad()
+def set_weights(optimizer: Stepping, weights: Sequence[Any]) -> None:
+    """Set the number of steps, the learning rate and the states, as an optimizer's `variables` gives them.
+
+    Raises:
+        ValueError: their number or a shape is another.
+    """
+    if not optimizer.state_tensors():
+        _make_states(optimizer)
+    states = optimizer.state_tensors()
+    steps, *rest = weights
+    rate = None if optimizer.has_schedule or not rest else rest.pop(0)
+    shapes = [tuple(to_tensor(value).shape) for value in rest]
+    if shapes != [tuple(state.shape) for state in states]:
+        expected, way_out = f"{len(states)} states of the variables' shapes", "pass what `variables` gives"
+        raise errors.value_error("weights", expected, f"the shapes {shapes}", way_out)
+    for group in optimizer.param_groups:
+        group["steps"] = int(steps)
+    if rate is not None:
+        optimizer.learning_rate = float(rate)
+    for state, value in zip(states, rest, strict=True):
+        state.copy_(to_tensor(value))
+
+
+def _make_states(optimizer: Stepping) -> None:
+    """Make the states, which begin at the first step, by an update that is taken back."""
+    for group in optimizer.param_groups:
+        params = group["params"]
+        before = [param.detach().clone() for param in params]
+        optimizer.update(group, params, [torch.zeros_like(param) for param in params])
+        for param, values in zip(params, before, strict=True):
+            param.copy_(values)
 
 
 def _by_source(variables: Sequence[Any], grads: Sequence[Any]) -> list[tuple[Any, Any]]:
@@ -68,15 +114,28 @@ class AppliedByHand(abc.ABC):
     """The options of an optimizer that also steps variables of a training loop of one's own. Abstract."""
 
     weight_decay: float | None
+    learning_rate: Any
+    loss_scale_factor: float | None
 
     def __init__(self) -> None:
         self._own: Any = None
         self._undecayed: list[Any] = []
         self._undecayed_names: list[str] = []
+        self._paths: dict[int, str] = {}
 
     @abc.abstractmethod
-    def build(self, parameters: Iterable[Any]) -> Any:
+    def build(self, parameters: Iterable[Any], paths: Mapping[int, str] | None = None) -> Any:
         """The optimizer of these parameters."""
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss times loss_scale_factor, from which a training loop of your own takes the gradients."""
+        return loss if self.loss_scale_factor is None else loss * self.loss_scale_factor
+
+    def path_of(self, variable: Any) -> str:
+        """The name of a variable, or of a model's weight, after that of its layer; "" for one without."""
+        if id(variable) in self._paths:
+            return self._paths[id(variable)]
+        return variable.path if isinstance(variable, VariableBase) else ""
 
     @property
     def built(self) -> bool:
@@ -90,8 +149,41 @@ class AppliedByHand(abc.ABC):
 
     @property
     def variables(self) -> list[Tensor]:
-        """The number of steps, the learning rate, and the state of every variable; empty without these."""
-        return [] if self._own is None else self._own.variables
+        """The number of steps, the learning rate unless a schedule sets it, the state of every variable."""
+        if self._own is not None:
+            return self._own.variables
+        numbers = [0] if callable(self.learning_rate) else [0, float(self.learning_rate)]
+        return [torch.tensor(number) for number in numbers]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Take what `variables` of an optimizer of the same options and variables gives.
+
+        Raises:
+            ValueError: it has no variables yet, or their shapes are others.
+        """
+        if self._own is None:
+            expected, way_out = "an optimizer with variables", "call build(variables) before"
+            raise errors.value_error("set_weights", expected, "one without", way_out)
+        set_weights(self._own, weights)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Change one variable by one gradient: no clipping, no weight decay, and the step does not count.
+
+        Args:
+            gradient: of the variable's shape.
+            variable: one of those that `build` was called with.
+            learning_rate: of this update.
+        """
+        own: Any = self._own
+        groups = [] if own is None else own.param_groups
+        for tensor, grad in _by_source([variable], [gradient]):
+            group = next((g for g in groups if any(param is tensor for param in g["params"])), None)
+            if own is None or group is None or grad is None:
+                way_out = "call build([variable]) before"
+                raise errors.value_error("variable", "one of build's variables", "another one", way_out)
+            with torch.no_grad():
+                options = {**group, "lr": float(learning_rate), "weight_decay": 0.0}
+                own.update(options, [tensor], [grad.to(tensor)])
 
     def exclude_from_weight_decay(
         self, var_list: Sequence[Any] | None = None, var_names: Sequence[str] | None = None
@@ -100,7 +192,7 @@ class AppliedByHand(abc.ABC):
 
         Args:
             var_list: the variables.
-            var_names: of `Variable`s: a part of their names.
+            var_names: parts of the names of variables, such as "bias" of "dense/bias".
 
         Raises:
             ValueError: it has its variables already.
@@ -161,9 +253,8 @@ class AppliedByHand(abc.ABC):
     def _is_undecayed(self, variable: Any) -> bool:
         if any(variable is other for other in self._undecayed):
             return True
-        name = variable.path if isinstance(variable, VariableBase) else ""
-        return any(part in name for part in self._undecayed_names)
+        return any(part in self.path_of(variable) for part in self._undecayed_names)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies have no variables: these belong to the model, or to the training loop."""
-        return {**self.__dict__, "_own": None}
+        return {**self.__dict__, "_own": None, "_paths": {}}

@@ -189,7 +189,7 @@ class AdamW(OptimizerConfig):
     def __init__(
         self,
         learning_rate: Rate = 0.001,
-        weight_decay: float | None = 0.004,
+        weight_decay: float = 0.004,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -200,6 +200,7 @@ class AdamW(OptimizerConfig):
         name: str = "adamw",
         **shared: Unpack[SharedOptions],
     ) -> None:
+        errors.check_non_negative("weight_decay", weight_decay, "Adam has none")
         super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, name, **shared)
         self.beta_1 = errors.check_fraction("beta_1", beta_1, below_one=True)
         self.beta_2 = errors.check_fraction("beta_2", beta_2, below_one=True)

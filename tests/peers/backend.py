@@ -31,12 +31,6 @@ def device(name: str) -> Any:
     yield
 
 
-@contextmanager
-def name_scope(name: str, **options: Any) -> Any:
-    """Names of tensors are not kept."""
-    yield types.SimpleNamespace(name=name)
-
-
 def is_tensor(x: Any) -> bool:
     """Whether it is a tensor of PyTorch."""
     return isinstance(x, torch.Tensor)
@@ -119,7 +113,6 @@ __all__ = [
     "in_symbolic_scope",
     "is_flash_attention_enabled",
     "is_tensor",
-    "name_scope",
     "set_keras_mask",
     "squeeze_or_expand_to_same_rank",
 ]
