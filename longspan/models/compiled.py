@@ -160,10 +160,12 @@ def _loss_terms(loss: Any, weights: Any, names: Sequence[str], structure: Any) -
             for index, name in enumerate(names)
             if chosen[name] is not None
         ]
-    outputs = list(range(len(names))) if structure is None else numbered(structure)
+    outputs: Any = 0 if len(names) == 1 else list(range(len(names)))
+    if structure is not None:
+        outputs = numbered(structure)
     if isinstance(loss, Mapping) and not isinstance(outputs, Mapping):
         _check_names("loss", loss, names)
-        outputs = dict(zip(names, flatten(outputs), strict=True))
+        outputs = dict(zip(names, flatten([outputs]), strict=True))
     terms = _structured(loss, outputs, (), names)
     factors = _factors(weights, len(terms))
     pairs = zip(terms, factors, strict=True)

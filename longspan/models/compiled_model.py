@@ -77,6 +77,11 @@ class CompiledModel(OwnSteps):
         return self._targets
 
     @property
+    def compiled(self) -> bool:
+        """Whether `compile` was called."""
+        return self.compile_arguments is not None
+
+    @property
     def targets(self) -> list[OutputTarget]:
         """The loss, its weight and the metrics of every output, once the outputs are known."""
         return self._resolve_targets()[0]

@@ -39,7 +39,9 @@ class Graph:
     def __init__(self, inputs: Any, outputs: Any) -> None:
         self.input_structure, self.output_structure = inputs, outputs
         self.inputs, self.outputs = _symbolic("inputs", inputs), _symbolic("outputs", outputs)
-        self.nodes, self.layers = _ordered(self.inputs, self.outputs)
+        self.nodes, layers = _ordered(self.inputs, self.outputs)
+        self.inner_inputs = [_input_for(tensor) for tensor in self.inputs if not is_input(tensor)]
+        self.layers: list[Any] = [*self.inner_inputs, *layers]
         _check_names(self.layers)
         self._steps = self._planned()
 
@@ -136,6 +138,16 @@ def _symbolic(argument: str, value: Any) -> list[KerasTensor]:
     if not tensors:
         raise errors.value_error(argument, "at least one symbolic tensor", "none", "pass Input(shape)")
     return tensors
+
+
+def is_input(tensor: KerasTensor) -> bool:
+    """Whether an Input returned the symbolic tensor."""
+    return tensor.node is not None and isinstance(tensor.node.layer, InputLayer)
+
+
+def _input_for(tensor: KerasTensor) -> InputLayer:
+    """The Input that stands among the layers for an inner tensor which is an input of the model."""
+    return InputLayer(batch_shape=tensor.shape, dtype=tensor.dtype, name=f"{tensor.name}_input")
 
 
 def _ordered(inputs: Sequence[KerasTensor], outputs: Sequence[KerasTensor]) -> tuple[list[Node], list[Any]]:

@@ -6,14 +6,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from longspan import errors
-from longspan.layers import InputLayer, Layer
+from longspan.layers import Layer
 from longspan.layers.config import from_config, is_operation, to_config
 from longspan.layers.structure import map_structure
 from longspan.layers.symbolic import KerasTensor
 
-from .graph import Graph
+from .graph import Graph, is_input
 
 _TENSOR, _SLICE, _ELLIPSIS, _TUPLE = "__keras_tensor__", "__slice__", "__ellipsis__", "__tuple__"
+
+
+# What `graph_config` writes; other keys of a model's config are options of its class.
+GRAPH_KEYS = ("layers", "input_layers", "output_layers")
 
 
 def graph_config(graph: Graph) -> dict[str, Any]:
@@ -23,7 +27,8 @@ def graph_config(graph: Graph) -> dict[str, Any]:
     for node in graph.nodes:
         numbers[id(node)] = len(calls[id(node.layer)])
         calls[id(node.layer)].append(node)
-    renamed = {id(tensor): f"{tensor.name}_input" for tensor in graph.inputs if not _is_input(tensor)}
+    inner = [tensor for tensor in graph.inputs if not is_input(tensor)]
+    renamed = {id(tensor): layer.name for tensor, layer in zip(inner, graph.inner_inputs, strict=True)}
 
     def history(tensor: KerasTensor) -> list[Any]:
         node = tensor.node
@@ -36,7 +41,7 @@ def graph_config(graph: Graph) -> dict[str, Any]:
         inner = tensor.node is not None and _starts_with_a_node(tensor.node.layer)
         return [name, number + (1 if inner else 0), index]
 
-    layers = [_inner_input(tensor, renamed[id(tensor)]) for tensor in graph.inputs if id(tensor) in renamed]
+    layers: list[Any] = []
     for layer in graph.layers:
         nodes = [_node(node, history) for node in calls[id(layer)]]
         layers.append({**to_config(layer), "name": layer.name, "inbound_nodes": nodes})
@@ -47,19 +52,9 @@ def graph_config(graph: Graph) -> dict[str, Any]:
     }
 
 
-def _is_input(tensor: KerasTensor) -> bool:
-    return tensor.node is not None and isinstance(tensor.node.layer, InputLayer)
-
-
 def _starts_with_a_node(layer: Any) -> bool:
     """Whether Keras counts the layer's calls from 1, as it does for models of symbolic tensors."""
     return isinstance(layer, Layer) and layer.class_name() == "Functional"
-
-
-def _inner_input(tensor: KerasTensor, name: str) -> dict[str, Any]:
-    """The Input that stands for an inner tensor which is an input of this model."""
-    config = {"batch_shape": list(tensor.shape), "dtype": tensor.dtype, "name": name}
-    return {"class_name": "InputLayer", "config": config, "name": name, "inbound_nodes": []}
 
 
 def _node(node: Any, history: Callable[[KerasTensor], list[Any]]) -> dict[str, Any]:
@@ -232,8 +227,8 @@ def _ends(structure: Any, layers: Mapping[str, Any]) -> Any:
         name, number, index = structure
         layer = layers[name]
         return _tensor(layers, name, number - (1 if _starts_with_a_node(layer) else 0), index)
-    parts: Sequence[Any] = [_ends(part, layers) for part in structure]
-    return parts
+    parts = [_ends(part, layers) for part in structure]
+    return tuple(parts) if isinstance(structure, tuple) else parts
 
 
 def _is_end(value: Any) -> bool:

@@ -15,9 +15,10 @@ from longspan import errors, losses
 from longspan.data.arrays import Tensors, as_tensors
 from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch
 from longspan.data.splits import split_for_validation
+from longspan.layers.structure import map_structure
 
 from .protocol import Model
-from .structures import arranged
+from .structures import arranged, numbered
 
 
 class Stream:
@@ -376,22 +377,30 @@ def split_validation(
     model: Model, fraction: float, x: Any, y: Any, sample_weight: Any
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:
     """(x, y, sample_weight) to train on, and to validate on: the last rows of every array."""
-    groups = [
-        _group(value, names, argument, structure)
-        for value, names, argument, structure in (
-            (x, model.input_names, "x", model.input_structure),
-            (y, model.output_names, "y", model.output_structure),
-            (sample_weight, model.output_names, "sample_weight", model.output_structure),
-        )
-    ]
+    structures = (model.input_structure, model.output_structure, model.output_structure)
+    named = (
+        (x, model.input_names, "x"),
+        (y, model.output_names, "y"),
+        (sample_weight, model.output_names, "sample_weight"),
+    )
+    groups = [_group(*value, structure) for value, structure in zip(named, structures, strict=True)]
     flat = split_for_validation(fraction, *(part for group in groups for part in group))
     parts: list[tuple[Any, Any, Any]] = []
     for columns in flat:
         rest = iter(columns)
         taken = [[next(rest) for _ in group] for group in groups]
-        x_part, y_part, weight_part = (group[0] if len(group) == 1 else group for group in taken)
+        x_part, y_part, weight_part = (
+            _nested(part, structure) for part, structure in zip(taken, structures, strict=True)
+        )
         parts.append((x_part, y_part, weight_part))
     return parts[0], parts[1]
+
+
+def _nested(parts: list[Any], structure: Any) -> Any:
+    """The arrays of an argument in the model's structure; one array without a list."""
+    if len(parts) == 1:
+        return parts[0]
+    return parts if structure is None else map_structure(lambda index: parts[index], numbered(structure))
 
 
 def _group(value: Any, names: Sequence[str] | None, argument: str, structure: Any) -> list[Any]:

@@ -34,6 +34,11 @@ class LayeredModel(Layer):
         """The layers: of a graph in Keras' order with the inputs, of a class of your own its attributes."""
         return list(self.graph.layers) if self.graph is not None else list(dict.fromkeys(self.inner_layers()))
 
+    @layers.setter
+    def layers(self, layers: Any) -> None:
+        expected, way_out = "no assignment, since they follow from the model", "make another model of them"
+        raise AttributeError(errors.message(f"layers of {self.name}", expected, "one", way_out))
+
     def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
         """The layer of this name or at this place."""
         layers = self.layers
@@ -165,9 +170,29 @@ class LayeredModel(Layer):
         """The inputs in a list, from a tensor, list, tuple or dict."""
         names = self.input_names
         if names is None or len(names) == 1:
+            if isinstance(x, Mapping) and names is not None and len(x) > 1 and self.graph is not None:
+                x = self._only_input(x, names[0])
             parts = flatten(x)
+            if len(parts) != 1 and names is not None and self.graph is not None:
+                expected = f"one array for {names[0]}"
+                raise errors.value_error(
+                    f"input of {self.name}", expected, f"{len(parts)} arrays", "pass one"
+                )
             return parts if len(parts) == 1 else [x]
         return arranged(f"input of {self.name}", x, names, self.input_structure)
+
+    def _only_input(self, x: Mapping[str, Any], name: str) -> Any:
+        """The one input among others in a dict, of which a notice tells."""
+        if name not in x:
+            expected = f"an array for {name}"
+            raise errors.value_error(f"input of {self.name}", expected, f"{', '.join(x)}", "use this name")
+        if not isinstance(x[name], KerasTensor):
+            others = ", ".join(key for key in x if key != name)
+            errors.notice(
+                "The structure of `inputs` doesn't match the expected structure: "
+                f"{self.name} takes {name} and leaves out {others}."
+            )
+        return x[name]
 
     def _packed(self, output: Any) -> Any:
         """Several outputs in the structure that the model was made with."""

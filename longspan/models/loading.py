@@ -1,4 +1,4 @@
-"""Loads a model from files, JSON, or another model."""
+"""Loads a model from files or JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from longspan.layers.config import from_config
 
 from . import saving
 from .keras_config import compile_from_keras
-from .model import Model
 
 
 def load_model(
-    path: saving.PathLike, custom_objects: Mapping[str, Any] | None = None, compile: bool = True
+    path: saving.PathLike,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
 ) -> Any:
     """Load a model from a file that Model.save or Keras (.keras, or .h5 of a whole model) wrote.
 
@@ -26,6 +28,7 @@ def load_model(
         compile: also compile the model as it was when saved, with the optimizer's state. From a Keras file,
             take the loss, the optimizer and the metrics that this library has, without the optimizer's
             state; a notice says what is missing.
+        safe_mode: accepted without effect: code in a file, such as that of a Lambda, is never run.
 
     Returns:
         The Sequential or Model; of a class of your own, which is in custom_objects, an object of it.
@@ -84,8 +87,3 @@ def model_from_json(json_string: str, custom_objects: Mapping[str, Any] | None =
         way_out = "pass what to_json() gives"
         raise errors.value_error("json_string", "JSON of a model", str(error), way_out) from error
     return from_config({"class_name": kind, "config": config}, custom_objects)
-
-
-def clone_model(model: Model) -> Any:
-    """A model of the same layers with weights drawn afresh, built where `model` has an input shape."""
-    return type(model).from_config(model.get_config())

@@ -16,7 +16,7 @@ from longspan.layers.naming import unique_name
 from . import saving
 from .compiled import CompileArguments, JointLoss, OutputTarget
 from .graph import Graph
-from .graph_config import graph_config, graph_from_config
+from .graph_config import GRAPH_KEYS, graph_config, graph_from_config
 from .trainer import Trainer
 
 
@@ -105,7 +105,8 @@ class Model(Trainer):
         if "input_layers" not in config:
             return cls(**config)
         inputs, outputs = graph_from_config(config, custom_objects)
-        return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+        options = {key: value for key, value in config.items() if key not in GRAPH_KEYS}
+        return cls(inputs=inputs, outputs=outputs, **options)
 
     def class_name(self) -> str:
         return "Functional" if type(self) is Model else type(self).__name__

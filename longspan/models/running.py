@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longspan import errors
 from longspan.layers.structure import (
     Shape,
     flatten,
@@ -133,6 +134,8 @@ class RunningModel(LayeredModel):
         masks = list(mask) if isinstance(mask, (list, tuple)) else [mask, *[None] * (len(values) - 1)]
         masks = [mask_of(v) if own is None else own for v, own in zip(values, masks, strict=True)]
         single = len(values) == 1
+        if self.graph is not None:
+            values = [self._ranked(value, index) for index, value in enumerate(values)]
         if single:
             self.build_for(values[0])
         before = self.training
@@ -145,6 +148,26 @@ class RunningModel(LayeredModel):
             if self.training != before:
                 self.train(before)
         return self._packed(with_mask(output, mask))
+
+    def _ranked(self, x: Any, index: int) -> Any:
+        """An input with as many dimensions as its Input has: a last one of 1 is added or dropped.
+
+        Raises:
+            ValueError: the shape is another one.
+        """
+        declared = self.declared_shapes[index]
+        if not isinstance(x, Tensor):
+            return x
+        values = x
+        if x.dim() == len(declared) + 1 and x.shape[-1] == 1:
+            values = x.squeeze(-1)
+        elif x.dim() == len(declared) - 1 and declared[-1] == 1:
+            values = x.unsqueeze(-1)
+        sizes = zip(declared[1:], values.shape[1:], strict=False)
+        if values.dim() != len(declared) or any(a not in (None, b) for a, b in sizes):
+            argument = f"input {(self.input_names or [''])[index]} of {self.name}"
+            raise errors.value_error(argument, f"shape {declared}", tuple(x.shape), "reshape it")
+        return values if values is x else with_mask(values, mask_of(x))
 
 
 def _zeros(shape: Shape) -> Tensor:

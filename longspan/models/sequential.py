@@ -12,7 +12,7 @@ from longspan import errors
 from longspan.layers import Embedding, Input, InputLayer, Layer
 from longspan.layers.config import from_config, to_config
 from longspan.layers.naming import unique_name
-from longspan.layers.structure import Shape, mask_of, with_mask
+from longspan.layers.structure import Shape, map_structure, mask_of, with_mask
 from longspan.layers.symbolic import KerasTensor
 
 from .graph import Graph
@@ -114,6 +114,7 @@ class Sequential(Model):
         if shape is None:
             way_out = "give the first layer an input_shape, or call the model on data"
             raise errors.value_error("build", "the shape of the input", None, way_out)
+        self._check_declared(shape)
         if not self._tensors or self._tensors[0].shape[1:] != shape[1:]:
             dtype = "int32" if self.takes_token_ids() else "float32"
             source = None if self.input_layer is None else self.input_layer.output
@@ -125,6 +126,16 @@ class Sequential(Model):
         self.built = bool(self._layers)
         self._take_outputs()
 
+    def _check_declared(self, shape: Shape) -> None:
+        """An error for a shape that the model's Input excludes."""
+        declared = None if self.input_layer is None else self.input_layer.declared_shape
+        if declared is None:
+            return
+        sizes = zip(declared[1:], shape[1:], strict=False)
+        if len(declared) != len(shape) or any(None not in (a, b) and a != b for a, b in sizes):
+            way_out = "leave the Input out, or give its shape"
+            raise errors.value_error("build", f"shape {declared} of the Input", shape, way_out)
+
     def _take_outputs(self) -> None:
         self._built_shape = self._tensors[0].shape if self._tensors else None
         self._output_structure = self._tensors[-1] if len(self._tensors) > 1 else None
@@ -133,17 +144,32 @@ class Sequential(Model):
         self.build(args[0].shape)
 
     def build_for(self, x: Any, *, ragged: bool = False) -> None:
-        if not self.built:
+        self._check_layers()
+        if not self.built and not isinstance(x, Tensor):
+            self._build_by_call(x)
+        elif not self.built:
             declared = self.declared_input_shape
             shape = (None, None, *x.shape[2:]) if ragged else (None, *x.shape[1:])
             if declared is not None and len(declared) == len(shape):
                 shape = tuple(a if a is not None else b for a, b in zip(declared, shape, strict=True))
-            self.build(shape)
+            try:
+                self.build(shape)
+            except NotImplementedError:  # a layer of one's own that does not say its output's shape
+                self._build_by_call(x)
+
+    def _build_by_call(self, x: Any) -> None:
+        """Let the layers make their weights as they are called on x, whose shapes are then known alone."""
+        self._tensors, self._built_shape, self.built = [], map_structure(_open_shape, x), True
 
     @property
     def layers(self) -> list[Any]:
         """The layers in order."""
         return list(self._layers)
+
+    @layers.setter
+    def layers(self, layers: Any) -> None:
+        expected, way_out = "no assignment", "change them with add and pop"
+        raise AttributeError(errors.message(f"layers of {self.name}", expected, "one", way_out))
 
     @property
     def input_shape(self) -> Shape:
@@ -201,6 +227,9 @@ class Sequential(Model):
         dtype = torch.int64 if self.takes_token_ids() else self.dtype
         return x if x.dtype == dtype else x.to(dtype)
 
+    def cast_inputs(self, x: Any) -> Any:
+        return self.cast_input(x) if isinstance(x, Tensor) else map_structure(self.cast_input, x)
+
     def run(self, x: Any, mask: Any = None) -> tuple[Any, Any]:
         if mask is not None:
             x = with_mask(x, mask)
@@ -240,3 +269,7 @@ class Sequential(Model):
     ) -> Sequential:
         """The model that `get_config`, here or in Keras, described."""
         return cls([from_config(layer, custom_objects) for layer in config["layers"]], name=config["name"])
+
+
+def _open_shape(x: Tensor) -> Shape:
+    return (None, *x.shape[1:])

@@ -67,6 +67,8 @@ def arranged(argument: str, value: Any, names: Sequence[str], structure: Any = N
     """
     if is_nested(structure) and _has_outline(value, structure):
         return _aligned(value, structure)
+    if isinstance(structure, Mapping) and isinstance(value, (list, tuple)):
+        _note_order(argument, value, names)
     expected = f"an array for each of {', '.join(names)}"
     if isinstance(value, Mapping):
         missing = [name for name in names if name not in value]
@@ -81,6 +83,17 @@ def arranged(argument: str, value: Any, names: Sequence[str], structure: Any = N
     if len(value) != len(names):
         raise errors.value_error(argument, expected, f"{len(value)} values", "pass a list as long, or a dict")
     return list(value)
+
+
+def _note_order(argument: str, value: Sequence[Any], names: Sequence[str]) -> None:
+    """Warn of a list in the place of a dict; refuse it where the keys' order is not that of the alphabet."""
+    if list(names) != sorted(names):
+        expected = f"a dict with the keys {', '.join(names)}"
+        raise errors.value_error(argument, expected, f"a {type(value).__name__}", "give the arrays by name")
+    errors.notice(
+        "The structure of `inputs` doesn't match the expected structure: "
+        f"{argument} is a {type(value).__name__} in the place of a dict with the keys {', '.join(names)}."
+    )
 
 
 def _has_outline(value: Any, structure: Any) -> bool:
