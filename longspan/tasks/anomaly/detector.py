@@ -331,4 +331,10 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
     # ---- what a report shows
 
     def report(self, fitted: FittedDetector, source: Any) -> list[Section]:
-        return report.sections(fitted.codec, None if source is None else self._scored(source))
+        if source is None:
+            return report.sections(fitted.codec, None, {})
+        records = self.read(source, use="predict", fitted=fitted)
+        answers = self._answers(fitted, records)
+        labelled = any(series.known.any() for series in records)
+        scores = self._scores(fitted, answers, fitted.codec.truth(records)) if labelled else {}
+        return report.sections(fitted.codec, answers, scores)

@@ -323,7 +323,7 @@ def test_dynamic_alarms_continue_after_loading(dynamic: ls.AnomalyDetector, tmp_
 def test_a_report_shows_scores_and_alarms(fitted: ls.AnomalyDetector, dynamic: ls.AnomalyDetector) -> None:
     for task in (fitted, dynamic):
         titles = [one.title for one in task.sections(wave(300, 1))]
-        assert [one for one in titles if one != "Held-out part"][:3] == ["Summary", "Scores", "Alarms"]
+        assert [one for one in titles if one != "Held-out part"][:3] == ["Summary", "Readings", "Alarms"]
         assert task.sections()[0].title == "Summary"
 
 
