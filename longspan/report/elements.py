@@ -137,12 +137,14 @@ class Text:
 class HighlightedText:
     """Texts whose words carry weights from -1 (spoke against the answer) to 1 (spoke for it).
 
-    texts: for each its heading and its (word, weight) pairs.
+    texts: for each its heading and its (word, weight) pairs; keys: what weights above and below 0 mean, for
+    a key of their colours, () for none.
     """
 
     title: str
     texts: Sequence[tuple[str, Sequence[tuple[str, float]]]]
     note: str = ""
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from .theme import HUES, cell_colors, role_color, with_page_colors
 _WIDTHS = {"wide": 8.0, "narrow": 3.6}  # inches; a page shows one of the two, by its width
 _MAX_POINTS = 1200  # points a line: more are thinned to the extremes of each stretch
 _FINE_LINE_POINTS = 400  # points from which a line is drawn fine
+_LETTER, _LINE = 5.4, 12.0  # width of a digit and height of a line of labels, in points
 _BAND_OPACITY = 0.18  # of a band or a span; the page's legend has the same for one, two and three of them
 _SPAN_ROLES = {"alarm": "alarm"}  # name of a span -> the role of its colour; others are marked as known
 _STYLE = {
@@ -121,9 +122,13 @@ def _draw(element: Any, name: str, width: str, plot: Callable[[Any, Any, Any, bo
     """One picture; its size is left to the page."""
     narrow = width == "narrow"
     with _matplotlib(f"{name}-{width}") as figures:
-        figure = figures.Figure(figsize=(_WIDTHS[width], _height(element, narrow)), layout="constrained")
+        size = (_WIDTHS[width], _height(element, narrow))
+        lines = isinstance(element, LineChart)
+        figure = figures.Figure(figsize=size, layout=None if lines else "constrained")
         axes = figure.add_subplot()
         plot(element, figure, axes, narrow)
+        if lines:
+            _set_margins(figure, axes, *size)
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
         box, limits = axes.get_position(), axes.get_xlim()
@@ -133,6 +138,22 @@ def _draw(element: Any, name: str, width: str, plot: Callable[[Any, Any, Any, bo
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = svg.replace("<svg ", f'<svg class="{width}" aria-hidden="true" focusable="false" ', 1)
     return Drawing(with_page_colors(svg), (box.x0, 1 - box.y1, box.width, box.height), limits)
+
+
+def _set_margins(figure: Any, axes: Any, width: float, height: float) -> None:
+    """Leave room for labels by their number of letters; measuring them takes as long as drawing the picture.
+
+    Args:
+        width, height: of the figure in inches.
+    """
+    numbers = axes.yaxis.get_major_formatter().format_ticks(axes.get_yticks())
+    left = max(map(len, numbers), default=1) * _LETTER + _LINE * bool(axes.get_ylabel()) + 8
+    figure.subplots_adjust(
+        left=left / (72 * width),
+        right=1 - 12 / (72 * width),
+        top=1 - 10 / (72 * height),
+        bottom=(2 * _LINE + 12) / (72 * height),
+    )
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from .elements import Section, Table
 from .figures import render
 from .pictures import picture_svg
 
+_LONG = 40  # letters from which a cell keeps some width on a phone
 SUMMARY = "Summary"  # a first section of this title stands at the top, beside the page's own title
 
 
@@ -101,14 +102,16 @@ def _cells(table: Table) -> Iterator[list[Cell]]:
     numeric = [_is_number(table, index) for index in range(len(table.columns))]
     for row in table.rows:
         yield [
-            Cell(format_value(value), " ".join(_kinds(value, number, winners.get(name))))
+            Cell(text := format_value(value), " ".join(_kinds(value, text, number, winners.get(name))))
             for value, number, name in zip(row, numeric, table.columns, strict=True)
         ]
 
 
-def _kinds(value: Any, number: bool, winner: float | None) -> Iterator[str]:
+def _kinds(value: Any, text: str, number: bool, winner: float | None) -> Iterator[str]:
     if number:
         yield "number"
+    if len(text) > _LONG:
+        yield "long"
     if winner is not None and value == winner:
         yield "best"
 

@@ -13,8 +13,7 @@ from torch import Tensor
 from longspan import errors
 from longspan.data.batches import rows_of
 from longspan.data.splits import stratified, stratified_folds
-from longspan.metrics import classification
-from longspan.report.elements import Element, Section, Stat, Stats, Table
+from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run
 from longspan.tasks.parts import Fitted, Use
@@ -34,7 +33,7 @@ from .series_head import SeriesHead
 from .text_encoder import TextEncoder
 from .word_vectors import read_vectors
 
-_EXPLAINED = 8  # records that a report explains
+_EXPLAINED, _EXPLAINED_SERIES = 8, 4  # texts and series that a report explains
 _ENOUGH_TO_VALIDATE = 500  # records from which on a part is held out
 _FRAMES = 100  # frames up to which the steps of long series are stacked
 _TEXT_FOLDS = 5  # of the cross-validation of few texts
@@ -317,21 +316,21 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
         ]
 
     def report(self, fitted: FittedClassifier, source: Any) -> list[Section]:
-        """Scores, confusion, calibration where the source has labels; what mattered in its first records."""
+        """Scores, errors and calibration of a source with labels, and what mattered in some records."""
         codec = fitted.codec
-        sections = _model_sections(codec)
-        if source is not None:
-            records = self.read(source, use="predict", fitted=fitted)
-            answers = self._answers(fitted, records)
-            if all(record.label is not None for record in records):
-                truths = codec.truth(records)
-                scores = self._scores(fitted, answers, truths)
-                sections = [*_score_sections(codec.labels.classes, answers, truths, scores), *sections[1:]]
-            if codec.labels.kind != "token":
-                weights = self.explain([record.input for record in records[:_EXPLAINED]])
-                names = [str(codec.labels.classes[int(row.argmax())]) for row in answers[:_EXPLAINED]]
-                chart = report.attributions(names, weights, words=not codec.sizes["readings"])
-                sections.append(Section("What mattered", [chart]))
+        if source is None:
+            return report.model_sections(codec)
+        records = self.read(source, use="predict", fitted=fitted)
+        answers = self._answers(fitted, records)
+        sections = report.model_sections(codec)
+        if all(record.label is not None for record in records):
+            truths = codec.truth(records)
+            scores = self._scores(fitted, answers, truths)
+            sections = [*report.score_sections(codec, records, answers, truths, scores), *sections[1:]]
+        if codec.labels.kind != "token":
+            shown = records[: _EXPLAINED_SERIES if codec.sizes["readings"] else _EXPLAINED]
+            weights = self.explain([record.input for record in shown])
+            sections.append(Section("What mattered", [report.attributions(codec, shown, answers, weights)]))
         return sections
 
 
@@ -351,56 +350,6 @@ def _load_vectors(network: Ensemble, path: str, words: list[str]) -> None:
     values = np.stack([vectors[words[number]] for number in in_file]) * (_VECTOR_DEVIATION / deviation)
     for weight in network.word_vectors:
         weight[in_file] = torch.from_numpy(values).to(weight)
-
-
-def _model_sections(codec: ClassifierCodec) -> list[Section]:
-    """What the model stores: its classes and its calibration."""
-    labels, input_kind = (
-        codec.labels,
-        codec.text_encoder.token_level if codec.series_encoder is None else "readings",
-    )
-    total, calibration = sum(labels.counts), labels.calibration
-    numbers = [
-        *report.held_out_stats(calibration),
-        Stat("classes", str(len(labels.classes))),
-        Stat("labels", f"{total:,}", f"trained on; {input_kind}"),
-    ]
-    rows = [[name, count, count / total] for name, count in zip(labels.classes, labels.counts, strict=True)]
-    elements: list[Element] = [Table("Classes in training", ["class", "labels", "share"], rows)]
-    if isinstance(codec.head, SeriesHead):
-        elements.append(report.shares(codec.head))
-    if "before" in calibration:
-        row = [labels.temperature, calibration["before"], calibration["after"], calibration["rows"]]
-        columns = ["temperature", "error before", "error after", "held-out records"]
-        note = "Expected calibration error over ten bins."
-        elements.append(Table("Calibration", columns, [row], note=note))
-    sections = [Section("Summary", [Stats("Classifier", numbers)]), Section("Classes", elements)]
-    if "scores" in calibration:
-        sections.insert(1, Section("Held-out part", [report.against_frequencies(calibration)]))
-    return sections
-
-
-def _score_sections(
-    classes: list[Any], answers: Any, truths: Any, scores: Mapping[str, float]
-) -> list[Section]:
-    """Scores on labelled records; answers, truths: as the metrics take them; scores: metric -> value."""
-    headline = [Stat(name.replace("_", " "), f"{value:.4g}") for name, value in scores.items()]
-    table = Table("Scores", list(scores), [list(scores.values())])
-    flat, true = classification.flatten(answers, truths)
-    if true.ndim == 1:
-        predicted = classification.argmax(flat)
-        tables = [report.confusion(classes, predicted, true), report.by_class(classes, predicted, true)]
-        middle = Section("Confusion", tables)
-    else:
-        middle = Section("Per class", [report.by_class(classes, flat >= 0.5, true > 0)])
-    return [
-        Section("Summary", [Stats("Scores", headline), table]),
-        middle,
-        Section(
-            "Calibration of the answers",
-            [report.reliability(classification.calibration_curve(answers, truths))],
-        ),
-    ]
 
 
 def _ensemble_size(series: bool, records: int) -> int:
