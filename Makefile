@@ -24,7 +24,7 @@ demo: $(ENV)/.built
 
 # An sdist and a wheel in dist/, the wheel installed and tried in an environment of its own, where no compiler is needed.
 # On Linux auditwheel names the oldest system that it runs on.
-wheel: $(ENV)/.built
+wheel: docs
 	rm -rf dist build/wheel-env
 	$(BIN)/python -m build --outdir dist .
 	@test "$$(uname)" != Linux || PATH="$(CURDIR)/$(BIN):$$PATH" auditwheel repair --wheel-dir dist --only-plat dist/*-linux_*.whl && rm -f dist/*-linux_*.whl

@@ -26,7 +26,7 @@ FLOORS = [
     {"_core"},  # the compiled csrc/
     {"kernels"},
     {"nn", "search"},
-    {"networks", "layers", "report"},
+    {"networks", "layers", "report", "learn"},
     {"export"},
     {"optimizers"},
     {"callbacks"},

@@ -18,6 +18,7 @@ if str(ROOT) not in sys.path:  # mkdocs runs hooks as files of their own
 from docs.builder.measured import measured_page  # noqa: E402
 from docs.builder.options import options_table  # noqa: E402
 from docs.builder.reference import PAGES, page_text  # noqa: E402
+from longspan import learn  # noqa: E402
 
 STUBS = "LONGSPAN_DOCS_STUBS"  # set: the reference has headings alone, to check pages and links quickly
 # What no page loads: maps of sources, stemmers of other languages, the index that is a script too.
@@ -37,6 +38,7 @@ def on_files(files: Files, config: Any) -> Files:
     pages = {page.path: page_text(page, stubs=STUBS in os.environ) for page in PAGES}
     pages["changes.md"] = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     pages["measured.md"] = measured_page()
+    pages |= {"assets/learn.js": learn.script(), "assets/learn.css": learn.style()}
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files
@@ -45,6 +47,17 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **rest: Any) -> str:
     """Replace the line `<!-- options: TASK NAME NAME -->` by a table of these options."""
     return _OPTIONS.sub(lambda found: options_table(found[1], found[2].split()), markdown)
+
+
+def on_page_content(html: str, page: Any, **rest: Any) -> str:
+    """Put the explanation of the LSTM into its page."""
+    if page.file.src_uri != "learn.md":
+        return html
+    style, script = (
+        "<link rel='stylesheet' href='assets/learn.css'>",
+        "<script src='assets/learn.js'></script>",
+    )
+    return f"{html}{style}{learn.body()}{script}"
 
 
 @event_priority(-200)  # after the plugins, which write these files

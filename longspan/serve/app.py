@@ -30,14 +30,14 @@ from . import bodies, generation
 from .limits import Limits, Refused, check_options, refused
 from .metrics import Metrics
 from .models import ServedModel, model_of
-from .pages import FILES, docs_page, file_text
+from .pages import TEXTS, docs_page
 from .schema import ANSWER, ERROR, request_schema, search_options
 from .sequential import ServedSequential
 from .sessions import Sessions
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SAVE_EVERY = 2.0  # seconds between saves of sessions that have changed
-_OPEN = ("/health", "/ready", *FILES)  # addresses that need no token
+_OPEN = ("/health", "/ready", *TEXTS)  # addresses that need no token
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (
@@ -341,8 +341,8 @@ def _error_response(error: Exception) -> JSONResponse:
 def _add_pages(app: FastAPI, server: Server) -> None:
     """The page, the documentation, health, readiness, metrics and the list of models."""
 
-    for path, (name, kind) in FILES.items():
-        response = Response(file_text(name), media_type=kind)
+    for path, (text, kind) in TEXTS.items():
+        response = Response(text(), media_type=kind)
         app.add_api_route(path, partial(_same, response), methods=["GET"], include_in_schema=False)
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)

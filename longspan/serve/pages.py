@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
-# Address -> the file and its content type; the page reads the models by their own addresses.
-FILES = {
-    "/": ("page.html", "text/html"),
-    "/page.css": ("page.css", "text/css"),
-    "/page.js": ("page.js", "text/javascript"),
-}
+from longspan import learn
+
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
 body { max-width: 56rem; margin: 0 auto; padding: 1.5rem }
@@ -23,9 +20,38 @@ summary { cursor: pointer; padding: .4rem 0 }
 """
 
 
-def file_text(name: str) -> str:
-    """The text of one of the `FILES`."""
+def _file_text(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+def learn_page() -> str:
+    """The page that explains the LSTM."""
+    head = '<link rel="icon" href="data:,"><link rel="stylesheet" href="/learn.css">'
+    heading = (
+        f'<div class="learn"><p><a href="/">The models of this server</a></p><h1>{learn.title()}</h1></div>'
+    )
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
+        f"<title>{learn.title()}</title>{head}</head>"
+        f"<body>{heading}<main>{learn.body()}</main><script src='/learn.js'></script></body></html>"
+    )
+
+
+def _learn_style() -> str:
+    ground = "background: light-dark(#fff, #0e1217); color-scheme: light dark;"
+    return f"{learn.style()}body {{ margin: 0; padding: 1rem; {ground} }}\n"
+
+
+# Address -> what makes the text, and its content type; the page reads the models by their own addresses.
+TEXTS: dict[str, tuple[Callable[[], str], str]] = {
+    "/": (partial(_file_text, "page.html"), "text/html"),
+    "/page.css": (partial(_file_text, "page.css"), "text/css"),
+    "/page.js": (partial(_file_text, "page.js"), "text/javascript"),
+    "/learn": (learn_page, "text/html"),
+    "/learn.css": (_learn_style, "text/css"),
+    "/learn.js": (learn.script, "text/javascript"),
+}
 
 
 def docs_page(openapi: Mapping[str, Any]) -> str:

@@ -110,3 +110,15 @@ def test_the_page_asks_for_the_token(browser: Any, serve: Callable[..., Any], fi
         page.keyboard.press("Tab")
         page.wait_for_selector("section")
         page.close()
+
+
+def test_the_page_that_explains_the_lstm_is_served(browser: Any, client: httpx.Client) -> None:
+    sizes = [len(client.get(path).content) for path in ("/learn", "/learn.css", "/learn.js")]
+    assert sum(sizes) < 300_000
+    page = browser.new_page()
+    told: list[str] = []
+    page.on("console", lambda message: told.append(message.text))
+    page.goto(f"{client.base_url}/learn")
+    page.locator("#learn-said").get_by_text("Step 29 of 29").wait_for()
+    assert told == [], "the policy of contents lets the page run"
+    page.close()
