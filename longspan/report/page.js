@@ -28,7 +28,7 @@ function row(name, value, color) {
   const line = document.createElement("div");
   if (color) {
     const key = document.createElement("span");
-    key.style.background = `var(--${color})`;
+    key.style.background = color === "ink" ? "currentcolor" : `var(--${color})`;
     line.append(key);
   }
   const strong = document.createElement("b");

@@ -256,9 +256,9 @@ class ForecastCodec(Codec[Origins]):
         return self._by_origin(values, n, c)
 
     def metrics(self) -> Metrics:
-        return forecast_metrics(self.levels, self._mase_scales_of)
+        return forecast_metrics(self.levels, self.mase_scales_of)
 
-    def _mase_scales_of(self, forecasts: Forecasts) -> np.ndarray:
+    def mase_scales_of(self, forecasts: Forecasts) -> np.ndarray:
         """`mase_scales` of every origin, (n, 1, C)."""
         return self.mase_scales(forecasts.origins.panel)[forecasts.origins.series][:, None]
 

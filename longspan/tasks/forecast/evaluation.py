@@ -50,6 +50,13 @@ def mase(answer: np.ndarray, truth: np.ndarray, unit: np.ndarray) -> float:
     return _mean(np.abs(answer - truth) / unit)
 
 
+def mase_by_origin(forecasts: Forecasts, unit: np.ndarray) -> np.ndarray:
+    """`mase` of every forecast by itself, (n, C), NaN without an actual value; unit: (n, 1, C)."""
+    errors = np.abs(forecasts.point - forecasts.actual) / unit
+    counts = np.isfinite(errors).sum(1)
+    return np.where(counts > 0, np.nansum(errors, 1) / np.maximum(counts, 1), np.nan)
+
+
 def crps(forecasts: Forecasts, truth: np.ndarray) -> float:
     """The continuous ranked probability score by the mean quantile loss of the levels, times 2."""
     error = truth[..., None] - forecasts.quantiles

@@ -302,20 +302,14 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         ahead = report.next_forecasts(self._answers(fitted, origins))
         gates = report.gates(network, codec.encoder, origins)
         if source is None:
-            remembered = report.validation_sections(codec.validation_scores, panel, self.horizon)
+            remembered = report.validation_sections(
+                codec.validation_scores, codec.encoder, panel, self.horizon
+            )
             return [*remembered, Section("Forecasts", [ahead]), gates]
         records = self.read(source, use="evaluate", fitted=fitted)
         forecasts = self._answers(fitted, records)
         scores = self._scores(fitted, forecasts, codec.truth(records))
-        return [
-            Section("Summary", [report.headline(scores, panel, self.horizon)]),
-            Section("Data", [report.series_charts(panel), report.settings(codec.encoder, panel)]),
-            Section("Back-test", [report.score_table(scores)], note=evaluation.summary(scores)),
-            Section("Error by horizon", [report.error_by_step(forecasts)]),
-            Section("Coverage", [report.coverage_table(forecasts)]),
-            Section("Forecasts", [report.past_forecasts(forecasts), ahead]),
-            gates,
-        ]
+        return [*report.evaluated_sections(codec, panel, forecasts, scores, ahead), gates]
 
 
 def _as_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from longspan.report.elements import (
 
 from . import evaluation, windows
 from .batches import Windows
+from .codec import ForecastCodec
 from .network import ForecastNetwork
 from .panel import Origins, Panel
 from .predictions import Forecasts
@@ -30,6 +31,7 @@ from .window_encoder import WindowEncoder
 _MAX_SERIES = 6  # series shown
 _MAX_FORECASTS = 6  # forecasts of a back-test shown
 _MAX_POINTS = 2_000  # points of a curve
+_WORST_SERIES, _WORST_FORECASTS = 10, 3  # with the highest errors, shown
 _GOOD_COVERAGE = 5  # percentage points by which a coverage may miss its level and is marked as good
 _FORECAST_NAMES = {"model": "model", "naive": "last value", "seasonal_naive": "last season"}
 _TRANSFORM_WORDS = {"none": "as they are", "sqrt": "as square roots", "log": "as logarithms"}
@@ -82,12 +84,43 @@ def headline(scores: Mapping[str, float], panel: Panel, horizon: int) -> Stats:
     return Stats("At a glance", stats)
 
 
-def validation_sections(scores: Mapping[str, float], panel: Panel, horizon: int) -> list[Section]:
-    """What is shown without a source: the scores on the validation part, as the codec keeps them."""
+def evaluated_sections(
+    codec: ForecastCodec, panel: Panel, forecasts: Forecasts, scores: Mapping[str, float], ahead: Element
+) -> list[Section]:
+    """What is shown of a source.
+
+    Args:
+        panel: of the source; forecasts: at many origins in it; scores: as `evaluate` gives them.
+        ahead: the forecasts of what comes next.
+    """
+    mase = evaluation.mase_by_origin(forecasts, codec.mase_scales_of(forecasts))
+    worst = [by_series(forecasts, mase)] if mase.shape[1] * len(panel.ids) > 1 else []
+    return [
+        Section("Summary", [headline(scores, panel, forecasts.point.shape[1])]),
+        Section("Data", [series_charts(panel), settings(codec.encoder, panel)]),
+        Section("Back-test", [score_table(scores)], note=evaluation.summary(scores)),
+        Section("Error by horizon", [error_by_step(forecasts)]),
+        Section("Coverage", [coverage_table(forecasts)]),
+        Section("Forecasts", [past_forecasts(forecasts), ahead]),
+        Section("Worst cases", [*worst, worst_forecasts(forecasts, mase)]),
+    ]
+
+
+def validation_sections(
+    scores: Mapping[str, float], encoder: WindowEncoder, panel: Panel, horizon: int
+) -> list[Section]:
+    """What is shown without a source: the rows that the model keeps, and the scores on the validation part.
+
+    Args:
+        scores: as the codec keeps them, {} where nothing was held out.
+        panel: the last rows of every series.
+    """
+    note = "The last rows of every series, which the model keeps, and what was selected by the data."
+    data = Section("Data", [series_charts(panel), settings(encoder, panel)], note=note)
     if not scores:
-        return []
+        return [data]
     names = ("model", *evaluation.BASELINES)
-    rows = [[name.replace("_", " "), scores[name]] for name in names]
+    rows = [[_FORECAST_NAMES[name], scores[name]] for name in names]
     table = Table("Held-out part", ["forecast", "MAE"], rows, best={"MAE": "low"}, emphasis=0)
     by_metric = {
         evaluation.metric_name(name, "mae") if name in names else name: value
@@ -95,6 +128,7 @@ def validation_sections(scores: Mapping[str, float], panel: Panel, horizon: int)
     }
     return [
         Section("Summary", [headline(by_metric, panel, horizon)]),
+        data,
         Section("Back-test", [table], note=evaluation.summary(by_metric)),
     ]
 
@@ -185,11 +219,52 @@ def past_forecasts(forecasts: Forecasts) -> Tabs:
     panel, rows = forecasts.origins
     fans = {}
     for n in windows.subsample(np.arange(len(rows)), _MAX_FORECASTS):
-        series = int(forecasts.origins.series[n])
-        time = str(times_of(panel, np.array([rows[n] - 1]), series)[0])[:16].replace("T", " ")
-        title = " ".join(part for part in (panel.ids[series], time) if part)
+        title = _origin_name(forecasts, int(n))
         fans[title] = _fan(forecasts, int(n), 0, f"After {title}", panel)
     return Tabs("Forecasts of the back-test", fans)
+
+
+def by_series(forecasts: Forecasts, mase: np.ndarray) -> Table:
+    """The series with the highest errors; mase: (n, C) of every forecast."""
+    panel, series = forecasts.origins.panel, forecasts.origins.series
+    absolute = np.abs(forecasts.point - forecasts.actual)
+    rows = []
+    for number, channel in np.ndindex(len(panel.ids), mase.shape[1]):
+        own = series == number
+        scores = mase[own, channel]
+        if np.isfinite(scores).any():
+            name = " ".join(filter(None, (panel.ids[number], panel.columns.target[channel])))
+            mae = float(np.nanmean(absolute[own, :, channel]))
+            rows.append([name, int(own.sum()), mae, float(np.nanmean(scores))])
+    rows.sort(key=lambda row: -row[-1])
+    note = f"The {_WORST_SERIES} of {len(rows):,} with the highest MASE." if len(rows) > _WORST_SERIES else ""
+    columns = ["series", "forecasts", "MAE", "MASE"]
+    return Table("Series by their error", columns, rows[:_WORST_SERIES], note=note)
+
+
+def worst_forecasts(forecasts: Forecasts, mase: np.ndarray) -> Tabs:
+    """The forecasts that missed most, one at a time; mase: (n, C) of every forecast."""
+    panel, horizon = forecasts.origins.panel, forecasts.point.shape[1]
+    fans: dict[str, LineChart] = {}
+    taken: list[tuple[int, int]] = []  # series and row of those that are shown
+    for flat in np.argsort(-np.nan_to_num(mase, nan=-1.0), axis=None, kind="stable"):
+        n, channel = divmod(int(flat), mase.shape[1])
+        place = int(forecasts.origins.series[n]), int(forecasts.origins.rows[n])
+        if any(place[0] == series and abs(place[1] - row) < horizon for series, row in taken):
+            continue  # it overlaps a shown one
+        taken.append(place)
+        title = _origin_name(forecasts, n)
+        fans[title] = _fan(forecasts, n, channel, f"After {title}, MASE {mase[n, channel]:.3g}", panel)
+        if len(fans) == _WORST_FORECASTS:
+            break
+    return Tabs("The forecasts that missed most", fans)
+
+
+def _origin_name(forecasts: Forecasts, n: int) -> str:
+    """The series of forecast n, where there are several, and the time of the last row before it."""
+    panel, series = forecasts.origins.panel, int(forecasts.origins.series[n])
+    time = str(times_of(panel, np.array([forecasts.origins.rows[n] - 1]), series)[0])[:16].replace("T", " ")
+    return " ".join(part for part in (panel.ids[series], time.removesuffix(" 00:00")) if part)
 
 
 def next_forecasts(forecasts: Forecasts) -> Element:

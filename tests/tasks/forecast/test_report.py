@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from longspan.report.elements import LineChart, Tabs
-from longspan.tasks.forecast import report
+from longspan import Forecaster
+from longspan.report.elements import LineChart, Table, Tabs
+from longspan.tasks.forecast import evaluation, report
 from longspan.tasks.forecast.panel import Columns, Origins, Panel
 from longspan.tasks.forecast.predictions import Forecasts
 from longspan.tasks.forecast.reading import read_panel
@@ -54,3 +57,30 @@ def test_scores_are_shown_beside_the_baselines() -> None:
         ("model", [1.0] * 4), ("last value", [1.0] * 4), ("last season", [2.0] * 4)
     ]  # fmt: skip
     assert report.coverage_table(found(panel(), [10])).rows == [["80 %", "100.0 %", 2.0]]
+
+
+def test_the_worst_forecasts_and_series_come_first() -> None:
+    of = panel(2, rows=60)
+    forecasts = found(of, [10, 12, 30, 75, 100])
+    forecasts.point[2] += 50.0
+    mase = evaluation.mase_by_origin(forecasts, np.full((5, 1, 1), 2.0))
+    assert mase[:, 0].tolist() == [0.5, 0.5, 24.5, 0.5, 0.5]
+    shown = report.worst_forecasts(forecasts, mase)
+    assert list(shown.options) == ["0 29", "0 9", "1 14"]  # the one at 11 overlaps that at 9
+    rows = report.by_series(forecasts, mase).rows
+    assert [row[0] for row in rows] == ["0 value", "1 value"] and rows[0][1:] == [3, 17.0, 8.5]
+
+
+def test_without_a_source_the_kept_rows_and_the_held_out_scores_are_shown() -> None:
+    series = np.sin(np.arange(160) / 4)
+    model = Forecaster(horizon=4, context_length=16, epochs=1).fit(series, verbose=0)
+    sections = {section.title: section for section in model.sections()}
+    assert list(sections)[-1] == "Gates" and sections["Gates"].folded
+    chart, found_settings = sections["Data"].elements
+    assert isinstance(chart, LineChart) and np.allclose(list(chart.lines[0].y)[-20:], series[-20:], atol=1e-6)
+    assert isinstance(found_settings, Table) and ["context", "16 steps"] in found_settings.rows
+    scores, gates = sections["Back-test"].elements[0], sections["Gates"].elements[0]
+    assert isinstance(scores, Table) and isinstance(gates, Tabs)
+    assert [row[0] for row in scores.rows] == ["model", "last value", "last season"]
+    maps: Any = gates.options["layer 1"]
+    assert len(maps) == 7 and all(part.note for part in maps[1:])
