@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -151,6 +152,8 @@ class VarianceScaling(Initializer):
     output_axes: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
+        if not self.scale > 0.0:
+            raise errors.value_error("scale", "a number above 0", self.scale, "2 is usual with ReLU")
         errors.check_choice("mode", self.mode, ("fan_in", "fan_out", "fan_avg"))
         kinds = ("truncated_normal", "untruncated_normal", "uniform")
         errors.check_choice("distribution", self.distribution, kinds)
@@ -205,6 +208,9 @@ class Fixed(Initializer):
     value: Tensor
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
+        if tuple(shape) != tuple(self.value.shape):
+            expected, way_out = f"{tuple(self.value.shape)}, that of the values", "pass values of this shape"
+            raise errors.value_error("shape", expected, tuple(shape), way_out)
         return self.value
 
 
@@ -310,8 +316,18 @@ REGISTRY: Registry[InitializerFunction] = Registry(
 NAMES = REGISTRY.names
 
 
-def get(initializer: InitializerLike | Mapping[str, Any] | None) -> Any:
-    """The initializer of a name or a saved config; a function, and None, are themselves.
+def with_axes(initializer: Any, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+    """The initializer for a kernel whose inputs and outputs are these dimensions, where it counts them."""
+    start = get(initializer)
+    if not isinstance(start, VarianceScaling) or start.input_axes is not None:
+        return start
+    return start.from_config(
+        {**start.get_config(), "input_axes": tuple(inputs), "output_axes": tuple(outputs)}
+    )
+
+
+def get(initializer: InitializerLike | Mapping[str, Any] | Tensor | np.ndarray | None) -> Any:
+    """The initializer of a name or a saved config, or of values; a function, and None, are themselves.
 
     Raises:
         ValueError: the name is unknown; the sentence has the nearest one.
@@ -321,7 +337,14 @@ def get(initializer: InitializerLike | Mapping[str, Any] | None) -> Any:
     """
     if isinstance(initializer, type):
         return initializer()
-    return initializer if initializer is None or callable(initializer) else REGISTRY.get(initializer)
+    if isinstance(initializer, (Tensor, np.ndarray)):
+        return Fixed(torch.as_tensor(initializer))
+    if isinstance(initializer, (str, Mapping)):
+        return REGISTRY.get(initializer)
+    if initializer is None or callable(initializer):
+        return initializer
+    expected = "a name, an initializer, a function or values"
+    raise errors.type_error("initializer", expected, initializer, 'pass one such as "zeros"')
 
 
 deserialize = get

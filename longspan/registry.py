@@ -197,7 +197,7 @@ class Registry(Generic[T]):
         return {"class_name": name, "config": dict(options)}
 
     def _class(self, name: object) -> Any:
-        custom = custom_objects_with()
+        custom = custom_objects_with() if name not in self.names else _CUSTOM
         return (
             custom[name] if isinstance(name, str) and name in custom else self.classes[self._class_name(name)]
         )

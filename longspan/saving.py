@@ -116,7 +116,10 @@ def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | No
     if not isinstance(config, Mapping):
         return config
     if "class_name" not in config or "config" not in config:
-        return {key: deserialize_keras_object(value, custom) for key, value in config.items()}
+        return {
+            key: value if key == "name" else deserialize_keras_object(value, custom)
+            for key, value in config.items()
+        }
     name, inner = config["class_name"], config["config"]
     if name == "__numpy__":
         return np.array(inner["value"], inner["dtype"])

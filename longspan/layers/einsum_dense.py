@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 
 from longspan import activations, errors, initializers
 from longspan.activations import ActivationLike
-from longspan.initializers import InitializerLike, VarianceScaling
+from longspan.initializers import InitializerLike
 from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, warn_mask_ends
@@ -141,10 +141,7 @@ class EinsumDense(Layer):
 
     def create_weights(self, shape: Shape) -> None:
         sizes = self._sizes(shape)
-        start = initializers.get(self._starts[0])
-        if isinstance(start, VarianceScaling) and start.input_axes is None:
-            options = {"input_axes": sizes.inputs, "output_axes": sizes.outputs}
-            start = start.from_config({**start.get_config(), **options})
+        start = initializers.with_axes(self._starts[0], sizes.inputs, sizes.outputs)
         self._add("kernel", sizes.kernel, start, 0)
         if sizes.bias is not None:
             self._add("bias", sizes.bias, self._starts[1], 1)

@@ -38,6 +38,10 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "absolute": operator.abs,
     "get_item": _get_item,
     "not_equal": operator.ne,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "less": operator.lt,
+    "less_equal": operator.le,
     "logical_or": torch.logical_or,
     "logical_and": torch.logical_and,
 }
@@ -56,6 +60,10 @@ KERAS_OPERATIONS = {
     "Absolute": "absolute",
     "GetItem": "get_item",
     "NotEqual": "not_equal",
+    "Greater": "greater",
+    "GreaterEqual": "greater_equal",
+    "Less": "less",
+    "LessEqual": "less_equal",
     "LogicalOr": "logical_or",
     "LogicalAnd": "logical_and",
 }

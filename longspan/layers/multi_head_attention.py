@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
-from longspan import errors
+from longspan import errors, initializers
 from longspan.initializers import InitializerLike
 from longspan.regularizers import RegularizerLike
 
@@ -131,13 +131,16 @@ class MultiHeadAttention(Layer):
         for name in _GATED_PARTS if self.use_gate else _PARTS:
             kernel = kernels[name]
             bias = kernel[2:] if name == "attention_output" else kernel[1:]
-            self._add(f"{name}_kernel", kernel, 0)
+            read = 2 if name == "attention_output" else 1  # the dimensions that the product sums over
+            self._add(f"{name}_kernel", kernel, 0, read)
             if self.use_bias:
                 self._add(f"{name}_bias", bias, 1)
 
-    def _add(self, name: str, shape: tuple[int, ...], which: int) -> None:
+    def _add(self, name: str, shape: tuple[int, ...], which: int, read: int = 0) -> None:
         source = self.parameter(name, shape)
         initializer, regularizer = self._initializers[which], self._regularizers[which]
+        if read:
+            initializer = initializers.with_axes(initializer, range(read), range(read, len(shape)))
         self.own_weights.append(Weight(name, shape, initializer, [source], regularizer=regularizer))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -119,6 +119,18 @@ class KerasTensor:
     def __abs__(self) -> Any:
         return self._operation("absolute", self)
 
+    def __gt__(self, other: Any) -> Any:
+        return self._operation("greater", self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._operation("greater_equal", self, other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self._operation("less", self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return self._operation("less_equal", self, other)
+
     def __getitem__(self, key: Any) -> Any:
         return self._operation("get_item", self, key)
 

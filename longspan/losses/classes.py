@@ -75,7 +75,8 @@ class Loss(Configured, abc.ABC):
         reduction: "sum_over_batch_size" (or "mean": the sum over all values by their number),
             "mean_with_sample_weight" (by the sum of the weights), "sum", or "none" (no reduction).
         name: the loss's name in a saved model; None for the class's name in snake case.
-        dtype: float predictions, truths and weights become this first; None leaves them as they are.
+        dtype: float predictions, truths and weights become this first, and so does the loss; None leaves
+            them as they are.
     """
 
     def __init__(
@@ -118,9 +119,9 @@ class Loss(Configured, abc.ABC):
         sample_weight = None if sample_weight is None else as_tensor(sample_weight)
         mask = getattr(y_pred, "_keras_mask", None) if mask is None else as_tensor(mask)
         if sample_weight is None and mask is None and self._is_mean:
-            return self.mean(y_true, y_pred)
+            return self._cast(self.mean(y_true, y_pred))
         values = self.call(y_true, y_pred)
-        return self._reduce(values, sample_weight, self.valid_mask(y_true, mask))
+        return self._cast(self._reduce(values, sample_weight, self.valid_mask(y_true, mask)))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, the dtype only where one was given."""

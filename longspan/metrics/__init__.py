@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, overload
 
 from torch import Tensor
 
@@ -196,8 +196,20 @@ __all__ = [
 ]
 
 
-def get(identifier: str | Metric | Callable[[Tensor, Tensor], Tensor] | Mapping[str, Any]) -> Metric:
+@overload
+def get(identifier: None) -> None: ...
+
+
+@overload
+def get(identifier: str | Metric | Callable[[Tensor, Tensor], Tensor] | Mapping[str, Any]) -> Metric: ...
+
+
+def get(
+    identifier: str | Metric | Callable[[Tensor, Tensor], Tensor] | Mapping[str, Any] | None,
+) -> Metric | None:
     """The metric of a name (which is its key in logs), an object, a function, or a saved config.
+
+    None is None.
 
     Raises:
         ValueError, TypeError: there is no such metric; the sentence has the nearest name.
@@ -205,7 +217,7 @@ def get(identifier: str | Metric | Callable[[Tensor, Tensor], Tensor] | Mapping[
     >>> get("mae").name, get("accuracy").direction
     ('mae', 'up')
     """
-    if isinstance(identifier, Metric):
+    if identifier is None or isinstance(identifier, Metric):
         return identifier
     if isinstance(identifier, (str, Mapping)):
         metric = _REGISTRY.get(identifier)

@@ -117,8 +117,24 @@ class Metric(Configured, abc.ABC):
 
     @property
     def variables(self) -> list[Tensor]:
-        """The sums, and the variables in the order in which they were added."""
-        return [*map(torch.as_tensor, self.sums.values()), *self._own.values()]
+        """The sums, the variables in the order in which they were added, those of metrics in attributes."""
+        sums = [Variable(value, trainable=False, name=name) for name, value in self.sums.items()]
+        parts = self._parts().values()
+        inner = [
+            value for part in parts for value in (part.variables if isinstance(part, Metric) else [part])
+        ]
+        return [*sums, *self._own.values(), *inner]
+
+    def _parts(self) -> dict[str, Metric | Variable]:
+        """The metrics and variables that are attributes, also in lists and dicts, but add_variable's."""
+        known = {id(variable) for variable in self._own.values()}
+        return {
+            f"{name}_{index}": part
+            for name, value in self.__dict__.items()
+            if not name.startswith("_")
+            for index, part in enumerate(_flat(value))
+            if isinstance(part, (Metric, Variable)) and id(part) not in known
+        }
 
     @abc.abstractmethod
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -139,23 +155,45 @@ class Metric(Configured, abc.ABC):
     def reset_state(self) -> None:
         """Start afresh."""
         self.sums = dict.fromkeys(self.sums, 0.0)
-        for variable in self._own.values():
-            variable.assign(torch.zeros_like(variable))
+        for part in (*self._own.values(), *self._parts().values()):
+            if isinstance(part, Metric):
+                part.reset_state()
+            else:
+                part.assign(torch.zeros_like(part))
 
     def state(self) -> dict[str, Any]:
         """Copies of the sums and variables by name, for checkpoints; several processes add them up."""
-        return {**self.sums, **{name: variable.value.clone() for name, variable in self._own.items()}}
+        state: dict[str, Any] = dict(self.sums)
+        for name, part in {**self._own, **self._parts()}.items():
+            if isinstance(part, Metric):
+                state |= {f"{name}/{key}": value for key, value in part.state().items()}
+            else:
+                state[name] = part.value.clone()
+        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
         self.sums = {name: state[name] for name in self.sums}
-        for name, variable in self._own.items():
-            variable.assign(state[name])
+        for name, part in {**self._own, **self._parts()}.items():
+            if isinstance(part, Metric):
+                start = f"{name}/"
+                part.restore({k.removeprefix(start): v for k, v in state.items() if k.startswith(start)})
+            else:
+                part.assign(state[name])
 
     def add(self, **amounts: Accumulator) -> None:
         """Add to the sums by name."""
         for name, amount in amounts.items():
             self.sums[name] = self.sums[name] + amount
+
+
+def _flat(value: Any) -> list[Any]:
+    """What lists, tuples and dicts hold, in order; any other value itself."""
+    if isinstance(value, (list, tuple, dict)):
+        return [
+            part for inner in (value.values() if isinstance(value, dict) else value) for part in _flat(inner)
+        ]
+    return [value]
 
 
 def _taking_arrays(update: Callable[..., None]) -> Callable[..., None]:

@@ -36,6 +36,9 @@ def select_classes(
         is_top = torch.zeros_like(y_pred, dtype=torch.bool).scatter(-1, y_pred.topk(top_k).indices, True)
         y_pred = y_pred.masked_fill(~is_top, -torch.inf)
     if class_id is not None:
+        if y_pred.dim() < 2:
+            expected = "outputs of shape (B, classes) for class_id"
+            raise errors.value_error("y_pred", expected, f"shape {tuple(y_pred.shape)}", "leave class_id out")
         y_true, y_pred = y_true[..., class_id], y_pred[..., class_id]
     return y_true, y_pred
 

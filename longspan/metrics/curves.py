@@ -28,7 +28,7 @@ class AUC(Metric):
     """The area under the ROC curve (true by false positive rate) or the PR curve (precision by recall).
 
     Args:
-        num_thresholds: points of the curve.
+        num_thresholds: points of the curve; None with thresholds.
         curve: "ROC", "PR", or "PRGAIN" (Flach and Kull 2015).
         summation_method: "interpolation" (for PR that of Davis and Goadrich 2006), "minoring", "majoring".
         thresholds: the points between 0 and 1 themselves, instead of num_thresholds.
@@ -41,7 +41,7 @@ class AUC(Metric):
 
     def __init__(
         self,
-        num_thresholds: int = 200,
+        num_thresholds: int | None = 200,
         curve: str = "ROC",
         summation_method: str = "interpolation",
         name: str = "auc",
@@ -53,10 +53,9 @@ class AUC(Metric):
         from_logits: bool = False,
     ) -> None:
         super().__init__(name, "up", *_COUNTS, dtype=dtype)
-        self.num_thresholds = errors.check_int("num_thresholds", num_thresholds, 2, "200 is usual")
         self.curve = errors.check_choice("curve", curve.upper(), CURVES)
         self.summation_method = errors.check_choice("summation_method", summation_method, SUMMATION_METHODS)
-        self.thresholds, self.from_logits = thresholds, from_logits
+        self._given, self.from_logits = thresholds, from_logits
         self.multi_label = errors.check_bool("multi_label", multi_label)
         if num_labels is not None and not multi_label:
             raise errors.value_error(
@@ -65,10 +64,15 @@ class AUC(Metric):
         self.num_labels, self.label_weights = num_labels, label_weights
         if thresholds is not None:
             inner = sorted(threshold_list(thresholds, 0.5))
-            self.num_thresholds = len(inner) + 2
         else:
-            inner = _inner_points(num_thresholds)
+            inner = _inner_points(errors.check_int("num_thresholds", num_thresholds, 2, "200 is usual"))
+        self.num_thresholds = len(inner) + 2
+        self.thresholds = [0.0, *inner, 1.0]
         self._points = torch.tensor([-epsilon(), *inner, 1.0 + epsilon()], dtype=torch.float64)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "thresholds": self._given}
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = select_classes(y_true, y_pred, None, None)

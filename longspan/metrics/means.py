@@ -183,6 +183,13 @@ class RootMeanSquaredError(FunctionMean):
     def __init__(self, name: str = "root_mean_squared_error", dtype: Any = None) -> None:
         super().__init__(losses.mean_squared_error, name, "down", dtype=dtype)
 
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
+        """Add a batch; values without a last dimension count by themselves, each with its weight."""
+        y_true, y_pred = losses.match_ranks(y_true, y_pred)
+        if y_pred.dim() == 1:
+            y_true, y_pred = y_true.unsqueeze(1), y_pred.unsqueeze(1)
+        super().update_state(y_true, y_pred, sample_weight)
+
     def result(self) -> Tensor:
         return super().result().sqrt()
 

@@ -28,6 +28,8 @@ class _FBeta(Metric):
             raise errors.value_error("beta", "a float above 0", repr(beta), "1 makes it the F1 score")
         if threshold is not None and not isinstance(threshold, float):
             raise errors.value_error("threshold", "a float, or None", repr(threshold), "0.5 is usual")
+        if threshold is not None and not 0.0 < threshold <= 1.0:
+            raise errors.value_error("threshold", "a number in (0, 1], or None", threshold, "0.5 is usual")
         self.average, self.beta, self.threshold = average, beta, threshold
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:

@@ -74,3 +74,9 @@ def test_refusals() -> None:
         losses.CTC()(torch.ones(2), torch.ones(2, 3, 4))
     with pytest.raises(ValueError, match="q: expected a number between 0 and 1"):
         losses.CategoricalGeneralizedCrossEntropy(q=1.0)
+
+
+@pytest.mark.parametrize("name", ["Dice", "Tversky", "MeanSquaredError"])
+def test_the_loss_has_the_dtype_that_was_given(name: str) -> None:
+    loss = getattr(losses, name)(dtype="bfloat16")
+    assert loss(torch.ones(2, 3), torch.rand(2, 3)).dtype == torch.bfloat16

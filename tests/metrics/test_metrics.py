@@ -200,7 +200,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         "received 'zzz'; longspan.metrics.NAMES has them all.",
     ),
     "no metric": (
-        lambda: metrics.get(3),  # pyright: ignore[reportArgumentType]
+        lambda: metrics.get(3),  # pyright: ignore
         'metric: expected a name, a metric or a function, received int; pass one such as "mae".',
     ),
     "curve": (
