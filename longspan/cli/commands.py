@@ -175,6 +175,8 @@ def _fit(
             model.tune(path, targets, trials=tune, verbose=verbose)
         else:
             model.fit(path, targets, resume=resume, callbacks=[note], verbose=verbose)
+    if source == "-" and model.fitted_.data is not None:  # what was read is gone
+        model.fitted_.data = model.fitted_.data._replace(paths=("-",))
     model.save(output)
     print_training(model)
     say(f"Saved to {output}.")

@@ -42,6 +42,11 @@ class Codec(abc.ABC, Generic[RecordsT]):
         """
         return self
 
+    def count_rows(self, records: RecordsT) -> int:
+        """The number of rows that were read, such as texts, readings or events."""
+        rows: Any = records
+        return len(rows)
+
     @property
     def learning_rate(self) -> float:
         """The learning rate if the task's option is None."""

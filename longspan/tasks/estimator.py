@@ -25,6 +25,7 @@ from .identity import identified
 from .joining import predict_joined, split_rows
 from .learning import read_and_split, search_options
 from .parts import CodecT, Fitted, NetworkT, StreamT, TaskParts
+from .provenance import describe_source
 from .sections import common_sections
 from .sklearn_tags import tags_of
 
@@ -84,6 +85,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
                 if validation_data is None:
                     fitted = self._refitted(fitted, records, verbose)
             fitted.stream = self.start_stream(fitted, records)
+            fitted.data = describe_source(source, y, fitted.codec.count_rows(records))
         self.fitted_, self.notes_ = fitted, notes
         vars(self).pop("stop_training", None)  # callbacks may set it during training
         return self

@@ -25,6 +25,7 @@ from .fitting import (
 )
 from .network import TaskNetwork
 from .options import Configurable, option, options_of
+from .provenance import DataSource
 from .schedule import Schedule, TrainingOptions
 
 CodecT = TypeVar("CodecT", bound=Codec[Any])
@@ -54,12 +55,16 @@ class Stream(abc.ABC):
 
 @dataclass(eq=False)
 class Fitted(Generic[CodecT, NetworkT, StreamT]):
-    """The results of a fit: codec, network, history of the training, and the stream if the task has one."""
+    """The results of a fit: codec, network, history of the training, stream if the task has one, data.
+
+    data: None for a part of a fit, such as a trial, and for models saved before it was kept.
+    """
 
     codec: CodecT
     network: NetworkT
     history: History
     stream: StreamT | None = None
+    data: DataSource | None = None
 
     @property
     def running(self) -> StreamT:

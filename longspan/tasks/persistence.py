@@ -16,6 +16,7 @@ from longspan.callbacks import History
 from .fitting import check_device, device_of
 from .options import Configurable, as_text
 from .parts import Fitted, TaskParts
+from .provenance import DataSource
 
 KIND = "task"
 _WEIGHTS = "network."  # before the names of weights
@@ -38,6 +39,7 @@ def save(
         "learned": tree,
         "history": history_state(fitted.history),
         "notes": notes,
+        "data": None if fitted.data is None else [list(fitted.data.paths), *fitted.data[1:]],
     }
     weights = {f"{_WEIGHTS}{name}": value for name, value in fitted.network.state_dict().items()}
     artifact.save(path, config, {**tensors, **weights})
@@ -57,6 +59,9 @@ def restore(
     network.load_state_dict(weights)
     network.to(device_of(task.device)).eval()
     fitted = Fitted(codec, network, history_from_state(config["history"]))
+    if config.get("data") is not None:  # older files have none
+        paths, *others = config["data"]
+        fitted.data = DataSource(tuple(paths), *others)
     fitted.stream = task.start_stream(fitted, None)
     if fitted.stream is not None:
         fitted.stream.restore(learned["stream"])

@@ -10,6 +10,7 @@ from longspan.report.elements import Element, Line, LineChart, Section, Table, T
 
 from .options import as_text, options_of
 from .parts import Fitted, TaskParts
+from .provenance import DataSource
 
 
 def common_sections(
@@ -18,7 +19,7 @@ def common_sections(
     """The sections on a task's training and on its options."""
     return [
         Section("Training", _training(fitted, notes)),
-        Section("How to reproduce", _recipe(task)),
+        Section("How to reproduce", _recipe(task, fitted.data)),
     ]
 
 
@@ -34,13 +35,16 @@ def _training(fitted: Fitted[Any, Any, Any], notes: Sequence[str]) -> list[Eleme
     return [*elements, Text("Notes", "\n".join(notes))] if notes else elements
 
 
-def _recipe(task: TaskParts[Any, Any, Any, Any]) -> list[Element]:
+def _recipe(task: TaskParts[Any, Any, Any, Any], data: DataSource | None) -> list[Element]:
     options = options_of(type(task))
     rows = [[name, as_text(value), options[name].help] for name, value in task.get_params().items()]
     flags = [f"{options[n].flag} {shlex.quote(as_text(v))}" for n, v in task.changed_params().items()]
-    command = " ".join([f"longspan fit {task.name} SOURCE -o MODEL", *flags])
-    code = f"import longspan\n\nlongspan.{task!r}.fit(SOURCE)"
+    paths = () if data is None else data.paths
+    sources = " ".join(map(shlex.quote, paths)) or "SOURCE"
+    command = " ".join([f"longspan fit {task.name} {sources} -o MODEL", *flags])
+    code = f"import longspan\n\nlongspan.{task!r}.fit({', '.join(map(repr, paths)) or 'SOURCE'})"
     return [
+        *([] if data is None else [Text("Data", str(data))]),
         Text("Command", command, code=True),
         Text("Python", code, code=True),
         Table("Options", ["option", "value", "meaning"], rows),

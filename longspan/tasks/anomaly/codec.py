@@ -151,6 +151,9 @@ class AnomalyCodec(Codec[list[Series]]):
             for series, expected in zip(records, predictions, strict=True)
         ]
 
+    def count_rows(self, records: list[Series]) -> int:
+        return sum(map(len, records))
+
     def trial_records(self, stream: Any) -> list[Series] | None:
         """Two readings of zeros; none with a forecaster, whose readings have times of their own."""
         names, categories = tuple(self.features.names), tuple(self.features.categories)

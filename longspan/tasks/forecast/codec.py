@@ -198,6 +198,9 @@ class ForecastCodec(Codec[Origins]):
         """Values (n * C, H) of windows as (n, H, C)."""
         return values.reshape(n, c, self.horizon).transpose(0, 2, 1)
 
+    def count_rows(self, records: Origins) -> int:
+        return len(records.panel.values)
+
     def trial_records(self, stream: Any) -> Origins:
         """The next forecast of the first series."""
         return last_origins(stream.panel.only(stream.panel.ids[:1]), self.horizon)

@@ -223,6 +223,9 @@ class RecommendCodec(Codec[Events]):
         kept = [share * weight for weight in kept]
         self.scorer.weights = (1.0 - sum(kept), *kept)
 
+    def count_rows(self, records: Events) -> int:
+        return len(records.item)
+
     def present(self, answers: Answers) -> Any:
         """A row for every recommended item: user, rank, item, score."""
         table = self.as_table(answers, answers.events)
