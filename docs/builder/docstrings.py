@@ -1,4 +1,4 @@
-"""Marks the examples in docstrings as code, so that Markdown does not read them as text."""
+"""Makes docstrings Markdown: examples become code, and signs that mean nothing there are kept as they are."""
 
 from __future__ import annotations
 
@@ -7,26 +7,36 @@ from typing import Any
 
 import griffe
 
+_CODE = re.compile(r"(`[^`]*`)")
+_SIGNS = re.compile(r"(?<=[\w)])\*(?=[\w(])|(?<!\*)\*{1,2}(?=\w+[, )])|<(?=[a-zA-Z/])")
 
-def mark_examples(text: str) -> str:
-    """A docstring whose paragraphs that begin with >>> at its margin are code.
 
-    >>> print(mark_examples("Adds.\\n\\n>>> 1 + 1\\n2"))
-    Adds.
-    <BLANKLINE>
-    ```pycon
-    >>> 1 + 1
-    2
-    ```
+def as_markdown(text: str) -> str:
+    """A docstring whose examples at its margin are code, and whose * and < are no markup.
+
+    >>> as_markdown("Shape (3*H,).")
+    'Shape (3\\\\*H,).'
     """
-    paragraphs = re.split(r"\n{2,}", text)
-    return "\n\n".join(f"```pycon\n{p}\n```" if p.startswith(">>> ") else p for p in paragraphs)
+    return "\n\n".join(_paragraph(paragraph) for paragraph in re.split(r"\n{2,}", text))
 
 
-class MarkExamples(griffe.Extension):
-    """Applies `mark_examples` to every docstring that is read."""
+def _paragraph(text: str) -> str:
+    if text.startswith(">>> "):
+        return f"```pycon\n{text}\n```"
+    if ">>> " in text:
+        return text
+    parts = _CODE.split(text)
+    return "".join(part if part.startswith("`") else _SIGNS.sub(_escaped, part) for part in parts)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "&lt;" if found[0] == "<" else "".join(f"\\{sign}" for sign in found[0])
+
+
+class Markdown(griffe.Extension):
+    """Applies `as_markdown` to every docstring that is read."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Change the docstring of one class, function, module or attribute."""
         if obj.docstring is not None:
-            obj.docstring.value = mark_examples(obj.docstring.value)
+            obj.docstring.value = as_markdown(obj.docstring.value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -11,10 +13,12 @@ from types import ModuleType
 
 from longspan.tasks import TASKS
 
+from .docstrings import as_markdown
 from .options import options_table
 
-_MEMBERS = "\n    options:\n      members: true\n      inherited_members: {inherited}\n"
+_MEMBERS = "\n    options:\n      members: null\n      inherited_members: {inherited}\n"
 _WHOLE = ("longspan.models", "longspan.nn", "longspan.networks", "longspan.tasks", "longspan.export")
+_ANNOTATION = re.compile(r"(: |-> )'([^']*)'")  # annotations are kept as text
 _LONGEST = 300  # characters of a constant that are shown
 
 
@@ -116,9 +120,11 @@ def _entry(module: ModuleType, name: str, stubs: bool) -> str:
     if not module.__name__.startswith(_WHOLE):
         return f"::: {anchor}\n"
     task = next((task for task, (home, kind) in TASKS.items() if (home, kind) == (module.__name__, name)), "")
-    inherited = "true" if module.__name__ == "longspan.models" else "false"
+    members = _MEMBERS.format(inherited="true" if module.__name__ == "longspan.models" else "false")
+    if task:  # the options' declarations are no signature to read
+        members += "      merge_init_into_class: false\n"
     table = f"\n**Options**\n\n{options_table(task)}\n" if task else ""
-    return f"::: {anchor}{_MEMBERS.format(inherited=inherited)}{table}"
+    return f"::: {anchor}{members}{table}"
 
 
 @cache
@@ -138,14 +144,16 @@ def _anchors() -> dict[int, str]:
 
 def _description(name: str, value: object) -> str:
     """A name that no statement defines, such as a function that another function makes."""
+    if isinstance(value, Mapping):
+        return "A mapping of " + ", ".join(f"`{key}`" for key in value) + ".\n"
     if not callable(value):
         text = repr(value)
         return f"```python\n{text if len(text) <= _LONGEST else text[:_LONGEST] + ' ...'}\n```\n"
     try:
-        shown = f"```python\n{name}{inspect.signature(value)}\n```\n\n"
+        signature = _ANNOTATION.sub(r"\1\2", str(inspect.signature(value)))
     except ValueError:  # a builtin one
-        shown = ""
-    return f"{shown}{inspect.getdoc(value) or ''}"
+        signature = "(...)"
+    return f"```python\n{name}{signature}\n```\n\n{as_markdown(inspect.getdoc(value) or '')}"
 
 
 def _is_statement(value: object, name: str) -> bool:

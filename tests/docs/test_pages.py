@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
 import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import textwrap
 import warnings
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +25,7 @@ import torch
 pytest.importorskip("mkdocs", reason="mkdocs is not installed")
 
 import longspan
-from docs.builder import measured
+from docs.builder import docstrings, measured
 from docs.builder.hooks import STUBS
 from docs.builder.reference import PAGES, page_text, public_names
 from longspan import cli, errors
@@ -84,6 +88,26 @@ def test_commands_exist(page: str, line: str) -> None:
     assert {word for word in words if word.startswith("-")} <= flags, line
 
 
+@cache
+def section_titles() -> set[str]:
+    """The titles of all sections that a task's report may have."""
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "longspan/tasks").rglob("*.py")]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    sections = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Section"]
+    return {
+        str(call.args[0].value) for call in sections if call.args and isinstance(call.args[0], ast.Constant)
+    }
+
+
+@pytest.mark.parametrize("task", longspan.tasks.TASKS)
+def test_reports_have_the_sections_that_a_guide_names(task: str) -> None:
+    text = (ROOT / "docs/guides" / f"{task}.md").read_text()
+    part = text[text.index("## What the report says") : text.index("## Options that matter")]
+    named = set(re.findall(r"\*\*(.+?)\*\*", part))
+    assert "Summary" in named
+    assert named <= section_titles()
+
+
 def build(site: Path, **environment: str) -> None:
     """Build the pages, strictly."""
     done = subprocess.run(
@@ -112,12 +136,23 @@ def test_pages_build_without_a_warning(tmp_path: Path) -> None:
     assert outside(tmp_path / "site") == []
 
 
+def test_docstrings_become_markdown() -> None:
+    assert doctest.testmod(docstrings).failed == 0
+    text = "Shapes (I, 3*H) and `3*H`; <pad>.\n\nArgs:\n    *parts: of it.\n\nExample:\n    >>> 3*2\n    6"
+    assert docstrings.as_markdown(text) == (
+        "Shapes (I, 3\\*H) and `3*H`; &lt;pad>.\n\nArgs:\n    *parts: of it.\n\nExample:\n    >>> 3*2\n    6"
+    )
+
+
 @pytest.mark.slow
 def test_the_reference_builds_without_a_warning(tmp_path: Path) -> None:
-    build(tmp_path / "site")
-    assert outside(tmp_path / "site") == []
+    site = tmp_path / "site"
+    build(site)
+    assert outside(site) == []
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", site)
+    assert Path(packed).stat().st_size < 3_000_000, "the pages go into the wheel"
     for page in PAGES:
-        html = (tmp_path / "site" / page.path).with_suffix(".html").read_text()
+        html = (site / page.path).with_suffix(".html").read_text()
         anchors = set(re.findall(r'id="([\w.]+)"', html))
         for name in page.modules:
             assert {f"{name}.{public}" for public in public_names(import_module(name))} <= anchors
