@@ -252,7 +252,8 @@ NB_MODULE(_core, m) {
       .def("dropout", &longspan::TrainingStep::dropout)
       .def("flatten", &longspan::TrainingStep::flatten)
       .def("loss", &longspan::TrainingStep::loss)
-      .def("run", &longspan::TrainingStep::run, nb::call_guard<nb::gil_scoped_release>());
+      .def("run", &longspan::TrainingStep::run, nb::call_guard<nb::gil_scoped_release>())
+      .def("predict", &longspan::TrainingStep::predict, nb::call_guard<nb::gil_scoped_release>());
   m.def(
       "adam",
       [](const std::string& isa, const std::vector<uintptr_t>& weights, const std::vector<uintptr_t>& grads,

@@ -36,7 +36,7 @@ class Numbers {
 struct StepTensors {
   const float* const* weights;
   float* const* grads;
-  const float* const* masks;  // of the dropouts, in order
+  const float* const* masks;  // of the dropouts, in order; null for a prediction, which keeps nothing for a way back
 };
 
 class ChainLayer {
@@ -109,7 +109,10 @@ class DropoutLayer : public ChainLayer {
  public:
   DropoutLayer(int64_t n, size_t mask) : mask_(mask) { size = n; }
   bool forward(const void* x, float* y, const StepTensors& t, int) override {
-    multiply(static_cast<const float*>(x), t.masks[mask_], y);
+    if (t.masks)
+      multiply(static_cast<const float*>(x), t.masks[mask_], y);
+    else
+      std::memcpy(y, x, size_t(size) * sizeof(float));
     return true;
   }
   void backward(const void*, float*, float* dy, float* dx, const StepTensors& t, int) override {
@@ -142,14 +145,16 @@ class RecurrentLayer : public ChainLayer {
     size = (sequences ? B * T : B) * D_ * H;
     for (int back : backwards) plans_.emplace_back(new PlanStore(T, B, nullptr, {}, {}, back != 0, false));
     per_direction_ = B * T * longspan::saved_per_row(driver, false, entry, I, H, H, false, false, false);
-    saved_ = Numbers(D_ * per_direction_), states_ = Numbers(2 * D_ * cell_->S * B * H);
+    states_ = Numbers(2 * D_ * cell_->S * B * H);
     if (!sequences) out_ = Numbers(B * T * D_ * H), dlast_ = Numbers(D_ * B * H);
     for (int s = 0; s < cell_->S; s++)
       for (int64_t i = 0; i < B * H; i++) state(s)[i] = float(cell_->initial[s]);
   }
   bool forward(const void* x, float* y, const StepTensors& t, int threads) override {
+    if (t.masks && !keeps_) saved_ = Numbers(D_ * per_direction_), keeps_ = true;
     for (int d = 0; d < D_; d++) {
       Call<float> c = call(x, y, t, threads, d);
+      if (!t.masks) c.saved = nullptr;
       for (int s = 0; s < cell_->S; s++) c.last[s] = last(d, s);
       driver_.forward32(c);
       if (!sequences_) copy_columns(last(d, 0), H_, y + d * H_, D_ * H_);
@@ -177,7 +182,7 @@ class RecurrentLayer : public ChainLayer {
   const CellTable<float>* cell_;
   int64_t B_, T_, I_, H_, per_direction_ = 0;
   int D_;
-  bool sequences_;
+  bool sequences_, keeps_ = false;  // keeps_: whether there is memory for what training saves
   size_t weight_;
   std::vector<std::unique_ptr<PlanStore>> plans_;
   Numbers saved_, states_, out_, dlast_;
@@ -227,9 +232,10 @@ class TrainingStep {
   // The loss of a batch, after which the gradients of the weights stand where `grads` say; in `out` the last layer's output.
   // Without a loss that is finite there are none. Returns -1, having changed nothing, where a code or a class is out of range.
   double run(uintptr_t x, uintptr_t target, uintptr_t out, const std::vector<uintptr_t>& weights,
-             const std::vector<uintptr_t>& grads, const std::vector<uintptr_t>& masks, int threads) {
+             const std::vector<uintptr_t>& grads, std::vector<uintptr_t> masks, int threads) {
     if (weights.size() != weights_ || grads.size() != weights_ || masks.size() != masks_)
       throw std::invalid_argument("the number of tensors");
+    masks.push_back(0);  // so that data() is never null
     const StepTensors t = {reinterpret_cast<const float* const*>(weights.data()),
                            reinterpret_cast<float* const*>(grads.data()),
                            reinterpret_cast<const float* const*>(masks.data())};
@@ -241,6 +247,13 @@ class TrainingStep {
     for (size_t i = layers_.size(); i-- > 0;)
       layers_[i]->backward(input(i), output(i), gradients_[i].at(), i ? gradients_[i - 1].at() : nullptr, t, threads);
     return value;
+  }
+
+  // The last layer's output without dropout, in `out`; whether every code was in range.
+  bool predict(uintptr_t x, uintptr_t out, const std::vector<uintptr_t>& weights, int threads) {
+    if (weights.size() != weights_) throw std::invalid_argument("the number of tensors");
+    const StepTensors t = {reinterpret_cast<const float* const*>(weights.data()), nullptr, nullptr};
+    return forward(reinterpret_cast<const void*>(x), reinterpret_cast<float*>(out), t, threads);
   }
 
  private:

@@ -80,18 +80,18 @@ class TrainingStep:
 
     Args:
         parts: the layers in order.
-        loss: of the last layer's output.
+        loss: of the last layer's output; None for predictions alone.
         isa: the instruction set.
 
     Attributes:
         gradients: (weight, gradient) of every weight that requires one; `run` overwrites the gradients.
     """
 
-    def __init__(self, parts: Sequence[Part], loss: LossSpec, isa: str) -> None:
+    def __init__(self, parts: Sequence[Part], loss: LossSpec | None, isa: str) -> None:
         self._parts, self._loss, self._isa = tuple(parts), loss, isa
         self._weights = [weight for part in parts for weight in _weights_of(part)]
         self._gradients = [
-            torch.empty_like(weight) if weight is not None and weight.requires_grad else None
+            torch.empty_like(weight) if loss and weight is not None and weight.requires_grad else None
             for weight in self._weights
         ]
         pairs = zip(self._weights, self._gradients, strict=True)
@@ -111,10 +111,7 @@ class TrainingStep:
         Returns:
             None where the step does not take the batch: a size is too large, a code or class is out of range.
         """
-        key = tuple(x.shape)
-        if key not in self._by_shape:
-            self._by_shape[key] = self._made(key) if len(self._by_shape) < _MOST_SHAPES else None
-        made = self._by_shape[key]
+        made = self._step_for(tuple(x.shape))
         if made is None or target.numel() != made[1].targets:
             return None
         native, shapes = made
@@ -126,6 +123,22 @@ class TrainingStep:
             self._addresses, [mask.data_ptr() for mask in masks], torch.get_num_threads(),
         )  # fmt: skip
         return None if loss == -1.0 else (loss, out)
+
+    def predict(self, x: Tensor) -> Tensor | None:
+        """The last layer's output without dropout; x and None as for `run`."""
+        made = self._step_for(tuple(x.shape))
+        if made is None:
+            return None
+        native, shapes = made
+        out = torch.empty(shapes.out)
+        weights = [0 if weight is None else weight.data_ptr() for weight in self._weights]
+        return out if native.predict(x.data_ptr(), out.data_ptr(), weights, torch.get_num_threads()) else None
+
+    def _step_for(self, shape: tuple[int, ...]) -> tuple[_core.TrainingStep, _Shapes] | None:
+        """The compiled step for batches of one shape, made once."""
+        if shape not in self._by_shape:
+            self._by_shape[shape] = self._made(shape) if len(self._by_shape) < _MOST_SHAPES else None
+        return self._by_shape[shape]
 
     def _made(self, shape: tuple[int, ...]) -> tuple[_core.TrainingStep, _Shapes] | None:
         """The compiled step for batches of one shape; None where a dense layer is too large for it."""
@@ -139,6 +152,8 @@ class TrainingStep:
             current = _add(native, part, current, self._isa)
             if isinstance(part, Dropout):
                 drops.append((current, part.rate))
+        if self._loss is None:
+            return native, _Shapes(current, drops, 0)
         name, logits, epsilon = self._loss
         native.loss(LOSSES.index(name), logits, epsilon, current[-1])
         targets = _rows(current) if name == "sparse" else _rows(current) * current[-1]

@@ -46,41 +46,51 @@ class Unfit(Exception):
 
 
 class NativeStep:
-    """A training step of a model by one call of compiled code.
+    """A training step of a model by one call of compiled code, or a prediction.
 
     Args:
-        layers: a chain, built; loss: of the last one's output.
+        layers: a chain, built.
+        loss: of the last layer's output; None for predictions alone.
 
     Raises:
         Unfit: the general loop has to train it; the reason is given.
     """
 
-    def __init__(self, layers: Sequence[Layer], loss: losses.Loss) -> None:
+    def __init__(self, layers: Sequence[Layer], loss: losses.Loss | None) -> None:
         parts = [part for layer in layers for part in _parts(layer)]
         if not parts or isinstance(parts[0], steps.Dropout):
             raise Unfit("the first layer is a Dropout")
         if not any(isinstance(part, steps.Recurrent) for part in parts):
             raise Unfit("no layer is recurrent")
-        spec = _loss_spec(loss)
+        spec = None if loss is None else _loss_spec(loss)
         self._coded = isinstance(parts[0], steps.Embedding)
-        self._sparse = spec.name == "sparse"
+        self._sparse = spec is not None and spec.name == "sparse"
         self._step = steps.TrainingStep(parts, spec, instruction_set())
         self.gradients = self._step.gradients
-        if not self.gradients:
+        if spec is not None and not self.gradients:
             raise Unfit("no weight learns")
 
     def run(self, batch: Batch) -> tuple[float, Tensor] | None:
         """The loss and the output of a batch; None where the general loop has to take it."""
-        x, y = batch.x, batch.y
-        if type(x) is not Tensor or type(y) is not Tensor or batch.continues:
+        x, y = self._input(batch), batch.y
+        if x is None or type(y) is not Tensor or batch.weight is not None:
             return None
-        if batch.mask is not None or batch.lengths is not None or batch.weight is not None:
-            return None
-        x = x.to(torch.int64 if self._coded else torch.float32).contiguous()
         taken = self._step.run(x, y.to(torch.int64 if self._sparse else torch.float32).contiguous())
         if taken is None or not _fits(y.shape, taken[1].shape, self._sparse):
             return None
         return taken
+
+    def predict(self, batch: Batch) -> Tensor | None:
+        """The output of a batch; None where the general loop has to take it."""
+        x = self._input(batch)
+        return None if x is None else self._step.predict(x)
+
+    def _input(self, batch: Batch) -> Tensor | None:
+        """The batch's input as the step reads it; None where the batch is of another kind."""
+        x = batch.x
+        if type(x) is not Tensor or batch.continues or batch.mask is not None or batch.lengths is not None:
+            return None
+        return x.to(torch.int64 if self._coded else torch.float32).contiguous()
 
 
 def _fits(target: torch.Size, out: torch.Size, sparse: bool) -> bool:

@@ -49,6 +49,8 @@ class TrainingAdapter(nn.Module):
         self.model, self.carries, self.last_mask = model, carries, _OutputMask()
         self.training = model.training
         self._native: tuple[tuple[bool, ...], NativeStep] | None = None
+        self._inference: NativeStep | None = None
+        self._has_inference: bool | None = None  # None: not known yet
         self._dtype = model.input_dtype()
         self._adding = [part for part in model.modules() if isinstance(part, Layer) and _may_add(part)]
         self._recurrent = [
@@ -66,6 +68,10 @@ class TrainingAdapter(nn.Module):
             return self._run(batch, state)
 
     def _run(self, batch: Batch, state: Any) -> tuple[Any, Any]:
+        if not self.training and not self._recurrent and not torch.is_grad_enabled():
+            output = self._predicted(batch)
+            if output is not None:
+                return output, None
         x = batch.x
         if type(x) is not Tensor or x.dtype != self._dtype:
             x = self.model.cast_inputs(x)
@@ -73,6 +79,21 @@ class TrainingAdapter(nn.Module):
             output, self.last_mask.mask = self.model.run(x, mask_of(batch))
             return output, None
         return self._carried(x, batch, state)
+
+    def _predicted(self, batch: Batch) -> Tensor | None:
+        """The output by one call of compiled code; None where the model does not run so."""
+        if self._has_inference is False:
+            return None
+        try:
+            check_surroundings(self.model)
+            if self._inference is None:
+                self._has_inference = False  # if the next line raises an error
+                self._inference = NativeStep(chain_of(self.model), None)
+                self._has_inference = True
+        except Unfit:
+            return None
+        self.last_mask.mask = None
+        return self._inference.predict(batch)
 
     def whole_step(self, loss: CompiledLoss) -> NativeStep | None:
         """The step in one call of compiled code; None where the general loop has to train the model."""

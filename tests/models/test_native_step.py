@@ -308,3 +308,39 @@ def test_dropout_draws_what_torch_draws() -> None:
     expected = torch.dropout(torch.ones(4, 5), 0.3, True)
     torch.manual_seed(3)
     assert torch.equal(torch.empty(4, 5).bernoulli_(0.7).div_(0.7), expected)
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_predictions_by_one_call(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = series(STEPS, WIDTH)
+    model = Sequential([layers.Input(x.shape[1:]), *CHAINS[name]()])
+    model.compile("adam", "mse")
+    seen: list[bool] = []
+    predict = NativeStep.predict
+
+    def watched(self: NativeStep, batch: Any) -> Any:
+        answer = predict(self, batch)
+        seen.append(answer is not None)
+        return answer
+
+    monkeypatch.setattr(NativeStep, "predict", watched)
+    found, loss = model.predict(x, batch_size=8, verbose=0), model.evaluate(x, series(1), verbose=0)
+    assert seen == [True] * 4
+    model.layers[-1].register_forward_hook(lambda *_: None)
+    np.testing.assert_allclose(found, model.predict(x, batch_size=8, verbose=0), rtol=1e-5, atol=1e-6)
+    assert model.evaluate(x, series(1), verbose=0) == pytest.approx(loss, rel=1e-5)
+    assert seen == [True] * 4
+
+
+def test_validation_follows_the_weights(taken: list[bool]) -> None:
+    x, y = series(STEPS, WIDTH), series(1)
+    model = small()
+    history = model.fit(x, y, epochs=2, validation_data=(x, y), verbose=0)
+    assert history.history["val_loss"][-1] == pytest.approx(model.evaluate(x, y, verbose=0), rel=1e-6)
+    assert len(taken) == 2 and all(taken)
+
+
+def test_a_code_out_of_range_is_the_layers_own_error_in_predict() -> None:
+    model = Sequential([layers.Input((4,), dtype="int32"), layers.Embedding(3, 2), layers.LSTM(4)])
+    with pytest.raises(ValueError, match="0 to 2"):
+        model.predict(np.full((2, 4), 3), verbose=0)
