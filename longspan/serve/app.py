@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -27,16 +27,18 @@ from longspan.tasks.language import LanguageModel
 from longspan.tasks.options import Option
 
 from . import bodies, generation
-from .limits import Limits, Refused, check_options, refused
+from .limits import Limits, Refused, check_options, parsed_options, refused
 from .metrics import Metrics
 from .models import ServedModel, model_of
 from .pages import TEXTS, docs_page
 from .schema import ANSWER, ERROR, request_schema, search_options
 from .sequential import ServedSequential
+from .session_service import SessionService, follow_options
 from .sessions import Sessions
+from .sockets import SessionSockets, offered_token
+from .streams import kind_of
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_SAVE_EVERY = 2.0  # seconds between saves of sessions that have changed
 _OPEN = ("/health", "/ready", *TEXTS)  # addresses that need no token
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -69,9 +71,10 @@ class Server:
         self.models = {
             name: ServedModel(name, model, self.limits, self.pool) for name, model in models.items()
         }
-        self.sessions = Sessions(self.models, self.limits, sessions)
+        kept = Sessions(self.models, self.limits, sessions)
+        self.sessions = SessionService(self.models, self.limits, self.pool, kept)
+        self.sockets = SessionSockets(self.sessions, self.limits, _error_response)
         self.metrics = Metrics()
-        self._unsaved = False
 
     def described(self) -> list[dict[str, Any]]:
         """Every model: its name, its task, its options, and whether it reads streams."""
@@ -80,6 +83,7 @@ class Server:
                 "name": name,
                 "task": served.model.name,
                 "streams": served.model.stream_ is not None,
+                "sessions": kind_of(served) is not None,
                 "schema": schema_of(served),
                 "generate": generation.request_schema() if isinstance(served.model, LanguageModel) else None,
             }
@@ -91,7 +95,7 @@ class Server:
     async def predict(self, name: str, request: Request) -> Response:
         """The answer to `POST /models/NAME/predict`."""
         served = model_of(self.models, name)
-        body = await self._body(request)
+        body = await self.read_body(request)
         content_type, filename = _content_type(request)
         if content_type in ("application/json", ""):
             content = bodies.parse_json(body)
@@ -99,7 +103,7 @@ class Server:
             answer = await served.predict(source, _checked_options(served, content))
         else:
             given = dict(request.query_params)
-            options = _checked_options(served, _parsed_options(served, given))
+            options = _checked_options(served, parsed_options(_declared(served), given))
             answer = await self._predict_file(served, body, bodies.ending_of(content_type, filename), options)
         self.metrics.rows.labels(name).inc(len(answer.frame))
         if "text/csv" in request.headers.get("accept", ""):
@@ -120,66 +124,20 @@ class Server:
     async def generate(self, name: str, request: Request) -> Response:
         """The answer to `POST /models/NAME/generate`: text, sent as it is drawn."""
         model = cast(LanguageModel, model_of(self.models, name).model)
-        content = bodies.parse_json(await self._body(request))
+        content = bodies.parse_json(await self.read_body(request))
         start = partial(generation.begin, model, content, self.limits)
         text = await asyncio.get_running_loop().run_in_executor(self.pool, start)
         return StreamingResponse(generation.pieces(text, self.pool), media_type="text/plain; charset=utf-8")
 
-    # ---- sessions
-
-    async def begin(self, name: str) -> dict[str, Any]:
-        """The answer to `POST /models/NAME/sessions`."""
-        model_of(self.models, name)
-        loop = asyncio.get_running_loop()
-        session = await loop.run_in_executor(self.pool, self.sessions.begin, name)
-        self._unsaved = True
-        return {"id": session.id}
-
-    async def step(self, name: str, id: str, content: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one more reading of a session."""
-        model_of(self.models, name)
-        session = self.sessions.get(name, id)
-        if set(content) != {"reading"}:
-            received = ", ".join(sorted(content)) or "nothing"
-            raise refused(422, "body", "the key reading alone", received, 'send {"reading": ...}')
-
-        def read() -> Any:
-            with session.lock:
-                return session.update(content["reading"])
-
-        answer = await asyncio.get_running_loop().run_in_executor(self.pool, read)
-        self._unsaved = True
-        return {"answer": bodies.plain(answer)}
-
-    async def forecast(self, name: str, id: str, request: Request) -> Response:
-        """What follows the readings of a session so far."""
-        served = model_of(self.models, name)
-        session = self.sessions.get(name, id)
-        options = _checked_options(served, _parsed_options(served, dict(request.query_params)))
-
-        def read() -> Any:
-            with session.lock:
-                return session.task.predict_table(None, **options)
-
-        frame = await asyncio.get_running_loop().run_in_executor(self.pool, read)
-        return Response(bodies.answer(frame, []), media_type="application/json")
-
-    async def save_sessions(self) -> None:
-        """Save the sessions while the server runs, whenever one has changed."""
-        while True:
-            await asyncio.sleep(_SAVE_EVERY)
-            if self._unsaved:
-                self._unsaved = False
-                await asyncio.get_running_loop().run_in_executor(self.pool, self.sessions.save)
-
     def close(self) -> None:
         """Save the sessions and end the threads."""
-        self.sessions.save()
+        self.sessions.sessions.save()
         self.pool.shutdown(wait=True, cancel_futures=True)
 
     # ---- requests
 
-    async def _body(self, request: Request) -> bytes:
+    async def read_body(self, request: Request) -> bytes:
+        """The body of a request, within the limits of size and time."""
         body = bodies.read_body(request.stream(), request.headers.get("content-length"), self.limits)
         try:
             return await asyncio.wait_for(body, self.limits.seconds)
@@ -191,7 +149,10 @@ class Server:
         """Refuse a request without the token; the comparison takes as long for every other text."""
         if self.token is None or scope["path"] in _OPEN:
             return
-        sent = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
+        headers = dict(scope["headers"])
+        sent = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        if scope["type"] == "websocket" and not sent:  # a browser cannot set the other header
+            sent = offered_token(headers.get(b"sec-websocket-protocol", b"").decode("latin-1"))
         if not hmac.compare_digest(sent, self.token.encode()):
             way_out = "send the header Authorization: Bearer TOKEN"
             raise refused(401, "token", "the server's", "another or none", way_out)
@@ -214,17 +175,6 @@ def _checked_options(served: ServedModel, content: Mapping[str, Any]) -> dict[st
 def _declared(served: ServedModel) -> dict[str, Option]:
     """The options of a request to a model; a Sequential has none."""
     return {} if isinstance(served.model, ServedSequential) else search_options(served.model)
-
-
-def _parsed_options(served: ServedModel, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Options in an address, which are text; unknown names stay to be refused."""
-    declared = _declared(served)
-    try:
-        return {
-            name: declared[name].parse(text) if name in declared else text for name, text in texts.items()
-        }
-    except ValueError as error:
-        raise Refused(422, str(error)) from error
 
 
 def _content_type(request: Request) -> tuple[str, str | None]:
@@ -258,17 +208,26 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        saving = asyncio.get_running_loop().create_task(server.save_sessions())
+        saving = asyncio.get_running_loop().create_task(server.sessions.keep_saving())
         yield
         saving.cancel()
         await asyncio.get_running_loop().run_in_executor(None, server.close)
 
     app = FastAPI(title="longspan", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.limits = server.limits
     _add_guard(app, server)
     _add_pages(app, server)
     for name in server.models:
         _add_model(app, server, name)
+    app.add_api_websocket_route("/{path:path}", _unknown_socket)
     return app
+
+
+async def _unknown_socket(websocket: WebSocket) -> None:
+    """Refuse a websocket to an address that is none."""
+    expected, received = "a model's sessions", repr(websocket.url.path)
+    error = refused(404, "address", expected, received, "look at /docs")
+    await websocket.send_denial_response(_error_response(error))
 
 
 class Guard:
@@ -282,6 +241,9 @@ class Guard:
         self.app, self.server = app, server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._check_socket(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -305,6 +267,15 @@ class Guard:
         path = getattr(scope.get("route"), "path", "other")
         self.server.metrics.observe(path, status, seconds)
         _log.info("%s %s %d %.1f ms", scope["method"], path, status, 1e3 * seconds)
+
+    async def _check_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a websocket with the token through, and refuse another one before it opens."""
+        try:
+            self.server.check_token(scope)
+        except Refused as error:
+            await WebSocket(scope, receive, send).send_denial_response(_error_response(error))
+            return
+        await self.app(scope, receive, send)
 
 
 def _add_guard(app: FastAPI, server: Server) -> None:
@@ -368,7 +339,7 @@ def _add_pages(app: FastAPI, server: Server) -> None:
     async def metrics() -> PlainTextResponse:
         """Counts and durations in the form that Prometheus reads."""
         return PlainTextResponse(
-            server.metrics.text(len(server.sessions)), media_type="text/plain; version=0.0.4"
+            server.metrics.text(len(server.sessions.sessions)), media_type="text/plain; version=0.0.4"
         )
 
 
@@ -406,36 +377,45 @@ def _add_model(app: FastAPI, server: Server, name: str) -> None:
             summary=f"Let {name} write text, sent as it is drawn.",
             openapi_extra={"requestBody": {"required": True, "content": schema}},
         )  # fmt: skip
-    if served.model.stream_ is None:
-        return
+    if kind_of(served) is not None:
+        _add_sessions(app, server, name)
 
-    async def begin() -> dict[str, Any]:
-        return await server.begin(name)
 
-    async def step(session: str, request: Request) -> dict[str, Any]:
-        return await server.step(name, session, bodies.parse_json(await server._body(request)))
+def _add_sessions(app: FastAPI, server: Server, name: str) -> None:
+    """The addresses of one model's sessions."""
+    service, sessions = server.sessions, f"/models/{name}/sessions"
 
-    async def forecast(session: str, request: Request) -> Response:
-        return await server.forecast(name, session, request)
+    async def begin(request: Request) -> dict[str, Any]:
+        return await service.begin(name, dict(request.query_params))
 
-    async def end(session: str) -> dict[str, str]:
-        server.sessions.end(name, session)
-        return {"status": "ended"}
+    async def read(session: str, request: Request) -> dict[str, Any]:
+        body = await server.read_body(request)
+        is_json = _content_type(request)[0] in ("application/json", "")
+        return await service.read(name, session, bodies.parse_json(body) if is_json else body)
 
-    sessions = f"{base}/sessions"
-    reading = {
-        "application/json": {
-            "schema": {"type": "object", "required": ["reading"], "properties": {"reading": {}}}
-        }
-    }
+    async def follow(session: str, request: Request) -> Response:
+        options = follow_options(service.get(name, session), dict(request.query_params))
+        frame = await service.follow(name, session, options)
+        return Response(bodies.answer(frame, []), media_type="application/json")
+
+    async def end(session: str) -> dict[str, Any]:
+        return await service.end(name, session)
+
+    async def connect(websocket: WebSocket, session: str | None = None) -> None:
+        await server.sockets.run(websocket, name, session)
+
+    schema = {"type": "object", "required": ["reading"], "properties": {"reading": {}}}
+    reading = {"application/json": {"schema": schema}, "application/octet-stream": {}}
     for path, method, endpoint, summary in (
-        (sessions, "POST", begin, "Begin a session: a stream with a state of its own."),
-        (sessions + "/{session}", "POST", step, "Read one more reading of a session."),
-        (sessions + "/{session}", "GET", forecast, "What follows the readings of a session."),
+        (sessions, "POST", begin, "Begin a session: a stream with a state of its own. Also a websocket."),
+        (sessions + "/{session}", "POST", read, "Read one more reading of a session. Also a websocket."),
+        (sessions + "/{session}", "GET", follow, "What follows the readings of a session."),
         (sessions + "/{session}", "DELETE", end, "End a session."),
     ):
-        extra = {"requestBody": {"required": True, "content": reading}} if endpoint is step else None
+        extra = {"requestBody": {"required": True, "content": reading}} if endpoint is read else None
         app.add_api_route(path, endpoint, methods=[method], summary=summary, tags=[name], openapi_extra=extra)
+    app.add_api_websocket_route(sessions, connect)
+    app.add_api_websocket_route(sessions + "/{session}", connect)
 
 
 def check_host(host: str, token: str | None, *, open_to_all: bool = False) -> None:
@@ -453,5 +433,5 @@ def run(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, log_level: s
     """Serve an application until it is interrupted; running requests are answered first."""
     uvicorn.run(
         app, host=host, port=port, log_level=log_level, access_log=False, server_header=False,
-        timeout_graceful_shutdown=30,
+        timeout_graceful_shutdown=30, ws_max_size=app.state.limits.body_bytes,
     )  # fmt: skip

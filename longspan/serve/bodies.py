@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import AsyncIterable, Mapping
 from datetime import date, time, timedelta
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -118,11 +118,24 @@ def ending_of(content_type: str, filename: str | None) -> str:
     return ending
 
 
-def answer(frame: pl.DataFrame, notes: list[str]) -> bytes:
-    """A frame as JSON: its columns, its rows, and what the library noted."""
+def as_content(frame: pl.DataFrame, notes: list[str]) -> dict[str, Any]:
+    """A frame as plain values: its columns, its rows, and what the library noted."""
     rows = [{name: plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
-    content = {"columns": frame.columns, "rows": rows, "notes": notes}
-    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    return {"columns": frame.columns, "rows": rows, "notes": notes}
+
+
+def answer(frame: pl.DataFrame, notes: list[str]) -> bytes:
+    """A frame as JSON, see `as_content`."""
+    return as_text(as_content(frame, notes)).encode()
+
+
+def as_text(content: Mapping[str, Any]) -> str:
+    """Plain values as JSON."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
+
+
+def check_media(path: Path, limits: Limits) -> None:
+    """Nothing yet."""
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:

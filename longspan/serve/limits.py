@@ -27,9 +27,10 @@ class Limits:
     batch: int = 64
     threads: int = 2
     waiting: int = 1000
+    connections: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "rows", "sessions", "batch", "threads", "waiting"):
+        for name in ("body_bytes", "rows", "sessions", "batch", "threads", "waiting", "connections"):
             errors.check_int(name, getattr(self, name), 1, "give a whole number")
         for name in ("seconds", "session_seconds"):
             if not errors.check_non_negative(name, getattr(self, name), "give seconds"):
@@ -60,3 +61,13 @@ def check_options(declared: Mapping[str, Option], content: Mapping[str, Any], *o
             declared[name].check(value)
         except (ValueError, TypeError) as error:
             raise Refused(422, str(error)) from error
+
+
+def parsed_options(declared: Mapping[str, Option], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Options in an address, which are text; unknown names stay to be refused."""
+    try:
+        return {
+            name: declared[name].parse(text) if name in declared else text for name, text in texts.items()
+        }
+    except ValueError as error:
+        raise Refused(422, str(error)) from error

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from longspan import artifact
-from longspan.tasks.estimator import Estimator
 
 from .limits import Limits, refused
+from .models import ServedModel
+from .streams import SessionStream, kind_of
 
 KIND = "sessions"
 
@@ -24,24 +24,15 @@ KIND = "sessions"
 class Session:
     """One stream.
 
-    id: a random name; model: of the model; task: a copy of the model's task with a stream of its own.
-    used: the time of the last reading, in seconds since 1970; lock: held while it reads.
+    id: a random name; model: of the model; stream: what it reads. used: the time of the last reading, in
+    seconds since 1970; lock: held while it reads.
     """
 
     id: str
     model: str
-    task: Estimator
+    stream: SessionStream
     used: float
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def update(self, reading: Any) -> Any:
-        """Read one more reading; returns the task's answer, None from a task that gives none."""
-        verb = getattr(self.task, "update")  # noqa: B009
-        if self.task.name == "recommend":
-            answer = verb(**reading) if isinstance(reading, dict) else verb(*reading)
-        else:
-            answer = verb(reading)
-        return None if answer is self.task else answer
 
 
 class Sessions:
@@ -51,7 +42,7 @@ class Sessions:
         models: by name; limits: of the server; path: the file in which they are saved, None for none.
     """
 
-    def __init__(self, models: Mapping[str, Any], limits: Limits, path: Path | None = None) -> None:
+    def __init__(self, models: Mapping[str, ServedModel], limits: Limits, path: Path | None = None) -> None:
         self.models, self.limits, self.path = models, limits, path
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._lock = threading.Lock()
@@ -61,7 +52,7 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def begin(self, model: str) -> Session:
+    def begin(self, model: str, options: Mapping[str, Any]) -> Session:
         """A session of a model, from where the model's own stream stands.
 
         Raises:
@@ -72,7 +63,7 @@ class Sessions:
             received = f"{len(self._sessions):,}"
             expected = f"fewer than {self.limits.sessions:,} sessions"
             raise refused(503, "sessions", expected, received, "end one that is no longer needed")
-        session = Session(secrets.token_urlsafe(18), model, self._own(model), time.time())
+        session = Session(secrets.token_urlsafe(18), model, self._stream(model, options), time.time())
         with self._lock:
             self._sessions[session.id] = session
         return session
@@ -88,11 +79,13 @@ class Sessions:
             self._sessions.move_to_end(id)
         return session
 
-    def end(self, model: str, id: str) -> None:
-        """Forget a session."""
-        self.get(model, id)
+    def end(self, model: str, id: str) -> Any:
+        """Forget a session; returns the answer to all its readings, None where each had its own."""
+        session = self.get(model, id)
         with self._lock:
             self._sessions.pop(id, None)
+        with session.lock:
+            return session.stream.finish()
 
     def save(self) -> None:
         """Write the states of all sessions into the file, atomically; nothing where there is no file."""
@@ -100,11 +93,11 @@ class Sessions:
             return
         saved = []
         for session in list(self._sessions.values()):
-            with session.lock:
-                stream = session.task.fitted_.running.state()
-                codec = session.task.fitted_.codec.state() if session.task.name == "recommend" else None
-            head = {"id": session.id, "model": session.model, "used": session.used}
-            saved.append(head | {"stream": stream, "codec": codec})
+            if session.stream.saved:
+                with session.lock:
+                    state = session.stream.state()
+                head = {"id": session.id, "model": session.model, "used": session.used}
+                saved.append(head | {"state": state})
         tree, tensors = artifact.flatten({"sessions": saved})
         artifact.save(self.path, {"kind": KIND, "state": tree}, tensors)
 
@@ -115,28 +108,19 @@ class Sessions:
             state = artifact.unflatten(saved.config["state"], saved.tensors)
             for one in state["sessions"]:
                 if one["model"] in self.models:
-                    task = self._own(one["model"], one["codec"])
-                    task.fitted_.running.restore(one["stream"])
-                    self._sessions[one["id"]] = Session(one["id"], one["model"], task, one["used"])
+                    stream = self._stream(one["model"], {})
+                    stream.restore(one["state"])
+                    self._sessions[one["id"]] = Session(one["id"], one["model"], stream, one["used"])
         self._end_old()
 
-    def _own(self, model: str, codec_state: Any = None) -> Estimator:
-        """A task like a model's with a stream of its own; codec_state: of a recommender's own past."""
-        served = self.models[model]
-        task = served.model
-        if task.stream_ is None:
-            names = [name for name, other in self.models.items() if other.model.stream_ is not None]
+    def _stream(self, model: str, options: Mapping[str, Any]) -> SessionStream:
+        """A stream of a model."""
+        kind = kind_of(self.models[model])
+        if kind is None:
+            names = [name for name, other in self.models.items() if kind_of(other) is not None]
             expected = f"a model that reads streams ({', '.join(names) or 'none here'})"
             raise refused(422, "session", expected, model, "use predict")
-        own = copy.copy(task)
-        with served.lock:
-            codec = task.fitted_.codec
-            if task.name == "recommend":  # its codec keeps the users' past
-                codec = task.codec().restore(codec.state() if codec_state is None else codec_state)
-            own.fitted_ = replace(task.fitted_, codec=codec, stream=None)
-            own.fitted_.stream = own.start_stream(own.fitted_, None)
-            own.fitted_.running.restore(copy.deepcopy(task.fitted_.running.state()))
-        return own
+        return kind(self.models[model], options)
 
     def _end_old(self) -> None:
         """Forget sessions without a reading for too long; they are in the order of their last readings."""

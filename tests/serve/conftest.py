@@ -67,6 +67,28 @@ def _fitted(wave: Any, sequences: Any, labels: Any, baskets: Any) -> dict[str, A
 
 
 @pytest.fixture(scope="session")
+def media() -> dict[str, Any]:
+    """A recognizer of speech and two classifiers of clips, which hear and see in one direction."""
+    for package in ("soundfile", "soxr", "kaldi_native_fbank"):
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    random = np.random.default_rng(0)
+    sounds = [0.3 * np.sin(np.arange(2000) * step) for step in (0.15, 0.4)] * 4
+    clips = random.integers(0, 255, (8, 5, 12, 12)).astype(np.uint8)
+    small: dict[str, Any] = {"epochs": 1, "hidden_size": 8, "bidirectional": False}
+    seen = small | {"filters": (4,), "feature_size": 8}
+    recognizer = ls.SpeechRecognizer(**small, filters=8, mel_bins=16, num_layers=1)
+    attending = ls.VideoClassifier(**seen, pooling="attention")
+    convolutional = ls.VideoClassifier(**seen, architecture="convlstm", pooling="max")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.LongspanWarning)
+        return {
+            "hear": recognizer.fit([(s, 8000) for s in sounds], ["low", "high"] * 4, verbose=0),
+            "watch": attending.fit(list(clips), ["a", "b"] * 4, verbose=0),
+            "look": convolutional.fit(list(clips), ["a", "b"] * 4, verbose=0),
+        }
+
+
+@pytest.fixture(scope="session")
 def client(fitted: dict[str, Any]) -> Iterator[httpx.Client]:
     with serving(fitted) as client:
         yield client

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from longspan import errors, search
+from longspan import errors
 from longspan.data.tokenizers import Tokenizer
 
 from .codec import LanguageCodec
 from .network import LanguageNetwork
-from .reading import document_of, normalize
-from .tokens import BOUNDARY, encode, note_unknown
+from .streaming import LanguageStream
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # at the end of a text whose last bytes are still to come
 _CACHED = 10_000  # pairs of tokens whose text is kept
@@ -37,31 +32,25 @@ def generate(
 
     Arguments are checked and the prompt is read at the call.
     """
+    stream = LanguageStream(codec, network)
+    stream.read(prompt)
+    return continuation(stream, codec, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+
+
+def continuation(
+    stream: LanguageStream,
+    codec: LanguageCodec,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int | None = None,
+) -> Iterator[str]:
+    """The text after what a stream has read, piece by piece; see `LanguageModel.generate`."""
     errors.check_int("length", length, 1, "give the number of tokens to generate")
-    if not isinstance(prompt, str):
-        raise errors.type_error("prompt", "a string", prompt, "give the text to go on from")
-    prompt = normalize(prompt)
-    note_unknown(prompt, codec.tokenizer)
-    device = network.decoder.output.weight.device
-    tokens = torch.from_numpy(encode(document_of(prompt), codec.tokenizer)).long()
-    tokens = torch.cat([torch.tensor([BOUNDARY]), tokens]).to(device)
-    state = network.initial_state()
-    if len(tokens) > 1:
-        state = network.read(tokens[:-1], state)
-    forbidden = torch.zeros(codec.tokenizer.size, device=device)
-    forbidden[codec.forbidden] = -torch.inf
-    context, advance = tokens[:-1].tolist(), network.decoder.stepper()
-
-    def step(last: Tensor, state: Any) -> tuple[Tensor, Any]:
-        context.append(int(last))
-        logits, state = advance(last, state)
-        return codec.mixed_logits(logits, context, forbidden), state
-
-    drawn = search.stream(
-        step, tokens[-1:], state, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed,
-        end=BOUNDARY if codec.ends else None, max_length=length,
-    )  # fmt: skip
-    return _text((int(token) for token in drawn), codec.tokenizer, tokens[1:].tolist()[-1:])
+    drawn = stream.draw(length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    return _text(drawn, codec.tokenizer, stream.last)
 
 
 def _text(tokens: Iterator[int], tokenizer: Tokenizer, before: list[int]) -> Iterator[str]:

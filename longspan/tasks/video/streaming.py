@@ -10,6 +10,7 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.data.frames import array_frames
+from longspan.tasks.codec import Tree
 
 from .clips import Box
 from .codec import VideoCodec
@@ -66,6 +67,15 @@ class VideoStream:
         probabilities = self._codec.labels.probabilities(answer)
         best = int(probabilities.argmax())
         return StreamAnswer(self._codec.labels.classes[best], float(probabilities[best]), probabilities)
+
+    def state(self) -> Tree:
+        """Plain values and tensors."""
+        return {"states": self._states, "pools": self._pools, "frames": self.frames}
+
+    def restore(self, state: Tree) -> None:
+        """Take what `state` returned."""
+        self._states, self.frames = list(state["states"]), state["frames"]
+        self._pools = [None if pool is None else PoolState(*pool) for pool in state["pools"]]
 
     def _input(self, frame: Any) -> tuple[Tensor, tuple[int, int]]:
         """The frame as the network reads it (1, 1, ...), and its height and width."""
