@@ -24,7 +24,7 @@ def _norms(weights: Tensor, axis: int | tuple[int, ...] | list[int]) -> Tensor:
 
 
 class Constraint(Configured):
-    """Changes weights. Abstract: a subclass defines `project`, or `__call__` as in Keras."""
+    """Leaves weights as they are: a subclass defines `project`, or `__call__` as in Keras."""
 
     def __call__(self, w: Any) -> Tensor:
         """The weights, a tensor or array in Keras' layout, changed so that they fulfil the constraint."""
@@ -32,7 +32,7 @@ class Constraint(Configured):
 
     def project(self, weights: Tensor) -> Tensor:
         """The changed weights."""
-        raise NotImplementedError
+        return weights
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class _Reader(Layer):
         raise NotImplementedError
 
     def call(
-        self, x: Any, mask: Any, return_attention_scores: bool = False, use_causal_mask: bool = False
+        self, x: Any, mask: Any = None, return_attention_scores: bool = False, use_causal_mask: bool = False
     ) -> Any:
         """Attend to the values.
 

@@ -235,7 +235,7 @@ def _supported(kind: type[Layer], options: Mapping[str, Any]) -> dict[str, Any]:
 
 # Options that Keras saves and that change no number here.
 _UNUSED = {"dtype", "trainable", "sparse", "ragged", "optional"}
-_UNUSED |= {"time_major", "implementation", "renorm_momentum"}
+_UNUSED |= {"time_major", "implementation"}
 
 
 def _sizes(value: Any) -> Any:

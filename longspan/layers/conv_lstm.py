@@ -149,7 +149,7 @@ class ConvLSTMBase(Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*split_states(args, kwargs), **kwargs)
 
-    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+    def call(self, x: Tensor, mask: Tensor | None = None, initial_state: Any = None) -> Any:
         """As `LSTM`'s, for x (B, T, Y, X, C) and states (B, Y', X', F)."""
         self._sides(tuple(x.shape))
         if self.dropout and self.training:

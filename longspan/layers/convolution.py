@@ -27,6 +27,9 @@ _CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 def sizes_of(argument: str, sizes: Sizes, rank: int) -> tuple[int, ...]:
     """One whole number for all `rank` dimensions, or one for each."""
+    if not isinstance(sizes, (int, list, tuple)):
+        way_out = "give a size for each dimension"
+        raise errors.type_error(argument, f"a whole number, or {rank}", sizes, way_out)
     each = (sizes,) * rank if isinstance(sizes, int) else tuple(sizes)
     if len(each) != rank:
         raise errors.value_error(argument, f"one number, or {rank}", each, "give a size for each dimension")

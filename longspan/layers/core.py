@@ -91,7 +91,7 @@ class Dense(Layer):
             raise self._misfit(input_shape)
         return (*input_shape[:-1], self.units)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if x.shape[-1] != self.weight.shape[1] or x.dim() < 2:
             raise self._misfit(x.shape)
         return self._act(F.linear(x, self.weight, self.bias))
@@ -162,7 +162,7 @@ class Embedding(Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         return (*input_shape, self.output_dim)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         codes = x if x.dtype in (torch.int64, torch.int32) else x.long()
         try:
             return lookup(self.weight, codes)
@@ -199,7 +199,7 @@ class Masking(Layer):
         super().__init__(**shared)
         self.mask_value = mask_value
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x if self.mask_value == 0 else x.masked_fill(~self._seen(x).unsqueeze(-1), 0.0)
 
     def compute_mask(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
@@ -234,7 +234,7 @@ class Dropout(Layer):
         super().__init__(**shared)
         self.rate, self.noise_shape = errors.check_fraction("rate", rate), noise_sizes(noise_shape)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if not (self.training and self.rate):
             return x
         if self.noise_shape is None:
@@ -272,7 +272,7 @@ class SpatialDropout1D(Layer):
         super().__init__(**shared)
         self.rate = errors.check_fraction("rate", rate, below_one=True)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         check_rank(self, x.shape, "(B, T, I)", "give it sequences")
         return _without_some_channels(x, self.rate) if self.training and self.rate else x
 
@@ -332,7 +332,7 @@ class Activation(Layer):
         super().__init__(**shared)
         self.activation, self._act = activation, activations.get(activation)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return self._act(x)
 
 
@@ -357,7 +357,7 @@ class ReLU(Layer):
         self.negative_slope = errors.check_non_negative("negative_slope", negative_slope, "0 cuts off")
         self.threshold = errors.check_non_negative("threshold", threshold, "0 is usual")
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return activations.relu(x, self.negative_slope, self.max_value, self.threshold)
 
 
@@ -372,7 +372,7 @@ class LeakyReLU(Layer):
         super().__init__(**shared)
         self.negative_slope = errors.check_non_negative("negative_slope", negative_slope, "0.3 is usual")
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
 
 
@@ -389,7 +389,7 @@ class Flatten(Layer):
         super().__init__(**shared)
         self.channels_first = is_channels_first(data_format)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         rows = x.movedim(1, -1) if self.channels_first and x.dim() > 2 else x
         return rows.reshape(x.shape[0], -1)
 
@@ -416,7 +416,7 @@ class Reshape(Layer):
             way_out = "leave at most one -1 in it"
             raise errors.value_error("target_shape", "sizes above 0", self.target_shape, way_out)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         self.compute_output_shape(tuple(x.shape))
         return x.reshape(x.shape[0], *self.target_shape)
 
@@ -448,7 +448,7 @@ class Permute(Layer):
         if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise errors.value_error("dims", "every dimension from 1 on once", self.dims, "such as (2, 1)")
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x.permute(0, *self.dims)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
@@ -471,7 +471,7 @@ class RepeatVector(Layer):
         super().__init__(**shared)
         self.n = errors.check_int("n", n, 1, "give the number of steps")
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         check_rank(self, x.shape, "(B, I)", "leave return_sequences out of the layer before")
         return x.unsqueeze(1).expand(-1, self.n, -1)
 

@@ -51,7 +51,7 @@ class Spatial(Layer):
     def create_weights_last(self, shape: Shape) -> None:
         """Create the weights for inputs of this shape, features last; nothing for a layer without weights."""
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if not self.channels_first:
             return self.call_last(x, mask)
         return self.call_last(x.movedim(1, -1), mask).movedim(-1, 1)

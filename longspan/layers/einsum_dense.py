@@ -153,7 +153,7 @@ class EinsumDense(Layer):
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
         return self._sizes(input_shape).output
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         out = torch.einsum(self.equation, x, self.kernel)
         return self._act(out if self.bias_axes is None else out + self.get_parameter("bias"))
 

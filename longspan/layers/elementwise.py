@@ -31,7 +31,7 @@ class Identity(Layer):
     def __init__(self, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x
 
 
@@ -46,7 +46,7 @@ class ELU(Layer):
         super().__init__(**shared)
         self.alpha = alpha
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return F.elu(x, self.alpha)
 
 
@@ -85,7 +85,7 @@ class PReLU(Layer):
             Weight("alpha", sizes, self._initializer, [source], regularizer=self._regularizer)
         )
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x.relu() - self.alpha * (-x).relu()
 
 
@@ -103,7 +103,7 @@ class Softmax(Layer):
         super().__init__(**shared)
         self.axis = axis
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if mask is None or (mask.dim() == 2 < x.dim() and mask.shape == x.shape[:2]):
             return self._softmax(x)
         self._check(mask, x)
@@ -140,7 +140,7 @@ class GaussianNoise(Layer):
             raise errors.value_error("stddev", "a number of at least 0", stddev, "0 adds no noise")
         self.stddev = stddev
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x + torch.randn_like(x) * self.stddev if self.training and self.stddev else x
 
 
@@ -159,7 +159,7 @@ class GaussianDropout(Layer):
         super().__init__(**shared)
         self.rate = errors.check_fraction("rate", rate, below_one=True)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if not (self.training and self.rate):
             return x
         return x * (1.0 + torch.randn_like(x) * math.sqrt(self.rate / (1.0 - self.rate)))
@@ -189,7 +189,7 @@ class AlphaDropout(Layer):
         super().__init__(**shared)
         self.rate, self.noise_shape = errors.check_fraction("rate", rate), noise_shape
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if not (self.training and self.rate):
             return x
         sizes = self.noise_shape or x.shape
@@ -214,7 +214,7 @@ class ActivityRegularization(Layer):
         super().__init__(**{**shared, "activity_regularizer": L1L2(l1, l2)})
         self.l1, self.l2 = l1, l2
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x
 
 
@@ -237,6 +237,6 @@ class Rescaling(Layer):
         super().__init__(**shared)
         self.scale, self.offset = scale, offset
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         floats = x if x.is_floating_point() else x.to(torch.get_default_dtype())
         return floats * torch.as_tensor(self.scale).to(floats) + torch.as_tensor(self.offset).to(floats)

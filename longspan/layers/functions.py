@@ -150,7 +150,7 @@ class Lambda(Layer):
             raise errors.value_error("function", "a function with a name", "a lambda", way_out)
         return cls(**config)
 
-    def call(self, x: Any, mask: Any) -> Any:
+    def call(self, x: Any, mask: Any = None) -> Any:
         passed = {"mask": mask, "training": self.training}
         return self.function(
             x, **self.arguments, **{name: passed[name] for name in passed if name in self._names}
@@ -196,7 +196,7 @@ class Operation(Layer):
         """The function's result."""
         return _function_named(self.operation)(*args, **self.arguments, **kwargs)
 
-    def call(self, x: Any, mask: Any) -> Any:
+    def call(self, x: Any, mask: Any = None) -> Any:
         return self.forward(x)
 
     def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class Merge(Layer):
     The output's mask keeps the steps that any input's mask keeps; there is none if an input has none.
     """
 
+    skips_hidden: ClassVar[bool] = False  # whether an input does not count at the steps that its mask hides
+
     def __init__(self, **shared: Unpack[LayerOptions]) -> None:
         super().__init__(**shared)
 
@@ -30,8 +32,25 @@ class Merge(Layer):
     def merge(self, parts: Sequence[Tensor]) -> Tensor:
         """The output for two or more tensors."""
 
-    def call(self, x: Any, mask: Any) -> Tensor:
-        return self.merge(_several(self, x))
+    def call(self, x: Any, mask: Any = None) -> Tensor:
+        parts = _several(self, x)
+        masks = mask if isinstance(mask, (list, tuple)) and self.skips_hidden else None
+        if masks is None or all(part is None for part in masks):
+            return self.merge(parts)
+        return self._merge_shown(parts, masks)
+
+    def _merge_shown(self, parts: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor:
+        """The output where an input counts at the steps that its mask shows."""
+        output, seen = parts[0], _over_values(masks[0], parts[0])
+        for part, mask in zip(parts[1:], masks[1:], strict=True):
+            shown, merged = _over_values(mask, part), self.merge([output, part])
+            if shown is not None:
+                merged = torch.where(shown, merged, output)
+            if seen is not None:
+                hidden = part if shown is None else torch.where(shown, part, output)
+                merged = torch.where(seen, merged, hidden)
+            output, seen = merged, None if seen is None or shown is None else seen | shown
+        return output
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         first, *others = _several_shapes(self, input_shape)
@@ -65,11 +84,17 @@ class Subtract(Merge):
     """
 
     def merge(self, parts: Sequence[Tensor]) -> Tensor:
-        if len(parts) != 2:
-            raise errors.value_error(
-                f"input of {self.name}", "two tensors", len(parts), "subtract them one after the other"
-            )
+        self._check(parts)
         return parts[0] - parts[1]
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        self._check(input_shape)
+        return super().compute_output_shape(input_shape)
+
+    def _check(self, parts: Any) -> None:
+        if len(parts) != 2:
+            way_out = "subtract them one after the other"
+            raise errors.value_error(f"input of {self.name}", "two tensors", len(parts), way_out)
 
 
 class Multiply(Merge):
@@ -78,6 +103,8 @@ class Multiply(Merge):
     >>> Multiply()([torch.ones(1, 2), 2 * torch.ones(1, 2)])
     tensor([[2., 2.]])
     """
+
+    skips_hidden = True
 
     def merge(self, parts: Sequence[Tensor]) -> Tensor:
         return reduce(torch.mul, parts)
@@ -101,6 +128,8 @@ class Maximum(Merge):
     tensor([[3., 3.]])
     """
 
+    skips_hidden = True
+
     def merge(self, parts: Sequence[Tensor]) -> Tensor:
         return reduce(torch.maximum, parts)
 
@@ -111,6 +140,8 @@ class Minimum(Merge):
     >>> Minimum()([torch.ones(1, 2), 3 * torch.ones(1, 2)])
     tensor([[1., 1.]])
     """
+
+    skips_hidden = True
 
     def merge(self, parts: Sequence[Tensor]) -> Tensor:
         return reduce(torch.minimum, parts)
@@ -156,6 +187,13 @@ class Concatenate(Merge):
             return None
         pairs = zip(to_tensors(x), to_tensors(masks), strict=True)
         return torch.cat([_full_mask(*pair) for pair in pairs], self.axis).any(-1)
+
+
+def _over_values(mask: Tensor | None, x: Tensor) -> Tensor | None:
+    """A mask of the steps of x for each of its values; None without one."""
+    if mask is None:
+        return None
+    return mask.bool().reshape(*mask.shape, *(1,) * (x.dim() - mask.dim()))
 
 
 def _full_mask(x: Tensor, mask: Tensor | None) -> Tensor:

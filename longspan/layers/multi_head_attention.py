@@ -288,7 +288,7 @@ class MultiHeadAttention(Layer):
             self.get_parameter(f"{name}_bias") if self.use_bias else None,
         )
 
-    def call(self, x: Any, mask: Any) -> Any:
+    def call(self, x: Any, mask: Any = None) -> Any:
         return self.attend(x, x, x)
 
     def compute_output_shape(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch.nn import functional as F
 from typing_extensions import Unpack
 
 from longspan import errors
-from longspan.initializers import InitializerLike, TruncatedNormal
+from longspan.initializers import Initializer, InitializerLike, TruncatedNormal, get
 from longspan.regularizers import RegularizerLike
 
 from .base import Layer, LayerOptions, required_size, warn_mask_ends
@@ -34,6 +36,11 @@ class BatchNormalization(Layer):
         center, scale: whether there are beta and gamma.
         beta_initializer, gamma_initializer, moving_mean_initializer, moving_variance_initializer,
         beta_regularizer, gamma_regularizer: as for other layers.
+        renorm: in training correct the batch's statistics towards averages of them (Ioffe 2017, arXiv
+            1702.03275), by weights moving_stddev, renorm_mean and renorm_stddev more.
+        renorm_clipping: limits of the correction: "rmin" and "rmax" of its factor, "dmax" of its shift.
+        renorm_momentum: what these averages keep at every batch.
+        synchronized: accepted for False.
 
     >>> BatchNormalization()(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 5, 3])
@@ -52,9 +59,19 @@ class BatchNormalization(Layer):
         moving_variance_initializer: InitializerLike = "ones",
         beta_regularizer: RegularizerLike = None,
         gamma_regularizer: RegularizerLike = None,
+        renorm: bool = False,
+        renorm_clipping: Mapping[str, float] | None = None,
+        renorm_momentum: float = 0.99,
+        synchronized: bool = False,
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
+        if synchronized:
+            way_out = "each device normalizes by its own rows"
+            raise errors.value_error("synchronized", "False", synchronized, way_out)
+        self.renorm = errors.check_bool("renorm", renorm)
+        self.renorm_clipping = checked_clipping(renorm_clipping)
+        self.renorm_momentum = errors.check_fraction("renorm_momentum", renorm_momentum)
         self.axis, self.epsilon = axis, epsilon
         self.momentum = errors.check_fraction("momentum", momentum)
         self.weight: Tensor | None = None
@@ -80,19 +97,23 @@ class BatchNormalization(Layer):
                 delattr(self, torch_name)
                 source = self.parameter(torch_name, size)
                 self.own_weights.append(Weight(name, size, start, [source], regularizer=regularizer))
-        for name, torch_name, start in (
-            ("moving_mean", "running_mean", mean),
-            ("moving_variance", "running_var", variance),
-        ):
+        kept = [("moving_mean", "running_mean", mean), ("moving_variance", "running_var", variance)]
+        if self.renorm:
+            stddev = SquareRoot(variance)
+            kept += [("moving_stddev", "running_stddev", stddev), ("renorm_mean", "batch_mean", mean)]
+            kept.append(("renorm_stddev", "batch_stddev", stddev))
+        for name, torch_name, start in kept:
             self.register_buffer(torch_name, torch.empty(size))
             self.own_weights.append(Weight(name, size, start, [(self, torch_name)], trainable=False))
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         axis = _axis(self, self.axis, x.dim())
         wide = [1] * x.dim()
         wide[axis] = x.shape[axis]
         if self.training and self.trainable:
             mean, variance = self._moments(x, mask, [d for d in range(x.dim()) if d != axis])
+            if self.renorm:
+                return self._renormalized(x, mean, variance, wide)
             self._follow(mean, variance)
         else:
             mean, variance = self.running_mean, self.running_var
@@ -107,7 +128,7 @@ class BatchNormalization(Layer):
             variance, mean = torch.var_mean(x, over, correction=0)
             return mean, variance
         counts = mask.to(x.dtype).unsqueeze(-1).expand_as(x)
-        total = counts.sum(over, keepdim=True)
+        total = counts.sum(over, keepdim=True).clamp_min(1.0)  # where nothing counts, the mean is 0
         mean = (x * counts).sum(over, keepdim=True) / total
         variance = ((x - mean).square() * counts).sum(over, keepdim=True) / total
         return mean.flatten(), variance.flatten()
@@ -117,8 +138,65 @@ class BatchNormalization(Layer):
         self.running_mean.lerp_(mean, 1.0 - self.momentum)
         self.running_var.lerp_(variance, 1.0 - self.momentum)
 
+    def _renormalized(self, x: Tensor, mean: Tensor, variance: Tensor, wide: list[int]) -> Tensor:
+        """The output in training with renorm: by the batch's statistics, corrected by constants r and d."""
+        stddev = (variance + self.epsilon).sqrt()
+        r, d = self._correction(mean.detach(), stddev.detach())
+        scale = r / stddev
+        shift = d - mean * scale
+        if self.weight is not None:
+            scale, shift = scale * self.weight, shift * self.weight
+        if self.bias is not None:
+            shift = shift + self.bias
+        self._follow_both(mean, stddev)
+        return x * scale.view(wide) + shift.view(wide)
+
+    def _correction(self, mean: Tensor, stddev: Tensor) -> tuple[Tensor, Tensor]:
+        """The factor and the shift from the batch's statistics to their averages, within the limits."""
+        limits, root = self.renorm_clipping, self.batch_stddev.clamp_min(math.sqrt(self.epsilon))
+        r, d = stddev / root, (mean - self.batch_mean) / root
+        r = r.clamp(limits.get("rmin", 0.0), limits.get("rmax", math.inf))
+        return r, d.clamp(-limits.get("dmax", math.inf), limits.get("dmax", math.inf))
+
+    @torch.no_grad()
+    def _follow_both(self, mean: Tensor, stddev: Tensor) -> None:
+        self.batch_mean.lerp_(mean, 1.0 - self.renorm_momentum)
+        self.batch_stddev.lerp_(stddev, 1.0 - self.renorm_momentum)
+        self.running_mean.lerp_(mean, 1.0 - self.momentum)
+        self.running_stddev.lerp_(stddev, 1.0 - self.momentum)
+        self.running_var.copy_((self.running_stddev.square() - self.epsilon).relu())
+
     running_mean: Tensor
     running_var: Tensor
+    running_stddev: Tensor
+    batch_mean: Tensor
+    batch_stddev: Tensor
+
+
+@dataclass(frozen=True)
+class SquareRoot(Initializer):
+    """The square root of what another initializer draws: of a standard deviation beside a variance.
+
+    Args:
+        variance: the other initializer.
+    """
+
+    variance: InitializerLike
+
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
+        return get(self.variance)(shape).sqrt()
+
+
+def checked_clipping(limits: Mapping[str, float] | None) -> dict[str, float]:
+    """The limits of a renormalization, or an error for an unknown or an impossible one."""
+    known, limits = ("rmax", "rmin", "dmax"), dict(limits or {})
+    for key in limits:
+        errors.check_choice("key of renorm_clipping", key, known)
+    if limits.get("rmax", math.inf) < limits.get("rmin", 0.0):
+        raise errors.value_error("renorm_clipping", "an rmax of at least rmin", limits, "rmin is below 1")
+    if limits.get("dmax", 0.0) < 0.0:
+        raise errors.value_error("renorm_clipping", "a dmax of at least 0", limits, "5 is usual")
+    return limits
 
 
 class LayerNormalization(Layer):
@@ -131,6 +209,8 @@ class LayerNormalization(Layer):
         epsilon: added to the variance.
         center, scale: whether there are beta and gamma.
         beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer: as for other layers.
+        rms_scaling: divide by the standard deviation alone, without the mean and beta; `RMSNormalization` is
+            what is wanted mostly.
 
     >>> LayerNormalization()(torch.zeros(2, 5, 3)).shape
     torch.Size([2, 5, 3])
@@ -146,15 +226,20 @@ class LayerNormalization(Layer):
         gamma_initializer: InitializerLike = "ones",
         beta_regularizer: RegularizerLike = None,
         gamma_regularizer: RegularizerLike = None,
+        rms_scaling: bool = False,
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
+        if not isinstance(axis, (int, list, tuple)):
+            raise errors.type_error("axis", "a dimension, or a list of them", axis, "-1 is the last one")
         self.axis, self.epsilon = axis, epsilon
+        self.rms_scaling = errors.check_bool("rms_scaling", rms_scaling)
         self.weight: Tensor | None = None
         self.bias: Tensor | None = None
         self._starts = (gamma_initializer, beta_initializer)
         self._regularizers = (gamma_regularizer, beta_regularizer)
-        self._wanted = (errors.check_bool("scale", scale), errors.check_bool("center", center))
+        wanted = (errors.check_bool("scale", scale), errors.check_bool("center", center))
+        self._wanted = (True, False) if rms_scaling else wanted
 
     def create_weights(self, shape: Shape) -> None:
         axes = sorted(_axis(self, axis, len(shape)) for axis in self._axes())
@@ -174,8 +259,12 @@ class LayerNormalization(Layer):
     def _axes(self) -> Sequence[int]:
         return (self.axis,) if isinstance(self.axis, int) else self.axis
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Any:
-        return F.layer_norm(x, self.features, self.weight, self.bias, self.epsilon)
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Any:
+        if not self.rms_scaling:
+            return F.layer_norm(x, self.features, self.weight, self.bias, self.epsilon)
+        over = list(range(x.dim() - len(self.features), x.dim()))
+        scaled = x * (x.var(over, correction=0, keepdim=True) + self.epsilon).rsqrt()
+        return scaled if self.weight is None else scaled * self.weight
 
 
 class GroupNormalization(Layer):
@@ -234,7 +323,7 @@ class GroupNormalization(Layer):
         _axis(self, self.axis, len(input_shape))
         return tuple(input_shape)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         axis = _axis(self, self.axis, x.dim())
         out = F.group_norm(x.movedim(axis, 1), self.groups, self.gamma, self.beta, self.epsilon)
         return out.movedim(1, axis)
@@ -274,7 +363,7 @@ class RMSNormalization(Layer):
         self._axes(len(input_shape))
         return tuple(input_shape)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         axes = self._axes(x.dim())
         wide = [x.shape[axis] if axis in axes else 1 for axis in range(x.dim())]
         root = (x.square().mean(axes, keepdim=True) + self.epsilon).rsqrt()
@@ -308,7 +397,7 @@ class UnitNormalization(Layer):
         self._axes(len(input_shape))
         return tuple(input_shape)
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         return x * x.square().sum(self._axes(x.dim()), keepdim=True).clamp_min(1e-12).rsqrt()
 
 
@@ -352,7 +441,7 @@ class SpectralNormalization(Wrapper):
         rest = [weight for weight in self.layer.keras_weights() if weight is not kernel]
         return [kernel, *self.own_weights, *rest]
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.training:
             self._normalize()
         return self.layer(x)

@@ -96,7 +96,7 @@ class Normalization(Layer):
         self.mean.copy_(mean)
         self.variance.copy_(torch.as_tensor(squares) / count - mean.square())
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         values = x if x.is_floating_point() else x.to(torch.get_default_dtype())
         kept = self._kept(x.dim())
         wide = [x.shape[axis] if axis in kept else 1 for axis in range(x.dim())]
@@ -141,7 +141,7 @@ class Discretization(Layer):
         shares = np.linspace(0.0, 1.0, (self.num_bins or 2) + 1)[1:-1]
         self.bin_boundaries = np.quantile(np.asarray(data), shares).tolist()
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.bin_boundaries is None:
             raise errors.value_error(self.name, "limits of bins", "none", "call adapt(data) first")
         limits = torch.as_tensor(self.bin_boundaries, dtype=torch.float64)
@@ -174,7 +174,7 @@ class CategoryEncoding(Layer):
         modes = ("multi_hot", "one_hot", "count")
         self.output_mode = errors.check_choice("output_mode", output_mode, modes)
 
-    def call(self, x: Tensor, mask: Tensor | None, count_weights: Any = None) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None, count_weights: Any = None) -> Tensor:
         codes = x.long()
         if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.num_tokens):
             received = f"{int(codes.min())} to {int(codes.max())}"
@@ -295,7 +295,7 @@ class TextVectorization(Layer):
             padded[index, : len(kept)] = torch.tensor(kept, dtype=torch.int64)
         return padded[0] if isinstance(texts, str) else padded
 
-    def call(self, x: Any, mask: Any) -> Any:
+    def call(self, x: Any, mask: Any = None) -> Any:
         return self(x)
 
 

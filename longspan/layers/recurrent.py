@@ -159,7 +159,7 @@ class RNNBase(Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*split_states(args, kwargs), **kwargs)
 
-    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+    def call(self, x: Tensor, mask: Tensor | None = None, initial_state: Any = None) -> Any:
         """Run whole sequences.
 
         Args:

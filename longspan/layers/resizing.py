@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import Unpack
@@ -46,6 +47,9 @@ class UpSampling(Spatial):
         warn_mask_ends(self, mask)
 
 
+_INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+
+
 class UpSampling1D(UpSampling):
     """Every step of (B, T, I) `size` times: keras.layers.UpSampling1D.
 
@@ -63,7 +67,7 @@ class UpSampling2D(UpSampling):
     Args:
         size: one number, or one for rows and one for columns.
         data_format: "channels_last", or "channels_first" for the features before the rest.
-        interpolation: "nearest", or "bilinear" for means between neighbours.
+        interpolation: "nearest", or "bilinear" or "bicubic" for curves between neighbours.
 
     >>> UpSampling2D((2, 3))(torch.zeros(2, 4, 4, 1)).shape
     torch.Size([2, 8, 12, 1])
@@ -77,14 +81,15 @@ class UpSampling2D(UpSampling):
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(2, size, data_format=data_format, **shared)
-        self.interpolation = errors.check_choice("interpolation", interpolation, ("nearest", "bilinear"))
+        self.interpolation = errors.check_choice("interpolation", interpolation, _INTERPOLATIONS)
 
     def call_last(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.interpolation == "nearest":
             return super().call_last(x, mask)
         check_rank(self, x.shape, LETTERS[2], "features come last")
         pixels = [length * times for length, times in zip(x.shape[1:3], self.size, strict=True)]
-        wide = F.interpolate(x.movedim(-1, 1), pixels, mode="bilinear", align_corners=False)
+        floats = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+        wide = F.interpolate(floats.movedim(-1, 1), pixels, mode=self.interpolation, align_corners=False)
         return wide.movedim(1, -1)
 
 
@@ -111,7 +116,7 @@ def pairs_of(argument: str, sides: Sides, rank: int) -> tuple[tuple[int, int], .
         way_out = "give one number, one for each dimension, or a pair for each"
         raise errors.value_error(argument, f"sizes for {rank} dimensions", sides, way_out)
     parts: list[Any] = [sides] * rank if isinstance(sides, int) else list(sides)
-    if rank == 1 and len(parts) == 2:
+    if rank == 1 and all(isinstance(part, int) for part in parts) and not isinstance(sides, int):
         parts = [parts]
     pairs = [(part, part) if isinstance(part, int) else tuple(part) for part in parts]
     if len(pairs) != rank or any(len(pair) != 2 for pair in pairs):

@@ -79,7 +79,7 @@ class ReversibleEmbedding(Embedding):
             source = self.parameter("reverse_embeddings", size)
             self.own_weights.append(Weight("reverse_embeddings", size, self._start, [source]))
 
-    def call(self, x: Tensor, mask: Tensor | None, reverse: bool = False) -> Tensor:
+    def call(self, x: Tensor, mask: Tensor | None = None, reverse: bool = False) -> Tensor:
         """Vectors for codes, or scores of the codes for vectors.
 
         Args:

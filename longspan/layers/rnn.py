@@ -85,7 +85,7 @@ class RecurrentCell(Layer):
         size = (input_shape[0], self.units)
         return size, [size] * len(self.inner.cell.states)
 
-    def call(self, x: Tensor, mask: Tensor | None, states: Any = None) -> tuple[Tensor, list[Tensor]]:
+    def call(self, x: Tensor, mask: Tensor | None = None, states: Any = None) -> tuple[Tensor, list[Tensor]]:
         layer = self.inner
         flags = layer.return_sequences, layer.return_state
         layer.return_sequences, layer.return_state = False, True
@@ -255,7 +255,7 @@ class CellLoop(Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*split_states(args, kwargs), **kwargs)
 
-    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+    def call(self, x: Tensor, mask: Tensor | None = None, initial_state: Any = None) -> Any:
         states = self._first(x, initial_state)
         outputs: list[Tensor] = []
         for step in range(x.shape[1]):
@@ -281,6 +281,10 @@ class CellLoop(Layer):
         if initial_state is not None:
             return list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
         if self.states is not None:
+            rows = self.states[0].shape[0]
+            if rows != x.shape[0]:
+                expected, way_out = f"{rows} rows, the batch size of its states", "call reset_states() before"
+                raise errors.value_error(f"input of {self.cell.name}", expected, x.shape[0], way_out)
             return self.states
         if "get_initial_state" in self._names:
             first = self.cell.get_initial_state(batch_size=x.shape[0])
@@ -401,7 +405,7 @@ class RNN(Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*split_states(args, kwargs), **kwargs)
 
-    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+    def call(self, x: Tensor, mask: Tensor | None = None, initial_state: Any = None) -> Any:
         if self.go_backwards:
             x, mask = x.flip(1), None if mask is None else mask.flip(1)
         remaining = None if initial_state is None else list(initial_state)

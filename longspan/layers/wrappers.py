@@ -144,7 +144,7 @@ class Bidirectional(Layer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return super().__call__(*split_states(args, kwargs), **kwargs)
 
-    def call(self, x: Tensor, mask: Tensor | None, initial_state: Any = None) -> Any:
+    def call(self, x: Tensor, mask: Tensor | None = None, initial_state: Any = None) -> Any:
         """As the wrapped layer's; initial_state: the forward layer's states, then the backward layer's."""
         run = self._run_together if self._one_call() else self._run_separately
         y, back, states = run(x, None if mask is None else mask.bool(), initial_state)
@@ -260,12 +260,16 @@ class TimeDistributed(Wrapper):
         inner = self.layer.compute_output_shape((input_shape[0], *input_shape[2:]))
         return (inner[0], input_shape[1], *inner[1:])
 
-    def call(self, x: Tensor, mask: Tensor | None) -> Any:
+    def call(self, x: Tensor, mask: Tensor | None = None) -> Any:
         self._check(x.shape)
         if isinstance(self.layer, BatchNormalization):  # its moving averages are updated once a step
             return torch.stack([self.layer(step) for step in x.unbind(1)], 1)
         rows, steps = x.shape[0], x.shape[1]
-        inner = mask.flatten(0, 1) if mask is not None and mask.dim() > 2 else None
+        if mask is not None and tuple(mask.shape[:2]) != (rows, steps):
+            expected, way_out = f"a mask of ({rows}, {steps}) steps", "it has the rows and steps of x"
+            raise errors.value_error(f"mask of {self.name}", expected, tuple(mask.shape), way_out)
+        takes = mask is not None and (mask.dim() > 2 or self.layer.is_own)
+        inner = mask.flatten(0, 1) if mask is not None and takes else None
         out = self.layer(x.reshape(rows * steps, *x.shape[2:]), mask=inner)
         return out.reshape(rows, steps, *out.shape[1:])
 

@@ -71,3 +71,24 @@ def test_masks(name: str, masks: str) -> None:
         assert found is None
     else:
         np.testing.assert_array_equal(found, expected.cpu())
+
+
+@pytest.mark.parametrize("name", ["Multiply", "Maximum", "Minimum"])
+def test_inputs_do_not_count_where_their_masks_hide_them(name: str) -> None:
+    masking, layer = layers.Masking(), getattr(layers, name)()
+    first = torch.tensor([[[0.0, 0.0], [1.0, 2.0], [0.0, 0.0], [-3.0, -4.0]]])
+    second = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [-1.0, 2.0], [3.0, 4.0]]])
+    both = layer([first, second])[:, 3:]
+    of_one = layer([masking(first), second])
+    assert torch.equal(of_one[:, 2:3], second[:, 2:3]) and torch.equal(of_one[:, 3:], both)
+    assert mask_of(of_one) is None
+    of_both = layer([masking(first), masking(second)])
+    assert torch.equal(of_both, torch.cat([first[:, :2], second[:, 2:3], both], 1))
+    assert mask_of(of_both).tolist() == [[False, True, True, True]]
+
+
+def test_subtract_takes_two() -> None:
+    x = layers.Input((2,))
+    for inputs in ([x, x, x], [x]):
+        with pytest.raises(ValueError, match="input of subtract"):
+            layers.Subtract()(inputs)

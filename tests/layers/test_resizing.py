@@ -42,8 +42,21 @@ def test_numbers_shapes_configs_and_copies(name: str, options: dict[str, Any], x
         (lambda: layers.ZeroPadding2D((1, 2, 3)), "padding: expected sizes for 2 dimensions"),  # pyright: ignore
         (lambda: layers.Cropping1D(-1), "cropping: expected a whole number of at least 0, received -1"),
         (lambda: layers.Cropping1D(3)(torch.zeros(2, 6, 4)), "more values than are cut off"),
-        (lambda: layers.UpSampling2D(interpolation="bicubic"), "interpolation: .*received 'bicubic'"),
+        (lambda: layers.UpSampling2D(interpolation="lanczos3"), "interpolation: .*received 'lanczos3'"),
     ],
 )
 def test_wrong_sizes_are_refused(call: Callable[[], Any], expected: str) -> None:
     check_refusal(call, expected)
+
+
+def test_sides_and_sizes_of_another_kind_are_refused() -> None:
+    for make in (
+        lambda: layers.Cropping1D((1,)),
+        lambda: layers.ZeroPadding1D((1, 2, 3)),
+        lambda: layers.UpSampling1D(2.5),  # pyright: ignore
+    ):
+        with pytest.raises((ValueError, TypeError), match="expected"):
+            make()
+    assert (
+        layers.UpSampling2D(2, interpolation="bilinear")(torch.ones(1, 1, 1, 1).long()).dtype == torch.float32
+    )

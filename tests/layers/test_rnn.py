@@ -130,3 +130,16 @@ def test_a_cell_with_weights_shares_them_with_every_rnn() -> None:
     weights: Any = [layer.parts[0].core for layer in (first, second)]
     weights[1].weight_ih_l0.data.zero_()
     assert not weights[0].weight_ih_l0.any()
+
+
+def test_states_of_another_batch_size_are_refused() -> None:
+    class Last(layers.Layer):
+        state_size = 3
+
+        def call(self, inputs: Any, states: Any) -> Any:
+            return inputs, [inputs]
+
+    layer = layers.RNN(Last(), stateful=True)
+    layer(torch.zeros(4, 2, 3))
+    with pytest.raises(ValueError, match="expected 4 rows, the batch size of its states"):
+        layer(torch.zeros(1, 2, 3))

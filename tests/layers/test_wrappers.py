@@ -75,3 +75,13 @@ def test_explain_covers_both_directions_and_every_cell() -> None:
 )
 def test_wrong_layers_cells_and_inputs_are_refused(call: Callable[[], Any], expected: str) -> None:
     check_refusal(call, expected)
+
+
+def test_a_mask_of_other_rows_or_steps_is_refused_over_time() -> None:
+    layer, x = layers.TimeDistributed(layers.Dense(2)), torch.zeros(4, 5, 3)
+    assert layer(x, mask=torch.ones(4, 5).bool()).shape == (4, 5, 2)
+    for shape in ((4, 6), (3, 5), (4, 6, 2)):
+        with pytest.raises(
+            ValueError, match=r"mask of time_distributed.*: expected a mask of \(4, 5\) steps"
+        ):
+            layer(x, mask=torch.ones(shape).bool())

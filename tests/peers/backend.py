@@ -25,6 +25,11 @@ def set_keras_mask(x: Any, mask: Any) -> None:
     x._keras_mask = mask
 
 
+def standardize_shape(shape: Any) -> tuple[int | None, ...]:
+    """A shape as a tuple."""
+    return tuple(shape)
+
+
 @contextmanager
 def device(name: str) -> Any:
     """The processor."""
@@ -115,4 +120,5 @@ __all__ = [
     "is_tensor",
     "set_keras_mask",
     "squeeze_or_expand_to_same_rank",
+    "standardize_shape",
 ]
