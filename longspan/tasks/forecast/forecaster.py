@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
+import polars as pl
 from typing_extensions import Self
 
 from longspan import errors
@@ -22,6 +23,7 @@ from longspan.training.evaluation import to_device
 from . import evaluation, report, windows
 from .batches import Windows
 from .codec import ForecastCodec
+from .cross_validation import cross_validate
 from .network import ForecastNetwork
 from .options import ForecasterOptions
 from .origins import (
@@ -35,6 +37,7 @@ from .origins import (
     with_full_context,
 )
 from .panel import Columns, Origins, Panel
+from .plot import plot
 from .predictions import Forecasts
 from .reading import note_constant, note_undefined, read_panel
 from .selection import select
@@ -201,6 +204,90 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
 
     # ---- the verbs of its own
 
+    def predict(
+        self,
+        source: Any = None,
+        *,
+        horizon: int | None = None,
+        quantiles: Sequence[float] | None = None,
+        **search: Any,
+    ) -> Any:
+        """The forecasts of what follows each series, as a frame in the source's library.
+
+        Args:
+            source: rows in any of the forms of `fit`; None for what follows the rows read so far.
+            horizon: steps to forecast, at most those of the option; None for these.
+            quantiles: levels between the lowest and the highest of the option; None for these. A level that
+                was not trained is interpolated.
+            search: none; a forecast has no search.
+
+        Returns:
+            Columns id (where there are several series), time, target, point (the median), one for each level.
+        """
+        fitted = self._check_fitted()
+        if search:
+            raise errors.value_error(
+                "option", "horizon or quantiles", repr(next(iter(search))), "leave it out"
+            )
+        answers = self._answers(fitted, self._records_to_predict(fitted, source))
+        levels = tuple(self.quantiles)
+        if horizon is not None:
+            steps = errors.check_int("horizon", horizon, 1, "forecast at least one step")
+            if steps > self.horizon:
+                expected = f"at most {self.horizon}, the horizon of fit"
+                raise errors.value_error("horizon", expected, steps, "fit with a longer one")
+            answers = answers.until(steps)
+        if quantiles is not None:
+            levels = _between(quantiles, answers.levels)
+            answers = answers.at_levels(levels)
+        return answers.answers(levels, past=False)
+
+    def cross_validate(
+        self,
+        source: Any,
+        folds: int = 3,
+        stride: int | None = None,
+        *,
+        refit: bool = True,
+        verbose: int | str = 0,
+    ) -> Any:
+        """Forecasts of the last windows of every series, each by a model that was trained on the rows before.
+
+        This forecaster's options are used; it is neither fitted nor changed.
+
+        Args:
+            source: in any of the forms of `fit`.
+            folds: windows; stride: rows from one to the next, None for a horizon.
+            refit: whether a model is trained for each window; False for one, on the rows before the first.
+            verbose: as for `fit`.
+
+        Returns:
+            The frame of `backtest`: a row for each window, series, step and target.
+        """
+
+        def fit(panel: Panel) -> Callable[[Origins], Forecasts]:
+            return self.clone().fit(panel, verbose=verbose).forecasts_at
+
+        parts = cross_validate(self.panel(source), self.horizon, fit, folds=folds, stride=stride, refit=refit)
+        frames = [part.frame(tuple(self.quantiles), past=True) for part in parts]
+        return parts[0].in_kind_of_source(pl.concat(frames))
+
+    def plot(
+        self, source: Any = None, *, series: str | None = None, target: str | None = None, axes: Any = None
+    ) -> Any:
+        """Draw a forecast with its intervals after the rows before it; needs matplotlib.
+
+        Args:
+            source: as for `predict`; series: the id of the series, None for the first.
+            target: a target's column, None for the first; axes: matplotlib's, None for new ones.
+
+        Returns:
+            The axes.
+        """
+        fitted = self._check_fitted()
+        answers = self._answers(fitted, self._records_to_predict(fitted, source))
+        return plot(answers, series, target, axes)
+
     def backtest(self, source: Any, start: Any, stride: int = 1) -> Any:
         """Forecasts at many origins one after another, with the actual values; nothing is refitted.
 
@@ -222,6 +309,10 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         origins = rolling(panel, start, stride, self.horizon)
         evaluation.warn_if_out_of_range(origins, self.horizon, encoder.statistics.of_panel(panel))
         return self._answers(fitted, origins)
+
+    def forecasts_at(self, origins: Origins) -> Forecasts:
+        """The forecasts of the fitted model at origins of a panel."""
+        return self._answers(self._check_fitted(), origins)
 
     def update(self, source: Any) -> Self:
         """Append new rows without training: `predict()` then forecasts the steps after them.
@@ -310,6 +401,15 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         forecasts = self._answers(fitted, records)
         scores = self._scores(fitted, forecasts, codec.truth(records))
         return [*report.evaluated_sections(codec, panel, forecasts, scores, ahead), gates]
+
+
+def _between(quantiles: Sequence[float], levels: tuple[float, ...]) -> tuple[float, ...]:
+    """Levels as they are shown, or an error for one that lies outside the trained ones."""
+    for level in quantiles:
+        if not levels[0] <= level <= levels[-1]:
+            expected = f"levels from {levels[0]:g} to {levels[-1]:g}, those of fit"
+            raise errors.value_error("quantiles", expected, level, "fit with wider ones")
+    return tuple(quantiles)
 
 
 def _as_tuple(names: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,10 +38,31 @@ class Forecasts(NamedTuple):
         """The point forecasts of the model and of both baselines, (n, H, C) each."""
         return {"model": self.point, "naive": self.naive, "seasonal_naive": self.seasonal}
 
+    def until(self, horizon: int) -> Forecasts:
+        """The first steps of every forecast."""
+        names = ("point", "quantiles", "actual", "naive", "seasonal")
+        return self._replace(**{name: getattr(self, name)[:, :horizon] for name in names})
+
+    def at_levels(self, levels: tuple[float, ...]) -> Forecasts:
+        """The quantiles at other levels, and the median; between two, linear in the normal's quantiles.
+
+        Args:
+            levels: between the lowest and the highest of these.
+        """
+        wanted = tuple(sorted({*levels, 0.5}))
+        z, new = (np.array([NormalDist().inv_cdf(level) for level in each]) for each in (self.levels, wanted))
+        right = np.clip(np.searchsorted(z, new), 1, len(z) - 1)
+        share = (new - z[right - 1]) / (z[right] - z[right - 1])
+        quantiles = (1 - share) * self.quantiles[..., right - 1] + share * self.quantiles[..., right]
+        return self._replace(quantiles=quantiles, levels=wanted)
+
     def answers(self, shown: tuple[float, ...], *, past: bool) -> Any:
         """`frame` in the library of the source: for a pandas frame a pandas frame."""
+        return self.in_kind_of_source(self.frame(shown, past=past))
+
+    def in_kind_of_source(self, frame: pl.DataFrame) -> Any:
+        """A frame in the library of the source."""
         panel = self.origins.panel
-        frame = self.frame(shown, past=past)
         if not panel.answers.startswith("pandas"):
             return frame
         time = panel.columns.time[0] if len(panel.columns.time) == 1 else "time"
