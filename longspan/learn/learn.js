@@ -199,6 +199,9 @@ function showMaps() {
     Object.assign(row.style, { top: `${(100 * now.unit) / canvas.height}%`, height: `${100 / canvas.height}%`, left: 0, right: 0, opacity: 0.45 });
     box.append(make("div", { className: "map-name" }, NAMES[now.cell][letter]), make("div", { className: "map" }, canvas, column, row));
   }
+  const frame = box.parentElement;
+  const left = (now.step / length()) * box.scrollWidth;
+  if (left < frame.scrollLeft || left > frame.scrollLeft + frame.clientWidth - 20) frame.scrollLeft = left - frame.clientWidth / 2;
 }
 
 function showCell() {
