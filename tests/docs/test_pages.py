@@ -175,13 +175,12 @@ def test_every_public_name_is_in_the_reference(module: ModuleType) -> None:
     assert [name for name in names if f"{{ #{module.__name__}.{name} }}" not in text] == []
 
 
-def test_published_figures_are_those_of_the_readme() -> None:
-    figure = re.compile(r"\d[\d.,]*\d|\d")
+def test_the_readmes_figures_are_published() -> None:
+    figure = re.compile(r"\d+\.\d+")
     text = (ROOT / "README.md").read_text()
-    stated = set(figure.findall(text[text.index("## Measured") :]))
-    for section in json.loads(measured.PUBLISHED.read_text())["sections"]:
-        cells = [cell for row in section["rows"] for cell in row]
-        shown = " ".join([section["machine"], *cells, *section["notes"]])
-        assert set(figure.findall(shown)) <= stated, section["title"]
+    stated = set(figure.findall(text[text.index("## Measured") : text.index("## Work on it")]))
+    published = measured.PUBLISHED.read_text()
+    assert stated <= set(figure.findall(published))
+    for section in json.loads(published)["sections"]:
         assert {len(row) for row in section["rows"]} == {len(section["columns"])}, section["title"]
     assert "| ETTh1, oil temperature, 24 hours | MSE | **0.0260** |" in measured.measured_page()
