@@ -10,6 +10,7 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 _FORMATS = ("channels_last", "channels_first")
 _values = {"epsilon": 1e-7}  # beside divisors and in logarithms
 _format = {"image": _FORMATS[0]}  # the place of channels where a layer's data_format is None
+_limits: dict[str, int | None] = {"epochs": None, "steps": None}  # of fit of a model
 _logging = {"interactive": True}  # whether callbacks print, or write to the logger "longspan"
 
 
@@ -63,6 +64,29 @@ def set_image_data_format(data_format: str) -> None:
 def backend() -> str:
     """The library that computes: "torch"."""
     return "torch"
+
+
+def max_epochs() -> int | None:
+    """The largest number of epochs that `fit` of a model trains; None for no limit."""
+    return _limits["epochs"]
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Set what `max_epochs` returns, such as 1 for a trial of a script; None for no limit."""
+    way_out = "or None for no limit"
+    _limits["epochs"] = None if max_epochs is None else errors.check_int("max_epochs", max_epochs, 1, way_out)
+
+
+def max_steps_per_epoch() -> int | None:
+    """The largest number of steps in an epoch of `fit` of a model; None for no limit."""
+    return _limits["steps"]
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Set what `max_steps_per_epoch` returns; None for no limit."""
+    name, way_out = "max_steps_per_epoch", "or None for no limit"
+    steps = max_steps_per_epoch
+    _limits["steps"] = None if steps is None else errors.check_int(name, steps, 1, way_out)
 
 
 def enable_interactive_logging() -> None:

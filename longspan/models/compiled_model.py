@@ -20,6 +20,8 @@ class CompiledModel(OwnSteps):
 
     optimizer_config: optimizers.OptimizerConfig | None
     compile_arguments: CompileArguments | None
+    run_eagerly: bool
+    jit_compile: bool
     _optimizer: Optimizer | None
     _optimizer_state: Any
     _targets: tuple[list[OutputTarget], list[JointLoss]] | None
@@ -53,6 +55,7 @@ class CompiledModel(OwnSteps):
         Raises:
             ValueError: a name is unknown; the nearest is given.
         """
+        self.run_eagerly, self.jit_compile = bool(run_eagerly), jit_compile is True
         self.optimizer_config = None if isinstance(optimizer, Optimizer) else optimizers.get(optimizer)
         self._optimizer = optimizer if isinstance(optimizer, Optimizer) else None
         self._optimizer_state = None
@@ -133,9 +136,13 @@ class CompiledModel(OwnSteps):
 
     @property
     def metrics(self) -> list[metrics.Metric]:
-        """The metrics of `compile`, those of all outputs; of a class with steps of its own the loss first."""
+        """The metrics of `compile`, those of all outputs, and those that are attributes of the model.
+
+        Of a class with steps of its own the loss comes first.
+        """
         compiled = [metric for metric, _ in self.compiled_metrics]
-        return [self.loss_tracker, *compiled] if self.has_own_steps() else compiled
+        own = self.own_metrics()
+        return [self.loss_tracker, *compiled, *own] if self.has_own_steps() else [*compiled, *own]
 
     @property
     def metrics_names(self) -> list[str]:

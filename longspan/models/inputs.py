@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain, count, islice
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,22 +16,75 @@ from longspan.data.arrays import Tensors, as_tensors
 from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch
 from longspan.data.splits import split_for_validation
 from longspan.layers.structure import map_structure
+from longspan.training.epoch_batches import length_of
 
 from .protocol import Model
 from .structures import arranged, numbered
 
 
-class Stream:
-    """Batches of a generator or any other iterable of x, (x, y) or (x, y, weight)."""
+class LimitedBatches:
+    """At most so many batches an epoch; the next epoch goes on from there.
 
-    def __init__(self, model: Model, source: Iterable[Any], steps: int | None) -> None:
-        """`steps`: batches an epoch; None: until the source ends."""
-        self._model, self._source, self._steps = model, source, steps
-        self._running = iter(source) if steps is not None or isinstance(source, Iterator) else None
+    An epoch in which the data end is shorter, as in Keras, and a notice says so once. The epoch after it
+    starts with the first batch again, unless the source is an iterator, which then has nothing more.
+    """
+
+    def __init__(self, source: Iterable[Any], steps: int) -> None:
+        self._source, self._steps = source, steps
+        self._running: Iterator[Any] = iter(())
+        if isinstance(source, Iterator):
+            self._running = source
+        self._noted = False
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[Any]:
+        for step in range(self._steps):
+            batch = next(self._running, None)
+            if batch is None and not step and not isinstance(self._source, Iterator):
+                self._running = iter(self._source)
+                batch = next(self._running, None)
+            if batch is None:
+                self._note(step)
+                return
+            yield batch
+
+    def first(self) -> Any:
+        """The first batch, None without any; iterating still gives it."""
+        batch = next(iter(self), None)
+        self._running = self._running if batch is None else chain([batch], self._running)
+        return batch
+
+    def _note(self, step: int) -> None:
+        if step and not self._noted:
+            self._noted = True
+            errors.notice(
+                f"steps={self._steps}: the data end after {step} batches of an epoch, which ends it."
+            )
+
+
+class Stream:
+    """Batches of a generator or any other iterable of x, (x, y) or (x, y, weight).
+
+    Args:
+        model: which takes them; source: gives them.
+        steps: batches an epoch; None: until the source ends.
+        class_weight: class number -> the weight of its rows; None for 1 each.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        source: Iterable[Any],
+        steps: int | None,
+        class_weight: Mapping[int, float] | None = None,
+    ) -> None:
+        self._model, self._class_weight = model, class_weight
+        self._source: Iterable[Any] = source if steps is None else LimitedBatches(source, steps)
 
     def __iter__(self) -> Iterator[Batch]:
-        items = iter(self._source) if self._running is None else islice(self._running, self._steps)
-        for item in items:
+        for item in self._source:
             batch = as_batch(item)
             model, weight = self._model, batch.weight
             x = _tensors(batch.x, model.input_names, "x", model.input_structure)
@@ -40,14 +93,17 @@ class Stream:
                 y = _tensors(y, model.output_names, "y", model.output_structure)
             if weight is not None:
                 weight = _tensors(weight, model.output_names, "sample_weight", model.output_structure)
+            if self._class_weight is not None:
+                weight = weights_of(model, y, weight, self._class_weight)
             yield Batch(x, y, batch.lengths, batch.mask, weight, batch.continues)
 
     def first(self) -> Any:
-        """The first item of the source; iterating still gives it."""
-        if self._running is None:
-            return next(iter(self._source), None)
-        batch = next(self._running, None)
-        self._running = self._running if batch is None else chain([batch], self._running)
+        """The first item of the source, None without any; iterating still gives it."""
+        if isinstance(self._source, LimitedBatches):
+            return self._source.first()
+        batch = next(iter(self._source), None)
+        if isinstance(self._source, Iterator) and batch is not None:
+            self._source = chain([batch], self._source)
         return batch
 
 
@@ -64,7 +120,8 @@ class NumberedBatches:
     """The batches of an `IndexedBatches`, whose `on_epoch_end`, if it has one, is called after each epoch.
 
     Args:
-        shuffle: whether the batches come in a new order every epoch, drawn by NumPy's generator.
+        shuffle: whether the batches come in a new order every epoch, drawn by NumPy's generator; not those of
+            a data set without a length, which are counted on.
     """
 
     def __init__(self, source: IndexedBatches, *, shuffle: bool) -> None:
@@ -74,31 +131,13 @@ class NumberedBatches:
         return len(self._source)
 
     def __iter__(self) -> Iterator[Any]:
-        count = len(self)
-        for index in np.random.permutation(count) if self._shuffle else range(count):
+        length = length_of(self._source)
+        numbers: Iterable[int] = count() if length is None else range(length)
+        for index in np.random.permutation(length) if self._shuffle and length else numbers:
             yield self._source[int(index)]
         ended = getattr(self._source, "on_epoch_end", None)
         if ended is not None:
             ended()
-
-
-class LimitedBatches:
-    """So many batches an epoch of batches that can be iterated again; the next epoch goes on from there."""
-
-    def __init__(self, batches: Batches, steps: int) -> None:
-        self._batches, self._steps = batches, steps
-        self._running: Iterator[Batch] = iter(())
-
-    def __len__(self) -> int:
-        return self._steps
-
-    def __iter__(self) -> Iterator[Batch]:
-        for _ in range(self._steps):
-            batch = next(self._running, None)
-            if batch is None:
-                self._running = iter(self._batches)
-                batch = next(self._running)
-            yield batch
 
 
 class FirstBatches:
@@ -229,7 +268,7 @@ def targets_of(model: Model, y: Any, rows: int) -> Any:
     names, targets = model.output_names or ["y"], model.targets
     if len(names) == 1:
         return _one_target(model, _only(y, names), targets[0].loss, rows, "y")
-    truths = arranged("y", y, names, model.output_structure)
+    truths = _with_gaps(model, y) or arranged("y", y, names, model.output_structure)
     parts = [
         None if part is None else _one_target(model, part, target.loss, rows, f"y[{index}]")
         for index, (part, target) in enumerate(zip(truths, targets, strict=True))
@@ -239,6 +278,16 @@ def targets_of(model: Model, y: Any, rows: int) -> Any:
             way_out = "give a target for every output that has a loss"
             raise errors.value_error(f"y[{index}]", f"targets of {target.name}", None, way_out)
     return tuple(torch.zeros(rows, 1) if part is None else part for part in parts)
+
+
+def _with_gaps(model: Model, y: Any) -> list[Any] | None:
+    """The targets of every output, of a y for those with a loss alone; None if y is another."""
+    trained = [target.loss is not None for target in model.targets]
+    several = isinstance(y, (list, tuple))
+    if isinstance(y, Mapping) or all(trained) or sum(trained) != (len(y) if several else 1):
+        return None
+    parts = iter(y if several else [y])
+    return [next(parts) if has_loss else None for has_loss in trained]
 
 
 def _one_target(model: Model, y: Any, loss: losses.Loss | None, rows: int, name: str) -> Tensor:
@@ -320,13 +369,14 @@ def batches_of(
         if y is not None:
             way_out = "let it give (x, y)"
             raise errors.value_error("y", "None beside an x of batches", "a value", way_out)
-        for name, value in (("sample_weight", sample_weight), ("class_weight", class_weight)):
-            if value is not None:
-                way_out = "let it give (x, y, weight)"
-                raise errors.value_error(name, "None beside an x of batches", "a value", way_out)
+        if sample_weight is not None:
+            way_out = "let it give (x, y, weight)"
+            raise errors.value_error("sample_weight", "None beside an x of batches", "a value", way_out)
         if not isinstance(x, Iterable):
+            if steps is None:
+                len(x)  # an error for a data set without a length
             x = NumberedBatches(x, shuffle=shuffle)
-        return _stream(model, x, steps)
+        return _stream(model, x, steps, class_weight)
     inputs = inputs_of(model, x)
     columns = inputs.values if isinstance(inputs.values, tuple) else (inputs.values,)
     first = next(column for column in columns if column is not None)
@@ -342,13 +392,15 @@ def batches_of(
     return batches if steps is None else LimitedBatches(batches, steps)
 
 
-def _stream(model: Model, x: Any, steps: int | None) -> Any:
+def _stream(model: Model, x: Any, steps: int | None, class_weight: Mapping[int, float] | None) -> Any:
     """An iterable of batches as batches; builds the model for the first one."""
     single = len(model.input_names or ()) == len(model.output_names or ()) == 1
-    has_batches = isinstance(x, (Batches, BPTTChunks)) or (
-        isinstance(x, DataLoader) and steps is None and single
-    )
-    batches = x if has_batches else Stream(model, x, steps)
+    plain = class_weight is None and steps is None
+    if isinstance(x, BPTTChunks) and not plain:
+        way_out = "leave it out, or give arrays"
+        raise errors.value_error("steps or class_weight", "None beside BPTTChunks", "a value", way_out)
+    has_batches = isinstance(x, (Batches, BPTTChunks)) or (isinstance(x, DataLoader) and plain and single)
+    batches = x if has_batches and plain else Stream(model, x, steps, class_weight)
     if not model.built:
         first = batches.first() if isinstance(batches, Stream) else _peek(batches)
         if first is None:

@@ -35,6 +35,8 @@ class Model(Trainer):
     Attributes:
         optimizer: the optimizer of the weights once the model is built, else its options.
         history: the History of the last `fit`.
+        stop_training, stop_evaluating, stop_predicting: a callback sets one to end `fit` or the others.
+        run_eagerly, jit_compile: as `compile` was told; without effect.
 
     Raises:
         TypeError, ValueError: something is no symbolic tensor, or an input is missing; the sentence names it.
@@ -56,7 +58,8 @@ class Model(Trainer):
         super().__init__(name=name or (None if inputs is None else unique_name("functional")))
         self.graph: Graph | None = None
         self.history: History | None = None
-        self.stop_training = False
+        self.stop_training = self.stop_evaluating = self.stop_predicting = False
+        self.run_eagerly = self.jit_compile = False
         self.optimizer_config: optimizers.OptimizerConfig | None = None
         self._optimizer: Optimizer | None = None
         self._optimizer_state: Any = None  # of a copied optimizer that is not made again yet

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from longspan import errors, metrics
 from longspan.data.batches import Batch, rows_of
+from longspan.layers import Layer
 from longspan.layers.structure import flatten
 from longspan.layers.weights import sum_of
 
@@ -158,7 +160,17 @@ class OwnSteps(RunningModel):
 
     def has_own_steps(self) -> bool:
         """Whether the class defines steps, a loss or metrics of its own, which `fit` and `evaluate` call."""
-        return any(getattr(type(self), name) is not getattr(OwnSteps, name) for name in _STEPS)
+        if any(getattr(type(self), name) is not getattr(OwnSteps, name) for name in _STEPS):
+            return True
+        return type(self).is_own and bool(self.own_metrics())
+
+    def own_metrics(self) -> list[metrics.Metric]:
+        """The metrics that are attributes of the model or of its layers of a user's class, also in lists."""
+        targets = [] if self.output_names is None else self.targets
+        compiled = {id(metric) for target in targets for metric, _ in target.metrics}
+        parts = (part for part in self.modules() if isinstance(part, Layer) and part.is_own)
+        attributes = dict.fromkeys(metric for part in parts for metric in _attributes(part))
+        return [metric for metric in attributes if id(metric) not in compiled]
 
     def has_own_prediction(self) -> bool:
         """Whether the class defines a `predict_step` of its own."""
@@ -174,7 +186,7 @@ class OwnSteps(RunningModel):
         """
         x, y, weight = as_parts(data)
         output = self(x, training=True)
-        loss = self.compute_loss(x, y, output, weight, True)
+        loss = self._loss_of(x, y, output, weight, True)
         self.optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()
@@ -185,12 +197,17 @@ class OwnSteps(RunningModel):
         """`train_step` without a change of the weights."""
         x, y, weight = as_parts(data)
         output = self(x, training=False)
-        loss = self.compute_loss(x, y, output, weight, False)
+        loss = self._loss_of(x, y, output, weight, False)
         return self._step_logs(loss, x, y, output, weight)
 
     def predict_step(self, data: Any) -> Any:
         """The outputs for a batch."""
         return self(as_parts(data)[0], training=False)
+
+    def _loss_of(self, x: Any, y: Any, output: Any, weight: Any, training: bool) -> Tensor:
+        """`compute_loss`, which in a class written for older versions of Keras does not take `training`."""
+        takes = "training" in inspect.signature(self.compute_loss).parameters
+        return self.compute_loss(x, y, output, weight, *((training,) if takes else ()))
 
     def _step_logs(self, loss: Tensor, x: Any, y: Any, output: Any, weight: Any) -> dict[str, Any]:
         rows = flatten(x)[0].shape[0]
@@ -223,13 +240,28 @@ class OwnSteps(RunningModel):
         return total
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
-        """The metrics of `compile` after a batch, by name."""
+        """The metrics of `compile` after a batch, and those that are attributes of the model, by name."""
         logs: dict[str, Any] = {}
         for target, truth, output in zip(self.targets, flatten(y), flatten(y_pred), strict=False):
             for metric, weighted in target.metrics:
                 metric.update_state(truth, output, sample_weight if weighted else None)
                 logs[metric.name] = metric.result()
+        for metric in self.own_metrics():
+            logs[metric.name] = metric.result()
         return logs
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """The metrics so far, by name."""
+        results: dict[str, Any] = {}
+        for metric in self.metrics:
+            value = metric.result()
+            results.update(value if isinstance(value, dict) else {metric.name: value})
+        return results
+
+    def reset_metrics(self) -> None:
+        """Let all metrics start afresh."""
+        for metric in self.metrics:
+            metric.reset_state()
 
     def inputs_as_given(self, x: Any) -> Any:
         """Inputs in a tuple in the structure that the model takes: a dict or list."""
@@ -237,6 +269,12 @@ class OwnSteps(RunningModel):
             return x
         keys = self.input_keys if isinstance(self.input_keys, list) else None
         return list(x) if keys is None else dict(zip(keys, x, strict=True))
+
+
+def _attributes(part: Layer) -> list[metrics.Metric]:
+    """The metrics among the attributes of a layer of a user's class."""
+    values = [value for name, value in vars(part).items() if name not in ("_targets", "loss_tracker")]
+    return [metric for value in values for metric in flatten(value) if isinstance(metric, metrics.Metric)]
 
 
 def as_parts(data: Any) -> tuple[Any, Any, Any]:

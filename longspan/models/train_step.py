@@ -203,14 +203,23 @@ class CompiledLoss:
         self.names = [target.name for target in targets] + [term.name for term in joint]
         self.last: list[Tensor | None] = []
         self._is_sum = len(self.names) > 1
+        self._has_losses = bool(self.terms())
 
     def __call__(self, output: Any, batch: Batch) -> Tensor:
+        parts: list[Tensor | None] = [self._of_targets(output, batch)] if self._has_losses else []
+        if self._has_regularizers:
+            parts.append(self._adapter.model.regularization_loss())
+        parts += self._adapter.added_losses()
+        total = parts[0] if len(parts) == 1 else sum_of(parts)
+        if total is None:
+            expected, way_out = "a model compiled with a loss", "call compile(optimizer, loss) first"
+            raise errors.value_error(self._adapter.model.name, expected, "one without", way_out)
+        return total
+
+    def _of_targets(self, output: Any, batch: Batch) -> Tensor:
         if batch.y is None:
             raise errors.value_error("y", "a target for every row", None, "pass y, or batches (x, y)")
-        value = self._sum(output, batch) if self._is_sum else self._single(output, batch)
-        added = [self._adapter.model.regularization_loss()] if self._has_regularizers else []
-        total = sum_of([*added, *self._adapter.added_losses()])
-        return value if total is None else value + total
+        return self._sum(output, batch) if self._is_sum else self._single(output, batch)
 
     def plain_loss(self) -> losses.Loss:
         """The loss of the only output, where nothing is added to it.
@@ -226,9 +235,8 @@ class CompiledLoss:
         return target.loss
 
     def _single(self, output: Any, batch: Batch) -> Tensor:
-        loss, weight = self._losses[0], self._targets[0].weight
-        if loss is None:
-            raise errors.value_error("loss", "a loss for an output", None, "call compile(optimizer, loss)")
+        loss: Any = self._losses[0]
+        weight = self._targets[0].weight
         value = loss(output, self._adapter.with_output_mask(batch))
         return value if weight == 1.0 else value * weight
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from longspan import errors
+from longspan import config, errors
 from longspan.callbacks import BackupAndRestore, Callback, CallbackList, History
 from longspan.data.batches import Batch
 from longspan.layers.structure import flatten
@@ -27,6 +27,7 @@ class Trainer(CompiledModel):
     """A model that can be trained. Abstract; see Model."""
 
     history: History | None
+    stop_predicting: bool
 
     def fit(
         self,
@@ -71,7 +72,8 @@ class Trainer(CompiledModel):
             class_weight: class number -> the weight of its rows.
             sample_weight: (N,) or (N, T), the weights of rows or steps; of several outputs one for all, or a
                 list or dict.
-            steps_per_epoch: batches of an epoch; the next epoch goes on where it ended. None for all.
+            steps_per_epoch: batches of an epoch; the next epoch goes on where it ended. The end of the data
+                ends an epoch before, as in Keras. None for all batches.
             validation_steps: batches of a validation, from the first on; None for all.
             validation_freq: validate every so many epochs; or a list of epochs, counted from 1.
             resume: a file to go on from and to write to, or a longspan.training.CheckpointConfig. A file of
@@ -86,6 +88,7 @@ class Trainer(CompiledModel):
                 or the model is not compiled; the sentence says which.
         """
         self._check_compiled()
+        epochs, steps_per_epoch = _at_most(epochs, steps_per_epoch)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = inputs.split_validation(
                 self, validation_split, x, y, sample_weight
@@ -201,6 +204,7 @@ class Trainer(CompiledModel):
         adapter, state, outputs, was_training = TrainingAdapter(self), None, [], self.training
         hooks.call("on_predict_begin", {})
         self.eval()
+        self.stop_predicting = False
         try:
             with torch.no_grad():
                 for index, batch in enumerate(batches):
@@ -208,6 +212,8 @@ class Trainer(CompiledModel):
                     output, state = self._predicted(adapter, batch, state)
                     hooks.call("on_predict_batch_end", index, {"outputs": output})
                     outputs.append(output if isinstance(output, tuple) else (output,))
+                    if self.stop_predicting:
+                        break
         finally:
             self.train(was_training)
         hooks.call("on_predict_end", {})
@@ -271,8 +277,7 @@ class Trainer(CompiledModel):
         self._check_layers()
         if self.has_own_steps():
             return
-        has_loss = self.compile_arguments is not None and self.compile_arguments.loss is not None
-        if not has_loss or (self.optimizer_config is None and self._optimizer is None):
+        if not self.compiled or (self.optimizer_config is None and self._optimizer is None):
             way_out = "call compile(optimizer, loss) first"
             raise errors.value_error(self.name, "a model compiled with a loss", "one without", way_out)
 
@@ -323,3 +328,11 @@ def _checkpoint(backup: BackupAndRestore, resume: Any) -> CheckpointConfig:
     backup.backup_dir.mkdir(parents=True, exist_ok=True)
     every = backup.save_freq if isinstance(backup.save_freq, int) else None
     return CheckpointConfig(backup.path, every, seconds=None, epochs=every is None)
+
+
+def _at_most(epochs: int, steps: int | None) -> tuple[int, int | None]:
+    """The epochs and steps of an epoch, at most as many as `longspan.config` allows."""
+    most_epochs, most_steps = config.max_epochs(), config.max_steps_per_epoch()
+    if most_steps is not None:
+        steps = most_steps if steps is None else min(steps, most_steps)
+    return (epochs if most_epochs is None else min(epochs, most_epochs)), steps

@@ -27,10 +27,11 @@ def evaluate_batches(
     metrics: list[MetricLike],
     state: Any,
     hooks: CallbackList | None = None,
+    model: Any = None,
 ) -> Logs:
     """The mean loss over rows and the metrics, in evaluation mode; see `longspan.training.evaluate`.
 
-    `hooks`: callbacks to call before and after each batch.
+    `hooks`: callbacks to call before and after each batch; one that sets the model's stop_evaluating ends it.
     """
     for metric in metrics:
         metric.reset()
@@ -51,6 +52,8 @@ def evaluate_batches(
                     metric.update(output, batch)
                 if after:
                     hooks.call("on_test_batch_end", index, _logs(total, count, metrics))
+                    if model is not None and model.stop_evaluating:
+                        break
     finally:
         network.train(was_training)
     if not count:

@@ -178,6 +178,9 @@ def evaluate(
     hooks = CallbackList(callbacks)
     hooks.attach(network if model is None else model, {"steps": length_of(batches), "verbose": 0})
     hooks.call("on_test_begin", {})
-    logs = evaluate_batches(network, network, batches, as_loss(loss), as_metrics(metrics), state, hooks)
+    if model is not None:
+        model.stop_evaluating = False
+    loss, metrics = as_loss(loss), as_metrics(metrics)
+    logs = evaluate_batches(network, network, batches, loss, metrics, state, hooks, model)
     hooks.call("on_test_end", logs)
     return logs

@@ -147,6 +147,8 @@ class Trainer:
         self.network.train()
         resumable = self.resume is not None
         self._run_steps(self.batches(self.network, self.engine, step=state.step, resumable=resumable))
+        if state.step == 0:
+            return
         if self.engine.world > 1:
             _merge_processes(self.engine, state.loss_meter, self.metrics)
         logs = self._current_logs()
@@ -159,6 +161,14 @@ class Trainer:
         state.epoch, state.step = epoch + 1, 0
         if self._checkpoint_is_due() or (self.resume is not None and self.resume.epochs):
             self._write_checkpoint()
+
+    def _end_without_data(self) -> None:
+        """End training where an iterator has nothing left for another epoch; an error in the first epoch."""
+        if not self.history.epoch:
+            way_out = "check that there are data"
+            raise errors.value_error("batches", "at least one batch an epoch", "none", way_out)
+        self.status.stopped = "the data ended"
+        errors.notice(f"The data ended after {len(self.history.epoch)} of {self.epochs} epochs.")
 
     def _end_at_bad_loss(self, error: NotFinite) -> None:
         """End the epoch and training at a loss that is NaN or infinite, with that loss in the logs."""
@@ -204,9 +214,7 @@ class Trainer:
                 if model.stop_training and engine.world == 1:  # of several processes all end with the epoch
                     break
         if step == 0:
-            raise errors.value_error(
-                "batches", "at least one batch an epoch", "none", "check that there are data"
-            )
+            self._end_without_data()
         state.loss_meter.flush()
         if not after:
             self.status.steps += step

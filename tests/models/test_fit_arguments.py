@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from longspan import utils
+from longspan import config, errors, utils
 from longspan.callbacks import BackupAndRestore, Callback, LambdaCallback
 from longspan.layers import LSTM, Dense, Input
-from longspan.models import Sequential
+from longspan.models import Model, Sequential
 
 X = np.arange(24.0).reshape(12, 2)
 Y = X.sum(1, keepdims=True)
@@ -77,16 +77,110 @@ def test_validation_calls_the_hooks_of_batches() -> None:
 def test_epochs_of_so_many_steps_go_through_all_rows(shuffle: bool) -> None:
     fitted, seen = model(), []
     last = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(batch))
-    fitted.fit(X, Y, batch_size=4, epochs=4, steps_per_epoch=2, shuffle=shuffle, callbacks=last, verbose=0)
-    assert seen == [0, 1] * 4
-    if not shuffle:  # 8 steps are two and two thirds of a pass
+    options: dict[str, Any] = {"batch_size": 4, "epochs": 4, "steps_per_epoch": 2, "verbose": 0}
+    fitted.set_weights(start := [np.ones((2, 1)), np.zeros(1)])
+    with pytest.warns(errors.LongspanWarning, match="the data end after 1 batches of an epoch"):
+        fitted.fit(X, Y, shuffle=shuffle, callbacks=last, **options)
+    assert seen == [0, 1, 0, 0, 1, 0]  # three batches are one epoch of two and one of one
+    if not shuffle:
         plain = model()
-        plain.set_weights(start := [np.ones((2, 1)), np.zeros(1)])
-        fitted.set_weights(start)
-        fitted.fit(X, Y, batch_size=4, epochs=3, steps_per_epoch=2, shuffle=False, verbose=0)
+        plain.set_weights(start)
         plain.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0)
         for ours, theirs in zip(fitted.get_weights(), plain.get_weights(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
+    seen.clear()
+    model().fit(X, Y, callbacks=last, **{**options, "batch_size": 3})
+    assert seen == [0, 1] * 4
+
+
+def test_a_generator_that_ends_ends_training() -> None:
+    with pytest.warns(errors.LongspanWarning, match="The data ended after 1 of 3 epochs"):
+        history = model().fit((batch for batch in [(X, Y)] * 2), epochs=3, verbose=0)
+    assert history.epoch == [0] and history.stopped == "the data ended"
+
+
+class Endless(utils.PyDataset):
+    def __init__(self, length: int | None) -> None:
+        super().__init__()
+        self.length = length
+
+    @property
+    def num_batches(self) -> int | None:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        return X[:4], (Y[:4] > 10).astype(int)
+
+
+@pytest.mark.parametrize("length", [3, None])
+def test_class_weights_of_batches(length: int | None) -> None:
+    weights, seen = {0: 1.0, 1: 3.0}, []
+    for data in (Endless(length), (X[:4], (Y[:4] > 10).astype(int))):
+        fitted = model()
+        fitted.set_weights([np.ones((2, 1)), np.zeros(1)])
+        x, y = data if isinstance(data, tuple) else (data, None)
+        options: dict[str, Any] = {"steps_per_epoch": 1, "class_weight": weights, "verbose": 0}
+        seen.append(fitted.fit(x, y, shuffle=False, **options).history["loss"][0])
+    assert seen[0] == pytest.approx(seen[1]) and seen[0] > 0
+    if length is None:
+        with pytest.raises(TypeError, match="Endless: expected a data set with a length"):
+            model().fit(Endless(None), verbose=0)
+
+
+def test_callbacks_end_evaluate_and_predict() -> None:
+    class Stop(Callback):
+        def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_evaluating = batch == 1
+
+        def on_predict_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_predicting = batch == 1
+
+    def forever() -> Any:
+        while True:
+            yield X[:2], Y[:2]
+
+    fitted = model()
+    assert fitted.evaluate(forever(), callbacks=[Stop()]) == pytest.approx(fitted.evaluate(X[:2], Y[:2]))
+    assert fitted.predict(forever(), callbacks=[Stop()], verbose=0).shape == (4, 1)
+
+
+def test_limits_of_every_fit() -> None:
+    config.set_max_epochs(2)
+    config.set_max_steps_per_epoch(1)
+    try:
+        seen: list[int] = []
+        last = LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(batch))
+        model().fit(X, Y, batch_size=4, epochs=5, callbacks=last, verbose=0)
+    finally:
+        config.set_max_epochs(None)
+        config.set_max_steps_per_epoch(None)
+    assert seen == [0, 0]
+
+
+def test_losses_that_layers_add_alone() -> None:
+    made = Sequential([Input((2,)), Dense(1, kernel_regularizer="l2")])
+    made.compile("sgd", jit_compile=True)
+    assert made.jit_compile and not made.run_eagerly
+    losses = made.fit(X, epochs=3, verbose=0).history["loss"]
+    assert losses[2] < losses[0]
+    plain = Sequential([Input((2,)), Dense(1)])
+    plain.compile("sgd")
+    with pytest.raises(ValueError, match="expected a model compiled with a loss, received one without"):
+        plain.fit(X, Y, verbose=0)
+
+
+def test_targets_for_the_outputs_that_have_losses() -> None:
+    x = Input((2,))
+    y = Dense(1)(x)
+    made = Model(x, [y, y, y])
+    made.compile("sgd", ["mse", None, "mae"])
+    both = made.evaluate(X, [Y, Y], verbose=0, return_dict=True)
+    assert both == made.evaluate(X, [Y, None, Y], verbose=0, return_dict=True)
+    made.compile("sgd", ["mse", None, None])
+    assert (
+        made.evaluate(X, Y, verbose=0, return_dict=True)["loss"]
+        == both[f"{(made.output_names or [])[0]}_loss"]
+    )
 
 
 def test_validation_of_so_many_steps_every_so_many_epochs() -> None:

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from longspan import metrics
+from longspan.layers import Dense
+from longspan.models import Model
+
 keras: Any = import_module("keras")  # as Any: its annotations are unions of every backend's
 ours: Any = import_module("longspan")
 
@@ -116,3 +120,38 @@ def test_logs_of_a_step_go_into_the_history() -> None:
     assert history["steps"] == [7.0, 7.0] and history["val_tested"] == [1.0, 1.0]
     assert history["loss"][1] < history["loss"][0] and set(history) >= {"mae", "val_mae", "val_loss"}
     assert set(model.evaluate(X[:, 0], Y, verbose=0, return_dict=True)) == {"loss", "mae", "tested"}
+
+
+class Measured(Model):
+    """A model with a metric of its own, updated in an older form of compute_loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.four = metrics.Mean("four")
+        self.dense = Dense(1, activity_regularizer="l2")
+
+    def call(self, inputs: Any) -> Any:
+        return self.dense(inputs)
+
+    def compute_loss(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
+    ) -> Any:
+        assert self.losses
+        loss = super().compute_loss(x, y, y_pred, sample_weight)
+        self.four.update_state(4 * loss.detach())
+        return loss
+
+
+def test_metrics_that_are_attributes() -> None:
+    model, x = Measured(), np.ones((8, 2))
+    model.compile("sgd", "mse", metrics=["mae"])
+    history = model.fit(x, x[:, :1], verbose=0).history
+    assert set(history) == {"loss", "mae", "four"}
+    assert history["four"][0] == pytest.approx(4 * history["loss"][0])
+    logs = model.evaluate(x, x[:, :1], verbose=0, return_dict=True)
+    assert logs["four"] == pytest.approx(4 * logs["loss"]) and logs == pytest.approx(
+        {name: float(value) for name, value in model.get_metrics_result().items()}
+    )
+    assert [metric.name for metric in model.metrics] == ["loss", "mae", "four"]
+    model.reset_metrics()
+    assert float(model.four.result()) == 0.0

@@ -437,8 +437,8 @@ SENTENCES: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "split": (lambda: fit(made(), validation_split=1.0), r"validation_split: expected a number in \[0, 1\)"),
     "weights of a loader": (
-        lambda: fit(made(), data.Batches(X, Y), None, class_weight={0: 1.0}),
-        "class_weight: expected None beside an x of batches",
+        lambda: fit(made(), data.Batches(X, Y), None, sample_weight=Y),
+        "sample_weight: expected None beside an x of batches",
     ),
     "validation": (lambda: fit(made(), validation_data=3), "validation_data: expected .x, y."),
     "class weight": (

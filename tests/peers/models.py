@@ -38,14 +38,34 @@ class _Wrapped(models.Model):
 _DELEGATED = (
     "compile", "fit", "evaluate", "predict", "train_on_batch", "test_on_batch", "predict_on_batch",
 )  # fmt: skip
-_READ = ("metrics", "metrics_names", "optimizer", "loss", "history", "compiled_metrics")
+_READ = (
+    "metrics", "metrics_names", "optimizer", "loss", "history", "compiled_metrics", "run_eagerly",
+    "jit_compile",
+)  # fmt: skip
+
+
+class _Stepping(_Wrapped):
+    """A layer with training steps of its own as a model."""
+
+    def train_step(self, data: Any) -> Any:
+        return self.layer.train_step(data)
+
+    def test_step(self, data: Any) -> Any:
+        return self.layer.test_step(data)
 
 
 class TorchTrainer:
     """What makes a model of a layer that also derives from it: the layer in a model of its own."""
 
     def __init__(self) -> None:
-        self.__dict__["_model"] = _Wrapped(self)
+        steps = type(self).train_step is not TorchTrainer.train_step
+        self.__dict__["_model"] = (_Stepping if steps else _Wrapped)(self)
+
+    def train_step(self, data: Any) -> Any:
+        return models.Model.train_step(self.__dict__["_model"], data)
+
+    def test_step(self, data: Any) -> Any:
+        return models.Model.test_step(self.__dict__["_model"], data)
 
 
 def _method(name: str) -> Any:
@@ -58,5 +78,12 @@ def _method(name: str) -> Any:
 for _name in _DELEGATED:
     setattr(TorchTrainer, _name, _method(_name))
 for _name in _READ:
-    setattr(TorchTrainer, _name, property(lambda self, name=_name: getattr(self.__dict__["_model"], name)))
+    setattr(
+        TorchTrainer,
+        _name,
+        property(
+            lambda self, name=_name: getattr(self.__dict__["_model"], name),
+            lambda self, value, name=_name: setattr(self.__dict__["_model"], name, value),
+        ),
+    )
 Layer = layers.Layer
