@@ -58,7 +58,7 @@ sanitize: $(ENV)/.built
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=build/sanitize:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
-	$(BIN)/python -S $(BIN)/pytest --capture=sys tests/kernels
+	$(BIN)/python -S $(BIN)/pytest --capture=sys tests/kernels tests/models/test_native_step.py
 
 # The kernels' parity on another processor, in its emulator (Debian: apt-get install g++-aarch64-linux-gnu qemu-user).
 neon: $(ENV)/.built
