@@ -13,6 +13,7 @@ from longspan import __version__, errors
 
 from .messages import is_quiet, with_flags
 from .options import (
+    BACKEND,
     QUIET,
     THREADS,
     GroupedCommand,
@@ -145,6 +146,7 @@ def _fit_parameters() -> list[click.Parameter]:
         ),
         click.Option(["--format"], **FORMAT),
         click.Option(["--threads"], **THREADS),
+        click.Option(["--backend"], **BACKEND),
         click.Option(["--quiet"], **QUIET),
     ]
 
@@ -225,6 +227,7 @@ _optional_source = click.argument("source", metavar="[SOURCE]", required=False)
 _format = click.option("--format", **FORMAT)
 _quiet = click.option("--quiet", **QUIET)
 _threads = click.option("--threads", **THREADS)
+_backend = click.option("--backend", **BACKEND)
 
 
 @longspan.command(cls=LazyCommand, options=answer_options, short_help="Write a model's answers into a file.")
@@ -239,6 +242,7 @@ _threads = click.option("--threads", **THREADS)
 )
 @_format
 @_threads
+@_backend
 @_quiet
 def predict(model: str, source: str | None, output: str, format: str | None, **options: Any) -> None:
     """Write the model's answers for SOURCE (for what it remembers, where it can, without one).
@@ -266,9 +270,52 @@ def _predictions(
         return model.predict_table(path, **search)
 
 
+@longspan.command(short_help="Answer rows of standard input as they come.")
+@_model
+@_threads
+@_backend
+def stream(model: str) -> None:
+    """Answer each row of standard input as it comes, as CSV; MODEL goes on from where its data ended.
+
+    A row is a line of CSV; the first line may name the columns. A detector answers with score and alarm, a
+    forecaster with the next steps, a recommender with the user's next items. The model's file stays as it is.
+
+    \b
+    tail -f readings.csv | longspan stream model
+    """
+    import sys
+
+    from .streaming import answers
+
+    is_first = True
+    for frame in answers(_load(model), sys.stdin):
+        click.echo(frame.write_csv(include_header=is_first), nl=False)
+        is_first = False
+
+
+@longspan.command(short_help="Write a saved Sequential as ONNX or for Keras.")
+@_model
+@click.option(
+    "-o", "--output", metavar="FILE", required=True, help="A file that ends in .onnx, .keras or .h5."
+)
+@click.option("--states", is_flag=True, help="ONNX: states of recurrent layers as inputs and outputs.")
+@_quiet
+def export(model: str, output: str, states: bool) -> None:
+    """Write a saved Sequential as an ONNX graph, or as a file that Keras reads.
+
+    The models of tasks (fit forecast and so on) are not one graph: longspan serve answers for these.
+    """
+    from .exporting import export_file
+
+    _check_output(output, model)
+    export_file(model, output, states=states)
+    say(f"Written to {output}.")
+
+
 @longspan.command(cls=LazyCommand, options=generation_options, short_help="Let a language model write text.")
 @_model
 @_threads
+@_backend
 def generate(model: str, **arguments: Any) -> None:
     """Write text that goes on from a prompt, as it is drawn; MODEL is a saved language model."""
     from longspan.tasks.language import LanguageModel
@@ -314,6 +361,7 @@ def _load_for(path: str, options: Mapping[str, Any]) -> Estimator:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @_format
 @_threads
+@_backend
 @_quiet
 def evaluate(
     model: str, source: str, targets: str | None, as_json: bool, format: str | None, **options: Any
@@ -373,6 +421,7 @@ def inspect(source: str, time: str | None, id: str | None, format: str | None, *
 @click.option("--title", default="", metavar="TEXT", help="The page's heading.")
 @_format
 @_threads
+@_backend
 @_quiet
 def report(
     model: str, source: str | None, output: str, title: str, format: str | None, **options: Any
@@ -416,6 +465,7 @@ def demo(name: str | None, output: str) -> None:
 @click.option("--no-token", is_flag=True, help="Let everyone who reaches another HOST ask.")
 @click.option("--sessions", metavar="FILE", help="File that keeps the sessions for the next run.")
 @_threads
+@_backend
 @_quiet
 def serve(
     models: tuple[str, ...], host: str, port: int, token: str | None, no_token: bool, sessions: str | None

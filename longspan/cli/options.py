@@ -41,6 +41,15 @@ def _set_threads(context: click.Context, parameter: click.Parameter, value: int 
     context.call_on_close(lambda: torch.set_num_threads(before))
 
 
+def _set_backend(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Let one backend compute until the command ends."""
+    if value is None:
+        return
+    from longspan import kernels
+
+    context.with_resource(kernels.use_backend(value))
+
+
 # Options of every command that works with a model: click's keywords, for a decorator or an Option.
 QUIET: dict[str, Any] = {
     "is_flag": True,
@@ -54,6 +63,12 @@ THREADS: dict[str, Any] = {
     "expose_value": False,
     "callback": _set_threads,
     "help": "Processor threads to compute with; all by default.",
+}
+BACKEND: dict[str, Any] = {
+    "metavar": "NAME",
+    "expose_value": False,
+    "callback": _set_backend,
+    "help": "What computes recurrent layers, as longspan info lists them; the fastest by default.",
 }
 
 

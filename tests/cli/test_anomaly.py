@@ -50,7 +50,7 @@ def test_fit_predict_evaluate_and_report(folder: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
     assert cli.main(["report", "model", "events.csv", "-o", "page.html"]) == 0
     page = Path("page.html").read_text()
-    assert all(word in page for word in ("Alarms", "severity", "heat", "Scores by entity"))
+    assert all(word in page for word in ("Alarms", "severity", "heat", "Readings by entity"))
 
 
 def test_a_forecaster_with_options_of_its_own_is_held_and_saved(

@@ -1,0 +1,46 @@
+"""Writes a saved Sequential in the format that a file's ending names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from longspan import errors
+
+_ENDINGS = (".onnx", ".keras", ".h5")
+
+
+def export_file(model: str, output: str, *, states: bool) -> None:
+    """Write a model as ONNX or as Keras' file.
+
+    Args:
+        model: the path of a saved Sequential; output: the path of the new file.
+        states: whether an ONNX graph takes and returns the states of recurrent layers.
+
+    Raises:
+        ValueError: the ending is another, or the model is a task's; one sentence.
+    """
+    ending = Path(output).suffix.lower()
+    if ending not in _ENDINGS:
+        expected = f"a file that ends in {', '.join(_ENDINGS)}"
+        raise errors.value_error("-o", expected, repr(output), "change its ending")
+    if states and ending != ".onnx":
+        raise errors.value_error("--states", "a .onnx file", output, "leave it out")
+    loaded = _sequential(model)
+    if ending == ".onnx":
+        from longspan.export import to_onnx
+
+        to_onnx(loaded, output, states=states)
+    else:
+        loaded.save(output)
+
+
+def _sequential(path: str) -> Any:
+    """The saved Sequential; an error that names the way out for a task."""
+    from longspan import artifact
+    from longspan.models import load_model
+
+    if not path.endswith((".keras", ".h5")) and artifact.load(path).config.get("kind") == "task":
+        way_out = "answer for it by longspan serve or longspan.load"
+        raise errors.value_error("MODEL", "a saved Sequential", f"a task in {path}", way_out)
+    return load_model(path)
