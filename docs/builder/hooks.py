@@ -16,8 +16,8 @@ if str(ROOT) not in sys.path:  # mkdocs runs hooks as files of their own
     sys.path.insert(0, str(ROOT))
 
 from docs.builder.measured import measured_page  # noqa: E402
-from docs.builder.options import options_table  # noqa: E402
 from docs.builder.reference import PAGES, page_text  # noqa: E402
+from docs.builder.tables import demos_table, options_table  # noqa: E402
 from longspan import learn  # noqa: E402
 
 STUBS = "LONGSPAN_DOCS_STUBS"  # set: the reference has headings alone, to check pages and links quickly
@@ -45,7 +45,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, **rest: Any) -> str:
-    """Replace the line `<!-- options: TASK NAME NAME -->` by a table of these options."""
+    """Replace `<!-- options: TASK NAME NAME -->` and `<!-- demos -->` by tables."""
+    markdown = markdown.replace("<!-- demos -->", demos_table())
     return _OPTIONS.sub(lambda found: options_table(found[1], found[2].split()), markdown)
 
 

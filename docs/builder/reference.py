@@ -14,7 +14,7 @@ from types import ModuleType
 from longspan.tasks import TASKS
 
 from .docstrings import as_markdown
-from .options import options_table
+from .tables import options_table
 
 _MEMBERS = "\n    options:\n      members: null\n      inherited_members: {inherited}\n"
 _WHOLE = ("longspan.models", "longspan.nn", "longspan.networks", "longspan.tasks", "longspan.export")
@@ -109,6 +109,8 @@ def _entry(module: ModuleType, name: str, stubs: bool) -> str:
     """The part of a page about one name: mkdocstrings' directive, a link, or a description made here."""
     value, anchor = getattr(module, name), f"{module.__name__}.{name}"
     heading = f"### {name} {{ #{anchor} }}\n"
+    if name.startswith("__"):  # Markdown would take the signs for bold text
+        heading = f'<h3 id="{anchor}"><code>{name}</code></h3>\n'
     described = _anchors().get(id(value), anchor)
     if described != anchor:
         page = next(page for page in PAGES if described.rpartition(".")[0] in page.modules)

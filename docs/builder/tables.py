@@ -1,9 +1,10 @@
-"""Writes tables of a task's options from their declarations."""
+"""Writes tables of options and of demonstrations from their declarations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from longspan.demos import DEMOS
 from longspan.tasks import task
 from longspan.tasks.options import options_of
 
@@ -21,4 +22,14 @@ def options_table(name: str, chosen: Sequence[str] = ()) -> str:
         default = "none" if option.default in (None, ()) else str(option.default)
         cells = (f"`{option.name}`", f"`{default}`", option.help, option.form)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def demos_table() -> str:
+    """A Markdown table of the demonstrations: command, task, and data."""
+    rows = ["| command | guide | data |", "|---|---|---|"]
+    rows += [
+        f"| `longspan demo {name}` | [{demo.task}](guides/{demo.task}.md) | {demo.data} |"
+        for name, demo in DEMOS.items()
+    ]
     return "\n".join(rows)
