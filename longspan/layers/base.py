@@ -22,7 +22,7 @@ from longspan.metrics.base import Metric
 from longspan.regularizers import RegularizerLike
 from longspan.variables import Variable
 
-from .calling import CallArguments, inside_call, run_layer, running
+from .calling import CallArguments, run_layer, running
 from .naming import snake_case, unique_name
 from .options import (
     CONSTRAINT,
@@ -151,10 +151,13 @@ class Layer(nn.Module):
             return record(self, args, kwargs)
         if not (self._modules or self.is_own or self.activity_regularizer is not None):
             return super().__call__(*args, **kwargs)
-        with inside_call() as is_outermost:
-            if is_outermost and _ADDING:
+        running.depth += 1
+        try:
+            if _ADDING and running.depth == 1:  # the outermost call
                 self.clear_losses()
             return super().__call__(*args, **kwargs)
+        finally:
+            running.depth -= 1
 
     def _first_by_position(self, kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call with its inputs, which were passed by name, before the others."""

@@ -30,11 +30,11 @@ running = _Running()
 
 
 @contextmanager
-def inside_call() -> Iterator[bool]:
-    """A call in whose `with` block the calls of layers are inner ones; whether it is the outermost."""
+def inside_call() -> Iterator[None]:
+    """A call in whose `with` block the calls of layers are inner ones."""
     running.depth += 1
     try:
-        yield running.depth == 1
+        yield
     finally:
         running.depth -= 1
 
