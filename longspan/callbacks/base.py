@@ -227,7 +227,13 @@ class LambdaCallback(Callback):
 
 
 class Monitor(Callback):
-    """A callback that monitors one number of the logs. Abstract."""
+    """A callback that monitors one number of the logs. Abstract.
+
+    Attributes:
+        without: what it does where the logs do not have the number, in words.
+    """
+
+    without = "does nothing"
 
     def __init__(self, monitor: str, mode: str, min_delta: float) -> None:
         self.monitor = monitor
@@ -253,8 +259,8 @@ class Monitor(Callback):
             way_out = "pass validation data" if validation else "choose one of these"
             names = ", ".join(logs or ())
             errors.notice(
-                f"{type(self).__name__} monitors {self.monitor!r}, which is not among {names}, and does "
-                f"nothing; {way_out}."
+                f"{type(self).__name__} monitors {self.monitor!r}, which is not among {names}, and "
+                f"{self.without}; {way_out}."
             )
         return None
 

@@ -28,7 +28,7 @@ class ModelCheckpoint(Monitor):
             "model-{epoch:02d}-{val_loss:.2f}.ls".
         monitor, mode: as for `EarlyStopping`.
         verbose: 1 prints when it saves.
-        save_best_only: only when the monitored number improves.
+        save_best_only: only when the monitored number improves; every time where the logs do not have it.
         save_weights_only: the weights alone.
         save_freq: "epoch", or a number of steps.
         initial_value_threshold: a value that the first improvement must beat.
@@ -56,6 +56,8 @@ class ModelCheckpoint(Monitor):
         if self.save_freq != "epoch":
             self.on_train_batch_end = self._on_step  # costs nothing where it is not asked for
 
+    without = "saves every time"
+
     def _on_step(self, batch: int, logs: Logs | None = None) -> None:
         self._steps_since += 1
         if self._steps_since == self.save_freq:
@@ -69,9 +71,11 @@ class ModelCheckpoint(Monitor):
     def _save_if_wanted(self, batch: int | None, logs: Logs | None) -> None:
         if self.save_best_only:
             value = self.value(logs)
-            if value is None or not self.better(value, self.best):
+            if value is None and self.trainer.skips_validation:
                 return
-            self.best = value
+            if value is not None and not self.better(value, self.best):
+                return
+            self.best = self.best if value is None else value
         step = {} if batch is None else {"batch": batch + 1}
         try:
             path = self.filepath.format(epoch=self.trainer.epoch + 1, **step, **(logs or {}))

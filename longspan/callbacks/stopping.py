@@ -86,7 +86,8 @@ class EarlyStopping(Monitor):
 class TerminateOnNaN(Callback):
     """Ends training at a NaN or infinite loss, as in Keras; without this callback such a loss is an error.
 
-    The step is named in `History.stopped` either way, and the step is not taken.
+    The step is named in `History.stopped` either way, and the step is not taken. `fit` then takes targets
+    that are not finite, which it otherwise refuses before the first step.
 
     Args:
         raise_error: make it an error after all.

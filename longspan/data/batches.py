@@ -87,6 +87,7 @@ class Batches:
         lengths: (N,) whole numbers, the real steps of each row of x; None: taken from x where it is ragged.
         mask: (N, T) bool, False where a step does not count.
         seed: of the random order; None draws one from torch's global generator.
+        finite: refuse NaN and infinity in x and y.
 
     Attributes:
         columns: x, y, lengths, mask and weight as tensors, tuples of tensors or None; empty for a DataLoader.
@@ -110,6 +111,7 @@ class Batches:
         lengths: Any = None,
         mask: Any = None,
         seed: int | None = None,
+        finite: bool = True,
     ) -> None:
         self.batch_size = errors.check_int("batch_size", batch_size, 1, "give the number of rows a step")
         self.shuffle = errors.check_bool("shuffle", shuffle)
@@ -121,8 +123,8 @@ class Batches:
             return
         if shuffle:
             self._generator.manual_seed(int(torch.randint(2**31, ())) if seed is None else seed)
-        self._x, ragged_lengths = _column(x, "x")
-        self._y = None if y is None else _column(y, "y")[0]
+        self._x, ragged_lengths = _column(x, "x", finite)
+        self._y = None if y is None else _column(y, "y", finite)[0]
         self._lengths = ragged_lengths if lengths is None else as_tensors(lengths, "lengths").values
         self._mask = None if mask is None else _checked_mask(mask)
         self._weight = None if weight is None else _column(weight, "weight")[0]
@@ -205,14 +207,14 @@ class BPTTChunks:
             yield Batch(x, y, continues=index > 0)
 
 
-def _column(data: Any, name: str) -> tuple[Any, Tensor | None]:
+def _column(data: Any, name: str, finite: bool = True) -> tuple[Any, Tensor | None]:
     """Tensors of one input or of a tuple of them, and the lengths of the first that was ragged."""
     if not isinstance(data, tuple):
-        return as_tensors(data, name)
+        return as_tensors(data, name, finite=finite)
     if not data:
         raise errors.value_error(name, "at least one input", "an empty tuple", "leave the tuple out")
     parts = [
-        Tensors(None) if part is None else as_tensors(part, f"{name}[{index}]")  # pyright: ignore[reportArgumentType]
+        Tensors(None) if part is None else as_tensors(part, f"{name}[{index}]", finite=finite)  # pyright: ignore[reportArgumentType]
         for index, part in enumerate(data)
     ]
     lengths = [part.lengths for part in parts if part.lengths is not None]

@@ -83,6 +83,8 @@ class CompileArguments:
         for metric_lists, weighted in ((self.metrics, False), (self.weighted_metrics, True)):
             for target, lists in zip(targets, _metrics_of(metric_lists, names), strict=True):
                 for metric in map(metrics.get, lists):
+                    if metric is None:
+                        continue
                     if weighted and any(metric.name == other.name for other, _ in target.metrics):
                         metric.name = f"weighted_{metric.name}"
                     target.metrics.append((metric, weighted))

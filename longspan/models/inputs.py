@@ -263,14 +263,17 @@ def check_mask(model: Model, values: Tensor) -> None:
         )
 
 
-def targets_of(model: Model, y: Any, rows: int) -> Any:
-    """y as the losses take it: a tensor, or a tuple with one for each of several outputs."""
+def targets_of(model: Model, y: Any, rows: int, *, finite: bool = True) -> Any:
+    """y as the losses take it: a tensor, or a tuple with one for each of several outputs.
+
+    `finite`: refuse NaN and infinity.
+    """
     names, targets = model.output_names or ["y"], model.targets
     if len(names) == 1:
-        return _one_target(model, _only(y, names), targets[0].loss, rows, "y")
+        return _one_target(model, _only(y, names), targets[0].loss, rows, "y", finite)
     truths = _with_gaps(model, y) or arranged("y", y, names, model.output_structure)
     parts = [
-        None if part is None else _one_target(model, part, target.loss, rows, f"y[{index}]")
+        None if part is None else _one_target(model, part, target.loss, rows, f"y[{index}]", finite)
         for index, (part, target) in enumerate(zip(truths, targets, strict=True))
     ]
     for index, (part, target) in enumerate(zip(parts, targets, strict=True)):
@@ -290,9 +293,9 @@ def _with_gaps(model: Model, y: Any) -> list[Any] | None:
     return [next(parts) if has_loss else None for has_loss in trained]
 
 
-def _one_target(model: Model, y: Any, loss: losses.Loss | None, rows: int, name: str) -> Tensor:
+def _one_target(model: Model, y: Any, loss: losses.Loss | None, rows: int, name: str, finite: bool) -> Tensor:
     """The targets of one output: int64 class numbers, else the output's dtype and rank."""
-    values = as_tensors(y, name).values
+    values = as_tensors(y, name, finite=finite).values
     if values.shape[0] != rows:
         raise errors.value_error(
             name, f"{rows} rows like x", values.shape[0], "give one target for every row"
@@ -361,8 +364,9 @@ def batches_of(
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
     steps: int | None = None,
+    finite: bool = True,
 ) -> Any:
-    """The batches of one epoch; `steps`: so many of them, None for all."""
+    """The batches of one epoch; `steps`: so many of them, None for all; `finite`: refuse NaN in y."""
     if steps is not None:
         errors.check_int("steps", steps, 1, "give the number of batches, or None for all")
     if is_stream(x):
@@ -380,7 +384,7 @@ def batches_of(
     inputs = inputs_of(model, x)
     columns = inputs.values if isinstance(inputs.values, tuple) else (inputs.values,)
     first = next(column for column in columns if column is not None)
-    targets = None if y is None else targets_of(model, y, first.shape[0])
+    targets = None if y is None else targets_of(model, y, first.shape[0], finite=finite)
     batches = Batches(
         inputs.values,
         targets,
@@ -388,6 +392,7 @@ def batches_of(
         shuffle=shuffle,
         weight=weights_of(model, targets, sample_weight, class_weight),
         lengths=inputs.lengths,
+        finite=finite,
     )
     return batches if steps is None else LimitedBatches(batches, steps)
 

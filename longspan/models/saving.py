@@ -84,13 +84,21 @@ def _compile_config(model: Model) -> dict[str, Any] | None:
             "losses": [None if t.loss is None else losses.serialize(t.loss) for t in model.targets],
             "loss_weights": [target.weight for target in model.targets],
             "metrics": [
-                [[metrics.serialize(metric), metric.name, weighted] for metric, weighted in target.metrics]
+                [[_metric_config(metric), metric.name, weighted] for metric, weighted in target.metrics]
                 for target in model.targets
             ],
         }
     except ValueError as error:
         errors.notice(f"the model is saved without the arguments of compile: {str(error).rstrip('.')}")
         return None
+
+
+def _metric_config(metric: metrics.Metric) -> dict[str, Any]:
+    """A metric's options; without a dtype that nobody gave, to which loaded metrics would round."""
+    options = metrics.serialize(metric)
+    if metric.result_dtype is None:
+        options = {**options, "config": {k: v for k, v in options["config"].items() if k != "dtype"}}
+    return options
 
 
 def _optimizer_state(model: Model) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from longspan import config, errors
-from longspan.callbacks import BackupAndRestore, Callback, CallbackList, History
+from longspan.callbacks import BackupAndRestore, Callback, CallbackList, History, TerminateOnNaN
 from longspan.data.batches import Batch
 from longspan.layers.structure import flatten
 from longspan.optimizers import KerasOptimizer
@@ -65,7 +65,8 @@ class Trainer(CompiledModel):
             batch_size: rows a step, 32 where None.
             epochs: the number of the last epoch; initial_epoch: the epochs that are done already.
             verbose: 0 silent, 1 or "auto" a progress bar, 2 a line an epoch.
-            callbacks: objects of longspan.callbacks, or one.
+            callbacks: objects of longspan.callbacks, or one. With TerminateOnNaN, NaN in y ends training
+                instead of being refused.
             validation_split: the fraction of rows, the last ones, to validate on instead of training.
             validation_data: (x, y) or (x, y, sample_weight), or batches.
             shuffle: a new order every epoch.
@@ -93,13 +94,16 @@ class Trainer(CompiledModel):
             (x, y, sample_weight), validation_data = inputs.split_validation(
                 self, validation_split, x, y, sample_weight
             )
-        batches = self._batches(x, y, batch_size, shuffle, sample_weight, class_weight, steps_per_epoch)
+        hooks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        finite = not any(isinstance(callback, TerminateOnNaN) for callback in hooks)
+        batches = self._batches(
+            x, y, batch_size, shuffle, sample_weight, class_weight, steps_per_epoch, finite=finite
+        )
         adapter, loss, measured, engine = self._training_parts(isinstance(batches, inputs.BPTTChunks))
         check = None
         if validation_data is not None:
             size = validation_batch_size or batch_size
             check = self._validation(validation_data, size, validation_steps)
-        hooks = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
         backup = next((callback for callback in hooks if isinstance(callback, BackupAndRestore)), None)
         if backup is not None:
             resume = _checkpoint(backup, resume)
@@ -290,6 +294,8 @@ class Trainer(CompiledModel):
         sample_weight: Any,
         class_weight: Mapping[int, float] | None,
         steps: int | None,
+        *,
+        finite: bool = True,
     ) -> Any:
         if x is None:
             raise errors.value_error("x", "data", None, "pass x and y, or batches as x")
@@ -302,6 +308,7 @@ class Trainer(CompiledModel):
             sample_weight=sample_weight,
             class_weight=class_weight,
             steps=steps,
+            finite=finite,
         )
 
     def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from longspan import config, errors, utils
-from longspan.callbacks import BackupAndRestore, Callback, LambdaCallback
+from longspan.callbacks import BackupAndRestore, Callback, LambdaCallback, TerminateOnNaN
 from longspan.layers import LSTM, Dense, Input
 from longspan.models import Model, Sequential
 
@@ -142,6 +142,21 @@ def test_callbacks_end_evaluate_and_predict() -> None:
     fitted = model()
     assert fitted.evaluate(forever(), callbacks=[Stop()]) == pytest.approx(fitted.evaluate(X[:2], Y[:2]))
     assert fitted.predict(forever(), callbacks=[Stop()], verbose=0).shape == (4, 1)
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+def test_targets_that_are_not_finite_end_training(inputs: int) -> None:
+    bad = np.where(np.arange(12)[:, None] == 5, np.inf, Y)
+    x = [Input((2,)) for _ in range(inputs)]
+    made = Model(x, Dense(1)(x[0]))
+    made.compile("sgd", "mse")
+    options: dict[str, Any] = {"batch_size": 4, "shuffle": False, "verbose": 0}
+    history = made.fit([X] * inputs, bad, callbacks=TerminateOnNaN(), **options)
+    assert history.history["loss"] == [np.inf] and "epoch 1, step 2" in str(history.stopped)
+    with pytest.raises(RuntimeError, match="epoch 1, step 2"):
+        made.fit([X] * inputs, bad, callbacks=TerminateOnNaN(raise_error=True), **options)
+    with pytest.raises(ValueError, match="y: expected finite numbers"):
+        made.fit([X] * inputs, bad, **options)
 
 
 def test_limits_of_every_fit() -> None:

@@ -141,3 +141,11 @@ def test_an_input_that_may_be_left_out(tmp_path: Path) -> None:
         model.predict({"x": None, "more": X}, verbose=0)
     with pytest.raises(ValueError, match="input x: expected an array"):
         model({"x": None, "more": torch.zeros(2, 3)})
+
+
+def test_metrics_of_a_saved_model_are_not_rounded(tmp_path: Path) -> None:
+    x = Input((3,))
+    model = Model(x, outputs(x)[0])
+    model.compile("sgd", "mse", metrics=["mse"])
+    model.save(tmp_path / "m.ls")
+    assert load_model(tmp_path / "m.ls").evaluate(X, Y1, verbose=0) == model.evaluate(X, Y1, verbose=0)
