@@ -246,9 +246,9 @@ def measured(lengths: Sequence[int] = LENGTHS, seeds: Sequence[int] = SEEDS) -> 
     for cell in CELL_NAMES:
         for length in lengths:
             trained = [train_adding(cell, length, seed) for seed in seeds]
-            found = [round(adding_error(network, length), 4) for network in trained]
-            errors[cell][str(length)] = found
-            print(cell, length, found, file=sys.stderr, flush=True)
+            reached = [round(adding_error(network, length), 4) for network in trained]
+            errors[cell][str(length)] = reached
+            print(cell, length, reached, file=sys.stderr, flush=True)
             if length == GRADIENT_LENGTH:
                 both = {"before": begun(cell, seeds[0]), "after": trained[0]}
                 gradients[cell] = {

@@ -29,8 +29,8 @@ def _paragraph(text: str) -> str:
     return "".join(part if part.startswith("`") else _SIGNS.sub(_escaped, part) for part in parts)
 
 
-def _escaped(found: re.Match[str]) -> str:
-    return "&lt;" if found[0] == "<" else "".join(f"\\{sign}" for sign in found[0])
+def _escaped(signs: re.Match[str]) -> str:
+    return "&lt;" if signs[0] == "<" else "".join(f"\\{sign}" for sign in signs[0])
 
 
 class Markdown(griffe.Extension):

@@ -47,7 +47,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, **rest: Any) -> str:
     """Replace `<!-- options: TASK NAME NAME -->` and `<!-- demos -->` by tables."""
     markdown = markdown.replace("<!-- demos -->", demos_table())
-    return _OPTIONS.sub(lambda found: options_table(found[1], found[2].split()), markdown)
+    return _OPTIONS.sub(lambda line: options_table(line[1], line[2].split()), markdown)
 
 
 def on_page_content(html: str, page: Any, **rest: Any) -> str:

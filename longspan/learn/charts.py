@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import median
 from typing import Any
@@ -117,15 +117,18 @@ def _power(exponent: int) -> str:
 
 def errors(measured: Mapping[str, Any]) -> str:
     """The error of the adding problem by length: the median of the seeds."""
-    lengths, found = measured["lengths"], measured["errors"]
+    lengths, by_cell = measured["lengths"], measured["errors"]
     low, high = -4.0, -0.5
-    scale: Callable[[float], float] = lambda error: (max(low, math.log10(error)) - low) / (high - low)  # noqa: E731
+
+    def scale(error: float) -> float:
+        return (max(low, math.log10(error)) - low) / (high - low)
+
     across = [math.log(length / lengths[0]) / math.log(lengths[-1] / lengths[0]) for length in lengths]
     curves = [
         (
             cell,
             NAMES[cell],
-            [(x, scale(median(found[cell][str(n)]))) for x, n in zip(across, lengths, strict=True)],
+            [(x, scale(median(by_cell[cell][str(n)]))) for x, n in zip(across, lengths, strict=True)],
         )
         for cell in NAMES
     ]
@@ -135,7 +138,7 @@ def errors(measured: Mapping[str, Any]) -> str:
     y_marks = {f"10{_power(p)}": (p - low) / (high - low) for p in range(-4, 0)}
     title = "Mean squared error of the adding problem by length of the sequence"
     rows = [
-        [str(n), *(", ".join(f"{e:.4f}" for e in found[cell][str(n)]) for cell in NAMES)] for n in lengths
+        [str(n), *(", ".join(f"{e:.4f}" for e in by_cell[cell][str(n)]) for cell in NAMES)] for n in lengths
     ]
     chart = _chart(title, "steps", "mean squared error", x_marks, y_marks, curves)
     return chart + _table(["steps", *NAMES.values()], rows)

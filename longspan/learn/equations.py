@@ -8,6 +8,7 @@ import textwrap
 from html import escape
 from typing import NamedTuple
 
+from longspan import errors
 from longspan.cells import Cell
 
 _FUNCTIONS = {"sigmoid": "σ", "tanh": "tanh", "relu": "relu"}
@@ -39,18 +40,18 @@ def lines(cell: Cell) -> list[Line]:
     source = textwrap.dedent(inspect.getsource(cell.step))
     tree = ast.parse(source)
     (step,) = (node for node in tree.body if isinstance(node, ast.FunctionDef))
-    found = list[Line]()
+    written = list[Line]()
     for statement in step.body:
         code = ast.get_source_segment(source, statement) or ""
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             name = statement.targets[0].id
-            found.append(Line(name, f"{_named(name, cell)} = {_text(statement.value, cell)[0]}", code))
+            written.append(Line(name, f"{_named(name, cell)} = {_text(statement.value, cell)[0]}", code))
         elif isinstance(statement, ast.Return) and isinstance(statement.value, ast.Tuple):
             returned = zip(cell.states, statement.value.elts, strict=True)
             new = [(k, value) for k, value in returned if not isinstance(value, ast.Name)]
             equations = [f"{_named(k, cell)} = {_text(value, cell)[0]}" for k, value in new]
-            found.append(Line(new[0][0], "; ".join(equations), code))
-    return found
+            written.append(Line(new[0][0], "; ".join(equations), code))
+    return written
 
 
 def _named(name: str, cell: Cell) -> str:
@@ -76,7 +77,9 @@ def _text(node: ast.expr, cell: Cell) -> tuple[str, int]:
         return escape(str(node.value)), _ATOM
     if isinstance(node, ast.Name):
         return _named(node.id, cell), _ATOM
-    raise TypeError(f"equation: expected arithmetic, received {ast.dump(node)}; add it to _text")
+    raise errors.type_error(
+        "equation", "arithmetic of values", ast.unparse(node), "write it with signs and methods"
+    )
 
 
 def _inside(part: tuple[str, int], level: int) -> str:

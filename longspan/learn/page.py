@@ -43,7 +43,7 @@ def title() -> str:
 @cache
 def body() -> str:
     """The page's content as HTML, without a heading; it holds together without its script."""
-    return _INSERT.sub(lambda found: _inserts()[found[1]](), _file("page.html"))
+    return _INSERT.sub(lambda mark: _inserts()[mark[1]](), _file("page.html"))
 
 
 @cache
