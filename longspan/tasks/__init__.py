@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, overload
 
 from longspan import artifact, errors
 
 if TYPE_CHECKING:
     from .estimator import Estimator
+
+TaskT = TypeVar("TaskT", bound="Estimator")
 
 # the name on the command line -> the module and the class
 TASKS = {
@@ -39,12 +41,26 @@ def task(name: str) -> type[Estimator]:
     return getattr(import_module(module), kind)
 
 
-def load(path: str | os.PathLike[str]) -> Estimator:
+@overload
+def load(path: str | os.PathLike[str]) -> Estimator: ...
+
+
+@overload
+def load(path: str | os.PathLike[str], kind: type[TaskT]) -> TaskT: ...
+
+
+def load(path: str | os.PathLike[str], kind: type[Estimator] | None = None) -> Estimator:
     """The fitted task that `save` wrote.
+
+    Args:
+        path: of the file.
+        kind: the class that the task must be of, such as `longspan.Forecaster`, by which type checkers and
+            editors know its methods; None for any.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged or edited, from a newer longspan, or no saved task.
+        ValueError: the file is damaged or edited, from a newer longspan, no saved task, or one of another
+            class; one sentence.
     """
     from . import persistence  # it loads torch, which naming tasks does not need
 
@@ -59,4 +75,7 @@ def load(path: str | os.PathLike[str]) -> Estimator:
         persistence.keep_usable_device(fitted)
         fitted.check()
         fitted.fitted_, fitted.notes_ = persistence.restore(fitted, saved)
+    if kind is not None and not isinstance(fitted, kind):
+        way_out = f"load it as a {type(fitted).__name__}"
+        raise errors.value_error(f"file {path}", f"a saved {kind.__name__}", type(fitted).__name__, way_out)
     return fitted

@@ -309,12 +309,16 @@ def _described(task: type) -> str:
         declared |= base.__dict__.get("__dataclass_fields__", {})
     declared |= {name: value for name, value in task.__dict__.items() if isinstance(value, Field)}
     options = (
-        f"{name} ({field.default!r}): {field.metadata['help']}."
+        f"{name} ({field.default!r}): {field.metadata['help']}{_of(field.metadata['choices'])}."
         for name, field in declared.items()
         if "help" in field.metadata  # dataclasses list class variables too
     )
     form = {"width": 100, "initial_indent": " " * 8, "subsequent_indent": " " * 12}
     return "\n".join(textwrap.fill(option, **form) for option in options)
+
+
+def _of(choices: tuple[str, ...]) -> str:
+    return f" (one of {', '.join(choices)})" if choices else ""
 
 
 @cache

@@ -230,3 +230,13 @@ def test_bytes_that_change_are_one_sentence(seed: int, kept: tuple[str, Any], tm
         ASKED[kept[0]](longspan.load(path))
     except ValueError as error:
         assert str(error).startswith(f"file {path}: expected ") and "\n" not in str(error)
+
+
+def test_a_file_of_another_class_is_refused_by_the_class_that_is_named(tmp_path: Path) -> None:
+    waves = np.sin(np.arange(80) / 4) + 0.05 * np.arange(80)
+    forecaster = longspan.Forecaster(horizon=2, context_length=8, epochs=1).fit(waves, verbose=0)
+    forecaster.save(tmp_path / "model")
+    named = longspan.load(tmp_path / "model", longspan.Forecaster)
+    assert named.predict().equals(forecaster.predict())
+    with pytest.raises(ValueError, match=r"expected a saved Classifier, received Forecaster; load it as a"):
+        longspan.load(tmp_path / "model", longspan.Classifier)

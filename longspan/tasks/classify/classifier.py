@@ -278,6 +278,18 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
         """The classes, in the order of the columns of `predict_proba`."""
         return self._check_fitted().codec.classes
 
+    def predict(self, source: Any = None, **search: Any) -> np.ndarray | list[Any]:
+        """The classes of records.
+
+        Args:
+            source: in any of the forms of `fit`; search: none, a classifier has no search.
+
+        Returns:
+            (N,) classes; a list of tuples where a record may have several labels, a list of lists where each
+            step has one.
+        """
+        return super().predict(source, **search)
+
     def predict_proba(self, source: Any) -> Any:
         """Calibrated probabilities (N, C), columns as `classes_`; a list of (T_i, C) for labels per token."""
         fitted = self._check_fitted()

@@ -300,14 +300,14 @@ def test_a_later_table_is_read_by_the_column_of_fit(tmp_path: Path):
     more = pd.DataFrame({"text": ["bad film", "good film"], "note": ["bad", "good"], "comment": texts[:2]})
     other = pd.DataFrame({"note": more["note"], "comments": more["text"]})
     for loaded in (model, ls.load(tmp_path / "model")):
-        assert loaded.predict(more).tolist() == loaded.predict(texts[:2]).tolist()
+        assert list(loaded.predict(more)) == list(loaded.predict(texts[:2]))
         with pytest.raises(
             ValueError, match=r"text: expected a column of source \(note, comments\), received 'comm"
         ):
             loaded.predict(other)
     for name, frame in (("a.csv", more), ("b.csv", more[["comment", "note"]])):
         frame.to_csv(tmp_path / name, index=False)
-        assert model.predict(tmp_path / name).tolist() == model.predict(texts[:2]).tolist()
+        assert list(model.predict(tmp_path / name)) == list(model.predict(texts[:2]))
 
 
 def test_ids_of_series_go_back_in_their_type(tmp_path: Path):
