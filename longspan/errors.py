@@ -96,6 +96,7 @@ class LongspanWarning(UserWarning):
 
 
 _collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)  # whether notes are collected alone
 
 
 def notice(text: str) -> None:
@@ -103,18 +104,25 @@ def notice(text: str) -> None:
     held = _collected.get()
     if held is not None and text not in held:
         held.append(text)
-    warnings.warn(text, LongspanWarning, stacklevel=3)
+    if not _quiet.get():
+        warnings.warn(text, LongspanWarning, stacklevel=3)
 
 
 @contextmanager
-def collect_notices() -> Generator[list[str], None, None]:
-    """Collects the notes that come while it is open, in order, each once; so does one around it."""
+def collect_notices(*, quiet: bool = False) -> Generator[list[str], None, None]:
+    """Collects the notes that come while it is open, in order, each once; so does one around it.
+
+    Args:
+        quiet: whether they are no warnings besides, nor those of collectors inside.
+    """
     held: list[str] = []
     outer = _collected.get()
     token = _collected.set(held)
+    quiet_token = _quiet.set(quiet or _quiet.get())
     try:
         yield held
     finally:
         _collected.reset(token)
+        _quiet.reset(quiet_token)
         if outer is not None:
             outer += [text for text in held if text not in outer]

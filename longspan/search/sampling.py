@@ -15,6 +15,8 @@ from longspan.kernels.next_token import draw
 
 from .steps import Hypothesis, Limits, Step, call_step, check_start
 
+_COLDEST, _HOTTEST = 1e-6, 1e6  # temperatures
+
 
 @dataclass(frozen=True)
 class _Sampling:
@@ -26,9 +28,11 @@ class _Sampling:
     repetition_penalty: float
 
     def __post_init__(self) -> None:
-        errors.check_non_negative(
-            "temperature", self.temperature, "0 takes the likeliest token, 1 the network's own share"
-        )
+        way_out = "0 takes the likeliest token, 1 the network's own share"
+        temperature = errors.check_non_negative("temperature", self.temperature, way_out)
+        if temperature and not _COLDEST <= temperature <= _HOTTEST:  # what float32 divides by
+            expected = f"0 or a number from {_COLDEST:g} to {_HOTTEST:g}"
+            raise errors.value_error("temperature", expected, self.temperature, way_out)
         if self.top_k is not None:
             errors.check_int("top_k", self.top_k, 1, "give the number of tokens to choose from")
         if self.top_p is not None and not 0.0 < errors.check_fraction("top_p", self.top_p) <= 1.0:

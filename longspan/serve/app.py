@@ -19,6 +19,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longspan import __version__, errors
@@ -26,7 +27,7 @@ from longspan.tasks.estimator import Estimator
 from longspan.tasks.language import LanguageModel
 from longspan.tasks.options import Option
 
-from . import bodies, generation
+from . import bodies, files, generation
 from .limits import Limits, Refused, check_options, parsed_options, refused
 from .metrics import Metrics
 from .models import ServedModel, model_of
@@ -100,6 +101,7 @@ class Server:
         if content_type in ("application/json", ""):
             content = bodies.parse_json(body)
             source = bodies.as_source(content.pop("source", None), self.limits)
+            source = files.without_paths(served.model.name, source)
             answer = await served.predict(source, _checked_options(served, content))
         else:
             given = dict(request.query_params)
@@ -113,13 +115,18 @@ class Server:
     async def _predict_file(self, served: ServedModel, body: bytes, ending: str, options: Any) -> Any:
         if not body:
             raise refused(422, "body", "a file", "an empty one", "send its bytes")
-        if body.count(b"\n") > self.limits.rows and ending in (".csv", ".tsv", ".txt", ".jsonl"):
-            received = f"{body.count(10):,} lines"
-            raise refused(413, "source", f"at most {self.limits.rows:,} rows", received, "send it in parts")
+        files.check_kind(served.model.name, ending)
+        loop = asyncio.get_running_loop()
         with tempfile.TemporaryDirectory(prefix="longspan-") as folder:
             path = Path(folder, f"source{ending}")
             path.write_bytes(body)
-            return await served.predict(str(path), options)
+            await loop.run_in_executor(self.pool, files.check_file, path, self.limits)
+            try:
+                return await served.predict(str(path), options)
+            except (ValueError, TypeError, OSError) as error:
+                if ": expected " not in str(error):
+                    raise
+                raise Refused(422, str(error).replace(str(path), path.name)) from error
 
     async def generate(self, name: str, request: Request) -> Response:
         """The answer to `POST /models/NAME/generate`: text, sent as it is drawn."""
@@ -138,9 +145,14 @@ class Server:
 
     async def read_body(self, request: Request) -> bytes:
         """The body of a request, within the limits of size and time."""
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise refused(415, "Content-Encoding", "none", repr(encoding), "send the body unpacked")
         body = bodies.read_body(request.stream(), request.headers.get("content-length"), self.limits)
         try:
             return await asyncio.wait_for(body, self.limits.seconds)
+        except ClientDisconnect:
+            raise refused(400, "body", "a whole one", "a part of it", "send it again") from None
         except asyncio.TimeoutError:
             expected = f"a body within {self.limits.seconds:g} seconds"
             raise refused(408, "body", expected, "a slower one", "send it faster") from None
@@ -180,10 +192,9 @@ def _declared(served: ServedModel) -> dict[str, Option]:
 def _content_type(request: Request) -> tuple[str, str | None]:
     """The content type in lower case, and the name of the file that is sent, None without one."""
     message = Headers()
-    message["content-type"] = request.headers.get("content-type", "")
     message["content-disposition"] = request.headers.get("content-disposition", "")
-    named = request.headers.get("content-type")
-    return (message.get_content_type() if named else ""), message.get_filename()
+    named = request.headers.get("content-type", "")
+    return named.partition(";")[0].strip().lower(), message.get_filename()
 
 
 # ---- the application
@@ -213,7 +224,10 @@ def create_app(
         saving.cancel()
         await asyncio.get_running_loop().run_in_executor(None, server.close)
 
-    app = FastAPI(title="longspan", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="longspan", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None,
+        redirect_slashes=False,  # to an address made of the header Host
+    )  # fmt: skip
     app.state.limits = server.limits
     _add_guard(app, server)
     _add_pages(app, server)
@@ -304,6 +318,9 @@ def _error_response(error: Exception) -> JSONResponse:
         return JSONResponse({"error": error.text}, error.status, headers)
     if isinstance(error, (ValueError, TypeError, OSError, ImportError)) and ": expected " in str(error):
         return JSONResponse({"error": str(error)}, 422)
+    if isinstance(error, UnicodeEncodeError):  # of a file with half of a surrogate pair in a text
+        sentence = errors.message("source", "characters", "half of one", "write texts as UTF-8")
+        return JSONResponse({"error": sentence}, 422)
     _log.error("a request failed", exc_info=error)
     sentence = errors.message("server", "no error", "one of its own", "look at the server's log")
     return JSONResponse({"error": sentence}, 500)

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import AsyncIterable, Mapping
 from datetime import date, time, timedelta
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ ENDINGS = {
     "text/tab-separated-values": ".tsv",
     "text/plain": ".txt",
     "application/x-ndjson": ".jsonl",
-    "application/vnd.apache.parquet": ".parquet",
     "audio/wav": ".wav",
     "audio/x-wav": ".wav",
     "audio/flac": ".flac",
@@ -34,6 +33,7 @@ ENDINGS = {
     "video/webm": ".webm",
     "video/x-msvideo": ".avi",
 }
+MOST_LEVELS = 32  # of lists and objects in a body of JSON
 
 
 async def read_body(chunks: AsyncIterable[bytes], declared: str | None, limits: Limits) -> bytes:
@@ -71,7 +71,30 @@ def parse_json(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         received = f"a {type(value).__name__}"
         raise refused(400, "body", "a JSON object", received, 'send {"source": [...]}')
+    if body.count(b"[") + body.count(b"{") > MOST_LEVELS and _levels(value) > MOST_LEVELS:
+        raise refused(400, "body", "few levels of lists and objects", "too many", "flatten it")
+    if b"\\u" in body:
+        _check_text(value)
     return value
+
+
+def _levels(value: Any) -> int:
+    """The levels of nested lists and objects; counting ends above `MOST_LEVELS`."""
+    level, containers = 0, [value]
+    while containers and level <= MOST_LEVELS:
+        level += 1
+        parts = (one.values() if isinstance(one, dict) else one for one in containers)
+        containers = [part for values in parts for part in values if isinstance(part, (dict, list))]
+    return level
+
+
+def _check_text(value: Any) -> None:
+    """Refuse halves of a surrogate pair, which JSON can write and UTF-8 cannot."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        expected, received = "characters in its texts", "half of a surrogate pair"
+        raise refused(400, "body", expected, received, "write the character whole") from None
 
 
 def as_source(value: Any, limits: Limits) -> Any:
@@ -132,10 +155,6 @@ def answer(frame: pl.DataFrame, notes: list[str]) -> bytes:
 def as_text(content: Mapping[str, Any]) -> str:
     """Plain values as JSON."""
     return json.dumps(content, ensure_ascii=False, allow_nan=False)
-
-
-def check_media(path: Path, limits: Limits) -> None:
-    """Nothing yet."""
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -38,8 +37,7 @@ def begin(model: LanguageModel, content: Mapping[str, Any], limits: Limits) -> I
     length = content.get("length", declared["length"].default)
     if length > limits.rows:
         raise refused(413, "length", f"at most {limits.rows:,}", length, "ask for less at once")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", errors.LongspanWarning)
+    with errors.collect_notices(quiet=True):
         return model.stream(**content)
 
 

@@ -28,11 +28,14 @@ class Limits:
     threads: int = 2
     waiting: int = 1000
     connections: int = 1000
+    pixels: int = 1 << 25
+    media_seconds: float = 1800.0
 
     def __post_init__(self) -> None:
-        for name in ("body_bytes", "rows", "sessions", "batch", "threads", "waiting", "connections"):
+        whole = ("body_bytes", "rows", "sessions", "batch", "threads", "waiting", "connections", "pixels")
+        for name in whole:
             errors.check_int(name, getattr(self, name), 1, "give a whole number")
-        for name in ("seconds", "session_seconds"):
+        for name in ("seconds", "session_seconds", "media_seconds"):
             if not errors.check_non_negative(name, getattr(self, name), "give seconds"):
                 raise errors.value_error(name, "a number above 0", getattr(self, name), "give seconds")
 

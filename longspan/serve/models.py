@@ -102,17 +102,23 @@ class ServedModel:
 
     def _predict(self, sources: list[Any], options: dict[str, Any]) -> list[Answer | Exception]:
         """The answers for several sources; an error in one of them is that one's alone."""
-        with self.lock, warnings.catch_warnings(), errors.collect_notices() as notes:
-            warnings.simplefilter("ignore")  # notes are answered, and odd numbers give null
+        notes_of: list[list[str]] = []
+        with self.lock, warnings.catch_warnings(), errors.collect_notices(quiet=True) as notes:
+            warnings.simplefilter("ignore")  # odd numbers give null
             try:
-                answers = self.model.predict_tables(sources, **options)
+                answers = self.model.predict_tables(sources, notes=notes_of, **options)
             except Exception as error:
                 if len(sources) == 1:
                     return [error]
-                answers = None
-        if answers is None or (notes and len(sources) > 1):  # to see which one it was
-            return [part for source in sources for part in self._predict([source], options)]
-        return [one if isinstance(one, Exception) else Answer(one, list(notes)) for one in answers]
+                answers = []
+        if len(sources) == 1:
+            notes_of = [list(notes)]
+        elif not answers or not set(notes) <= {note for part in notes_of for note in part}:
+            return [part for source in sources for part in self._predict([source], options)]  # whose it was
+        return [
+            answer if isinstance(answer, Exception) else Answer(answer, part)
+            for answer, part in zip(answers, notes_of, strict=True)
+        ]
 
 
 def load_models(paths: Iterable[str | Path]) -> dict[str, Estimator | ServedSequential]:

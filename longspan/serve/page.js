@@ -4,7 +4,7 @@
 
 const KINDS = {
   csv: "text/csv", tsv: "text/tab-separated-values", txt: "text/plain", jsonl: "application/x-ndjson",
-  parquet: "application/vnd.apache.parquet", wav: "audio/wav", flac: "audio/flac", ogg: "audio/ogg", png: "image/png",
+  wav: "audio/wav", flac: "audio/flac", ogg: "audio/ogg", png: "image/png",
   jpg: "image/jpeg", jpeg: "image/jpeg", webp: "image/webp", gif: "image/gif", mp4: "video/mp4", webm: "video/webm",
   avi: "video/x-msvideo",
 };

@@ -32,13 +32,20 @@ class ServedSequential:
         """The model of a file that `save` or Keras wrote."""
         return cls(load_model(path))
 
-    def predict_tables(self, sources: Sequence[Any]) -> list[pl.DataFrame | Exception]:
+    def predict_tables(
+        self, sources: Sequence[Any], *, notes: list[list[str]] | None = None
+    ) -> list[pl.DataFrame | Exception]:
         """The answers for several sources, each a list of sequences of one shape.
+
+        Args:
+            notes: takes an empty list for each source.
 
         Returns:
             For each source a frame with the columns value_0, value_1 and so on, or the error.
         """
         arrays = [_array(source) for source in sources]
+        if notes is not None:
+            notes += [[] for _ in sources]
         answers: list[pl.DataFrame | Exception] = [
             array if isinstance(array, Exception) else pl.DataFrame() for array in arrays
         ]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
+
+from longspan import errors
 
 from . import bodies, generation
 from .limits import Limits, check_options, parsed_options, refused
@@ -43,7 +46,7 @@ class SessionService:
         declared = {} if kind is None else kind.options(served)
         options = parsed_options(declared, texts)
         check_options(declared, options)
-        session = await self._run(lambda: self.sessions.begin(name, options))
+        session, _ = await self._run(lambda: self.sessions.begin(name, options))
         self._unsaved = True
         return {"id": session.id, "saved": session.stream.saved and self.sessions.path is not None}
 
@@ -59,15 +62,15 @@ class SessionService:
             raise refused(422, "body", "the key reading alone", received, 'send {"reading": ...}')
         read = session.stream.read_bytes if isinstance(content, bytes) else session.stream.read
         reading = content if isinstance(content, bytes) else content["reading"]
-        answer = await self._locked(session, lambda: read(reading))
+        answer, notes = await self._locked(session, lambda: read(reading))
         self._unsaved = True
-        return {"answer": bodies.plain(answer)}
+        return {"answer": bodies.plain(answer)} | ({"notes": notes} if notes else {})
 
     async def follow(self, name: str, id: str, options: Mapping[str, Any]) -> pl.DataFrame:
         """What follows the readings of a session so far."""
         session = self.get(name, id)
         checked = _checked(session, options)
-        return await self._locked(session, lambda: session.stream.follow(checked))
+        return (await self._locked(session, lambda: session.stream.follow(checked)))[0]
 
     async def pieces(self, name: str, id: str, options: Mapping[str, Any]) -> AsyncIterator[str]:
         """The text that follows a session of a language model, as it is drawn."""
@@ -75,14 +78,14 @@ class SessionService:
         if not isinstance(session.stream, TextStream):
             raise refused(422, "generate", "a session of a language model", "another", "send predict")
         stream, checked = session.stream, _checked(session, options)
-        text: Iterator[str] = await self._locked(session, lambda: stream.pieces(checked))
+        text, _ = await self._locked(session, lambda: stream.pieces(checked))
         async for piece in generation.pieces(text, self.pool):
             yield piece
 
     async def end(self, name: str, id: str) -> dict[str, Any]:
         """End a session; with the answer to all its readings, where each did not have its own."""
         self.get(name, id)
-        answer = await self._run(lambda: self.sessions.end(name, id))
+        answer, _ = await self._run(lambda: self.sessions.end(name, id))
         self._unsaved = True
         return {"status": "ended"} if answer is None else {"status": "ended", "answer": bodies.plain(answer)}
 
@@ -99,15 +102,21 @@ class SessionService:
                 self._unsaved = False
                 await self._run(self.sessions.save)
 
-    async def _locked(self, session: Session, compute: Callable[[], _Result]) -> _Result:
+    async def _locked(self, session: Session, compute: Callable[[], _Result]) -> tuple[_Result, list[str]]:
         def locked() -> _Result:
             with session.lock:
                 return compute()
 
         return await self._run(locked)
 
-    async def _run(self, compute: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self.pool, compute)
+    async def _run(self, compute: Callable[[], _Result]) -> tuple[_Result, list[str]]:
+        """What a thread of the pool computes, and the notes of the library about it."""
+
+        def noted() -> tuple[_Result, list[str]]:
+            with errors.collect_notices(quiet=True) as notes, np.errstate(all="ignore"):
+                return compute(), notes
+
+        return await asyncio.get_running_loop().run_in_executor(self.pool, noted)
 
 
 def follow_options(session: Session, texts: Mapping[str, str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from longspan.tasks.language.generation import continuation
 from longspan.tasks.language.streaming import LanguageStream
 from longspan.tasks.options import Option, arguments_of
 
-from . import bodies
+from . import files
 from .limits import refused
 from .models import ServedModel
 from .schema import search_options
@@ -99,7 +99,7 @@ class TaskStream(SessionStream):
             event = _event(reading)
             self._task.update(event.user, event.item, context=event.context)
             return None
-        answer = self._task.update(_without_paths(reading))
+        answer = self._task.update(_row(reading))
         return None if answer is self._task else answer
 
     def follows(self) -> Mapping[str, Option] | None:
@@ -141,11 +141,24 @@ def _event(reading: Any) -> _Event:
     return event
 
 
-def _without_paths(reading: Any) -> Any:
-    """A reading that is no text: tasks would read a text as the path of a file."""
+def _row(reading: Any) -> Any:
+    """A reading of a row: a value, a list or an object of values, or a list of several rows.
+
+    A text alone is refused: tasks would read it as the path of a file.
+    """
     if isinstance(reading, str):
         raise refused(422, "reading", "a number, a list or an object", "a text", "send the values")
+    rows = reading if isinstance(reading, list) and any(map(_is_nested, reading)) else [reading]
+    for row in rows:
+        values = row.values() if isinstance(row, dict) else row if isinstance(row, list) else [row]
+        if any(map(_is_nested, values)) or len({type(one) for one in rows}) > 1:
+            received = "lists or objects in a row"
+            raise refused(422, "reading", "values in a row", received, "send rows of one kind, of values")
     return reading
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, (dict, list))
 
 
 @final
@@ -226,9 +239,9 @@ class FrameStream(SessionStream):
 
     def read_bytes(self, content: bytes) -> Any:
         with tempfile.TemporaryDirectory(prefix="longspan-") as folder:
-            path = Path(folder, "frame.png")  # Pillow tells the kind by the first bytes
+            path = Path(folder, "frame" + files.picture_ending(content))
             path.write_bytes(content)
-            bodies.check_media(path, self._limits)
+            files.check_file(path, self._limits)
             return self._stream.step(read_picture(path))
 
     def state(self) -> Tree:
@@ -240,11 +253,8 @@ class FrameStream(SessionStream):
 
 def _numbers(reading: Any, expected: str) -> np.ndarray:
     """Nested lists of numbers as an array."""
-    try:
-        array = np.asarray(reading)
-    except ValueError:  # lists of unequal lengths
-        array = np.asarray(None)
-    if not isinstance(reading, list) or array.dtype.kind not in "iuf":
+    array = files.number_array(reading)
+    if array is None:
         raise refused(422, "reading", expected, "something else", "send a list of numbers")
     return array
 

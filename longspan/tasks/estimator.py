@@ -156,11 +156,15 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         return fitted.codec.as_table(self._answers(fitted, records, search), records)
 
     @final
-    def predict_tables(self, sources: Sequence[Any], **search: Any) -> list[pl.DataFrame | Exception]:
+    def predict_tables(
+        self, sources: Sequence[Any], *, notes: list[list[str]] | None = None, **search: Any
+    ) -> list[pl.DataFrame | Exception]:
         """`predict_table` of several sources, in as few calls of the network as their shapes allow.
 
         Args:
             sources: as for `predict`; search: as for `predict`, the same for all.
+            notes: takes a list for each source, the notes of the library about it. Those that come later, of
+                several sources at once, are in none.
 
         Returns:
             For each source its answers, or the error of a source that cannot be read.
@@ -168,10 +172,13 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         fitted = self._check_fitted()
         read: list[Any] = []
         for source in sources:
-            try:
-                read.append(self._records_to_predict(fitted, source))
-            except (ValueError, TypeError, OSError) as error:
-                read.append(error)
+            with errors.collect_notices() as own:
+                try:
+                    read.append(self._records_to_predict(fitted, source))
+                except (ValueError, TypeError, OSError) as error:
+                    read.append(error)
+            if notes is not None:
+                notes.append(own)
         records = [part for part in read if not isinstance(part, Exception)]
         tables = iter(self._joined_tables(fitted, records, search))
         return [part if isinstance(part, Exception) else next(tables) for part in read]

@@ -95,6 +95,13 @@ def client(fitted: dict[str, Any]) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
+def everything(fitted: dict[str, Any], media: dict[str, Any]) -> Iterator[httpx.Client]:
+    """A client of a server of all models."""
+    with serving({**fitted, **media}) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
 def limited(fitted: dict[str, Any]) -> Iterator[httpx.Client]:
     """A client of a server that takes little."""
     limits = Limits(body_bytes=2_000_000, rows=1000, sessions=2, session_seconds=0.5)

@@ -45,7 +45,7 @@ def array_sound(array: Any, name: str) -> np.ndarray:
     values = np.asarray(array)
     if values.dtype.kind not in "fiu":
         raise errors.type_error(name, "an array of samples", array, "give numbers in an array (N,)")
-    if values.ndim not in (1, 2) or (values.ndim == 2 and values.shape[1] > 64):
+    if values.ndim not in (1, 2) or (values.ndim == 2 and not 1 <= values.shape[1] <= 64):
         way_out = "give samples first, channels second"
         raise errors.value_error(name, "shape (N,) or (N, channels)", values.shape, way_out)
     if values.dtype.kind in "iu":
