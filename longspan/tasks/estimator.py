@@ -22,7 +22,7 @@ from . import persistence
 from .codec import RecordsT
 from .fitting import Run, predictions, seeded
 from .identity import identified
-from .joining import predict_joined, split_rows
+from .joining import each_noted, predict_joined, split_rows
 from .learning import read_and_split, search_options
 from .parts import CodecT, Fitted, NetworkT, StreamT, TaskParts
 from .provenance import describe_source
@@ -171,23 +171,28 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         """
         fitted = self._check_fitted()
         read: list[Any] = []
+        notes = [] if notes is None else notes
         for source in sources:
             with errors.collect_notices() as own:
                 try:
                     read.append(self._records_to_predict(fitted, source))
                 except (ValueError, TypeError, OSError) as error:
                     read.append(error)
-            if notes is not None:
-                notes.append(own)
+            notes.append(own)
         records = [part for part in read if not isinstance(part, Exception)]
-        tables = iter(self._joined_tables(fitted, records, search))
+        of_records = [own for own, part in zip(notes, read, strict=True) if not isinstance(part, Exception)]
+        tables = iter(self._joined_tables(fitted, records, search, of_records))
         return [part if isinstance(part, Exception) else next(tables) for part in read]
 
     @final
     def _joined_tables(
-        self, fitted: Fitted[CodecT, NetworkT, StreamT], records: Sequence[Any], search: Mapping[str, Any]
+        self,
+        fitted: Fitted[CodecT, NetworkT, StreamT],
+        records: Sequence[Any],
+        search: Mapping[str, Any],
+        notes: Sequence[list[str]],
     ) -> list[pl.DataFrame]:
-        """The answers for the records of several sources."""
+        """The answers for the records of several sources; what is noted about one is added to its notes."""
         codec = fitted.codec
         whole = codec.join(records) if records else None
         if whole is not None:
@@ -195,14 +200,12 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             return split_rows(table, [len(part) for part in records])
         if fitted.network.joins:
             options = self._search_options(search)
-            batches = [list(self.batches(codec, part, train=False)) for part in records]
+            batches = each_noted(lambda part: list(self.batches(codec, part, train=False)), records, notes)
             predicted = predict_joined(lambda joined: predictions(fitted.network, joined, options), batches)
         else:
-            predicted = [self._predictions(fitted, part, search) for part in records]
-        return [
-            codec.as_table(codec.decode(part, source), source)
-            for part, source in zip(predicted, records, strict=True)
-        ]
+            predicted = each_noted(lambda part: self._predictions(fitted, part, search), records, notes)
+        pairs = list(zip(predicted, records, strict=True))
+        return each_noted(lambda pair: codec.as_table(codec.decode(*pair), pair[1]), pairs, notes)
 
     @final
     def _records_to_predict(self, fitted: Fitted[CodecT, NetworkT, StreamT], source: Any) -> RecordsT:

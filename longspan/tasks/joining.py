@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from longspan import errors
 from longspan.data.batches import Batch, map_tensors, rows_of
 
 MOST_ROWS = 256  # of a joined batch
@@ -144,3 +145,13 @@ def _split(prediction: Any, counts: Sequence[int]) -> list[Any]:
     columns = [_split(part, counts) for part in prediction]
     rows = list(zip(*columns, strict=True))
     return rows if type(prediction) is tuple else [type(prediction)(*row) for row in rows]
+
+
+def each_noted(function: Callable[[Any], Any], parts: Sequence[Any], notes: Sequence[list[str]]) -> list[Any]:
+    """A function's results for several parts; the library's notes about a part are added to its own."""
+    results = []
+    for part, own in zip(parts, notes, strict=True):
+        with errors.collect_notices() as new:
+            results.append(function(part))
+        own += [note for note in new if note not in own]
+    return results

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 
 from longspan import layers, models
-from longspan.serve import Limits
+from longspan.serve import Limits, bodies
 from longspan.serve.models import ServedModel
 from longspan.serve.sequential import ServedSequential
 
@@ -100,22 +100,32 @@ def test_requests_that_wait_together_are_answered_at_once(
         same(answer.json()["rows"], rows_of(original(fitted["sales"], [source])[0]))
 
 
-def test_a_note_is_about_its_own_source(fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "plain", "noted", "words"),
+    [
+        ("shop", [["tea"]], [["moon"]], "have not been seen"),
+        ("machine", SOURCES["machine"][:30], [{"value": 1.0, "x": 2.0}] * 30, "Left out"),
+    ],
+)
+def test_a_note_is_about_its_own_source(
+    name: str, plain: Any, noted: Any, words: str, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
-    original = type(fitted["sales"]).predict_tables
+    original = type(fitted[name]).predict_tables
 
     def counted(self: Any, sources: Any, **options: Any) -> Any:
         calls.append(len(sources))
         return original(self, sources, **options)
 
-    monkeypatch.setattr(type(fitted["sales"]), "predict_tables", counted)
-    backwards = pl.DataFrame({"time": list(range(90))[::-1], "value": WAVE})
+    monkeypatch.setattr(type(fitted[name]), "predict_tables", counted)
+    limits = Limits()
     with ThreadPoolExecutor(1) as pool:
-        served = ServedModel("sales", fitted["sales"], Limits(), pool)
-        answers = served._predict([WAVE, backwards, WAVE], {})
+        served = ServedModel(name, fitted[name], limits, pool)
+        sources = [bodies.as_source(source, limits) for source in (plain, noted, plain)]
+        answers = served._predict(sources, {})
     assert calls == [3], "one call for all of them"
     notes = [answer.notes for answer in answers if not isinstance(answer, Exception)]
-    assert notes[0] == notes[2] == [] and "sorted" in notes[1][0], notes
+    assert notes[0] == notes[2] == [] and words in notes[1][0], notes
 
 
 def test_one_bad_request_does_not_spoil_the_others(client: httpx.Client) -> None:
