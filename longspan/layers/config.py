@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,7 +110,8 @@ def to_config(layer: Layer) -> dict[str, Any]:
     config = layer.get_config()
     if isinstance(layer, functions.Lambda):
         config = {key: _named(value) for key, value in config.items()}
-    return {"class_name": layer.class_name(), "config": plain_config(config, layer.name)}
+    described = {"class_name": layer.class_name(), "config": plain_config(config, layer.name)}
+    return {"module": type(layer).__module__, **described} if layer.is_own else described
 
 
 def _named(value: Any) -> Any:
@@ -169,13 +171,20 @@ def from_config(described: Mapping[str, Any], custom: Custom | None = None) -> A
         return Layer.classes[_MODELS[name]].from_config(described["config"], custom)
     if is_operation(described):
         return functions.keras_operation(name, described["config"])
-    kind = custom[name] if name in custom else LAYERS[errors.check_choice("layer", name, LAYERS)]
+    kind = custom[name] if name in custom else _own_class(described)
+    kind = kind or LAYERS[errors.check_choice("layer", name, LAYERS)]
     if kind is functions.Lambda:
         return _lambda(described["config"], custom)
     if kind.is_own and kind.from_config.__func__ is not Layer.from_config.__func__:  # a user's own way
         return kind.from_config(described["config"])
     options = {key: _value(value, custom) for key, value in described["config"].items()}
     return kind(**_supported(kind, options))
+
+
+def _own_class(described: Mapping[str, Any]) -> type[Layer] | None:
+    """A layer's class of a user's module that is imported already; None without one."""
+    kind = getattr(sys.modules.get(str(described.get("module"))), str(described["class_name"]), None)
+    return kind if isinstance(kind, type) and issubclass(kind, Layer) and kind.is_own else None
 
 
 def is_operation(described: Mapping[str, Any]) -> bool:
@@ -251,7 +260,7 @@ def _value(value: Any, custom: Custom) -> Any:
     if not isinstance(value, Mapping) or "class_name" not in value:
         return value
     name, options = value["class_name"], value["config"]
-    if name in LAYERS or name in _MODELS or name in custom:
+    if name in LAYERS or name in _MODELS or name in custom or _own_class(value) is not None:
         return from_config(value, custom)
     if name == "StackedRNNCells":
         return [_value(cell, custom) for cell in options["cells"]]

@@ -182,7 +182,8 @@ class AppliedByHand(abc.ABC):
                 way_out = "call build([variable]) before"
                 raise errors.value_error("variable", "one of build's variables", "another one", way_out)
             with torch.no_grad():
-                options = {**group, "lr": float(learning_rate), "weight_decay": 0.0}
+                undecayed = {name: 0.0 for name in group if name.endswith("weight_decay")}
+                options = {**group, **undecayed, "lr": float(learning_rate)}
                 own.update(options, [tensor], [grad.to(tensor)])
 
     def exclude_from_weight_decay(

@@ -177,6 +177,24 @@ def test_a_wrapper_has_the_weights_of_its_layer_and_is_described_with_it() -> No
     assert type(again) is Doubled and again.layer.units == 2
 
 
+class Counting(layers.Layer):
+    """A cell that counts its steps."""
+
+    state_size = 1
+
+    def call(self, inputs: Tensor, states: Any) -> Any:
+        return inputs, [states[0] + 1.0]
+
+
+def test_a_cell_of_a_module_that_is_imported_is_found_by_its_name() -> None:
+    layer = layers.RNN(Counting(), return_state=True)
+    again = saving.deserialize_keras_object(saving.serialize_keras_object(layer))
+    assert type(again.cell) is Counting and again(torch.zeros(2, 3, 1))[1].tolist() == [[3.0], [3.0]]
+    described = to_config(Doubled(Counting()))
+    with pytest.raises(ValueError, match="'Counted'"):
+        from_config({**described, "class_name": "Counted"})
+
+
 def test_an_embedding_is_reversed() -> None:
     layer = layers.ReversibleEmbedding(3, 2, mask_zero=True, logit_soft_cap=5.0)
     vectors = layer(torch.tensor([[2, 0]]))

@@ -177,6 +177,10 @@ def test_one_update_of_one_variable() -> None:
     optimizer.build([weight])
     optimizer.update_step([1.0, 1.0], weight, 0.5)
     assert weight.tolist() == [0.5, 1.5] and optimizer.iterations == 0
+    muon = Muon()
+    muon.build([weight])
+    muon.update_step([1.0, 2.0], weight, 0.5)
+    assert weight.tolist() == pytest.approx([0.0, 1.0], abs=1e-5)
 
 
 def test_none_is_no_optimizer_and_adamw_decays() -> None:
