@@ -16,6 +16,7 @@ from .adaptive_pooling import (
 )
 from .attention import AdditiveAttention, Attention
 from .base import Layer
+from .categories import Hashing, IntegerLookup, StringLookup
 from .conv_lstm import ConvLSTM1D, ConvLSTM2D, ConvLSTM3D
 from .convolution import Conv1D, Conv2D, Conv3D
 from .convolution_transpose import Conv1DTranspose, Conv2DTranspose, Conv3DTranspose
@@ -183,9 +184,11 @@ __all__ = [
     "GroupNormalization",
     "GroupQueryAttention",
     "GroupedQueryAttention",
+    "Hashing",
     "Identity",
     "Input",
     "InputLayer",
+    "IntegerLookup",
     "LSTMCell",
     "Lambda",
     "Layer",
@@ -223,6 +226,7 @@ __all__ = [
     "SpatialDropout3D",
     "SpectralNormalization",
     "StackedRNNCells",
+    "StringLookup",
     "Subtract",
     "TextVectorization",
     "TimeDistributed",

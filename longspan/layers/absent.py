@@ -43,8 +43,5 @@ INSTEAD: dict[str, str] = {
         ],
         "torchvision.transforms before the model",
     ),
-    **dict.fromkeys(
-        ("Hashing", "HashedCrossing", "IntegerLookup", "StringLookup"),
-        "polars or scikit-learn before the model",
-    ),
+    "HashedCrossing": "Hashing of the joined texts",
 }

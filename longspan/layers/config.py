@@ -18,6 +18,7 @@ from longspan.registry import Configured, custom_objects_with
 from . import (
     adaptive_pooling,
     attention,
+    categories,
     conv_lstm,
     convolution,
     convolution_transpose,
@@ -42,6 +43,8 @@ from .base import Layer
 from .options import keywords, takes_any
 
 _ABSTRACT = (
+    categories.CategoryLayer,
+    categories.Lookup,
     recurrent.RNNBase,
     conv_lstm.ConvLSTMBase,
     rnn.RecurrentCell,
@@ -71,6 +74,7 @@ LAYERS: dict[str, type[Layer]] = {
         einsum_dense,
         resizing,
         reversible_embedding,
+        categories,
         preprocessing,
         recurrent,
         rnn,

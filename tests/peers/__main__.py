@@ -29,6 +29,7 @@ LAYERS = (
 FOLDERS = (
     "activations", "callbacks", "constraints", "initializers", "losses", "metrics", "models", "optimizers",
     "regularizers", "trainers", "utils", "layers/layer_test.py", *(f"layers/{folder}" for folder in LAYERS),
+    *(f"layers/preprocessing/{name}_test.py" for name in ("hashing", "integer_lookup", "string_lookup")),
 )  # fmt: skip
 HERE = Path(__file__).parent
 SECONDS = 60  # a test that takes longer fails
