@@ -200,7 +200,7 @@ def _full_mask(x: Tensor, mask: Tensor | None) -> Tensor:
     """A mask with the shape of x; True everywhere without a mask."""
     if mask is None:
         return torch.ones_like(x, dtype=torch.bool)
-    return mask.unsqueeze(-1).expand_as(x) if mask.dim() < x.dim() else mask
+    return mask.unsqueeze(-1).expand_as(x) if mask.dim() < x.ndim else mask
 
 
 class Dot(Merge):
