@@ -36,7 +36,7 @@ wheel: docs
 
 # The documentation as longspan/site/, which `longspan docs` opens; no page needs another machine.
 docs: $(ENV)/.built
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 bench: $(ENV)/.built
 	$(BIN)/python -m benchmarks.cells

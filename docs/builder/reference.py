@@ -98,7 +98,7 @@ def page_text(page: Page, *, stubs: bool = False) -> str:
     parts = [f"# {page.title}\n"]
     for name in page.modules:
         module = import_module(name)
-        parts.append(f"## {name}\n\n{inspect.getdoc(module) or ''}\n")
+        parts.append(f"## {name} {{ #{name} }}\n\n{inspect.getdoc(module) or ''}\n")
         parts += [_entry(module, public, stubs) for public in public_names(module)]
         if name == "longspan.tasks":
             parts.append("::: longspan.tasks.estimator.Estimator" + _MEMBERS.format(inherited="true"))
