@@ -28,11 +28,12 @@ from longspan.tasks.language import LanguageModel
 from longspan.tasks.options import Option
 
 from . import bodies, files, generation
+from .explanation import explain, explainer
 from .limits import Limits, Refused, check_options, parsed_options, refused
 from .metrics import Metrics
 from .models import ServedModel, model_of
 from .pages import TEXTS, docs_page
-from .schema import ANSWER, ERROR, request_schema, search_options
+from .schema import ANSWER, ERROR, SOURCE, request_schema, search_options
 from .sequential import ServedSequential
 from .session_service import SessionService, follow_options
 from .sessions import Sessions
@@ -41,11 +42,12 @@ from .streams import kind_of
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OPEN = ("/health", "/ready", *TEXTS)  # addresses that need no token
+_ITEMS = 500  # of a recommender that its form offers
 _HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (
         b"content-security-policy",
-        b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
+        b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src blob:",
     ),
 ]
 _log = logging.getLogger("longspan.serve")
@@ -85,6 +87,8 @@ class Server:
                 "task": served.model.name,
                 "streams": served.model.stream_ is not None,
                 "sessions": kind_of(served) is not None,
+                "explains": explainer(served.model) is not None,
+                "items": items_of(served.model),
                 "schema": schema_of(served),
                 "generate": generation.request_schema() if isinstance(served.model, LanguageModel) else None,
             }
@@ -127,6 +131,12 @@ class Server:
                 if ": expected " not in str(error):
                     raise
                 raise Refused(422, str(error).replace(str(path), path.name)) from error
+
+    async def explain(self, name: str, request: Request) -> dict[str, Any]:
+        """The answer to `POST /models/NAME/explain`."""
+        served, content = model_of(self.models, name), bodies.parse_json(await self.read_body(request))
+        compute = partial(explain, served, content, self.limits)
+        return await asyncio.get_running_loop().run_in_executor(self.pool, compute)
 
     async def generate(self, name: str, request: Request) -> Response:
         """The answer to `POST /models/NAME/generate`: text, sent as it is drawn."""
@@ -175,6 +185,14 @@ def schema_of(served: ServedModel) -> dict[str, Any]:
     if isinstance(served.model, ServedSequential):
         return {"type": "object", "required": ["source"], "properties": {"source": {"type": "array"}}}
     return request_schema(served.model)
+
+
+def items_of(model: Any) -> list[str]:
+    """The first items of a recommender, by which a form helps to pick; nothing for other models."""
+    if model.name != "recommend":
+        return []
+    codec = model.fitted_.codec
+    return [str(codec.items.ids[at]) for at in range(min(_ITEMS, len(codec.items)))]
 
 
 def _checked_options(served: ServedModel, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -318,8 +336,12 @@ def _error_response(error: Exception) -> JSONResponse:
         return JSONResponse({"error": error.text}, error.status, headers)
     if isinstance(error, (ValueError, TypeError, OSError, ImportError)) and ": expected " in str(error):
         return JSONResponse({"error": str(error)}, 422)
-    if isinstance(error, UnicodeEncodeError):  # of a file with half of a surrogate pair in a text
-        sentence = errors.message("source", "characters", "half of one", "write texts as UTF-8")
+    if isinstance(
+        error, (UnicodeEncodeError, OverflowError)
+    ):  # half of a surrogate pair, a number of 400 digits
+        sentence = errors.message(
+            "source", "texts of characters and numbers of 64 bits", "others", "check them"
+        )
         return JSONResponse({"error": sentence}, 422)
     _log.error("a request failed", exc_info=error)
     sentence = errors.message("server", "no error", "one of its own", "look at the server's log")
@@ -393,6 +415,17 @@ def _add_model(app: FastAPI, server: Server, name: str) -> None:
             f"{base}/generate", generate, methods=["POST"], tags=[name], response_class=PlainTextResponse,
             summary=f"Let {name} write text, sent as it is drawn.",
             openapi_extra={"requestBody": {"required": True, "content": schema}},
+        )  # fmt: skip
+    if explainer(served.model) is not None:
+
+        async def explain(request: Request) -> dict[str, Any]:
+            return await server.explain(name, request)
+
+        body = {"application/json": {"schema": {"type": "object", "properties": {"source": SOURCE}}}}
+        app.add_api_route(
+            f"{base}/explain", explain, methods=["POST"], tags=[name],
+            summary=f"What mattered for the answers of {name}.",
+            openapi_extra={"requestBody": {"required": True, "content": body}},
         )  # fmt: skip
     if kind_of(served) is not None:
         _add_sessions(app, server, name)

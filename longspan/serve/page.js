@@ -8,10 +8,19 @@ const KINDS = {
   jpg: "image/jpeg", jpeg: "image/jpeg", webp: "image/webp", gif: "image/gif", mp4: "video/mp4", webm: "video/webm",
   avi: "video/x-msvideo",
 };
+const SOURCES = { // what the box of a form takes, by task
+  forecast: "Numbers as a JSON list, one series, or rows as objects",
+  anomaly: "Rows as JSON objects by column",
+  recommend: "What somebody has taken, as a JSON list of lists",
+};
+const ACCEPTED = { // files of the tasks that read nothing else
+  speech: ".wav,.flac,.ogg", video: ".mp4,.webm,.avi,.gif", caption: ".png,.jpg,.jpeg,.webp,.gif",
+};
 const MOST_ROWS = 200; // of an answer's table that are shown
 
+// Elements are made, and their texts set, by this alone.
 function make(name, attributes = {}, ...children) {
-  const svg = ["svg", "path", "circle", "text", "title"].includes(name);
+  const svg = ["svg", "g", "path", "circle", "line", "rect", "text", "title"].includes(name);
   const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
   element.append(...children);
@@ -90,34 +99,6 @@ function table(answer) {
   return make("div", {}, scroll, make("p", { class: "quiet" }, note));
 }
 
-// A forecast as a line with its widest interval; a value is shown where the pointer or the focus is.
-function chart(answer) {
-  const levels = answer.columns.filter((name) => /^q0?\.\d+$/.test(name));
-  const rows = answer.rows.filter((row) => row.target === answer.rows[0].target && row.series === answer.rows[0].series);
-  const [low, high] = [levels[0] ?? "point", levels[levels.length - 1] ?? "point"];
-  const values = rows.flatMap((row) => [row[low], row[high], row.point]).filter((value) => value !== null);
-  const [least, most] = [Math.min(...values), Math.max(...values)];
-  const [width, height, left, edge] = [640, 260, 60, 24];
-  const x = (index) => left + (index * (width - left - edge)) / Math.max(1, rows.length - 1);
-  const y = (value) => height - edge - ((value - least) * (height - 2 * edge)) / (most - least || 1);
-  const path = (name, order) => order.map((i) => `${x(i).toFixed(1)},${y(rows[i][name]).toFixed(1)}`).join("L");
-  const forward = rows.map((_, i) => i);
-  const picture = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "Forecast" });
-  picture.append(make("path", { class: "band", d: `M${path(high, forward)}L${path(low, [...forward].reverse())}Z` }));
-  picture.append(make("path", { class: "line", d: `M${path("point", forward)}` }));
-  for (const [i, row] of rows.entries()) {
-    const label = `${row.time}: ${row.point.toPrecision(5)} (${row[low].toPrecision(5)} to ${row[high].toPrecision(5)})`;
-    picture.append(make("circle", { class: "dot", cx: x(i), cy: y(row.point), r: 4, tabindex: "0", "aria-label": label },
-      make("title", {}, label)));
-  }
-  for (const value of [least, most]) {
-    picture.append(make("text", { x: 0, y: y(value) + 4 }, value.toPrecision(4)));
-  }
-  picture.append(make("text", { x: left, y: height - 4 }, String(rows[0].time)));
-  picture.append(make("text", { x: width - edge, y: height - 4, "text-anchor": "end" }, String(rows[rows.length - 1].time)));
-  return picture;
-}
-
 function requestText(path, body, kind, file) {
   const data = file ? `--data-binary @${file}` : `--data '${body.replaceAll("'", "'\\''")}'`;
   const curl = `curl ${location.origin}${path} -H 'Content-Type: ${kind}' ${data}`;
@@ -147,9 +128,23 @@ async function predict(model, form, result) {
   }
   const answer = await (await ask(path, { method: "POST", headers: { "Content-Type": kind }, body })).json();
   result.replaceChildren(...answer.notes.map((note) => make("p", { class: "quiet" }, note)));
-  if (answer.columns.includes("point") && answer.rows.length) result.append(chart(answer));
+  if (answer.columns.includes("point") && answer.rows.length) result.append(forecastChart(answer));
+  if (model.explains && !file) result.append(await explanation(model, JSON.parse(body).source));
   result.append(table(answer), make("p", {}, download("answer.csv", asCsv(answer), "text/csv"), " · ",
     download("answer.json", JSON.stringify(answer), "application/json")), requestText(path, body, kind, file?.name));
+}
+
+// What mattered for the first answers; nothing where the library cannot say.
+async function explanation(model, source) {
+  const headers = { "Content-Type": "application/json" };
+  const body = JSON.stringify({ source: source.slice(0, 5) });
+  try {
+    const answer = await (await ask(`/models/${model.name}/explain`, { method: "POST", headers, body })).json();
+    const pictures = answer.rows.map((row) => (row.tokens ? words(row) : attentionMap(row)));
+    return make("div", {}, make("h3", {}, model.task === "classify" ? "What mattered" : "Attention"), ...pictures);
+  } catch (error) {
+    return make("p", { class: "quiet" }, error.message);
+  }
 }
 
 async function generate(model, form, result) {
@@ -172,7 +167,7 @@ function formOf(model, properties, fields, button, run) {
   const form = make("form", {}, ...fields, optionFields(properties), make("button", {}, button));
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const submit = form.querySelector("button");
+    const submit = form.querySelector("button:not([type])");
     submit.disabled = true;
     result.replaceChildren(make("p", { class: "quiet" }, "The model computes."));
     try {
@@ -183,10 +178,13 @@ function formOf(model, properties, fields, button, run) {
     submit.disabled = false;
   });
   form.addEventListener("dragover", (event) => event.preventDefault());
+  for (const kind of ["dragenter", "dragleave", "drop"]) {
+    form.addEventListener(kind, () => form.classList.toggle("over", kind === "dragenter"));
+  }
   form.addEventListener("drop", (event) => {
     if (!form.elements.file || !event.dataTransfer.files.length) return;
     event.preventDefault();
-    form.elements.file.files = event.dataTransfer.files;
+    takeFile(form, event.dataTransfer.files);
   });
   return [form, result];
 }
@@ -199,10 +197,17 @@ function card(model) {
     const prompt = make("label", {}, "Prompt", make("textarea", { name: "prompt" }));
     section.append(...formOf(model, model.generate.properties, [prompt], "Write", generate));
   }
-  const hint = model.streams ? "; nothing for what follows what the model has read" : "";
-  const source = make("label", {}, `Texts, one a line, or JSON${hint}`, make("textarea", { name: "source" }));
-  const file = make("label", {}, "or a file (drop it here)", make("br"), make("input", { name: "file", type: "file" }));
-  section.append(...formOf(model, model.schema.properties, [source, file], "Predict", predict));
+  const source = make("label", {}, SOURCES[model.task] ?? "Texts, one a line, or JSON",
+    model.streams ? "; nothing for what follows what the model has read" : "", make("textarea", { name: "source" }));
+  const media = model.task in ACCEPTED;
+  const file = make("label", {}, media ? "A file (drop it here)" : "or a file (drop it here)", make("br"),
+    make("input", { name: "file", type: "file", accept: ACCEPTED[model.task] ?? "" }));
+  source.hidden = media;
+  const preview = make("div", { class: "preview" });
+  const extras = [model.task === "speech" ? recorder() : "", model.items.length ? picker(model) : ""];
+  const [form, result] = formOf(model, model.schema.properties, [...extras, source, file, preview], "Predict", predict);
+  form.elements.file.addEventListener("change", () => showFile(form));
+  section.append(form, result);
   return section;
 }
 

@@ -48,6 +48,8 @@ TEXTS: dict[str, tuple[Callable[[], str], str]] = {
     "/": (partial(_file_text, "page.html"), "text/html"),
     "/page.css": (partial(_file_text, "page.css"), "text/css"),
     "/page.js": (partial(_file_text, "page.js"), "text/javascript"),
+    "/page_charts.js": (partial(_file_text, "page_charts.js"), "text/javascript"),
+    "/page_media.js": (partial(_file_text, "page_media.js"), "text/javascript"),
     "/learn": (learn_page, "text/html"),
     "/learn.css": (_learn_style, "text/css"),
     "/learn.js": (learn.script, "text/javascript"),

@@ -9,7 +9,7 @@ from longspan.tasks.options import Option, options_of
 
 _TYPES = {int: "integer", float: "number", bool: "boolean", str: "string"}
 _VALUE = {"type": ["number", "string", "boolean", "null"]}
-_SOURCE: dict[str, Any] = {
+SOURCE: dict[str, Any] = {
     "description": "A list of objects, the rows of a table by column; a list of texts; a list of numbers, "
     "one series; or a list of lists of numbers, several sequences.",
     "type": "array",
@@ -59,7 +59,7 @@ def request_schema(task: Estimator) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "required": [] if remembers else ["source"],
-        "properties": {"source": _SOURCE, **properties},
+        "properties": {"source": SOURCE, **properties},
     }
 
 

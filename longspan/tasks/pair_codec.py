@@ -9,6 +9,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -42,6 +43,14 @@ class Written(NamedTuple):
     score: float
     numbers: tuple[int, ...] = ()
     attention: Tensor | None = None
+
+
+class AttentionMap(NamedTuple):
+    """Tokens that were read, the last being the end, those that were written, and weights (written, read)."""
+
+    read: list[str]
+    written: list[str]
+    weights: np.ndarray
 
 
 @dataclass
@@ -203,6 +212,13 @@ class PairCodec(Codec[list[Pair]]):
             )
             for one in found
         ]
+
+    def attention_map(self, written: Written, pair: Pair) -> AttentionMap:
+        """The attention of an answer to a text; of no tokens where nothing was written."""
+        if written.attention is None or not written.numbers:
+            return AttentionMap([], [], np.zeros((0, 0), np.float32))
+        read, names = self.token_names(pair.source, written.numbers)
+        return AttentionMap(read, names, written.attention.numpy())
 
     def token_names(self, source: str, numbers: Sequence[int]) -> tuple[list[str], list[str]]:
         """The tokens of a source with its end, as they are read, and those of an answer to it, as strings."""

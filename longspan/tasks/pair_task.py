@@ -15,7 +15,7 @@ from longspan.nn.memory_attention import ATTENTIONS
 
 from .estimator import Estimator
 from .options import option
-from .pair_codec import Answers, PairBatches, PairCodec, train_batch_size
+from .pair_codec import Answers, AttentionMap, PairBatches, PairCodec, train_batch_size
 from .pair_network import PairNetwork
 from .pair_reading import Pair, PairColumns, read_pairs
 from .pair_report import SHOWN, Evaluated
@@ -197,6 +197,19 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
         part = valid[:_SCORED]
         answers: Answers = self._answers(fitted, part, {"n_best": 1})
         fitted.codec.held_out = fitted.codec.scores(answers, fitted.codec.truth(part))
+
+    def attention_maps(self, source: Any) -> list[AttentionMap]:
+        """The attention of the best answer to each text, over the tokens that are read.
+
+        Args:
+            source: as for `predict`.
+        """
+        fitted = self._check_fitted()
+        pairs = self.read(source, use="predict", fitted=fitted)
+        answers: Answers = self._answers(fitted, pairs, {"n_best": 1})
+        return [
+            fitted.codec.attention_map(row[0], pair) for row, pair in zip(answers.rows, pairs, strict=True)
+        ]
 
     def _evaluated(self, fitted: FittedPairs, source: Any) -> Evaluated | None:
         """Answers to a source with their scores; only the first ones where it has no targets."""

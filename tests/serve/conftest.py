@@ -89,6 +89,29 @@ def media() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def written() -> dict[str, Any]:
+    """A classifier of texts, a translator, and a forecaster of several series."""
+    texts = ["a good day", "a bad day", "good food", "bad food"] * 8
+    pairs = (["one two", "two one", "three one"] * 8, ["eins zwei", "zwei eins", "drei eins"] * 8)
+    shops = pl.DataFrame(
+        [
+            {"series": s, "time": t, "value": float(np.sin(t / 5) + i)}
+            for i, s in enumerate("ab")
+            for t in range(80)
+        ]
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.LongspanWarning)
+        return {
+            "mood": ls.Classifier(epochs=1, hidden_size=8).fit(texts, ["+", "-"] * 16, verbose=0),
+            "words": ls.Translator(token_level="words", epochs=1, hidden_size=8, embedding_size=8).fit(
+                *pairs, verbose=0
+            ),
+            "shops": ls.Forecaster(horizon=12, epochs=1, hidden_size=4).fit(shops, verbose=0),
+        }
+
+
+@pytest.fixture(scope="session")
 def client(fitted: dict[str, Any]) -> Iterator[httpx.Client]:
     with serving(fitted) as client:
         yield client

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +20,34 @@ CHROMIUM = next((path for path in map(shutil.which, NAMES) if path), None)
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"
 )
+SHOTS = os.environ.get("LONGSPAN_SCREENSHOTS")  # a folder for pictures of the page; none without it
 WAVE = json.dumps([float(value) for value in np.sin(np.arange(90) / 5.0)])
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        sound = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *sound])
         yield browser
         browser.close()
 
 
-@pytest.fixture(params=[(1280, "light"), (390, "dark")], ids=["wide and light", "a phone in the dark"])
-def page(request: pytest.FixtureRequest, browser: Any, client: httpx.Client) -> Iterator[Any]:
-    width, scheme = request.param
+SCREENS = pytest.mark.parametrize(
+    "screen", [(1280, "light"), (390, "dark")], ids=["wide and light", "a phone in the dark"]
+)
+
+
+ONE_SCREEN = pytest.mark.parametrize(
+    "screen",
+    [pytest.param((1280, "light"), marks=pytest.mark.slow), (390, "dark")],
+    ids=["wide and light", "a phone in the dark"],
+)
+
+
+@contextmanager
+def opened(browser: Any, client: httpx.Client, width: int, scheme: str) -> Iterator[Any]:
+    """The page of a server, which fits the window and tells no errors but those of requests."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     told: list[str] = []
     page.on("pageerror", lambda error: told.append(str(error)))
@@ -39,9 +55,17 @@ def page(request: pytest.FixtureRequest, browser: Any, client: httpx.Client) -> 
     page.goto(str(client.base_url))
     page.wait_for_selector("section")
     yield page
+    if SHOTS is not None:
+        page.screenshot(path=f"{SHOTS}/{width}-{len(list(Path(SHOTS).iterdir()))}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "wider than the window"
     assert not [text for text in told if "422" not in text], told
     page.close()
+
+
+@pytest.fixture
+def page(screen: tuple[int, str], browser: Any, client: httpx.Client) -> Iterator[Any]:
+    with opened(browser, client, *screen) as page:
+        yield page
 
 
 def ask(page: Any, model: str, source: str) -> Any:
@@ -54,6 +78,7 @@ def ask(page: Any, model: str, source: str) -> Any:
     return part
 
 
+@SCREENS
 def test_every_model_answers(page: Any, fitted: dict[str, Any]) -> None:
     sales = ask(page, "sales", WAVE)
     assert sales.locator("svg circle").count() == 4 and sales.locator("tbody tr").count() == 4
@@ -67,6 +92,7 @@ def test_every_model_answers(page: Any, fitted: dict[str, Any]) -> None:
     assert ask(page, "letters", "the cat\na cat").locator("tbody tr").count() == 2
 
 
+@SCREENS
 def test_a_file_an_option_and_a_download(page: Any, tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("value\n" + "\n".join(map(str, json.loads(WAVE))))
     part = page.locator("section[data-model=machine]")
@@ -83,6 +109,7 @@ def test_a_file_an_option_and_a_download(page: Any, tmp_path: Path) -> None:
     assert ask(page, "shop", '[["tea"]]').locator("tbody tr").count() == 1
 
 
+@SCREENS
 def test_text_comes_as_it_is_drawn(page: Any, fitted: dict[str, Any]) -> None:
     part = page.locator("section[data-model=letters]")
     part.locator("textarea[name=prompt]").fill("the ")
@@ -94,6 +121,7 @@ def test_text_comes_as_it_is_drawn(page: Any, fitted: dict[str, Any]) -> None:
     assert part.locator(".text").inner_text().split() == f"the {written}".split()
 
 
+@SCREENS
 def test_errors_are_one_sentence(page: Any) -> None:
     for source in ("[[1,", '[{"a": {"b": 1}}]', '["<img src=x onerror=alert(1)>"]'):
         alert = ask(page, "sales", source).locator("[role=alert]").inner_text()
@@ -122,3 +150,66 @@ def test_the_page_that_explains_the_lstm_is_served(browser: Any, client: httpx.C
     page.locator("#learn-said").get_by_text("Step 29 of 29").wait_for()
     assert told == [], "the policy of contents lets the page run"
     page.close()
+
+
+@ONE_SCREEN
+def test_series_words_and_attention(
+    screen: tuple[int, str], browser: Any, serve: Callable[..., Any], written: dict[str, Any]
+) -> None:
+    with serve(written) as client, opened(browser, client, *screen) as page:
+        rows = [{"series": s, "time": t, "value": float(np.sin(t / 5))} for s in "ab" for t in range(80)]
+        shops = ask(page, "shops", json.dumps(rows))
+        assert shops.locator("path.line").count() == 2 and shops.locator("path.band").count() == 2
+        chart = shops.get_by_role("img", name="Forecast")
+        chart.focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        assert shops.locator(".readout").inner_text().startswith("81: a, value ")
+        shops.get_by_role("button", name="Zoom in").click()
+        assert shops.locator("circle").count() == 2 * 8, "the middle of twelve steps"
+        shops.get_by_label("b, value", exact=True).uncheck()
+        assert shops.locator("path.line").count() == 1
+        shops.get_by_role("button", name="Show all steps").click()
+        box = chart.bounding_box()
+        page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 50)
+        page.mouse.up()
+        assert 2 <= shops.locator("circle").count() < 8
+        mood = ask(page, "mood", "a good day\n<b>bad</b>")
+        assert mood.locator(".words").count() == 2 and mood.locator(".words b").count() == 0
+        words = ask(page, "words", "one two")
+        assert words.locator(".attention thead th").count() == 3, "two words and the end"
+
+
+@ONE_SCREEN
+def test_sound_pictures_and_items(
+    screen: tuple[int, str], browser: Any, serve: Callable[..., Any], media: dict[str, Any],
+    fitted: dict[str, Any], tmp_path: Path,
+) -> None:  # fmt: skip
+    models = {"hear": media["hear"], "watch": media["watch"], "shop": fitted["shop"]}
+    with serve(models) as client, opened(browser, client, *screen) as page:
+        hear = page.locator("section[data-model=hear]")
+        hear.get_by_role("button", name="Record").click()
+        stop = hear.get_by_role("button", name="Stop")
+        assert stop.get_attribute("aria-pressed") == "true"
+        page.wait_for_timeout(300)
+        stop.click()
+        hear.get_by_text("recording.wav").wait_for()
+        assert hear.locator("audio").count() == 1
+        hear.get_by_role("button", name="Predict").click()
+        hear.locator("tbody tr").first.wait_for()
+        shop = page.locator("section[data-model=shop]")
+        shop.get_by_label("Item", exact=True).fill("tea")
+        page.keyboard.press("Enter")
+        shop.get_by_role("button", name="Remove tea").wait_for()
+        shop.locator("tbody tr").first.wait_for()
+        pillow = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+        frames = np.random.default_rng(0).integers(0, 255, (4, 12, 12)).astype(np.uint8)
+        pictures = [pillow.fromarray(frame) for frame in frames]
+        pictures[0].save(tmp_path / "clip.gif", save_all=True, append_images=pictures[1:])
+        watch = page.locator("section[data-model=watch]")
+        watch.locator("input[type=file]").set_input_files(tmp_path / "clip.gif")
+        assert watch.get_by_alt_text("The picture clip.gif").count() == 1
+        watch.get_by_role("button", name="Predict").click()
+        watch.locator("tbody tr").first.wait_for()

@@ -235,7 +235,10 @@ def test_a_token_is_required_where_there_is_one(serve: Callable[..., Any], fitte
 def test_pages_need_no_other_machine_and_escape_names(
     serve: Callable[..., Any], fitted: dict[str, Any], client: httpx.Client
 ) -> None:
-    texts = [client.get(path).text for path in ("/", "/page.css", "/page.js", "/docs")]
+    texts = [
+        client.get(path).text
+        for path in ("/", "/page.css", "/page.js", "/page_charts.js", "/page_media.js", "/docs")
+    ]
     assert sum(map(len, texts)) < 300_000
     for text in texts:
         assert "http://" not in text.replace("http://www.w3.org/2000/svg", "") and "https://" not in text
