@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longspan.report.elements import Element, Line, LineChart, Section, Table, Text
@@ -21,6 +21,26 @@ def common_sections(
         Section("Training", _training(fitted, notes)),
         Section("How to reproduce", _recipe(task, fitted.data)),
     ]
+
+
+def held_out_sections(
+    held_out: Mapping[str, Any], shown: Mapping[str, str], rival: str, low: Sequence[str] = ()
+) -> list[Section]:
+    """The scores on the held-out part beside those of a trivial rival; [] where nothing was held out.
+
+    Args:
+        held_out: rows, scores and rival_scores, as a codec keeps them; older files have no rival_scores.
+        shown: metric -> heading; rival: what the rival answers; low: metrics of which less is better.
+    """
+    if "rival_scores" not in held_out:
+        return []
+    kinds = {"model": held_out["scores"], rival: held_out["rival_scores"]}
+    names = {name: heading for name, heading in shown.items() if name in held_out["scores"]}
+    rows = [[kind, *(scores[name] for name in names)] for kind, scores in kinds.items()]
+    best = {heading: "low" if name in low else "high" for name, heading in names.items()}
+    note = f"{held_out['rows']:,} records that were not trained on."
+    table = Table("Held-out part", ["", *names.values()], rows, note=note, best=best, emphasis=0)
+    return [Section("Held-out part", [table])]
 
 
 def _training(fitted: Fitted[Any, Any, Any], notes: Sequence[str]) -> list[Element]:

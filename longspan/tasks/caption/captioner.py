@@ -137,8 +137,10 @@ class Captioner(CaptionerOptions, Estimator[list[CaptionedPicture], CaptionCodec
     def calibrate(self, fitted: FittedCaptions, valid: list[CaptionedPicture]) -> None:
         """Keep the scores of a part of the held-out pictures, for the report."""
         part = valid[:_SCORED]
-        scores = self._scores(fitted, self._answers(fitted, part), fitted.codec.truth(part))
-        fitted.codec.held_out = {"rows": len(part), "scores": scores}
+        truth = fitted.codec.truth(part)
+        scores = self._scores(fitted, self._answers(fitted, part), truth)
+        rival = fitted.codec.scores_of_one_caption(truth)
+        fitted.codec.held_out = {"rows": len(part), "scores": scores, "rival_scores": rival}
 
     def report(self, fitted: FittedCaptions, source: Any) -> list[Section]:
         """Scores, each word's attention over its picture, and the worst captions."""

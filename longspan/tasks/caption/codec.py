@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -193,6 +194,12 @@ class CaptionCodec(Codec[list[CaptionedPicture]]):
         """A metric of captions that are cut into tokens."""
         cut = self.tokens.scored
         return metric([cut(one.text) for one in answers], [[cut(text) for text in row] for row in truth])
+
+    def scores_of_one_caption(self, truth: Truths) -> dict[str, float]:
+        """The metrics of giving every picture the most frequent caption."""
+        frequent, _ = Counter(text for texts in truth for text in texts).most_common(1)[0]
+        answers = [Caption(frequent, 0.0)] * len(truth)
+        return {name: float(metric(answers, truth)) for name, metric in self.metrics().items()}
 
     def note_unknown(self, records: Sequence[CaptionedPicture]) -> None:
         """Notices tokens in captions that no caption in training had, which are therefore never written."""

@@ -12,6 +12,7 @@ import numpy as np
 from longspan.data.tokenizers import SPECIAL
 from longspan.metrics.captions import CiderScorer
 from longspan.report.elements import Element, Picture, Pictures, Section, Stat, Stats, Table, tabs
+from longspan.tasks.sections import held_out_sections
 
 from .codec import Caption, CaptionCodec
 from .reading import CaptionedPicture
@@ -42,7 +43,8 @@ def caption_sections(
     scores = held_out if evaluated is None else evaluated.scores
     sections = [Section("Summary", [_facts(codec, scores)])]
     if evaluated is None:
-        return sections
+        names = {"cider": "CIDEr-D", "bleu4": "BLEU-4", "rougeL": "ROUGE-L", "distinct": "distinct"}
+        return [*sections, *held_out_sections(codec.held_out, names, "one caption for all")]
     pictures = Pictures("Captions", [
         Picture(_colored(record), answer.text)
         for record, answer in zip(evaluated.records[:_SHOWN], evaluated.answers, strict=False)

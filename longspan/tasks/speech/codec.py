@@ -231,6 +231,12 @@ class SpeechCodec(Codec[list[Recording]]):
         }
         return {name: partial(_score, metric) for name, metric in metrics.items()}
 
+    def scores_of_one_text(self, truth: list[str]) -> dict[str, float]:
+        """The metrics of answering the most frequent text to every sound."""
+        frequent, _ = Counter(truth).most_common(1)[0]
+        answers = [Transcription(frequent, 0.0, [], torch.zeros(0, 0))] * len(truth)
+        return {name: float(metric(answers, truth)) for name, metric in self.metrics().items()}
+
     def state(self) -> dict[str, Any]:
         return {
             "rate": self.rate,

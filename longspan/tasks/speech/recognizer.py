@@ -228,7 +228,8 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
         predictions = self._predictions(fitted, part)
         codec.choose_weight(predictions, part)
         scores = self._scores(fitted, codec.decode(predictions, part), truth)
-        codec.held_out = {"rows": len(part), "scores": scores}
+        rival = codec.scores_of_one_text(truth)
+        codec.held_out = {"rows": len(part), "scores": scores, "rival_scores": rival}
 
     def report(self, fitted: FittedSpeech, source: Any) -> list[Section]:
         """Scores, sounds with what was heard in them over time, the worst files, and what is confused."""

@@ -13,6 +13,7 @@ from longspan.data.tokenizers import SPECIAL
 from longspan.metrics.text import edit_distance
 from longspan.optional import require
 from longspan.report.elements import Element, HeatMap, Section, Stat, Stats, Table, tabs
+from longspan.tasks.sections import held_out_sections
 
 from .codec import SpeechCodec
 from .decoding import Transcription
@@ -42,7 +43,9 @@ def speech_sections(codec: SpeechCodec, evaluated: Evaluated | None) -> list[Sec
     scores = held_out if evaluated is None else evaluated.scores
     sections = [Section("Summary", [_facts(codec, scores)])]
     if evaluated is None:
-        return sections
+        names = {"wer": "WER", "cer": "CER", "accuracy": "accuracy"}
+        rival = "the most frequent text"
+        return [*sections, *held_out_sections(codec.held_out, names, rival, low=("wer", "cer"))]
     sections.append(Section("Sounds", _sounds(codec, evaluated)))
     if evaluated.scores:
         sections.append(Section("Errors", [_worst(evaluated), *_confusions(codec, evaluated)]))

@@ -294,6 +294,14 @@ class VideoCodec(Codec[list[Clip]]):
         answers = self.decode(predictions, records)
         values = {name: float(metric(answers, truth)) for name, metric in self.metrics().items()}
         self.held_out = {"rows": len(records), "scores": values}
+        if self.answers == "clip":
+            self.held_out["rival_scores"] = self._scores_of_frequencies(truth)
+
+    def _scores_of_frequencies(self, truth: np.ndarray) -> dict[str, float]:
+        """The metrics of the class shares as the probabilities of every clip; truth: (N,) class numbers."""
+        counts = np.array(self.labels.counts, dtype=float)
+        shares = np.broadcast_to(counts / counts.sum(), (len(truth), len(counts)))
+        return {name: float(metric(shares, truth)) for name, metric in self.metrics().items()}
 
     def trial_records(self, stream: Any) -> list[Clip] | None:
         """Two frames of nothing."""

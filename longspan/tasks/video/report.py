@@ -26,6 +26,7 @@ from longspan.report.elements import (
     Table,
     tabs,
 )
+from longspan.tasks.sections import held_out_sections
 
 from .batches import VideoBatches
 from .clips import Clip
@@ -56,7 +57,8 @@ def video_sections(codec: VideoCodec, evaluated: Evaluated | None) -> list[Secti
     scores = held_out if evaluated is None else evaluated.scores
     sections = [Section("Summary", [_facts(codec, scores)])]
     if evaluated is None:
-        return sections
+        names = {"top1": "top 1", "top5": "top 5", "log_loss": "log loss"}
+        return [*sections, *held_out_sections(codec.held_out, names, "class shares", low=("log_loss",))]
     if evaluated.scores and codec.answers == "clip":
         sections.append(Section("Confusion", _confusion(codec, evaluated)))
     return [*sections, Section("Clips", _clips(codec, evaluated))]
