@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from longspan import errors, ops
-from longspan.optimizers import KerasOptimizer
+from longspan.optimizers import KerasOptimizer, MultiOptimizer, MultiStepper, OptimizerConfig
 
 Logs = dict[str, float]
 
@@ -59,14 +59,34 @@ class TrainerState:
     @property
     def learning_rate(self) -> float:
         """The learning rate of the first group of parameters; setting it sets all of them."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        return _rate_of(self.optimizers[0])
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        if isinstance(self.optimizer, KerasOptimizer):
-            self.optimizer.learning_rate = value
-        for group in self.optimizer.param_groups:
-            group["lr"] = float(value)
+        self.change_learning_rate(lambda rate: value)
+
+    @property
+    def optimizers(self) -> list[Any]:
+        """The optimizer, or those of a MultiOptimizer, each of which has a learning rate."""
+        several = isinstance(self.optimizer, (MultiOptimizer, MultiStepper))
+        return self.optimizer.optimizers if several else [self.optimizer]
+
+    def change_learning_rate(self, change: Callable[[float], float]) -> None:
+        """Set the learning rate of every optimizer to what a function makes of it."""
+        for optimizer in self.optimizers:
+            value = float(change(_rate_of(optimizer)))
+            if isinstance(optimizer, (KerasOptimizer, OptimizerConfig)):
+                optimizer.learning_rate = value
+            else:
+                for group in optimizer.param_groups:
+                    group["lr"] = value
+
+
+def _rate_of(optimizer: Any) -> float:
+    """The learning rate of an optimizer: of torch, by its first group, or of one that is not built yet."""
+    if isinstance(optimizer, OptimizerConfig):
+        return float(optimizer.learning_rate)  # pyright: ignore[reportArgumentType]
+    return float(optimizer.param_groups[0]["lr"])
 
 
 class Callback:

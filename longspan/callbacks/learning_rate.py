@@ -61,12 +61,14 @@ class ReduceLROnPlateau(Monitor):
 
     def _reduce(self, epoch: int) -> None:
         _check_constant(self)
-        reduced = float(f"{self.trainer.learning_rate * self.factor:.12g}")  # 0.01 where 0.1 * 0.1 has a tail
-        self.trainer.learning_rate = max(reduced, self.min_lr)
+        self.trainer.change_learning_rate(self._reduced)
         self.cooldown_counter, self.wait = self.cooldown, 0
         if self.verbose:
             rate = self.trainer.learning_rate
             self.trainer.log(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {rate}.")
+
+    def _reduced(self, rate: float) -> float:
+        return max(float(f"{rate * self.factor:.12g}"), self.min_lr)  # 0.01 where 0.1 * 0.1 has a tail
 
     def state(self) -> Any:
         return {"best": self.best, "wait": self.wait, "cooldown_counter": self.cooldown_counter}
@@ -89,8 +91,9 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         _check_constant(self)
-        rate = self.schedule(epoch, self.trainer.learning_rate) if self._takes_rate else self.schedule(epoch)
-        self.trainer.learning_rate = float(rate)
+        self.trainer.change_learning_rate(
+            lambda rate: self.schedule(epoch, rate) if self._takes_rate else self.schedule(epoch)
+        )
         if self.verbose:
             rate = self.trainer.learning_rate
             self.trainer.log(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {rate}.")
@@ -102,10 +105,8 @@ class LearningRateScheduler(Callback):
 
 def _check_constant(callback: Callback) -> None:
     """An error where the optimizer's own schedule sets the learning rate at every step."""
-    optimizer = callback.trainer.optimizer
-    if isinstance(optimizer, KerasOptimizer) and optimizer.has_schedule:
-        kind = type(callback).__name__
-        way_out = f"give the optimizer a number, or leave {kind} out"
-        raise errors.type_error(
-            "learning_rate", f"a number beside {kind}", optimizer.config.learning_rate, way_out
-        )
+    for optimizer in callback.trainer.optimizers:
+        if isinstance(optimizer, KerasOptimizer) and optimizer.has_schedule:
+            kind, rate = type(callback).__name__, optimizer.config.learning_rate
+            way_out = f"give the optimizer a number, or leave {kind} out"
+            raise errors.type_error("learning_rate", f"a number beside {kind}", rate, way_out)

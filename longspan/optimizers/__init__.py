@@ -12,7 +12,7 @@ from . import schedules
 from .adaptive import Adadelta, Adafactor, Adagrad, Adamax, Ftrl, Lamb, Lion, Nadam
 from .base import KerasOptimizer, OptimizerConfig, clipper
 from .keras import SGD, Adam, AdamW, RMSprop
-from .multi import MultiOptimizer, OptimizerMap
+from .multi import MultiOptimizer, MultiStepper, OptimizerMap
 from .muon import Muon
 from .schedule_free import ScheduleFreeAdamW
 
@@ -55,6 +55,7 @@ __all__ = [
     "Lamb",
     "Lion",
     "MultiOptimizer",
+    "MultiStepper",
     "Muon",
     "Nadam",
     "Optimizer",

@@ -99,12 +99,16 @@ def _checked(argument: str, optimizer: Any) -> OptimizerConfig:
     return optimizer
 
 
-class _MultiStepper(KerasOptimizer):
-    """The optimizers of a model's weights as one, with all their groups and states."""
+class MultiStepper(KerasOptimizer):
+    """The optimizers of a model's weights as one, with all their groups and states.
+
+    Attributes:
+        optimizers: those that have weights.
+    """
 
     def __init__(self, parts: Sequence[KerasOptimizer], config: MultiOptimizer) -> None:
         super().__init__([], config)
-        self._parts = list(parts)
+        self.optimizers = list(parts)
         self.param_groups = [group for part in parts for group in part.param_groups] or self.param_groups
         for part in parts:
             self.state.update(part.state)
@@ -114,14 +118,14 @@ class _MultiStepper(KerasOptimizer):
         """Take what `state_dict` gives, for every optimizer its part."""
         KerasOptimizer.load_state_dict(self, state_dict)
         start = 0
-        for part in self._parts:
+        for part in self.optimizers:
             end = start + len(part.param_groups)
             part.param_groups, part.state = self.param_groups[start:end], self.state
             start = end
 
     @property
     def iterations(self) -> int:
-        return max((part.iterations for part in self._parts), default=0)
+        return max((part.iterations for part in self.optimizers), default=0)
 
     @property
     def learning_rate(self) -> NoReturn:
@@ -134,21 +138,24 @@ class _MultiStepper(KerasOptimizer):
 
     @property
     def variables(self) -> list[Tensor]:
-        return [torch.tensor(self.iterations), *(value for part in self._parts for value in part.variables)]
+        return [
+            torch.tensor(self.iterations),
+            *(value for part in self.optimizers for value in part.variables),
+        ]
 
     def fused_step(self) -> None:
-        for part in self._parts:
+        for part in self.optimizers:
             part.fused_step()
         for project in self.projections:
             project()
 
     def finalize_variable_values(self, trainable_variables: Any = None) -> None:
-        for part in self._parts:
+        for part in self.optimizers:
             part.finalize_variable_values(trainable_variables)
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         rest = list(weights[1:])
-        for part in self._parts:
+        for part in self.optimizers:
             part.set_weights(rest[: len(part.variables)])
             rest = rest[len(part.variables) :]
 
@@ -170,7 +177,7 @@ class MultiOptimizer(OptimizerConfig):
     (1, [0.5])
     """
 
-    stepper = _MultiStepper
+    stepper = MultiStepper
 
     def __init__(
         self,
@@ -204,7 +211,7 @@ class MultiOptimizer(OptimizerConfig):
             for optimizer in self.optimizers
             if chosen[id(optimizer)]
         ]
-        self._own = _MultiStepper(parts, self)
+        self._own = MultiStepper(parts, self)
         return self._own
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from longspan import layers, models, optimizers
+from longspan import callbacks, layers, models, optimizers
 from longspan.optimizers import SGD, Adam, MultiOptimizer, Muon, OptimizerMap, ScheduleFreeAdamW, schedules
 from longspan.variables import Variable, name_scope
 
@@ -204,3 +204,25 @@ def test_functions_of_numpy_take_variables() -> None:
     weight.assign([5.0, 4.0])
     assert np.min(weight) == 4.0 and np.concatenate([weight, [1.0]]).tolist() == [5.0, 4.0, 1.0]
     assert before.tolist() == [3.0, 1.0]  # a copy
+
+
+def test_callbacks_change_the_rate_of_every_optimizer() -> None:
+    parts = [SGD(0.1), SGD(0.01)]
+    model = two_layers(MultiOptimizer(OptimizerMap(parts[0], {"second/.*": parts[1]})))
+    halved = callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
+    history = model.fit(np.ones((1, 1)), np.zeros((1, 1)), callbacks=[halved], verbose=0).history
+    assert [float(part.learning_rate) for part in model.optimizer.optimizers] == [0.005, 0.05]
+    assert history["learning_rate"] == [0.005]
+    reduced = callbacks.ReduceLROnPlateau("loss", factor=0.1, patience=1, min_delta=1e9)
+    model.fit(np.ones((1, 1)), np.zeros((1, 1)), epochs=2, callbacks=[reduced], verbose=0)
+    assert [float(part.learning_rate) for part in model.optimizer.optimizers] == [0.0005, 0.005]
+
+
+def test_callbacks_change_the_rate_of_an_optimizer_without_variables() -> None:
+    parts = [SGD(0.1), SGD(0.01)]
+    model = models.Sequential([layers.Dense(1)])
+    model.compile(MultiOptimizer(OptimizerMap(parts[0], {"other/.*": parts[1]})), "mse")
+    halved = callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.5)
+    halved.set_model(model)
+    halved.on_epoch_begin(0)
+    assert [part.learning_rate for part in parts] == [0.05, 0.005]
