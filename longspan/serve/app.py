@@ -126,7 +126,7 @@ class Server:
             path.write_bytes(body)
             await loop.run_in_executor(self.pool, files.check_file, path, self.limits)
             try:
-                return await served.predict(str(path), options)
+                return files.without_folder(await served.predict(str(path), options), path)
             except (ValueError, TypeError, OSError) as error:
                 if ": expected " not in str(error):
                     raise

@@ -14,6 +14,7 @@ from longspan.data.readers.text_files import compression
 from longspan.optional import require
 
 from .limits import Limits, refused
+from .models import Answer
 
 _MEDIA_TASKS = ("speech", "video", "caption")  # those for which a text is the path of a file
 _TABLES = (".csv", ".tsv", ".txt", ".jsonl")
@@ -68,6 +69,14 @@ def check_kind(task: str, ending: str) -> None:
     if task in _MEDIA_TASKS and ending in _TABLES:
         expected = "a sound, a picture or a clip"
         raise refused(415, "Content-Type", expected, f"a table ({ending})", "send the file's bytes")
+
+
+def without_folder(answer: Answer, path: Path) -> Answer:
+    """An answer that names the file in a body without the folder in which it was read."""
+    names = pl.col(pl.String).str.replace_all(str(path), path.name, literal=True)
+    return Answer(
+        answer.frame.with_columns(names), [note.replace(str(path), path.name) for note in answer.notes]
+    )
 
 
 def picture_ending(content: bytes) -> str:

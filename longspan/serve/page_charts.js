@@ -1,7 +1,7 @@
 "use strict";
 // The pictures of the page: forecasts with intervals, words that mattered, maps of attention. `make` is in page.js.
 
-const [WIDTH, HEIGHT, LEFT, EDGE] = [640, 280, 60, 24]; // of a chart, in its own units
+const [WIDTH, HEIGHT, LEFT, EDGE] = [640, 300, 84, 26]; // of a chart, in its own units
 const HUES = 6; // colours of series, see page.css
 const MOST_LINES = 12; // series that are drawn
 const MOST_DOTS = 60; // steps of one series up to which each has a dot that takes the focus
@@ -144,8 +144,7 @@ function words(row) {
     return make("span", { class: weight < 0 ? "against" : "for", style, title: `${token}: ${weight.toFixed(2)}` }, token);
   };
   const parts = row.tokens.flatMap((token, i) => [shade(token, row.weights[i]), " "]);
-  const note = "Shaded by weight; underlined is evidence against the answer.";
-  return make("div", {}, make("p", { class: "words" }, ...parts), make("p", { class: "quiet" }, note));
+  return make("p", { class: "words" }, ...parts);
 }
 
 // Which words were read (columns) as each word was written (rows).

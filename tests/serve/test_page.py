@@ -33,6 +33,31 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
+# Texts with a contrast below 4.5 (WCAG 2.2, 1.4.3), fields without a label, buttons below 24 pixels (2.5.8)
+ILLEGIBLE = """() => {
+  const rgb = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = (color) => color.slice(0, 3).map((part) => part / 255)
+    .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  const ground = (element) => {
+    for (let one = element; one; one = one.parentElement) {
+      const color = rgb(getComputedStyle(one).backgroundColor);
+      if (color.length === 3 || color[3] === 1) return color;
+    }
+    return [255, 255, 255];
+  };
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    if (!element.checkVisibility() || element.closest("svg, .words, select")) continue;
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    const [a, b] = [light(rgb(getComputedStyle(element).color)), light(ground(element))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const named = !element.matches("input, textarea, select") || element.labels.length || element.ariaLabel;
+    const small = element.matches("button") && element.getBoundingClientRect().height < 24;
+    if ((own && contrast < 4.5) || !named || small) found.push(`${element.outerHTML.slice(0, 80)} ${contrast}`);
+  }
+  return found;
+}"""
 SCREENS = pytest.mark.parametrize(
     "screen", [(1280, "light"), (390, "dark")], ids=["wide and light", "a phone in the dark"]
 )
@@ -59,6 +84,7 @@ def opened(browser: Any, client: httpx.Client, width: int, scheme: str) -> Itera
         page.screenshot(path=f"{SHOTS}/{width}-{len(list(Path(SHOTS).iterdir()))}.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= width, "wider than the window"
     assert not [text for text in told if "422" not in text], told
+    assert page.evaluate(ILLEGIBLE) == []
     page.close()
 
 

@@ -95,6 +95,15 @@ def test_errors_name_no_file_of_the_server(client: httpx.Client) -> None:
     assert "/tmp" not in error and "longspan-" not in error
 
 
+def test_answers_name_no_file_of_the_server(everything: httpx.Client) -> None:
+    soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")
+    sound = io.BytesIO()
+    soundfile.write(sound, np.zeros(8000, np.int16), 8000, format="WAV")
+    headers = {"Content-Type": "audio/wav"}
+    answer = everything.post("/models/hear/predict", content=sound.getvalue(), headers=headers)
+    assert answer.json()["rows"][0]["file"] == "source.wav" and "longspan-" not in answer.text
+
+
 # ---- sizes
 
 
