@@ -378,7 +378,8 @@ def _add_pages(app: FastAPI, server: Server) -> None:
     async def metrics() -> PlainTextResponse:
         """Counts and durations in the form that Prometheus reads."""
         return PlainTextResponse(
-            server.metrics.text(len(server.sessions.sessions)), media_type="text/plain; version=0.0.4"
+            server.metrics.text(len(server.sessions.sessions), server.sockets.connections),
+            media_type="text/plain; version=0.0.4",
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from longspan import errors
 from longspan.tasks.classify import Classifier
 from longspan.tasks.pair_task import PairTask
@@ -38,7 +40,7 @@ def explain(served: ServedModel, content: dict[str, Any], limits: Limits) -> dic
     explained = explainer(served.model)
     if explained is None:
         raise refused(404, "model", "a classifier of texts or a translator", served.name, "use predict")
-    with served.lock, errors.collect_notices(quiet=True):
+    with served.lock, errors.collect_notices(quiet=True), np.errstate(all="ignore"):
         return {"rows": bodies.plain(explained(source))}
 
 

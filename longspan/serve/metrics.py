@@ -23,12 +23,17 @@ class Metrics:
             "longspan_sessions", "Living sessions.", registry=self.registry
         )
 
+        self.connections = prometheus_client.Gauge(
+            "longspan_connections", "Open websockets.", registry=self.registry
+        )
+
     def observe(self, path: str, status: int, seconds: float) -> None:
         """Count one request."""
         self.requests.labels(path, str(status)).inc()
         self.seconds.labels(path).observe(seconds)
 
-    def text(self, sessions: int) -> str:
-        """All counts; sessions: how many live."""
+    def text(self, sessions: int, connections: int) -> str:
+        """All counts; sessions: how many live; connections: websockets that are open."""
         self.sessions.set(sessions)
+        self.connections.set(connections)
         return prometheus_client.generate_latest(self.registry).decode()

@@ -142,8 +142,8 @@ async function explanation(model, source) {
     const answer = await (await ask(`/models/${model.name}/explain`, { method: "POST", headers, body })).json();
     const pictures = answer.rows.map((row) => (row.tokens ? words(row) : attentionMap(row)));
     const [heading, note] = model.task === "classify"
-      ? ["What mattered", "The darker, the more it mattered; underlined is evidence against the answer."]
-      : ["Attention", "Each row is a token that was written; the darker a cell, the more of the column's token it read."];
+      ? ["What mattered", "The stronger its colour, the more a word mattered; underlined is evidence against the answer."]
+      : ["Attention", "A row is a token that was written, a column one that was read; stronger colour is more attention."];
     return make("div", {}, make("h3", {}, heading), ...pictures, make("p", { class: "quiet" }, note));
   } catch (error) {
     return make("p", { class: "quiet" }, error.message);

@@ -54,7 +54,8 @@ ILLEGIBLE = """() => {
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     const named = !element.matches("input, textarea, select") || element.labels.length || element.ariaLabel;
     const small = element.matches("button") && element.getBoundingClientRect().height < 24;
-    if ((own && contrast < 4.5) || !named || small) found.push(`${element.outerHTML.slice(0, 80)} ${contrast}`);
+    const illegible = own && contrast < 4.5;
+    if (illegible || !named || small) found.push(`${element.outerHTML.slice(0, 80)} ${contrast}`);
   }
   return found;
 }"""

@@ -254,6 +254,29 @@ def test_counts_are_those_of_prometheus(client: httpx.Client) -> None:
     assert "longspan_request_seconds_bucket" in text and "longspan_sessions" in text
 
 
+# ---- what mattered
+
+
+def test_answers_are_explained(serve: Callable[..., Any], written: dict[str, Any]) -> None:
+    with serve(written) as client:
+        rows = client.post("/models/mood/explain", json={"source": ["a good day", "bad food"]}).json()["rows"]
+        wanted = written["mood"].explain(["a good day", "bad food"])
+        assert [row["tokens"] for row in rows] == [[token for token, _ in row] for row in wanted]
+        for row, other in zip(rows, wanted, strict=True):
+            np.testing.assert_allclose(row["weights"], [weight for _, weight in other], atol=1e-5)
+        row = client.post("/models/words/explain", json={"source": ["one two"]}).json()["rows"][0]
+        assert row["read"][:2] == ["one", "two"] and len(row["read"]) == 3
+        weights = np.array(row["weights"])
+        assert weights.shape == (len(row["written"]), 3)
+        np.testing.assert_allclose(weights.sum(1), 1.0, atol=1e-4)
+        for content, status in (
+            ({}, 422), ({"source": ["a"] * 21}, 413), ({"source": "a"}, 422), ({"source": [1], "k": 1}, 422),
+        ):  # fmt: skip
+            refused = client.post("/models/mood/explain", json=content)
+            assert refused.status_code == status and ": expected " in refused.json()["error"]
+        assert client.post("/models/shops/explain", json={"source": [1.0]}).status_code == 404
+
+
 # ---- sessions
 
 

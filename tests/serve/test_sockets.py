@@ -52,6 +52,7 @@ def test_a_socket_answers_as_requests_do(client: httpx.Client) -> None:
     wanted = [client.post(f"{base}/{id}", json={"reading": value}).json() for value in WAVE[:6]]
     with connect(client, "machine/sessions") as socket:
         began = json.loads(socket.recv())
+        assert "longspan_connections 1.0" in client.get("/metrics").text
         answers = [ask(socket, {"reading": value}) for value in WAVE[:3]]
     with connect(client, f"machine/sessions/{began['id']}") as socket:
         assert json.loads(socket.recv()) == began, "closing keeps the session"
