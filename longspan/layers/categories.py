@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -51,26 +51,45 @@ class CategoryLayer(Layer):
         """The number of categories, of padding ones too."""
 
     def encoded(self, numbers: Tensor) -> Tensor:
-        """Numbers (…) as they are, one vector each, or one vector for all in the last dimension."""
-        if self.output_mode == "int":
-            return numbers
-        numbers = numbers.reshape(1) if numbers.dim() == 0 else numbers
-        if self.output_mode == "one_hot" and numbers.dim() > 1 and numbers.shape[-1] == 1:
-            numbers = numbers.squeeze(-1)
-        vectors = F.one_hot(numbers + 1, self.depth() + 1)[..., 1:].to(torch.get_default_dtype())
-        if self.output_mode == "one_hot":
-            return vectors
-        return vectors.amax(-2) if self.output_mode == "multi_hot" else vectors.sum(-2)
+        """Numbers (…) in the form of the output_mode."""
+        return encode(numbers, self.output_mode, self.depth())
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        if self.output_mode == "int":
-            return tuple(input_shape)
-        if self.output_mode == "one_hot" and not (len(input_shape) > 1 and input_shape[-1] == 1):
-            return (*input_shape, self.depth())
-        return (*input_shape[:-1], self.depth())
+        return encoded_shape(input_shape, self.output_mode, self.depth())
 
 
-def _check_dense(layer: str, sparse: bool) -> bool:
+def encode(numbers: Tensor, mode: str, depth: int) -> Tensor:
+    """Numbers (…) as they are, as one vector each, or as one vector for all in dimension 1, as in Keras.
+
+    Args:
+        numbers: of categories; -1 for one that vectors leave out.
+        mode: "int", "one_hot", "multi_hot" or "count"; depth: the size of a vector.
+    """
+    if mode == "int":
+        return numbers
+    numbers = numbers.reshape(1) if numbers.dim() == 0 else numbers
+    if mode == "one_hot" and numbers.dim() > 1 and numbers.shape[-1] == 1:
+        numbers = numbers.squeeze(-1)
+    vectors = F.one_hot(numbers + 1, depth + 1)[..., 1:].to(torch.get_default_dtype())
+    if mode == "one_hot":
+        return vectors
+    axis = min(1, numbers.dim() - 1)
+    return vectors.amax(axis) if mode == "multi_hot" else vectors.sum(axis)
+
+
+def encoded_shape(shape: Sequence[int | None], mode: str, depth: int) -> tuple[int | None, ...]:
+    """The shape of what `encode` makes of numbers of this shape."""
+    if mode == "int":
+        return tuple(shape)
+    if mode == "one_hot" and not (len(shape) > 1 and shape[-1] == 1):
+        return (*shape, depth)
+    if mode == "one_hot":
+        return (*shape[:-1], depth)
+    return (*shape[:1], *shape[2:], depth) if len(shape) > 1 else (depth,)
+
+
+def check_dense(layer: str, sparse: bool) -> bool:
+    """False; an error for sparse outputs."""
     if sparse:
         raise errors.value_error(f"sparse of {layer}", "False", sparse, "outputs are dense tensors")
     return False
@@ -114,7 +133,7 @@ class Hashing(CategoryLayer):
         self.num_bins = errors.check_int("num_bins", num_bins, 1, "give the number of bins")
         self.mask_value, self._key = mask_value, _checked_salt(salt)
         self.output_mode = errors.check_choice("output_mode", output_mode, _MODES[:-1])
-        self.sparse = _check_dense(self.name, sparse)
+        self.sparse = check_dense(self.name, sparse)
 
     def number_of(self, value: Any) -> int:
         if isinstance(value, float):
@@ -160,7 +179,7 @@ class Lookup(CategoryLayer):
         self.invert = errors.check_bool("invert", invert)
         if invert and self.output_mode != "int":
             raise errors.value_error("output_mode", '"int" beside invert', output_mode, "leave it out")
-        self.sparse, self.salt = _check_dense(self.name, sparse), _checked_salt(salt)
+        self.sparse, self.salt = check_dense(self.name, sparse), _checked_salt(salt)
         way_out = "give a number, or leave it out"
         self.num_oov_indices = errors.check_int("num_oov_indices", num_oov_indices, 0, way_out)
         self.mask_token, self.oov_token = mask_token, oov_token
@@ -237,7 +256,7 @@ class Lookup(CategoryLayer):
         counts: Counter[Any] = Counter()
         rows: Counter[Any] = Counter()  # value -> the rows that have it
         total = 0
-        for batch in _batches(data, steps):
+        for batch in batches_of_values(data, steps):
             values = np.asarray(batch.cpu() if isinstance(batch, Tensor) else batch)
             table = values.reshape(len(values), -1)
             total += len(table)
@@ -295,11 +314,23 @@ class Lookup(CategoryLayer):
         return vectors * F.pad(self._weights, (0, vectors.shape[-1] - len(self._weights)))
 
 
-def _batches(data: Any, steps: int | None) -> Iterable[Any]:
+def batches_of_values(data: Any, steps: int | None) -> Iterable[Any]:
     """Arrays or lists of values, from one of them or from an iterable of batches."""
     if isinstance(data, (list, tuple, np.ndarray, Tensor)):
         return [data]
+    if isinstance(data, _Numbered):  # iterating it by numbers would not end
+        steps = len(data) if steps is None else steps
+        return (data[index] for index in range(steps))
     return islice(data, steps)
+
+
+@runtime_checkable
+class _Numbered(Protocol):
+    """A data set that gives batches by their numbers, such as a PyDataset."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
 
 
 class StringLookup(Lookup):

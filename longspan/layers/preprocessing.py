@@ -18,6 +18,7 @@ from longspan import errors
 from longspan.config import epsilon
 
 from .base import Layer, LayerOptions, required_size
+from .categories import batches_of_values, check_dense, encode, encoded_shape
 from .structure import Shape, to_tensor
 from .weights import Weight, register_weight
 
@@ -80,12 +81,13 @@ class Normalization(Layer):
     @torch.no_grad()
     def adapt(self, data: Any) -> None:
         """Take the mean and variance of an array (N, …), or of an iterable of batches of x or (x, y)."""
-        batches = [data] if isinstance(data, (np.ndarray, Tensor)) else data
+        batches = batches_of_values(iter(data) if isinstance(data, list) else data, None)
         total, squares, count = 0.0, 0.0, 0
         for batch in batches:
             x = torch.as_tensor(batch[0] if isinstance(batch, (tuple, list)) else batch).double()
             if not self.built:
                 self.build(tuple(x.shape))
+            self._check_sizes(x)
             over = [axis for axis in range(x.dim()) if axis not in self._kept(x.dim())]
             total = total + (x.sum(over) if over else x)
             squares = squares + (x.square().sum(over) if over else x.square())
@@ -95,6 +97,14 @@ class Normalization(Layer):
         mean = torch.as_tensor(total) / count
         self.mean.copy_(mean)
         self.variance.copy_(torch.as_tensor(squares) / count - mean.square())
+
+    def _check_sizes(self, x: Tensor) -> None:
+        """An error for data whose features are others than those the layer was built for."""
+        built = self._built_shape
+        kept = self._kept(x.dim())
+        if len(built) != x.dim() or any(built[axis] != x.shape[axis] for axis in kept):
+            received, way_out = tuple(x.shape), "adapt a new layer"
+            raise errors.value_error(f"data of {self.name}", f"shape {built}", received, way_out)
 
     def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         values = x if x.is_floating_point() else x.to(torch.get_default_dtype())
@@ -113,7 +123,9 @@ class Discretization(Layer):
     Args:
         bin_boundaries: the limits, the first bin ends before the first of them; or None and `adapt`.
         num_bins: the number of bins that `adapt` makes, with equal shares of the data.
-        epsilon: accepted without effect; output_mode: "int", or "one_hot".
+        epsilon: accepted without effect.
+        output_mode: "int"; "one_hot" for a vector a value; "multi_hot" and "count" for a vector a row.
+        sparse: accepted for False.
 
     >>> Discretization([0.0, 1.0])(np.array([-0.5, 0.5, 2.0]))
     tensor([0, 1, 2])
@@ -125,6 +137,7 @@ class Discretization(Layer):
         num_bins: int | None = None,
         epsilon: float = 0.01,
         output_mode: str = "int",
+        sparse: bool = False,
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
@@ -134,25 +147,33 @@ class Discretization(Layer):
             raise errors.value_error(self.name, expected, received, "num_bins goes with adapt")
         self.bin_boundaries = None if bin_boundaries is None else sorted(bin_boundaries)
         self.num_bins = num_bins
-        self.output_mode = errors.check_choice("output_mode", output_mode, ("int", "one_hot"))
+        modes = ("int", "one_hot", "multi_hot", "count")
+        self.output_mode = errors.check_choice("output_mode", output_mode, modes)
+        self.sparse = check_dense(self.name, sparse)
 
-    def adapt(self, data: Any) -> None:
-        """Choose the limits so that every bin has the same share of the data."""
+    def adapt(self, data: Any, steps: int | None = None) -> None:
+        """Choose the limits so that every bin has the same share of the data.
+
+        Args:
+            data: an array, tensor or list; or an iterable of batches of such.
+            steps: the number of batches, None for all.
+        """
         shares = np.linspace(0.0, 1.0, (self.num_bins or 2) + 1)[1:-1]
-        self.bin_boundaries = np.quantile(np.asarray(data), shares).tolist()
+        values = [np.asarray(batch).reshape(-1) for batch in batches_of_values(data, steps)]
+        self.bin_boundaries = np.quantile(np.concatenate(values), shares).tolist()
 
     def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.bin_boundaries is None:
             raise errors.value_error(self.name, "limits of bins", "none", "call adapt(data) first")
         limits = torch.as_tensor(self.bin_boundaries, dtype=torch.float64)
         bins = torch.bucketize(x.double(), limits, right=True)
-        if self.output_mode == "int":
-            return bins
-        return F.one_hot(bins, len(self.bin_boundaries) + 1).to(torch.get_default_dtype())
+        return encode(bins, self.output_mode, self._depth())
+
+    def _depth(self) -> int:
+        return self.num_bins or 1 if self.bin_boundaries is None else len(self.bin_boundaries) + 1
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Any:
-        size = () if self.output_mode == "int" else (len(self.bin_boundaries or ()) + 1,)
-        return (*input_shape, *size)
+        return encoded_shape(input_shape, self.output_mode, self._depth())
 
 
 class CategoryEncoding(Layer):
@@ -161,20 +182,29 @@ class CategoryEncoding(Layer):
     Args:
         num_tokens: the number of categories.
         output_mode: "one_hot" for a vector a number; "multi_hot" and "count" for a vector a row.
+        sparse: accepted for False.
 
     >>> CategoryEncoding(4, "count")(np.array([[0, 1, 1]]))
     tensor([[1., 2., 0., 0.]])
     """
 
     def __init__(
-        self, num_tokens: int | None = None, output_mode: str = "multi_hot", **shared: Unpack[LayerOptions]
+        self,
+        num_tokens: int | None = None,
+        output_mode: str = "multi_hot",
+        sparse: bool = False,
+        **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
         self.num_tokens = errors.check_int("num_tokens", num_tokens, 1, "give the number of categories")
         modes = ("multi_hot", "one_hot", "count")
         self.output_mode = errors.check_choice("output_mode", output_mode, modes)
+        self.sparse = check_dense(self.name, sparse)
 
     def call(self, x: Tensor, mask: Tensor | None = None, count_weights: Any = None) -> Tensor:
+        if count_weights is not None and self.output_mode != "count":
+            expected = 'None without output_mode="count"'
+            raise errors.value_error("count_weights", expected, "weights", "leave them out")
         codes = x.long()
         if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= self.num_tokens):
             received = f"{int(codes.min())} to {int(codes.max())}"

@@ -129,3 +129,48 @@ WRONG: dict[str, Any] = {
 def test_refusals(name: str) -> None:
     with pytest.raises(ValueError, match=r"expected .*, received .*; .*\."):
         WRONG[name]()
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape", "expected"),
+    [
+        ("int", (2, 3), (2, 3)),
+        ("one_hot", (2, 1), (2, 4)),
+        ("one_hot", (2, 3), (2, 3, 4)),
+        ("multi_hot", (2, 3), (2, 4)),
+        ("count", (2, 3, 5), (2, 5, 4)),
+    ],
+)
+def test_forms_of_bins(mode: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    layer = layers.Discretization([0.0, 1.0, 2.0], output_mode=mode)
+    found = layer(torch.linspace(-1, 3, int(np.prod(shape))).reshape(shape))
+    assert found.shape == layer.compute_output_shape(shape) == expected
+
+
+def test_bins_of_batches() -> None:
+    whole, parts = layers.Discretization(num_bins=3), layers.Discretization(num_bins=3)
+    whole.adapt(np.arange(9.0))
+    parts.adapt((np.arange(start, start + 3.0) for start in (0, 3, 6, 99)), steps=3)
+    assert whole.bin_boundaries == parts.bin_boundaries
+
+
+def test_normalization_of_a_data_set_by_numbers() -> None:
+    class Numbered:
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Any:
+            return np.full((2, 1), index + 1.0), None
+
+    layer = layers.Normalization()
+    layer.adapt(Numbered())
+    assert layer.mean.tolist() == [1.5]
+    with pytest.raises(ValueError, match=r"data of .*: expected shape \(None, 1\), received \(2, 3\)"):
+        layer.adapt(np.zeros((2, 3)))
+
+
+def test_weights_without_counts_are_refused() -> None:
+    with pytest.raises(ValueError, match="count_weights: expected None without"):
+        layers.CategoryEncoding(3)(torch.tensor([1, 2]), count_weights=[1.0, 2.0])
+    with pytest.raises(ValueError, match="sparse of"):
+        layers.CategoryEncoding(3, sparse=True)

@@ -26,10 +26,14 @@ LAYERS = (
     "activations", "attention", "convolutional", "core", "merging", "normalization", "pooling",
     "regularization", "reshaping", "rnn",
 )  # fmt: skip
+PREPROCESSING = (
+    "category_encoding", "discretization", "hashed_crossing", "hashing", "integer_lookup", "normalization",
+    "rescaling", "string_lookup", "text_vectorization",
+)  # fmt: skip
 FOLDERS = (
     "activations", "callbacks", "constraints", "initializers", "losses", "metrics", "models", "optimizers",
     "regularizers", "trainers", "utils", "layers/layer_test.py", *(f"layers/{folder}" for folder in LAYERS),
-    *(f"layers/preprocessing/{name}_test.py" for name in ("hashing", "integer_lookup", "string_lookup")),
+    *(f"layers/preprocessing/{layer}_test.py" for layer in PREPROCESSING),
 )  # fmt: skip
 HERE = Path(__file__).parent
 SECONDS = 60  # a test that takes longer fails
