@@ -451,7 +451,7 @@ def demo(name: str | None, output: str) -> None:
 
     if name is None:
         rows = [[name, demo.task, demo.data] for name, demo in demos.DEMOS.items()]
-        note = "longspan demo NAME runs one in about a minute and ends with a report."
+        note = "longspan demo NAME runs one in one to three minutes and ends with a report."
         print_table("", ["name", "task", "data"], rows, note=note)
     else:
         demos.run(name, Path(output))

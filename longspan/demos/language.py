@@ -1,4 +1,4 @@
-"""The language demonstration: Python's own reference manual, learnt character by character in minutes."""
+"""The language demonstration: Python's own reference manual, learnt character by character in a minute."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from longspan.tasks.language import LanguageModel
 
 from .written import show_written
 
-MINUTES = 3.0  # of training
+MINUTES = 1.0  # of training
 EVERY = 10  # of so many chapters the last is never learnt from
 PROMPT = "The following statement "
 _LEAD = (
     "One LSTM over the characters of Python's reference manual, as the installed Python ships it for its "
-    "help(). It learnt for minutes from nine tenths of the chapters; the scores are those of the others."
+    "help(). It learnt for a minute from nine tenths of the chapters; the scores are those of the others."
 )
 
 
@@ -34,7 +34,7 @@ def run(folder: Path) -> None:
         f"[bold]1[/] Data: {len(chapters)} chapters of the manual that this Python ships for help(), "
         f"{sum(map(len, chapters)):,} characters; {len(unseen)} chapters are set aside."
     )
-    console.print(f"[bold]2[/] Training for {MINUTES:g} minutes on the others ...")
+    console.print(f"[bold]2[/] Training for {MINUTES:g} min on the others ...")
     began = time.perf_counter()
     model = LanguageModel(token_level="characters", hidden_size=256, max_minutes=MINUTES, epochs=100)
     model.fit(seen)
