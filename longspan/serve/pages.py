@@ -56,6 +56,21 @@ TEXTS: dict[str, tuple[Callable[[], str], str]] = {
 }
 
 
+_WEBSOCKETS = """<h2>Websockets</h2>
+<p>A websocket to <code>/models/NAME/sessions</code> begins a session, one to
+<code>/models/NAME/sessions/ID</code> takes it up again. The first message says its <code>id</code>, and
+whether it is <code>saved</code> over a restart of the server. Every message is answered, and closing keeps
+the session.</p>
+<pre><code>{"reading": ...}                a row, an event, a text, samples or a frame: {"answer": ...}
+bytes                           samples of 16 bit, little-endian, one channel; or a picture (PNG, JPEG, WebP)
+{"predict": {"OPTION": ...}}    what follows the readings: {"columns": ..., "rows": ..., "notes": ...}
+{"generate": {"OPTION": ...}}   text of a language model: {"piece": ...} until {"answer": null}
+{"end": true}                   ends the session: {"status": "ended"}, and the text of a sound</code></pre>
+<p>An error is <code>{"error": "one sentence"}</code>, and the session goes on. A token is sent in the header
+<code>Authorization: Bearer TOKEN</code>, or by browsers as the subprotocols <code>longspan</code> and
+<code>longspan.bearer.</code> followed by the token in base64url without padding.</p>"""
+
+
 def docs_page(openapi: Mapping[str, Any]) -> str:
     """Every address of a server, from its OpenAPI description; it needs no other machine."""
     parts = []
@@ -71,7 +86,7 @@ def docs_page(openapi: Mapping[str, Any]) -> str:
                 f"{f'<p>Bodies: {escape(kinds)}</p>' if kinds else ''}{shown}</details>"
             )
     link = "<p><a href='/openapi.json'>openapi.json</a></p>"
-    return _page("longspan: addresses", f"<h1>Addresses</h1>{''.join(parts)}{link}")
+    return _page("longspan: addresses", f"<h1>Addresses</h1>{''.join(parts)}{link}{_WEBSOCKETS}")
 
 
 def _page(title: str, body: str) -> str:

@@ -83,11 +83,11 @@ class Malformer:
         draw = self._draw
         method, path, schema = draw.choice(self._addresses)
         name = path.split("/")[2] if path.startswith("/models/") else ""
+        if draw.random() < 0.1:
+            method = draw.choice(_METHODS)
         # a session that is ended would answer none of the later requests
         living = "none" if method == "DELETE" else self._sessions.get(name, "none")
         path = path.replace("{session}", draw.choice([*[living] * 9, "%0d%0a", "..", "é"]))
-        if draw.random() < 0.1:
-            method = draw.choice(_METHODS)
         if draw.random() < 0.05:
             path += draw.choice(_ENDS)
         if draw.random() < 0.1:

@@ -59,6 +59,11 @@ ILLEGIBLE = """() => {
   }
   return found;
 }"""
+DROPPED = """() => {
+  const data = new DataTransfer();
+  data.items.add(new File(["user,item,time\\na,tea,1\\n"], "dropped.csv", { type: "text/csv" }));
+  return data;
+}"""
 SCREENS = pytest.mark.parametrize(
     "screen", [(1280, "light"), (390, "dark")], ids=["wide and light", "a phone in the dark"]
 )
@@ -235,6 +240,9 @@ def test_sound_pictures_and_items(
         frames = np.random.default_rng(0).integers(0, 255, (4, 12, 12)).astype(np.uint8)
         pictures = [pillow.fromarray(frame) for frame in frames]
         pictures[0].save(tmp_path / "clip.gif", save_all=True, append_images=pictures[1:])
+        dropped = page.evaluate_handle(DROPPED)
+        shop.locator("form").dispatch_event("drop", {"dataTransfer": dropped})
+        shop.get_by_text("dropped.csv, 1 KiB").wait_for()
         watch = page.locator("section[data-model=watch]")
         watch.locator("input[type=file]").set_input_files(tmp_path / "clip.gif")
         assert watch.get_by_alt_text("The picture clip.gif").count() == 1
