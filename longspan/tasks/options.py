@@ -313,8 +313,8 @@ def _described(task: type) -> str:
         for name, field in declared.items()
         if "help" in field.metadata  # dataclasses list class variables too
     )
-    form = {"width": 100, "initial_indent": " " * 8, "subsequent_indent": " " * 12}
-    return "\n".join(textwrap.fill(option, **form) for option in options)
+    indents = {"initial_indent": " " * 8, "subsequent_indent": " " * 12}
+    return "\n".join(textwrap.fill(option, 100, break_on_hyphens=False, **indents) for option in options)
 
 
 def _of(choices: tuple[str, ...]) -> str:

@@ -101,7 +101,8 @@ def test_the_docstring_lists_every_option(name: str):
     kind = tasks.task(name)
     text = " ".join((inspect.getdoc(kind) or "").partition("Options:")[2].split())
     for one in options_of(kind).values():
-        assert f"{one.name} ({one.default!r}): {' '.join(one.help.split())}." in text
+        choices = f" (one of {', '.join(map(str, one.choices))})" if one.choices else ""
+        assert f"{one.name} ({one.default!r}): {' '.join(one.help.split())}{choices}." in text
 
 
 @pytest.mark.parametrize("name", NAMES)
