@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -234,8 +235,8 @@ _PUNCTUATION = re.compile(r"[!\"#$%&()*+,\-./:;<=>?@\[\\\]^_`{|}~']")
 class TextVectorization(Layer):
     """Texts as rows of word numbers: keras.layers.TextVectorization.
 
-    Number 0 is padding and 1 a word that is not in the vocabulary. Called on a list or array of texts, before
-    a model: tensors hold no texts.
+    Number 0 is padding and 1 a word that is not in the vocabulary; vectors have no place for padding. Called
+    on a list or array of texts, before a model: tensors hold no texts.
 
     Args:
         max_tokens: the size of the vocabulary with these two; None for all words.
@@ -244,7 +245,8 @@ class TextVectorization(Layer):
         ngrams: None.
         output_mode: "int" (N, T), or "multi_hot", "count" (N, V).
         output_sequence_length: T, rows are cut or filled up with 0; None for the longest row.
-        vocabulary: the words in order, instead of `adapt`.
+        pad_to_max_tokens: make the vectors of the other modes as long as max_tokens.
+        vocabulary: the words in order, or a file with one in every line, instead of `adapt`.
 
     >>> layer = TextVectorization(output_sequence_length=3)
     >>> layer.adapt(["the cat", "the dog!"])
@@ -260,7 +262,8 @@ class TextVectorization(Layer):
         ngrams: None = None,
         output_mode: str = "int",
         output_sequence_length: int | None = None,
-        vocabulary: Sequence[str] | None = None,
+        pad_to_max_tokens: bool = False,
+        vocabulary: str | Sequence[str] | None = None,
         **shared: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**shared)
@@ -272,30 +275,50 @@ class TextVectorization(Layer):
         self.standardize, self.split = standardize, split
         self.output_mode = errors.check_choice("output_mode", output_mode, ("int", "multi_hot", "count"))
         self.output_sequence_length = output_sequence_length
+        if output_sequence_length is not None and output_mode != "int":
+            expected, way_out = 'None without output_mode="int"', "leave it out"
+            raise errors.value_error("output_sequence_length", expected, output_sequence_length, way_out)
+        self.pad_to_max_tokens = errors.check_bool("pad_to_max_tokens", pad_to_max_tokens)
+        if pad_to_max_tokens and max_tokens is None:
+            raise errors.value_error("max_tokens", "a number beside pad_to_max_tokens", None, "give one")
         self._words: list[str] = []
         self._numbers: dict[str, int] = {}
         if vocabulary is not None:
             self.set_vocabulary(vocabulary)
 
-    def adapt(self, data: Any) -> None:
-        """Take the words of texts, the most frequent ones first, equally frequent ones from z to a."""
-        counts = Counter(word for text in _texts(data) for word in self._split(text))
-        most = sorted(counts, key=lambda word: (counts[word], word), reverse=True)
-        self.set_vocabulary(most[: None if self.max_tokens is None else self.max_tokens - 2])
+    def adapt(self, data: Any, steps: int | None = None) -> None:
+        """Take the words of texts, the most frequent ones first, equally frequent ones from z to a.
 
-    def set_vocabulary(self, vocabulary: Sequence[str]) -> None:
-        """Take these words, in this order from number 2 on."""
-        self._words = [word for word in vocabulary if word not in ("", "[UNK]")]
-        self._numbers = {word: number for number, word in enumerate(self._words, 2)}
+        Args:
+            data: texts in a list or array, or an iterable of batches of them.
+            steps: the number of batches, None for all.
+        """
+        batches = [data] if isinstance(data, str) else batches_of_values(data, steps)
+        counts = Counter(word for batch in batches for text in _texts(batch) for word in self._split(text))
+        most = sorted(counts, key=lambda word: (counts[word], word), reverse=True)
+        self.set_vocabulary(most[: None if self.max_tokens is None else self.max_tokens - self._first()])
+
+    def _first(self) -> int:
+        """The number of the first word: after padding, which vectors leave out, and the unknown word."""
+        return 2 if self.output_mode == "int" else 1
+
+    def set_vocabulary(self, vocabulary: str | Sequence[str]) -> None:
+        """Take these words in this order, or those in the lines of a file."""
+        words = vocabulary
+        if isinstance(words, str):
+            words = Path(words).read_text(encoding="utf-8").splitlines()
+        self._words = [word for word in words if word not in ("", "[UNK]")]
+        self._numbers = {word: number for number, word in enumerate(self._words, self._first())}
         self._options["vocabulary"] = list(self._words)
 
     def get_vocabulary(self, include_special_tokens: bool = True) -> list[str]:
-        """The words by their numbers, "" and "[UNK]" before them."""
-        return [*(("", "[UNK]") if include_special_tokens else ()), *self._words]
+        """The words by their numbers, "" and "[UNK]" before them; without "" where words make vectors."""
+        special = ("", "[UNK]")[2 - self._first() :]
+        return [*(special if include_special_tokens else ()), *self._words]
 
     def vocabulary_size(self) -> int:
-        """The number of words with padding and the unknown word."""
-        return len(self._words) + 2
+        """The number of words with padding and the unknown word; without padding where words make vectors."""
+        return len(self._words) + self._first()
 
     def _split(self, text: str) -> list[str]:
         way = self.standardize
@@ -310,9 +333,11 @@ class TextVectorization(Layer):
 
     def __call__(self, texts: Any) -> Tensor:
         """The numbers of the words of every text, (N, T) int64, or (N, V) for the other modes."""
-        rows = [[self._numbers.get(word, 1) for word in self._split(text)] for text in _texts(texts)]
+        unknown = self._first() - 1
+        rows = [[self._numbers.get(word, unknown) for word in self._split(text)] for text in _texts(texts)]
         if self.output_mode != "int":
-            counts = torch.zeros(len(rows), self.vocabulary_size())
+            size = self.max_tokens if self.pad_to_max_tokens and self.max_tokens else self.vocabulary_size()
+            counts = torch.zeros(len(rows), size)
             for index, row in enumerate(rows):
                 counts[index] = torch.bincount(
                     torch.tensor(row, dtype=torch.int64), minlength=counts.shape[1]

@@ -71,7 +71,10 @@ def test_texts_become_numbers_of_words() -> None:
     again = from_config(to_config(layer))
     assert again(np.array(["the cat"])).tolist() == [[2, 3, 0, 0]]
     counts = layers.TextVectorization(vocabulary=["a", "b"], output_mode="count", split="character")
-    assert counts(["abax"]).tolist() == [[0.0, 1.0, 2.0, 1.0]]
+    assert counts(["abax"]).tolist() == [[1.0, 2.0, 1.0]] and counts.get_vocabulary() == ["[UNK]", "a", "b"]
+    padded = layers.TextVectorization(max_tokens=4, output_mode="multi_hot", pad_to_max_tokens=True)
+    padded.adapt((["a b", "a"] for _ in iter(int, 1)), steps=2)
+    assert padded(["b c"]).tolist() == [[1.0, 0.0, 1.0, 0.0]]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,11 @@ def test_texts_become_numbers_of_words() -> None:
         (lambda: layers.Discretization(), "expected one of bin_boundaries and num_bins"),
         (lambda: layers.Discretization(num_bins=2)(X), "expected limits of bins"),
         (lambda: layers.CategoryEncoding(2)(np.array([2])), "expected categories from 0 to 1"),
+        (lambda: layers.TextVectorization(pad_to_max_tokens=True), "max_tokens: expected a number"),
+        (
+            lambda: layers.TextVectorization(output_mode="count", output_sequence_length=2),
+            "output_sequence_length: expected None",
+        ),
         (lambda: layers.TextVectorization(ngrams=2), "ngrams: expected None"),  # pyright: ignore[reportArgumentType]
     ],
 )
