@@ -313,8 +313,10 @@ def _described(task: type) -> str:
         for name, field in declared.items()
         if "help" in field.metadata  # dataclasses list class variables too
     )
-    indents = {"initial_indent": " " * 8, "subsequent_indent": " " * 12}
-    return "\n".join(textwrap.fill(option, 100, break_on_hyphens=False, **indents) for option in options)
+    wrapper = textwrap.TextWrapper(
+        100, initial_indent=" " * 8, subsequent_indent=" " * 12, break_on_hyphens=False
+    )
+    return "\n".join(map(wrapper.fill, options))
 
 
 def _of(choices: tuple[str, ...]) -> str:
