@@ -161,6 +161,19 @@ def test_errors_are_one_sentence(page: Any) -> None:
     assert page.locator("img").count() == 0, "texts are never markup"
 
 
+def test_names_notes_and_values_are_texts(browser: Any, client: httpx.Client) -> None:
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    answer: dict[str, Any] = {"columns": [evil, "point", "time", "target"], "notes": [evil]}
+    answer["rows"] = [{evil: evil, "point": 1.0, "time": evil, "target": evil}] * 3
+    with opened(browser, client, 1280, "light") as page:
+        page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
+        page.route("**/models/sales/predict", lambda route: route.fulfill(json=answer))
+        part = ask(page, "sales", "[1.0]")
+        assert part.locator("th").first.inner_text() == evil
+        assert part.locator("tbody td").first.inner_text() == evil
+        assert page.locator("main img, main script").count() == 0
+
+
 def test_the_page_asks_for_the_token(browser: Any, serve: Callable[..., Any], fitted: dict[str, Any]) -> None:
     with serve({"walks": fitted["walks"]}, token="a" * 20) as client:
         page = browser.new_page()
