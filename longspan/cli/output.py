@@ -123,7 +123,20 @@ def _csv(frame: polars.DataFrame) -> bytes:
         if isinstance(kind, List) and kind.inner == Struct:
             texts = col(name).list.eval(element().struct.json_encode()).list.join(",")
             frame = frame.with_columns(format("[{}]", texts).alias(name))
-    return frame.with_columns(col(List).cast(List(String)).list.join("|")).write_csv().encode()
+    frame = frame.with_columns(col(List).cast(List(String)).list.join("|"))
+    return frame.write_csv(datetime_format=_datetime_format(frame)).encode()
+
+
+def _datetime_format(frame: polars.DataFrame) -> str | None:
+    """Times without a fraction of a second where none has one; None for polars' own form."""
+    from polars import Datetime
+
+    kinds = [kind for kind in frame.schema.values() if isinstance(kind, Datetime)]
+    if any(kind.time_zone for kind in kinds):
+        return None
+    times = [column for column in frame.get_columns() if isinstance(column.dtype, Datetime)]
+    whole = all((column.dt.nanosecond() == 0).all() for column in times)
+    return "%Y-%m-%dT%H:%M:%S" if times and whole else None
 
 
 def _json_lines(frame: polars.DataFrame) -> bytes:

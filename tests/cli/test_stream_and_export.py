@@ -13,6 +13,7 @@ import pytest
 
 import longspan as ls
 from longspan import cli, kernels
+from longspan.cli.output import file_writer
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 WAVE = np.sin(np.arange(200) / 5)
@@ -134,3 +135,11 @@ def test_a_backend_is_used_until_the_command_ends(
     assert used == ["reference"] and kernels.choose(kernels.probe_job())[0] != "reference"
     assert cli.main(["predict", "model", "-o", "-", "--backend", "fastest"]) == 2
     assert "fastest" in capsys.readouterr().err
+
+
+def test_times_in_csv_have_no_fraction_where_none_has_one() -> None:
+    whole = pl.DataFrame({"time": ["2024-01-01 10:00:00", "2024-01-02 00:00:00"]})
+    write = file_writer("-")
+    assert write(whole.select(pl.col("time").str.to_datetime())).splitlines()[1] == b"2024-01-01T10:00:00"
+    parts = whole.select(pl.col("time").str.to_datetime() + pl.duration(milliseconds=500))
+    assert write(parts).splitlines()[1].startswith(b"2024-01-01T10:00:00.500")
