@@ -37,7 +37,8 @@ def test_hashes_are_those_of_the_references() -> None:
     ],
 )
 def test_bins_of_a_hash(options: dict[str, Any], expected: Any) -> None:
-    layer = layers.Hashing(**{"num_bins": 2, **options})
+    chosen: dict[str, Any] = {"num_bins": 2, **options}
+    layer = layers.Hashing(**chosen)
     assert layer([["omar"], ["stringer"], ["marlo"]]).tolist() == expected
     shape = layer.compute_output_shape((None, 1))
     assert tuple(np.asarray(expected).shape[1:]) == shape[1:]
