@@ -30,6 +30,7 @@ def test_numbers_come_with_parity(benchmarks: dict[str, ModuleType], tmp_path: P
     assert all(table["rows"][0]["size"] == "2x6x3x5" for table in report["tables"])
 
 
+@pytest.mark.slow
 def test_both_sides_are_held_to_an_instruction_set(
     benchmarks: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +111,7 @@ def test_the_grid_of_a_gpu(benchmarks: dict[str, ModuleType]) -> None:
     assert {size.H for size in sizes} == {64, 128, 256, 512, 1024}
 
 
+@pytest.mark.slow
 def test_the_tables_of_a_gpu_are_whole(
     benchmarks: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:

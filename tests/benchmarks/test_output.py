@@ -22,6 +22,7 @@ def test_it_measures_after_parity(
     assert "Output layer, 1 thread(s)" in words
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
 def test_a_step_needs_a_small_part_of_the_pairs_memory(
     benchmark_module: Callable[[str], ModuleType],

@@ -71,6 +71,7 @@ def test_similarity_is_one_for_equal_frames(video: ModuleType) -> None:
     assert video.ssim(frames, frames[::-1].copy()) < 0.2
 
 
+@pytest.mark.slow
 def test_the_rival_has_the_same_sizes(
     video: ModuleType, data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

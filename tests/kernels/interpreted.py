@@ -2,7 +2,7 @@
 
 For tests/kernels/test_triton.py, in a process of its own: TRITON_INTERPRET=1 counts when Triton is imported,
 and must not reach other tests. --short: an LSTM with every option, other cells with few, fewer of them at
-once; --all: every cell and option in both forms; --cuda: on a GPU.
+once; --few: some of the checks; --all: every cell and option in both forms; --cuda: on a GPU.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from tests.kernels.test_parity import (
 DEVICE = "cuda" if "--cuda" in sys.argv else "cpu"
 FORMS = ("persistent", "per_step")
 MAIN = ("lstm", "gru", "indrnn")
-SHORT = "--short" in sys.argv
+SHORT = "--short" in sys.argv or "--few" in sys.argv
+FEW = 5  # of how many of the checks --few takes one
 EASY = ({"bias"}, {"batch_first"}, {"lengths"}, {"mask"}, {"drop"})  # others have them too
 Check = Callable[[], None]
 
@@ -351,7 +352,9 @@ def main() -> None:
     warnings.simplefilter("ignore")  # NumPy's, of numbers beyond float32 in the interpreter
     torch.use_deterministic_algorithms(True)  # memory without a value is NaN
     found: dict[str, str | None] = {}
-    for name, check in everything("--all" in sys.argv):
+    for number, (name, check) in enumerate(everything("--all" in sys.argv)):
+        if "--few" in sys.argv and number % FEW:
+            continue
         try:
             check()
             found[name] = None

@@ -48,8 +48,12 @@ PLAIN = Variant(False, False, False, (), False, False, False, False, True)
 @needs_triton
 @pytest.mark.parametrize(
     ("scope", "count"),
-    [(["--short"], 40), pytest.param([], 160, marks=pytest.mark.slow)],
-    ids=["short", "every"],
+    [
+        (["--few"], 10),
+        pytest.param(["--short"], 40, marks=pytest.mark.slow),
+        pytest.param([], 160, marks=pytest.mark.slow),
+    ],
+    ids=["few", "short", "every"],
 )
 def test_equals_reference_in_the_interpreter(scope: list[str], count: int) -> None:
     env = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

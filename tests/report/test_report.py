@@ -162,5 +162,6 @@ def test_a_task_is_reported_and_a_failure_leaves_nothing(monkeypatch: pytest.Mon
     assert [one.name for one in tmp_path.iterdir()] == ["data.csv"]
     model: Estimator = Level(validation_fraction=0.0).fit(tmp_path / "data.csv", verbose=0)
     text = model.write_report(tmp_path / "page.html").read_text()
-    for word in ("just learnt", "Training curve", "longspan fit level SOURCE -o MODEL", "seed"):
+    command = f"longspan fit level {tmp_path / 'data.csv'} -o MODEL"
+    for word in ("just learnt", "Training curve", command, "seed"):
         assert word in text

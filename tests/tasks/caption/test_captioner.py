@@ -120,6 +120,7 @@ def formula(draw: np.random.Generator) -> tuple[np.ndarray, str]:
     return np.array(page), f"\\frac {{ {a} }} {{ {b} }}"
 
 
+@pytest.mark.slow
 def test_formulas_become_latex() -> None:
     draw = np.random.default_rng(0)
     pictures, captions = zip(*(formula(draw) for _ in range(260)), strict=True)

@@ -45,6 +45,7 @@ def language() -> ls.LanguageModel:
     return ls.LanguageModel(token_level="words", dropout=0.0, ngram=False, **options).fit(texts, verbose=0)
 
 
+@pytest.mark.slow
 def test_few_labels_and_much_text_are_better_than_few_labels_alone() -> None:
     train, test = data()
     alone = ls.Classifier(hidden_size=32, embedding_size=16).fit(*train, verbose=0).evaluate(*test)
