@@ -241,7 +241,7 @@ def test_texts_come_back_as_they_are_and_are_never_markup(client: httpx.Client) 
 def test_slow_clients_do_not_stop_others(client: httpx.Client) -> None:
     address = client.base_url.host, client.base_url.port or 0
     slow = [socket.create_connection(address) for _ in range(200)]
-    start = b"POST /models/sales/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    start = b"POST /models/sales/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
     try:
         for number, connection in enumerate(slow):
             connection.sendall(start + b"{" if number % 2 else start[: 1 + number % 40])
