@@ -30,6 +30,7 @@ def test_adding_problem_is_learnt_by_the_lstm_only() -> None:
     assert re.search(r"RNN  did not learn it: mean squared error 0\.1", done.stdout)
 
 
+@pytest.mark.slow
 def test_adding_problem_says_when_the_goal_was_missed() -> None:
     done = adding_problem("--length", "10", "--steps", "5")
     assert done.returncode == 1, done.stderr

@@ -45,6 +45,7 @@ def test_docstrings_of_unseen_files_are_kept_apart(tmp_path: Path) -> None:
 SMALL: dict[str, Any] = {"epochs": 1, "hidden_size": 8, "embedding_size": 8, "beam_size": 2}
 
 
+@pytest.mark.slow
 def test_the_translation_demo_ends_with_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

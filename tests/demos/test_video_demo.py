@@ -27,6 +27,7 @@ def test_shapes_move_as_they_are_called() -> None:
     assert abs(centres["grows"][-1] - centres["grows"][0]) < 4
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,7 +143,13 @@ def test_get_params_clone_and_repr_round_trip(name: str):
     assert eval(repr(task), {type(task).__name__: type(task)}).get_params() == task.get_params()
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Of the tasks that write, one stands for all but in the long run.
+SECOND = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in ("summarize", "caption") else []) for name in NAMES
+]
+
+
+@pytest.mark.parametrize("name", SECOND)
 def test_fit_returns_self_and_a_second_fit_starts_anew(name: str):
     task = tasks.task(name)(**toy(name).options)
     short = {"epochs": 1, "seed": 7}

@@ -29,6 +29,7 @@ def fitted() -> ls.Summarizer:
     return ls.Summarizer(**toy().options).fit(toy().source, toy().y, verbose=0)
 
 
+@pytest.mark.slow
 def test_names_that_training_never_had_are_copied() -> None:
     scores = fitted().evaluate(toy().test, toy().test_y)
     assert list(scores)[:5] == ["rouge1", "rouge2", "rougeL", "exact_match", "edit_distance"]
