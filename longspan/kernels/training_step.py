@@ -96,7 +96,7 @@ class TrainingStep:
         ]
         pairs = zip(self._weights, self._gradients, strict=True)
         self.gradients = [(weight, grad) for weight, grad in pairs if weight is not None and grad is not None]
-        self._addresses = [0 if grad is None else grad.data_ptr() for grad in self._gradients]
+        self._gradient_addresses = _addresses(self._gradients)
         self._by_shape: dict[tuple[int, ...], tuple[_core.TrainingStep, _Shapes] | None] = {}
 
     def run(self, x: Tensor, target: Tensor) -> tuple[float, Tensor] | None:
@@ -109,7 +109,8 @@ class TrainingStep:
             target: contiguous; float32 in the output's order, of the loss "sparse" int64.
 
         Returns:
-            None where the step does not take the batch: a size is too large, a code or class is out of range.
+            None where the step does not take the batch: its shape does not suit the weights, a size is too
+            large, a code or class is out of range.
         """
         made = self._step_for(tuple(x.shape))
         if made is None or target.numel() != made[1].targets:
@@ -118,9 +119,8 @@ class TrainingStep:
         out = torch.empty(shapes.out)
         masks = [torch.empty(shape).bernoulli_(1.0 - rate).div_(1.0 - rate) for shape, rate in shapes.drops]
         loss = native.run(
-            x.data_ptr(), target.data_ptr(), out.data_ptr(),
-            [0 if weight is None else weight.data_ptr() for weight in self._weights],
-            self._addresses, [mask.data_ptr() for mask in masks], torch.get_num_threads(),
+            x.data_ptr(), target.data_ptr(), out.data_ptr(), _addresses(self._weights),
+            self._gradient_addresses, _addresses(masks), torch.get_num_threads(),
         )  # fmt: skip
         return None if loss == -1.0 else (loss, out)
 
@@ -131,7 +131,7 @@ class TrainingStep:
             return None
         native, shapes = made
         out = torch.empty(shapes.out)
-        weights = [0 if weight is None else weight.data_ptr() for weight in self._weights]
+        weights = _addresses(self._weights)
         return out if native.predict(x.data_ptr(), out.data_ptr(), weights, torch.get_num_threads()) else None
 
     def _step_for(self, shape: tuple[int, ...]) -> tuple[_core.TrainingStep, _Shapes] | None:
@@ -141,13 +141,15 @@ class TrainingStep:
         return self._by_shape[shape]
 
     def _made(self, shape: tuple[int, ...]) -> tuple[_core.TrainingStep, _Shapes] | None:
-        """The compiled step for batches of one shape; None where a dense layer is too large for it."""
+        """The compiled step for batches of one shape; None where the shape does not suit a layer."""
+        if len(shape) < 2 or 0 in shape:
+            return None
         coded = isinstance(self._parts[0], Embedding)
         steps = shape[1] if coded or len(shape) == 3 else 1
         native = _core.TrainingStep(self._isa, shape[0], steps)
         current, drops = shape, []
         for part in self._parts:
-            if isinstance(part, Dense) and _rows(current) * part.weight.numel() > _MOST_PRODUCTS:
+            if not _suits(part, current):
                 return None
             current = _add(native, part, current, self._isa)
             if isinstance(part, Dropout):
@@ -168,6 +170,11 @@ class _Shapes(NamedTuple):
     targets: int
 
 
+def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
+    """Where tensors lie, 0 for none."""
+    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
 def _weights_of(part: Part) -> list[Tensor | None]:
     """The weights of a layer in the order of csrc/training_step.h."""
     if isinstance(part, Embedding):
@@ -179,6 +186,19 @@ def _weights_of(part: Part) -> list[Tensor | None]:
 
 def _rows(shape: tuple[int, ...]) -> int:
     return shape[0] * shape[1] if len(shape) == 3 else shape[0]
+
+
+def _suits(part: Part, shape: tuple[int, ...]) -> bool:
+    """Whether a layer's weights are for values of a shape, and its products not too large."""
+    if isinstance(part, Embedding):
+        return len(shape) == 2
+    if isinstance(part, Recurrent):
+        weight = part.weights[0][0]
+        return len(shape) == 3 and weight is not None and weight.shape[1] == shape[-1]
+    if isinstance(part, Dense):
+        fits = len(shape) in (2, 3) and part.weight.shape[1] == shape[-1]
+        return fits and _rows(shape) * part.weight.numel() <= _MOST_PRODUCTS
+    return True
 
 
 def _add(native: _core.TrainingStep, part: Part, shape: tuple[int, ...], isa: str) -> tuple[int, ...]:
@@ -201,11 +221,11 @@ def _add(native: _core.TrainingStep, part: Part, shape: tuple[int, ...], isa: st
     return shape
 
 
-def adam_fits(params: Sequence[Tensor], grads: Sequence[Tensor]) -> bool:
+def adam_fits(*lists: Sequence[Tensor]) -> bool:
     """Whether `adam` takes these: contiguous float32 on the CPU, and few enough that a call's cost counts."""
-    return sum(param.numel() for param in params) <= _MOST_ADAM and all(
+    return sum(param.numel() for param in lists[0]) <= _MOST_ADAM and all(
         tensor.dtype is torch.float32 and tensor.is_cpu and tensor.is_contiguous()
-        for tensors in (params, grads)
+        for tensors in lists
         for tensor in tensors
     )
 
@@ -230,7 +250,7 @@ def adam(
     """
     lists = (params, grads, averages, squares)
     _core.adam(
-        native_cells.WIDEST, *([tensor.data_ptr() for tensor in tensors] for tensors in lists),
+        native_cells.WIDEST, *map(_addresses, lists),
         [param.numel() for param in params], rate, *betas, epsilon, *(1.0 - beta**step for beta in betas),
         weight_decay, torch.get_num_threads(),
     )  # fmt: skip

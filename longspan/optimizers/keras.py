@@ -34,43 +34,30 @@ class _AdamOptimizer(KerasOptimizer):
         return self._count.fill_(step)
 
     def update(self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor]) -> None:
-        beta_1, beta_2 = group["beta_1"], group["beta_2"]
-        step = group["steps"] + 1
-        if not group["amsgrad"] and training_step.adam_fits(params, grads):
-            self._update_small(group, params, grads, step)
+        betas, step = (group["beta_1"], group["beta_2"]), group["steps"] + 1
+        rate, decay = group["lr"], group["weight_decay"]
+        epsilon = group["epsilon"] / math.sqrt(1.0 - betas[1] ** step)
+        averages, squares = self.state_of(params, "momentum"), self.state_of(params, "velocity")
+        if not group["amsgrad"] and training_step.adam_fits(params, grads, averages, squares):
+            training_step.adam(
+                params, grads, averages, squares,
+                rate=rate, betas=betas, epsilon=epsilon, step=step, weight_decay=decay,
+            )  # fmt: skip
             return
-        count = self._step_tensor(step, params[0].device)
         fused.adamw_(
             params,
             grads,
-            self.state_of(params, "momentum"),
-            self.state_of(params, "velocity"),
+            averages,
+            squares,
             self.state_of(params, "velocity_hat") if group["amsgrad"] else [],
-            [count] * len(params),
+            [self._step_tensor(step, params[0].device)] * len(params),
             amsgrad=group["amsgrad"],
-            lr=group["lr"],
-            beta1=beta_1,
-            beta2=beta_2,
-            weight_decay=group["weight_decay"],
-            eps=group["epsilon"] / math.sqrt(1.0 - beta_2**step),
+            lr=rate,
+            beta1=betas[0],
+            beta2=betas[1],
+            weight_decay=decay,
+            eps=epsilon,
             maximize=False,
-        )
-
-    def _update_small(
-        self, group: dict[str, Any], params: list[Tensor], grads: list[Tensor], step: int
-    ) -> None:
-        """The same numbers to rounding, by a call that costs little beside a small update."""
-        betas = group["beta_1"], group["beta_2"]
-        training_step.adam(
-            params,
-            grads,
-            self.state_of(params, "momentum"),
-            self.state_of(params, "velocity"),
-            rate=group["lr"],
-            betas=betas,
-            epsilon=group["epsilon"] / math.sqrt(1.0 - betas[1] ** step),
-            step=step,
-            weight_decay=group["weight_decay"],
         )
 
 

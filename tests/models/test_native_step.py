@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from longspan import layers, losses, optimizers, use_backend
 from longspan.models import Model, Sequential
@@ -344,3 +345,15 @@ def test_a_code_out_of_range_is_the_layers_own_error_in_predict() -> None:
     model = Sequential([layers.Input((4,), dtype="int32"), layers.Embedding(3, 2), layers.LSTM(4)])
     with pytest.raises(ValueError, match="0 to 2"):
         model.predict(np.full((2, 4), 3), verbose=0)
+
+
+@pytest.mark.parametrize("shape", [(ROWS, STEPS, WIDTH + 2), (ROWS, STEPS, WIDTH - 1), (ROWS, STEPS)])
+@pytest.mark.parametrize("verb", ["fit", "evaluate"])
+def test_batches_of_another_width_are_refused_by_the_layer(verb: str, shape: tuple[int, ...]) -> None:
+    """Batches of a DataLoader are not checked beforehand, and must not be read beyond the weights."""
+    model = small()
+    before = model.get_weights()
+    data = TensorDataset(torch.zeros(shape), torch.zeros(ROWS, 1))
+    with pytest.raises(ValueError, match="expected"):
+        getattr(model, verb)(DataLoader(data, batch_size=11), verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
