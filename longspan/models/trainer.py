@@ -10,7 +10,7 @@ from torch import Tensor
 
 from longspan import config, errors
 from longspan.callbacks import BackupAndRestore, Callback, CallbackList, History, TerminateOnNaN
-from longspan.data.batches import Batch
+from longspan.data.batches import Batch, as_batch
 from longspan.layers.structure import flatten
 from longspan.optimizers import KerasOptimizer
 from longspan.training.checkpoint import CheckpointConfig
@@ -211,7 +211,7 @@ class Trainer(CompiledModel):
         self.stop_predicting = False
         try:
             with torch.no_grad():
-                for index, batch in enumerate(batches):
+                for index, batch in enumerate(map(as_batch, batches)):
                     hooks.call("on_predict_batch_begin", index, {})
                     output, state = self._predicted(adapter, batch, state)
                     hooks.call("on_predict_batch_end", index, {"outputs": output})
