@@ -271,7 +271,28 @@ double categorical(const LossCall& c) {
   return all / double(c.N);
 }
 
+double loss(const LossCall& c);
+
+// Row by row, as the loss of so many batches of one row.
+double weighted(const LossCall& c) {
+  double all = 0;
+  for (int64_t n = 0; n < c.N; n++) {
+    LossCall row = c;
+    row.N = 1, row.weight = nullptr, row.y += n * c.U, row.dy += n * c.U;
+    if (c.loss == Loss::SPARSE)
+      row.target = static_cast<const int64_t*>(c.target) + n;
+    else
+      row.target = static_cast<const float*>(c.target) + n * c.U;
+    const double value = loss(row), share = double(c.weight[n]) / double(c.N);
+    if (value == -1) return -1;
+    all += value * share;
+    for (int64_t u = 0; u < c.U; u++) row.dy[u] *= float(share);
+  }
+  return all;
+}
+
 double loss(const LossCall& c) {
+  if (c.weight) return weighted(c);
   switch (c.loss) {
     case Loss::SQUARED:
       return squared(c);

@@ -18,13 +18,14 @@ struct DenseCall {
 enum class Loss { SQUARED, ABSOLUTE, BINARY, CATEGORICAL, SPARSE };
 
 // The mean loss of predictions y (N, U), and its gradient dy. The targets are (N, U), of SPARSE int64 (N). Probabilities are
-// held between epsilon and 1 - epsilon.
+// held between epsilon and 1 - epsilon. Each row's loss is multiplied by its weight (N), where there are weights.
 struct LossCall {
   Loss loss;
   bool logits;  // whether y are logits: of BINARY, CATEGORICAL and SPARSE
   int64_t N, U;
   const float* y;
   const void* target;
+  const float* weight;
   float* dy;
   double epsilon;
 };

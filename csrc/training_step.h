@@ -37,6 +37,7 @@ struct StepTensors {
   const float* const* weights;
   float* const* grads;
   const float* const* masks;  // of the dropouts, in order; null for a prediction, which keeps nothing for a way back
+  const uint8_t* taken;       // (B, steps): the steps that recurrent layers take; null for all
 };
 
 class ChainLayer {
@@ -104,10 +105,13 @@ class DenseLayer : public ChainLayer {
   }
 };
 
-// Multiplies by a mask, which has the scale of what stays.
+// Multiplies by a mask, which has the scale of what stays: one number a value, or (B, width) for all steps of a row.
 class DropoutLayer : public ChainLayer {
  public:
-  DropoutLayer(int64_t n, size_t mask) : mask_(mask) { size = n; }
+  DropoutLayer(int64_t B, int64_t steps, int64_t width, bool shared, size_t mask)
+      : repeats_(shared ? steps : 1), run_(shared ? width : B * steps * width), mask_(mask) {
+    size = B * steps * width;
+  }
   bool forward(const void* x, float* y, const StepTensors& t, int) override {
     if (t.masks)
       multiply(static_cast<const float*>(x), t.masks[mask_], y);
@@ -120,51 +124,67 @@ class DropoutLayer : public ChainLayer {
   }
 
  private:
+  int64_t repeats_, run_;  // every run of the mask counts for so many runs of values
   size_t mask_;
-  void multiply(const float* a, const float* b, float* to) const {
-    for (int64_t i = 0; i < size; i++) to[i] = a[i] * b[i];
+  void multiply(const float* a, const float* mask, float* to) const {
+    for (int64_t done = 0; done < size; mask += run_)
+      for (int64_t r = 0; r < repeats_; r++, done += run_)
+        for (int64_t i = 0; i < run_; i++) to[done + i] = a[done + i] * mask[i];
   }
 };
 
+constexpr size_t NO_MASK = SIZE_MAX;
+
+struct RecurrentOptions {
+  int64_t I, H;
+  bool sequences;              // whether the outputs of all steps are given, else the last h
+  bool zeros;                  // whether those of steps not taken are 0, else the h carried
+  std::vector<int> backwards;  // of every direction
+};
+
 // A recurrent layer in one direction or two from its cell's initial state: the outputs (B, T, D * H) of all steps, or the last
-// h (B, D * H). Five weights a direction: w, r, bx, br, p.
+// h (B, D * H). Five weights a direction: w, r, bx, br, p. Where h is dropped out, (D, B, H) is its mask.
 class RecurrentLayer : public ChainLayer {
  public:
   static constexpr size_t WEIGHTS = 5;
-  RecurrentLayer(const Driver& driver, uintptr_t entry, int64_t B, int64_t T, int64_t I, int64_t H, bool sequences,
-                 const std::vector<int>& backwards, size_t weight)
+  RecurrentLayer(const Driver& driver, uintptr_t entry, int64_t B, int64_t T, const RecurrentOptions& options, size_t weight,
+                 size_t mask)
       : driver_(driver),
         cell_(table_of<float>(entry)),
         B_(B),
         T_(T),
-        I_(I),
-        H_(H),
-        D_(int(backwards.size())),
-        sequences_(sequences),
-        weight_(weight) {
-    size = (sequences ? B * T : B) * D_ * H;
-    for (int back : backwards) plans_.emplace_back(new PlanStore(T, B, nullptr, {}, {}, back != 0, false));
-    per_direction_ = B * T * longspan::saved_per_row(driver, false, entry, I, H, H, false, false, false);
-    states_ = Numbers(2 * D_ * cell_->S * B * H);
-    if (!sequences) out_ = Numbers(B * T * D_ * H), dlast_ = Numbers(D_ * B * H);
+        H_(options.H),
+        D_(int(options.backwards.size())),
+        o_(options),
+        weight_(weight),
+        mask_(mask) {
+    size = (o_.sequences ? B * T : B) * D_ * H_;
+    plan(nullptr, whole_);
+    per_direction_ = B * T * longspan::saved_per_row(driver, false, entry, o_.I, H_, H_, false, false, false);
+    states_ = Numbers(2 * D_ * cell_->S * B * H_);
+    if (!o_.sequences) out_ = Numbers(B * T * D_ * H_), dlast_ = Numbers(D_ * B * H_);
     for (int s = 0; s < cell_->S; s++)
-      for (int64_t i = 0; i < B * H; i++) state(s)[i] = float(cell_->initial[s]);
+      for (int64_t i = 0; i < B * H_; i++) state(s)[i] = float(cell_->initial[s]);
   }
   bool forward(const void* x, float* y, const StepTensors& t, int threads) override {
     if (t.masks && !keeps_) saved_ = Numbers(D_ * per_direction_), keeps_ = true;
+    if (t.taken) plan(t.taken, some_);
     for (int d = 0; d < D_; d++) {
       Call<float> c = call(x, y, t, threads, d);
       if (!t.masks) c.saved = nullptr;
       for (int s = 0; s < cell_->S; s++) c.last[s] = last(d, s);
       driver_.forward32(c);
-      if (!sequences_) copy_columns(last(d, 0), H_, y + d * H_, D_ * H_);
+      if (!o_.sequences) copy_columns(last(d, 0), H_, y + d * H_, D_ * H_);
     }
+    if (t.taken && o_.zeros) clear_others(y, D_ * H_, t.taken);
     return true;
   }
   void backward(const void* x, float* y, float* dy, float* dx, const StepTensors& t, int threads) override {
+    if (t.taken && o_.zeros) clear_others(dy, D_ * H_, t.taken);
+    if (t.taken && dx) clear_others(dx, o_.I, t.taken);
     for (int d = 0; d < D_; d++) {
       Call<float> c = call(x, y, t, threads, d);
-      if (sequences_) {
+      if (o_.sequences) {
         c.dout = dy + d * H_;
       } else {
         c.dlast[0] = dlast_.at(d * B_ * H_);
@@ -180,11 +200,13 @@ class RecurrentLayer : public ChainLayer {
  private:
   const Driver& driver_;
   const CellTable<float>* cell_;
-  int64_t B_, T_, I_, H_, per_direction_ = 0;
+  int64_t B_, T_, H_, per_direction_ = 0;
   int D_;
-  bool sequences_, keeps_ = false;  // keeps_: whether there is memory for what training saves
-  size_t weight_;
-  std::vector<std::unique_ptr<PlanStore>> plans_;
+  RecurrentOptions o_;
+  bool keeps_ = false;  // whether there is memory for what training saves
+  size_t weight_, mask_;
+  std::vector<std::unique_ptr<PlanStore>> whole_,
+      some_;  // of every direction: of all steps, and of those that a batch takes
   Numbers saved_, states_, out_, dlast_;
 
   float* state(int s) const { return states_.at(s * B_ * H_); }
@@ -193,12 +215,23 @@ class RecurrentLayer : public ChainLayer {
   Call<float> call(const void* x, float* y, const StepTensors& t, int threads, int d) const {
     Call<float> c = {};
     const float* const* w = t.weights + weight_ + size_t(d) * WEIGHTS;
-    c.cell = cell_, c.plan = &plans_[size_t(d)]->plan, c.I = I_, c.H = H_, c.R = H_, c.threads = threads;
-    c.x = static_cast<const float*>(x), c.out = (sequences_ ? y : out_.at()) + d * H_, c.out_step = D_ * H_;
+    c.cell = cell_, c.plan = &(t.taken ? some_ : whole_)[size_t(d)]->plan;
+    c.I = o_.I, c.H = H_, c.R = H_, c.threads = threads;
+    c.x = static_cast<const float*>(x), c.out = (o_.sequences ? y : out_.at()) + d * H_, c.out_step = D_ * H_;
+    if (t.masks && mask_ != NO_MASK) c.drop = t.masks[mask_] + d * B_ * H_;
     c.gate_rows = B_ * T_, c.saved = saved_.at(d * per_direction_);
     c.w = w[0], c.r = w[1], c.bx = w[2], c.br = w[3], c.p = w[4];
     for (int s = 0; s < cell_->S; s++) c.state[s] = state(s);
     return c;
+  }
+  void plan(const uint8_t* taken, std::vector<std::unique_ptr<PlanStore>>& plans) const {
+    plans.clear();
+    for (int back : o_.backwards) plans.emplace_back(new PlanStore(T_, B_, nullptr, {taken, 1, T_}, {}, back != 0, false));
+  }
+  // 0 in the rows of steps not taken.
+  void clear_others(float* rows, int64_t width, const uint8_t* taken) const {
+    for (int64_t n = 0; n < B_ * T_; n++)
+      if (!taken[n]) std::memset(rows + n * width, 0, size_t(width) * sizeof(float));
   }
   // B rows of H numbers.
   void copy_columns(const float* from, int64_t from_step, float* to, int64_t to_step) const {
@@ -214,34 +247,39 @@ class TrainingStep {
   TrainingStep(const TrainingStep&) = delete;
 
   void embedding(int64_t V, int64_t D) { add(new EmbeddingLayer(B_ * steps_, V, D, weights_), 1); }
-  void recurrent(uintptr_t entry, int64_t I, int64_t H, bool sequences, const std::vector<int>& backwards) {
+  // dropped: whether h is dropped out, by a mask (D, B, H).
+  void recurrent(uintptr_t entry, int64_t I, int64_t H, bool sequences, bool zeros, bool dropped,
+                 const std::vector<int>& backwards) {
     const size_t count = backwards.size() * RecurrentLayer::WEIGHTS;
-    add(new RecurrentLayer(driver_, entry, B_, steps_, I, H, sequences, backwards, weights_), count);
+    const RecurrentOptions options = {I, H, sequences, zeros, backwards};
+    add(new RecurrentLayer(driver_, entry, B_, steps_, options, weights_, dropped ? masks_++ : NO_MASK), count);
     if (!sequences) steps_ = 1;
   }
   void dense(int64_t K, int64_t U, int activation) {
     add(new DenseLayer(chain_, B_ * steps_, K, U, Activation(activation), weights_), 2);
   }
-  void dropout() { add(new DropoutLayer(layers_.empty() ? 0 : layers_.back()->size, masks_++), 0); }
+  void dropout(int64_t width, bool shared) { add(new DropoutLayer(B_, steps_, width, shared, masks_++), 0); }
   void flatten() { steps_ = 1; }
   void loss(int kind, bool logits, double epsilon, int64_t U) {
-    loss_ = {Loss(kind), logits, B_ * steps_, U, nullptr, nullptr, nullptr, epsilon};
+    loss_ = {Loss(kind), logits, B_ * steps_, U, nullptr, nullptr, nullptr, nullptr, epsilon};
     if (layers_.empty() || layers_.back()->size != loss_.N * U) throw std::invalid_argument("the last layer's size");
   }
 
   // The loss of a batch, after which the gradients of the weights stand where `grads` say; in `out` the last layer's output.
   // Without a loss that is finite there are none. Returns -1, having changed nothing, where a code or a class is out of range.
+  // taken: as in StepTensors; weight: as in LossCall; 0 for none.
   double run(uintptr_t x, uintptr_t target, uintptr_t out, const std::vector<uintptr_t>& weights,
-             const std::vector<uintptr_t>& grads, std::vector<uintptr_t> masks, int threads) {
+             const std::vector<uintptr_t>& grads, std::vector<uintptr_t> masks, uintptr_t taken, uintptr_t weight,
+             int threads) {
     if (weights.size() != weights_ || grads.size() != weights_ || masks.size() != masks_)
       throw std::invalid_argument("the number of tensors");
     masks.push_back(0);  // so that data() is never null
     const StepTensors t = {reinterpret_cast<const float* const*>(weights.data()),
                            reinterpret_cast<float* const*>(grads.data()),
-                           reinterpret_cast<const float* const*>(masks.data())};
+                           reinterpret_cast<const float* const*>(masks.data()), reinterpret_cast<const uint8_t*>(taken)};
     if (!forward(reinterpret_cast<const void*>(x), reinterpret_cast<float*>(out), t, threads)) return -1;
     loss_.y = reinterpret_cast<const float*>(out), loss_.target = reinterpret_cast<const void*>(target);
-    loss_.dy = gradients_.back().at();
+    loss_.weight = reinterpret_cast<const float*>(weight), loss_.dy = gradients_.back().at();
     const double value = chain_.loss(loss_);
     if (value == -1 || !(value - value == 0)) return value;
     for (size_t i = layers_.size(); i-- > 0;)
@@ -250,9 +288,10 @@ class TrainingStep {
   }
 
   // The last layer's output without dropout, in `out`; whether every code was in range.
-  bool predict(uintptr_t x, uintptr_t out, const std::vector<uintptr_t>& weights, int threads) {
+  bool predict(uintptr_t x, uintptr_t out, const std::vector<uintptr_t>& weights, uintptr_t taken, int threads) {
     if (weights.size() != weights_) throw std::invalid_argument("the number of tensors");
-    const StepTensors t = {reinterpret_cast<const float* const*>(weights.data()), nullptr, nullptr};
+    const StepTensors t = {reinterpret_cast<const float* const*>(weights.data()), nullptr, nullptr,
+                           reinterpret_cast<const uint8_t*>(taken)};
     return forward(reinterpret_cast<const void*>(x), reinterpret_cast<float*>(out), t, threads);
   }
 

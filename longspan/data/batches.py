@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from longspan import errors
 
 from .arrays import Tensors, as_tensors
+from .padding import sequence_mask
 
 _BLOCK = 1 << 24  # bytes gathered in shuffled order at once; batches are views into them
 _VIEWS = 1024  # batches cut at once; limits the views that exist together
@@ -48,6 +49,13 @@ class Batch:
 def rows_of(batch: Batch) -> int:
     """B, the number of rows."""
     return _leaves(batch.x)[0].shape[0]
+
+
+def input_mask(batch: Batch) -> Tensor | None:
+    """(B, T) bool, False at padding and at hidden steps of the input; None where every step counts."""
+    if batch.lengths is None:
+        return batch.mask
+    return sequence_mask(batch.lengths, batch.x.shape[1], batch.mask, batch.x.device)
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:

@@ -6,7 +6,8 @@ rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from longspan import _core
 from longspan.cells import Cell
 
 from . import native_cells
+from .cpu_driver import bernoulli_mask
 
 ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "softmax")  # of Dense, in the order of csrc/chain.h
 LOSSES = ("squared", "absolute", "binary", "categorical", "sparse")  # in the order of csrc/chain.h
@@ -31,19 +33,23 @@ class Embedding(NamedTuple):
 
 
 class Recurrent(NamedTuple):
-    """A recurrent layer without options, in one direction or two.
+    """A recurrent layer in one direction or two.
 
     weights: for each direction w (G*H, I), r, bx, br, p as in `longspan.kernels.job.Weights`; None where a
         layer has none.
     sequences: whether the outputs of all steps are returned; else the last h.
+    zeros: whether outputs are 0 at steps that the mask hides; else the h carried on.
     backwards: for each direction, whether it reads from the last step to the first.
+    dropout: rate of dropout on h_{t-1} in training, one mask a sequence.
     """
 
     cell: Cell
     hidden_size: int
     weights: tuple[tuple[Tensor | None, ...], ...]
     sequences: bool
+    zeros: bool
     backwards: tuple[bool, ...]
+    dropout: float
 
 
 class Dense(NamedTuple):
@@ -55,9 +61,14 @@ class Dense(NamedTuple):
 
 
 class Dropout(NamedTuple):
-    """Values zeroed with probability `rate`, the others scaled up, as torch.dropout draws them."""
+    """Values zeroed with probability `rate`, the others scaled up.
+
+    shared: whether the steps of a row share a mask, as `longspan.nn.dropout` draws it; else every value has a
+        draw of its own, as torch.dropout draws it.
+    """
 
     rate: float
+    shared: bool = False
 
 
 class Flatten(NamedTuple):
@@ -99,7 +110,9 @@ class TrainingStep:
         self._gradient_addresses = _addresses(self._gradients)
         self._by_shape: dict[tuple[int, ...], tuple[_core.TrainingStep, _Shapes] | None] = {}
 
-    def run(self, x: Tensor, target: Tensor) -> tuple[float, Tensor] | None:
+    def run(
+        self, x: Tensor, target: Tensor, mask: Tensor | None = None, weight: Tensor | None = None
+    ) -> tuple[float, Tensor] | None:
         """The loss of a batch and the last layer's output; the gradients are those of the loss.
 
         A loss that is not finite leaves the gradients without a meaning.
@@ -107,32 +120,45 @@ class TrainingStep:
         Args:
             x: contiguous, (B, T, I) or (B, I) float32, or codes (B, T) int64 for an embedding.
             target: contiguous; float32 in the output's order, of the loss "sparse" int64.
+            mask: contiguous, (B, T) bool: False where recurrent layers skip a step.
+            weight: contiguous, float32, one number for every row of the output: what its loss counts.
 
         Returns:
             None where the step does not take the batch: its shape does not suit the weights, a size is too
             large, a code or class is out of range.
         """
         made = self._step_for(tuple(x.shape))
-        if made is None or target.numel() != made[1].targets:
+        if made is None or target.numel() != made[1].targets or not _is_mask_of(x, mask):
             return None
         native, shapes = made
+        if weight is not None and weight.numel() != _rows(shapes.out):
+            return None
         out = torch.empty(shapes.out)
-        masks = [torch.empty(shape).bernoulli_(1.0 - rate).div_(1.0 - rate) for shape, rate in shapes.drops]
+        drops = [draw() for draw in shapes.drops]
         loss = native.run(
             x.data_ptr(), target.data_ptr(), out.data_ptr(), _addresses(self._weights),
-            self._gradient_addresses, _addresses(masks), torch.get_num_threads(),
+            self._gradient_addresses, _addresses(drops), *_addresses((mask, weight)), torch.get_num_threads(),
         )  # fmt: skip
         return None if loss == -1.0 else (loss, out)
 
-    def predict(self, x: Tensor) -> Tensor | None:
-        """The last layer's output without dropout; x and None as for `run`."""
+    def predict(self, x: Tensor, mask: Tensor | None = None) -> Tensor | None:
+        """The last layer's output without dropout; x, mask and None as for `run`."""
         made = self._step_for(tuple(x.shape))
-        if made is None:
+        if made is None or not _is_mask_of(x, mask):
             return None
         native, shapes = made
         out = torch.empty(shapes.out)
-        weights = _addresses(self._weights)
-        return out if native.predict(x.data_ptr(), out.data_ptr(), weights, torch.get_num_threads()) else None
+        weights, threads = _addresses(self._weights), torch.get_num_threads()
+        return (
+            out
+            if native.predict(x.data_ptr(), out.data_ptr(), weights, *_addresses((mask,)), threads)
+            else None
+        )
+
+    def output_shape(self, shape: Sequence[int]) -> tuple[int, ...] | None:
+        """The output's shape for x of a shape; None where the step does not take it."""
+        made = self._step_for(tuple(shape))
+        return None if made is None else made[1].out
 
     def _step_for(self, shape: tuple[int, ...]) -> tuple[_core.TrainingStep, _Shapes] | None:
         """The compiled step for batches of one shape, made once."""
@@ -151,9 +177,9 @@ class TrainingStep:
         for part in self._parts:
             if not _suits(part, current):
                 return None
+            if draw := _drawn(part, current):
+                drops.append(draw)
             current = _add(native, part, current, self._isa)
-            if isinstance(part, Dropout):
-                drops.append((current, part.rate))
         if self._loss is None:
             return native, _Shapes(current, drops, 0)
         name, logits, epsilon = self._loss
@@ -163,10 +189,10 @@ class TrainingStep:
 
 
 class _Shapes(NamedTuple):
-    """For one shape of batch: the output, dropout masks with their rates, how many numbers the target has."""
+    """For one shape of batch: the output, what draws dropout masks, how many numbers the target has."""
 
     out: tuple[int, ...]
-    drops: list[tuple[tuple[int, ...], float]]
+    drops: list[Callable[[], Tensor]]
     targets: int
 
 
@@ -184,6 +210,27 @@ def _weights_of(part: Part) -> list[Tensor | None]:
     return [part.weight, part.bias] if isinstance(part, Dense) else []
 
 
+def _is_mask_of(x: Tensor, mask: Tensor | None) -> bool:
+    """Whether a mask has a value for every step of x."""
+    return mask is None or (mask.dtype is torch.bool and x.dim() > 1 and mask.shape == x.shape[:2])
+
+
+def _drawn(part: Part, shape: tuple[int, ...]) -> Callable[[], Tensor] | None:
+    """What draws the dropout mask of a layer that reads values of a shape."""
+    if isinstance(part, Dropout) and not part.shared:
+        return lambda: torch.empty(shape).bernoulli_(1.0 - part.rate).div_(1.0 - part.rate)
+    if isinstance(part, Dropout):
+        return partial(_shared_mask, (shape[0], 1, shape[-1]), part.rate)
+    if isinstance(part, Recurrent) and part.dropout:
+        return partial(_shared_mask, (len(part.backwards), shape[0], part.hidden_size), part.dropout)
+    return None
+
+
+def _shared_mask(shape: tuple[int, ...], rate: float) -> Tensor:
+    """The draw of `longspan.nn.dropout.dropout_mask`."""
+    return bernoulli_mask(shape, 1.0 - rate).to(torch.float32).div_(1.0 - rate)
+
+
 def _rows(shape: tuple[int, ...]) -> int:
     return shape[0] * shape[1] if len(shape) == 3 else shape[0]
 
@@ -192,6 +239,8 @@ def _suits(part: Part, shape: tuple[int, ...]) -> bool:
     """Whether a layer's weights are for values of a shape, and its products not too large."""
     if isinstance(part, Embedding):
         return len(shape) == 2
+    if isinstance(part, Dropout):
+        return len(shape) in ((3,) if part.shared else (2, 3))
     if isinstance(part, Recurrent):
         weight = part.weights[0][0]
         return len(shape) == 3 and weight is not None and weight.shape[1] == shape[-1]
@@ -208,7 +257,10 @@ def _add(native: _core.TrainingStep, part: Part, shape: tuple[int, ...], isa: st
         return (*shape, part.table.shape[1])
     if isinstance(part, Recurrent):
         address = native_cells.address_of(part.cell, isa)
-        native.recurrent(address, shape[-1], part.hidden_size, part.sequences, list(map(int, part.backwards)))
+        native.recurrent(
+            address, shape[-1], part.hidden_size, part.sequences, part.zeros, part.dropout > 0,
+            list(map(int, part.backwards)),
+        )  # fmt: skip
         width = part.hidden_size * len(part.backwards)
         return (*shape[:2], width) if part.sequences else (shape[0], width)
     if isinstance(part, Dense):
@@ -217,7 +269,7 @@ def _add(native: _core.TrainingStep, part: Part, shape: tuple[int, ...], isa: st
     if isinstance(part, Flatten):
         native.flatten()
         return (shape[0], shape[1] * shape[2]) if len(shape) == 3 else shape
-    native.dropout()
+    native.dropout(shape[-1], part.shared)
     return shape
 
 

@@ -147,18 +147,35 @@ class Loss(Configured, abc.ABC):
         """The mask of the values that count; a subclass may hide more of them."""
         return mask
 
+    def row_factors(self, shape: Sequence[int], weight: Tensor | None, mask: Tensor | None) -> Tensor:
+        """What each value of `call`, in a shape, is multiplied by: the mean of the products is the loss.
+
+        weight, mask: as sample_weight and mask of a call; one of them at least.
+        """
+        factors, used = self._weighted(torch.ones(*shape), weight, mask)
+        if self.reduction == "mean_with_sample_weight" and used is not None:
+            return factors * (factors.numel() / used.sum())
+        return factors
+
     def _reduce(self, values: Tensor, weight: Tensor | None, mask: Tensor | None) -> Tensor:
+        values, used = self._weighted(values, weight, mask)
+        if self.reduction == "none":
+            return values
+        if self.reduction == "mean_with_sample_weight" and used is not None:
+            return values.sum() / used.sum()
+        return values.sum() if self.reduction == "sum" else values.mean()
+
+    def _weighted(
+        self, values: Tensor, weight: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """The values times weight and mask, and these two in one."""
         if mask is not None:
             weight = _masked_weight(weight, mask, values.dtype, self.reduction)
         if weight is not None:
             weight = weight.to(values.dtype)
             values, weight = match_ranks(values, weight)
             values = values * _expand_weight(weight, values)
-        if self.reduction == "none":
-            return values
-        if self.reduction == "mean_with_sample_weight" and weight is not None:
-            return values.sum() / weight.sum()
-        return values.sum() if self.reduction == "sum" else values.mean()
+        return values, weight
 
 
 class MeanSquaredError(Loss):

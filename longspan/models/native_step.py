@@ -1,4 +1,4 @@
-"""Finds out whether a Sequential trains by one compiled step a batch, and makes that step."""
+"""Finds out whether a chain of layers trains by one compiled step a batch, and makes that step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn.modules import module as torch_module
 from longspan import activations, losses
 from longspan import nn as fast
 from longspan.config import epsilon
-from longspan.data.batches import Batch
+from longspan.data.batches import Batch, input_mask
 from longspan.kernels import native_cells, selection
 from longspan.kernels import training_step as steps
 from longspan.kernels.cpu import instruction_set
@@ -25,7 +25,9 @@ from longspan.layers import (
     Dropout,
     Embedding,
     Flatten,
+    Masking,
     SimpleRNN,
+    SpatialDropout1D,
     TimeDistributed,
 )
 from longspan.layers.base import Layer
@@ -45,25 +47,38 @@ class Unfit(Exception):
     """Why a model does not train by the compiled step; in words that follow "since"."""
 
 
+class OutputMask:
+    """The mask of the last output, or of each; setting it costs nothing, unlike a Module's attribute."""
+
+    __slots__ = ("mask",)
+
+    def __init__(self) -> None:
+        self.mask: Any = None
+
+
 class NativeStep:
     """A training step of a model by one call of compiled code, or a prediction.
 
     Args:
         layers: a chain, built.
         loss: of the last layer's output; None for predictions alone.
+        output_mask: gets the mask of every output, (B, T) bool or None.
 
     Raises:
         Unfit: the general loop has to train it; the reason is given.
     """
 
-    def __init__(self, layers: Sequence[Layer], loss: losses.Loss | None) -> None:
-        parts = [part for layer in layers for part in _parts(layer)]
-        if not parts or isinstance(parts[0], steps.Dropout):
-            raise Unfit("the first layer is a Dropout")
+    def __init__(self, layers: Sequence[Layer], loss: losses.Loss | None, output_mask: OutputMask) -> None:
+        self._loss, self._output_mask = loss, output_mask
+        first = layers[0] if layers else None
+        self._masking = first if type(first) is Masking else None
+        self._mask_zero = isinstance(first, Embedding) and first.mask_zero
+        parts = [part for layer in layers if layer is not self._masking for part in _parts(layer)]
         if not any(isinstance(part, steps.Recurrent) for part in parts):
             raise Unfit("no layer is recurrent")
         spec = None if loss is None else _loss_spec(loss)
         self._coded = isinstance(parts[0], steps.Embedding)
+        self._ends_mask = any(isinstance(part, steps.Flatten) for part in parts)
         self._sparse = spec is not None and spec.name == "sparse"
         self._step = steps.TrainingStep(parts, spec, instruction_set())
         self.gradients = self._step.gradients
@@ -72,28 +87,60 @@ class NativeStep:
 
     def run(self, batch: Batch) -> tuple[float, Tensor] | None:
         """The loss and the output of a batch; None where the general loop has to take it."""
-        x, y = self._input(batch), batch.y
-        if x is None or type(y) is not Tensor or batch.weight is not None:
+        read, y = self._input(batch), batch.y
+        if read is None or type(y) is not Tensor:
             return None
-        taken = self._step.run(x, y.to(torch.int64 if self._sparse else torch.float32).contiguous())
-        if taken is None or not _fits(y.shape, taken[1].shape, self._sparse):
+        x, mask = read
+        shape = self._step.output_shape(x.shape)
+        if shape is None or not _fits(y.shape, shape, self._sparse):
             return None
-        return taken
+        self._output_mask.mask = of_output = mask if len(shape) == 3 else None
+        weight = None
+        if batch.weight is not None or of_output is not None:
+            if type(batch.weight) not in (type(None), Tensor) or (y.dim() < len(shape) and not self._sparse):
+                return None
+            weight = self._weight(shape[:-1], batch.weight, of_output)
+        y = y.to(torch.int64 if self._sparse else torch.float32).contiguous()
+        return self._step.run(x, y, mask, weight)
 
     def predict(self, batch: Batch) -> Tensor | None:
         """The output of a batch; None where the general loop has to take it."""
-        x = self._input(batch)
-        return None if x is None else self._step.predict(x)
-
-    def _input(self, batch: Batch) -> Tensor | None:
-        """The batch's input as the step reads it; None where the batch is of another kind."""
-        x = batch.x
-        if type(x) is not Tensor or batch.continues or batch.mask is not None or batch.lengths is not None:
+        read = self._input(batch)
+        if read is None:
             return None
-        return x.to(torch.int64 if self._coded else torch.float32).contiguous()
+        x, mask = read
+        output = self._step.predict(x, mask)
+        self._output_mask.mask = mask if output is not None and output.dim() == 3 else None
+        return output
+
+    def _weight(self, shape: Sequence[int], weight: Tensor | None, mask: Tensor | None) -> Tensor | None:
+        """What the loss of every row of the output is multiplied by."""
+        if self._loss is None:
+            return None
+        return self._loss.row_factors(shape, weight, mask).to(torch.float32).contiguous()
+
+    def _input(self, batch: Batch) -> tuple[Tensor, Tensor | None] | None:
+        """The batch's input and its mask as the step reads them; None where the batch is of another kind."""
+        x = batch.x
+        if type(x) is not Tensor or batch.continues:
+            return None
+        mask = input_mask(batch)
+        if self._coded:
+            if mask is not None:
+                return None
+            x, mask = x.to(torch.int64), x.ne(0) if self._mask_zero else None
+        else:
+            x = x.to(torch.float32)
+            if self._masking is not None:
+                x, mask = self._masking.call(x), self._masking.compute_mask(x, mask)
+        if mask is not None:
+            if self._ends_mask:
+                return None
+            mask = mask.bool().contiguous()
+        return x.contiguous(), mask
 
 
-def _fits(target: torch.Size, out: torch.Size, sparse: bool) -> bool:
+def _fits(target: Sequence[int], out: Sequence[int], sparse: bool) -> bool:
     """Whether a target's values lie in the output's order; a last dimension of 1 may be left out or added."""
     expected = tuple(out[:-1] if sparse else out)
     return tuple(target) in (expected, (*expected, 1)) or (
@@ -140,8 +187,6 @@ def _parts(layer: Layer) -> list[steps.Part]:
 
 
 def _embedding(layer: Any) -> list[steps.Part]:
-    if layer.mask_zero:
-        raise Unfit(f"{layer.name} masks code 0")
     return [steps.Embedding(layer.weight)]
 
 
@@ -164,11 +209,18 @@ def _dropout(layer: Any) -> list[steps.Part]:
     return [steps.Dropout(layer.rate)] if layer.rate else []
 
 
+def _spatial_dropout(layer: Any) -> list[steps.Part]:
+    return [steps.Dropout(layer.rate, shared=True)] if layer.rate else []
+
+
 def _recurrent(layer: Any) -> list[steps.Part]:
     _check_recurrent(layer)
     if layer.go_backwards and layer.return_sequences:
         raise Unfit(f"{layer.name} returns reversed sequences")
-    return [_core_part(layer, layer.core, ("",), (layer.go_backwards,))]
+    if layer.zero_output_for_mask and not layer.return_sequences:
+        raise Unfit(f"{layer.name} has zero_output_for_mask")
+    dropped = [steps.Dropout(layer.dropout, shared=True)] if layer.dropout else []
+    return [*dropped, _core_part(layer, layer.core, ("",), (layer.go_backwards,))]
 
 
 def _bidirectional(layer: Any) -> list[steps.Part]:
@@ -183,8 +235,6 @@ def _bidirectional(layer: Any) -> list[steps.Part]:
 
 
 def _check_recurrent(layer: Any) -> None:
-    if layer.dropout or layer.recurrent_dropout:
-        raise Unfit(f"{layer.name} has dropout of its own")
     if layer.stateful or layer.return_state:
         raise Unfit(f"{layer.name} carries or returns its state")
 
@@ -197,7 +247,15 @@ def _core_part(
     weights = tuple(
         tuple(core._parameters.get(f"{field}_l0{suffix}") for field in _FIELDS) for suffix in suffixes
     )
-    return steps.Recurrent(layer.cell, layer.units, weights, layer.return_sequences, backwards)
+    return steps.Recurrent(
+        layer.cell,
+        layer.units,
+        weights,
+        sequences=layer.return_sequences,
+        zeros=layer.zero_output_for_mask,
+        backwards=backwards,
+        dropout=core.recurrent_dropout,
+    )
 
 
 _MAKERS: dict[type, Callable[[Any], list[steps.Part]]] = {
@@ -209,6 +267,7 @@ _MAKERS: dict[type, Callable[[Any], list[steps.Part]]] = {
     Dense: _dense,
     TimeDistributed: _time_distributed,
     Dropout: _dropout,
+    SpatialDropout1D: _spatial_dropout,
     Flatten: lambda layer: [steps.Flatten()],
 }
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from longspan import errors, losses, metrics
-from longspan.data.batches import Batch, rows_of
-from longspan.data.padding import sequence_mask
+from longspan.data.batches import Batch, input_mask, rows_of
 from longspan.layers.base import Layer
 from longspan.layers.calling import inside_call
 from longspan.layers.conv_lstm import ConvLSTMBase
@@ -19,17 +18,8 @@ from longspan.layers.weights import sum_of
 from longspan.training import objective
 
 from .compiled import JointLoss, OutputTarget
-from .native_step import NativeStep, Unfit, chain_of, check_surroundings
+from .native_step import NativeStep, OutputMask, Unfit, chain_of, check_surroundings
 from .protocol import Model
-
-
-class _OutputMask:
-    """The mask of the last output, or of each; setting it costs nothing, unlike a Module's attribute."""
-
-    __slots__ = ("mask",)
-
-    def __init__(self) -> None:
-        self.mask: Any = None
 
 
 class TrainingAdapter(nn.Module):
@@ -46,7 +36,7 @@ class TrainingAdapter(nn.Module):
 
     def __init__(self, model: Model, *, carries: bool = False) -> None:
         super().__init__()
-        self.model, self.carries, self.last_mask = model, carries, _OutputMask()
+        self.model, self.carries, self.last_mask = model, carries, OutputMask()
         self.training = model.training
         self._native: tuple[tuple[bool, ...], NativeStep] | None = None
         self._inference: NativeStep | None = None
@@ -76,7 +66,7 @@ class TrainingAdapter(nn.Module):
         if type(x) is not Tensor or x.dtype != self._dtype:
             x = self.model.cast_inputs(x)
         if not self._recurrent:
-            output, self.last_mask.mask = self.model.run(x, mask_of(batch))
+            output, self.last_mask.mask = self.model.run(x, input_mask(batch))
             return output, None
         return self._carried(x, batch, state)
 
@@ -88,11 +78,10 @@ class TrainingAdapter(nn.Module):
             check_surroundings(self.model)
             if self._inference is None:
                 self._has_inference = False  # if the next line raises an error
-                self._inference = NativeStep(chain_of(self.model), None)
+                self._inference = NativeStep(chain_of(self.model), None, self.last_mask)
                 self._has_inference = True
         except Unfit:
             return None
-        self.last_mask.mask = None
         return self._inference.predict(batch)
 
     def whole_step(self, loss: CompiledLoss) -> NativeStep | None:
@@ -112,13 +101,12 @@ class TrainingAdapter(nn.Module):
         return "fit: one compiled step a batch, of forward, loss and backward."
 
     def _whole_step(self, loss: CompiledLoss) -> NativeStep:
-        self.last_mask.mask = None
         if self.carries:
             raise Unfit("states are carried from batch to batch")
         check_surroundings(self.model)
         learning = tuple([parameter.requires_grad for parameter in self.model.parameters()])
         if self._native is None or self._native[0] != learning:
-            self._native = learning, NativeStep(chain_of(self.model), loss.plain_loss())
+            self._native = learning, NativeStep(chain_of(self.model), loss.plain_loss(), self.last_mask)
         return self._native[1]
 
     def set_states(self, state: Any) -> None:
@@ -136,7 +124,7 @@ class TrainingAdapter(nn.Module):
                 layer.states = None
             layer.stateful = True
         try:
-            output, self.last_mask.mask = self.model.run(x, mask_of(batch))
+            output, self.last_mask.mask = self.model.run(x, input_mask(batch))
         finally:
             for layer, stateful in zip(self._recurrent, was_stateful, strict=True):
                 layer.stateful = stateful
@@ -172,13 +160,6 @@ class TrainingAdapter(nn.Module):
 def _may_add(layer: Layer) -> bool:
     """Whether a layer's call may add to the loss."""
     return layer.is_own or layer.activity_regularizer is not None
-
-
-def mask_of(batch: Batch) -> Tensor | None:
-    """(B, T) bool, False at padding and at hidden steps; None where every step counts."""
-    if batch.lengths is None:
-        return batch.mask
-    return sequence_mask(batch.lengths, batch.x.shape[1], batch.mask, batch.x.device)
 
 
 class CompiledLoss:

@@ -41,16 +41,17 @@ def fitted(
     *,
     general: bool,
     optimizer: Any = "adam",
+    metrics: Any = ("mae",),
     **options: Any,
 ) -> tuple[list[float], list[np.ndarray]]:
     """The losses of three epochs and the weights after them; general: by the general loop."""
     torch.manual_seed(0)
     model = Sequential([layers.Input(x.shape[1:]), *make()])
-    model.compile(optimizer=optimizer, loss=loss, metrics=["mae"])
+    model.compile(optimizer=optimizer, loss=loss, metrics=list(metrics))
     if general:
         model.layers[-1].register_forward_hook(lambda *_: None)
     history = model.fit(x, y, epochs=3, batch_size=8, verbose=0, **options)
-    return [*history.history["loss"], *history.history["mae"]], model.get_weights()
+    return [number for values in history.history.values() for number in values], model.get_weights()
 
 
 def check(make: Callable[[], Layers], x: Any, y: Any, loss: Any, taken: list[bool], **options: Any) -> None:
@@ -209,7 +210,11 @@ def small(*between: layers.Layer, loss: Any = "mse", **options: Any) -> Sequenti
 
 
 UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
-    "dropout of its own": (lambda: small(dropout=0.1), "has dropout of its own"),
+    "one dropout for each direction": (
+        lambda: small(layers.RepeatVector(2), layers.Bidirectional(layers.GRU(2, dropout=0.1))),
+        "is a RepeatVector",
+    ),
+    "zeros at the end": (lambda: small(zero_output_for_mask=True), "has zero_output_for_mask"),
     "state": (lambda: small(stateful=True), "carries or returns its state"),
     "activation": (lambda: small(activation="elu"), "has no compiled kernel"),
     "layer": (lambda: small(layers.LayerNormalization()), "is a LayerNormalization"),
@@ -248,10 +253,130 @@ def test_a_hook_on_a_weight_is_called(taken: list[bool]) -> None:
     assert taken == [] and len(seen) == 1
 
 
-def test_weights_of_rows_and_masks_go_through_the_loop(taken: list[bool]) -> None:
-    model = small()
-    model.fit(series(STEPS, WIDTH), series(1), sample_weight=np.ones(ROWS), verbose=0)
+DROPOUTS: dict[str, Callable[[], Layers]] = {
+    "input": lambda: [layers.LSTM(6, dropout=0.3), layers.Dense(1)],
+    "recurrent": lambda: [layers.GRU(6, recurrent_dropout=0.3), layers.Dense(1)],
+    "both, stacked": lambda: [
+        layers.Dropout(0.1),
+        layers.LSTM(6, dropout=0.2, recurrent_dropout=0.3, return_sequences=True),
+        layers.SpatialDropout1D(0.4),
+        layers.SimpleRNN(5, dropout=0.1, recurrent_dropout=0.1, go_backwards=True),
+        layers.Dropout(0.5),
+        layers.Dense(1),
+    ],
+    "both ways": lambda: [layers.Bidirectional(layers.LSTM(4, recurrent_dropout=0.4)), layers.Dense(1)],
+}
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+def test_dropout_of_recurrent_layers(name: str, taken: list[bool]) -> None:
+    check(DROPOUTS[name], series(STEPS, WIDTH), series(1), "mse", taken)
+
+
+def codes_with_holes() -> np.ndarray:
+    """Codes 1 to 9 with padding 0 before, behind and between them, in the first row alone."""
+    generator = np.random.default_rng(2)
+    codes = generator.integers(1, 10, size=(ROWS, STEPS)) * (generator.random((ROWS, STEPS)) > 0.4)
+    codes[0], codes[1, 0] = 0, 0
+    return codes
+
+
+MASKED: dict[str, Callable[[], Layers]] = {
+    "last": lambda: [layers.LSTM(6), layers.Dense(1)],
+    "backwards": lambda: [layers.LSTM(6, go_backwards=True), layers.Dense(1)],
+    "both ways": lambda: [
+        layers.Bidirectional(layers.LSTM(4, return_sequences=True)),
+        layers.Dropout(0.2),
+        layers.Bidirectional(layers.GRU(3)),
+        layers.Dense(1),
+    ],
+    "stacked, dropped": lambda: [
+        layers.GRU(5, return_sequences=True, dropout=0.2, recurrent_dropout=0.2),
+        layers.LSTM(4, return_sequences=True, zero_output_for_mask=True),
+        layers.SimpleRNN(3),
+        layers.Dense(1),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+@pytest.mark.parametrize("trained", [True, False])
+def test_padding_is_masked(name: str, trained: bool, taken: list[bool]) -> None:
+    def make() -> Layers:
+        return [layers.Embedding(10, 4, mask_zero=True, trainable=trained), *MASKED[name]()]
+
+    check(make, codes_with_holes(), series(1), "mse", taken)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5])
+@pytest.mark.parametrize("name", MASKED)
+def test_steps_of_one_value_are_masked(name: str, value: float, taken: list[bool]) -> None:
+    x = series(STEPS, WIDTH)
+    x[codes_with_holes() == 0] = value
+    check(lambda: [layers.Masking(value), *MASKED[name]()], x, series(1), "mse", taken)
+
+
+STEPWISE: dict[str, tuple[Any, str | None, bool]] = {
+    **LOSSES,
+    "squared": ("mse", None, True),
+    "by weights": (losses.MeanAbsoluteError(reduction="mean_with_sample_weight"), None, True),
+}
+
+
+@pytest.mark.parametrize("weights", ["none", "rows", "steps"])
+@pytest.mark.parametrize("name", STEPWISE)
+def test_a_masked_and_weighted_target_for_every_step(name: str, weights: str, taken: list[bool]) -> None:
+    loss, activation, one_hot = STEPWISE[name]
+    y = np.random.default_rng(1).integers(5, size=(ROWS, STEPS))
+    target = np.eye(5, dtype=np.float32)[y] if one_hot else y
+    shape = {"none": None, "rows": ROWS, "steps": (ROWS, STEPS)}[weights]
+    weight = None if shape is None else np.random.default_rng(3).random(shape).astype(np.float32)
+
+    def make() -> Layers:
+        recurrent = layers.LSTM(6, return_sequences=True)
+        return [layers.Embedding(10, 4, mask_zero=True), recurrent, layers.Dense(5, activation)]
+
+    metrics = [] if name.startswith("sparse") else ["mae"]
+    check(make, codes_with_holes(), target, loss, taken, sample_weight=weight, metrics=metrics)
+
+
+@pytest.mark.parametrize("name", ["mse", "binary_crossentropy"])
+def test_weights_of_rows(name: str, taken: list[bool]) -> None:
+    def make() -> Layers:
+        return [layers.LSTM(6), layers.Dense(1, "sigmoid")]
+
+    weight = np.random.default_rng(3).random(ROWS).astype(np.float32)
+    y = (series(1) > 0)[:, 0].astype(np.float32)
+    check(make, series(STEPS, WIDTH), y, name, taken, sample_weight=weight)
+    taken.clear()
+    check(make, series(STEPS, WIDTH), y, name, taken, class_weight={0: 0.5, 1: 3.0})
+
+
+def test_masked_predictions_are_those_of_the_layers() -> None:
+    torch.manual_seed(0)
+    codes = codes_with_holes()
+    recurrent = layers.Bidirectional(layers.LSTM(6, return_sequences=True))
+    model = Sequential([layers.Embedding(10, 4, mask_zero=True), recurrent, layers.Dense(3)])
+    model.compile("adam", "mse", metrics=["mae"])
+    y = series(STEPS, 3)
+    found = [model.predict(codes, verbose=0), *model.evaluate(codes, y, verbose=0)]
+    model.layers[-1].register_forward_hook(lambda *_: None)
+    expected = [model.predict(codes, verbose=0), *model.evaluate(codes, y, verbose=0)]
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_masks_that_end_and_odd_weights_go_through_the_loop(taken: list[bool]) -> None:
+    recurrent = layers.LSTM(4, return_sequences=True)
+    flat = Sequential([layers.Masking(), recurrent, layers.Flatten(), layers.Dense(1)])
+    flat.compile(loss="mse")
+    with pytest.warns(UserWarning, match="does not pass masks on"):
+        flat.fit(series(STEPS, WIDTH), series(1), verbose=0)
     assert taken == [False]
+    stepwise = Sequential([layers.LSTM(4, return_sequences=True), layers.Dense(1)])
+    stepwise.compile(loss="mse")
+    stepwise.fit(series(STEPS, WIDTH), series(STEPS), sample_weight=np.ones(ROWS), verbose=0)
+    assert taken == [False, False]
 
 
 def test_a_loss_that_is_not_finite_changes_no_weight(taken: list[bool]) -> None:
