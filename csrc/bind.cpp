@@ -12,6 +12,7 @@
 
 #include "arguments.h"
 #include "call.h"
+#include "many.h"
 #include "next_token.h"
 #include "output.h"
 #include "plan.h"
@@ -40,6 +41,8 @@ using longspan::CellEntry;
 using longspan::CellTable;
 using longspan::Driver;
 using longspan::make_call;
+using longspan::ManyCalls;
+using longspan::ModelTensors;
 using longspan::Plan;
 using longspan::PlanStore;
 using longspan::Sizes;
@@ -182,6 +185,27 @@ class Kernels {
     }
   }
 
+  // The calls of `models` models of one shape. stacked: which tensors have a part for each model. plans: one a direction, or
+  // one for each model and direction.
+  template <Verb VERB>
+  void many(nb::tuple plans, nb::tuple tensors, const std::vector<int>& stacked, int models, int directions, int64_t I,
+            int64_t H, int64_t R, int64_t rows, int threads, const std::vector<double>& rates) const {
+    const Sizes sizes = {I, H, R, rows, threads, directions};
+    ModelTensors all(api_, tensors, stacked, models);
+    auto plan = [&](int k, int d) -> const Plan& {
+      const size_t i = int(nb::len(plans)) == directions ? size_t(d) : size_t(k * directions + d);
+      return nb::cast<const PlanStore&>(plans[i]).plan;
+    };
+    auto run = [&](auto calls) {
+      nb::gil_scoped_release free;
+      calls.run_all(threads);
+    };
+    if (f64_)
+      run(ManyCalls<double>(entry_, all, plan, sizes, rates, models, VERB == FORWARD ? driver_.forward64 : driver_.backward64));
+    else
+      run(ManyCalls<float>(entry_, all, plan, sizes, rates, models, VERB == FORWARD ? driver_.forward32 : driver_.backward32));
+  }
+
   // How many numbers a training call saves for its backward pass, for each packed row.
   int64_t saved_per_row(int64_t I, int64_t H, int64_t R, bool norm, bool proj, bool zoned) const {
     return longspan::saved_per_row(driver_, f64_, entry_, I, H, R, norm, proj, zoned);
@@ -269,6 +293,8 @@ NB_MODULE(_core, m) {
            nb::arg("f64"), nb::arg("entry"))
       .def("forward", &Kernels::call<FORWARD>)
       .def("backward", &Kernels::call<BACKWARD>)
+      .def("forward_many", &Kernels::many<FORWARD>)
+      .def("backward_many", &Kernels::many<BACKWARD>)
       .def("saved_per_row", &Kernels::saved_per_row);
   m.def("plan", make_plan, nb::rv_policy::take_ownership);
   m.def("instruction_sets", instruction_sets);

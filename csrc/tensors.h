@@ -59,14 +59,23 @@ class Tensors {
  public:
   Tensors(const Exchange* api, nb::tuple all) : api_(api), all_(all) {}
 
+  // Where a tensor's numbers begin and end; null for None.
+  struct Part {
+    char *p = nullptr, *past = nullptr;
+  };
+  Part next() {
+    Part part;
+    if (!more()) throw std::out_of_range("a tensor is missing");
+    const nb::handle object = PyTuple_GET_ITEM(all_.ptr(), at_++);
+    if (!object.is_none()) look(object, part.p, part.past);
+    return part;
+  }
+
   // The next tensor's numbers, null for None: its part `d` of `parts` along the first dimension.
   template <class P>
   void operator()(P*& to, int d = 0, int parts = 1) {
-    char *p = nullptr, *past = nullptr;
-    if (at_ >= Py_ssize_t(nb::len(all_))) throw std::out_of_range("a tensor is missing");
-    const nb::handle object = PyTuple_GET_ITEM(all_.ptr(), at_++);
-    if (!object.is_none()) look(object, p, past);
-    to = reinterpret_cast<P*>(p ? p + (past - p) / parts * d : nullptr);
+    const Part part = next();
+    to = reinterpret_cast<P*>(part.p ? part.p + (part.past - part.p) / parts * d : nullptr);
   }
   template <class P>
   void operator()(P* (&to)[MAX_STATES], int n, int d, int parts) {

@@ -8,11 +8,11 @@ from torch.nn import Parameter
 
 from longspan.cells import Cell
 
-from . import native_cells, operators, selection
+from . import many, native_cells, operators, selection
 from .cpu_driver import CallSpec, Inputs, is_time_major
 from .job import Job, Result, Weights, contradiction
 from .program import program
-from .tracing import dispatch_modes, in_transform
+from .tracing import dispatch_modes, in_transform, maps_only
 
 NAME = "cpu"
 DTYPES = (torch.float32, torch.float64)
@@ -39,13 +39,23 @@ def refuses(job: Job) -> str | None:
         return f"it computes in float32 and float64, not in {str(x.dtype).removeprefix('torch.')}"
     if not native_cells.address_of(cell, isa):
         return native_cells.why_not(cell, isa)
-    if in_transform():
-        return "under torch.func, in forward-mode differentiation and in torch.jit.trace plain operations run"
+    if in_transform() and (reason := _refuses_transform(job)):
+        return reason
     for w in job.weights:
         misfit = (w.r is None) == cell.recurrent or (w.norm_c is not None and "c" not in cell.states)
         if misfit or (w.proj is not None and _reads_h(cell)):
             return contradiction(job)
     return None
+
+
+def _refuses_transform(job: Job) -> str | None:
+    """Why these kernels cannot run `job` under the transforms that are under way, or None."""
+    if torch.compiler.is_compiling() or not maps_only() or type(job.x) is not Tensor:
+        return (
+            "under torch.func but for torch.vmap and one grad, in forward-mode differentiation and in "
+            "torch.jit.trace plain operations run"
+        )
+    return "under torch.func with return_gates plain operations run" if job.gates else None
 
 
 @selection.constant
@@ -59,8 +69,9 @@ def detail(job: Job) -> str:
     path = native_cells.path_of(job.cell, isa)
     compiled = f", compiled from your cell in {path}" if path else ""
     return (
-        f"{NAME} uses {isa}{compiled}; under torch.func, in forward-mode differentiation, in torch.jit.trace "
-        "and for second derivatives plain operations run instead"
+        f"{NAME} uses {isa}{compiled}; under torch.vmap all models run in one call; in other transforms of "
+        "torch.func but one grad, in forward-mode differentiation, in torch.jit.trace and for second "
+        "derivatives plain operations run instead"
     )
 
 
@@ -73,6 +84,9 @@ def run(job: Job) -> Result:
         masks = tuple([None if z is None else z.mask for z in zoneout])
     weights = tuple([weights_in_order(w) for w in job.weights])
     inputs = Inputs(job.x, job.lengths, job.mask, job.reset, job.dropout_mask, job.state, masks, weights)
+    if in_transform() and not torch.compiler.is_compiling():
+        spec = CallSpec(job.cell, instruction_set(), rates, False, _is_time_major(job.x))
+        return Result(*many.run(spec, inputs)[:2])
     if torch.compiler.is_compiling() or not are_plain(inputs):
         # A program that is saved may run on another machine, which then chooses for itself.
         isa = selection.variant(NAME) or "" if is_exporting() else instruction_set()

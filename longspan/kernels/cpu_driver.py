@@ -126,6 +126,11 @@ class RowLayout(NamedTuple):
     B: int
     time_major: bool
 
+    @property
+    def leading(self) -> tuple[int, int]:
+        """The first two dimensions of the rows."""
+        return (self.T, self.B) if self.time_major else (self.B, self.T)
+
     def to_rows(self, tensor: Tensor) -> Tensor:
         """(T, B, ...) -> contiguous, in the order of the rows; no copy where it already is."""
         return tensor.contiguous() if self.time_major else tensor.transpose(0, 1).contiguous()
@@ -136,11 +141,10 @@ class RowLayout(NamedTuple):
 
     def new(self, like: Tensor, *tail: int, zero: bool) -> Tensor:
         """Rows of numbers like those of `like`, 0 or without a value."""
-        shape = (self.T, self.B, *tail) if self.time_major else (self.B, self.T, *tail)
-        return allocate(like, shape, zero=zero)
+        return allocate(like, (*self.leading, *tail), zero=zero)
 
 
-class _Call(NamedTuple):
+class PreparedCall(NamedTuple):
     """What the forward and the backward call of one layer have in common."""
 
     kernels: Any
@@ -177,7 +181,7 @@ def _kernels(isa: str, f64: bool, address: int) -> Any:
     return _core.Kernels(EXCHANGE, isa, f64, address)
 
 
-def _plans(inputs: Inputs, layout: RowLayout) -> tuple[Any, ...]:
+def plans_of(inputs: Inputs, layout: RowLayout) -> tuple[Any, ...]:
     """Which steps each row takes, for each direction."""
     T, B, time_major = layout
     D = len(inputs.weights)
@@ -198,7 +202,8 @@ def _full_plans(T: int, B: int, D: int, time_major: bool) -> tuple[Any, ...]:
     return tuple([_core.plan(T, B, 0, 0, 0, 0, 0, 0, 0, d > 0, time_major) for d in range(D)])
 
 
-def _call(spec: CallSpec, inputs: Inputs, plans: tuple[Any, ...] | None = None) -> _Call:
+def prepare(spec: CallSpec, inputs: Inputs, plans: tuple[Any, ...] | None = None) -> PreparedCall:
+    """What a forward or backward call of these inputs needs; plans: of an earlier call, if they were kept."""
     x, masks, state = inputs.x, inputs.zoneout_masks, inputs.state
     T, B, I = x.shape
     layout = RowLayout(T, B, spec.time_major)
@@ -206,8 +211,8 @@ def _call(spec: CallSpec, inputs: Inputs, plans: tuple[Any, ...] | None = None) 
         masks = [m if m is None else m.transpose(1, 2) for m in masks]
     H, R = hidden_size(spec, inputs), state[0].shape[2]
     kernels = _kernels(spec.isa, x.dtype is torch.float64, native_cells.address_of(spec.cell, spec.isa))
-    plans = plans or _plans(inputs, layout)
-    return _Call(kernels, layout, plans, (I, H, R, T * B), masks or (None,) * len(state))
+    plans = plans or plans_of(inputs, layout)
+    return PreparedCall(kernels, layout, plans, (I, H, R, T * B), masks or (None,) * len(state))
 
 
 def hidden_size(spec: CallSpec, inputs: Inputs) -> int:
@@ -227,7 +232,7 @@ def saved_per_row(spec: CallSpec, inputs: Inputs, H: int) -> int:
 
 def forward(spec: CallSpec, inputs: Inputs, save: bool) -> Outputs:
     """Run the layer over its sequences."""
-    c, x = _call(spec, inputs), inputs.x
+    c, x = prepare(spec, inputs), inputs.x
     layout, (_, H, R, rows), ragged = c.layout, c.sizes, inputs.lengths is not None
     out = layout.new(x, c.D * R, zero=ragged)
     last = [_empty(s) for s in inputs.state]
@@ -235,15 +240,10 @@ def forward(spec: CallSpec, inputs: Inputs, save: bool) -> Outputs:
     if save:
         saved = allocate(x, (c.D, rows * saved_per_row(spec, inputs, H)), zero=False)
     if spec.gates:
-        shape = (c.D, returned_gates(spec.cell), *_first_two(layout), H)
+        shape = (c.D, returned_gates(spec.cell), *layout.leading, H)
         gates = allocate(x, shape, zero=ragged or inputs.mask is not None)
     c.run(c.kernels.forward, c.tensors(inputs, out, gates, saved, last), spec.rates)
     return Outputs(out, tuple(last), gates, saved, c.plans)
-
-
-def _first_two(layout: RowLayout) -> tuple[int, int]:
-    T, B, time_major = layout
-    return (T, B) if time_major else (B, T)
 
 
 def returned_gates(cell: Cell) -> int:
@@ -265,7 +265,7 @@ def backward(
 
     out, dout: in the order of the rows, as in Outputs. plans: those of the forward call, if they were kept.
     """
-    c, x, state = _call(spec, inputs, plans), inputs.x, inputs.state
+    c, x, state = prepare(spec, inputs, plans), inputs.x, inputs.state
     S, z = len(state), first_weight_index(spec)
     skips = inputs.lengths is not None or inputs.mask is not None
     dx = c.layout.new(x, x.shape[2], zero=skips) if wanted[0] else None

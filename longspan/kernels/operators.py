@@ -54,17 +54,17 @@ def _driver(spec: CallSpec) -> Any:
 
 def run_eager(spec: CallSpec, inputs: Inputs) -> TimeMajorOutputs:
     """Run a call on plain tensors, differentiable where a gradient may be asked for."""
-    return _time_major(spec, *_run(_driver(spec), spec, inputs))
+    return time_major(spec, *_run(_driver(spec), spec, inputs))
 
 
 def run_operator(spec: CallSpec, inputs: Inputs) -> TimeMajorOutputs:
     """Run a call as the operator, on anything that PyTorch's dispatcher takes."""
     out, *rest = torch.ops.longspan.recur.default(*_encode(spec), *_flatten(inputs))
     S = len(spec.cell.states)
-    return _time_major(spec, out, tuple(rest[:S]), rest[S] if spec.gates else None)
+    return time_major(spec, out, tuple(rest[:S]), rest[S] if spec.gates else None)
 
 
-def _time_major(
+def time_major(
     spec: CallSpec, out: Tensor, last: tuple[Tensor, ...], gates: Tensor | None
 ) -> TimeMajorOutputs:
     """From the order of the rows to (T, B, ...), by views that autograd records."""
@@ -109,7 +109,7 @@ class _Recur(torch.autograd.Function):
         if all(g is None for g in grads):
             input_grads: Sequence[Tensor | None] = [None] * ctx.count
         elif torch.is_grad_enabled() or (ctx.spec.gates and grads[-1] is not None):
-            input_grads = _reference_backward(ctx.spec, inputs, grads, wanted)
+            input_grads = reference_backward(ctx.spec, inputs, grads, wanted)
         else:
             S = len(ctx.spec.cell.states)
             input_grads = ctx.driver.backward(
@@ -122,7 +122,7 @@ class _Recur(torch.autograd.Function):
 _apply: Any = super(torch.autograd.Function, _Recur).apply  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _reference_backward(
+def reference_backward(
     spec: CallSpec, inputs: Inputs, grads: Sequence[Tensor | None], wanted: Sequence[bool]
 ) -> list[Tensor | None]:
     """The gradients as plain PyTorch operations: to be differentiated again, or through the gates."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .selection import constant
 
@@ -27,6 +28,21 @@ def in_transform() -> bool:
         or torch.autograd.forward_ad._current_level >= 0
         or jit_trace() is not None
     )
+
+
+@constant
+def maps_only() -> bool:
+    """Whether all that is under way is torch.vmap, torch.func.grad at most once, or both."""
+    if torch.autograd.forward_ad._current_level >= 0 or jit_trace() is not None or dispatch_modes():
+        return False
+    kinds = [interpreter.key() for interpreter in _C._functorch.get_interpreter_stack() or ()]
+    types = _C._functorch.TransformType
+    return kinds.count(types.Grad) <= 1 and set(kinds) <= {types.Vmap, types.Grad}
+
+
+def is_mapped(tensor: Tensor) -> bool:
+    """Whether torch.vmap maps over a dimension of `tensor`, so that its values cannot be read."""
+    return innermost_transform() is not None and _C._functorch.is_batchedtensor(tensor)
 
 
 def is_tracing() -> bool:

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from longspan.kernels.cpu_driver import bernoulli_mask as draw_on_cpu
 from longspan.kernels.job import Weights, Zoneout
-from longspan.kernels.tracing import is_tracing
+from longspan.kernels.tracing import in_transform, is_tracing
 
 
 def bernoulli_mask(shape: tuple[int, ...], rate: float, device: torch.device) -> Tensor:
     """A uint8 tensor: 1 with probability `rate`, else 0, from PyTorch's generator of the device."""
     if device.type == "cpu" and not torch.compiler.is_compiling() and not is_tracing():
         return draw_on_cpu(shape, rate)
+    if in_transform():  # torch.vmap draws for each model only what is not drawn in place
+        return torch.bernoulli(torch.full(shape, rate, device=device)).to(torch.uint8)
     return torch.empty(shape, dtype=torch.uint8, device=device).bernoulli_(rate)
 
 

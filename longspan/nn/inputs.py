@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from longspan import errors
+from longspan.kernels.tracing import is_mapped
 
 _TO_TENSOR = "convert it with torch.as_tensor"
 
@@ -164,6 +165,11 @@ def check_lengths(lengths: object, steps: int, rows: int) -> Tensor:
             "lengths: expected whole numbers from 0 to the steps of the input, received others; shorten them."
         )
         torch.ops.aten._assert_async(inside, words)
+    elif is_mapped(tensor):
+        expected, received = "the same for all models of torch.vmap", "a dimension of models"
+        raise errors.value_error(
+            "lengths", expected, received, "give a mask instead, which each model may have"
+        )
     else:
         values = tensor.tolist() if isinstance(lengths, Tensor) else list(lengths)
         if values and not 0 <= min(values) <= max(values) <= steps:

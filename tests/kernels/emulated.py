@@ -143,7 +143,7 @@ def pytest_configure() -> None:
     """Put the emulator in the place of this machine's kernels, of which one instruction set is enough."""
     cpu.INSTRUCTION_SETS = cpu.INSTRUCTION_SETS[-1:]
     cpu_driver._kernels = lru_cache(kernels)
-    cpu_driver._plans = lambda given, layout: (Plan(given, layout),) * len(given.weights)
+    cpu_driver.plans_of = lambda given, layout: (Plan(given, layout),) * len(given.weights)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

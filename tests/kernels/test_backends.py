@@ -182,7 +182,10 @@ class TestCpu:
 
     def test_transforms(self):
         layer, x = nn.LSTM(I, H), torch.randn(2, T, B, I)
-        self.refused("under torch.func", lambda x: torch.func.vmap(lambda y: layer(y)[0])(x), x)
+        slope = torch.func.grad(lambda y: layer(y)[0].sum())
+        self.refused("under torch.func", torch.func.grad(lambda y: slope(y).sum()), x[0])
+        gates = torch.func.vmap(lambda y: layer(y, return_gates=True)[0])
+        self.refused("under torch.func with return_gates", gates, x)
 
     def test_cells_that_nobody_compiled(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("LONGSPAN_CACHE", str(tmp_path))
