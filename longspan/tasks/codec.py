@@ -11,6 +11,7 @@ from typing_extensions import Self
 
 from longspan.data.readers.frames import from_frame, is_frame_like
 
+from .joining import split_rows
 from .schedule import TrainingOptions
 
 Tree = Any  # None, booleans, numbers, text, tensors, and dicts, lists and tuples of them
@@ -91,8 +92,12 @@ class Codec(abc.ABC, Generic[RecordsT]):
         return pl.DataFrame({"row": range(len(presented)), "answer": list(presented)})
 
     def join(self, parts: Sequence[RecordsT]) -> RecordsT | None:
-        """The records of several sources as those of one; None where a record may have several rows."""
+        """The records of several sources as those of one; None where their answers cannot be told apart."""
         return None
+
+    def split(self, table: pl.DataFrame, parts: Sequence[RecordsT]) -> list[pl.DataFrame]:
+        """The table of joined records by its rows, so many for each source as `as_table` gives it alone."""
+        return split_rows(table, [self.count_rows(part) for part in parts])
 
     @abc.abstractmethod
     def truth(self, records: RecordsT) -> Any:

@@ -22,7 +22,7 @@ from . import persistence
 from .codec import RecordsT
 from .fitting import Run, predictions, seeded
 from .identity import identified
-from .joining import each_noted, predict_joined, split_rows
+from .joining import each_noted, predict_joined
 from .learning import read_and_split, search_options
 from .parts import CodecT, Fitted, NetworkT, StreamT, TaskParts
 from .provenance import describe_source
@@ -196,8 +196,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         codec = fitted.codec
         whole = codec.join(records) if records else None
         if whole is not None:
-            table = codec.as_table(self._answers(fitted, whole, search), whole)
-            return split_rows(table, [len(part) for part in records])
+            return codec.split(codec.as_table(self._answers(fitted, whole, search), whole), records)
         if fitted.network.joins:
             options = self._search_options(search)
             batches = each_noted(lambda part: list(self.batches(codec, part, train=False)), records, notes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from polars.testing import assert_frame_equal
 import longspan as ls
 from longspan import errors
 from longspan.data.batches import Batch
+from longspan.tasks.forecast.codec import ForecastCodec
 from longspan.tasks.joining import MOST_ROWS, predict_joined
 
 
@@ -50,6 +53,68 @@ def test_answers_are_those_of_each_alone(fitted: dict[str, Any], name: str) -> N
     task, asked = fitted[name], sources(name)
     for answer, source in zip(task.predict_tables(asked), asked, strict=True):
         assert_frame_equal(answer, task.predict_table(source), rel_tol=1e-4, abs_tol=1e-6)
+
+
+def shops(begin: str, names: Sequence[str], rows: int, *, zone: str | None = None) -> pl.DataFrame:
+    """Daily sales of shops, with a covariate whose next three days are there too."""
+    start = datetime.fromisoformat(begin)
+    days = pl.datetime_range(start, start + timedelta(days=rows + 2), "1d", time_zone=zone, eager=True)
+    draw = np.random.default_rng(rows)
+    sold: Any = (10 + draw.normal(size=(len(names), rows))).tolist()
+    return pl.concat(
+        pl.DataFrame(
+            {"shop": name, "day": days, "open": np.arange(rows + 3) % 7 < 6, "sold": [*own, *[None] * 3]}
+        )
+        for name, own in zip(names, sold, strict=True)
+    ).with_columns(pl.col("open").cast(pl.Float64))
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_forecasts_of_frames_are_those_of_each_alone(several: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["north", "south"] if several else ["north"]
+    task: Any = ls.Forecaster(
+        horizon=3, epochs=1, context_length=14, target="sold", time="day", future_covariates="open",
+        id="shop" if several else None,
+    )  # fmt: skip
+    history = shops("2024-01-01", names, 80)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.LongspanWarning)
+        task.fit(history if several else history.drop("shop"), verbose=0)
+        asked = [
+            shops("2024-03-21", names[:1], 20),
+            shops("2024-05-02", names, 30),
+            shops("2024-02-10", [*names, "new"] if several else names, 25),
+            shops("2024-02-10", names, 4),
+        ]
+        asked = asked if several else [one.drop("shop") for one in asked]
+        alone = [task.predict_table(one) for one in asked]
+        calls: list[int] = []
+        monkeypatch.setattr(ForecastCodec, "as_table", counting(ForecastCodec.as_table, calls))
+        tables = task.predict_tables(asked)
+        assert len(calls) == 1, "one table of all"
+        for answer, wanted in zip(tables, alone, strict=True):
+            assert_frame_equal(answer, wanted, rel_tol=1e-5, abs_tol=1e-6)
+        far = [asked[0], asked[0].with_columns(pl.col("day").dt.offset_by("200y"))]
+        tables = task.predict_tables(far)
+        assert len(calls) == 3, "a table each, as their times lie far apart"
+        for answer, source in zip(tables, far, strict=True):
+            assert_frame_equal(answer, task.predict_table(source), rel_tol=1e-5, abs_tol=1e-6)
+
+
+def counting(function: Any, calls: list[int]) -> Any:
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return function(*arguments)
+
+    return counted
+
+
+@pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
+def test_forecasts_of_one_and_of_several_arrays(fitted: dict[str, Any]) -> None:
+    wave = np.sin(np.arange(120) / 5.0)
+    for asked in ([wave, [wave, wave[:90]]], [[wave, wave[:90]], [wave[:50], wave]], [wave, wave[:3]]):
+        for answer, source in zip(fitted["forecast"].predict_tables(asked), asked, strict=True):
+            assert_frame_equal(answer, fitted["forecast"].predict_table(source), rel_tol=1e-5, abs_tol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["forecast", "walks"])

@@ -22,7 +22,7 @@ _CHANNELS = 9  # channels that one kernel reads at most
 _GROUPS, _FEWER_GROUPS = 32, 6  # of Hydra's kernels, for the series; as many for its differences
 _COMPETING = 8  # kernels of a group
 _GOLDEN = (math.sqrt(5) + 1) / 2
-_CHUNK = 1 << 21  # values of a convolution's output that are computed at once: they stay in the cache
+_CHUNK = 1 << 17  # values of a convolution's output that are computed at once: they stay in the cache
 _NOISE = 1e-4  # of the outputs' deviation: larger than rounding, smaller than any difference that matters
 _BIAS_SERIES = 84  # training series whose convolutions give the thresholds
 
@@ -101,11 +101,13 @@ class RandomConvolutions:
             drawn = RaggedTensor([series[row] for row in rows.tolist()])
             x, lengths = drawn.pad(torch.arange(len(rows)))
             out = _convolved(x.transpose(1, 2), kernels, dilation)
-            counted = _counted(out.shape, lengths, dilation, number)
+            counted = _counted(out.shape, lengths, dilation, number).expand_as(out)
             positions = torch.arange(quantile, quantile + len(_THREES) * count).view(len(_THREES), count) + 1
             quantile += len(_THREES) * count
             levels = (positions * _GOLDEN % 1.0).float().sort(1).values
-            drawn_outputs = (out[k % len(rows), k][counted[k % len(rows), k]] for k in range(len(_THREES)))
+            drawn_outputs = (
+                out[k % len(rows), :, k][counted[k % len(rows), :, k]] for k in range(len(_THREES))
+            )
             thresholds = [
                 values.quantile(level) + _NOISE * values.std(correction=0)
                 for values, level in zip(drawn_outputs, levels, strict=True)
@@ -153,7 +155,8 @@ class RandomConvolutions:
     def _chunks(self, series: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Row numbers (B,), series (B, D, T) and their lengths (B,), by length."""
         ragged = RaggedTensor(series)
-        rows = max(1, _CHUNK // (len(_THREES) * int(ragged.lengths.max())))
+        values = max(len(_THREES), _TAPS * series[0].shape[1])  # of a step: outputs, or what they are made of
+        rows = max(1, _CHUNK // (values * int(ragged.lengths.max())))
         for chunk in ragged.lengths.argsort().split(rows):
             x, lengths = ragged.pad(chunk)
             yield chunk, x.transpose(1, 2).contiguous(), lengths
@@ -223,39 +226,53 @@ def _hydra_kernels(groups: int, channels: int) -> Tensor:
 
 
 def _convolved(x: Tensor, kernels: Tensor, dilation: int) -> Tensor:
-    """(B, D, T) -> (B, K, T), zeros beyond both ends."""
-    return F.conv1d(x, kernels, padding=dilation * (_TAPS // 2), dilation=dilation)
+    """(B, D, T) -> (B, T, K), zeros beyond both ends: the product of every step's taps and the kernels."""
+    batch, channels, steps = x.shape
+    margin = dilation * (_TAPS // 2)
+    taps = F.pad(x, (margin, margin)).unfold(2, steps, dilation)  # (B, D, 9, T)
+    taps = taps.permute(0, 3, 1, 2).reshape(batch * steps, channels * _TAPS)
+    return (taps @ kernels.flatten(1).T).view(batch, steps, -1)
+
+
+def _real(lengths: Tensor, steps: int) -> Tensor:
+    """(B, T) bool: the steps before each series' end; (1, T) where no series is padded."""
+    return sequence_mask(lengths[:1] if int(lengths.min()) == steps else lengths, steps)
 
 
 def _counted(shape: Sequence[int], lengths: Tensor, dilation: int, number: int) -> Tensor:
-    """(B, K, T) bool: the steps whose outputs count.
+    """(B, T, K) bool, or (1, T, K) where no series is padded: the steps whose outputs count.
 
     Every other kernel counts outputs that no padding enters, where a series has any; the others all of them.
     """
-    steps, margin = torch.arange(shape[2]), dilation * (_TAPS // 2)
-    real = sequence_mask(lengths, shape[2])
-    inner = (steps >= margin) & (steps < (lengths - margin).unsqueeze(1))
+    steps, margin = torch.arange(shape[1]), dilation * (_TAPS // 2)
+    real = _real(lengths, shape[1])
+    ends = lengths[: len(real)].unsqueeze(1)
+    inner = (steps >= margin) & (steps < ends - margin)
     inner = torch.where(inner.any(1, keepdim=True), inner, real)
-    padded = ((torch.arange(shape[1]) + number) % 2 == 0).view(1, -1, 1)
-    return torch.where(padded, real.unsqueeze(1), inner.unsqueeze(1))
+    padded = (torch.arange(shape[2]) + number) % 2 == 0
+    return torch.where(padded, real.unsqueeze(2), inner.unsqueeze(2))
 
 
 def _outputs(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> tuple[Tensor, Tensor]:
-    """The outputs (B, 84, T), minus infinity at steps that do not count, and how many steps do, (B, 84)."""
+    """The outputs (B, T, 84), minus infinity at steps that do not count; how many steps do, (B or 1, 84)."""
     out = _convolved(x, part.kernels, part.dilation)
     counted = _counted(out.shape, lengths, part.dilation, number)
-    return out.masked_fill_(~counted, -torch.inf), counted.sum(2)
+    return out.masked_fill_(~counted, -torch.inf), counted.sum(1)
 
 
 def _proportions(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> Tensor:
     """The share of counted steps at which each output exceeds each threshold, (B, 84 * Q)."""
     out, steps = _outputs(x, lengths, part, number)
-    exceeds = torch.empty_like(out)  # floats, as comparisons into bytes are several times slower
-    shares = [
-        torch.gt(out, threshold.unsqueeze(1), out=exceeds).sum(2) / steps
-        for threshold in part.thresholds.unbind(1)
-    ]
-    return torch.stack(shares, 2).flatten(1)
+    at_once = max(1, _CHUNK // out.numel())
+    counts = [_exceeding(out, thresholds) for thresholds in part.thresholds.T.contiguous().split(at_once)]
+    return (torch.cat(counts, 1) / steps.unsqueeze(1)).transpose(1, 2).flatten(1)
+
+
+def _exceeding(out: Tensor, thresholds: Tensor) -> Tensor:
+    """At how many steps outputs (B, T, K) exceed thresholds (Q, K), (B, Q, K)."""
+    # Floats, as comparisons into bytes are several times slower.
+    exceeds = torch.empty(*out.shape[:2], *thresholds.shape)
+    return torch.gt(out.unsqueeze(2), thresholds, out=exceeds).sum(1)
 
 
 def _proportion_steps(x: Tensor, lengths: Tensor, part: _Dilation, number: int, weights: Tensor) -> Tensor:
@@ -264,25 +281,34 @@ def _proportion_steps(x: Tensor, lengths: Tensor, part: _Dilation, number: int, 
     factors = weights.unflatten(1, part.thresholds.shape) / steps.unsqueeze(2)
     exceeds, total = torch.empty_like(out), torch.zeros(len(x), x.shape[2])
     for threshold, factor in zip(part.thresholds.unbind(1), factors.unbind(2), strict=True):
-        total += torch.einsum("bkt,bk->bt", torch.gt(out, threshold.unsqueeze(1), out=exceeds), factor)
+        total += torch.einsum("btk,bk->bt", torch.gt(out, threshold, out=exceeds), factor)
     return total
 
 
 def _winners(x: Tensor, lengths: Tensor, part: _Competition) -> tuple[Tensor, Tensor]:
-    """The winners' outputs and the losers' ones (B, G, K, T), 0 for the other kernels.
+    """The winners' outputs and the losers' ones (B, T, K, G), 0 for the other kernels.
 
     Outputs of rounding size are 0, so that all kernels of a group win and lose alike where a series is flat.
     """
-    out = F.hardshrink(_convolved(x, part.kernels, part.dilation), _NOISE).unflatten(1, (-1, _COMPETING))
-    real = sequence_mask(lengths, x.shape[2]).view(len(x), 1, 1, x.shape[2])
-    best, worst = out.amax(2, keepdim=True) * real, out.amin(2, keepdim=True)
+    kernels = part.kernels.unflatten(0, (-1, _COMPETING)).transpose(0, 1).flatten(0, 1)
+    out = F.hardshrink(_convolved(x, kernels, part.dilation), _NOISE).unflatten(2, (_COMPETING, -1))
+    best, worst = out.amax(2, keepdim=True), out.amin(2, keepdim=True)
+    real = _real(lengths, x.shape[2])
+    if len(real) < len(x) or not bool(real.all()):
+        real = real.view(-1, x.shape[2], 1, 1)
+        best, worst = best * real, torch.where(real, worst, torch.nan)
     wins = torch.eq(out, best, out=torch.empty_like(out)).mul_(best)
-    return wins, torch.eq(out, worst, out=out).mul_(real)
+    return wins, torch.eq(out, worst, out=out)
 
 
 def _wins(x: Tensor, lengths: Tensor, part: _Competition) -> list[Tensor]:
     """The square roots of the winners' summed outputs and of the losers' counts, (B, G * K) each."""
-    return [each.sum(3).clamp_min(0).sqrt().flatten(1) for each in _winners(x, lengths, part)]
+    return [_by_kernel(each).clamp_min(0).sqrt() for each in _winners(x, lengths, part)]
+
+
+def _by_kernel(values: Tensor) -> Tensor:
+    """The sums over the steps of values (B, T, K, G) of kernels, (B, G * K)."""
+    return values.sum(1).transpose(1, 2).flatten(1)
 
 
 def _win_steps(
@@ -291,7 +317,7 @@ def _win_steps(
     """What each step adds to the weighted sum of `_wins`, (B, T); the weights: (B, G * K)."""
     total = torch.zeros(len(x), x.shape[2])
     for each, weights in zip(_winners(x, lengths, part), (win_weights, loss_weights), strict=True):
-        sums = each.sum(3).flatten(1)
+        sums = _by_kernel(each)
         factors = torch.where(sums > 0, weights / sums.clamp_min(1e-12).sqrt(), 0.0)
-        total += torch.einsum("bkt,bk->bt", each.flatten(1, 2), factors)
+        total += torch.einsum("btkg,bgk->bt", each, factors.unflatten(1, (-1, _COMPETING)))
     return total

@@ -6,19 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import torch
 from typing_extensions import Self
 
 from longspan import errors
 from longspan.data import transforms
 from longspan.tasks.codec import Codec, Metrics
+from longspan.tasks.joining import slices
 
 from . import baselines, windows
 from .conformal import ConformalQuantiles, NaiveErrors, adapt, recent_origins, share_inside
 from .evaluation import forecast_metrics, interval_pairs, mae
 from .linear_forecast import mean_or_inf
 from .origins import end_times, independent_windows, last_origins
-from .panel import Origins, Panel
+from .panel import Origins, Panel, stacked
 from .predictions import Forecasts
 from .series_statistics import training_ends
 from .window_encoder import WindowEncoder
@@ -201,6 +203,25 @@ class ForecastCodec(Codec[Origins]):
     def count_rows(self, records: Origins) -> int:
         return len(records.panel.values)
 
+    def join(self, parts: Sequence[Origins]) -> Origins | None:
+        panel = stacked([part.panel for part in parts])
+        tables_alike = self._has_id_column or len({len(part.panel.ids) == 1 for part in parts}) == 1
+        if panel is None or not tables_alike or any(_before_rows(part) for part in parts):
+            return None
+        begins = np.cumsum([0, *(len(part.panel.values) for part in parts[:-1])])
+        rows = [part.rows + begin for part, begin in zip(parts, begins, strict=True)]
+        return Origins(panel, np.concatenate(rows))
+
+    def split(self, table: pl.DataFrame, parts: Sequence[Origins]) -> list[pl.DataFrame]:
+        of_origin = self.horizon * len(self.encoder.template.columns.target)
+        if not self._has_id_column and len(parts[0].panel.ids) == 1:
+            table = table.drop("id", strict=False)  # which only tells the sources apart
+        return slices(table, [len(part.rows) * of_origin for part in parts])
+
+    @property
+    def _has_id_column(self) -> bool:
+        return self.encoder.template.columns.id is not None
+
     def trial_records(self, stream: Any) -> Origins:
         """The next forecast of the first series."""
         return last_origins(stream.panel.only(stream.panel.ids[:1]), self.horizon)
@@ -296,6 +317,12 @@ class ForecastCodec(Codec[Origins]):
         self.conformal = None if conformal is None else ConformalQuantiles.from_state(conformal)
         self.validation_scores, self.validation_start = state["validation_scores"], state["validation_start"]
         return self
+
+
+def _before_rows(origins: Origins) -> bool:
+    """Whether an origin lies before the first row of its series, where stacked panels have another one."""
+    first = origins.panel.starts[origins.panel.series_of(origins.rows - 1)]
+    return bool((origins.rows <= first).any())
 
 
 def _concatenated(predictions: list[Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,8 @@ from longspan.data.timestamps import TimeForm
 
 from .covariates import Covariates
 
+_SPARSEST = 100  # steps from the first to the last row of stacked panels, for each row that they have
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -188,6 +190,42 @@ class Panel:
         )
 
 
+def stacked(panels: Sequence[Panel]) -> Panel | None:
+    """The series of several panels as one, in their order; ids may come several times.
+
+    Returns:
+        None where the panels differ in their columns, times or kinds of answers, or lie far apart in time.
+    """
+    first, rows = panels[0], sum(len(panel.values) for panel in panels)
+    if len(panels) == 1:
+        return first
+    typed = first.columns.id is not None and first.id_type != "String"
+    if typed or first.answers != "polars" or any(_form(panel) != _form(first) for panel in panels):
+        return None
+    begins, ends = (np.concatenate([getattr(panel, name) for panel in panels]) for name in ("first", "ends"))
+    if int(ends.max() - begins.min()) > _SPARSEST * rows:
+        return None
+    lengths = np.concatenate([np.diff(panel.starts) for panel in panels])
+    return replace(
+        first,
+        values=np.concatenate([panel.values for panel in panels]),
+        starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        first=begins,
+        ids=tuple(name for panel in panels for name in panel.ids),
+        past=_together([panel.past for panel in panels]),
+        future=_together([panel.future for panel in panels]),
+        static=_together([panel.static for panel in panels]),
+    )
+
+
+def _form(panel: Panel) -> tuple[Any, ...]:
+    """What the panels that are `stacked` have in common."""
+    return (
+        panel.columns, panel.frequency, panel.named, panel.form, panel.answers, panel.id_type,
+        panel.own_frequencies,
+    )  # fmt: skip
+
+
 def _columns_from_state(state: Sequence[Any]) -> Columns:
     target, time, id, *covariates = state
     names = (as_texts(part) for part in covariates)
@@ -262,14 +300,6 @@ def _chained(old: Covariates, new: Covariates, gap: int) -> Covariates:
 
 def _stacked(like: Panel, rows: Sequence[_Rows]) -> Panel:
     """A panel of these series, with the columns and the frequency of another panel."""
-
-    def together(parts: Sequence[Covariates]) -> Covariates:
-        names = parts[0].labels
-        return Covariates(
-            np.concatenate([part.numbers for part in parts]),
-            {name: np.concatenate([part.labels[name] for part in parts]) for name in names},
-        )
-
     lengths = [len(row.values) for row in rows]
     return replace(
         like,
@@ -277,7 +307,16 @@ def _stacked(like: Panel, rows: Sequence[_Rows]) -> Panel:
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         first=np.array([row.first for row in rows], np.int64),
         ids=tuple(row.name for row in rows),
-        past=together([row.past for row in rows]),
-        future=together([row.future for row in rows]),
-        static=together([row.static for row in rows]),
+        past=_together([row.past for row in rows]),
+        future=_together([row.future for row in rows]),
+        static=_together([row.static for row in rows]),
+    )
+
+
+def _together(parts: Sequence[Covariates]) -> Covariates:
+    """The rows of several covariates, one after the other."""
+    names = parts[0].labels
+    return Covariates(
+        np.concatenate([part.numbers for part in parts]),
+        {name: np.concatenate([part.labels[name] for part in parts]) for name in names},
     )

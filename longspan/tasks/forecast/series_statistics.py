@@ -62,6 +62,9 @@ class TrainingStatistics:
 
     def of_panel(self, panel: Panel) -> SeriesStatistics:
         """The statistics of a panel's series: those of training, and for a new series of its own values."""
+        if all(name in self.rows for name in panel.ids):
+            rows = [self.rows[name] for name in panel.ids]
+            return SeriesStatistics(*(column[rows] for column in self.table))
         parts = []
         for series, name in enumerate(panel.ids):
             row = self.rows.get(name)
