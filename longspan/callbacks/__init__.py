@@ -8,11 +8,7 @@ from .learning_rate import LearningRateScheduler, ReduceLROnPlateau
 from .loggers import CSVLogger, RemoteMonitor, TensorBoard
 from .stopping import EarlyStopping, TerminateOnNaN
 
-# With several processes each runs these; only the first runs the others, which write files or screens.
-RUN_IN_EVERY_PROCESS = (EarlyStopping, ReduceLROnPlateau, LearningRateScheduler, SwapEMAWeights)
-
 __all__ = [
-    "RUN_IN_EVERY_PROCESS",
     "BackupAndRestore",
     "CSVLogger",
     "Callback",

@@ -11,7 +11,7 @@ import click
 
 from longspan import __version__, errors
 
-from .messages import is_quiet, with_flags
+from .messages import is_quiet, set_quiet, with_flags
 from .options import (
     BACKEND,
     QUIET,
@@ -106,10 +106,10 @@ def fit_command(name: str) -> click.Command:
 
     def run(
         source: str, output: str, format: str | None, resume: str | None, tune: int | None,
-        targets: str | None = None, **values: Any,
+        processes: int | None, targets: str | None = None, **values: Any,
     ) -> None:  # fmt: skip
         model = kind(**given_options(options, values))
-        _fit(model, source, targets, output, format=format, resume=resume, tune=tune)
+        _fit(model, source, targets, output, format=format, resume=resume, tune=tune, processes=processes)
 
     sources = [click.Argument(["source"], metavar="SOURCE")]
     if kind.takes_targets:
@@ -144,6 +144,12 @@ def _fit_parameters() -> list[click.Parameter]:
             type=click.IntRange(1),
             help="First search the options with so many trials (needs optuna).",
         ),
+        click.Option(
+            ["--processes"],
+            metavar="INT",
+            type=click.IntRange(1),
+            help="Share every batch among so many processes, with one thread each (or those of torchrun).",
+        ),
         click.Option(["--format"], **FORMAT),
         click.Option(["--threads"], **THREADS),
         click.Option(["--backend"], **BACKEND),
@@ -160,10 +166,19 @@ def _fit(
     format: str | None,
     resume: str | None,
     tune: int | None,
+    processes: int | None,
 ) -> None:
     """Fit a model, save it and print how good it is."""
+    from longspan.training.processes import is_first, started_by_launcher
+
     from .heartbeat import heartbeat
 
+    processes = started_by_launcher() if processes is None else processes
+    if not is_first():
+        set_quiet(click.get_current_context())
+    if processes is not None and tune is not None:
+        way_out = "leave out --processes, or fit the options that were found without --tune"
+        raise errors.value_error("--processes", "a fit without --tune", "both", way_out)
     if resume is not None and tune is not None:
         way_out = "leave out --resume, or fit the options that were found without --tune"
         raise errors.value_error("--resume", "a fit without --tune", "both", way_out)
@@ -176,7 +191,9 @@ def _fit(
         if tune is not None:
             model.tune(path, targets, trials=tune, verbose=verbose)
         else:
-            model.fit(path, targets, resume=resume, callbacks=[note], verbose=verbose)
+            model.fit(path, targets, resume=resume, callbacks=[note], verbose=verbose, processes=processes)
+    if not is_first():
+        return
     if source == "-" and model.fitted_.data is not None:  # what was read is gone
         model.fitted_.data = model.fitted_.data._replace(paths=("-",))
     model.save(output)

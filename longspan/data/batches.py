@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import repeat
 from typing import Any
 
@@ -64,6 +64,23 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         parts = [map_tensors(function, part) for part in value]
         return tuple(parts) if type(value) is tuple else type(value)(*parts)
     return function(value) if isinstance(value, Tensor) else value
+
+
+def take_rows(batch: Batch, rows: Tensor) -> Batch:
+    """Some rows of a batch, whose tensors are all by row.
+
+    Args:
+        rows: (R,) int64, row numbers.
+
+    >>> take_rows(Batch(torch.arange(3.0), torch.arange(3)), torch.tensor([2, 0])).y
+    tensor([2, 0])
+    """
+
+    def take(value: Tensor) -> Tensor:
+        return value.index_select(0, rows.to(value.device)) if value.dim() else value
+
+    parts = {field.name: map_tensors(take, getattr(batch, field.name)) for field in fields(batch)}
+    return replace(batch, **parts)
 
 
 def as_batch(item: Any) -> Batch:

@@ -72,10 +72,6 @@ class StepEngine:
         """The number of rows that count."""
         return rows_of(batch)
 
-    def shard(self, batch: Batch) -> Batch:
-        """The batch."""
-        return batch
-
     def gather(self, value: Any) -> list[Any]:
         """The value."""
         return [value]

@@ -252,11 +252,17 @@ class CompiledLoss:
         return places
 
     def count(self, output: Any, batch: Batch) -> Tensor:
-        """The denominator of the mean, by which the losses of the parts of a batch are combined."""
+        """The denominator of the mean; the number of rows for a sum of several losses."""
         loss = self._losses[0]
         if len(self._losses) > 1 or loss is None:
             return torch.tensor(float(rows_of(batch)))
         return loss.count(output, self._adapter.with_output_mask(batch))
+
+    def loss_terms(self, output: Any, batch: Batch) -> list[objective.LossTerm]:
+        """The loss with its denominator, by which several processes combine those of their rows."""
+        only = self._losses[0] if len(self._losses) == 1 else None
+        count = None if only is not None and only.loss.reduction == "sum" else self.count(output, batch)
+        return [objective.LossTerm(self(output, batch), count)]
 
 
 class CompiledMetric:

@@ -17,6 +17,7 @@ from longspan.callbacks import Callback, History
 from longspan.report import write_report
 from longspan.report.elements import Section
 from longspan.training.checkpoint import as_checkpoint_config
+from longspan.training.processes import check_processes
 
 from . import persistence
 from .codec import RecordsT
@@ -56,6 +57,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
         resume: Any = None,
         callbacks: Sequence[Callback] = (),
         verbose: int | str = "auto",
+        processes: int | None = None,
     ) -> Self:
         """Train on a source; an earlier fit is forgotten.
 
@@ -66,6 +68,8 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
                 A checkpoint of other data or options is refused; that of a finished fit gives its weights.
             callbacks: `longspan.training.Callback` objects.
             verbose: 0 for no output, 1 or "auto" for a progress bar in a terminal, 2 for a line per epoch.
+            processes: how many share every batch; they are forked on Linux, with one thread each. Under
+                torchrun they are those that it started, and each then has the fitted task.
 
         Returns:
             The task itself, fitted.
@@ -74,7 +78,9 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             ValueError, TypeError: an option or the source cannot be used; one sentence.
         """
         self.check()
-        codec, run = self.codec(), Run(as_checkpoint_config(resume), callbacks, verbose)
+        if processes is not None:
+            check_processes(processes)
+        codec, run = self.codec(), Run(as_checkpoint_config(resume), callbacks, verbose, processes=processes)
         with errors.collect_notices() as notes, seeded(self.seed):
             records, train, valid = read_and_split(self, source, y, validation_data)
             checkpoint = identified(run.resume, self, records, None if validation_data is None else valid)
@@ -83,7 +89,7 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             if valid is not None:
                 self.calibrate(fitted, valid)
                 if validation_data is None:
-                    fitted = self._refitted(fitted, records, verbose)
+                    fitted = self._refitted(fitted, records, Run(verbose=verbose, processes=processes))
             fitted.stream = self.start_stream(fitted, records)
             fitted.data = describe_source(source, y, fitted.codec.count_rows(records))
         self.fitted_, self.notes_ = fitted, notes
@@ -116,14 +122,14 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
 
     @final
     def _refitted(
-        self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT, verbose: int | str
+        self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT, run: Run
     ) -> Fitted[CodecT, NetworkT, StreamT]:
         """Codec and network trained on all records if `codec.refit` returns another codec; else `fitted`."""
         codec = fitted.codec.refit(records)
         if codec is fitted.codec:
             return fitted
         with seeded(self.seed):  # the same whether or not the first training was resumed
-            network = self._fit_network(codec, records, None, Run(verbose=verbose)).network
+            network = self._fit_network(codec, records, None, run).network
         return Fitted(codec, network, fitted.history)
 
     def predict(self, source: Any = None, **search: Any) -> Any:

@@ -31,12 +31,24 @@ class Run(NamedTuple):
     callbacks: `longspan.training.Callback` objects.
     verbose: 0 for no output, 1 or "auto" for a progress bar in a terminal, 2 for a line per epoch.
     model: the callbacks' `model`, None for the network.
+    processes: how many share every batch, None for this one alone.
     """
 
     resume: CheckpointConfig | None = None
     callbacks: Sequence[Callback] = ()
     verbose: int | str = "auto"
     model: Any = None
+    processes: int | None = None
+
+
+class NetworkLoss:
+    """The loss of a network with its terms, by which several processes share a batch."""
+
+    def __init__(self, network: TaskNetwork) -> None:
+        self._network, self.loss_terms = network, network.loss_terms
+
+    def __call__(self, output: Any, batch: Batch) -> Tensor:
+        return self._network.loss(output, batch)
 
 
 def fit_network(
@@ -70,7 +82,7 @@ def fit_network(
     history = train(
         network,
         batches,
-        network.loss,
+        network.loss if run.processes is None else NetworkLoss(network),
         optimizers.Adam(options.learning_rate).build(groups),
         epochs=options.epochs,
         validate=validate,
@@ -80,6 +92,7 @@ def fit_network(
         verbose=run.verbose,
         resume=run.resume,
         model=run.model,
+        processes=run.processes,
     )
     network.eval()
     return history

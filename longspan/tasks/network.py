@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from longspan.data.batches import Batch
+from longspan.data.batches import Batch, rows_of, take_rows
+from longspan.training.objective import LossTerm
 
 
 class TaskNetwork(nn.Module, abc.ABC):
@@ -35,6 +37,22 @@ class TaskNetwork(nn.Module, abc.ABC):
     @abc.abstractmethod
     def loss(self, output: Any, batch: Batch) -> Tensor:
         """The loss, one number; output: as `forward` returned it for the batch."""
+
+    def loss_terms(self, output: Any, batch: Batch) -> Sequence[LossTerm]:
+        """The means that `loss` adds up in training, each with the number that it was divided by.
+
+        Several processes combine the losses of their rows by these numbers. By default `loss` is one mean
+        over `loss_count` things.
+        """
+        return [LossTerm(self.loss(output, batch), self.loss_count(output, batch))]
+
+    def loss_count(self, output: Any, batch: Batch) -> Tensor | float:
+        """What the training loss divides by, such as the number of tokens; by default the rows."""
+        return float(rows_of(batch))
+
+    def take_rows(self, batch: Batch, rows: Tensor) -> Batch:
+        """Some rows of a training batch, for a process that shares it with others; rows: (R,) int64."""
+        return take_rows(batch, rows)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The parameters in an optimizer's groups; of several, the first learns first, see `FineTuning`."""

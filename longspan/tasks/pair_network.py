@@ -141,6 +141,9 @@ class PairNetwork(TaskNetwork):
             coverage_weight=self.coverage_weight if self.training else 0.0,
         )  # fmt: skip
 
+    def loss_count(self, output: DecoderOutput, batch: Batch) -> Tensor:
+        return (batch.y != IGNORED).sum()
+
     def predict(
         self, batch: Batch, *, beam_size: int = 5, n_best: int = 1, length_penalty: float = 1.0
     ) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -13,8 +14,11 @@ from longspan import errors
 from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch
 
 from . import checkpoint
+from .distributed import DistributedEngine
 from .engines import FabricEngine, SingleProcess
 from .evaluation import keep_in_place, to_device
+
+Engine = SingleProcess | FabricEngine | DistributedEngine
 
 
 class EpochBatches:
@@ -36,27 +40,29 @@ class EpochBatches:
         # Random states at the start of the epoch: they decide the order of its batches.
         self._epoch_start: dict[str, Any] = {}
 
-    def __call__(
-        self, network: nn.Module, engine: SingleProcess | FabricEngine, *, step: int, resumable: bool
-    ) -> Iterator[Batch]:
+    def __call__(self, network: nn.Module, engine: Engine, *, step: int, resumable: bool) -> Iterator[Batch]:
         """This process's part of every batch of an epoch, on the network's device.
 
         Args:
             step: batches that were trained on before training was resumed; these are left out.
             resumable: whether to keep the random states that resuming needs.
         """
-        if step:
-            batches = self._remaining(step)
-        else:
-            if resumable:
-                self._epoch_start = {"rng": checkpoint.rng_state(), "batches": self.order()}
-            batches = iter(self.source)
+        distributed = engine if isinstance(engine, DistributedEngine) else None
+        with nullcontext() if distributed is None else distributed.drawing_batches():
+            batches = self._from(step, resumable)
         if not isinstance(self.source, (Batches, BPTTChunks)):
             batches = map(as_batch, batches)
-        if engine.world > 1:
-            batches = map(engine.shard, batches)
+        if distributed is not None:
+            batches = distributed.shards(batches, is_whole=step == 0)
         move = to_device(network)
         return batches if move is keep_in_place else map(move, batches)
+
+    def _from(self, step: int, resumable: bool) -> Iterator[Any]:
+        if step:
+            return self._remaining(step)
+        if resumable:
+            self._epoch_start = {"rng": checkpoint.rng_state(), "batches": self.order()}
+        return iter(self.source)
 
     def _remaining(self, step: int) -> Iterator[Any]:
         current = checkpoint.rng_state()
@@ -70,7 +76,7 @@ class EpochBatches:
         checkpoint.set_rng_state(current)
         return batches
 
-    def synchronise(self, engine: SingleProcess | FabricEngine) -> None:
+    def synchronise(self, engine: DistributedEngine) -> None:
         """Take the first process's order of batches."""
         if isinstance(self.source, Batches):
             self.source.restore(engine.gather(self.source.state())[0])

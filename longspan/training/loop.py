@@ -13,6 +13,8 @@ from longspan import errors
 from longspan.callbacks import Callback, CallbackList, History
 
 from . import checkpoint, engines
+from . import processes as processes_
+from .distributed import DistributedEngine
 from .epoch_batches import length_of
 from .evaluation import Logs, evaluate_batches
 from .objective import as_loss, as_metrics
@@ -65,8 +67,9 @@ def train(
         verbose: 0 for no output, 1 for a progress bar in a terminal, 2 for a line per epoch.
         resume: a checkpoint file to resume from and to write, or a `CheckpointConfig`.
         precision: such as "bf16-mixed", through lightning-fabric; None for the dtype of the parameters.
-        processes: the number of processes that share every batch, through lightning-fabric. They are forked,
-            with one thread each; under torchrun they are those that torchrun started.
+        processes: the number of processes that share every batch. They are forked, with one thread each;
+            under torchrun they are those that torchrun started. Weights are those of one process, to
+            rounding; only dropout and negative samples are drawn by each process for itself.
         state: the state for the first batch, if that batch has `continues`.
         model: the callbacks' `model`; None for the network.
         engine: what takes the steps instead of `optimizer` (see `longspan.training.engines.SingleProcess`).
@@ -110,31 +113,27 @@ def train(
     )
     if engine is not None:
         return trainer.run(engine)
-    if processes is None and precision is None:
-        counts_steps = isinstance(schedule, LRScheduler)  # by a hook on `optimizer.step`
-        return trainer.run(engines.SingleProcess(network, optimizer, clip_norm, clip_value, counts_steps))
-    return _through_fabric(trainer, precision, processes)
+    if processes is not None and processes_.check_processes(processes) > 1:
+        return _run_in_processes(trainer, precision, processes)
+    return trainer.run(_engine(trainer, precision))
 
 
-def _through_fabric(trainer: Trainer, precision: str | None, processes: int | None) -> History:
-    count = 1 if processes is None else errors.check_int("processes", processes, 1, "give their number")
-    launched = count > 1 and engines.launched_by_others(count)  # by torchrun
-    if count > 1:
-        engines.check_order(trainer.batches.source)
-    fabric = engines.fabric_of(trainer.network, precision, count, fork=not launched)
+def _engine(trainer: Trainer, precision: str | None) -> engines.SingleProcess | engines.FabricEngine:
+    """What takes the steps in one process."""
+    network, optimizer = trainer.network, trainer.optimizer
+    if precision is None:
+        counts_steps = isinstance(trainer.schedule, LRScheduler)  # by a hook on `optimizer.step`
+        return engines.SingleProcess(network, optimizer, *trainer.clip, counts_steps)
+    return engines.FabricEngine(engines.fabric_of(network, precision), network, optimizer, *trainer.clip)
 
-    def train_in_process(fabric: Any) -> dict[str, Any]:
-        engine = engines.FabricEngine(fabric, trainer.network, trainer.optimizer, *trainer.clip, trainer.loss)
-        trainer.run(engine)
-        return trainer.state.snapshot(engine)
 
-    if count == 1 or launched:
-        fabric.launch()
-        train_in_process(fabric)
-    else:
-        device = next(trainer.network.parameters()).device.type
-        trainer.state.load(engines.launch(fabric, train_in_process, device), rank=0, path="")
-    return trainer.history
+def _run_in_processes(trainer: Trainer, precision: str | None, count: int) -> History:
+    def run(group: processes_.ProcessGroup) -> History:
+        engine = _engine(trainer, precision)
+        return trainer.run(DistributedEngine(engine, group, trainer.network, trainer.status))
+
+    device = next(trainer.network.parameters()).device
+    return processes_.run_in_processes(count, device, run)
 
 
 def _checked_freq(freq: Any) -> int | frozenset[int]:

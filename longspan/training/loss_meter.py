@@ -47,7 +47,8 @@ def _is_bad(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
 
 
-def _check_loss(value: Any) -> None:
+def check_loss(value: Any) -> None:
+    """Refuse a loss that is not one number."""
     if not isinstance(value, Tensor) or value.dim():
         received = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise errors.value_error("loss", "one number, a tensor without dimensions", received, "take its mean")
@@ -62,7 +63,7 @@ class LossMeter:
     def add(self, value: Tensor, batch: Batch, epoch: int, step: int) -> None:
         """Add the loss of a step; the step is not taken if this raises `NotFinite`."""
         if self.count == 0:
-            _check_loss(value)
+            check_loss(value)
         self.add_number(value.item(), batch, epoch, step)
 
     def add_number(self, number: float, batch: Batch, epoch: int, step: int) -> None:
@@ -94,7 +95,7 @@ class AsyncLossMeter(LossMeter):
 
     def add(self, value: Tensor, batch: Batch, epoch: int, step: int) -> None:
         if not self._losses:
-            _check_loss(value)
+            check_loss(value)
         self._losses.append(value.detach())
         self._positions.append((self._rows(batch), epoch, step))
         if len(self._losses) >= _FLUSH_STEPS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,32 @@ from longspan.data.batches import Batch, rows_of
 from longspan.data.padding import sequence_mask
 
 BatchLoss = Callable[[Any, Batch], Tensor]
+
+
+class LossTerm(NamedTuple):
+    """A part of a loss, which is the sum of its terms.
+
+    mean: one number; divisor: what it was divided by, None for a sum, which is not divided by anything.
+    """
+
+    mean: Tensor
+    divisor: Tensor | float | None
+
+
+@runtime_checkable
+class HasLossTerms(Protocol):
+    """A loss of a batch whose means are not over rows, or are several; other losses are a mean over rows."""
+
+    def loss_terms(self, output: Any, batch: Batch) -> Sequence[LossTerm]:
+        """The terms, by which several processes combine the losses of their parts of a batch."""
+        ...
+
+
+def terms_of(loss: BatchLoss) -> Callable[[Any, Batch], Sequence[LossTerm]]:
+    """A function that gives the terms of a loss for (output, batch)."""
+    if isinstance(loss, HasLossTerms):
+        return loss.loss_terms
+    return lambda output, batch: [LossTerm(loss(output, batch), rows_of(batch))]
 
 
 class MaskedLoss:
@@ -29,13 +55,16 @@ class MaskedLoss:
         return self.loss(batch.y, output, batch.weight, step_mask(output, batch))
 
     def count(self, output: Tensor, batch: Batch) -> Tensor:
-        """The denominator of the mean, by which the losses of the parts of a batch are combined."""
+        """The denominator of the mean."""
         mask = self.loss.valid_mask(batch.y, step_mask(output, batch))
-        if self.loss.reduction == "sum":
-            return torch.ones(())
         if self.loss.reduction == "mean_with_sample_weight" and batch.weight is not None:
             return (batch.weight if mask is None else _merged(batch.weight, mask)).sum()
         return torch.tensor(float(rows_of(batch))) if mask is None else mask.sum()
+
+    def loss_terms(self, output: Tensor, batch: Batch) -> list[LossTerm]:
+        """The mean with its denominator, or the sum."""
+        count = None if self.loss.reduction == "sum" else self.count(output, batch)
+        return [LossTerm(self(output, batch), count)]
 
 
 def as_loss(loss: str | losses.Loss | BatchLoss) -> BatchLoss:
@@ -60,15 +89,6 @@ def step_mask(output: Tensor, batch: Batch) -> Tensor | None:
         way_out = "mask the loss yourself where the network changes the number of steps"
         raise errors.value_error("mask", expected, tuple(mask.shape), way_out)
     return mask
-
-
-@runtime_checkable
-class WeightedLoss(Protocol):
-    """A loss of a batch that gives the denominator of its mean; other losses divide by the number of rows."""
-
-    def count(self, output: Any, batch: Batch) -> Tensor:
-        """A number."""
-        ...
 
 
 @runtime_checkable

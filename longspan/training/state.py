@@ -15,8 +15,7 @@ from longspan.callbacks import History, TrainerState
 from longspan.data.batches import rows_of
 
 from . import checkpoint
-from .engines import FabricEngine, SingleProcess
-from .epoch_batches import EpochBatches
+from .epoch_batches import Engine, EpochBatches
 from .loss_meter import LossMeter
 from .objective import MetricLike
 
@@ -62,7 +61,7 @@ class TrainingState:
         self.status = TrainerState(network, optimizer, {m.name: m.direction for m in metrics})
         self.loss_meter = LossMeter(rows_of)
 
-    def snapshot(self, engine: SingleProcess | FabricEngine) -> dict[str, Any]:
+    def snapshot(self, engine: Engine) -> dict[str, Any]:
         """The state of all processes as plain values and tensors."""
         self.loss_meter.flush()
         process = {
@@ -91,7 +90,7 @@ class TrainingState:
             "processes": engine.gather(process),
         }
 
-    def resume(self, snapshot: dict[str, Any], engine: SingleProcess | FabricEngine, path: object) -> None:
+    def resume(self, snapshot: dict[str, Any], engine: Engine, path: object) -> None:
         """Go on where a snapshot was taken.
 
         Args:

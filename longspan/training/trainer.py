@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from time import perf_counter
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -110,15 +110,15 @@ class Trainer:
             self.display.close()
         self.history.stopped = self.status.stopped
         self.hooks.call("on_train_end", self._last_logs())
+        if engine.world > 1:
+            engine.end()
         return self.history
 
     def _attach_callbacks(self) -> None:
-        """Give the callbacks the model and the state; only the first process writes files and the display."""
+        """Give the callbacks the model and the state; of several processes only the first has callbacks."""
         if self.engine.rank:
             self.display = progress.NoProgress()
-            self.hooks = hooks.CallbackList(
-                [c for c in self.callbacks if isinstance(c, hooks.RUN_IN_EVERY_PROCESS)]
-            )
+            self.hooks = hooks.CallbackList([])
         device = next((p.device.type for p in self.network.parameters()), "cpu")
         self._new_loss_meter = lambda: (LossMeter if device == "cpu" else AsyncLossMeter)(self.engine.rows)
         self.state.loss_meter = self._new_loss_meter()
@@ -133,8 +133,7 @@ class Trainer:
     def _synchronise(self) -> None:
         """Give every process the same order of batches and its own random masks."""
         self.batches.synchronise(self.engine)
-        seed = self.engine.gather(int(torch.randint(2**31, ())))[0]
-        torch.manual_seed(seed + self.engine.rank)
+        self.engine.begin()
 
     def _run_epoch(self) -> None:
         start, state, epoch = perf_counter(), self.state, self.state.epoch
@@ -144,16 +143,20 @@ class Trainer:
             for metric in self.metrics:
                 metric.reset()
             self.hooks.call("on_epoch_begin", epoch, {})
+        if self.engine.world > 1:
+            self.engine.begin_epoch()
         self.network.train()
         resumable = self.resume is not None
         self._run_steps(self.batches(self.network, self.engine, step=state.step, resumable=resumable))
         if state.step == 0:
             return
         if self.engine.world > 1:
-            _merge_processes(self.engine, state.loss_meter, self.metrics)
+            _merge_metrics(self.engine, self.metrics)
         logs = self._current_logs()
-        if self.validate is not None and not self.status.skips_validation:
+        if self.validate is not None and not self.status.skips_validation and self.engine.rank == 0:
             logs.update(self._validate(self.validate))
+        if self.engine.world > 1:
+            logs = self.engine.gather(logs)[0]
         self.hooks.call("on_epoch_end", epoch, logs)
         self.history.add(epoch, logs)
         self.display.end_epoch(epoch, state.step, logs, perf_counter() - start)
@@ -185,34 +188,37 @@ class Trainer:
     def _run_steps(self, batches: Iterator[Batch]) -> None:
         """All steps of an epoch. The time of this loop is added to every step, so it does little."""
         engine, loss, metrics, state = self.engine, self.loss, self.metrics, self.state
+        if engine.world > 1:
+            loss = engine.objective(loss)
         add, before, after = state.loss_meter.add, self._before_step(), self._after_step()
         forward, optimize = engine.forward, engine.step
         recurrent, step, epoch = state.recurrent, state.step, state.epoch
         model: Any = self.network if self.model is None else self.model
-        whole, add_number = engine.whole_step(loss), state.loss_meter.add_number
-        for batch in batches:
-            for hook in before:
-                hook(step)
-            taken = None if whole is None else whole.run(batch)
-            if taken is None:
-                output, recurrent = forward(batch, detach_state(recurrent) if batch.continues else None)
-                value = loss(output, batch)
-                add(value, batch, epoch, step)
-                optimize(value, output, batch)
-            else:
-                number, output = taken
-                add_number(number, batch, epoch, step)
-                engine.update(whole)
-            if metrics and not engine.is_padding:
-                for metric in metrics:
-                    metric.update(output, batch)
-            step += 1
-            if after:
-                state.step, state.recurrent = step, recurrent
-                for hook in after:
+        whole, add_number = engine.whole_step(self.loss), state.loss_meter.add_number
+        with nullcontext() if engine.world == 1 else engine.steps_of_epoch():
+            for batch in batches:
+                for hook in before:
                     hook(step)
-                if model.stop_training and engine.world == 1:  # of several processes all end with the epoch
-                    break
+                taken = None if whole is None else whole.run(batch)
+                if taken is None:
+                    output, recurrent = forward(batch, detach_state(recurrent) if batch.continues else None)
+                    value = loss(output, batch)
+                    add(value, batch, epoch, step)
+                    optimize(value, output, batch)
+                else:
+                    number, output = taken
+                    add_number(number, batch, epoch, step)
+                    engine.update(whole)
+                if metrics and not engine.is_padding:
+                    for metric in metrics:
+                        metric.update(output, batch)
+                step += 1
+                if after:
+                    state.step, state.recurrent = step, recurrent
+                    for hook in after:
+                        hook(step)
+                    if model.stop_training:
+                        break
         if step == 0:
             self._end_without_data()
         state.loss_meter.flush()
@@ -304,10 +310,9 @@ class Trainer:
             )
 
 
-def _merge_processes(engine: Any, meter: LossMeter, metrics: list[MetricLike]) -> None:
-    """Add up the loss and the metrics of all processes at the end of an epoch."""
-    parts = engine.gather((meter.total, meter.count, [metric.state() for metric in metrics]))
-    meter.total, meter.count = sum(part[0] for part in parts), sum(part[1] for part in parts)
+def _merge_metrics(engine: Any, metrics: list[MetricLike]) -> None:
+    """Add up the metrics of all processes at the end of an epoch."""
+    parts = engine.gather([metric.state() for metric in metrics])
     for index, metric in enumerate(metrics):
-        states = [part[2][index] for part in parts]
+        states = [part[index] for part in parts]
         metric.restore({name: sum(state[name] for state in states) for name in states[0]})

@@ -164,6 +164,23 @@ def test_fit_returns_self_and_a_second_fit_starts_anew(name: str):
     assert np.array_equal(answers(name, task), answers(name, fitted(name)))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.parametrize("name", with_one_ordinary("language"))
+def test_two_processes_train_as_one(name: str):
+    kind = tasks.task(name)
+    options = {**toy(name).options, "epochs": 2}
+    options.update({option: 0.0 for option in options_of(kind) if "dropout" in option})  # draws of their own
+    alone, shared = kind(**options), kind(**options)
+    alone.fit(toy(name).source, toy(name).y, verbose=0)
+    before = torch.get_rng_state()
+    shared.fit(toy(name).source, toy(name).y, verbose=0, processes=2)
+    assert torch.equal(before, torch.get_rng_state())
+    for loss, values in alone.history_.history.items():
+        assert shared.history_.history[loss] == pytest.approx(values, rel=1e-4)
+    for key, value in weights(alone).items():
+        torch.testing.assert_close(weights(shared)[key], value, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_predict_of_single_records_equals_predict_of_all(name: str):
     task = fitted(name)

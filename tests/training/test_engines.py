@@ -1,11 +1,14 @@
-"""Two processes train as one with the joined batch; precision is that of Fabric."""
+"""Several processes train as one with the joined batch; precision is that of Fabric."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,18 +19,25 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import longspan as ls
-from longspan import losses
+from longspan import layers, losses
 from longspan.data import Batch, Batches, BPTTChunks
+from longspan.layers import Input
+from longspan.models import Sequential
 from longspan.optimizers import keras
-from longspan.training import CheckpointConfig, CSVLogger, EarlyStopping, LambdaCallback, evaluate, train
+from longspan.training import (
+    Callback,
+    CheckpointConfig,
+    CSVLogger,
+    EarlyStopping,
+    LambdaCallback,
+    evaluate,
+    train,
+)
 
 needed = pytest.mark.skipif(
     find_spec("lightning_fabric") is None, reason="needs lightning-fabric, which the parallel extra installs"
 )
-# forking a process with threads warns from Python 3.12 on; Fabric's own warnings are not ours
-quiet = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
-)
+forks = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
 
 class Reader(nn.Module):
@@ -62,8 +72,7 @@ def run(processes: int | None, kind: str, **options: Any) -> tuple[nn.Module, An
     return network, history
 
 
-@needed
-@quiet
+@forks
 @pytest.mark.parametrize(("kind", "options"), [("mean", {"clip_norm": 0.1}), ("sum", {}), ("chunks", {})])
 def test_two_processes_are_one(kind: str, options: dict[str, Any]):
     alone, one = run(None, kind, **options)
@@ -72,12 +81,10 @@ def test_two_processes_are_one(kind: str, options: dict[str, Any]):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     assert two.epoch == one.epoch
     assert two.history["mae"] == pytest.approx(one.history["mae"], rel=1e-5)
-    if kind == "chunks":
-        assert two.history["loss"] == pytest.approx(one.history["loss"], rel=1e-5)
+    assert two.history["loss"] == pytest.approx(one.history["loss"], rel=1e-5)
 
 
-@needed
-@quiet
+@forks
 def test_callbacks_files_and_resume(tmp_path: Path):
     def options(name: str) -> dict[str, Any]:
         stop = EarlyStopping("loss", min_delta=100.0, patience=2, restore_best_weights=True)
@@ -108,7 +115,7 @@ def test_callbacks_files_and_resume(tmp_path: Path):
 
 
 @needed
-@quiet
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 def test_precision():
     network, history = run(None, "mean", precision="bf16-mixed", epochs=20, validate=Batches(ROWS, Y))
     plain, wanted = run(None, "mean", epochs=20, validate=Batches(ROWS, Y))
@@ -122,17 +129,7 @@ def test_missing_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     words = "expected the package lightning-fabric, received none; run pip install 'longspan[parallel]'."
     with pytest.raises(ImportError, match=re.escape(words)):
-        run(2, "mean")
-    with pytest.raises(ImportError, match=re.escape(words)):
         run(None, "mean", precision="bf16-mixed")
-
-
-def loader() -> Any:
-    rows = DataLoader(TensorDataset(torch.zeros(4, 2, 3), torch.zeros(4, 2, 1)), batch_size=2, shuffle=True)
-    network = Reader()
-    return train(
-        network, rows, "mse", torch.optim.SGD(network.parameters()), epochs=1, processes=2, verbose=0
-    )
 
 
 def nan() -> Any:
@@ -152,7 +149,11 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "processes: expected a whole number of at least 1, received 0",
     ),
-    "order": (loader, ValueError, "batches: expected a DataLoader with a generator, so that all processes"),
+    "rows": (
+        lambda: run(5, "mean"),
+        ValueError,
+        "processes: expected at most 3, the rows of a batch, received 5; ask for fewer",
+    ),
     "nan": (
         nan,
         FloatingPointError,
@@ -162,7 +163,7 @@ WRONG: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
 
 
 @needed
-@quiet
+@forks
 @pytest.mark.parametrize("case", WRONG)
 def test_sentence(case: str):
     wrong, kind, words = WRONG[case]
@@ -170,10 +171,123 @@ def test_sentence(case: str):
         wrong()
 
 
-@needed
 def test_started_by_others_it_counts_them(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(os, "environ", {**os.environ, "WORLD_SIZE": "3", "RANK": "0", "LOCAL_RANK": "0"})
     with pytest.raises(
         ValueError, match=r"processes: expected 3, as started, received 2; start as many, torchrun"
     ):
         run(2, "mean")
+
+
+@forks
+def test_a_shuffled_loader_gives_all_processes_the_same_batches():
+    def rows(processes: int | None) -> nn.Module:
+        torch.manual_seed(3)
+        network = Reader()
+        draw = torch.Generator().manual_seed(1)
+        pairs = TensorDataset(torch.randn(8, 2, 3, generator=draw), torch.randn(8, 2, 1, generator=draw))
+        batches = DataLoader(pairs, batch_size=3, shuffle=True)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        train(network, batches, "mse", optimizer, epochs=2, processes=processes, verbose=0)
+        return network
+
+    for a, b in zip(rows(None).parameters(), rows(2).parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@forks
+def test_the_first_process_decides_rate_and_end():
+    class Halve(Callback):
+        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+            self.trainer.learning_rate = 0.02 / (self.trainer.steps + 1)
+
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            self.model.stop_training = self.trainer.steps == 4  # in the middle of the second epoch
+
+    (alone, one), (both, two) = run(None, "mean", callbacks=[Halve()]), run(2, "mean", callbacks=[Halve()])
+    assert two.history["loss"] == pytest.approx(one.history["loss"], rel=1e-5) and len(two.epoch) == 2
+    for a, b in zip(alone.parameters(), both.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@forks
+def test_a_killed_process_is_one_sentence():
+    class Deadly(Reader):
+        def forward(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
+            if os.getpid() != FIRST and self.training:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().forward(batch, state)
+
+    FIRST = os.getpid()
+    network = Deadly()
+    batches = Batches(ROWS, Y, batch_size=3)
+    optimizer = torch.optim.SGD(network.parameters())
+    words = "processes: expected 2 to the end of training, received process 1 ended by SIGKILL; see whether"
+    with pytest.raises(ConnectionError, match=words):
+        train(network, batches, "mse", optimizer, epochs=1, processes=2, verbose=0)
+    assert not torch.distributed.is_initialized() and not multiprocessing.active_children()
+
+
+@forks
+def test_an_error_in_another_process_is_raised_here():
+    class Wrong(Reader):
+        def forward(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
+            if os.getpid() != FIRST:
+                raise KeyError("a word of its own")
+            return super().forward(batch, state)
+
+    FIRST = os.getpid()
+    network = Wrong()
+    optimizer = torch.optim.SGD(network.parameters())
+    with pytest.raises(KeyError, match="a word of its own"):
+        train(network, Batches(ROWS, Y), "mse", optimizer, epochs=1, processes=2, verbose=0)
+
+
+@forks
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm1d(6), nn.BatchNorm1d(6, momentum=None), nn.BatchNorm1d(6, affine=False)]
+)
+def test_batch_normalization_is_over_all_rows(norm: nn.BatchNorm1d):
+    class Normed(Reader):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = deepcopy(norm)
+
+        def forward(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
+            out, state = self.core(batch.x, state)
+            return self.head(self.norm(out.transpose(1, 2)).transpose(1, 2)), state
+
+    def fitted(processes: int | None) -> nn.Module:
+        torch.manual_seed(0)
+        network = Normed()
+        draw = torch.Generator().manual_seed(1)
+        # the last batch has one row, so that a process has none
+        batches = Batches(torch.randn(7, 5, 3, generator=draw), Y, batch_size=3)
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        train(network, batches, "mse", optimizer, epochs=2, processes=processes, verbose=0)
+        assert "forward" not in vars(network.norm)
+        return network
+
+    alone, both = fitted(None).state_dict(), fitted(2).state_dict()
+    for name, value in alone.items():
+        torch.testing.assert_close(value, both[name], rtol=1e-4, atol=1e-5)
+
+
+@forks
+def test_compiled_steps_are_shared():
+    def fitted(processes: int | None) -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        model = Sequential([Input((6, 3)), layers.LSTM(8), layers.Dense(1)])
+        model.compile("adam", "mse", metrics=["mae"])
+        draw = torch.Generator().manual_seed(1)
+        x = torch.randn(33, 6, 3, generator=draw)
+        torch.manual_seed(2)
+        history = model.fit(x, x.sum((1, 2)).unsqueeze(1), epochs=2, verbose=0, processes=processes)
+        assert "one compiled step" in model.explain(x)
+        return model, history
+
+    (alone, one), (both, two) = fitted(None), fitted(2)
+    assert two.history["mae"] == pytest.approx(one.history["mae"], rel=1e-5)
+    assert two.history["loss"] == pytest.approx(one.history["loss"], rel=1e-5)
+    for a, b in zip(alone.parameters(), both.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)

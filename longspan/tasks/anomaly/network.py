@@ -91,6 +91,10 @@ class ColumnPredictor(Predictor):
         assert batch.weight is not None
         return mixed_loss(output, batch.y, batch.weight, squared=self.squared)
 
+    def loss_count(self, output: Outputs, batch: Batch) -> Tensor:
+        assert batch.weight is not None
+        return batch.weight.sum()
+
 
 class RecurrentPredictor(ColumnPredictor):
     """A predictor with a recurrent encoder. Abstract.

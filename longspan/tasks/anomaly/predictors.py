@@ -49,6 +49,9 @@ class ForecasterPredictor(Predictor):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return self.network.loss(output, batch)
 
+    def loss_count(self, output: Tensor, batch: Batch) -> Tensor | float:
+        return self.network.loss_count(output, batch)
+
     def predict_series(self, batch: Batch) -> tuple[Tensor, Any]:
         """The predictions and the state after the series; batch: its x is what `table` gives."""
         quantiles, state = self.forecaster.predict_stream(batch.x)
@@ -127,6 +130,7 @@ def fit_forecaster(
         resume=run.resume,
         callbacks=run.callbacks,
         verbose=run.verbose,
+        processes=run.processes,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from longspan.networks.frames import FrameGrid
 from longspan.nn.dropout import Dropout
 from longspan.search import Hypothesis, beam
 from longspan.tasks.network import TaskNetwork
+from longspan.training.objective import LossTerm
 
 from .batches import IGNORED, CaptionInputs
 from .sampling import draw_captions, uniforms_of
@@ -156,18 +158,36 @@ class CaptionNetwork(TaskNetwork):
 
     def loss(self, output: CaptionOutput, batch: Batch) -> Tensor:
         """Mean cross entropy of the captions' tokens; in training with the terms that the class names."""
-        losses = self.decoder.loss(
+        first, *others = (term.mean for term in self.loss_terms(output, batch))
+        return sum(others, first)
+
+    def loss_terms(self, output: CaptionOutput, batch: Batch) -> list[LossTerm]:
+        tokens = self.decoder.loss(
             output.decoder, batch.y, ignore_index=IGNORED,
             label_smoothing=self.label_smoothing if self.training else 0.0,
         )  # fmt: skip
-        if not self.training:
-            return losses
-        if self.word_weight:
+        terms = [LossTerm(tokens, (batch.y != IGNORED).sum())]
+        if self.training and self.word_weight:
             words = F.binary_cross_entropy_with_logits(output.words, batch.x.words, reduction="sum")
-            losses = losses + self.word_weight * words / len(output.words)
-        if self.attention_weight:
-            losses = losses + self.attention_weight * self._unevenness(output.decoder, batch.x.steps)
-        return losses
+            terms.append(LossTerm(self.word_weight * words / len(output.words), len(output.words)))
+        if self.training and self.attention_weight:
+            unevenness = self._unevenness(output.decoder, batch.x.steps)
+            terms.append(LossTerm(self.attention_weight * unevenness, len(batch.y)))
+        return terms
+
+    def take_rows(self, batch: Batch, rows: Tensor) -> Batch:
+        """Some pictures of a batch with their captions."""
+        inputs, numbers = batch.x, torch.full((len(batch.x.frames),), -1)
+        numbers[rows] = torch.arange(len(rows))
+        captions = (numbers[inputs.owner] >= 0).nonzero().squeeze(1)
+        x = inputs._replace(
+            frames=inputs.frames[rows],
+            previous=inputs.previous[captions],
+            steps=inputs.steps[captions],
+            owner=numbers[inputs.owner[captions]],
+            words=inputs.words[rows],
+        )
+        return replace(batch, x=x, y=batch.y[captions])
 
     def _unevenness(self, output: DecoderOutput, steps: Tensor) -> Tensor:
         """The mean squared difference of what each cell was read, in all steps, from an equal share.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -246,6 +247,16 @@ class Ensemble(TaskNetwork):
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         return cross_entropy(output, batch)
+
+    def loss_count(self, output: Tensor, batch: Batch) -> Tensor:
+        return (batch.y != IGNORED).sum()
+
+    def take_rows(self, batch: Batch, rows: Tensor) -> Batch:
+        subwords = batch.x.subwords if isinstance(batch.x, TextInputs) else None
+        if subwords is None:
+            return super().take_rows(batch, rows)
+        texts = TextInputs(batch.x.tokens[rows], subwords._replace(words=subwords.words[rows]))
+        return replace(super().take_rows(replace(batch, x=batch.x.tokens), rows), x=texts)
 
     def predict(self, batch: Batch) -> Tensor:
         """Scores (B, C) or (B, T, C) of the ensemble, see `combine`."""

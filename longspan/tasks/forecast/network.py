@@ -167,6 +167,9 @@ class ForecastNetwork(TaskNetwork):
             return pinball(output, batch.y, self.levels.to(output.dtype))
         return likelihood(output, batch.y, self.distribution)
 
+    def loss_count(self, output: Tensor, batch: Batch) -> Tensor:
+        return (~batch.y.isnan()).sum()
+
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Quantiles (B, H, Q) of the transformed values, and the windows' scales (B,), both float64."""
         quantiles = quantiles_of(self(batch)[0].double(), self.levels, self.distribution)

@@ -70,6 +70,9 @@ class LanguageNetwork(StreamingNetwork):
             return self.decoder.loss(output, batch.y, ignore_index=IGNORED)
         return self.decoder.loss(output, batch.y, ignore_index=IGNORED, reduction="sum") / batch.weight.sum()
 
+    def loss_count(self, output: DecoderOutput, batch: Batch) -> Tensor:
+        return (batch.y != IGNORED).sum()
+
     def predict(self, batch: Batch) -> SegmentScores:
         """The log-probability of every token that is scored."""
         output, _ = self(batch)

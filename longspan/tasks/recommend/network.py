@@ -184,8 +184,15 @@ class RecommendNetwork(StreamingNetwork):
         out, state = self.layers(x, state, lengths=batch.lengths, reset=batch.x.reset)
         return self.project(self.drop(out)), state
 
+    def _targets(self, batch: Batch) -> Tensor:
+        """(B, T) the next items, IGNORED where there is none that training has seen."""
+        return batch.y.masked_fill((batch.y == 0) | (batch.y >= self.trained), IGNORED)
+
+    def loss_count(self, output: Tensor, batch: Batch) -> Tensor:
+        return (self._targets(batch) != IGNORED).sum()
+
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        target = batch.y.masked_fill((batch.y == 0) | (batch.y >= self.trained), IGNORED)
+        target = self._targets(batch)
         counts = (target != IGNORED).sum()
         if not counts:  # no event of the batch has a next one
             return output.sum() * 0.0

@@ -150,6 +150,10 @@ class SpeechNetwork(StreamingNetwork):
         )  # fmt: skip
         return losses / counts.sum().clamp(min=1)
 
+    def loss_count(self, output: CTCOutput, batch: Batch) -> Tensor:
+        counts = batch.y[1].cpu()
+        return ((counts > 0) & (output.lengths > 0)).sum() if self.commands else counts.sum()
+
     def _command_loss(self, output: CTCOutput, targets: Tensor, counts: Tensor) -> Tensor:
         known = ((counts > 0) & (output.lengths > 0)).to(targets.device)
         scores = command_log_probs(output.log_probs, output.lengths)

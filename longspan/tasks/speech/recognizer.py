@@ -86,17 +86,18 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
         resume: Any = None,
         callbacks: Sequence[Callback] = (),
         verbose: int | str = "auto",
+        processes: int | None = None,
     ) -> Self:
         """Train on sounds and their texts; see `longspan.tasks.estimator.Estimator.fit`.
 
         Args:
             source: sounds with texts, see `.reading.read_recordings`; y: the texts, if they come apart.
             rate: samples a second of arrays; that of files stands in them.
-            validation_data, resume, callbacks, verbose: as for every task.
+            validation_data, resume, callbacks, verbose, processes: as for every task.
         """
         return super().fit(
             _rated(source, rate), y, validation_data=validation_data, resume=resume, callbacks=callbacks,
-            verbose=verbose,
+            verbose=verbose, processes=processes,
         )  # fmt: skip
 
     def predict(self, source: Any = None, *, rate: int | None = None, **search: Any) -> list[str]:

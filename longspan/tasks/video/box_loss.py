@@ -39,10 +39,18 @@ def box_loss(scores: Tensor, truth: Tensor) -> Tensor:
         scores: (N, K, 5) logits of presence, centre x and y, width and height.
         truth: (N, K, 5) presence 0 or 1, and the box as shares of the frame.
     """
-    presence = F.binary_cross_entropy_with_logits(scores[..., 0], truth[..., 0])
+    presence = presence_loss(scores, truth)
+    return presence + place_loss(scores, truth) if bool((truth[..., 0] > 0).any()) else presence
+
+
+def presence_loss(scores: Tensor, truth: Tensor) -> Tensor:
+    """The mean over all boxes of the loss of their presences."""
+    return F.binary_cross_entropy_with_logits(scores[..., 0], truth[..., 0])
+
+
+def place_loss(scores: Tensor, truth: Tensor) -> Tensor:
+    """The mean over the boxes that are there of the loss of their places; NaN where none is."""
     there = truth[..., 0] > 0
-    if not bool(there.any()):
-        return presence
     boxes, true = scores[there][:, 1:].sigmoid(), truth[there][:, 1:]
     distance = (boxes - true).abs().mean()
-    return presence + _DISTANCE * distance + (1 - overlap(boxes, true)[1]).mean()
+    return _DISTANCE * distance + (1 - overlap(boxes, true)[1]).mean()

@@ -19,8 +19,9 @@ from longspan.networks.pooling import Pool, max_over_time
 from longspan.nn.conv_lstm import ConvLSTM
 from longspan.nn.dropout import Dropout
 from longspan.tasks.network import TaskNetwork
+from longspan.training.objective import LossTerm
 
-from .box_loss import box_loss
+from .box_loss import box_loss, place_loss, presence_loss
 from .skeletons import SkeletonFeatures
 
 ANSWERS = ("clip", "frames", "boxes")
@@ -195,16 +196,32 @@ class VideoNetwork(TaskNetwork):
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """The mean over the members of the cross entropy, or of the loss of boxes."""
         if self.answers == "boxes":
-            lengths = (
-                torch.full((len(batch.x),), batch.x.shape[1]) if batch.lengths is None else batch.lengths
-            )
-            real = sequence_mask(lengths, batch.x.shape[1], device=output.device)
+            real = self._real_frames(output, batch)
             return torch.stack([box_loss(scores[real], batch.y[real]) for scores in output]).mean()
+        return self._cross_entropy(output, batch)
+
+    def loss_terms(self, output: Tensor, batch: Batch) -> list[LossTerm]:
+        if self.answers != "boxes":
+            return [LossTerm(self._cross_entropy(output, batch), (batch.y != IGNORED).sum())]
+        real = self._real_frames(output, batch)
+        truth = batch.y[real]
+        there = (truth[..., 0] > 0).sum()
+        presence = torch.stack([presence_loss(scores[real], truth) for scores in output]).mean()
+        places = torch.stack([place_loss(scores[real], truth) for scores in output]).mean()
+        return [LossTerm(presence, truth[..., 0].numel()), LossTerm(places, there)]
+
+    def _cross_entropy(self, output: Tensor, batch: Batch) -> Tensor:
         smoothing = self.label_smoothing if self.training else 0.0
         targets = batch.y.flatten().repeat(len(output))
         return F.cross_entropy(
             output.flatten(0, -2), targets, ignore_index=IGNORED, label_smoothing=smoothing
         )
+
+    def _real_frames(self, output: Tensor, batch: Batch) -> Tensor:
+        """(B, T) bool, False at padding."""
+        steps = batch.x.shape[1]
+        lengths = torch.full((len(batch.x),), steps) if batch.lengths is None else batch.lengths
+        return sequence_mask(lengths, steps, device=output.device)
 
     def predict(self, batch: Batch) -> Any:
         """Logarithms of probabilities (B, K), or a list of (T_i, K), or of boxes (T_i, K, 5) from 0 to 1."""

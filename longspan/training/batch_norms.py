@@ -1,0 +1,80 @@
+"""Lets batch normalization take its statistics over the whole batch that several processes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .processes import ProcessGroup
+
+
+class _AddUp(torch.autograd.Function):
+    """The sum of a tensor over all processes, of which each has the gradients of its own loss."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, group: ProcessGroup) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.group = group
+        return group.add_up(values.clone())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ctx.group.add_up(gradient.contiguous().clone()), None
+
+
+@contextmanager
+def over_all_processes(
+    network: nn.Module, group: ProcessGroup, has_rows: Callable[[], bool]
+) -> Iterator[None]:
+    """Inside the block, torch's batch normalizations in training use the rows of all processes.
+
+    Args:
+        has_rows: whether the batch has rows for this process; those of padding do not count.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    for norm in norms:
+        vars(norm)["forward"] = partial(_normalized, norm, group, has_rows)
+    try:
+        yield
+    finally:
+        for norm in norms:
+            del vars(norm)["forward"]
+
+
+def _normalized(
+    norm: Any, group: ProcessGroup, has_rows: Callable[[], bool], input: Tensor, real: Tensor | None = None
+) -> Tensor:
+    """Batch normalization of (B, C, ...); real: 1 at what counts and 0 at padding, None for no padding."""
+    if not norm.training:
+        return type(norm).forward(norm, input) if real is None else type(norm).forward(norm, input, real)
+    over = [0, *range(2, input.dim())]
+    counted = torch.ones_like(input[:, :1]) if real is None else real.to(input.dtype)
+    if not has_rows():
+        counted = torch.zeros_like(counted)
+    count = group.add_up(counted.sum().double()).item()
+    mean = _AddUp.apply((input * counted).sum(over), group) / max(1.0, count)  # pyright: ignore[reportOperatorIssue]
+    shape = [1, -1] + [1] * (input.dim() - 2)
+    squares = (input - mean.view(shape)).square() * counted
+    variance = _AddUp.apply(squares.sum(over), group) / max(1.0, count)  # pyright: ignore[reportOperatorIssue]
+    _follow(norm, mean, variance * count / max(1.0, count - 1.0) if real is None else variance)
+    scale = torch.rsqrt(variance + norm.eps)
+    shift = -mean * scale
+    if norm.weight is not None:
+        scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+    return input * scale.view(shape) + shift.view(shape)
+
+
+@torch.no_grad()
+def _follow(norm: Any, mean: Tensor, variance: Tensor) -> None:
+    """Move the running statistics towards those of a batch."""
+    if norm.running_mean is None:
+        return
+    norm.num_batches_tracked.add_(1)
+    rate = 1.0 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+    norm.running_mean.lerp_(mean, rate)
+    norm.running_var.lerp_(variance, rate)
