@@ -118,21 +118,31 @@ class Labels:
     def fit_temperature(self, scores: Tensor, truth: Tensor, rows: int) -> None:
         """Fit the temperature that gives validation labels the highest likelihood.
 
-        Temperature scaling (Guo et al. 2017, arXiv 1706.04599). `calibration` stores the calibration error
-        before and after.
+        Temperature scaling (Guo et al. 2017, arXiv 1706.04599). Every label counts as wrong with probability
+        1 / (rows + 2), by Laplace's rule of succession: rows that are all right do not show that the next one
+        is right for certain. `calibration` stores the calibration error before and after.
 
         Args:
             scores: (N, C); truth: (N,) class numbers, or (N, C) zeros and ones; rows: the number of records.
         """
         before = calibration_error(self.probabilities(scores), truth.numpy())
-        self.temperature = self.best_temperature(scores, truth)[1]
+        self.temperature = self.best_temperature(scores, truth, 1 / (rows + 2))[1]
         after = calibration_error(self.probabilities(scores), truth.numpy())
         self.calibration = {"before": before, "after": after, "rows": rows}
 
-    def best_temperature(self, scores: Tensor, truth: Tensor) -> tuple[float, float]:
-        """The lowest mean cross entropy over the candidate temperatures, and its temperature."""
-        loss = F.binary_cross_entropy_with_logits if self.kind == "multilabel" else F.cross_entropy
-        return min((float(loss(scores / t, truth)), t) for t in _TEMPERATURES)
+    def best_temperature(self, scores: Tensor, truth: Tensor, doubt: float = 0.0) -> tuple[float, float]:
+        """The lowest mean cross entropy over the candidate temperatures, and its temperature.
+
+        Args:
+            doubt: the probability with which a label is taken for wrong.
+        """
+        if self.kind == "multilabel":
+            targets = truth + doubt * (1 - 2 * truth)
+            losses = [F.binary_cross_entropy_with_logits(scores / t, targets) for t in _TEMPERATURES]
+        else:
+            smoothing = doubt * scores.shape[1] / (scores.shape[1] - 1)
+            losses = [F.cross_entropy(scores / t, truth, label_smoothing=smoothing) for t in _TEMPERATURES]
+        return min(zip(map(float, losses), _TEMPERATURES, strict=True))
 
     def losses(self, scores: Tensor, truth: Tensor) -> Tensor:
         """The cross entropy (N,) of each row's scores (N, C); the mean over classes for multilabel."""

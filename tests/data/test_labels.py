@@ -49,3 +49,15 @@ def test_temperature_makes_sure_scores_honest():
     assert labels.temperature == pytest.approx(5.0 / 2.0, rel=0.15)
     assert labels.calibration["after"] < 0.03 < 0.05 < labels.calibration["before"]
     assert labels.probabilities(scores).sum(1) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("rows", [20, 200])
+def test_a_few_right_answers_do_not_make_the_next_one_certain(rows):
+    truth = torch.arange(rows) % 2
+    scores = 3.0 * torch.nn.functional.one_hot(truth, 2).float()
+    labels = Labels().fit(truth.tolist())
+    labels.fit_temperature(scores, truth, rows)
+    assert labels.probabilities(scores).max() == pytest.approx(1 - 1 / (rows + 2), rel=0.005)
+    several = Labels().fit([("a", "b"), ("a",), ()])
+    several.fit_temperature(2 * scores - 3, torch.nn.functional.one_hot(truth, 2).float(), rows)
+    assert several.probabilities(2 * scores - 3).max() == pytest.approx(1 - 1 / (rows + 2), rel=0.005)
