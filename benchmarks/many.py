@@ -1,4 +1,7 @@
-"""Times the training of many small networks of one shape: one after another, and all at once by torch.vmap.
+"""Times the training of many small networks of one shape: one after another, and all at once.
+
+First by a loop written by hand, which torch.vmap takes all models through; then by `longspan.training.train`
+and `train_many`.
 
     python -m benchmarks.many
     python -m benchmarks.many --models 16 --sizes 16x20x8x32 --threads 1,2
@@ -16,6 +19,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -26,14 +30,19 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 from torch.nn.functional import mse_loss
 
+from longspan import optimizers
+from longspan.data import Batch, Batches
 from longspan.nn import LSTM
+from longspan.training import train, train_many
 
 from .measure import Column, Size, Table, environment, threads
 
 LIMIT = 1e-4  # relative to the largest number of a tensor; the recurrent layers themselves agree to the bit
 STEPS = 5  # of the comparison
 SIZES = "16x20x8x32,32x20x8x32,32x50x8x32"
+BATCHES = 4  # of an epoch of `train`
 COLUMNS = (
+    Column("by", "by"),
     Column("size", "BxTxIxH"),
     Column("threads", "threads"),
     Column("alone", "one after another ms", "ms"),
@@ -109,18 +118,62 @@ class Together:
         return [self.found, *(t for w in self.weights.values() for t in (w.detach(), _gradient(w)))]
 
 
+class Adapter(torch.nn.Module):
+    """A network as `train` calls it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch, state: object) -> tuple[Tensor, object]:
+        return self.network(batch.x), None
+
+
+class ByTrain:
+    """An epoch of `train` for each network, or of `train_many` for all."""
+
+    def __init__(self, size: Size, models: int, at_once: bool) -> None:
+        torch.manual_seed(0)
+        self.networks = [Adapter(Network(size.I, size.H)) for _ in range(models)]
+        rows = size.B * BATCHES
+        x, y = torch.randn(models, rows, size.T, size.I), torch.randn(models, rows, 1)
+        self.sources = [Batches(*pair, batch_size=size.B) for pair in zip(x, y, strict=True)]
+        self.at_once, self.losses = at_once, []
+
+    def step(self) -> None:
+        if self.at_once:
+            histories = train_many(self.networks, self.sources, "mse", epochs=1).histories
+        else:
+            histories = [
+                train(n, s, "mse", optimizers.Adam(1e-3).build(n.parameters()), epochs=1, verbose=0)
+                for n, s in zip(self.networks, self.sources, strict=True)
+            ]
+        self.losses = [history.history["loss"][-1] for history in histories]
+
+    def numbers(self) -> list[Tensor]:
+        """The losses, then every weight, those of all networks together."""
+        columns = zip(*(n.parameters() for n in self.networks), strict=True)
+        return [torch.tensor(self.losses), *(torch.stack([w.detach() for w in c]) for c in columns)]
+
+
+WAYS = {
+    "a loop by hand": lambda size, models: rivals(size, models),
+    "train": lambda size, models: (ByTrain(size, models, False), ByTrain(size, models, True)),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, time, print; 1 if numbers differ, or the ratio is below --goal."""
     given = _parser().parse_args(arguments)
     console, facts = Console(), environment()
     console.print(", ".join(f"{name}: {value}" for name, value in facts.items()), soft_wrap=True)
-    table = Table(f"A step of {given.models} networks", COLUMNS)
-    for size in given.sizes:
-        if (worst := difference(size, given.models)) > LIMIT:
+    table = Table(f"A step of {given.models} networks; of train {BATCHES}", COLUMNS)
+    for by, size in product(WAYS, given.sizes):
+        if (worst := difference(by, size, given.models)) > LIMIT:
             console.print(f"Parity failed at {size}, so nothing is published: {worst:.1e}", markup=False)
             return 1
-        console.print(f"{size}: losses, gradients and weights after {STEPS} steps agree to {worst:.0e}")
-        table.rows += [measured(size, given.models, count, given.rounds) for count in given.threads]
+        console.print(f"{by}, {size}: losses, gradients and weights after {STEPS} steps agree to {worst:.0e}")
+        table.rows += [measured(by, size, given.models, count, given.rounds) for count in given.threads]
     table.add_means()
     console.print(table.picture())
     if given.json:
@@ -155,9 +208,9 @@ def rivals(size: Size, models: int) -> tuple[Alone, Together]:
     return Alone(networks, x, y), Together(networks, x, y)
 
 
-def difference(size: Size, models: int) -> float:
+def difference(by: str, size: Size, models: int) -> float:
     """The largest relative difference of losses, gradients and weights, after one step and after several."""
-    ways, worst = rivals(size, models), 0.0
+    ways, worst = WAYS[by](size, models), 0.0
     for step in range(STEPS):
         for way in ways:
             way.step()
@@ -167,10 +220,10 @@ def difference(size: Size, models: int) -> float:
     return worst
 
 
-def measured(size: Size, models: int, count: int, rounds: int) -> dict[str, float | str]:
-    """The medians of a step of both ways, taken in turns."""
+def measured(by: str, size: Size, models: int, count: int, rounds: int) -> dict[str, float | str]:
+    """The medians of a step, or an epoch of `train`, of both ways, taken in turns."""
     with threads(count):
-        ways = dict(zip(("alone", "together"), rivals(size, models), strict=True))
+        ways = dict(zip(("alone", "together"), WAYS[by](size, models), strict=True))
         samples: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for way in ways.values():
             way.step()
@@ -182,7 +235,8 @@ def measured(size: Size, models: int, count: int, rounds: int) -> dict[str, floa
     )
     ratios = [seconds["alone"] / seconds["together"] for seconds in (clock, processor)]
     return {
-        "size": str(size), "threads": str(count), **clock, "ratio": ratios[0], "processor": ratios[1],
+        "by": by, "size": str(size), "threads": str(count),
+        **clock, "ratio": ratios[0], "processor": ratios[1],
     }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from longspan.callbacks import (
 
 from .checkpoint import CheckpointConfig
 from .loop import evaluate, train
+from .many import TrainingRuns, train_many
 from .objective import BatchMetric
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "ReduceLROnPlateau",
     "TensorBoard",
     "TerminateOnNaN",
+    "TrainingRuns",
     "evaluate",
     "train",
+    "train_many",
 ]

@@ -20,9 +20,10 @@ def benchmark(benchmark_module: Callable[[str], ModuleType]) -> ModuleType:
 def test_measures_and_writes(benchmark: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "many.json"
     assert benchmark.main([*QUICK, "--json", str(path)]) == 0
-    first, means = json.loads(path.read_text())["rows"]
+    first, second, means = json.loads(path.read_text())["rows"]
     assert first["size"] == "4x5x2x8" and first["ratio"] == pytest.approx(first["alone"] / first["together"])
-    assert means["ratio"] == pytest.approx(first["ratio"])
+    assert second["by"] == "train"
+    assert means["ratio"] == pytest.approx((first["ratio"] * second["ratio"]) ** 0.5)
     assert benchmark.main([*QUICK, "--goal", "1000"]) == 1
 
 
