@@ -109,11 +109,12 @@ def notice(text: str) -> None:
 
 
 @contextmanager
-def collect_notices(*, quiet: bool = False) -> Generator[list[str], None, None]:
+def collect_notices(*, quiet: bool = False, apart: bool = False) -> Generator[list[str], None, None]:
     """Collects the notes that come while it is open, in order, each once; so does one around it.
 
     Args:
         quiet: whether they are no warnings besides, nor those of collectors inside.
+        apart: whether collectors around it do not get them.
     """
     held: list[str] = []
     outer = _collected.get()
@@ -124,5 +125,5 @@ def collect_notices(*, quiet: bool = False) -> Generator[list[str], None, None]:
     finally:
         _collected.reset(token)
         _quiet.reset(quiet_token)
-        if outer is not None:
+        if outer is not None and not apart:
             outer += [text for text in held if text not in outer]

@@ -24,6 +24,7 @@ from . import evaluation, report, windows
 from .batches import Windows
 from .codec import ForecastCodec
 from .cross_validation import cross_validate
+from .large_files import read_large_panel
 from .network import ForecastNetwork
 from .options import ForecasterOptions
 from .origins import (
@@ -89,9 +90,11 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
             need_target: whether there must be values of the targets.
         """
         options = self._reading(self.frequency)
-        panel = read_panel(
-            source, self._columns(), template=template, need_target=need_target, options=options
-        )
+        panel = None if template is not None else read_large_panel(source, self._columns(), options)
+        if panel is None:
+            panel = read_panel(
+                source, self._columns(), template=template, need_target=need_target, options=options
+            )
         if template is not None:
             note_undefined(panel.values, panel.columns.target, self.codec_.encoder.config.transform)
         return panel

@@ -18,6 +18,8 @@ from longspan.data.timestamps import TimeForm
 from .covariates import Covariates
 
 _SPARSEST = 100  # steps from the first to the last row of stacked panels, for each row that they have
+_AT_ONCE = 1 << 20  # rows of which missing values are counted at once
+_FROM_END = 64  # rows that are looked at from the ends of all series at once, to find the last known ones
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,22 @@ class Panel:
 
     def last_seen(self) -> np.ndarray:
         """(S,): for each series the row after the last one in which any target is present."""
-        present = np.flatnonzero(~np.isnan(self.values).all(1))
-        ends = np.searchsorted(present, self.starts[1:])
-        last = present[np.maximum(ends - 1, 0)] + 1 if len(present) else np.zeros(len(self.ids), np.int64)
-        return np.where((ends > 0) & (last > self.starts[:-1]), last, self.starts[:-1])
+        last = self.starts[1:].copy()
+        left = np.flatnonzero(np.diff(self.starts))  # series whose row before `last` is still to be looked at
+        for _ in range(_FROM_END):
+            left = left[np.isnan(self.values[last[left] - 1]).all(1)]
+            last[left] -= 1
+            left = left[last[left] > self.starts[left]]
+        for series in left.tolist():
+            begin = int(self.starts[series])
+            present = np.flatnonzero(~np.isnan(self.values[begin : last[series]]).all(1))
+            last[series] = begin + (int(present[-1]) + 1 if len(present) else 0)
+        return last
+
+    def missing_values(self) -> int:
+        """The number of values that are missing."""
+        parts = range(0, len(self.values), _AT_ONCE)
+        return sum(int(np.isnan(self.values[row : row + _AT_ONCE]).sum()) for row in parts)
 
     def tail(self, rows: int) -> Panel:
         """The last rows of every series, as copies."""
@@ -212,9 +226,9 @@ def stacked(panels: Sequence[Panel]) -> Panel | None:
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         first=begins,
         ids=tuple(name for panel in panels for name in panel.ids),
-        past=_together([panel.past for panel in panels]),
-        future=_together([panel.future for panel in panels]),
-        static=_together([panel.static for panel in panels]),
+        past=together([panel.past for panel in panels]),
+        future=together([panel.future for panel in panels]),
+        static=together([panel.static for panel in panels]),
     )
 
 
@@ -307,13 +321,13 @@ def _stacked(like: Panel, rows: Sequence[_Rows]) -> Panel:
         starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         first=np.array([row.first for row in rows], np.int64),
         ids=tuple(row.name for row in rows),
-        past=_together([row.past for row in rows]),
-        future=_together([row.future for row in rows]),
-        static=_together([row.static for row in rows]),
+        past=together([row.past for row in rows]),
+        future=together([row.future for row in rows]),
+        static=together([row.static for row in rows]),
     )
 
 
-def _together(parts: Sequence[Covariates]) -> Covariates:
+def together(parts: Sequence[Covariates]) -> Covariates:
     """The rows of several covariates, one after the other."""
     names = parts[0].labels
     return Covariates(

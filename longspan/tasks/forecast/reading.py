@@ -46,6 +46,7 @@ from longspan.data.timestamps import check_zone
 from .covariates import Covariates
 from .panel import Columns, Panel
 
+AS_UNKNOWN = "treated as unknown."  # the end of the notice about missing rows
 _CHUNK = 1 << 16  # times that are checked at once
 # names of columns that `predict` returns
 _FORECAST_COLUMNS = re.compile(r"origin|target|point|actual|q0?\.?\d+|q\d*\.\d+")
@@ -271,7 +272,7 @@ def _from_table(
     static = _static(frame, columns, starts, template)
     grid = np.concatenate([[0], np.cumsum(ends - first + 1)]).astype(np.int64)
     if grid[-1] != len(values):
-        _note_missing(int(grid[-1]) - len(values), frequencies.common)
+        note_missing(int(grid[-1]) - len(values), frequencies.common)
         grid_rows = grid[:-1][codes] + frequencies.steps(times, codes) - first[codes]
         values, past, future = _scattered(values, past, future, grid_rows, int(grid[-1]))
     return Panel(
@@ -361,9 +362,10 @@ def _note_order(times: np.ndarray, codes: np.ndarray) -> None:
         errors.notice("The times were not in order; the rows have been sorted.")
 
 
-def _note_missing(count: int, frequency: Frequency) -> None:
+def note_missing(count: int, frequency: Frequency) -> None:
+    """Say how many rows the source does not have."""
     missing, they = ("1 row is", "it is") if count == 1 else (f"{count:,} rows are", "they are")
-    errors.notice(f"{missing} missing in the {frequency} grid of the data; {they} treated as unknown.")
+    errors.notice(f"{missing} missing in the {frequency} grid of the data; {they} {AS_UNKNOWN}")
 
 
 def _check_twice(

@@ -55,7 +55,7 @@ class WindowEncoder:
         panel, limits = train.panel, training_ends(train)
         self.template = panel.tail(0)
         unknown = int((panel.starts[1:] - panel.last_seen()).sum()) * panel.values.shape[1]
-        self.has_gaps = int(np.isnan(panel.values).sum()) > unknown  # beside the rows to forecast
+        self.has_gaps = panel.missing_values() > unknown  # beside the rows to forecast
         ends = panel.steps(panel.last_seen(), np.arange(len(panel.ids)))
         self.last_steps = dict(zip(panel.ids, ends.tolist(), strict=True))
         steps = int((limits - panel.starts[:-1]).max())
