@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,12 +12,13 @@ import numpy as np
 import polars as pl
 
 from longspan import errors
-from longspan.data.memory import StoredRows, usable_memory
+from longspan.data.readers.tables import is_path
 from longspan.data.time_table import TimeOptions
 
 from .covariates import Covariates
 from .panel import Columns, Panel, together
 from .reading import AS_UNKNOWN, note_missing, read_panel
+from .stored_rows import StoredRows, usable_memory
 
 _SHARE = 8  # a file counts as large if its values take more than this part of the memory
 _PART = 64  # part of the memory that the values of rows take that are read at once
@@ -41,11 +41,10 @@ def read_large_panel(source: Any, columns: Columns, options: TimeOptions | None)
     Raises:
         ValueError: rows of one series stand apart, or a covariate holds text; else as `read_panel`.
     """
-    if not isinstance(source, (str, os.PathLike)) or Path(source).suffix.lower() not in (".parquet", ".pq"):
+    path = Path(source) if is_path(source) else Path()
+    if path.suffix.lower() not in (".parquet", ".pq") or not path.is_file():
         return None
-    if not Path(source).is_file():
-        return None
-    scan = pl.scan_parquet(source)
+    scan = pl.scan_parquet(path)
     rows, width = scan.select(pl.len()).collect().item(), _row_bytes(scan.collect_schema())
     memory = usable_memory()
     if rows * width * _SHARE < memory:
