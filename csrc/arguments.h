@@ -28,7 +28,7 @@ template <class T, class Tensors>
 Call<T> make_call(uintptr_t entry, const Plan& plan, const Sizes& n, Tensors& next, int d, const std::vector<double>& rates,
                   ZoneRate* zone) {
   Call<T> c = {};
-  const int D = n.directions, weights = 10;
+  const int D = n.directions, weights = 12;
   c.cell = table_of<T>(entry), c.plan = &plan;
   c.I = n.I, c.H = n.H, c.R = n.R, c.out_step = D * n.R, c.gate_rows = n.rows, c.threads = n.threads, c.dx_add = d > 0;
   const int S = c.cell->S;
@@ -42,7 +42,7 @@ Call<T> make_call(uintptr_t entry, const Plan& plan, const Sizes& n, Tensors& ne
   c.zone = rates.empty() ? nullptr : zone;
   next.pass(d * weights);
   next(c.w), next(c.r), next(c.bx), next(c.br), next(c.p), next(c.proj);
-  next(c.norm_x), next(c.norm_r), next(c.norm_c), next(c.norm_c_bias);
+  next(c.norm_x), next(c.norm_r), next(c.norm_c), next(c.norm_c_bias), next(c.w_scale), next(c.r_scale);
   next.pass((D - 1 - d) * weights);
   if (c.out) c.out += d * n.R;
   if (!next.more()) return c;

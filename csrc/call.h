@@ -129,10 +129,11 @@ struct Call {
   int64_t I, H, R;                                                               // R = H without projection
   const T* x;                                                                    // (rows, I)
   const T *w, *r, *bx, *br, *p, *proj, *norm_x, *norm_r, *norm_c, *norm_c_bias;  // null where absent
-  const T* state[MAX_STATES];                                                    // (B, W) each
-  const T* drop;                                                                 // (B, R) or null
-  const ZoneRate* zone;                                                          // [S] or null
-  T* out;  // (rows, out_step), this direction's first column
+  const float *w_scale, *r_scale;  // (G*H) of the rows of w and r, which are int8 then (int8.h); null for numbers T
+  const T* state[MAX_STATES];      // (B, W) each
+  const T* drop;                   // (B, R) or null
+  const ZoneRate* zone;            // [S] or null
+  T* out;                          // (rows, out_step), this direction's first column
   int64_t out_step;
   T* last[MAX_STATES];  // (B, W) final states
   T* gates;             // (G + S - 1, rows, H) or null
@@ -155,6 +156,7 @@ struct StepCall {
   const CellTable<T>* cell;
   int64_t I, H;
   const T *w, *r, *bx, *br, *p;
+  const float *w_scale, *r_scale;  // as in Call
 };
 constexpr int STEP_ROWS = 4;  // beyond, packing pays
 

@@ -1,6 +1,7 @@
 // The forward pass: all steps of one direction of a layer, from the first to the last.
 #pragma once
 #include "inputs.h"
+#include "int8.h"
 #include "products.h"
 #include "work_share.h"
 
@@ -44,6 +45,8 @@ struct ForwardRun {
     int64_t* row;
     const T** s;
     uint8_t* resets;
+    int8_t* rounded;  // rows of int8 activations and their scales
+    float* scale;
     Private(Arena& m, const ForwardRun& f) {
       const Shape<T>& z = f.z;
       const int64_t B = f.plan.B;
@@ -55,6 +58,9 @@ struct ForwardRun {
       // what a step's first half saves for its second
       y = z.norm_c && !f.c.saved ? m.take<T>(B * z.Ky * z.Hp) : nullptr;
       row = m.take<int64_t>(B), s = m.take<const T*>(B), resets = m.take<uint8_t>(B);
+      const bool int8 = f.c.w_scale;
+      rounded = int8 ? m.take<int8_t>(most(f.chunk_rows * int8_padded(z.I), B * int8_padded(z.R))) : nullptr;
+      scale = int8 ? m.take<float>(most(f.chunk_rows, B)) : nullptr;
     }
   };
 
@@ -182,6 +188,7 @@ struct ForwardRun {
     for (int64_t t = t0; t < t1; t++)
       for (int64_t p = plan.offset[t] + sh.first; p < plan.offset[t + 1]; p += sh.step, x += z.I)
         std::memcpy(x, c.x + plan.row[p] * z.I, z.I * sizeof(T));
+    if (c.w_scale) return int8_input_gates(sh, my, rows);
     product(Rows<T>{my.x, z.I, z.I, 0, 1}, rows, in.w, z.N, sh.group0, sh.group1, z.norm ? nullptr : in.bias_x, my.gates,
             z.NL);
     if (!z.norm) return;
@@ -190,6 +197,16 @@ struct ForwardRun {
       const int R = sh.rows(active(plan, t));
       normalise(sh, t, R, gates, in.norm_x, in.bias_x, z.x_hat, z.x_rstd);
       gates += (ptrdiff_t)R * z.NL;
+    }
+  }
+
+  // The same by int8 weights.
+  void int8_input_gates(const Share& sh, Private& my, int rows) {
+    const int64_t padded = int8_padded(z.I);
+    if constexpr (sizeof(T) == sizeof(float)) {
+      for (int m = 0; m < rows; m++) my.scale[m] = int8_round(my.x + (int64_t)m * z.I, z.I, my.rounded + m * padded);
+      const int v0 = sh.unit0 * z.G, n = (sh.unit1 - sh.unit0) * z.G;
+      int8_w(c).product(my.rounded, padded, my.scale, rows, v0, n, in.bias_x + v0 * L, my.gates + v0 * L, z.NL);
     }
   }
 
@@ -252,12 +269,12 @@ struct ForwardRun {
   // A block of rows times a panel of units, then its pointwise part while the product is in the nearest cache.
   void step(const Share& sh, Private& my, int64_t t, int R, const T* gates) {
     PointForward<T> q = point(sh, my, t, gates);
-    const T* start = c.cell->shared ? nullptr : in.bias_r;
     if (!c.r) {
       q.rows = R, q.unit0 = sh.unit0, q.units = sh.unit1 - sh.unit0;
       return c.cell->forward(q);
     }
     q.r.step = z.panel_units * z.G * L;
+    if (c.w_scale) round_h(sh, my, t, R);
     for (int m0 = 0; m0 < R; m0 += BLOCK_ROWS) {
       const int rows = least(BLOCK_ROWS, R - m0);
       PointForward<T> some = from(q, m0, rows);
@@ -267,11 +284,29 @@ struct ForwardRun {
         // alternate directions: the panels read last are still in the nearest cache
         const int u = sh.unit0 + (t & 1 ? panels - 1 - i : i) * z.panel_units;
         const int units = least(z.panel_units, sh.unit1 - u);
-        block(multiplicand(sh, t, m0), rows, in.r, z.N, u * z.G, units * z.G, start, my.tile, q.r.step);
+        recurrent_block(sh, my, t, m0, rows, u * z.G, units * z.G, q.r.step);
         some.r_unit0 = u, some.unit0 = u, some.units = units;
         c.cell->forward(some);
       }
     }
+  }
+
+  // R h for rows m0 .. m0 + rows - 1 and n vectors from v0 on, into the thread's tile.
+  void recurrent_block(const Share& sh, Private& my, int64_t t, int m0, int rows, int v0, int n, ptrdiff_t tile_row) const {
+    const T* start = c.cell->shared ? nullptr : in.bias_r;
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const int64_t padded = int8_padded(z.R);
+      if (c.w_scale)
+        return int8_r(c).product(my.rounded + m0 * padded, padded, my.scale + m0, rows, v0, n,
+                                 start ? start + v0 * L : nullptr, my.tile, tile_row);
+    }
+    block(multiplicand(sh, t, m0), rows, in.r, z.N, v0, n, start, my.tile, tile_row);
+  }
+
+  // Rounds what int8 weights multiply at step t.
+  void round_h(const Share& sh, Private& my, int64_t t, int R) const {
+    if constexpr (sizeof(T) == sizeof(float))
+      for (int m = 0; m < R; m++) my.scale[m] = int8_round(multiplicand(sh, t, m).a, z.R, my.rounded + m * int8_padded(z.R));
   }
 
   // A step where layer normalisation or a projection needs whole rows of the product.

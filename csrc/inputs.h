@@ -20,12 +20,13 @@ struct Inputs {
   void lay_out(Arena& m, const Call<T>& c, const Shape<T>& z, bool forward) {
     const int64_t B = c.plan->B;
     const int64_t r_vectors = z.Rp / z.L, i_vectors = ceil_div(z.I, z.L);
-    w = z.x_inside && forward ? nullptr
-        : forward             ? m.take<T>(packed_size(z.I, z.N, z.L))
-        : c.dx                ? m.take<T>(packed_size(z.NL, i_vectors, z.L))
-                              : nullptr;
-    r = !c.r ? nullptr
-             : m.take<T>(forward ? packed_size(z.R + (z.x_inside ? z.I : 0), z.N, z.L) : packed_size(z.NL, r_vectors, z.L));
+    w = (z.x_inside && forward) || c.w_scale ? nullptr
+        : forward                            ? m.take<T>(packed_size(z.I, z.N, z.L))
+        : c.dx                               ? m.take<T>(packed_size(z.NL, i_vectors, z.L))
+                                             : nullptr;
+    r = !c.r || c.w_scale
+            ? nullptr
+            : m.take<T>(forward ? packed_size(z.R + (z.x_inside ? z.I : 0), z.N, z.L) : packed_size(z.NL, r_vectors, z.L));
     proj = !c.proj ? nullptr : m.take<T>(forward ? packed_size(z.H, r_vectors, z.L) : packed_size(z.Rp, z.U, z.L));
     bias_x = m.take<T>(z.NL), bias_r = m.take<T>(z.NL);
     p = m.take<T>(z.P * z.Hp);
@@ -40,6 +41,8 @@ struct Inputs {
 
   // Each thread packs its part of the matrices; thread 0 packs the small tensors too.
   void fill(const Call<T>& c, const Shape<T>& z, bool forward, int tid) {
+    if (tid == 0) fill_small(c, z);
+    if (c.w_scale) return;  // int8 weights are read where they lie
     auto share = [&](int64_t vectors, auto pack) {
       const int groups = int(ceil_div(vectors, GROUP));
       pack(groups * tid / c.threads, groups * (tid + 1) / c.threads);
@@ -55,7 +58,6 @@ struct Inputs {
       if (r) share(z.Rp / z.L, [&](int a, int b) { pack_units(r, c.r, z.R, z.G, z.H, z.U, a, b); });
       if (proj) share(z.U, [&](int a, int b) { pack_units(proj, c.proj, z.H, 1, z.R, z.Rp / z.L, a, b); });
     }
-    if (tid == 0) fill_small(c, z);
   }
 
   void fill_small(const Call<T>& c, const Shape<T>& z) {

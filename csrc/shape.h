@@ -45,7 +45,7 @@ struct Shape {
     fused = !norm && !proj;
     // Reading W again at every step pays where a step has many rows. The number of threads must not decide: the sums'
     // order depends on this choice.
-    x_inside = fused && cell.shared && c.r && c.plan->B >= 16;
+    x_inside = fused && cell.shared && c.r && c.plan->B >= 16 && !c.w_scale;
     has_h = cell.reads_h || proj || zoned || (c.saved && cell.keeps_h);
     states_row = (has_h ? S : S - 1) * Hp;
     total = c.plan->total;

@@ -1,5 +1,6 @@
 // One step of a few rows at inference, for streams, and a linear layer over them: the weights are read where they lie.
 #pragma once
+#include "int8.h"
 #include "packing.h"
 
 namespace LS_ISA {
@@ -23,16 +24,39 @@ LS_INLINE void dots(const T* w, int64_t K, int valid, const T* a, V<T> (&sums)[V
   }
 }
 
+// W x + b_x and R h + b_r of one row by int8 weights, vector (u, g) at (u * G + g) * L; rounded: room for x and h in int8.
+template <class T>
+void int8_gates(const longspan::StepCall<T>& c, const T* x, const T* h, int8_t* rounded, T* xg, T* rg) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    constexpr int L = V<T>::lanes;
+    const int G = c.cell->G, H = int(c.H);
+    int8_t* const rounded_h = rounded + int8_padded(c.I);
+    const float x_scale = int8_round(x, c.I, rounded), h_scale = c.r ? int8_round(h, H, rounded_h) : 0.0f;
+    for (int u = 0; u * L < H; u++)
+      for (int g = 0; g < G; g++) {
+        const int64_t first = (int64_t)g * H + u * L;
+        const int valid = least(L, H - u * L);
+        V<T> a = int8_w(c).times(u, g, rounded, x_scale, true), b(0.0);
+        if (c.bx) a += V<T>::load(c.bx + first, valid);
+        if (c.r) b += int8_r(c).times(u, g, rounded_h, h_scale, true);
+        if (c.br) b += V<T>::load(c.br + first, valid);
+        a.store(xg + (u * G + g) * L), b.store(rg + (u * G + g) * L);
+      }
+  }
+}
+
 // out (B, H) and the new states n[i] (B, H) from x (B, I) and the states s[i] (B, H).
 template <class T>
 void one_step(const longspan::StepCall<T>& c, int64_t B, const T* x, const T* const* s, T* const* n, T* out) {
   constexpr int L = V<T>::lanes;
   const CellTable<T>& cell = *c.cell;
   const int G = cell.G, S = cell.S, H = int(c.H), U = int(ceil_div(H, L)), Hp = U * L;
-  const int64_t need = 2 * (int64_t)U * G * L + (2 * S + cell.P) * Hp;
+  const int64_t int8 = c.w_scale ? (int8_padded(c.I) + int8_padded(H)) / int64_t(sizeof(T)) : 0;
+  const int64_t need = 2 * (int64_t)U * G * L + (2 * S + cell.P) * Hp + int8;
   T few[8192] __attribute__((aligned(64)));
   T* xg = need <= 8192 ? few : static_cast<T*>(longspan::borrow(size_t(need) * sizeof(T)));
   T *rg = xg + U * G * L, *before = rg + U * G * L, *after = before + S * Hp, *p = after + S * Hp;
+  int8_t* const rounded = reinterpret_cast<int8_t*>(p + cell.P * Hp);
   pack_rows(p, c.p, cell.P, H, Hp, Hp);
   const int64_t row = 0;
   const T* const states = before;
@@ -41,7 +65,8 @@ void one_step(const longspan::StepCall<T>& c, int64_t B, const T* x, const T* co
   q.has_h = true, q.row = &row, q.out_step = H;
   for (int64_t b = 0; b < B; b++) {
     for (int i = 0; i < S; i++) pack_rows(before + slot(i, S) * Hp, s[i] + b * H, 1, H, Hp, Hp);
-    for (int u = 0; u < U; u++) {
+    if (c.w_scale) int8_gates(c, x + b * c.I, s[0] + b * H, rounded, xg, rg);
+    for (int u = 0; u < U && !c.w_scale; u++) {
       const int valid = least(L, H - u * L);
       for (int g = 0; g < G; g++) {
         const int64_t first = (int64_t)g * H + u * L;

@@ -73,7 +73,8 @@ class StreamTensors {
 class Stream : StreamTensors {
  public:
   // exchange: the capsule; tensor, parameter: the classes; sizes: I of each layer; fields: of each parameter in turn, as
-  // layer * 5 + (0 w, 1 r, 2 bx, 3 br, 4 p); out: whether h is wanted a second time, without its layer.
+  // layer * FIELDS + (0 w, 1 r, 2 bx, 3 br, 4 p, 5 w_scale, 6 r_scale: w and r are int8 then); out: whether h is wanted a
+  // second time, without its layer.
   Stream(nb::object exchange, nb::object tensor, nb::object parameter, const Driver& driver, bool f64,
          const CellEntry* entry, int64_t H, std::vector<int64_t> sizes, std::vector<int> fields, bool out)
       : StreamTensors(exchange, tensor, parameter, f64),
@@ -86,6 +87,7 @@ class Stream : StreamTensors {
     const CellTable<float>& cell = *entry->f32;
     S_ = cell.S, G_ = cell.G, P_ = cell.P;
     for (int64_t I : sizes_) work_ += double(H) * G_ * double(I + H);
+    for (int field : fields_) int8_ = int8_ || field % FIELDS == 5;
   }
 
   // (x (B, I) or (I,), the states, a dict of the parameters) -> (out, new states), or the new states alone; None where anything is
@@ -105,6 +107,8 @@ class Stream : StreamTensors {
   bool out_;
   int S_ = 0, G_ = 0, P_ = 0;
   double work_ = 0;
+  static constexpr int FIELDS = 7;
+  bool int8_ = false;
 
   bool state_fits(const dltensor& d, bool rows, int64_t L, int64_t B) const {
     if (out_) return rows ? shaped(d, {L, B, H_}) : shaped(d, {L, H_});
@@ -120,16 +124,21 @@ class Stream : StreamTensors {
     while (PyDict_Next(parameters.ptr(), &at, &name, &value)) {
       if (value == Py_None) continue;
       if (i == fields_.size()) return false;
-      const int layer = fields_[i] / 5, field = fields_[i++] % 5;
+      const int layer = fields_[i] / FIELDS, field = fields_[i++] % FIELDS;
       dltensor d;
-      if (layer >= L || !is(value, parameter_, d)) return false;
+      const bool whole = int8_ && field < 2;
+      if (layer >= L || !(whole ? is(value, parameter_, d, nb::dlpack::dtype_code::Int, 8) : is(value, parameter_, d)))
+        return false;
       StepCall<T>& c = calls[layer];
       const bool fits = field == 0   ? shaped(d, {GH, sizes_[size_t(layer)]})
                         : field == 1 ? shaped(d, {GH, H_})
                         : field == 4 ? shaped(d, {P_, H_})
                                      : shaped(d, {GH});
       if (!fits) return false;
-      (field == 0 ? c.w : field == 1 ? c.r : field == 2 ? c.bx : field == 3 ? c.br : c.p) = data<const T>(d);
+      if (field > 4)
+        (field == 5 ? c.w_scale : c.r_scale) = data<const float>(d);
+      else
+        (field == 0 ? c.w : field == 1 ? c.r : field == 2 ? c.bx : field == 3 ? c.br : c.p) = data<const T>(d);
     }
     return i == fields_.size();
   }

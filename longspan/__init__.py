@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from longspan.models import Sequential as Sequential
     from longspan.nn.explain import explain as explain
     from longspan.optimizers import Optimizer as Optimizer
+    from longspan.quantization import quantize as quantize
     from longspan.regularizers import Regularizer as Regularizer
     from longspan.tasks import load as load
     from longspan.tasks.anomaly import AnomalyDetector as AnomalyDetector
@@ -106,6 +107,7 @@ __all__ = [
     "ops",
     "optimizers",
     "preprocessing",
+    "quantize",
     "regularizers",
     "saving",
     "tasks",
@@ -142,6 +144,7 @@ _HOMES = {
     "compile_cell": "longspan.kernels",
     "explain": "longspan.nn.explain",
     "load": "longspan.tasks",
+    "quantize": "longspan.quantization",
     "use_backend": "longspan.kernels",
 }
 

@@ -32,7 +32,7 @@ FLOORS = [
     {"callbacks"},
     {"training"},
     {"models", "tasks", "comparison"},
-    {"utils"},
+    {"utils", "quantization"},
     {"serve", "preprocessing", "saving", "backend"},
     {"demos"},
     {"cli"},

@@ -73,6 +73,11 @@ class Graph:
         """A float32 constant."""
         return self._constant(np.asarray(values, np.float32))
 
+    def int8_rows(self, values: np.ndarray, scale: np.ndarray) -> str:
+        """A float32 matrix (N, K) as an int8 constant and the scale (N,) of each row, by DequantizeLinear."""
+        constants = self._constant(values.astype(np.int8)), self.floats(scale)
+        return self.add("DequantizeLinear", *constants, axis=0)
+
     def int_vector(self, *values: int) -> str:
         """An int64 constant, a vector."""
         return self._constant(np.asarray(values, np.int64))

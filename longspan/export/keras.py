@@ -250,6 +250,9 @@ def to_keras(model: ModelLike, path: str | os.PathLike[str]) -> None:
         raise errors.value_error("path", "a name that ends in .keras, .weights.h5 or .h5", file.name, way_out)
     for layer in described_layers(model):
         _check_keras_has(layer)
+    if any(weight.dtype == np.int8 for weight in model.get_weights()):
+        way_out = "write the model that longspan.quantize was given"
+        raise errors.value_error("model", "float weights", "int8 weights", way_out)
     packed, older = io.BytesIO(), not file.name.endswith((".keras", ".weights.h5"))
     with h5py.File(packed, "w") as opened:
         (_write_older if older else _write_weights)(opened, model)

@@ -346,7 +346,7 @@ def _rnn(graph: Graph, flow: Flow, config: Config, weights: Weights) -> None:
         options = {**cell["config"], **shared, "name": f"{config['name']}.{i}"}
         options["return_sequences"] = i < len(cells) - 1 or shared["return_sequences"]
         options["go_backwards"] = shared["go_backwards"] and i == 0
-        count = 3 if cell["config"]["use_bias"] else 2
+        count = (3 if cell["config"]["use_bias"] else 2) + (2 if left[1].dtype == np.int8 else 0)  # scales
         _recurrent(cell["class_name"].removesuffix("Cell"))(graph, flow, options, left[:count])
         left = left[count:]
 

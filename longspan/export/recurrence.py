@@ -116,7 +116,9 @@ def _operate(
 ) -> list[str]:
     """The operator itself: out (T, D, B, H), and each last state (D, B, H)."""
     first = directions[0]
-    w, r, b = (graph.floats(np.stack(parts)) for parts in zip(*map(_weights, directions), strict=True))
+    parts = [_weights(direction) for direction in directions]
+    w, r = (_matrices(graph, [part[i] for part in parts]) for i in (0, 1))
+    b = graph.floats(np.stack([part[2] for part in parts]))
     options: dict[str, Any] = {"hidden_size": first.units, "direction": direction, **_activations(directions)}
     if first.kind == "GRU":
         options["linear_before_reset"] = int(first.config.get("reset_after", True))
@@ -139,18 +141,39 @@ def _carried(graph: Graph, rows: CompactRows, initial: Sequence[str], last: Sequ
     return [graph.add("Where", empty, *pair) for pair in zip(initial, last, strict=True)]
 
 
-def _weights(direction: Direction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+class Matrix(NamedTuple):
+    """Rows (G*H, K) in ONNX's gate order; int8 ones have a scale (G*H,) each."""
+
+    values: np.ndarray
+    scale: np.ndarray | None
+
+
+def _matrices(graph: Graph, matrices: Sequence[Matrix]) -> str:
+    """The matrices of all directions as one value (D, G*H, K)."""
+    values = np.stack([matrix.values for matrix in matrices])
+    scales = [matrix.scale for matrix in matrices if matrix.scale is not None]
+    if not scales:
+        return graph.floats(values)
+    rows = graph.int8_rows(values.reshape(-1, values.shape[2]), np.concatenate(scales))
+    return graph.add("Reshape", rows, graph.int_vector(*values.shape))
+
+
+def _weights(direction: Direction) -> tuple[Matrix, Matrix, np.ndarray]:
     """W (G*H, I), R (G*H, H) and both biases (2*G*H,) in ONNX's gate order."""
     order, units = ORDERS[direction.kind], direction.units
 
     def ordered(rows: np.ndarray) -> np.ndarray:
         return np.concatenate([rows[gate * units : (gate + 1) * units] for gate in order])
 
-    kernel, recurrent = direction.weights[:2]
-    rows = len(order) * units
-    bias = direction.weights[2] if len(direction.weights) > 2 else np.zeros(rows, np.float32)
+    weights = list(direction.weights)
+    scales: list[np.ndarray | None] = [None, None]
+    if weights[1].dtype == np.int8:  # the scales of each matrix's rows come before it
+        scales = [ordered(weights.pop(0)), ordered(weights.pop(1))]
+    (kernel, recurrent, *biases), rows = weights, len(order) * units
+    bias = biases[0] if biases else np.zeros(rows, np.float32)
     first, second = (bias[0], bias[1]) if bias.ndim == 2 else (bias, np.zeros_like(bias))
-    return ordered(kernel.T), ordered(recurrent.T), np.concatenate([ordered(first), ordered(second)])
+    matrices = (Matrix(ordered(m.T), s) for m, s in zip((kernel, recurrent), scales, strict=True))
+    return *matrices, np.concatenate([ordered(first), ordered(second)])
 
 
 def _activations(directions: Sequence[Direction]) -> dict[str, Any]:

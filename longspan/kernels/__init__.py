@@ -11,7 +11,7 @@ import torch
 from longspan import cells, errors
 
 from . import cpu, gpu, reference
-from .job import Job, Result, Weights
+from .job import Job, Result, Weights, is_int8, no_training
 from .native_cells import compile_cell
 from .selection import FORCED, forced
 
@@ -115,7 +115,14 @@ def _forced_backend(name: str, job: Job) -> Backend:
 
 
 def run(job: Job) -> Result:
-    """Run `job` on the backend that is chosen for it."""
+    """Run `job` on the backend that is chosen for it.
+
+    Raises:
+        ValueError: the weights are int8, and a gradient is wanted.
+        RuntimeError: as `choose`.
+    """
+    if is_int8(job) and torch.is_grad_enabled() and any(t.requires_grad for t in (job.x, *job.state)):
+        raise no_training()
     return choose(job)[1].run(job)
 
 

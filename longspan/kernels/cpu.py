@@ -10,7 +10,7 @@ from longspan.cells import Cell
 
 from . import many, native_cells, operators, selection
 from .cpu_driver import CallSpec, Inputs, is_time_major
-from .job import Job, Result, Weights, contradiction
+from .job import Job, Result, Weights, contradiction, is_int8
 from .program import program
 from .tracing import dispatch_modes, in_transform, maps_only
 
@@ -37,12 +37,17 @@ def refuses(job: Job) -> str | None:
         return f"the tensors are on {x.device}, not on the CPU"
     if x.dtype not in DTYPES:
         return f"it computes in float32 and float64, not in {str(x.dtype).removeprefix('torch.')}"
+    if is_int8(job) and x.dtype is not torch.float32:
+        return "its int8 kernels compute in float32"
     if not native_cells.address_of(cell, isa):
         return native_cells.why_not(cell, isa)
+    if in_transform() and is_int8(job):
+        return "its int8 kernels run outside of torch.func, forward-mode differentiation and torch.jit.trace"
     if in_transform() and (reason := _refuses_transform(job)):
         return reason
     for w in job.weights:
         misfit = (w.r is None) == cell.recurrent or (w.norm_c is not None and "c" not in cell.states)
+        misfit = misfit or (w.x_scale is not None and (w.proj is not None or w.norm_x is not None))
         if misfit or (w.proj is not None and _reads_h(cell)):
             return contradiction(job)
     return None
@@ -68,8 +73,9 @@ def detail(job: Job) -> str:
     isa = instruction_set()
     path = native_cells.path_of(job.cell, isa)
     compiled = f", compiled from your cell in {path}" if path else ""
+    int8 = "'s int8 kernels: the weights are int8, activations are rounded" if is_int8(job) else ""
     return (
-        f"{NAME} uses {isa}{compiled}; under torch.vmap all models run in one call; in other transforms of "
+        f"{NAME} uses {isa}{int8}{compiled}; under torch.vmap all models run in one call; in other transforms of "
         "torch.func but one grad, in forward-mode differentiation, in torch.jit.trace and for second "
         "derivatives plain operations run instead"
     )
@@ -100,7 +106,8 @@ def run(job: Job) -> Result:
 
 def weights_in_order(w: Weights) -> tuple[Tensor | None, ...]:
     """The weights of one direction in the order of cpu_driver.WEIGHTS."""
-    return w.x, w.r, w.bx, w.br, w.p, w.proj, w.norm_x, w.norm_r, w.norm_c, w.norm_c_bias
+    norms = w.norm_x, w.norm_r, w.norm_c, w.norm_c_bias
+    return w.x, w.r, w.bx, w.br, w.p, w.proj, *norms, w.x_scale, w.r_scale
 
 
 def are_plain(inputs: Inputs) -> bool:

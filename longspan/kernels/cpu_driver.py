@@ -16,7 +16,9 @@ from longspan.cells import Cell
 from . import native_cells
 from .job import Job, Weights, Zoneout
 
-WEIGHTS = ("x", "r", "bx", "br", "p", "proj", "norm_x", "norm_r", "norm_c", "norm_c_bias")
+WEIGHTS = (
+    "x", "r", "bx", "br", "p", "proj", "norm_x", "norm_r", "norm_c", "norm_c_bias", "x_scale", "r_scale",
+)  # fmt: skip
 NORM_X, PROJ = WEIGHTS.index("norm_x"), WEIGHTS.index("proj")
 
 LARGE = 1 << 16  # numbers; larger tensors are allocated from memory that earlier calls gave back

@@ -8,7 +8,7 @@ from . import cudnn, gpu_routes, operators, selection, triton_driver
 from .cpu import are_plain, named_gates, weights_in_order
 from .cpu_driver import CallSpec, Inputs
 from .emit_triton import Variant
-from .job import Job, Result, contradiction
+from .job import Job, Result, contradiction, is_int8
 from .launch import shared_memory
 from .selection import constant
 from .tracing import in_transform
@@ -24,6 +24,8 @@ operators.DRIVERS |= {f"{NAME}:cudnn": cudnn, f"{NAME}:triton": triton_driver}
 
 def refuses(job: Job) -> str | None:
     """Why neither cuDNN nor Triton would run `job`, or None."""
+    if is_int8(job):
+        return "the weights are int8, which its kernels do not read"
     return _why_no_gpu(job) or contradiction(job) or _route(job)[1]
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from longspan import errors
 from longspan.cells import Cell
 
 from .program import program
@@ -28,6 +30,8 @@ class Weights:
         norm_x, norm_r: (G*H,), layer norm of W x and of R h, each over all its gates together (Ba et al.
             2016, arXiv 1607.06450, equations 20 to 22); the biases `bx` and `br` follow the norm.
         norm_c, norm_c_bias: (H,), layer norm of the new c where it enters h; the c carried on stays raw.
+        x_scale, r_scale: (G*H,) float32, the scale of each row of x and r, which are int8 then; their
+            products are with activations that are rounded to int8 (`reference.rounded_linear`).
     """
 
     x: Tensor
@@ -40,6 +44,13 @@ class Weights:
     norm_r: Tensor | None = None
     norm_c: Tensor | None = None
     norm_c_bias: Tensor | None = None
+    x_scale: Tensor | None = None
+    r_scale: Tensor | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the values that the weights are multiplied with."""
+        return (self.x if self.x_scale is None else self.x_scale).dtype
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,11 @@ def contradiction(job: Job) -> str | None:
 
 
 def _contradiction(cell: Cell, weights: Weights) -> str | None:
+    if weights.x_scale is not None and (weights.proj is not None or weights.norm_x is not None):
+        return (
+            "x_scale: expected float weights beside a projection or layer norm, received int8 ones; leave "
+            "the layer in float"
+        )
     if weights.proj is not None and program(cell).reads_h:
         return (
             f"proj_size: expected a cell that reads h only through R, received {cell.name!r}, whose step "
@@ -124,3 +140,14 @@ def _contradiction(cell: Cell, weights: Weights) -> str | None:
             f"r: expected {expected} R for the cell {cell.name!r}, received {received}; correct the weights"
         )
     return None
+
+
+def is_int8(job: Job) -> bool:
+    """Whether the weights of a job are int8."""
+    return job.weights[0].x_scale is not None
+
+
+def no_training() -> ValueError:
+    """The error of a layer with int8 weights that is to be trained."""
+    way_out = "train the model before longspan.quantize, and call eval() on the quantized one"
+    return errors.value_error("model", "float weights to train", "int8 weights", way_out)

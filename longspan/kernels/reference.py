@@ -18,6 +18,7 @@ from .job import Job, Result, Weights, Zoneout, contradiction
 from .program import Node, Program, evaluate, program
 
 EPS = 1e-5  # of layer norm, torch's default
+INT8_TINY = 1e-30  # activations whose largest magnitude is below it are rounded to zeros, as in csrc/int8.h
 
 States = list[Tensor]
 
@@ -70,7 +71,7 @@ def _run_direction(job: Job, d: int, live: Tensor | None, active: Tensor | None)
     # x may hold anything at a masked or padded step, NaN too: none of it may reach a value or a gradient.
     x = job.x if active is None else job.x.masked_fill(~active, 0)
     w = job.weights[d]
-    step = _Step(job, d, _by_gate(x, w.x, w.bx, w.norm_x, len(job.cell.gates)))
+    step = _Step(job, d, _by_gate(x, w.x, w.x_scale, w.bx, w.norm_x, len(job.cell.gates)))
     state, initial = [s[d] for s in job.state], _initial(job, d)
     steps: list[tuple[States, dict[str, Tensor]]] = []
     backwards, length = d == 1, job.x.shape[0]
@@ -102,9 +103,30 @@ def _layer_norm(v: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
     return F.layer_norm(v, v.shape[-1:], scale, bias, EPS)
 
 
-def _by_gate(v: Tensor, w: Tensor, bias: Tensor | None, norm: Tensor | None, gates: int) -> Tensor:
+def rounded_linear(v: Tensor, w: Tensor, scale: Tensor) -> Tensor:
+    """W v of int8 weights, with the values of each row rounded to int8: (..., I) -> (..., G*H), float32.
+
+    The values of a row are rounded to whole multiples of its largest magnitude / 127, ties to even. A row
+    with a value that is not finite gives NaN.
+
+    Args:
+        v: (..., I); w: (G*H, I) int8; scale: (G*H,), the values of a row of W are scale * w.
+    """
+    largest = v.abs().amax(-1, keepdim=True)
+    inverse = torch.where(largest >= INT8_TINY, 127.0 / largest, 0.0)
+    whole = (v * inverse).round().double() @ w.double().T  # exact, as sums of int32 are
+    steps = torch.where(largest.isfinite(), largest / 127.0, torch.nan)
+    return whole.to(v.dtype) * (scale * steps)
+
+
+def _by_gate(
+    v: Tensor, w: Tensor, scale: Tensor | None, bias: Tensor | None, norm: Tensor | None, gates: int
+) -> Tensor:
     """W v + b split by gate, normalised before the bias where there is a norm: (..., I) -> (..., G, H)."""
-    product = F.linear(v, w, bias) if norm is None else _layer_norm(F.linear(v, w), norm, bias)
+    if scale is not None:
+        product = rounded_linear(v, w, scale) if bias is None else rounded_linear(v, w, scale) + bias
+    else:
+        product = F.linear(v, w, bias) if norm is None else _layer_norm(F.linear(v, w), norm, bias)
     return product.unflatten(-1, (gates, w.shape[0] // gates))
 
 
@@ -135,7 +157,7 @@ class _Step:
         if weights.r is None:
             return {}
         read = h if self.job.dropout_mask is None else h * self.job.dropout_mask[self.d]
-        r = _by_gate(read, weights.r, weights.br, weights.norm_r, len(gates))
+        r = _by_gate(read, weights.r, weights.r_scale, weights.br, weights.norm_r, len(gates))
         return dict(zip(gates, r.unbind(-2), strict=True))
 
     def _with_zoneout(self, t: int, state: Sequence[Tensor], new: States) -> States:

@@ -18,7 +18,7 @@ from .cpu_driver import EXCHANGE
 from .selection import FORCED
 from .tracing import dispatch_modes, innermost_transform, jit_trace
 
-FIELDS = ("x", "r", "bx", "br", "p")
+FIELDS = ("x", "r", "bx", "br", "p", "x_scale", "r_scale")  # in the order of csrc/stream.h
 
 _TYPES = frozenset((torch.float32, torch.float64))
 _BACKENDS = (None, "cpu")  # with which of these forced the step may run here
@@ -69,7 +69,8 @@ class SingleStep:
         """The compiled step of tensors of this type, or None where there is none."""
         cell, inputs, hidden, fields, layered = self._arguments
         address = native_cells.address_of(cell, native_cells.WIDEST)
-        if EXCHANGE is None or dtype not in _TYPES or not address:
+        types = _TYPES if "x_scale" not in fields[0] else _TYPES - {torch.float64}  # int8 weights
+        if EXCHANGE is None or dtype not in types or not address:
             return None
         sizes = [inputs] + [hidden] * (len(fields) - 1)
         slots = [len(FIELDS) * i + FIELDS.index(f) for i, names in enumerate(fields) for f in names]

@@ -156,6 +156,7 @@ class Weight:
         shape: Keras' shape.
         trainable: whether gradients reach it.
         sources: the tensors as (module, attribute).
+        layout: how the tensors map to Keras' array.
         constraint: the projection after every step of the optimizer, None for none.
     """
 
@@ -174,7 +175,7 @@ class Weight:
         """`sources`: the tensors as (module, attribute); of several, each is one row of Keras' array."""
         self.name, self.shape, self.trainable = name, tuple(shape), trainable
         self._initializer, self.sources = initializers.get(initializer), sources
-        self._layout = layout
+        self.layout = layout
         self.regularizer = regularizers.get(regularizer)
         self.constraint = constraints.get(constraint)
 
@@ -184,7 +185,7 @@ class Weight:
 
     def get(self) -> Tensor:
         """The values in Keras' layout; gradients flow through."""
-        parts = [self._layout.keras(tensor) for tensor in self.tensors()]
+        parts = [self.layout.keras(tensor) for tensor in self.tensors()]
         return parts[0] if len(parts) == 1 else torch.stack(parts)
 
     def variable(self, layer: str) -> WeightView:
@@ -205,16 +206,14 @@ class Weight:
         if grad is None:
             return [(tensor, None) for tensor in self.tensors()]
         parts = [grad] if len(self.sources) == 1 else list(grad.unbind(0))
-        return [
-            (tensor, self._layout.torch(part)) for tensor, part in zip(self.tensors(), parts, strict=True)
-        ]
+        return [(tensor, self.layout.torch(part)) for tensor, part in zip(self.tensors(), parts, strict=True)]
 
     def gradient(self) -> Tensor | None:
         """The tensors' gradient in Keras' layout; None where one has none."""
         grads = [tensor.grad for tensor in self.tensors()]
         if any(grad is None for grad in grads):
             return None
-        parts = [self._layout.keras(grad) for grad in grads if grad is not None]
+        parts = [self.layout.keras(grad) for grad in grads if grad is not None]
         return parts[0] if len(parts) == 1 else torch.stack(parts)
 
     @torch.no_grad()
@@ -222,7 +221,7 @@ class Weight:
         """Copy values in Keras' layout into the tensors."""
         parts = [value] if len(self.sources) == 1 else value.unbind(0)
         for tensor, part in zip(self.tensors(), parts, strict=True):
-            tensor.copy_(self._layout.torch(part))
+            tensor.copy_(self.layout.torch(part))
 
     def draw(self) -> None:
         """Draw the values by the initializer."""

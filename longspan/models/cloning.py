@@ -73,7 +73,7 @@ class _Cloner:
             raise errors.type_error("model", expected, model, way_out)
         else:
             copy = type(model).from_config(model.get_config())
-        _compile_alike(copy, model)
+        compile_alike(copy, model)
         return copy
 
     def _changes(self, inputs: Any) -> bool:
@@ -162,7 +162,7 @@ def _outline(structure: Any) -> str:
     )
 
 
-def _compile_alike(copy: Model, model: Model) -> None:
+def compile_alike(copy: Model, model: Model) -> None:
     """Compile a copy as the model is, with an optimizer and metrics of its own."""
     options, arguments = model.optimizer_config, model.compile_arguments
     if options is not None and arguments is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from longspan import artifact, errors, export
 from longspan.layers.config import from_config
+from longspan.layers.quantization import quantize_layers
 
 from . import saving
 from .keras_config import compile_from_keras
@@ -49,6 +50,8 @@ def load_model(
         model = from_config(described, custom_objects)
         if saved.config["shape"] is not None:
             model.build(saved.config["shape"])
+            if saved.config.get("int8"):
+                quantize_layers(model)
             saving.set_weights(model, saved.tensors)
         if compile and "compiled" in saved.config:
             saving.compile_from(model, saved)

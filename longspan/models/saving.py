@@ -14,6 +14,7 @@ from torch import Tensor
 from longspan import artifact, errors, export, losses, metrics, optimizers
 from longspan.layers.config import plain_config
 from longspan.layers.structure import map_shapes
+from longspan.nn.quantization import is_int8
 
 from .protocol import Model
 
@@ -25,6 +26,8 @@ def save(model: Model, path: PathLike, *, overwrite: bool) -> None:
     """Write everything; see Model.save."""
     _check_free(path, overwrite)
     saved = {"kind": model.class_name(), "model": _config(model), "shape": _shape(model)}
+    if is_int8(model):
+        saved["int8"] = True
     tensors = _weights(model)
     compiled = _compile_config(model)
     if compiled is not None:
@@ -102,6 +105,8 @@ def _metric_config(metric: metrics.Metric) -> dict[str, Any]:
 
 
 def _optimizer_state(model: Model) -> Any:
+    if is_int8(model):  # nothing is trained
+        return None
     stepper = model.optimizer
     return stepper.state_dict() if isinstance(stepper, torch.optim.Optimizer) else None
 

@@ -12,6 +12,7 @@ from longspan import config, errors
 from longspan.callbacks import BackupAndRestore, Callback, CallbackList, History, TerminateOnNaN
 from longspan.data.batches import Batch, as_batch
 from longspan.layers.structure import flatten
+from longspan.nn.quantization import check_trainable
 from longspan.optimizers import KerasOptimizer
 from longspan.training.checkpoint import CheckpointConfig
 from longspan.training.epoch_batches import length_of
@@ -89,6 +90,7 @@ class Trainer(CompiledModel):
                 or the model is not compiled; the sentence says which.
         """
         self._check_compiled()
+        check_trainable(self)
         epochs, steps_per_epoch = _at_most(epochs, steps_per_epoch)
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = inputs.split_validation(
@@ -242,6 +244,7 @@ class Trainer(CompiledModel):
     ) -> Any:
         """One step on one batch; the loss before it, with the metrics as `evaluate` gives them."""
         self._check_compiled()
+        check_trainable(self)
         batch = self._one_batch(x, y, sample_weight, class_weight)
         adapter = TrainingAdapter(self)
         loss = CompiledLoss(adapter, self.targets, self.joint_losses)

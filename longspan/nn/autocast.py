@@ -55,6 +55,5 @@ def to_compute_dtype(
 
 def _in(weights: Weights, dtype: torch.dtype) -> Weights:
     tensors = {field.name: getattr(weights, field.name) for field in fields(weights)}
-    return replace(
-        weights, **{name: tensor.to(dtype) for name, tensor in tensors.items() if tensor is not None}
-    )
+    floats = {name: t.to(dtype) for name, t in tensors.items() if t is not None and t.is_floating_point()}
+    return replace(weights, **floats)

@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 
 from longspan import errors, kernels
 from longspan.cells import Cell
-from longspan.kernels.job import Job
+from longspan.kernels.job import Job, no_training
 from longspan.kernels.single_step import SingleStep
 
 from . import autocast, inputs, options, parameters, torch_operators
@@ -102,16 +102,38 @@ class RNNBase(TorchRNNBase):
 
     def _create_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         self._weights = self._register_parameters(device, dtype)
-        one_size = isinstance(self.hidden_size, int)
+        by_layer = not isinstance(self.hidden_size, int)
         self._states = StateLayout(
-            self.cell, self.hidden_sizes, self.proj_size, self._directions, by_layer=not one_size
+            self.cell, self.hidden_sizes, self.proj_size, self._directions, by_layer=by_layer
         )
+        self._make_stream()
+        self.reset_parameters()
+
+    def _make_stream(self) -> None:
         self._stream = None  # a faster `step`, for the layers that it supports
         self._layer_stream: SingleStep | None = None  # the same for states without the layer's dimension
+        one_size = isinstance(self.hidden_size, int)
         if one_size and not (self.bidirectional or self.proj_size or self.layer_norm):
             fields = [list(row) for row in self._weights.rows]
             self._stream = SingleStep(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
-        self.reset_parameters()
+
+    @property
+    def has_int8_weights(self) -> bool:
+        """Whether W and R are int8, after `longspan.quantize`."""
+        return self._weights.int8
+
+    def to_int8(self) -> bool:
+        """Round W and R to int8 in place, for inference alone; see `longspan.quantize`.
+
+        Returns:
+            False where the layer stays in float, since it has a projection or layer norm.
+        """
+        if self.proj_size or self.layer_norm:
+            return False
+        if not self.has_int8_weights:
+            self._weights.to_int8(self)
+        self._make_stream()
+        return True
 
     def _register_parameters(
         self, device: torch.device | str | None, dtype: torch.dtype | None
@@ -135,13 +157,13 @@ class RNNBase(TorchRNNBase):
 
     @property
     def all_weights(self) -> list[list[Any]]:
-        """The parameters, one list for each layer and direction, in torch.nn's order."""
-        return [list(fields.values()) for fields in self._weights.fields(self)]
+        """The parameters, one list for each layer and direction, in torch.nn's order; int8 ones in floats."""
+        return [list(fields.values()) for fields in self._weights.float_fields(self)]
 
     @property
     def _flat_weights(self) -> list[Any]:
         """The parameters in one list; torch.nn's layers have an attribute of this name."""
-        return [tensor for fields in self._weights.fields(self) for tensor in fields.values()]
+        return [tensor for fields in self.all_weights for tensor in fields]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__.copy()
@@ -271,6 +293,8 @@ class RNNBase(TorchRNNBase):
     def _call(
         self, x: Tensor | PackedSequence, state: State | None, lengths: object, mask: object, reset: object
     ) -> Call:
+        if self.has_int8_weights and self.training:
+            raise no_training()
         marks = lengths, mask, reset
         return new_call(x, state, marks, self._weights.weights(self), self._states, self.batch_first)
 
@@ -322,4 +346,5 @@ class RNNBase(TorchRNNBase):
         return promoted, promoted
 
     def extra_repr(self) -> str:
-        return ", ".join([f"{self.input_size}, {self.hidden_size}", *options.changed(self, self.cell)])
+        int8 = ["int8"] if self.has_int8_weights else []
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *options.changed(self, self.cell), *int8])

@@ -78,7 +78,7 @@ def new_call(
         way_out = "convert it with torch.as_tensor"
         raise errors.type_error("input", "a tensor or a PackedSequence", x, way_out)
     half = autocast.autocast_dtype(x)
-    inputs.check_values(x, weights[0][0].x, _RANKS, _LAYOUTS[batch_first], half)
+    inputs.check_values(x, weights[0][0], _RANKS, _LAYOUTS[batch_first], half)
     batched = x.dim() == 3
     rows = x if batched else x.unsqueeze(1)
     if batched and batch_first:
@@ -107,7 +107,7 @@ def _packed_call(
             "lengths", expected, "a value", "leave lengths out, or pass the padded tensor"
         )
     half = autocast.autocast_dtype(packed.data)
-    inputs.check_values(packed.data, weights[0][0].x, (2,), ("(N, I)",), half)
+    inputs.check_values(packed.data, weights[0][0], (2,), ("(N, I)",), half)
     x, real, positions = inputs.unpack(packed)
     info = inputs.sequence_info(x, None, mask, reset, batched=True, batch_first=batch_first)
     states = layout.starting(state, x, half, batched=True)

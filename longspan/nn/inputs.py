@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from longspan import errors
+from longspan.kernels.job import Weights
 from longspan.kernels.tracing import is_mapped
 
 _TO_TENSOR = "convert it with torch.as_tensor"
@@ -38,20 +39,21 @@ NO_SEQUENCE_INFO = SequenceInfo()
 
 
 def check_values(
-    x: Tensor, weight: Tensor, ranks: Sequence[int], layouts: Sequence[str], half: torch.dtype | None
+    x: Tensor, weights: Weights, ranks: Sequence[int], layouts: Sequence[str], half: torch.dtype | None
 ) -> None:
-    """Refuse an input whose rank, width, length, dtype or device does not suit `weight` (G*H, I).
+    """Refuse an input whose rank, width, length, dtype or device does not suit W (G*H, I).
 
     `ranks` and `layouts` have the shapes to expect, the latter in letters, such as ("(T, B, I)", "(T, I)");
     `half` is autocast's dtype where it is on, and lets every floating dtype through.
     """
+    weight, dtype = weights.x, weights.dtype
     width = weight.shape[1]
     if x.dim() not in ranks:
         raise _wrong_shape(x, width, layouts, "add or remove a dimension")
     if x.shape[-1] != width:
         raise _wrong_shape(x, width, layouts, f"the last dimension is input_size, {width}")
-    if x.dtype != weight.dtype and (half is None or not x.is_floating_point()):
-        raise _wrong_dtype(x, weight)
+    if x.dtype != dtype and (half is None or not x.is_floating_point()):
+        raise _wrong_dtype(x, dtype)
     if x.device != weight.device:
         raise _wrong_device("input", x, weight, "the weights")
 
@@ -81,12 +83,12 @@ def _wrong_shape(x: Tensor, width: int, layouts: Sequence[str], way_out: str) ->
     return InputError(errors.message("input", f"a tensor of shape {shapes}", tuple(x.shape), way_out))
 
 
-def _wrong_dtype(x: Tensor, weight: Tensor) -> TypeError:
+def _wrong_dtype(x: Tensor, dtype: torch.dtype) -> TypeError:
     if not x.is_floating_point():
         way_out = "look codes up in torch.nn.Embedding, or convert numbers with .float()"
     else:
-        way_out = f"convert the input with .to({weight.dtype}) or the layer with .to({x.dtype})"
-    return DtypeError(errors.message("input", f"{weight.dtype} values like the weights", x.dtype, way_out))
+        way_out = f"convert the input with .to({dtype}) or the layer with .to({x.dtype})"
+    return DtypeError(errors.message("input", f"{dtype} values like the weights", x.dtype, way_out))
 
 
 def _wrong_device(argument: str, value: Tensor, like: Tensor, what: str) -> ValueError:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
+from longspan import errors
 from longspan.cells import Cell
 from longspan.kernels.job import Weights
 
@@ -73,15 +74,24 @@ def initialise(fields: Mapping[str, Tensor], cell: Cell, hidden: int, forget_bia
             fields["br"][first : first + hidden] = 0.0
 
 
+def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix (N, K) as int8 numbers from -127 to 127 and the scale (N,) of each row, symmetric around 0."""
+    scale = weight.abs().amax(1) / 127.0
+    divisor = torch.where(scale > 0, scale, 1.0)[:, None]
+    return (weight / divisor).round().clamp(-127, 127).to(torch.int8), scale
+
+
 class ParameterTable:
     """The parameters of a module by layer, direction and field, and the kernels' view of them.
 
     Attributes:
         rows: one dict a layer and direction, field -> name of the parameter.
+        int8: whether W and R are int8 numbers with a scale for each row (`to_int8`).
     """
 
     def __init__(self, directions: int) -> None:
         self.rows: list[dict[str, str]] = []
+        self.int8 = False
         self._directions, self._names = directions, []
         self._cache: tuple[list[Tensor], list[tuple[Weights, ...]]] | None = None
 
@@ -103,6 +113,45 @@ class ParameterTable:
     def fields(self, module: Module) -> list[dict[str, Tensor]]:
         """One dict a layer and direction, field -> tensor as the module has it now."""
         return self._by_field(self._tensors(module))
+
+    def float_fields(self, module: Module) -> list[dict[str, Tensor]]:
+        """The same with W and R in floats: those that int8 numbers and their scales stand for."""
+        if not self.int8:
+            return self.fields(module)
+        return [
+            {
+                field: tensor if f"{field}_scale" not in row else tensor * row[f"{field}_scale"][:, None]
+                for field, tensor in row.items()
+                if field not in ("x_scale", "r_scale")
+            }
+            for row in self.fields(module)
+        ]
+
+    def to_int8(self, module: Module) -> None:
+        """Replace W and R by int8 numbers and a scale for each row; no parameter needs a gradient then.
+
+        The scale of weight_ih_l0 is the parameter weight_ih_l0_scale (G*H,), before it.
+        """
+        computed = [name for name in self._names if name not in module._parameters]
+        if computed:
+            way_out = "remove it with torch.nn.utils.parametrize.remove_parametrizations"
+            raise errors.value_error("model", "plain weights", f"a parametrized {computed[0]}", way_out)
+        rows, fields = self.rows, self.fields(module)
+        for name in self._names:
+            delattr(module, name)
+        self.rows, self._names, self._cache, self.int8 = [], [], None, True
+        for names, tensors in zip(rows, fields, strict=True):
+            row: dict[str, str] = {}
+            for field, tensor in tensors.items():
+                if field in ("x", "r"):
+                    whole, scale = int8_rows(tensor.detach())
+                    row[f"{field}_scale"] = f"{names[field]}_scale"
+                    module.register_parameter(row[f"{field}_scale"], Parameter(scale, requires_grad=False))
+                    tensor = whole
+                row[field] = names[field]
+                module.register_parameter(names[field], Parameter(tensor.detach(), requires_grad=False))
+            self.rows.append(row)
+            self._names += row.values()
 
     def weights(self, module: Module) -> Sequence[tuple[Weights, ...]]:
         """Per layer, per direction; cached until a parameter is replaced by another object."""

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from longspan import errors
 from longspan.callbacks import Callback, History
+from longspan.nn.quantization import check_trainable
 from longspan.report import write_report
 from longspan.report.elements import Section
 from longspan.training.checkpoint import as_checkpoint_config
@@ -78,6 +79,8 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             ValueError, TypeError: an option or the source cannot be used; one sentence.
         """
         self.check()
+        if "fitted_" in vars(self):
+            check_trainable(self.network_)
         if processes is not None:
             check_processes(processes)
         codec, run = self.codec(), Run(as_checkpoint_config(resume), callbacks, verbose, processes=processes)

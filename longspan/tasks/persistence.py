@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from longspan import artifact, errors
 from longspan.callbacks import History
+from longspan.layers.quantization import quantize_layers
+from longspan.nn.quantization import is_int8
 
 from .fitting import check_device, device_of
 from .options import Configurable, as_text
@@ -40,6 +42,7 @@ def save(
         "history": history_state(fitted.history),
         "notes": notes,
         "data": None if fitted.data is None else [list(fitted.data.paths), *fitted.data[1:]],
+        "int8": is_int8(fitted.network),
     }
     weights = {f"{_WEIGHTS}{name}": value for name, value in fitted.network.state_dict().items()}
     artifact.save(path, config, {**tensors, **weights})
@@ -53,9 +56,10 @@ def restore(
     learned = artifact.unflatten(config["learned"], tensors)
     codec = task.codec().restore(learned["codec"])
     weights = {n.removeprefix(_WEIGHTS): value for n, value in tensors.items() if n.startswith(_WEIGHTS)}
+    int8 = bool(config.get("int8"))  # older files have none
     with torch.device("meta"):  # shapes without memory: a file cannot ask for more than it holds
-        _check_shapes(task.network(codec, None), weights)
-    network = task.network(codec, None)
+        _check_shapes(_network(task, codec, int8), weights)
+    network = _network(task, codec, int8)
     network.load_state_dict(weights)
     network.to(device_of(task.device)).eval()
     fitted = Fitted(codec, network, history_from_state(config["history"]))
@@ -67,6 +71,14 @@ def restore(
         fitted.stream.restore(learned["stream"])
     _try_out(task, fitted)
     return fitted, [str(note) for note in config["notes"]]
+
+
+def _network(task: TaskParts[Any, Any, Any, Any], codec: Any, int8: bool) -> nn.Module:
+    """A new network of a task, with int8 weights or not."""
+    network = task.network(codec, None)
+    if int8:
+        quantize_layers(network)
+    return network
 
 
 def _try_out(task: TaskParts[Any, Any, Any, Any], fitted: Fitted[Any, Any, Any]) -> None:
@@ -86,11 +98,14 @@ def _try_out(task: TaskParts[Any, Any, Any, Any], fitted: Fitted[Any, Any, Any])
 
 
 def _check_shapes(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    if shapes != {name: tuple(value.shape) for name, value in weights.items()}:
+    if _shapes(network.state_dict()) != _shapes(weights):
         raise ValueError("its weights are not those of its network")
     if any(value.is_floating_point() and bool(value.isnan().any()) for value in weights.values()):
         raise ValueError("some of its weights are not numbers")
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[Any, ...]]:
+    return {name: (*value.shape, value.is_floating_point()) for name, value in weights.items()}
 
 
 def keep_usable_device(task: TaskParts[Any, Any, Any, Any]) -> None:

@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from longspan import errors
 from longspan.callbacks import Callback, CallbackList, History
+from longspan.nn.quantization import check_trainable
 
 from . import checkpoint, engines
 from . import processes as processes_
@@ -93,6 +94,7 @@ def train(
     >>> history.history["loss"][-1] < 0.01
     True
     """
+    check_trainable(network)
     trainer = Trainer(
         network,
         batches,

@@ -1,0 +1,41 @@
+"""Quantizes the recurrent layers of a network in place: weights as int8 numbers with a scale for each row."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from longspan.kernels.job import no_training
+
+from .base import RNNBase
+from .cell_layers import RNNCellBase
+
+_RECURRENT = (RNNBase, RNNCellBase)
+
+
+def to_int8(network: nn.Module) -> list[str]:
+    """Round W and R of every recurrent layer of `network` to int8, in place; see `longspan.quantize`.
+
+    Layers with a projection or layer norm stay in float, and so do layers of other kinds.
+
+    Returns:
+        The names of the layers that were rounded, "" for the network itself.
+    """
+    layers = [(name, part) for name, part in network.named_modules() if isinstance(part, _RECURRENT)]
+    return [name for name, layer in layers if layer.to_int8()]
+
+
+def is_int8(network: nn.Module) -> bool:
+    """Whether a recurrent layer of `network` has int8 weights."""
+    return any(part.has_int8_weights for part in network.modules() if isinstance(part, _RECURRENT))
+
+
+def float_layers(network: nn.Module) -> list[str]:
+    """The names of the recurrent layers of `network` whose weights are floats."""
+    layers = [(name, part) for name, part in network.named_modules() if isinstance(part, _RECURRENT)]
+    return [name or type(layer).__name__ for name, layer in layers if not layer.has_int8_weights]
+
+
+def check_trainable(network: nn.Module) -> None:
+    """Raise a ValueError for a network with int8 weights, which cannot be trained."""
+    if is_int8(network):
+        raise no_training()
