@@ -153,7 +153,7 @@ def test_onnx_equals_the_weights_in_floats() -> None:
     theirs = torch.nn.LSTM(5, 16, batch_first=True)
     names = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]
     theirs.load_state_dict(dict(zip(names, small.layers[0].core.all_weights[0], strict=True)))
-    (answers,) = session.run(None, {"input": X})
+    answers: Any = session.run(None, {"input": X})[0]
     assert np.allclose(answers, theirs(torch.from_numpy(X))[0].detach().numpy(), atol=1e-5)
 
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_quantized_is_refused() -> None:
         ls.quantize(Sequential([layers.LSTM(3)]))
     with pytest.raises(ValueError, match="Forecaster: expected a fitted one"):
         ls.quantize(ls.Forecaster(horizon=2))
-    layer = nn.LSTM(2, 2)
+    layer: Any = nn.LSTM(2, 2)
     layer.weight_hh_l0.data[0, 0] = torch.nan
     with pytest.raises(ValueError, match="finite weights, received NaN or infinity in weight_hh_l0"):
         ls.quantize(layer)

@@ -117,7 +117,7 @@ def _operate(
     """The operator itself: out (T, D, B, H), and each last state (D, B, H)."""
     first = directions[0]
     parts = [_weights(direction) for direction in directions]
-    w, r = (_matrices(graph, [part[i] for part in parts]) for i in (0, 1))
+    w, r = _matrices(graph, [part[0] for part in parts]), _matrices(graph, [part[1] for part in parts])
     b = graph.floats(np.stack([part[2] for part in parts]))
     options: dict[str, Any] = {"hidden_size": first.units, "direction": direction, **_activations(directions)}
     if first.kind == "GRU":
@@ -172,8 +172,8 @@ def _weights(direction: Direction) -> tuple[Matrix, Matrix, np.ndarray]:
     (kernel, recurrent, *biases), rows = weights, len(order) * units
     bias = biases[0] if biases else np.zeros(rows, np.float32)
     first, second = (bias[0], bias[1]) if bias.ndim == 2 else (bias, np.zeros_like(bias))
-    matrices = (Matrix(ordered(m.T), s) for m, s in zip((kernel, recurrent), scales, strict=True))
-    return *matrices, np.concatenate([ordered(first), ordered(second)])
+    w, r = Matrix(ordered(kernel.T), scales[0]), Matrix(ordered(recurrent.T), scales[1])
+    return w, r, np.concatenate([ordered(first), ordered(second)])
 
 
 def _activations(directions: Sequence[Direction]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Protocol
+
 from torch import nn
 
 from longspan.kernels.job import no_training
@@ -10,6 +13,12 @@ from .base import RNNBase
 from .cell_layers import RNNCellBase
 
 _RECURRENT = (RNNBase, RNNCellBase)
+
+
+class HasModules(Protocol):
+    """What is read of a network: its modules, itself among them."""
+
+    def modules(self) -> Iterator[nn.Module]: ...
 
 
 def to_int8(network: nn.Module) -> list[str]:
@@ -24,7 +33,7 @@ def to_int8(network: nn.Module) -> list[str]:
     return [name for name, layer in layers if layer.to_int8()]
 
 
-def is_int8(network: nn.Module) -> bool:
+def is_int8(network: HasModules) -> bool:
     """Whether a recurrent layer of `network` has int8 weights."""
     return any(part.has_int8_weights for part in network.modules() if isinstance(part, _RECURRENT))
 
@@ -35,7 +44,7 @@ def float_layers(network: nn.Module) -> list[str]:
     return [name or type(layer).__name__ for name, layer in layers if not layer.has_int8_weights]
 
 
-def check_trainable(network: nn.Module) -> None:
+def check_trainable(network: HasModules) -> None:
     """Raise a ValueError for a network with int8 weights, which cannot be trained."""
     if is_int8(network):
         raise no_training()

@@ -73,7 +73,7 @@ def restore(
     return fitted, [str(note) for note in config["notes"]]
 
 
-def _network(task: TaskParts[Any, Any, Any, Any], codec: Any, int8: bool) -> nn.Module:
+def _network(task: TaskParts[Any, Any, Any, Any], codec: Any, int8: bool) -> Any:
     """A new network of a task, with int8 weights or not."""
     network = task.network(codec, None)
     if int8:

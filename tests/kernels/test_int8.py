@@ -31,11 +31,11 @@ def quantized(cell: str, inputs: int, hidden: int, **options: Any) -> Any:
     return ls.quantize(nn.Recurrent(cell, inputs, hidden, **options))
 
 
-def values_of(state: Any) -> tuple[Tensor, ...]:
-    return state if isinstance(state, tuple) else (state,)
+def values_of(state: Any) -> list[Tensor]:
+    return list(state) if isinstance(state, tuple) else [state]
 
 
-def by_reference(layer: Any, x: Tensor, gates: dict[str, Tensor], first: tuple[Tensor, ...]) -> Tensor:
+def by_reference(layer: Any, x: Tensor, gates: dict[str, Tensor], first: list[Tensor]) -> Tensor:
     """h of every step (T, B, H) by the reference, each step from the states that the kernel gave before it.
 
     Rounding makes steps: a difference in the last bit of h could be one of 1 / 127 after it.
@@ -43,7 +43,7 @@ def by_reference(layer: Any, x: Tensor, gates: dict[str, Tensor], first: tuple[T
     T, B, _ = x.shape
     every = [gates[name].transpose(0, 1) for name in layer.cell.states]  # (T, B, H)
     before = [torch.cat([start, values[:-1]]) for start, values in zip(first, every, strict=True)]
-    states = tuple(values.reshape(1, T * B, -1) for values in before)
+    states: Any = tuple(values.reshape(1, T * B, -1) for values in before)
     with ls.use_backend("reference"):
         out, _ = layer(x.reshape(1, T * B, -1), states if len(states) > 1 else states[0])
     return out.reshape(T, B, -1)
