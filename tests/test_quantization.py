@@ -127,6 +127,9 @@ def test_a_task_keeps_its_answers_in_copy_and_file(name: str, tmp_path: Path) ->
     assert (tmp_path / "small").stat().st_size < (tmp_path / "float").stat().st_size
     with pytest.raises(ValueError, match="float weights to train, received int8 weights"):
         loaded.fit(toy.source, toy.y, verbose=0)
+    if name == "language":
+        with pytest.raises(ValueError, match="float weights to train"):
+            loaded.pretrained_encoder()
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru", "without bias", "bidirectional", "cells"])

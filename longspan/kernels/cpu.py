@@ -73,9 +73,12 @@ def detail(job: Job) -> str:
     isa = instruction_set()
     path = native_cells.path_of(job.cell, isa)
     compiled = f", compiled from your cell in {path}" if path else ""
-    int8 = "'s int8 kernels: the weights are int8, activations are rounded" if is_int8(job) else ""
+    if is_int8(job):
+        return (
+            f"{NAME} uses {isa}'s int8 kernels{compiled}: weights are int8, activations are rounded to int8"
+        )
     return (
-        f"{NAME} uses {isa}{int8}{compiled}; under torch.vmap all models run in one call; in other transforms of "
+        f"{NAME} uses {isa}{compiled}; under torch.vmap all models run in one call; in other transforms of "
         "torch.func but one grad, in forward-mode differentiation, in torch.jit.trace and for second "
         "derivatives plain operations run instead"
     )

@@ -12,6 +12,7 @@ import torch
 
 from longspan import errors
 from longspan.networks.decoder import Decoder
+from longspan.nn.quantization import check_trainable
 from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.fitting import Run, device_of, fit_network
@@ -139,7 +140,9 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
         counts = None if train is None else torch.from_numpy(codec.ngram.token_counts())
         network = LanguageNetwork(decoder, counts if self._samples(codec) else None)
         if train is not None and self.pretrained is not None:
-            network.load_state_dict(_pretrained(self.pretrained).network_.state_dict())
+            pretrained = _pretrained(self.pretrained).network_
+            check_trainable(pretrained)
+            network.load_state_dict(pretrained.state_dict())
         elif counts is not None:
             network.start_from_counts(counts)
         return network
@@ -251,6 +254,7 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
     def pretrained_encoder(self) -> PretrainedEncoder:
         """What `Classifier(pretrained=...)` starts from."""
         fitted = self._check_fitted()
+        check_trainable(fitted.network)
         sizes = fitted.codec.sizes
         weights = {
             name: value.detach().cpu()
