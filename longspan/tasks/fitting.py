@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from longspan import errors, optimizers
 from longspan.callbacks import Callback, EarlyStopping, History
-from longspan.data.batches import Batch
-from longspan.training import CheckpointConfig, evaluate, train
+from longspan.data.batches import Batch, Batches
+from longspan.training import CheckpointConfig, TrainingRuns, evaluate, train, train_many
 from longspan.training.evaluation import to_device
 
 from .codec import Codec
@@ -78,7 +79,6 @@ def fit_network(
     groups = network.parameter_groups()
     if len(groups) > 1:
         callbacks.insert(0, FineTuning())
-    steps = options.epochs * (len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches))
     history = train(
         network,
         batches,
@@ -88,7 +88,7 @@ def fit_network(
         validate=validate,
         callbacks=callbacks,
         clip_norm=1.0,
-        schedule=options.schedule.rates(options.learning_rate, steps),
+        schedule=_schedule(options, batches),
         verbose=run.verbose,
         resume=run.resume,
         model=run.model,
@@ -96,6 +96,68 @@ def fit_network(
     )
     network.eval()
     return history
+
+
+def _schedule(options: TrainingOptions, batches: Iterable[Batch]) -> Callable[[int], float] | None:
+    """The learning rate as a function of the step, None for a constant one."""
+    steps = options.epochs * (len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches))
+    return options.schedule.rates(options.learning_rate, steps)
+
+
+class _LossOf(nn.Module):
+    """A network whose output is its training loss, since a loss may read weights."""
+
+    def __init__(self, network: TaskNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch, state: Any) -> tuple[Tensor, None]:
+        return self.network.loss(self.network(batch)[0], batch), None
+
+
+def fit_networks(
+    networks: Sequence[TaskNetwork],
+    batches: Iterable[Batch],
+    validate: Iterable[Batch] | None,
+    options: Sequence[TrainingOptions],
+) -> TrainingRuns | None:
+    """Train networks of one shape at once on the same batches, each with the numbers of `fit_network`.
+
+    Args:
+        networks: on the CPU; options: of each, whose epochs and patience are the same.
+        batches, validate: as for `fit_network`.
+
+    Returns:
+        None where a network would get other numbers alone: it draws random masks, stops by a callback of its
+        own, or learns in groups. Nothing is trained then.
+    """
+    first, network = options[0], networks[0]
+    if first.stopping is not None or len(network.parameter_groups()) > 1 or _draws_masks(network, batches):
+        return None
+    count = len(networks)
+    return train_many(
+        [_LossOf(network) for network in networks],
+        [batches] * count,
+        lambda loss, batch: loss,
+        epochs=first.epochs,
+        learning_rates=[_schedule(own, batches) or own.learning_rate for own in options],
+        validate=None if validate is None else [validate] * count,
+        patience=first.patience,
+        clip_norm=1.0,
+    )
+
+
+def _draws_masks(network: TaskNetwork, batches: Iterable[Batch]) -> bool:
+    """Whether the network reads PyTorch's random generator in training."""
+    network, order = copy.deepcopy(network).train(), batches.state() if isinstance(batches, Batches) else None
+    with torch.random.fork_rng([]), torch.no_grad():
+        batch = next(iter(batches))
+        before = torch.get_rng_state()
+        network.loss(network(batch)[0], batch)
+        drawn = not torch.equal(before, torch.get_rng_state())
+    if isinstance(batches, Batches) and order is not None:
+        batches.restore(order)
+    return drawn
 
 
 def predictions(network: TaskNetwork, batches: Iterable[Batch], search: Mapping[str, Any]) -> list[Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from longspan import errors
@@ -60,7 +61,42 @@ def search_options(
             history = trial.learn(codec, train, valid, Run(verbose=0)).history.history
         return min(history.get("val_loss", history["loss"]))
 
+    def lowest_losses(trials: Sequence[Mapping[str, Any]]) -> list[float]:
+        """Those of several trials; the ones that differ in the learning rate alone are trained at once."""
+        groups: dict[str, list[int]] = {}
+        for index, options in enumerate(trials):
+            others = {name: value for name, value in options.items() if name != "learning_rate"}
+            groups.setdefault(repr(others), []).append(index)
+        losses = [math.nan] * len(trials)
+        for group in groups.values():
+            own = [trials[index] for index in group]
+            found = at_once(own) if len(own) > 1 else None
+            for index, loss in zip(group, found or map(lowest_loss, own), strict=True):
+                losses[index] = loss
+        return losses
+
+    def at_once(trials: Sequence[Mapping[str, Any]]) -> list[float] | None:
+        """Those of trials that differ in the learning rate alone; None if they cannot be trained at once."""
+        trial = task.clone().set_params(**trials[0])
+        with warnings.catch_warnings(), seeded(trial.seed):
+            warnings.simplefilter("ignore", errors.LongspanWarning)
+            _, train, valid = read_and_split(trial, source, y, validation_data)
+            rates = [options["learning_rate"] for options in trials]
+            runs = trial.learn_rates(trial.codec(), train, valid, rates)
+        if runs is None:
+            return None
+        if verbose not in (0, "auto"):
+            print(f"{len(trials)} learning rates: {runs.how}", flush=True)
+        return [min(own.history.get("val_loss", own.history["loss"])) for own in runs.histories]
+
     first = {name: value for name, value in task.get_params().items() if name in space}
     return tune.search(
-        lowest_loss, space, first=first, trials=trials, minutes=minutes, seed=task.seed, verbose=verbose
+        lowest_loss,
+        space,
+        first=first,
+        trials=trials,
+        minutes=minutes,
+        seed=task.seed,
+        verbose=verbose,
+        score_at_once=lowest_losses if "learning_rate" in space else None,
     )

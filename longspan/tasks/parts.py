@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar, final
+
+import torch
 
 from longspan import errors
 from longspan.callbacks import History
@@ -13,6 +15,7 @@ from longspan.data.batches import Batch
 from longspan.data.splits import rows_of_fraction
 from longspan.networks.encoder import CELL_NAMES
 from longspan.report.elements import Section
+from longspan.training import TrainingRuns
 
 from .codec import Codec, RecordsT, Tree
 from .fitting import (
@@ -21,6 +24,7 @@ from .fitting import (
     decoded_validation,
     device_of,
     fit_network,
+    fit_networks,
     predictions,
 )
 from .network import TaskNetwork
@@ -264,6 +268,31 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
             validate = decoded_validation(codec, network, valid, validate, self._search_options())
         history = fit_network(network, batches, validate, self._training(codec), run._replace(model=self))
         return Fitted(codec, network, history)
+
+    @final
+    def learn_rates(
+        self, codec: CodecT, train: RecordsT, valid: RecordsT | None, rates: Sequence[float]
+    ) -> TrainingRuns | None:
+        """Fit the codec once, and at once a network for each learning rate.
+
+        Returns:
+            None where the networks have to be trained one after another, which gives other numbers or is all
+            that the task can do: see `longspan.tasks.fitting.fit_networks`.
+        """
+        by_itself = type(self).learn is not TaskParts.learn or self.decode_validation
+        if by_itself or self.dropout or device_of(self.device).type != "cpu":
+            return None
+        codec.fit(train, valid)
+        state, networks, options = torch.get_rng_state(), [], []
+        for rate in rates:
+            torch.set_rng_state(state)  # all start with the weights that each of them would have alone
+            trial = self.clone().set_params(learning_rate=rate)
+            trial.check()
+            networks.append(trial.network(codec, train))
+            options.append(trial._training(codec))
+        batches = self.batches(codec, train, train=True)
+        validate = None if valid is None else self.batches(codec, valid, train=False)
+        return fit_networks(networks, batches, validate, options)
 
     @final
     def _training(self, codec: CodecT) -> TrainingOptions:

@@ -291,10 +291,10 @@ class _Together:
             return vmap(self._loss_of_one, (0, 0, in_dims), randomness="different")(
                 self.parameters, self.buffers, values
             )
-        except RuntimeError as error:
-            if not str(error).startswith("vmap:"):
-                raise
-            self.one_by_one = str(error).splitlines()[0]
+        except Exception as error:  # one of the networks' own comes again below
+            self.one_by_one = (
+                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            )
             return self._losses_one_by_one(batches)
 
     def _losses_one_by_one(self, batches: list[Batch]) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from longspan import errors
 from longspan.optional import require
 
 ScoredOptions = tuple[float, dict[str, Any]]  # a score, less is better, and its options
+_STARTUP = 10  # trials that are drawn at random, whatever the scores of the others
 
 
 def search(
@@ -20,6 +21,7 @@ def search(
     minutes: float | None = None,
     seed: int = 0,
     verbose: int | str = 0,
+    score_at_once: Callable[[Sequence[Mapping[str, Any]]], Sequence[float]] | None = None,
 ) -> list[ScoredOptions]:
     """The options tried and their scores, best first.
 
@@ -31,6 +33,8 @@ def search(
         trials, minutes: the search stops after so many trials or minutes; one of the two is needed.
         seed: of the search.
         verbose: 0 for no output, else a line per trial.
+        score_at_once: the scores of several options; it is asked for the first trials, where no `minutes` end
+            the search. None: `score` is asked for each.
 
     Raises:
         ValueError: the space is empty or nothing says when to stop; one sentence.
@@ -49,20 +53,34 @@ def search(
         raise errors.value_error("space", "at least one option", "none", 'such as {"hidden_size": [32, 64]}')
     optuna = require("optuna", "tune", "tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP)
+    study = optuna.create_study(sampler=sampler)
     if first is not None and all(_is_in(first[name], span) for name, span in space.items()):
         study.enqueue_trial(dict(first))
 
-    def run(trial: Any) -> float:
-        options = {name: _suggest(trial, name, span) for name, span in space.items()}
-        value = float(score(options))
+    def report(trial: Any, value: float, options: Mapping[str, Any]) -> float:
         if verbose not in (0, "auto"):
             print(f"trial {trial.number + 1}: {value:.6g} with {options}", flush=True)
         return value
 
-    study.optimize(run, n_trials=trials, timeout=None if minutes is None else 60.0 * minutes)
+    def run(trial: Any) -> float:
+        options = _options(trial, space)
+        return report(trial, float(score(options)), options)
+
+    left = trials
+    if score_at_once is not None and left is not None and minutes is None:
+        asked = [study.ask() for _ in range(min(left, _STARTUP))]
+        options = [_options(trial, space) for trial in asked]
+        for trial, value, own in zip(asked, score_at_once(options), options, strict=True):
+            study.tell(trial, report(trial, float(value), own))
+        left -= len(asked)
+    study.optimize(run, n_trials=left, timeout=None if minutes is None else 60.0 * minutes)
     finished = [trial for trial in study.trials if trial.value is not None]
     return [(trial.value, dict(trial.params)) for trial in sorted(finished, key=lambda trial: trial.value)]
+
+
+def _options(trial: Any, space: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _suggest(trial, name, span) for name, span in space.items()}
 
 
 def _suggest(trial: Any, name: str, values: Any) -> Any:

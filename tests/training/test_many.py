@@ -129,6 +129,12 @@ class TestTheNumbersOfTrainingAlone:
         )
 
 
+def test_an_error_of_the_networks_is_raised() -> None:
+    wide = Batch(torch.randn(2, T, I + 1), torch.randn(2, 1))
+    with pytest.raises(ValueError, match="input: expected a tensor of shape"):
+        train_many(nets(), [[wide]] * K, "mse", epochs=1)
+
+
 def test_unlike_networks_are_trained_one_after_another() -> None:
     assert "network 1 has other layers" in compare([Net(), Net(6)], [source(0), source(1)]).how
     runs = train_many([Net(), Net(dropout=0.5)], [source(0), source(1)], "mse", epochs=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,3 +76,52 @@ def test_a_task_is_fitted_with_the_best():
     assert f.tuned_[0][0] == pytest.approx(min(f.history_.history["val_loss"]))
     with pytest.raises(ValueError, match=r"space: expected one of .* received 'hiden_size'"):
         f.tune(series, space={"hiden_size": [4]}, trials=1)
+
+
+def test_the_first_trials_may_be_scored_at_once():
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    asked: list[int] = []
+
+    def together(trials: Sequence[Mapping[str, Any]]) -> list[float]:
+        asked.append(len(trials))
+        return [hill(options) for options in trials]
+
+    wanted = tune.search(hill, SPACE, first=FIRST, trials=14, seed=1)
+    assert tune.search(hill, SPACE, first=FIRST, trials=14, seed=1, score_at_once=together) == wanted
+    assert asked == [10]
+    assert len(tune.search(hill, SPACE, trials=3, score_at_once=together)) == 3
+    tune.search(hill, SPACE, trials=1, minutes=1.0, score_at_once=together)
+    assert asked == [10, 3], "the clock is looked at after every trial"
+
+
+@pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
+class TestLearningRatesAtOnce:
+    """Trials that differ in the learning rate alone get the losses that they get one after another."""
+
+    SERIES = np.sin(np.arange(150) / 3)
+
+    def tuned(self, space: Mapping[str, Any], trials: int, **options: Any) -> list[Any]:
+        f = Forecaster(horizon=3, context_length=12, hidden_size=4, epochs=3, patience=1, **options)
+        return f.tune(self.SERIES, space=space, trials=trials, verbose=2).tuned_
+
+    def compare(self, monkeypatch: pytest.MonkeyPatch, *args: Any, **options: Any) -> None:
+        found = self.tuned(*args, **options)
+        monkeypatch.setattr(Forecaster, "learn_rates", lambda *_: None)
+        wanted = self.tuned(*args, **options)
+        assert [own for _, own in found] == [own for _, own in wanted]
+        assert [loss for loss, _ in found] == pytest.approx([loss for loss, _ in wanted], rel=1e-4)
+
+    def test_of_one_shape(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        pytest.importorskip("optuna", reason="optuna is not installed")
+        self.compare(monkeypatch, {"learning_rate": (1e-3, 1e-1)}, 4)
+        assert capsys.readouterr().out.count("4 learning rates: the 4 networks were trained at once.") == 1
+
+    def test_of_two_shapes(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        pytest.importorskip("optuna", reason="optuna is not installed")
+        self.compare(monkeypatch, {"learning_rate": [1e-3, 1e-2, 1e-1], "hidden_size": [4, 5]}, 10)
+        assert capsys.readouterr().out.count("networks were trained at once.") == 2
+
+    def test_random_masks_are_drawn_one_after_another(self, capsys: pytest.CaptureFixture[str]):
+        pytest.importorskip("optuna", reason="optuna is not installed")
+        self.tuned({"learning_rate": (1e-3, 1e-1)}, 2, dropout=0.5)
+        assert "at once" not in capsys.readouterr().out
