@@ -28,6 +28,7 @@ from longspan.tasks.language import LanguageModel
 from longspan.tasks.options import Option
 
 from . import bodies, files, generation
+from .connections import LimitedProtocol
 from .explanation import explain, explainer
 from .limits import Limits, Refused, check_options, parsed_options, refused
 from .metrics import Metrics
@@ -480,9 +481,18 @@ def check_host(host: str, token: str | None, *, open_to_all: bool = False) -> No
         raise errors.value_error("--host", "a token for a host that others reach", host, way_out)
 
 
+def configuration(
+    app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "warning"
+) -> uvicorn.Config:
+    """How uvicorn serves an application of `create_app`: with its limits of bodies, headers and idle time."""
+    limits: Limits = app.state.limits
+    return uvicorn.Config(
+        app, host=host, port=port, log_level=log_level, access_log=False, server_header=False,
+        http=cast(Any, partial(LimitedProtocol, limits)), timeout_keep_alive=limits.idle_seconds,
+        timeout_graceful_shutdown=30, ws_max_size=limits.body_bytes,
+    )  # fmt: skip
+
+
 def run(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "warning") -> None:
     """Serve an application until it is interrupted; running requests are answered first."""
-    uvicorn.run(
-        app, host=host, port=port, log_level=log_level, access_log=False, server_header=False,
-        timeout_graceful_shutdown=30, ws_max_size=app.state.limits.body_bytes,
-    )  # fmt: skip
+    uvicorn.Server(configuration(app, host=host, port=port, log_level=log_level)).run()

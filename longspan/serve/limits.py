@@ -16,7 +16,10 @@ class Limits:
 
     body_bytes: of one request; rows: of one source; seconds: until an answer; sessions: that live at once;
     session_seconds: without a reading, after which a session ends; batch: requests answered at once;
-    threads: that compute; waiting: requests that wait for them.
+    threads: that compute; waiting: requests that wait for them; connections: open websockets.
+    head_bytes, head_seconds: of a request's line and headers; idle_seconds: of a connection between requests,
+    after which it is closed.
+    pixels, media_seconds: of pictures and clips that are sent.
     """
 
     body_bytes: int = 16 << 20
@@ -30,12 +33,18 @@ class Limits:
     connections: int = 1000
     pixels: int = 1 << 25
     media_seconds: float = 1800.0
+    head_bytes: int = 1 << 16
+    head_seconds: float = 10.0
+    idle_seconds: int = 5
 
     def __post_init__(self) -> None:
-        whole = ("body_bytes", "rows", "sessions", "batch", "threads", "waiting", "connections", "pixels")
+        whole = (
+            "body_bytes", "rows", "sessions", "batch", "threads", "waiting", "connections", "pixels",
+            "head_bytes", "idle_seconds",
+        )  # fmt: skip
         for name in whole:
             errors.check_int(name, getattr(self, name), 1, "give a whole number")
-        for name in ("seconds", "session_seconds", "media_seconds"):
+        for name in ("seconds", "session_seconds", "media_seconds", "head_seconds"):
             if not errors.check_non_negative(name, getattr(self, name), "give seconds"):
                 raise errors.value_error(name, "a number above 0", getattr(self, name), "give seconds")
 

@@ -6,5 +6,5 @@ from longspan import optional
 
 EXTRA = "serve"
 
-for _package in ("fastapi", "uvicorn", "prometheus_client", "websockets"):
+for _package in ("fastapi", "uvicorn", "httptools", "prometheus_client", "websockets"):
     optional.require(_package, EXTRA, "a server")

@@ -21,13 +21,14 @@ uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 import longspan as ls  # noqa: E402
 from longspan import errors  # noqa: E402
 from longspan.serve import Limits, create_app  # noqa: E402
+from longspan.serve.app import configuration  # noqa: E402
 
 
 @contextmanager
 def serving(models: dict[str, Any], **options: Any) -> Iterator[httpx.Client]:
     """A client of a server of these models."""
-    config = uvicorn.Config(create_app(models, **options), port=0, log_level="error", access_log=False)
-    server = uvicorn.Server(config)
+    app = create_app(models, **options)
+    server = uvicorn.Server(configuration(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
