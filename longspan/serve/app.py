@@ -7,7 +7,7 @@ import hmac
 import logging
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from email.message import Message as Headers
@@ -18,8 +18,10 @@ from typing import Any, cast
 import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longspan import __version__, errors
@@ -210,10 +212,13 @@ def _declared(served: ServedModel) -> dict[str, Option]:
 
 def _content_type(request: Request) -> tuple[str, str | None]:
     """The content type in lower case, and the name of the file that is sent, None without one."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    disposition = request.headers.get("content-disposition")
+    if disposition is None:
+        return kind, None
     message = Headers()
-    message["content-disposition"] = request.headers.get("content-disposition", "")
-    named = request.headers.get("content-type", "")
-    return named.partition(";")[0].strip().lower(), message.get_filename()
+    message["content-disposition"] = disposition
+    return kind, message.get_filename()
 
 
 # ---- the application
@@ -388,6 +393,28 @@ async def _same(response: Response) -> Response:
     return response
 
 
+class _ShortRoute(BaseRoute):
+    """Answers POST requests to one address, without the checks of parameters that it has none of.
+
+    Args:
+        path: without parameters; answer: of a request.
+    """
+
+    def __init__(self, path: str, answer: Callable[[Request], Awaitable[Response]]) -> None:
+        self.path, self.answer = path, answer
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        is_own = scope["type"] == "http" and scope["path"] == self.path and scope["method"] == "POST"
+        return (Match.FULL, {"route": self}) if is_own else (Match.NONE, {})
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        raise NoMatchFound(name, path_params)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self.answer(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
 def _add_model(app: FastAPI, server: Server, name: str) -> None:
     """The addresses of one model."""
     served, base = server.models[name], f"/models/{name}"
@@ -402,6 +429,8 @@ def _add_model(app: FastAPI, server: Server, name: str) -> None:
     async def predict(request: Request) -> Response:
         return await server.predict(name, request)
 
+    # Answers through fewer layers; the other one describes it and refuses other methods.
+    app.router.routes.insert(0, _ShortRoute(f"{base}/predict", predict))
     app.add_api_route(
         f"{base}/predict", predict, methods=["POST"], responses=answers, tags=[name],
         summary=f"Predict with {name} ({served.model.name}).",
