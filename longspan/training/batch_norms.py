@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .processes import ProcessGroup
+from .process_groups import ProcessGroup
 
 
 class _AddUp(torch.autograd.Function):

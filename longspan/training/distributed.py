@@ -18,7 +18,7 @@ from .batch_norms import over_all_processes
 from .engines import FabricEngine, SingleProcess, WholeStep
 from .loss_meter import check_loss
 from .objective import BatchLoss, LossTerm, terms_of
-from .processes import ProcessGroup
+from .process_groups import ProcessGroup
 
 _TERMS = 4  # terms of a loss at most
 _SEEDS = 2**31  # seeds of the processes' random masks lie below it
@@ -67,7 +67,7 @@ class DistributedEngine:
         self.group, self.rank, self.world = group, group.rank, group.world
         self.forward, self.gather = engine.forward, group.gather
         self._engine, self._network, self._status = engine, network, status
-        self._gradients = [GradientBuffer(part) for part in _by_dtype(engine.parameters)]
+        self._gradients = [GradientBuffer(part, group) for part in _by_dtype(engine.parameters)]
         self._device = next(network.parameters()).device
         self.is_padding, self._rows = False, 0
         self._batches_rng = torch.get_rng_state()
@@ -228,7 +228,7 @@ class DistributedEngine:
 
     def _add_up(self, factor: float = 1.0) -> None:
         for buffer in self._gradients:
-            buffer.add_up(self.group, factor)
+            buffer.add_up(factor)
 
     # ---- checkpoints
 
@@ -313,42 +313,40 @@ class GradientBuffer:
     """The gradients of parameters of one dtype in one tensor, which one call adds up over all processes.
 
     Args:
-        parameters: those that learn, or may learn later.
+        parameters: those that learn, or may learn later; group: of the processes.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], group: ProcessGroup) -> None:
         self.parameters = list(parameters)
         sizes = [parameter.numel() for parameter in self.parameters]
-        first = self.parameters[0]
-        self._flat = torch.zeros(sum(sizes) + len(sizes), dtype=first.dtype, device=first.device)
-        self._values, self._present = self._flat.split([sum(sizes), len(sizes)])
-        self._views = [
-            part.as_strided(parameter.shape, _dense_strides(parameter), part.storage_offset())
-            for part, parameter in zip(self._values.split(sizes), self.parameters, strict=True)
-        ]
+        self._buffer = group.buffer(sum(sizes) + len(sizes), self.parameters[0])
+        self._values, self._present = self._buffer.own.split([sum(sizes), len(sizes)])
+        self._own, self._sums = (
+            [
+                part.as_strided(parameter.shape, _dense_strides(parameter), part.storage_offset())
+                for part, parameter in zip(flat[: sum(sizes)].split(sizes), self.parameters, strict=True)
+            ]
+            for flat in (self._buffer.own, self._buffer.total)
+        )
 
     @torch.no_grad()
-    def add_up(self, group: ProcessGroup, factor: float) -> None:
+    def add_up(self, factor: float) -> None:
         """Set every gradient to the sum over the processes, times a factor of this process's own.
 
         A gradient that no process has stays None.
         """
         gradients = [parameter.grad for parameter in self.parameters]
-        if any(gradient is None for gradient in gradients):
-            self._flat.zero_()
-        else:
-            self._present.fill_(1.0)
-        pairs = [(view, g) for view, g in zip(self._views, gradients, strict=True) if g is not None]
-        for view, gradient in pairs:
-            view.copy_(gradient.to_dense() if gradient.is_sparse else gradient)
-        if len(pairs) < len(gradients):
-            for index, gradient in enumerate(gradients):
-                self._present[index] = float(gradient is not None)
+        self._present.copy_(torch.tensor([float(gradient is not None) for gradient in gradients]))
+        for view, gradient in zip(self._own, gradients, strict=True):
+            if gradient is None:
+                view.zero_()
+            else:
+                view.copy_(gradient.to_dense() if gradient.is_sparse else gradient)
         if factor != 1.0:
             self._values.mul_(factor)
-        group.add_up(self._flat)
-        present = self._present.tolist()
-        for parameter, view, count in zip(self.parameters, self._views, present, strict=True):
+        self._buffer.add_up()
+        present = self._buffer.total[-len(self.parameters) :].tolist()
+        for parameter, view, count in zip(self.parameters, self._sums, present, strict=True):
             parameter.grad = view if count else None
 
 

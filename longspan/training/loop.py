@@ -19,6 +19,7 @@ from .distributed import DistributedEngine
 from .epoch_batches import length_of
 from .evaluation import Logs, evaluate_batches
 from .objective import as_loss, as_metrics
+from .process_groups import ProcessGroup
 from .trainer import Trainer, Validation
 
 
@@ -130,12 +131,12 @@ def _engine(trainer: Trainer, precision: str | None) -> engines.SingleProcess | 
 
 
 def _run_in_processes(trainer: Trainer, precision: str | None, count: int) -> History:
-    def run(group: processes_.ProcessGroup) -> History:
+    def run(group: ProcessGroup) -> History:
         engine = _engine(trainer, precision)
         return trainer.run(DistributedEngine(engine, group, trainer.network, trainer.status))
 
-    device = next(trainer.network.parameters()).device
-    return processes_.run_in_processes(count, device, run)
+    weights = engines.parameters_of(trainer.network, trainer.optimizer)
+    return processes_.run_in_processes(count, weights, run)
 
 
 def _checked_freq(freq: Any) -> int | frozenset[int]:

@@ -1,20 +1,18 @@
-"""Starts the processes that share a training, and passes numbers, tensors and objects among them."""
+"""Starts the processes that share a training, or joins those that torchrun has started."""
 
 from __future__ import annotations
 
-import builtins
-import json
+import mmap
 import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -22,63 +20,12 @@ from torch import Tensor, distributed
 
 from longspan import errors
 
+from .process_groups import ForkedGroup, LaunchedGroup, ProcessGroup, ProcessLost, lost
+
 AnswerT = TypeVar("AnswerT")
 
 _PATIENCE = timedelta(days=1)  # longest wait for another process, such as for a validation in the first
-_GRACE = 5.0  # seconds in which a process whose connection is closed says why
-
-
-class ProcessLost(ConnectionError):
-    """Another process of the training has ended."""
-
-
-class ProcessGroup:
-    """The processes that share a training, by torch.distributed.
-
-    Attributes:
-        rank: the number of this process, 0 for the first; world: the number of all.
-
-    Every method is called by all processes, in the same order. It raises `ProcessLost` where one has ended.
-    """
-
-    def __init__(self) -> None:
-        self.rank, self.world = distributed.get_rank(), distributed.get_world_size()
-
-    def add_up(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over all processes, in place."""
-        with _reporting_losses(self.world):
-            distributed.all_reduce(values)
-        return values
-
-    def gather(self, value: Any) -> list[Any]:
-        """The value of every process, by rank."""
-        values: list[Any] = [None] * self.world
-        with _reporting_losses(self.world):
-            distributed.all_gather_object(values, value)
-        return values
-
-    @torch.no_grad()
-    def copy_first(self, tensors: Sequence[Tensor]) -> None:
-        """Set tensors to those of the first process."""
-        with _reporting_losses(self.world):
-            for tensor in tensors:
-                dense = tensor.detach().contiguous()
-                distributed.broadcast(dense, 0)
-                if dense.data_ptr() != tensor.data_ptr():
-                    tensor.copy_(dense)
-
-
-@contextmanager
-def _reporting_losses(world: int) -> Iterator[None]:
-    """Turn the error of a closed connection into `ProcessLost`."""
-    try:
-        yield
-    except RuntimeError as error:  # torch.distributed has no narrower error for a closed connection
-        raise _lost(world, "fewer, since one has ended", "its own message says why") from error
-
-
-def _lost(world: int, received: str, way_out: str) -> ProcessLost:
-    return ProcessLost(errors.message("processes", f"{world} to the end of training", received, way_out))
+_GRACE = 5.0  # seconds in which a process whose connection is closed ends
 
 
 def started_by_launcher() -> int | None:
@@ -107,7 +54,7 @@ def check_processes(processes: int) -> int:
 
 
 def run_in_processes(
-    processes: int, device: torch.device, work: Callable[[ProcessGroup], AnswerT]
+    processes: int, weights: Sequence[Tensor], work: Callable[[ProcessGroup], AnswerT]
 ) -> AnswerT:
     """Run `work(group)` in several processes; returns what it returned in this one.
 
@@ -115,31 +62,28 @@ def run_in_processes(
     and the others are forked from it, with one thread each; they end with `work`.
 
     Args:
-        processes: their number, at least 2; device: of the tensors that they exchange.
+        processes: their number, at least 2.
+        weights: tensors whose gradients the processes add up.
 
     Raises:
         ValueError: the processes cannot be started here.
         ProcessLost: one has ended without an error of its own.
         Exception: the error that another process raised, of the same type if it is a built-in one.
     """
+    device = weights[0].device
     if started_by_launcher() is not None:
         if not distributed.is_initialized():
             distributed.init_process_group("gloo" if device.type == "cpu" else None, timeout=_PATIENCE)
-        return work(ProcessGroup())
+        return work(LaunchedGroup())
     _check_forkable(device)
-    with tempfile.TemporaryDirectory() as folder, _one_thread():
-        others = _fork(processes, Path(folder), work)
+    memory = ForkedGroup.memory(weights, processes)
+    with _one_thread(), _forked(processes, memory, work) as (others, links):
         try:
-            with _joined(Path(folder), 0, processes) as group:
-                answer = work(group)
+            answer = work(ForkedGroup(0, processes, links, memory))
             for process in others:
                 process.join()
         except ProcessLost as error:
-            raise _cause(error, Path(folder), others) from error
-        finally:
-            for process in others:
-                process.kill()
-                process.join()
+            raise _cause(error, others) from error
     return answer
 
 
@@ -162,63 +106,62 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _fork(processes: int, folder: Path, work: Callable[[ProcessGroup], Any]) -> list[BaseProcess]:
-    """The processes beside this one, started."""
+@contextmanager
+def _forked(
+    processes: int, memory: mmap.mmap, work: Callable[[ProcessGroup], Any]
+) -> Iterator[tuple[list[BaseProcess], list[Connection]]]:
+    """The processes beside this one and connections to them; they have ended after the block."""
     context = multiprocessing.get_context("fork")
+    pairs = [context.Pipe() for _ in range(1, processes)]
     others: list[BaseProcess] = []
-    with warnings.catch_warnings():
-        # Python warns of forks beside threads. What runs in the fork uses no thread of the parent.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for rank in range(1, processes):
-            process = context.Process(target=_other, args=(folder, rank, processes, work), daemon=True)
-            process.start()
-            others.append(process)
-    return others
+    try:
+        with warnings.catch_warnings():
+            # Python warns of forks beside threads. What runs in the fork uses no thread of the parent.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            for rank in range(1, processes):
+                process = context.Process(target=_other, args=(rank, pairs, memory, work), daemon=True)
+                process.start()
+                others.append(process)
+        for _, theirs in pairs:
+            theirs.close()
+        yield others, [ours for ours, _ in pairs]
+    finally:
+        for process, (ours, _) in zip(others, pairs, strict=False):
+            process.kill()
+            process.join()
+            ours.close()
 
 
-def _other(folder: Path, rank: int, processes: int, work: Callable[[ProcessGroup], Any]) -> None:
-    """What a forked process does: its part of the work; an error is written into the folder."""
+def _other(
+    rank: int,
+    pairs: Sequence[tuple[Connection, Connection]],
+    memory: mmap.mmap,
+    work: Callable[[ProcessGroup], Any],
+) -> None:
+    """What a forked process does: its part of the work; an error goes to the first process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the others
     torch.set_num_threads(1)  # the pool of the parent's threads does not live in a fork
+    for other, (ours, theirs) in enumerate(pairs, 1):
+        ours.close()  # else the end of a process would not be seen
+        if other != rank:
+            theirs.close()
+    group = ForkedGroup(rank, len(pairs) + 1, [pairs[rank - 1][1]], memory)
     try:
-        with _joined(folder, rank, processes) as group:
-            work(group)
+        work(group)
     except ProcessLost:
         os._exit(1)
     except Exception as error:
-        (folder / f"part{rank}").write_text(_to_json(error))
-        (folder / f"part{rank}").rename(folder / f"error{rank}")
+        group.fail(error)
         os._exit(1)
 
 
-@contextmanager
-def _joined(folder: Path, rank: int, processes: int) -> Iterator[ProcessGroup]:
-    """The group of the processes that share a folder, joined within the block."""
-    store = (folder / "store").as_uri()
-    with _reporting_losses(processes):
-        distributed.init_process_group("gloo", store, _PATIENCE, processes, rank)
-    try:
-        yield ProcessGroup()
-    finally:
-        distributed.destroy_process_group()
-
-
-def _to_json(error: Exception) -> str:
-    """An error as JSON: its nearest built-in type and its message."""
-    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == "builtins")
-    return json.dumps([kind.__name__, str(error)])
-
-
-def _cause(lost: ProcessLost, folder: Path, others: Sequence[BaseProcess]) -> Exception:
-    """Why a process has ended: the error that it wrote, or the signal that ended it."""
+def _cause(unseen: ProcessLost, others: Sequence[BaseProcess]) -> ProcessLost:
+    """Which process has ended, and by which signal."""
     for process in others:
         process.join(_GRACE / len(others))
-    for path in sorted(folder.glob("error*")):
-        name, words = json.loads(path.read_text())
-        return getattr(builtins, name)(words)
     for rank, process in enumerate(others, 1):
         if process.exitcode is not None and process.exitcode < 0:
             name = signal.Signals(-process.exitcode).name
             way_out = "see whether the machine has memory enough, or ask for fewer"
-            return _lost(len(others) + 1, f"process {rank} ended by {name}", way_out)
-    return lost
+            return lost(len(others) + 1, f"process {rank} ended by {name}", way_out)
+    return unseen
