@@ -30,109 +30,143 @@ class Models:
     stacked: tuple[bool, ...]
 
 
+@dataclass(frozen=True)
+class _Call:
+    """What an autograd function gets besides its tensors; one object, since maps walk through tuples.
+
+    present: the positions of its tensors among all `size` ones, of which the others are None.
+    extra: whether to save, or which gradients are wanted.
+    """
+
+    spec: CallSpec
+    models: Models
+    extra: Any
+    present: tuple[int, ...]
+    size: int
+
+    def every(self, values: Sequence[Any]) -> list[Any]:
+        """The values of the tensors, with None for those that are not there."""
+        whole: list[Any] = [None] * self.size
+        for position, value in zip(self.present, values, strict=True):
+            whole[position] = value
+        return whole
+
+    def gradients(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """What a function's `backward` returns; values: one for each of all tensors."""
+        return (None, *[values[position] for position in self.present])
+
+
+def _apply(function: Any, spec: CallSpec, models: Models, extra: Any, tensors: Sequence[Any]) -> Any:
+    present = tuple([i for i, tensor in enumerate(tensors) if tensor is not None])
+    call = _Call(spec, models, extra, present, len(tensors))
+    return function.apply(call, *[tensors[i] for i in present])
+
+
+def _mapped(function: Any, info: Any, in_dims: Any, call: _Call, tensors: Sequence[Tensor]) -> Any:
+    """The outputs of a function under one more map, and their dimensions of models."""
+    dims, whole = call.every(in_dims[1:]), call.every(tensors)
+    models, merged = _merged(info.batch_size, dims, call.models, whole)
+    outputs = _apply(function, call.spec, models, call.extra, merged)
+    return _split(outputs, info.batch_size), (0,) * len(outputs)
+
+
 def run(spec: CallSpec, inputs: Inputs) -> TimeMajorOutputs:
     """Run a call under torch.vmap, torch.func.grad or both, differentiable once by the kernels."""
     flat = inputs.flat()
     save = torch.is_grad_enabled()  # a tensor of a map does not tell whether it needs a gradient
-    out, *last = _Recur.apply(spec, Models(0, (False,) * len(flat)), save, *flat)[: 1 + len(inputs.state)]
+    out, *last, _ = _apply(_Recur, spec, Models(0, (False,) * len(flat)), save, flat)
     return time_major(spec, out, tuple(last), None)
 
 
 class _Recur(torch.autograd.Function):
-    """(spec, models, save, *inputs.flat()) -> out, the final states, and what the backward call needs."""
+    """(call, the tensors of inputs.flat()) -> out, the final states, and what the backward call needs."""
 
     @staticmethod
-    def forward(spec: CallSpec, models: Models, save: bool, *flat: Any) -> tuple[Tensor, ...]:
-        inputs = cpu_driver.unflatten(spec, flat)
-        if models.count:
-            return _forward(spec, models, inputs, save)
-        outputs = cpu_driver.forward(spec, inputs, save)
+    def forward(call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs = cpu_driver.unflatten(call.spec, call.every(tensors))
+        if call.models.count:
+            return _forward(call.spec, call.models, inputs, call.extra)
+        outputs = cpu_driver.forward(call.spec, inputs, call.extra)
         return (outputs.out, *outputs.last, inputs.x.new_empty(0) if outputs.saved is None else outputs.saved)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.spec, ctx.models, _, *flat = inputs
+        ctx.call, *tensors = inputs
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(output[-1])
-        ctx.save_for_backward(*flat, output[0], output[-1])
+        ctx.save_for_backward(*tensors, output[0], output[-1])
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        *flat, out, saved = ctx.saved_tensors
+        call, (*tensors, out, saved) = ctx.call, ctx.saved_tensors
         if all(g is None for g in grads):
-            return (None,) * (3 + len(flat))
-        wanted = _wanted(ctx.spec, flat, ctx.needs_input_grad[3:])
-        many = bool(ctx.models.count)
-        models = Models(ctx.models.count, (*ctx.models.stacked, *[many] * (1 + len(grads))))
-        values = iter(_RecurBackward.apply(ctx.spec, models, wanted, *flat, out, saved, *grads[:-1]))
+            return (None,) * (1 + len(tensors))
+        wanted, count = _wanted(call, ctx.needs_input_grad[1:]), call.models.count
+        models = Models(count, (*call.models.stacked, *[bool(count)] * (1 + len(grads))))
+        flat = [*call.every(tensors), out, saved, *grads[:-1]]
+        values = iter(_apply(_RecurBackward, call.spec, models, wanted, flat))
         by_input = [next(values) if w else None for w in wanted]
         # a tensor that all models share gets the sum of their gradients
-        summed = [
-            g.sum(0) if many and g is not None and not s else g
-            for g, s in zip(by_input, ctx.models.stacked, strict=True)
-        ]
-        return None, None, None, *summed
+        return call.gradients(
+            [
+                g.sum(0) if count and g is not None and not s else g
+                for g, s in zip(by_input, call.models.stacked, strict=True)
+            ]
+        )
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        spec, models, save, *flat = args
-        models, tensors = _merged(info.batch_size, in_dims[3:], models, flat)
-        outputs = _Recur.apply(spec, models, save, *tensors)
-        return _split(outputs, info.batch_size), (0,) * len(outputs)
+        return _mapped(_Recur, info, in_dims, args[0], args[1:])
 
 
 class _RecurBackward(torch.autograd.Function):
-    """(spec, models, wanted, *inputs.flat(), out, saved, dout, *dlast) -> each model's wanted gradients."""
+    """(call, the tensors of inputs.flat(), out, saved, dout, *dlast) -> each model's wanted gradients."""
 
     @staticmethod
-    def forward(spec: CallSpec, models: Models, wanted: Sequence[bool], *tensors: Any) -> tuple[Tensor, ...]:
-        count = len(wanted)
-        inputs, (out, saved, dout, *dlast) = cpu_driver.unflatten(spec, tensors[:count]), tensors[count:]
-        if models.count:
-            return _backward(spec, inputs, models, (out, saved), (dout, *dlast), wanted)
-        grads = cpu_driver.backward(spec, inputs, out, saved, dout, dlast, wanted)
+    def forward(call: _Call, *tensors: Tensor) -> tuple[Tensor, ...]:
+        wanted, whole = call.extra, call.every(tensors)
+        inputs = cpu_driver.unflatten(call.spec, whole[: len(wanted)])
+        out, saved, dout, *dlast = whole[len(wanted) :]
+        if call.models.count:
+            return _backward(call.spec, inputs, call.models, (out, saved), (dout, *dlast), wanted)
+        grads = cpu_driver.backward(call.spec, inputs, out, saved, dout, dlast, wanted)
         return tuple(g for g in grads if g is not None)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.spec, ctx.models, ctx.wanted, *tensors = inputs
+        ctx.call, *tensors = inputs
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, *tops: Any) -> Any:
         """Second derivatives: those of the gradients that the reference computes, model by model."""
-        tensors, needs = list(ctx.saved_tensors), ctx.needs_input_grad[3:]
-        create_graph, grads = torch.is_grad_enabled(), list[Tensor | None]([None] * len(tensors))
-        wished = [i for i, need in enumerate(needs) if need and tensors[i] is not None]
+        call, create_graph = ctx.call, torch.is_grad_enabled()
+        tensors, needs = call.every(ctx.saved_tensors), call.every(ctx.needs_input_grad[1:])
+        asked, grads = [i for i, need in enumerate(needs) if need], list[Tensor | None]([None] * len(tensors))
         with torch.enable_grad():
-            for i in wished:  # a tensor may occur twice, or be computed from another one
+            for i in asked:  # a tensor may occur twice, or be computed from another one
                 tensors[i] = tensors[i].view_as(tensors[i])
-            values = _reference_gradients(ctx.spec, ctx.models, ctx.wanted, tensors)
+            values = _reference_gradients(call.spec, call.models, call.extra, tensors)
             pairs = [(v, t) for v, t in zip(values, tops, strict=True) if t is not None and v.requires_grad]
-            found = torch.autograd.grad(
-                [v for v, _ in pairs], [tensors[i] for i in wished], [t for _, t in pairs],
+            second = torch.autograd.grad(
+                [v for v, _ in pairs], [tensors[i] for i in asked], [t for _, t in pairs],
                 create_graph=create_graph, allow_unused=True,
             )  # fmt: skip
-        for i, value in zip(wished, found, strict=True):
+        for i, value in zip(asked, second, strict=True):
             grads[i] = value
-        return None, None, None, *grads
+        return call.gradients(grads)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-        spec, models, wanted, *tensors = args
-        models, merged = _merged(info.batch_size, in_dims[3:], models, tensors)
-        outputs = _RecurBackward.apply(spec, models, wanted, *merged)
-        return _split(outputs, info.batch_size), (0,) * len(outputs)
+        return _mapped(_RecurBackward, info, in_dims, args[0], args[1:])
 
 
-def _wanted(spec: CallSpec, flat: Sequence[Tensor | None], needs: Sequence[bool]) -> tuple[bool, ...]:
+def _wanted(call: _Call, needs: Sequence[bool]) -> tuple[bool, ...]:
     """Which of Inputs.flat() get a gradient: those of x, the states and the weights that need one."""
-    states, weights = range(5, 5 + len(spec.cell.states)), cpu_driver.first_weight_index(spec)
-    return tuple(
-        need and t is not None and (i == 0 or i in states or i >= weights)
-        for i, (need, t) in enumerate(zip(needs, flat, strict=True))
-    )
+    states, weights = range(5, 5 + len(call.spec.cell.states)), cpu_driver.first_weight_index(call.spec)
+    whole = enumerate(call.every(needs))
+    return tuple([bool(need) and (i == 0 or i in states or i >= weights) for i, need in whole])
 
 
 def _merged(
