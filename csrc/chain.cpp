@@ -82,25 +82,6 @@ float dot(const float* a, const float* b, int64_t n) {
 
 // ---- dense layers
 
-// Rows of products of x with L rows of w at a time, the bias added.
-void linear(const DenseCall& c) {
-  for (int64_t u = 0; u < c.U; u += L) {
-    const int valid = at_most_lanes(c.U - u);
-    const float* row[L];
-    for (int l = 0; l < L; l++) row[l] = c.w + (u + (l < valid ? l : valid - 1)) * c.K;
-    const W bias = c.bias ? W::load(c.bias + u, valid) : W(0.0);
-    for (int64_t n = 0; n < c.N; n++) {
-      W sums[L];
-      for (int l = 0; l < L; l++) sums[l] = W(0.0);
-      for_vectors(c.K, [&](int64_t k, int lanes) {
-        const W x = W::load(c.x + n * c.K + k, lanes);
-        for (int l = 0; l < L; l++) sums[l] += x * W::load(row[l] + k, lanes);
-      });
-      (bias + sums_of_each(sums)).store(c.y + n * c.U + u, valid);
-    }
-  }
-}
-
 // exp(row - its maximum), and their sum.
 float powers(const float* row, float* to, int64_t U) {
   float most = row[0];
@@ -122,8 +103,7 @@ LS_INLINE void map(float* y, int64_t n, F f) {
   for_vectors(n, [&](int64_t i, int lanes) { f(W::load(y + i, lanes)).store(y + i, lanes); });
 }
 
-void forward(const DenseCall& c) {
-  linear(c);
+void activate(const DenseCall& c) {
   const int64_t n = c.N * c.U;
   if (c.activation == Activation::RELU) map(c.y, n, [](W x) { return relu(x); });
   if (c.activation == Activation::SIGMOID) map(c.y, n, [](W x) { return sigmoid(x); });
@@ -320,7 +300,7 @@ void adam(int64_t n, float* w, const float* g, float* average, float* square, co
   });
 }
 
-constexpr longspan::ChainDriver DRIVER = {forward, backward, loss, adam};
+constexpr longspan::ChainDriver DRIVER = {activate, backward, loss, adam};
 
 }  // namespace
 

@@ -37,7 +37,7 @@ struct AdamCall {
 
 // The functions of one instruction set.
 struct ChainDriver {
-  void (*forward)(const DenseCall&);
+  void (*activate)(const DenseCall&);  // y = activation(y)
   void (*backward)(const DenseCall&);
   double (*loss)(const LossCall&);  // -1 where a class number of SPARSE is out of range
   void (*adam)(int64_t n, float* w, const float* g, float* average, float* square, const AdamCall&);

@@ -79,24 +79,27 @@ class EmbeddingLayer : public ChainLayer {
 
 class DenseLayer : public ChainLayer {
  public:
-  DenseLayer(const ChainDriver& driver, int64_t N, int64_t K, int64_t U, Activation activation, size_t weight)
-      : driver_(driver), weight_(weight) {
+  DenseLayer(const Driver& driver, const ChainDriver& chain, int64_t N, int64_t K, int64_t U, Activation activation,
+             size_t weight)
+      : driver_(driver), chain_(chain), weight_(weight) {
     call_.N = N, call_.K = K, call_.U = U, call_.activation = activation;
     size = N * U;
   }
   bool forward(const void* x, float* y, const StepTensors& t, int) override {
     set(x, y, t);
-    driver_.forward(call_);
+    driver_.linear32({call_.N, call_.K, call_.U, call_.x, call_.w, call_.bias, y});
+    chain_.activate(call_);
     return true;
   }
   void backward(const void* x, float* y, float* dy, float* dx, const StepTensors& t, int) override {
     set(x, y, t);
     call_.dy = dy, call_.dx = dx, call_.dw = t.grads[weight_], call_.dbias = t.grads[weight_ + 1];
-    driver_.backward(call_);
+    chain_.backward(call_);
   }
 
  private:
-  const ChainDriver& driver_;
+  const Driver& driver_;
+  const ChainDriver& chain_;
   size_t weight_;
   DenseCall call_ = {};
   void set(const void* x, float* y, const StepTensors& t) {
@@ -256,7 +259,7 @@ class TrainingStep {
     if (!sequences) steps_ = 1;
   }
   void dense(int64_t K, int64_t U, int activation) {
-    add(new DenseLayer(chain_, B_ * steps_, K, U, Activation(activation), weights_), 2);
+    add(new DenseLayer(driver_, chain_, B_ * steps_, K, U, Activation(activation), weights_), 2);
   }
   void dropout(int64_t width, bool shared) { add(new DropoutLayer(B_, steps_, width, shared, masks_++), 0); }
   void flatten() { steps_ = 1; }
