@@ -119,14 +119,15 @@ class Labels:
         """Fit the temperature that gives validation labels the highest likelihood.
 
         Temperature scaling (Guo et al. 2017, arXiv 1706.04599). Every label counts as wrong with probability
-        1 / (rows + 2), by Laplace's rule of succession: rows that are all right do not show that the next one
-        is right for certain. `calibration` stores the calibration error before and after.
+        0.5 / (rows + 1), the estimate of Krichevsky and Trofimov (1981, "The performance of universal
+        encoding"): rows that are all right do not show that the next one is right for certain. `calibration`
+        stores the calibration error before and after.
 
         Args:
             scores: (N, C); truth: (N,) class numbers, or (N, C) zeros and ones; rows: the number of records.
         """
         before = calibration_error(self.probabilities(scores), truth.numpy())
-        self.temperature = self.best_temperature(scores, truth, 1 / (rows + 2))[1]
+        self.temperature = self.best_temperature(scores, truth, 0.5 / (rows + 1))[1]
         after = calibration_error(self.probabilities(scores), truth.numpy())
         self.calibration = {"before": before, "after": after, "rows": rows}
 
