@@ -56,7 +56,7 @@ def pair(cell: str, hidden: int) -> tuple[Any, Any]:
 def rounded(v: Tensor) -> Tensor:
     """Values (B, K) at whole multiples of the largest magnitude of their row / 127."""
     largest = v.abs().amax(1, keepdim=True)
-    return (v * (127.0 / largest)).round() * (largest / 127.0)
+    return (v * (torch.full_like(largest, 127.0) / largest)).round() * (largest / 127.0)
 
 
 def plain_lstm_step(layer: Any, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:

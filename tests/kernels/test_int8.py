@@ -15,7 +15,7 @@ from longspan.kernels import cpu, reference, single_step
 from longspan.nn.parameters import int8_rows
 
 CELLS = ["rnn", "rnn_relu", "lstm", "gru", "peephole", "cifg", "slstm", "indrnn"]
-SIZES = [(1, 1, 1), (37, 50, 1), (64, 32, 5), (3, 130, 17)]  # I, H, B
+SIZES = [(1, 1, 1), (37, 50, 1), (64, 32, 5), (3, 130, 17), (300, 140, 20)]  # I, H, B
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_size = pytest.mark.parametrize("sizes", SIZES, ids=str)
 every_isa = pytest.mark.parametrize("isa", cpu.INSTRUCTION_SETS)
