@@ -1,7 +1,6 @@
 // The forward pass: all steps of one direction of a layer, from the first to the last.
 #pragma once
 #include "inputs.h"
-#include "int8.h"
 #include "products.h"
 #include "work_share.h"
 
@@ -206,7 +205,8 @@ struct ForwardRun {
     if constexpr (sizeof(T) == sizeof(float)) {
       for (int m = 0; m < rows; m++) my.scale[m] = int8_round(my.x + (int64_t)m * z.I, z.I, my.rounded + m * padded);
       const int v0 = sh.unit0 * z.G, n = (sh.unit1 - sh.unit0) * z.G;
-      int8_w(c).product(my.rounded, padded, my.scale, rows, v0, n, in.bias_x + v0 * L, my.gates + v0 * L, z.NL);
+      const Int8Packed w = {int8_w(c), in.w};
+      w.product(my.rounded, padded, my.scale, rows, v0, n, in.bias_x + v0 * L, my.gates + v0 * L, z.NL);
     }
   }
 
@@ -295,10 +295,12 @@ struct ForwardRun {
   void recurrent_block(const Share& sh, Private& my, int64_t t, int m0, int rows, int v0, int n, ptrdiff_t tile_row) const {
     const T* start = c.cell->shared ? nullptr : in.bias_r;
     if constexpr (sizeof(T) == sizeof(float)) {
-      const int64_t padded = int8_padded(z.R);
-      if (c.w_scale)
-        return int8_r(c).product(my.rounded + m0 * padded, padded, my.scale + m0, rows, v0, n,
-                                 start ? start + v0 * L : nullptr, my.tile, tile_row);
+      if (c.w_scale) {
+        const int64_t padded = int8_padded(z.R);
+        const Int8Packed r = {int8_r(c), in.r};
+        return r.product(my.rounded + m0 * padded, padded, my.scale + m0, rows, v0, n, start ? start + v0 * L : nullptr,
+                         my.tile, tile_row);
+      }
     }
     block(multiplicand(sh, t, m0), rows, in.r, z.N, v0, n, start, my.tile, tile_row);
   }

@@ -1,5 +1,6 @@
 // The inputs of a call as the time loop reads them: packed weights, padded copies of the small tensors.
 #pragma once
+#include "int8.h"
 #include "layer_norm.h"
 #include "packing.h"
 
@@ -20,13 +21,15 @@ struct Inputs {
   void lay_out(Arena& m, const Call<T>& c, const Shape<T>& z, bool forward) {
     const int64_t B = c.plan->B;
     const int64_t r_vectors = z.Rp / z.L, i_vectors = ceil_div(z.I, z.L);
-    w = (z.x_inside && forward) || c.w_scale ? nullptr
-        : forward                            ? m.take<T>(packed_size(z.I, z.N, z.L))
-        : c.dx                               ? m.take<T>(packed_size(z.NL, i_vectors, z.L))
-                                             : nullptr;
-    r = !c.r || c.w_scale
-            ? nullptr
-            : m.take<T>(forward ? packed_size(z.R + (z.x_inside ? z.I : 0), z.N, z.L) : packed_size(z.NL, r_vectors, z.L));
+    const auto packs = [&](int64_t K) { return !c.w_scale || int8_packs(K, z.total); };
+    const int per = c.w_scale ? 4 : 1;  // int8 numbers are packed in fours
+    w = z.x_inside && forward ? nullptr
+        : forward             ? packs(z.I) ? m.take<T>(packed_size(z.I / per, z.N, z.L)) : nullptr
+        : c.dx                ? m.take<T>(packed_size(z.NL, i_vectors, z.L))
+                              : nullptr;
+    r = !c.r || !packs(z.R) ? nullptr
+        : forward           ? m.take<T>(packed_size((z.R + (z.x_inside ? z.I : 0)) / per, z.N, z.L))
+                            : m.take<T>(packed_size(z.NL, r_vectors, z.L));
     proj = !c.proj ? nullptr : m.take<T>(forward ? packed_size(z.H, r_vectors, z.L) : packed_size(z.Rp, z.U, z.L));
     bias_x = m.take<T>(z.NL), bias_r = m.take<T>(z.NL);
     p = m.take<T>(z.P * z.Hp);
@@ -42,16 +45,15 @@ struct Inputs {
   // Each thread packs its part of the matrices; thread 0 packs the small tensors too.
   void fill(const Call<T>& c, const Shape<T>& z, bool forward, int tid) {
     if (tid == 0) fill_small(c, z);
-    if (c.w_scale) return;  // int8 weights are read where they lie
     auto share = [&](int64_t vectors, auto pack) {
       const int groups = int(ceil_div(vectors, GROUP));
       pack(groups * tid / c.threads, groups * (tid + 1) / c.threads);
     };
     if (forward) {
-      const int at = z.x_inside ? z.I : 0, all = at + z.R;
+      const int per = c.w_scale ? 4 : 1, I = z.I / per, R = z.R / per, at = z.x_inside ? I : 0, all = at + R;
       T* x = z.x_inside ? r : w;
-      share(z.N, [&](int a, int b) { pack_gates(x, c.w, z.I, 0, z.x_inside ? all : z.I, z.G, z.H, z.U, a, b); });
-      if (r) share(z.N, [&](int a, int b) { pack_gates(r, c.r, z.R, at, all, z.G, z.H, z.U, a, b); });
+      if (x) share(z.N, [&](int a, int b) { pack_gates(x, c.w, I, 0, z.x_inside ? all : I, z.G, z.H, z.U, a, b); });
+      if (r) share(z.N, [&](int a, int b) { pack_gates(r, c.r, R, at, all, z.G, z.H, z.U, a, b); });
       if (proj) share(z.Rp / z.L, [&](int a, int b) { pack_gates(proj, c.proj, z.H, 0, z.H, 1, z.R, z.Rp / z.L, a, b); });
     } else {
       if (w) share(ceil_div(z.I, z.L), [&](int a, int b) { pack_units(w, c.w, z.I, z.G, z.H, z.U, a, b); });

@@ -2,7 +2,7 @@
 //
 //   out[u] = w_scale[u] * scale * sum over k of w[u][k] * q[k],    q[k] = round(a[k] * 127 / max |a|),  scale = max |a| / 127
 #pragma once
-#include "shape.h"
+#include "packing.h"
 
 namespace LS_ISA {
 namespace {
@@ -146,6 +146,132 @@ struct Int8Matrix {
         (first + times(v / G, v % G, q + m * q_row, q_scale[m], m == 0)).store(out + m * out_row + (v - v0) * L);
     }
   }
+};
+
+#ifdef LS_INT8_LANES
+constexpr bool INT8_PACKS = true;
+#if LS_BYTES == 64
+typedef __m512i Int8Vector;
+LS_INLINE Int8Vector int8_magnitude(Int8Vector a) { return _mm512_abs_epi8(a); }
+// w where a >= 0, -w where a < 0.
+LS_INLINE Int8Vector int8_signed(Int8Vector w, Int8Vector a) {
+  return _mm512_mask_sub_epi8(w, _mm512_movepi8_mask(a), _mm512_setzero_si512(), w);
+}
+LS_INLINE I32 int8_fours(Int8Vector magnitude, Int8Vector w) {
+  return I32(_mm512_madd_epi16(_mm512_maddubs_epi16(magnitude, w), _mm512_set1_epi16(1)));
+}
+#else
+typedef __m256i Int8Vector;
+LS_INLINE Int8Vector int8_magnitude(Int8Vector a) { return _mm256_abs_epi8(a); }
+LS_INLINE Int8Vector int8_signed(Int8Vector w, Int8Vector a) { return _mm256_sign_epi8(w, a); }
+LS_INLINE I32 int8_fours(Int8Vector magnitude, Int8Vector w) {
+  return I32(_mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, w), _mm256_set1_epi16(1)));
+}
+#endif
+
+// acc[m][v] += the products of M rows q and NV vectors of a packed matrix: four numbers of each of L rows at a time. Vector v
+// of step k at b + (v / WIDE) * group_step + (k * WIDE + v % WIDE) * L numbers of four bytes.
+template <int M, int NV, int WIDE>
+LS_INLINE void int8_multiply(const int8_t* q, ptrdiff_t q_row, int fours, const float* b, ptrdiff_t group_step,
+                             I32 (&acc)[M][NV]) {
+  constexpr int L = V<float>::lanes;
+  for (int k = 0; k < fours; k++, b += WIDE * L) {
+    const auto load = [&](int v) {
+      Int8Vector w;
+      std::memcpy(&w, b + v / WIDE * group_step + v % WIDE * L, sizeof w);
+      return w;
+    };
+    Int8Vector a[M];
+    for (int m = 0; m < M; m++) {
+      int32_t four;
+      std::memcpy(&four, q + m * q_row + 4 * k, sizeof four);
+      a[m] = (Int8Vector)(I32{} + four);
+    }
+    const Int8Vector a_magnitude = int8_magnitude(a[0]);
+#pragma GCC unroll 16
+    for (int v = 0; v < NV; v++) {
+      const Int8Vector w = load(v);
+      if constexpr (M == 1) {  // the magnitudes of those that are fewer
+        acc[0][v] += int8_fours(a_magnitude, int8_signed(w, a[0]));
+      } else {
+        const Int8Vector magnitude = int8_magnitude(w);
+        for (int m = 0; m < M; m++) acc[m][v] += int8_fours(magnitude, int8_signed(a[m], w));
+      }
+    }
+  }
+}
+#else
+constexpr bool INT8_PACKS = false;  // rows are multiplied where they lie
+#endif
+
+// Whether a matrix of K columns is packed, four columns as one number of pack_gates, for products with so many rows: with
+// few, packing costs more than it saves.
+LS_INLINE bool int8_packs(int64_t K, int64_t rows) { return INT8_PACKS && K % 4 == 0 && rows >= 8; }
+
+// A matrix as sequences multiply by it: packed by pack_gates, four columns as one number, or where it lies.
+struct Int8Packed {
+  Int8Matrix matrix;
+  const float* packed;  // null: where it lies
+
+  // As Int8Matrix::product; v0 is a multiple of GROUP.
+  void product(const int8_t* q, ptrdiff_t q_row, const float* q_scale, int rows, int v0, int n, const float* start,
+               float* out, ptrdiff_t out_row) const {
+    if (!packed) return matrix.product(q, q_row, q_scale, rows, v0, n, start, out, out_row);
+#ifdef LS_INT8_LANES
+    constexpr int L = V<float>::lanes, MANY = 4 * GROUP;
+    const int all = int(ceil_div(matrix.H, L)) * matrix.G;
+    int v = v0;
+    const auto from = [&](int m) {
+      return Place{q + m * q_row, q_scale + m, v, start ? start + (v - v0) * L : nullptr, out + m * out_row + (v - v0) * L};
+    };
+    for (; rows == 1 && v + MANY <= v0 + n; v += MANY) tile<1, MANY, GROUP>(from(0), q_row, out_row);
+    for (; v < v0 + n; v += GROUP) {
+      const int wide = least(GROUP, all - v);
+      for (int m = 0; m < rows;) {
+        const int height = m + 4 <= rows ? 4 : 1;
+        (height == 4 ? tiles<4>(wide) : tiles<1>(wide))(*this, from(m), q_row, out_row);
+        m += height;
+      }
+    }
+#endif
+  }
+
+#ifdef LS_INT8_LANES
+  // The first row and vector of a tile.
+  struct Place {
+    const int8_t* q;
+    const float* q_scale;
+    int v;
+    const float* start;
+    float* out;
+  };
+  typedef void (*Tile)(const Int8Packed&, const Place&, ptrdiff_t q_row, ptrdiff_t out_row);
+
+  template <int M> static Tile tiles(int wide) {
+    if (GROUP == 4 && wide == 3) return run<M, 3>;
+    return wide == GROUP ? run<M, GROUP> : wide == 2 ? run<M, 2> : run<M, 1>;
+  }
+  template <int M, int WIDE> static void run(const Int8Packed& p, const Place& at, ptrdiff_t q_row, ptrdiff_t out_row) {
+    p.tile<M, WIDE, WIDE>(at, q_row, out_row);
+  }
+
+  template <int M, int NV, int WIDE> LS_INLINE void tile(const Place& at, ptrdiff_t q_row, ptrdiff_t out_row) const {
+    constexpr int L = V<float>::lanes;
+    const int fours = int(matrix.K / 4), G = matrix.G, H = matrix.H;
+    const ptrdiff_t group_step = (ptrdiff_t)GROUP * L * fours;
+    I32 acc[M][NV] = {};
+    int8_multiply<M, NV, WIDE>(at.q, q_row, fours, packed + at.v / GROUP * group_step, group_step, acc);
+    for (int v = 0; v < NV; v++) {
+      const int u = (at.v + v) / G, g = (at.v + v) % G;
+      const V<float> scale = V<float>::load(matrix.scale + (int64_t)g * H + u * L, H - u * L);
+      const V<float> first = at.start ? V<float>::load(at.start + v * L) : V<float>(0.0);
+      for (int m = 0; m < M; m++) {
+        const V<float> sum(__builtin_convertvector(acc[m][v], F32));
+        (first + sum * (scale * V<float>::all(at.q_scale[m]))).store(at.out + m * out_row + v * L);
+      }
+    }
+  }
+#endif
 };
 
 // The matrices of a call with int8 weights, W or R.
