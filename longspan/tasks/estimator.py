@@ -269,8 +269,8 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
     ) -> Self:
         """Search the options with the lowest validation loss, then fit with them; needs optuna.
 
-        Of the first ten trials those that differ in the learning rate alone are trained at once, where no
-        `minutes` are given; the numbers are the same to rounding.
+        Of the first ten trials, those that differ in the learning rate alone are trained at once if they are
+        four or more and no `minutes` are given; the numbers are the same to rounding.
 
         Args:
             source, y, validation_data: as for `fit`.

@@ -9,6 +9,7 @@ from typing import Any
 
 from longspan import errors
 from longspan.training import tune
+from longspan.training.many import FEWEST
 
 from .codec import RecordsT
 from .fitting import Run, seeded
@@ -62,7 +63,7 @@ def search_options(
         return min(history.get("val_loss", history["loss"]))
 
     def lowest_losses(trials: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Those of several trials; the ones that differ in the learning rate alone are trained at once."""
+        """Those of several trials; several that differ in the learning rate alone are trained at once."""
         groups: dict[str, list[int]] = {}
         for index, options in enumerate(trials):
             others = {name: value for name, value in options.items() if name != "learning_rate"}
@@ -70,7 +71,7 @@ def search_options(
         losses = [math.nan] * len(trials)
         for group in groups.values():
             own = [trials[index] for index in group]
-            found = at_once(own) if len(own) > 1 else None
+            found = at_once(own) if len(own) >= FEWEST else None
             for index, loss in zip(group, found or map(lowest_loss, own), strict=True):
                 losses[index] = loss
         return losses

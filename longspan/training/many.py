@@ -20,6 +20,7 @@ from .evaluation import to_device
 from .loop import train
 from .objective import BatchLoss, as_loss
 
+FEWEST = 4  # networks; torch.vmap costs more than it saves with fewer
 BETAS, EPSILON = (0.9, 0.999), 1e-7  # of longspan.optimizers.Adam
 Rate = float | Callable[[int], float]
 
@@ -46,7 +47,7 @@ def train_many(
     patience: int | None = None,
     clip_norm: float | None = None,
 ) -> TrainingRuns:
-    """Train several networks in place with Adam, at once where they and their batches have one shape.
+    """Train several networks in place with Adam, at once where they are four or more and have one shape.
 
     Every network gets the numbers that `train` gives it alone, to rounding: its own batches, learning rate,
     clipping and early stopping. The recurrent layers of all run in one call, each network on one thread; for
@@ -72,13 +73,14 @@ def train_many(
     >>> class Line(torch.nn.Linear):
     ...     def forward(self, batch, state):
     ...         return super().forward(batch.x), state
-    >>> networks, x = [Line(1, 1) for _ in range(3)], torch.rand(64, 1)
+    >>> networks, x = [Line(1, 1) for _ in range(4)], torch.rand(64, 1)
     >>> source = Batches(x, 3 * x + 1, batch_size=16)
-    >>> runs = train_many(networks, [source] * 3, "mse", epochs=50, learning_rates=[0.1, 0.2, 0.3])
+    >>> rates = [0.1, 0.2, 0.3, 0.4]
+    >>> runs = train_many(networks, [source] * 4, "mse", epochs=50, learning_rates=rates)
     >>> [history.history["loss"][-1] < 0.01 for history in runs.histories]
-    [True, True, True]
+    [True, True, True, True]
     >>> runs.how
-    'the 3 networks were trained at once.'
+    'the 4 networks were trained at once.'
     """
     if not networks:
         raise errors.value_error("networks", "at least one network", "none", "give some")
@@ -126,15 +128,16 @@ def _one_each(name: str, values: Any, count: int) -> list[Any]:
 def _why_not(plan: _Plan) -> str | None:
     """Why the networks cannot be trained at once, in words that follow "since"; None if they can."""
     first, *others = plan.networks
-    if not others:
-        return "there is one"
     for index, other in enumerate(others, 1):
         if type(other) is not type(first) or repr(other) != repr(first):
             return f"network {index} has other layers or options than network 0"
         if _shapes(other) != _shapes(first):
             return f"network {index} has weights of other shapes than network 0"
     steps = {len(source) for source in plan.batches if isinstance(source, Sized)}
-    return "they have different numbers of batches" if len(steps) > 1 else None
+    if len(steps) > 1:
+        return "they have different numbers of batches"
+    few = len(plan.networks) < FEWEST
+    return f"they are fewer than {FEWEST}, and torch.vmap would cost more than it saves" if few else None
 
 
 def _shapes(network: nn.Module) -> list[Any]:
