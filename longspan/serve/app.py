@@ -518,7 +518,7 @@ def configuration(
     return uvicorn.Config(
         app, host=host, port=port, log_level=log_level, access_log=False, server_header=False,
         http=cast(Any, partial(LimitedProtocol, limits)), timeout_keep_alive=limits.idle_seconds,
-        timeout_graceful_shutdown=30, ws_max_size=limits.body_bytes,
+        timeout_graceful_shutdown=30, ws_max_size=2 * limits.body_bytes,  # longer ones get no sentence
     )  # fmt: skip
 
 
