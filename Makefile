@@ -6,7 +6,7 @@ BIN := $(ENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit_cpp.py $(wildcard csrc/*)
 AGAIN := and run the same command again.
 
-.PHONY: test test-all peers demo docs wheel hooks lint sanitize neon bench clean
+.PHONY: test test-all peers demo docs options wheel hooks lint sanitize neon bench clean
 
 test: $(ENV)/.built
 	$(BIN)/python -m pytest
@@ -37,6 +37,10 @@ wheel: docs
 # The documentation as longspan/site/, which `longspan docs` opens; no page needs another machine.
 docs: $(ENV)/.built
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# The options of every task in its class's docstring, which editors show; a test says when it is time.
+options: $(ENV)/.built
+	$(BIN)/python -m docs.builder.options
 
 bench: $(ENV)/.built
 	$(BIN)/python -m benchmarks.cells

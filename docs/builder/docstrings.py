@@ -39,4 +39,5 @@ class Markdown(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Change the docstring of one class, function, module or attribute."""
         if obj.docstring is not None:
-            obj.docstring.value = as_markdown(obj.docstring.value)
+            text = obj.docstring.value.partition("\n\nOptions:\n")[0]  # which a table shows
+            obj.docstring.value = as_markdown(text)

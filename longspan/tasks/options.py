@@ -196,7 +196,8 @@ class Configurable(abc.ABC):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "name" in cls.__dict__ and cls.__doc__:  # a task, not a part that tasks inherit from
-            cls.__doc__ = f"{cls.__doc__.rstrip()}\n\n    Options:\n{_described(cls)}\n"
+            written = cls.__doc__.partition("\n\n    Options:\n")[0]  # the rest is for editors
+            cls.__doc__ = f"{written.rstrip()}\n\n    Options:\n{_described(cls)}\n"
 
     def __new__(cls, *args: Any, **options: Any) -> Self:
         declared = options_of(cls)

@@ -15,6 +15,13 @@ SHOWN = 8  # pairs that a report shows
 _MAPS = 4  # answers whose attention is shown
 _WIDEST = 60  # tokens of a source that a map of attention has room for
 _LOW = ("edit_distance",)  # metrics of which less is better
+_WORST = 10  # pairs that are listed with their scores
+_WORST_BY = (
+    "chrf",
+    "rougeL",
+    "edit_distance",
+)  # the first of these that the task has tells the worst answers
+_LONGEST = 300  # characters of a text in the list of the worst
 
 
 class Evaluated(NamedTuple):
@@ -32,6 +39,8 @@ def pair_sections(codec: PairCodec, evaluated: Evaluated | None) -> list[Section
     if scored:
         sections.append(Section("How good it is", [_scores(scored)]))
     if evaluated is not None:
+        if evaluated.scored:
+            sections.append(Section("Worst cases", [_worst(codec, evaluated)]))
         pairs = evaluated.pairs[:SHOWN]
         rows = evaluated.answers.rows[:SHOWN]
         sections.append(Section("Answers", [_answers(rows, pairs)]))
@@ -67,6 +76,27 @@ def _answers(rows: Sequence[Sequence[Written]], pairs: Sequence[Pair]) -> Table:
     ]
     known = all(pair.target is not None for pair in pairs)
     return Table("Answers", ["source", "answer", *(["truth"] if known else [])], shown)
+
+
+def _worst(codec: PairCodec, evaluated: Evaluated) -> Table:
+    """The answers with the worst scores by themselves, beside their sources and truths."""
+    name = next(name for name in _WORST_BY if name in evaluated.scored["scores"]["model"])
+    score, sign = codec.text_metrics()[name], -1.0 if name in _LOW else 1.0
+    rows = [
+        [row, pair.source, answer, pair.target or "", score([answer], [pair.target or ""])]
+        for row, (pair, answer) in enumerate(zip(evaluated.pairs, evaluated.answers.best, strict=True))
+        if answer != pair.target
+    ]
+    rows.sort(key=lambda cells: sign * cells[-1])
+    note = (
+        f"{len(rows):,} of {len(evaluated.pairs):,} answers differ from the truth; rows are counted from 0."
+    )
+    shown = [[cells[0], *map(_shortened, cells[1:4]), cells[4]] for cells in rows[:_WORST]]
+    return Table(f"Worst {name.replace('_', ' ')}", ["row", "source", "answer", "truth", name], shown, note)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} …"
 
 
 def _attention(

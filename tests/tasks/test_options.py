@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from docs.builder.options import outdated
 from longspan.tasks.options import Configurable, as_text, option, options_of
 
 
@@ -24,3 +25,7 @@ def test_a_function_may_be_the_value_of_an_option() -> None:
     assert as_text(options_of) == "longspan.tasks.options:options_of"
     assert Featured(options_of).to_string() == "features=longspan.tasks.options:options_of"
     assert Featured.from_string("features=a.onnx").features == "a.onnx"
+
+
+def test_docstrings_hold_the_options_for_editors() -> None:
+    assert not outdated(), "run make options"

@@ -88,6 +88,44 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         >>> load[506] = 5.0  # as by day, but at two at night
         >>> watched.alarms(load)["start"].to_list()
         [506]
+
+    Options:
+        cell ('LSTM'): recurrent cell of the network (one of RNN, LSTM, GRU, rnn_relu, peephole,
+            cifg, slstm, indrnn).
+        hidden_size (32): units of every recurrent layer.
+        num_layers (1): recurrent layers stacked.
+        dropout (0.0): share of values dropped in training.
+        epochs (50): times the training part is gone through at most.
+        batch_size (32): windows a step.
+        learning_rate (0.01): of Adam, at the start.
+        patience (10): epochs without improvement before training stops.
+        validation_fraction (0.15): share of the training data held out for validation.
+        seed (0): seed of the random generators: the same seed gives the same model.
+        device (None): device such as cpu or cuda; none for a GPU if there is one.
+        encoding ('utf-8'): encoding of text files that have no byte order mark, such as latin-1.
+        missing (()): cells that mean a missing value, in addition to NA, n/a, -, null and the like.
+        sheet (None): sheet of an Excel file; none for the first.
+        time_format (None): form of times that are text, such as %d/%m/%Y %H:%M; none to find it.
+        time (None): column with the times; none for one called time, timestamp or date.
+        id (None): column that names each reading's entity; none for a single series.
+        label (None): column that is 1 where a reading is a known anomaly.
+        target (()): columns that are watched; none for all.
+        categorical (()): columns of numbers that are categories.
+        kind (None): kind of data: series, sensors whose faults last, records without order,
+            telemetry with commands; none to find it (one of series, sensors, records, telemetry).
+        method ('forecast'): what the network does with the readings (one of forecast, autoencoder).
+        forecaster (None): options of one that predicts the readings, such as 'context_length=48
+            past_covariates=mode'; none for a network that predicts categories too.
+        false_positive_rate (None): share of normal readings that may raise an alarm; none for
+            0.001, and for 0.01 of records.
+        threshold (None): of the scores, fixed in fit; or dynamic, found anew in the recent errors,
+            70 readings at a time; none for dynamic with telemetry (one of fixed, dynamic).
+        history (4000): readings that count as the recent past, to which scores are relative.
+        min_gap (None): readings without an alarm that end one; none for a number by the kind of
+            data.
+        context_length (None): readings of a training window.
+        loss (None): of a number, that training minimises; none for mae with series and mse with
+            others (one of mae, mse).
     """
 
     time: str | None = option(

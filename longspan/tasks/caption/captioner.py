@@ -60,6 +60,57 @@ class Captioner(CaptionerOptions, Estimator[list[CaptionedPicture], CaptionCodec
     >>> p = Captioner(hidden_size=16, embedding_size=8, filters=(8,), epochs=9, learning_rate=0.02)
     >>> p.fit(pictures, ["a red square", "an empty page"] * 20, verbose=0).predict(pictures[:2])
     ['a red square', 'an empty page']
+
+    Options:
+        cell ('LSTM'): recurrent cell of the network (one of RNN, LSTM, GRU, rnn_relu, peephole,
+            cifg, slstm, indrnn).
+        hidden_size (192): units of every recurrent layer.
+        num_layers (1): recurrent layers of the decoder.
+        dropout (0.3): share of values dropped in training.
+        epochs (None): times the training part is gone through at most; none to find it.
+        batch_size (32): pictures a step at most.
+        learning_rate (0.002): of Adam, at its highest.
+        patience (None): epochs without improvement on the held-out part before training stops; none
+            for never.
+        validation_fraction (0.05): share of the training data held out.
+        seed (0): seed of the random generators: the same seed gives the same model.
+        device (None): device such as cpu or cuda; none for a GPU if there is one.
+        image_column (None): column or JSON field of the pictures' files; none to find it.
+        caption_column (None): column or JSON field of the captions; none to find it.
+        image_folder (None): folder of the pictures; none for that of the table that names them.
+        encoding ('utf-8'): encoding of text files that have no byte order mark, such as latin-1.
+        image_size (None): height and width that pictures are resized to; none for their median, at
+            most 96 pixels.
+        token_level (None): how captions are cut: words, symbols (whatever has blanks around it) or
+            characters; none to find it (one of words, symbols, characters).
+        max_tokens (None): tokens of the vocabulary at most; none to find it.
+        features (None): the user's model in the place of the convolutional net: an ONNX file, or
+            module:function.
+        features_cache (None): folder in which the features of the user's model are kept; none for
+            no cache.
+        filters (None): channels of the convolutional net's stages; none to find them.
+        embedding_size (128): values of a token's vector.
+        attention ('multiplicative'): how the decoder scores the cells of a picture (one of
+            additive, multiplicative).
+        attention_weight (1.0): weight of the loss for reading the cells of a picture unequally.
+        word_weight (0.2): weight of the loss of words that are predicted from the whole picture.
+        recurrent_dropout (0.0): share of h dropped, the same at all steps.
+        label_smoothing (0.1): share of a target's probability that is spread over all tokens.
+        flips (False): whether training pictures are mirrored; not where captions speak of left and
+            right.
+        rotations (False): whether training pictures are turned by quarters, as pictures from above
+            may be.
+        shift (0.06): share of a side by which training pictures are moved at most.
+        brightness (0.15): share by which training pictures are made brighter or darker at most.
+        beam_size (None): beginnings of a caption that a beam search keeps; none for the consensus
+            of drawn captions.
+        samples (50): captions that are drawn for a picture, whose consensus is the answer.
+        temperature (1.0): of the captions that are drawn: lower for likelier ones, higher for more
+            different ones.
+        top_p (0.95): share of the probability from which tokens are drawn, the likeliest first;
+            lower for likelier captions, that more pictures share.
+        length_penalty (0.6): 0 favours short captions, 1 nearly compares the mean log-probability
+            of a token.
     """
 
     name: ClassVar[str] = "caption"

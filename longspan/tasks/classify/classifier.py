@@ -101,6 +101,70 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
     >>> c = c.fit(x, y, verbose=0)
     >>> c.predict_proba(x).shape, c.classes_.tolist()
     ((40, 2), ['high', 'low'])
+
+    Options:
+        cell ('LSTM'): recurrent cell of the network (one of RNN, LSTM, GRU, rnn_relu, peephole,
+            cifg, slstm, indrnn).
+        hidden_size (64): units of every recurrent layer.
+        num_layers (1): recurrent layers stacked.
+        dropout (0.5): share of pooled values dropped in training.
+        epochs (None): times the training part is gone through at most; none for 10 (texts) or until
+            convergence (series).
+        batch_size (32): rows a step at most.
+        learning_rate (None): of Adam, at its highest; none for 0.005 (texts) or 0.002 (series).
+        patience (None): epochs without improvement on the held-out part before training stops; none
+            for never.
+        validation_fraction (0.1): share of the training data held out.
+        seed (0): seed of the random generators: the same seed gives the same model.
+        device (None): device such as cpu or cuda; none for a GPU if there is one.
+        encoding ('utf-8'): encoding of text files that have no byte order mark, such as latin-1.
+        missing (()): cells that mean a missing value, in addition to NA, n/a, -, null and the like.
+        sheet (None): sheet of an Excel file; none for the first.
+        time_format (None): form of times that are text, such as %d/%m/%Y %H:%M; none to find it.
+        text (None): column or field with the text.
+        series (None): columns with readings, or field with a series.
+        static_covariates (None): columns or fields with one value a record, numbers or categories;
+            none for all columns of a table that has neither texts nor series.
+        label ('label'): column or field with the label.
+        id (None): column that says which series a row belongs to.
+        time (None): column by which the rows of a series are put in order.
+        labels (None): labels of a record: one (multiclass), any number (multilabel), one a step
+            (token); none to find out (one of multiclass, multilabel, token).
+        separator ('|'): between the labels of one cell, where there are many.
+        token_level (None): what a text is cut into; none to choose by the data (one of words, bpe,
+            characters).
+        max_tokens (None): size of the vocabulary at most; none for all tokens, 8000 for bpe.
+        lowercase (None): whether words are lowercased; none for where a file gives their vectors.
+        max_length (None): steps read of a record at most; none for the longest in training.
+        class_weight (None): balanced: classes weigh alike in training, however few rows they have
+            (one of balanced).
+        normalization (None): scale of series: of each channel over all series (channel), or over
+            each series by itself (series); none to choose by cross-validation (one of channel,
+            series).
+        pretrained_vectors (None): file of word vectors to start from.
+        pretrained (None): a fitted or saved language model whose tokens, embedding and recurrent
+            layers are the beginning; none to begin from random weights.
+        embedding_size (64): values of a word's vector, where no file gives them.
+        subword_buckets (10000): buckets that the character n-grams of words are hashed to, 0 for
+            none.
+        max_ngram (None): tokens of the longest n-gram a linear model sees, 0 for none; none to
+            choose by the data.
+        bidirectional (True): whether a sequence is read from both ends.
+        pooling ('max'): how the steps of a sequence become one vector (one of attention, max, mean,
+            last).
+        convolution (None): whether a convolutional branch stands beside the recurrent one; none to
+            choose by the data.
+        filters ((64, 128, 64)): channels of each convolution.
+        kernel_sizes ((7, 5, 3)): steps that each convolution covers.
+        whole_series (False): whether a third branch reads a whole series as one step.
+        ensemble_size (None): networks that are averaged; none to choose by the data.
+        word_dropout (None): share of words hidden in training; none for 0.3, with a pretrained
+            model 0.
+        embedding_dropout (None): share of vector values dropped, the same at all steps; none for
+            0.5, with a pretrained model 0.2.
+        recurrent_dropout (0.0): share of h dropped, the same at all steps.
+        refit (None): whether training is repeated on all records after validation; none to choose
+            by the data.
     """
 
     name: ClassVar[str] = "classify"

@@ -73,6 +73,46 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
     >>> f = Forecaster(horizon=4, epochs=1).fit(series[:280])
     >>> f.predict().columns
     ['time', 'target', 'point', 'q0.05', 'q0.25', 'q0.75', 'q0.95']
+
+    Options:
+        cell ('LSTM'): recurrent cell of the network (one of RNN, LSTM, GRU, rnn_relu, peephole,
+            cifg, slstm, indrnn).
+        hidden_size (64): units of every recurrent layer.
+        num_layers (1): recurrent layers stacked.
+        dropout (0.0): share of values dropped in training.
+        epochs (12): passes over the training part at most.
+        batch_size (128): windows of a training step.
+        learning_rate (0.002): highest learning rate of Adam.
+        patience (3): epochs without a lower validation loss before training stops.
+        validation_fraction (0.15): share of the training data held out for validation.
+        seed (0): seed of the random generators: the same seed gives the same model.
+        device (None): device such as cpu or cuda; none for a GPU if there is one.
+        encoding ('utf-8'): encoding of text files that have no byte order mark, such as latin-1.
+        missing (()): cells that mean a missing value, in addition to NA, n/a, -, null and the like.
+        sheet (None): sheet of an Excel file; none for the first.
+        time_format (None): form of times that are text, such as %d/%m/%Y %H:%M; none to find it.
+        horizon (24): steps to forecast.
+        target (()): columns to forecast; none named: the only column of numbers.
+        time (None): column of the times, or columns of year, month, day, hour; none to find it.
+        id (None): column that names the series of a long table.
+        past_covariates (()): covariates whose future is unknown.
+        future_covariates (()): covariates whose future is known.
+        static_covariates (()): covariates with one value for each series.
+        quantiles ((0.05, 0.25, 0.75, 0.95)): levels of the quantiles that are forecast beside the
+            median.
+        distribution ('quantiles'): output of the network: each quantile, or a distribution (one of
+            quantiles, normal, laplace, logistic).
+        context_length (None): steps before a forecast that the network reads; none to select it.
+        season_length (None): steps after which the data repeat, 1 for never; none to find it.
+        offset (None): value that is subtracted from every window; none to select it (one of last,
+            mean, season, none).
+        scaling (None): deviation by which windows are divided: of their series or their own; none
+            to select it (one of series, window).
+        transform (None): transform of the values before centering and scaling; none to select it
+            (one of none, log, sqrt).
+        calendar (True): whether hour, weekday, month and the like are inputs.
+        frequency (None): step to which times are rounded, such as 10min; none for the step of the
+            data.
     """
 
     name: ClassVar[str] = "forecast"

@@ -80,6 +80,48 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
     >>> model = model.fit(["to be or not to be"] * 20, verbose=0)
     >>> len(model.log_prob(["to be"])[0])  # five characters and the end
     6
+
+    Options:
+        cell ('LSTM'): recurrent cell of the network (one of RNN, LSTM, GRU, rnn_relu, peephole,
+            cifg, slstm, indrnn).
+        hidden_size (None): units of every recurrent layer; none for found.
+        num_layers (None): recurrent layers; none for found.
+        dropout (None): share of values dropped between layers in training, the same at all steps;
+            none for found.
+        epochs (None): times the training part is gone through at most; none for 10.
+        batch_size (16): places of the text that are read side by side.
+        learning_rate (None): of Adam, at its highest; none for found.
+        patience (5): epochs without a lower validation loss before training stops.
+        validation_fraction (0.05): share of the training text held out.
+        seed (0): seed of the random generators: the same seed gives the same model.
+        device (None): device such as cpu or cuda; none for a GPU if there is one.
+        encoding ('utf-8'): encoding of text files that have no byte order mark, such as latin-1.
+        missing (()): cells that mean a missing value, in addition to NA, n/a, -, null and the like.
+        sheet (None): sheet of an Excel file; none for the first.
+        time_format (None): form of times that are text, such as %d/%m/%Y %H:%M; none to find it.
+        token_level (None): what a text is cut into; none for found (one of words, bpe, characters,
+            bytes).
+        text (None): column or field with the text.
+        lines (False): whether every line of a text file is a text of its own.
+        max_tokens (None): different tokens at most; none for all, 8000 for bpe.
+        lowercase (False): whether the case of words is dropped.
+        pretrained (None): a fitted or saved language model whose tokens, sizes and weights training
+            starts from.
+        ngram (True): whether an n-gram model's probabilities are mixed in, by what helps on the
+            held-out part.
+        embedding_size (None): values of a token's vector; none for found.
+        tied (None): whether the output layer has the weights of the vectors; none for found.
+        embedding_dropout (0.0): share of tokens whose vector is dropped, in training.
+        recurrent_dropout (0.0): share of h dropped, the same at all steps.
+        weight_dropout (0.0): share of recurrent weights dropped a step.
+        softmax (None): what the training loss compares a token with: all tokens (full), or a few
+            drawn by their frequency (sampled); none for sampled from 40000 tokens on; scores are by
+            all tokens (one of full, sampled).
+        max_minutes (None): minutes of training at most; none for no limit.
+        max_steps (None): steps of training at most; none for no limit.
+        chunk_length (None): tokens that gradients flow through; none for found.
+        averaging (0.2): share of the training at its end over which weights are averaged, earlier
+            if it stops improving.
     """
 
     name: ClassVar[str] = "language"

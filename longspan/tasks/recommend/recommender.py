@@ -62,6 +62,52 @@ class Recommender(  # pyright: ignore[reportIncompatibleVariableOverride], None 
     >>> model = Recommender(hidden_size=8, embedding_size=8, epochs=2).fit(baskets, verbose=0)
     >>> model.predict([["tea"]], k=1)["item"].to_list()
     ['milk']
+
+    Options:
+        cell ('GRU'): recurrent cell of the network.
+        hidden_size (128): units of every recurrent layer.
+        num_layers (1): recurrent layers stacked.
+        dropout (0.4): share of values dropped between layers and before the scores.
+        epochs (None): passes over the events at most; none for 10, more for few events.
+        batch_size (64): users that are read side by side.
+        learning_rate (None): highest learning rate of Adam; none for 0.003.
+        patience (5): epochs without a better ranking of held-out events before training stops.
+        validation_fraction (0.15): share of the training data held out for validation.
+        seed (0): seed of the random generators: the same seed gives the same model.
+        device (None): device such as cpu or cuda; none for a GPU if there is one.
+        encoding ('utf-8'): encoding of text files that have no byte order mark, such as latin-1.
+        missing (()): cells that mean a missing value, in addition to NA, n/a, -, null and the like.
+        sheet (None): sheet of an Excel file; none for the first.
+        time_format (None): form of times that are text, such as %d/%m/%Y %H:%M; none to find it.
+        user ('user'): column of the users or sessions.
+        item ('item'): column of the items.
+        time ('time'): column of the times; none for rows in the order of time.
+        context (()): columns that describe an event, such as its device.
+        attributes (()): columns that describe an item, by which items without events are
+            recommended too.
+        item_table (None): file with a row for every item and its attributes; none for those of its
+            events.
+        holdout (None): which events are held out: the last one of some users, the latest, or those
+            of the last users; none for users of sessions and leave-one-out of others (one of
+            leave-one-out, time, users).
+        k (None): items that are recommended to each user; none for 10, or for all where there are
+            fewer.
+        exclude_seen (None): whether items of the user's past are left out; none for yes, but no in
+            evaluate where repeats are usual.
+        embedding_size (128): values of an item's vector.
+        embedding_dropout (0.4): share of values of items' vectors dropped in training.
+        item_dropout (0.0): share of events whose item is dropped in training.
+        neighbors (True): whether followers, neighbours and repeats are mixed in, by what helps on
+            the held-out events.
+        loss (None): what training minimizes; none for cross_entropy, from 30000 items on for
+            sampled_softmax (one of cross_entropy, sampled_softmax, bpr_max).
+        num_samples (2048): drawn items of a step, for losses that draw.
+        sampling_power (0.5): exponent of the items' frequencies by which they are drawn: 0 for all
+            alike, 1 for by popularity.
+        label_smoothing (0.0): share of the target's probability spread over all items, of
+            cross_entropy.
+        regularization (1.0): weight of the squared scores of negative items, of bpr_max.
+        chunk_length (20): events that gradients flow through.
     """
 
     name: ClassVar[str] = "recommend"

@@ -24,6 +24,7 @@ _MODELS = {
 _METRICS: tuple[str, ...] = ("hr@10", "ndcg@10", "mrr@10", "recall@20", "mrr@20")
 _KS = (1, 2, 3, 5, 10, 20, 50, 100)
 _ITEMS, _NEAREST, _USERS = 8, 5, 8
+_WORST, _BEFORE = 10, 4  # events with the worst ranks, and items before each that are listed
 
 
 def sections(
@@ -41,6 +42,7 @@ def sections(
     shown = [Section("Summary", [_summary(codec, scores), *_comparison(scores)])]
     if answers is not None:
         shown.append(Section("Rankings", [_hits(answers), _examples(codec, answers)]))
+        shown.append(Section("Worst cases", [_worst(codec, answers)]))
     return [*shown, Section("Items", [_mixture(codec), _popular(codec), _similar(fitted)])]
 
 
@@ -91,6 +93,37 @@ def _examples(codec: RecommendCodec, answers: Answers) -> Table:
         for row in chosen.tolist()
     ]
     return Table("Some users", ["user", "recommended", "rank of the next item"], rows)
+
+
+def _worst(codec: RecommendCodec, answers: Answers) -> Table:
+    """The events whose items had the worst ranks, beside what was recommended."""
+    rankings, events = answers.rankings, answers.events
+    order = np.argsort(-rankings.ranks[:, 0], kind="stable")[:_WORST]
+    event_of = _scored_events(answers)
+    rows = []
+    for row in order.tolist():
+        user, event = int(rankings.user[row]), int(event_of[row])
+        before = events.item[max(int(events.starts[user]), event - _BEFORE) : event]
+        rows.append(
+            [
+                str(user if events.users is None else events.users[user]),
+                ", ".join(str(events.items[int(item)]) for item in before),
+                ", ".join(_named(codec, rankings.items[row][np.isfinite(rankings.scores[row])][:_NEAREST])),
+                str(events.items[int(events.item[event])]),
+                int(rankings.ranks[row, 0]),
+            ]
+        )
+    columns = ["user", "events before it in the source", "recommended", "truth", "rank"]
+    note = f"{len(rankings.ranks):,} events are ranked; items that training has not seen come last."
+    return Table("Worst ranks", columns, rows, note)
+
+
+def _scored_events(answers: Answers) -> np.ndarray:
+    """The row of each ranking's event: a user's rankings are of the last of that user's events."""
+    users, counts = np.unique(answers.rankings.user, return_counts=True)
+    ends = answers.events.starts[users + 1]
+    spans = [np.arange(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    return np.concatenate(spans)
 
 
 def _named(codec: RecommendCodec, numbers: Sequence[int] | np.ndarray) -> list[str]:

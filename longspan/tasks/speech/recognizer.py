@@ -68,6 +68,56 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
     >>> r = SpeechRecognizer(hidden_size=8, filters=8, epochs=6, learning_rate=0.02)
     >>> r.fit(sounds, ["high", "low"] * 20, rate=8000, verbose=0).predict([tone(0.9)])
     ['high']
+
+    Options:
+        cell ('LSTM'): recurrent cell of the network (one of RNN, LSTM, GRU, rnn_relu, peephole,
+            cifg, slstm, indrnn).
+        hidden_size (128): units of every recurrent layer and direction.
+        num_layers (2): recurrent layers stacked.
+        dropout (0.2): share of values dropped in training.
+        epochs (None): times the training part is gone through at most; none to find it.
+        batch_size (32): sounds a step at most.
+        learning_rate (0.003): of Adam, at its highest.
+        patience (None): epochs without improvement on the held-out part before training stops; none
+            for never.
+        validation_fraction (0.05): share of the training data held out.
+        seed (0): seed of the random generators: the same seed gives the same model.
+        device (None): device such as cpu or cuda; none for a GPU if there is one.
+        file_column (None): column of the sound files; none to find it.
+        text_column (None): column of the texts; none to find it.
+        encoding ('utf-8'): encoding of text files that have no byte order mark, such as latin-1.
+        token_level (None): labels of the network: whole texts (commands), words, byte pairs,
+            characters; none to find it (one of commands, words, bpe, characters).
+        max_tokens (None): labels at most; none for all, 500 for bpe.
+        sample_rate (None): samples a second that sounds are resampled to; none for the most
+            frequent one, at most 16000.
+        mel_bins (None): mel filters of the features; none for 40 up to 8000 samples a second, else
+            80.
+        frequency_masks (2): bands of frequencies that are hidden in a training sound.
+        frequency_mask_width (0.2): share of the frequencies that one band hides at most.
+        time_masks (2): stretches of time that are hidden in a training sound.
+        time_mask_width (0.1): share of the sound that one stretch hides at most.
+        speed_perturbation ((0.9, 1.1)): factors of the speeds at which training sounds are heard
+            beside their own.
+        noise_perturbation (0.0): share of the training sounds to which white noise is added, 5 to
+            30 decibels below them.
+        stride (None): frames of 10 ms for one step of the recurrent layers: 1, 2, 4 or 8; none to
+            find it.
+        filters (128): channels of the convolutions before the recurrent layers.
+        kernel_size (5): steps that a convolution sees.
+        bidirectional (True): whether the network hears a sound in both directions; false for
+            streams.
+        recurrent_dropout (0.0): share of h dropped, the same at all steps.
+        ngram (None): order of an n-gram of the training texts that a beam search weighs in; none
+            for none.
+        language_model (None): saved LanguageModel over the same kind of tokens that a beam search
+            weighs in.
+        beam_size (None): beginnings of a text kept at every step; 1 for greedy; none for 1, with a
+            language model 16.
+        language_weight (None): weight of the language model; none for that found on the held-out
+            part.
+        token_bonus (None): added for every token beside a language model; none for that found on
+            the held-out part.
     """
 
     name: ClassVar[str] = "speech"

@@ -29,16 +29,19 @@ from longspan.report.elements import (
 from longspan.tasks.sections import held_out_sections
 
 from .batches import VideoBatches
-from .clips import Clip
+from .clips import Clip, Segment
 from .codec import VideoCodec
 from .network import VideoNetwork, attribution
-from .targets import BoxAnswer, FrameAnswer, boxes_of
+from .scores import frame_accuracy, mean_iou
+from .targets import BoxAnswer, FrameAnswer, boxes_of, segments_of
 
 _CLIPS = 4  # clips that are shown
 _FRAMES = 6  # frames of a clip that are shown
 _CELLS = 8  # cells a side that what mattered is summed over
 _CONFUSIONS = 30  # classes up to which there is a matrix
 _ANSWERED = 20  # clips that are listed
+_WORST, _PICTURED = 10, 2  # clips with the worst answers that are listed, and shown
+_SEGMENTS = 6  # segments of a clip that are listed
 _PERCENT = ("top1", "top5", "accuracy", "presence_f1", "iou", "f1@10", "f1@25", "f1@50")
 
 
@@ -61,7 +64,10 @@ def video_sections(codec: VideoCodec, evaluated: Evaluated | None) -> list[Secti
         return [*sections, *held_out_sections(codec.held_out, names, "class shares", low=("log_loss",))]
     if evaluated.scores and codec.answers == "clip":
         sections.append(Section("Confusion", _confusion(codec, evaluated)))
-    return [*sections, Section("Clips", _clips(codec, evaluated))]
+    sections.append(Section("Clips", _clips(codec, evaluated)))
+    if evaluated.scores:
+        sections.append(Section("Worst cases", _worst(codec, evaluated)))
+    return sections
 
 
 def _facts(codec: VideoCodec, scores: Mapping[str, float]) -> Stats:
@@ -120,6 +126,54 @@ def _answered(codec: VideoCodec, evaluated: Evaluated) -> list[Element]:
     table = codec.as_table(evaluated.answers, list(evaluated.records))
     note = f"The first {_ANSWERED} of {len(table):,}." if len(table) > _ANSWERED else ""
     return [Table("Answers", table.columns, [list(row) for row in table.head(_ANSWERED).rows()], note)]
+
+
+def _worst(codec: VideoCodec, evaluated: Evaluated) -> list[Element]:
+    """The clips with the lowest scores by themselves, beside their truths; what was seen in the first."""
+    truths = codec.truth(list(evaluated.records))
+    name, scores = _clip_scores(codec, evaluated.answers, truths)
+    order = sorted(
+        (row for row, score in enumerate(scores) if not np.isnan(score) and score < 1.0),
+        key=scores.__getitem__,
+    )[:_WORST]
+    rows = [
+        [
+            _name(evaluated.records[row], row),
+            *_true_and_answered(codec, truths[row], evaluated.answers[row]),
+            scores[row],
+        ]
+        for row in order
+    ]
+    table: Element = Table("Lowest scores", ["clip", "truth", "answer", name], rows)
+    pictured = {
+        f"{row}: {_name(evaluated.records[row], row)}": _clip(codec, evaluated, row)
+        for row in order[:_PICTURED]
+    }
+    return [table, tabs("The lowest ones", pictured)] if len(pictured) > 1 else [table]
+
+
+def _clip_scores(codec: VideoCodec, answers: Any, truths: Any) -> tuple[str, list[float]]:
+    """The name of a score and its value for each clip by itself."""
+    if codec.answers == "clip":
+        return "probability of the truth", answers[np.arange(len(truths)), truths].tolist()
+    name, score = ("accuracy", frame_accuracy) if codec.answers == "frames" else ("iou", mean_iou)
+    return name, [score([answer], [true]) for answer, true in zip(answers, truths, strict=True)]
+
+
+def _true_and_answered(codec: VideoCodec, true: Any, answer: Any) -> list[str]:
+    """The truth and the answer of one clip in words."""
+    classes = codec.labels.classes
+    if codec.answers == "clip":
+        return [str(classes[int(true)]), str(classes[int(answer.argmax())])]
+    if codec.answers == "frames":
+        numbers = (true, answer.probabilities.argmax(1))
+        return [_in_words(segments_of(each, classes, answer.rate)) for each in numbers]
+    return [f"{int((true[..., 0] > 0).sum())} boxes", f"{len(boxes_of(answer, classes))} boxes"]
+
+
+def _in_words(segments: Sequence[Segment]) -> str:
+    words = [f"{segment.label} {segment.start:g} to {segment.end:g}" for segment in segments[:_SEGMENTS]]
+    return ", ".join(words) + (" …" if len(segments) > _SEGMENTS else "")
 
 
 def _clip(codec: VideoCodec, evaluated: Evaluated, row: int) -> list[Any]:

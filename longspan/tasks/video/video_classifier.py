@@ -85,6 +85,62 @@ class VideoClassifier(  # pyright: ignore[reportIncompatibleVariableOverride], N
     >>> v = VideoClassifier(hidden_size=8, filters=(4,), epochs=12, batch_size=4, validation_fraction=0.0)
     >>> v.fit(clips, ["lighter", "darker"] * 10, verbose=0).predict(clips[:2]).tolist()
     ['lighter', 'darker']
+
+    Options:
+        cell ('LSTM'): recurrent cell of the network (one of RNN, LSTM, GRU, rnn_relu, peephole,
+            cifg, slstm, indrnn).
+        hidden_size (96): units of every recurrent layer and direction; channels of the
+            convolutional LSTM.
+        num_layers (1): recurrent layers stacked.
+        dropout (0.3): share of values dropped in training.
+        epochs (None): times the training part is gone through at most; none to find it.
+        batch_size (16): clips of a training step.
+        learning_rate (None): highest learning rate of Adam; none to find it.
+        patience (None): epochs without a lower validation loss before training stops; none for
+            never.
+        validation_fraction (0.15): share of the training data held out for validation.
+        seed (0): seed of the random generators: the same seed gives the same model.
+        device (None): device such as cpu or cuda; none for a GPU if there is one.
+        answers (None): what is asked: one class a clip, a class a frame (segments), or a box a
+            class and frame; none for what the targets say (one of clip, frames, boxes).
+        path_column (None): column of the clips' paths; none to find it.
+        label_column (None): column of the labels; none to find it.
+        encoding ('utf-8'): encoding of text files that have no byte order mark, such as latin-1.
+        skip_broken (False): whether clips that cannot be decoded are left out, with a notice.
+        frame_rate (None): frames a second that are taken from a clip file; none for every frame.
+        max_frames (None): frames of a clip at most, taken evenly; none for 64. Where each frame has
+            an answer: frames of a training window, none for 128.
+        size (None): pixels a side that frames are resized to; none for 64, or the size that all
+            clips have, if it is at most 96.
+        features (None): in place of the frame net: a function of frames (N, C, H, W) from 0 to 1,
+            an ONNX file, or module:function.
+        features_cache (None): folder in which these features are kept; none for no cache.
+        architecture ('lstm'): network of frames: a frame net and a recurrent layer, or a
+            convolutional LSTM (one of lstm, convlstm).
+        filters (()): channels of the stages of the frame net, each of which halves the frame; empty
+            to find them.
+        feature_size (128): values of the vector that a frame becomes.
+        bidirectional (True): whether the network reads a clip in both directions; false for
+            streams.
+        pooling ('attention'): how the frames of a clip become one vector (one of attention, max,
+            mean, last).
+        ensemble_size (None): networks whose probabilities are averaged; none for 3 of skeletons,
+            else 1.
+        recurrent_dropout (0.0): share of h dropped, the same at all steps.
+        flip (0.0): share of the training clips in which left and right are exchanged.
+        shift (0.05): share of the frame by which training clips are moved at most.
+        brightness (0.1): share by which training clips are made lighter or darker at most.
+        time_jitter (0.1): share of a training clip that is cut at each end, and by which it is made
+            faster or slower, at most.
+        skeleton_rotation (20.0): standard deviation of the angle in degrees by which training
+            skeletons are turned.
+        skeleton_scale (0.15): standard deviation of the factor by which each axis of training
+            skeletons is stretched.
+        skeleton_noise (0.1): standard deviation of the shift of joints in training, as a share of
+            the mean bone.
+        label_smoothing (0.1): share of the probability that the loss gives to the other classes.
+        refit (None): whether all clips are trained on after a part was held out for calibration;
+            none for fewer than 1,000.
     """
 
     name: ClassVar[str] = "video"

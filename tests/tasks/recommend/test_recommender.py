@@ -14,6 +14,8 @@ import pytest
 
 import longspan as ls
 from longspan.errors import LongspanWarning
+from longspan.report.elements import Table
+from longspan.tasks.recommend.report import _scored_events
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 
@@ -302,10 +304,25 @@ def test_tune_searches_the_options() -> None:
 def test_the_report_compares_with_the_baselines() -> None:
     for source in (None, walks(10, first=60)):
         sections = {section.title: section for section in fitted().sections(source)}
-        assert ("Rankings" in sections) == (source is not None)
+        assert ("Rankings" in sections) == ("Worst cases" in sections) == (source is not None)
         table = next(one for one in sections["Summary"].elements if one.title == "Beside baselines")
         names = [row[0] for row in table.rows]  # pyright: ignore[reportAttributeAccessIssue]
         assert names == ["longspan", "most popular", "followers of the last item", "item kNN"]
+
+
+def test_the_report_lists_the_events_with_the_worst_ranks() -> None:
+    task, source = fitted(), walks(10, first=60)
+    section = next(one for one in task.sections(source) if one.title == "Worst cases")
+    (table,) = section.elements
+    assert isinstance(table, Table)
+    ranks = [row[-1] for row in table.rows]
+    records = task.read(source, use="evaluate", fitted=task.fitted_)
+    answers = task._answers(task.fitted_, records)
+    assert ranks == sorted(answers.rankings.ranks[:, 0].tolist(), reverse=True)[:10]
+    events = _scored_events(answers)
+    for row in np.flatnonzero(answers.rankings.ranks[:, 0] == 1):
+        best = task.codec_.items.ids[int(answers.rankings.items[row, 0]) - 1]
+        assert best == records.items[int(records.item[events[row]])], "the event is the one that was ranked"
 
 
 def test_few_events_are_gone_through_more_often() -> None:

@@ -50,6 +50,7 @@ def test_the_report_shows_how_much_is_copied() -> None:
         section.title: section
         for section in fitted().sections(list(zip(toy().test, toy().test_y, strict=True)))
     }
+    assert "Worst cases" in sections
     chart = sections["How much is copied"].elements[0]
     assert isinstance(chart, BarChart)
     np.testing.assert_allclose(chart.values["truth"], [2 / 3, 0.0])

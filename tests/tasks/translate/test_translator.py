@@ -13,7 +13,7 @@ import torch
 import longspan as ls
 from longspan.data.tokenizers import SPECIAL
 from longspan.errors import LongspanWarning
-from longspan.report.elements import HeatMap, Tabs
+from longspan.report.elements import HeatMap, Table, Tabs
 from longspan.tasks.pair_codec import IGNORED, PairBatches
 from longspan.tasks.pair_reading import Pair
 from longspan.tasks.translate.codec import TranslationCodec
@@ -85,7 +85,7 @@ def test_attention_is_shown_for_each_token(tmp_path: Path) -> None:
     sections = {
         section.title: section for section in fitted().sections(list(zip(sources, targets, strict=True)))
     }
-    assert {"How good it is", "Answers", "Attention", "Short and long texts"} <= set(sections)
+    assert {"How good it is", "Worst cases", "Answers", "Attention", "Short and long texts"} <= set(sections)
     maps = sections["Attention"].elements[0]
     assert isinstance(maps, Tabs)
     for chart, source in zip(maps.options.values(), sources, strict=False):
@@ -94,7 +94,24 @@ def test_attention_is_shown_for_each_token(tmp_path: Path) -> None:
         assert weights.shape == (len(chart.y), len(chart.x))
         np.testing.assert_allclose(weights.sum(1), 1.0, rtol=1e-4)
     assert [section.title for section in fitted().sections()][:2] == ["Summary", "How good it is"]
-    assert "Answers" in [section.title for section in fitted().sections(sources)]
+    titles = [section.title for section in fitted().sections(sources)]
+    assert "Answers" in titles and "Worst cases" not in titles
+
+
+def test_the_worst_answers_are_shown_with_their_truths() -> None:
+    sources, targets = pairs(12, 4)
+    wrong = [f"{target} and more" if row == 5 else target for row, target in enumerate(targets)]
+    section = next(
+        one for one in fitted().sections(list(zip(sources, wrong, strict=True))) if one.title == "Worst cases"
+    )
+    (table,) = section.elements
+    assert isinstance(table, Table)
+    answers = fitted().predict(sources)
+    assert table.note.startswith(f"{sum(map(str.__ne__, answers, wrong))} of 12 answers differ")
+    listed = {row[0]: row[1:4] for row in table.rows}
+    assert listed[5] == [sources[5], answers[5], wrong[5]]
+    by = [row[-1] if table.columns[-1] != "edit_distance" else -row[-1] for row in table.rows]
+    assert by == sorted(by)
 
 
 @pytest.mark.parametrize(

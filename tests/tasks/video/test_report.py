@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from longspan import VideoClassifier
-from longspan.report.elements import HeatMap, Picture, Pictures, Section, Tabs
+from longspan.report.elements import HeatMap, Picture, Pictures, Section, Table, Tabs
 from longspan.tasks.video.batches import VideoBatches
 from longspan.tasks.video.network import attribution
+from longspan.tasks.video.report import Evaluated, video_sections
 
 from .conftest import moving_clips, swinging, with_boxes
 
@@ -33,7 +34,14 @@ def test_what_mattered_is_where_something_moves() -> None:
         clips, labels, verbose=0
     )
     sections = task.sections(list(zip(clips, labels, strict=True)))
-    assert [section.title for section in sections[:3]] == ["Summary", "Confusion", "Clips"]
+    assert [section.title for section in sections[:4]] == ["Summary", "Confusion", "Clips", "Worst cases"]
+    table = sections[3].elements[0]
+    assert isinstance(table, Table)
+    scores = [row[-1] for row in table.rows]
+    probabilities = task.predict_proba(clips)
+    true = [list(task.classes_).index(label) for label in labels]
+    assert scores == sorted(scores) and scores[0] == pytest.approx(probabilities[range(48), true].min())
+    assert labels[int(table.rows[0][0].removeprefix("clip "))] == table.rows[0][1]
     (pictures,) = clips_of(sections)[0]
     assert isinstance(pictures, Pictures)
     picture = pictures.pictures[0]
@@ -66,5 +74,13 @@ def test_a_report_of_every_kind_is_written(tmp_path: Path, kind: str) -> None:
         (pictures,) = first
         assert all(isinstance(picture, Picture) for picture in pictures.pictures)
     page = task.write_report(tmp_path / "report.html", clips[:1]).read_text()
-    assert "Answers" in page
+    assert "Answers" in page and "Worst cases" not in page
+    records = task.read(clips, y, use="evaluate", fitted=task.fitted_)
+    answers = task._answers(task.fitted_, records)
+    sections = video_sections(
+        task.codec_, Evaluated(task.network_, records, answers, task.evaluate(clips, y))
+    )
+    table = next(section for section in sections if section.title == "Worst cases").elements[0]
+    assert isinstance(table, Table) and table.rows
+    assert table.columns[-1] == {"boxes": "iou", "frames": "accuracy"}.get(kind, "probability of the truth")
     assert [section.title for section in task.sections()] == ["Summary", "Training", "How to reproduce"]
