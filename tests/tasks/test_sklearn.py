@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
+import polars as pl
+import polars.testing
 import pytest
 import torch
 from sklearn.base import clone, is_classifier, is_outlier_detector, is_regressor
@@ -203,3 +208,33 @@ def test_estimator_checks(check: Any):
 
 def test_every_check_left_out_exists():
     assert set(OTHERWISE) <= set(map(name_of, CHECKS))
+
+
+@pytest.mark.slow
+def test_a_grid_search_fits_in_two_processes() -> None:
+    x, y = series()
+    grid = {"hidden_size": [2, 3, 4, 5]}
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        search = GridSearchCV(classifier(), grid, cv=2, scoring=scored_by_process).fit(x, y)
+    split_scores = [search.cv_results_[f"split{split}_test_score"] for split in range(2)]
+    processes = set(np.concatenate(split_scores).astype(int).tolist())
+    assert len(processes) == 2 and os.getpid() not in processes
+    alone = classifier(hidden_size=search.best_params_["hidden_size"]).fit(x, y, verbose=0)
+    np.testing.assert_array_equal(search.best_estimator_.predict(x), alone.predict(x))
+
+
+def scored_by_process(task: Any, x: Any, y: Any) -> float:
+    """The number of the process, after the task has answered there."""
+    assert len(task.predict(x)) == len(y)
+    return float(os.getpid())
+
+
+@pytest.mark.parametrize("task", [classifier(), Forecaster(horizon=2, epochs=1), AnomalyDetector(epochs=1)])
+def test_a_task_goes_through_pickle(task: Any) -> None:
+    x, y = series()
+    source = (x, y) if isinstance(task, Classifier) else (np.sin(np.arange(80) / 5.0),)
+    unfitted = pickle.loads(pickle.dumps(task))
+    assert unfitted.get_params() == task.get_params()
+    fitted = clone(task).fit(*source, verbose=0)
+    again = pickle.loads(pickle.dumps(fitted))
+    pl.testing.assert_frame_equal(again.predict_table(source[0]), fitted.predict_table(source[0]))
