@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from longspan import errors
+from longspan.callbacks import History
 from longspan.training import tune
 from longspan.training.many import FEWEST
 
@@ -51,18 +53,34 @@ def search_options(
     space = dict(search_space(type(task)) if space is None else space)
     for name in space:
         errors.check_choice("space", name, options_of(type(task)))
+    scores = _Trials(task, source, y, validation_data, verbose not in (0, "auto"))
+    first = {name: value for name, value in task.get_params().items() if name in space}
+    return tune.search(
+        scores.lowest_loss,
+        space,
+        first=first,
+        trials=trials,
+        minutes=minutes,
+        seed=task.seed,
+        verbose=verbose,
+        score_at_once=scores.lowest_losses if "learning_rate" in space else None,
+    )
 
-    def lowest_loss(options: Mapping[str, Any]) -> float:
-        trial = task.clone().set_params(**options)
-        trial.check()
-        codec = trial.codec()
-        with warnings.catch_warnings(), seeded(trial.seed):
-            warnings.simplefilter("ignore", errors.LongspanWarning)
-            _, train, valid = read_and_split(trial, source, y, validation_data)
-            history = trial.learn(codec, train, valid, Run(verbose=0)).history.history
-        return min(history.get("val_loss", history["loss"]))
 
-    def lowest_losses(trials: Sequence[Mapping[str, Any]]) -> list[float]:
+class _Trials:
+    """Trains a task with other options, and gives the lowest validation loss."""
+
+    def __init__(
+        self, task: TaskParts[Any, Any, Any, Any], source: Any, y: Any, validation_data: Any, verbose: bool
+    ) -> None:
+        self.task, self.data, self.verbose = task, (source, y, validation_data), verbose
+
+    def lowest_loss(self, options: Mapping[str, Any]) -> float:
+        """That of one trial."""
+        with self._trial(options) as (trial, codec, train, valid):
+            return _lowest(trial.learn(codec, train, valid, Run(verbose=0)).history)
+
+    def lowest_losses(self, trials: Sequence[Mapping[str, Any]]) -> list[float]:
         """Those of several trials; several that differ in the learning rate alone are trained at once."""
         groups: dict[str, list[int]] = {}
         for index, options in enumerate(trials):
@@ -71,33 +89,33 @@ def search_options(
         losses = [math.nan] * len(trials)
         for group in groups.values():
             own = [trials[index] for index in group]
-            found = at_once(own) if len(own) >= FEWEST else None
-            for index, loss in zip(group, found or map(lowest_loss, own), strict=True):
+            found = self._at_once(own) if len(own) >= FEWEST else None
+            for index, loss in zip(group, found or map(self.lowest_loss, own), strict=True):
                 losses[index] = loss
         return losses
 
-    def at_once(trials: Sequence[Mapping[str, Any]]) -> list[float] | None:
+    def _at_once(self, trials: Sequence[Mapping[str, Any]]) -> list[float] | None:
         """Those of trials that differ in the learning rate alone; None if they cannot be trained at once."""
-        trial = task.clone().set_params(**trials[0])
-        with warnings.catch_warnings(), seeded(trial.seed):
-            warnings.simplefilter("ignore", errors.LongspanWarning)
-            _, train, valid = read_and_split(trial, source, y, validation_data)
-            rates = [options["learning_rate"] for options in trials]
-            runs = trial.learn_rates(trial.codec(), train, valid, rates)
+        with self._trial(trials[0]) as (trial, codec, train, valid):
+            runs = trial.learn_rates(codec, train, valid, [options["learning_rate"] for options in trials])
         if runs is None:
             return None
-        if verbose not in (0, "auto"):
+        if self.verbose:
             print(f"{len(trials)} learning rates: {runs.how}", flush=True)
-        return [min(own.history.get("val_loss", own.history["loss"])) for own in runs.histories]
+        return [_lowest(history) for history in runs.histories]
 
-    first = {name: value for name, value in task.get_params().items() if name in space}
-    return tune.search(
-        lowest_loss,
-        space,
-        first=first,
-        trials=trials,
-        minutes=minutes,
-        seed=task.seed,
-        verbose=verbose,
-        score_at_once=lowest_losses if "learning_rate" in space else None,
-    )
+    @contextmanager
+    def _trial(self, options: Mapping[str, Any]) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """The task with these options, a codec, and the records to train and to validate on."""
+        trial = self.task.clone().set_params(**options)
+        trial.check()
+        codec = trial.codec()
+        with warnings.catch_warnings(), seeded(trial.seed):
+            warnings.simplefilter("ignore", errors.LongspanWarning)
+            _, train, valid = read_and_split(trial, *self.data)
+            yield trial, codec, train, valid
+
+
+def _lowest(history: History) -> float:
+    """The lowest validation loss, or training loss where nothing was held out."""
+    return min(history.history.get("val_loss", history.history["loss"]))

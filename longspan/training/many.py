@@ -43,6 +43,7 @@ def train_many(
     *,
     epochs: int,
     learning_rates: Rate | Sequence[Rate] = 1e-3,
+    weight_decay: float | Sequence[float] = 0.0,
     validate: Sequence[Iterable[Any]] | None = None,
     patience: int | None = None,
     clip_norm: float | None = None,
@@ -61,6 +62,8 @@ def train_many(
         loss: as for `train`.
         epochs: the largest number of epochs.
         learning_rates: of Adam, one for all or one for each; a number, or a function from the step.
+        weight_decay: the share of every weight taken off at a step, times the learning rate; one for all or
+            one for each.
         validate: one source for each network; its loss is "val_loss".
         patience: epochs without a lower validation loss after which a network stops; it ends with the weights
             of its best epoch. None: all epochs, and the last weights.
@@ -90,6 +93,7 @@ def train_many(
         as_loss(loss),
         errors.check_int("epochs", epochs, 0, "give the largest number of epochs"),
         _one_each("learning_rates", learning_rates, len(networks)),
+        _one_each("weight_decay", weight_decay, len(networks)),
         None if validate is None else _one_each("validate", validate, len(networks)),
         None if validate is None else patience,
         clip_norm,
@@ -109,6 +113,7 @@ class _Plan(NamedTuple):
     loss: BatchLoss
     epochs: int
     rates: list[Rate]
+    decays: list[float]
     validate: list[Any] | None
     patience: int | None
     clip_norm: float | None
@@ -148,6 +153,7 @@ def _shapes(network: nn.Module) -> list[Any]:
 def _alone(plan: _Plan, index: int) -> History:
     """Train one network by itself."""
     network, rate, patience = plan.networks[index], plan.rates[index], plan.patience
+    optimizer = optimizers.Adam(1e-3 if callable(rate) else rate, weight_decay=plan.decays[index])
     callbacks: list[Any] = [TerminateOnNaN()]
     if patience is not None:
         callbacks.append(EarlyStopping("val_loss", patience=patience, restore_best_weights=True))
@@ -155,7 +161,7 @@ def _alone(plan: _Plan, index: int) -> History:
         network,
         plan.batches[index],
         plan.loss,
-        optimizers.Adam(1e-3 if callable(rate) else rate).build(network.parameters()),
+        optimizer.build(network.parameters()),
         epochs=plan.epochs,
         validate=None if plan.validate is None else plan.validate[index],
         callbacks=callbacks,
@@ -169,11 +175,18 @@ class _Network:
     """One of the networks: its learning rate, its numbers so far, its best weights."""
 
     def __init__(self, plan: _Plan, index: int) -> None:
-        self.module, self.batches, self.rate = plan.networks[index], plan.batches[index], plan.rates[index]
+        self.module, self.batches = plan.networks[index], plan.batches[index]
+        self.rate, self.decay = plan.rates[index], plan.decays[index]
         self.validate = None if plan.validate is None else plan.validate[index]
         self.history = History(params={"epochs": plan.epochs, "verbose": 0})
         self.best, self.wait, self.total, self.rows = math.inf, 0, 0.0, 0
         self.best_weights: list[Tensor] | None = None
+
+    def rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0; 0 for a network that has stopped."""
+        if self.history.stopped:
+            return 0.0
+        return self.rate(step) if callable(self.rate) else self.rate
 
     def add(self, loss: float, rows: int, epoch: int) -> None:
         """Note the loss of a step; one that is NaN or infinite stops the network before the step is taken."""
@@ -328,12 +341,11 @@ class _Together:
         """Adam as `longspan.optimizers.Adam` computes it, with a rate for each network."""
         scale = _clipping(gradients, self.plan.clip_norm)
         first, second = (1.0 - beta**self.steps for beta in BETAS)
-        rates = [
-            0.0 if n.history.stopped else n.rate(self.steps - 1) if callable(n.rate) else n.rate
-            for n in self.active
-        ]
+        rates = torch.tensor([n.rate_at(self.steps - 1) for n in self.active], dtype=torch.float64)
+        factors = (rates / first).to(gradients[0])
+        kept = 1.0 - rates * torch.tensor([n.decay for n in self.active], dtype=torch.float64)
+        kept = None if bool(kept.eq(1.0).all()) else kept.to(gradients[0])
         moving = torch.tensor([not n.history.stopped for n in self.active], device=gradients[0].device)
-        factors = gradients[0].new_tensor(rates) / first
         for weight, gradient, average, square in zip(
             self.learning, gradients, self.averages, self.squares, strict=True
         ):
@@ -345,6 +357,8 @@ class _Together:
             change = average / square.div(second).sqrt_().add_(EPSILON / math.sqrt(second))
             if not moving.all():
                 change = torch.where(moving.view(shape), change, 0.0)  # NaN times a rate of 0 is NaN
+            if kept is not None:
+                weight.mul_(kept.view(shape))
             weight.sub_(change.mul_(factors.view(shape)))
 
     @torch.no_grad()

@@ -46,11 +46,18 @@ def source(seed: int, rows: int = N, **options: Any) -> Batches:
 
 
 def alone(
-    net: nn.Module, batches: Any, validate: Any, rate: Any, patience: int | None, clip: float | None
+    net: nn.Module,
+    batches: Any,
+    validate: Any,
+    rate: Any,
+    decay: float,
+    patience: int | None,
+    clip: float | None,
 ) -> Any:
     """`train` with the same arguments."""
     callbacks = [EarlyStopping("val_loss", patience=patience, restore_best_weights=True)] if patience else []
-    optimizer = optimizers.Adam(1e-3 if callable(rate) else rate).build(net.parameters())
+    config = optimizers.Adam(1e-3 if callable(rate) else rate, weight_decay=decay)
+    optimizer = config.build(net.parameters())
     schedule: Any = rate if callable(rate) else None
     return train(
         net, batches, "mse", optimizer, epochs=8, validate=validate, callbacks=callbacks, clip_norm=clip,
@@ -64,6 +71,7 @@ def compare(
     held_out: Sequence[Any] | None = None,
     *,
     rates: Any = 0.02,
+    decays: Any = 0.0,
     patience: int | None = None,
     clip: float | None = None,
 ) -> Any:
@@ -79,14 +87,16 @@ def compare(
         "mse",
         epochs=8,
         learning_rates=rates,
+        weight_decay=decays,
         validate=held_out,
         patience=patience,
         clip_norm=clip,
     )
     for k, (net, other) in enumerate(zip(networks, copies, strict=True)):
         rate = rates[k] if isinstance(rates, list) else rates
+        decay = decays[k] if isinstance(decays, list) else decays
         valid = None if held_out is None else held_out[k]
-        history = alone(other, own_again[k], valid, rate, patience, clip)
+        history = alone(other, own_again[k], valid, rate, decay, patience, clip)
         found = runs.histories[k]
         assert found.epoch == history.epoch
         assert (found.stopped is None) == (history.stopped is None)
@@ -101,6 +111,12 @@ class TestTheNumbersOfTrainingAlone:
     def test_own_batches_rates_and_clipping(self) -> None:
         runs = compare(nets(), [source(k) for k in range(K)], rates=[0.001, 0.01, 0.02, 0.05], clip=0.5)
         assert runs.how == "the 4 networks were trained at once."
+
+    def test_own_weight_decay(self) -> None:
+        networks = nets()
+        compare(networks, [source(0)] * K, rates=0.05, decays=[0.0, 0.1, 1.0, 5.0])
+        sizes = [net.get_parameter("rnn.weight_hh_l0").norm().item() for net in networks]
+        assert sizes[3] < 0.5 * sizes[0]
 
     def test_shared_batches_with_lengths_and_a_schedule(self) -> None:
         batches = source(0, lengths=torch.arange(N) % T + 1)
