@@ -1,4 +1,4 @@
-"""Measures `longspan.quantize`: parity with plain PyTorch, speed beside float32, scores of two trained tasks.
+"""Measures `longspan.quantize`: parity with plain PyTorch, speed beside float32, scores of two models.
 
     python -m benchmarks.quantized [--quick] [--threads 1,2]
 
@@ -17,13 +17,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 
 import longspan as ls
+from longspan import layers
+from longspan.models import Sequential
 
 from .measure import Column, Table, environment, interleaved, threads
 
@@ -38,11 +39,10 @@ COLUMNS = (
 )
 SCORES = (
     Column("task", "task"),
-    Column("metric", "metric"),
     Column("float32", "float32"),
     Column("int8", "int8"),
-    Column("bytes", "file, float32", "MiB"),
-    Column("int8_bytes", "int8", "MiB"),
+    Column("float32_file", "weights' file, float32"),
+    Column("int8_file", "int8"),
 )
 
 
@@ -112,50 +112,52 @@ def speed(cell: str, hidden: Sequence[int], seconds: float) -> Iterator[Table]:
         yield table
 
 
-def waves(rows: int, start: int) -> pl.DataFrame:
-    """Two series of one hourly shape with noise."""
-    random, steps = np.random.default_rng(start), np.arange(start, start + rows)
-    parts = []
-    for place in range(2):
-        wave = np.sin(2 * np.pi * steps / 12 + place) + 0.5 * np.sin(2 * np.pi * steps / 5)
-        time = np.datetime64("2024-01-01", "us") + steps * np.timedelta64(1, "h")
-        values = 10.0 * place + wave + 0.1 * random.standard_normal(rows)
-        parts.append(pl.DataFrame({"name": [f"s{place}"] * rows, "time": time, "y": values}))
-    return pl.concat(parts)
+def waves(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A forecast: 48 noisy steps (N, 48, 1) of two waves of unknown phase, and the next 6 steps (N, 6)."""
+    random, time = np.random.default_rng(seed), np.arange(54)
+    phase = 2 * np.pi * random.random((2, count, 1))
+    values = np.sin(2 * np.pi * time / 12 + phase[0]) + 0.5 * np.sin(2 * np.pi * time / 5 + phase[1])
+    noisy = values + 0.1 * random.standard_normal(values.shape)
+    return noisy[:, :48, None].astype(np.float32), values[:, 48:].astype(np.float32)
 
 
-def labelled(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy series (N, 60, 1) of three classes: slow, fast and rising waves."""
+def pulses(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A classification: 40 noisy steps (N, 40, 1) with two pulses; 1 where the first is the higher (N,)."""
     random = np.random.default_rng(seed)
-    labels, time = random.integers(0, 3, count), np.arange(60)
-    period = np.array([20.0, 12.0, 15.0])[labels]
-    phase = 2 * np.pi * random.random(count)
-    wave = np.sin(2 * np.pi * time / period[:, None] + phase[:, None]) + 0.02 * (labels == 2)[:, None] * time
-    return (wave + 0.8 * random.standard_normal(wave.shape))[..., None], labels
+    x = 0.1 * random.standard_normal((count, 40))
+    heights, rows = 0.5 + random.random((2, count)), np.arange(count)
+    x[rows, random.integers(0, 18, count)] += heights[0]
+    x[rows, random.integers(20, 38, count)] += heights[1]
+    return x[..., None].astype(np.float32), (heights[0] > heights[1]).astype(np.int64)
 
 
 def accuracy(folder: str, quick: bool) -> Table:
-    """Scores of a forecaster and a classifier before and after, on data that neither has seen."""
-    table = Table("Scores on new data", SCORES)
-    rows, epochs, size = (400, 2, 16) if quick else (800, 15, 64)
-    forecaster = ls.Forecaster(horizon=6, target="y", id="name", hidden_size=size, epochs=epochs, seed=0)
-    _add(table, forecaster.fit(waves(rows, 0), verbose=0), (waves(400, rows), None), folder)
-    classifier = ls.Classifier(hidden_size=size, epochs=epochs, seed=0)
-    _add(table, classifier.fit(*labelled(rows, 0), verbose=0), labelled(1000, 1), folder)
+    """The scores of a forecast and a classification by an LSTM before and after, on data neither has seen."""
+    table = Table("Scores on new data, of LSTM and Dense", SCORES)
+    count, epochs, units = (200, 2, 16) if quick else (3000, 30, 64)
+    tasks: dict[str, tuple[Callable[[int, int], tuple[np.ndarray, np.ndarray]], Any, str, str]] = {
+        "forecast": (waves, layers.Dense(6), "mse", "mae"),
+        "classify": (
+            pulses,
+            layers.Dense(2, activation="softmax"),
+            "sparse_categorical_crossentropy",
+            "accuracy",
+        ),
+    }
+    for name, (data, head, loss, metric) in tasks.items():
+        ls.utils.set_random_seed(0)
+        model = Sequential([layers.Input((None, 1)), layers.LSTM(units), head])
+        model.compile("adam", loss, metrics=[metric])
+        model.fit(*data(count, 0), epochs=epochs, verbose=0)
+        row: dict[str, float | str] = {"task": name}
+        for kind, each in {"float32": model, "int8": ls.quantize(model)}.items():
+            scores = each.evaluate(*data(2000, 1), verbose=0, return_dict=True)
+            path = Path(folder) / f"{name}-{kind}"
+            each.save_weights(path)
+            row |= {kind: f"{metric} {scores[metric]:.4f}, loss {scores['loss']:.5f}"}
+            row |= {f"{kind}_file": f"{path.stat().st_size / 1024:.1f} KiB"}
+        table.rows.append(row)
     return table
-
-
-def _add(table: Table, task: Any, test: tuple[Any, Any], folder: str) -> None:
-    small, sizes = ls.quantize(task), []
-    for number, each in enumerate((task, small)):
-        path = Path(folder) / f"{type(task).__name__}{number}"
-        each.save(path)
-        sizes.append(path.stat().st_size)
-    before, after = task.evaluate(*test), small.evaluate(*test)
-    for metric, value in before.items():
-        scores: dict[str, float | str] = {"float32": f"{value:.4f}", "int8": f"{after[metric]:.4f}"}
-        row = {"task": type(task).__name__, "metric": metric, **scores}
-        table.rows.append(row | {"bytes": sizes[0], "int8_bytes": sizes[1]})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -88,12 +88,18 @@ LS_INLINE I32 int8_dots(const int8_t* w, int64_t K, int valid, const int8_t* end
 #ifdef LS_INT8_LANES
   constexpr int N = sizeof(Int8s);
   const auto load = [](const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const Int8s*>(p)); };
+  const int8_t* const ahead = next ? next : w;
   int64_t k = 0;
+  for (; k + 2 * N <= K; k += 2 * N) {  // a line of the cache of each row
+    const Int8Factor a(load(q + k)), b(load(q + k + N));
+#pragma GCC unroll 16
+    for (int l = 0; l < L; l++) {
+      __builtin_prefetch(ahead + l * K + k);
+      sums[l] += a.dot(load(row[l] + k)) + b.dot(load(row[l] + k + N));
+    }
+  }
   for (; k + N <= K; k += N) {
     const Int8Factor a(load(q + k));
-    if (next && k % 64 == 0)
-      for (int l = 0; l < L; l++) __builtin_prefetch(next + l * K + k);
-#pragma GCC unroll 16
     for (int l = 0; l < L; l++) sums[l] += a.dot(load(row[l] + k));
   }
   if (k < K) {

@@ -113,10 +113,8 @@ def rounded_linear(v: Tensor, w: Tensor, scale: Tensor) -> Tensor:
         v: (..., I); w: (G*H, I) int8; scale: (G*H,), the values of a row of W are scale * w.
     """
     largest = v.abs().amax(-1, keepdim=True)
-    most = torch.full_like(
-        largest, 127.0
-    )  # a tensor: PyTorch divides a number by the reciprocal, less exactly
-    inverse = torch.where(largest >= INT8_TINY, most / largest, 0.0)
+    # a tensor over it, since PyTorch multiplies a number by the reciprocal, whose last bit may be another
+    inverse = torch.where(largest >= INT8_TINY, torch.full_like(largest, 127.0) / largest, 0.0)
     whole = (v * inverse).round().double() @ w.double().T  # exact, as sums of int32 are
     steps = torch.where(largest.isfinite(), largest / 127.0, torch.nan)
     return whole.to(v.dtype) * (scale * steps)

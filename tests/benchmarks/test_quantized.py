@@ -17,7 +17,7 @@ def test_it_measures_after_parity(
     assert quantized.main(["--quick", "--cells", "GRU"]) == 0
     words = capsys.readouterr().out
     assert "Parity: the largest difference of h" in words
-    assert "GRU, step, B=1, 1 thread(s)" in words and "Forecaster" in words and "Classifier" in words
+    assert "GRU, step, B=1, 1 thread(s)" in words and "forecast" in words and "classify" in words
 
 
 def test_it_refuses_over_a_red_parity(
