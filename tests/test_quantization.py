@@ -122,7 +122,7 @@ def test_a_task_keeps_its_answers_in_copy_and_file(name: str, tmp_path: Path) ->
     assert np.array_equal(toy.numbers(task.predict(toy.asked)), before)
     small.save(tmp_path / "small")
     task.save(tmp_path / "float")
-    loaded = ls.load(tmp_path / "small")
+    loaded: Any = ls.load(tmp_path / "small")
     assert np.array_equal(toy.numbers(loaded.predict(toy.asked)), toy.numbers(small.predict(toy.asked)))
     assert (tmp_path / "small").stat().st_size < (tmp_path / "float").stat().st_size
     with pytest.raises(ValueError, match="float weights to train, received int8 weights"):
