@@ -11,10 +11,9 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-import polars as pl
-import polars.testing
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 from sklearn.base import clone, is_classifier, is_outlier_detector, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import StackingClassifier, VotingClassifier
@@ -235,6 +234,7 @@ def test_a_task_goes_through_pickle(task: Any) -> None:
     source = (x, y) if isinstance(task, Classifier) else (np.sin(np.arange(80) / 5.0),)
     unfitted = pickle.loads(pickle.dumps(task))
     assert unfitted.get_params() == task.get_params()
-    fitted = clone(task).fit(*source, verbose=0)
+    unused: Any = clone(task)
+    fitted = unused.fit(*source, verbose=0)
     again = pickle.loads(pickle.dumps(fitted))
-    pl.testing.assert_frame_equal(again.predict_table(source[0]), fitted.predict_table(source[0]))
+    assert_frame_equal(again.predict_table(source[0]), fitted.predict_table(source[0]))

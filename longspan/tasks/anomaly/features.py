@@ -19,6 +19,7 @@ from longspan.data.timestamps import TimeForm
 
 from .reading import Series
 
+_LISTED = 1 << 14  # readings that are lists of numbers at once
 SKIPPED = 5  # first steps of a window that have no loss, since the network has hardly read anything
 MAX_WINDOWS = 4096  # windows of an epoch
 MIN_SCALE = 0.02  # smallest scale of a column, as a share of half its range in training
@@ -217,12 +218,24 @@ class FeatureEncoder:
     def encode(self, series: Series) -> tuple[np.ndarray, np.ndarray, list[float]]:
         """Inputs (T, I) and targets (T, W) of a series, float32, and its last scaled numbers (N,)."""
         series, last = self.aligned(series), self.start()
+        parts = [
+            self._encode_rows(
+                series.numbers[begin : begin + _LISTED], series.words[begin : begin + _LISTED], last
+            )
+            for begin in range(0, max(1, len(series)), _LISTED)
+        ]
+        inputs, targets = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return inputs, targets, last
+
+    def _encode_rows(
+        self, numbers: np.ndarray, words: np.ndarray, last: list[float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets of consecutive readings; last: the scaled numbers before them, updated."""
         rows = [
-            self.encode_row(numbers, words, last)
-            for numbers, words in zip(series.numbers.tolist(), series.words.tolist(), strict=True)
+            self.encode_row(*reading, last) for reading in zip(numbers.tolist(), words.tolist(), strict=True)
         ]
         inputs = np.array([row[0] for row in rows], dtype=np.float32)
-        return inputs, np.array([row[1] for row in rows], dtype=np.float32), last
+        return inputs, np.array([row[1] for row in rows], dtype=np.float32)
 
     def encode_series(self, series: Series, *, ahead: bool) -> Batch:
         """One series as a batch of size 1: x (1, T, I), y and weight (1, T, W) as documented in `windows`."""

@@ -18,6 +18,7 @@ from longspan.tasks.network import StreamingNetwork
 
 from .reading import Reading
 
+READINGS_AT_ONCE = 1 << 14  # of a series whose recurrent outputs are in memory at once
 WINDOWS_AT_ONCE = 256  # windows that an autoencoder reads in one batch
 RECORD_DROPOUT = 0.1  # share of a record's inputs that an autoencoder is trained without
 
@@ -138,13 +139,20 @@ class NextStepPredictor(RecurrentPredictor):
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Outputs, Any]:
         out, state = self.encoder(batch.x, state)
-        return self.split_outputs(self.head(out)), state
+        return self.split_outputs(self._outputs(batch.x, self.head(out))), state
 
     def predict_series(self, batch: Batch) -> tuple[Tensor, Any]:
-        out, state = self.encoder(batch.x)
-        out = self.head(out)
-        first = torch.full_like(out[0, :1], torch.nan)
-        return torch.cat([first, out[0, :-1]]).double(), (out[0, -1].tolist(), state)
+        parts, state = [], None
+        for x in batch.x.split(READINGS_AT_ONCE, 1):
+            out, state = self.encoder(x, state)
+            parts.append(self._outputs(x, self.head(out))[0])
+        out = torch.cat(parts)
+        first = torch.full_like(out[:1], torch.nan)
+        return torch.cat([first, out[:-1]]).double(), (out[-1].tolist(), state)
+
+    def _outputs(self, x: Tensor, out: Tensor) -> Tensor:
+        """The predictions (B, T, O) from the inputs (B, T, I) and the head's outputs (B, T, O)."""
+        return out
 
     def step(self, inputs: EncodedReading, state: Any) -> tuple[list[float] | None, Any]:
         if self._step_parts is None:
@@ -186,12 +194,8 @@ class LastValuePredictor(NextStepPredictor):
         self.trust: Tensor
         self.register_buffer("trust", torch.ones(len(self.values)))
 
-    def forward(self, batch: Batch, state: Any = None) -> tuple[Outputs, Any]:
-        out, state = self.encoder(batch.x, state)
-        return self.split_outputs(self._from_last(batch.x, self.head(out))), state
-
-    def _from_last(self, x: Tensor, out: Tensor) -> Tensor:
-        """Outputs (..., O) of the head with the last values added, from inputs (..., I)."""
+    def _outputs(self, x: Tensor, out: Tensor) -> Tensor:
+        """The last values plus the changes (B, T, O) that the head gave."""
         count = len(self.values)
         numbers = x[..., self.values] + self.trust * out[..., :count]
         return torch.cat([numbers, out[..., count:]], -1)
@@ -211,12 +215,6 @@ class LastValuePredictor(NextStepPredictor):
         best = change_of_squares[0] / change_of_squares[1].clamp_min(1e-12)
         self.trust.copy_(best.clamp(0.0, 1.0).float())
         self._factors = None
-
-    def predict_series(self, batch: Batch) -> tuple[Tensor, Any]:
-        out, state = self.encoder(batch.x)
-        out = self._from_last(batch.x, self.head(out))
-        first = torch.full_like(out[0, :1], torch.nan)
-        return torch.cat([first, out[0, :-1]]).double(), (out[0, -1].tolist(), state)
 
     def step(self, inputs: EncodedReading, state: Any) -> tuple[list[float] | None, Any]:
         expected, (outputs, inner) = super().step(inputs, state)

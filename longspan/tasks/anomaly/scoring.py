@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ MAX_CONFIDENCE_GAIN = 10.0  # upper bound on how much a narrow predicted interva
 MIN_THRESHOLD = 1.02  # lowest alarm threshold; a score of 1 is the extreme of the recent past
 SUSPECT_SCORE = 1.5  # score from which on an unlabelled training reading is taken for an anomaly
 SUSPECT_HISTORY = 500  # readings of a series before the first one that is suspected
+_LISTED = 1 << 14  # readings that are lists of numbers at once
 MAX_SUSPECTED = 0.01  # share of the readings that may be suspected; more of them are a way the series behaves
 
 Errors = list[list[float | None]]  # (T, W): of every reading and monitored column, None without a prediction
@@ -189,12 +190,18 @@ class AnomalyScorer(Scorer):
     # ---- a series
 
     def run(
-        self, trackers: list[ExtremeTracker], series: PredictedSeries, *, training: bool = False
+        self,
+        trackers: list[ExtremeTracker],
+        series: PredictedSeries,
+        *,
+        training: bool = False,
+        keep_errors: bool = True,
     ) -> tuple[np.ndarray, np.ndarray, Errors]:
         """Score the readings of a series in order. The trackers are updated.
 
         Args:
             training: whether known anomalies are kept out of the recent past.
+            keep_errors: whether the errors are returned, which take most of the memory.
 
         Returns:
             Scores (T,), the index of the column that has each score (T,), and errors.
@@ -203,13 +210,13 @@ class AnomalyScorer(Scorer):
         scores, causes = np.empty(length), np.empty(length, dtype=np.int64)
         errors: Errors = []
         disturbed = with_recovery(series.known_anomalies & training).tolist()
-        parts = (series.numbers.tolist(), series.targets.tolist(), series.expected.tolist())
-        for step, (numbers, targets, expected) in enumerate(zip(*parts, strict=True)):
+        for step, (numbers, targets, expected) in enumerate(_readings(series)):
             row = self.errors(targets, None if expected[0] != expected[0] else expected)
             if step and disturbed[step - 1] and not disturbed[step]:
                 _restart(trackers)
             scores[step], causes[step] = self.score(trackers, numbers, row, not disturbed[step])
-            errors.append(row)
+            if keep_errors:
+                errors.append(row)
         return scores, causes, errors
 
     def excess(
@@ -225,7 +232,7 @@ class AnomalyScorer(Scorer):
         return np.stack([_column_excess(*column) for column in columns], 1)
 
     def score_series(self, series: PredictedSeries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        scores, causes, errors = self.run(self.initial_state(), series)
+        scores, causes, errors = self.run(self.initial_state(), series, keep_errors=self.dynamic)
         if not self.dynamic:
             return scores, scores >= self.threshold, causes
         excess = self.excess(self.new_thresholds(), series, errors)
@@ -348,6 +355,14 @@ class AnomalyScorer(Scorer):
 
     def state_from_tree(self, tree: Mapping[str, Any]) -> RecentPast:
         return RecentPast.from_tree(tree)
+
+
+def _readings(series: PredictedSeries) -> Iterator[tuple[list[float], list[float], list[float]]]:
+    """The numbers, the targets and the prediction of every reading; few of them are lists at once."""
+    for begin in range(0, len(series.numbers), _LISTED):
+        rows = slice(begin, begin + _LISTED)
+        parts = (series.numbers[rows], series.targets[rows], series.expected[rows])
+        yield from zip(*(part.tolist() for part in parts), strict=True)
 
 
 def _best_threshold(scores: list[np.ndarray], anomalies: list[np.ndarray], min_gap: int) -> float:
