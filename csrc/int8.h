@@ -231,6 +231,7 @@ struct Int8Packed {
       return Place{q + m * q_row, q_scale + m, v, start ? start + (v - v0) * L : nullptr, out + m * out_row + (v - v0) * L};
     };
     for (; rows == 1 && v + MANY <= v0 + n; v += MANY) tile<1, MANY, GROUP>(from(0), q_row, out_row);
+    for (; rows == 1 && v + MANY / 2 <= v0 + n; v += MANY / 2) tile<1, MANY / 2, GROUP>(from(0), q_row, out_row);
     for (; v < v0 + n; v += GROUP) {
       const int wide = least(GROUP, all - v);
       for (int m = 0; m < rows;) {
