@@ -6,7 +6,7 @@ BIN := $(ENV)/bin
 NATIVE := CMakeLists.txt pyproject.toml longspan/cells.py longspan/kernels/program.py longspan/kernels/emit_cpp.py $(wildcard csrc/*)
 AGAIN := and run the same command again.
 
-.PHONY: test test-all peers demo docs options wheel hooks lint sanitize neon bench clean
+.PHONY: test test-all peers demo docs options wheel hooks lint sanitize sanitize-threads neon bench clean
 
 test: $(ENV)/.built
 	$(BIN)/python -m pytest
@@ -63,6 +63,17 @@ sanitize: $(ENV)/.built
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	PYTHONPATH=build/sanitize:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
 	$(BIN)/python -S $(BIN)/pytest --capture=sys tests/kernels tests/models/test_native_step.py
+
+# The kernels' tests with several threads over a build with ThreadSanitizer, in which kernels start threads of their own. It needs
+# addresses as they were laid out before they were random, and no thread that polars' allocator starts beside Python.
+sanitize-threads: $(ENV)/.built
+	$(BIN)/python -m pip install -qq -c constraints-dev.txt --no-build-isolation --no-deps --upgrade --target build/sanitize-threads \
+		-C build-dir=build/sanitize-threads-cmake -C cmake.build-type=Debug -C cmake.define.LONGSPAN_SANITIZE=thread .
+	LD_PRELOAD="$$($(CXX) -print-file-name=libtsan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	TSAN_OPTIONS="halt_on_error=1 suppressions=$(CURDIR)/tests/kernels/tsan.supp" OMP_NUM_THREADS=1 \
+	POLARS_MAX_THREADS=1 _RJEM_MALLOC_CONF=background_thread:false \
+	PYTHONPATH=build/sanitize-threads:$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') \
+	setarch $$(uname -m) -R $(BIN)/python -S $(BIN)/pytest --capture=sys -n 0 -k threads tests/kernels
 
 # The kernels' parity on another processor, in its emulator (Debian: apt-get install g++-aarch64-linux-gnu qemu-user).
 neon: $(ENV)/.built

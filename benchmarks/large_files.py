@@ -1,6 +1,6 @@
-"""Measures the memory in which a Forecaster and a Recommender are fitted to files that are larger.
+"""Measures the memory in which a Forecaster is fitted to a file that is larger.
 
-    python -m benchmarks.large_files [--gigabytes 10] [--memory 2] [--tasks forecast,recommend]
+    python -m benchmarks.large_files [--gigabytes 10] [--memory 2] [--folder FOLDER]
 
 Writes a Parquet file whose table takes so many gigabytes in memory. Then it fits a model to it in a fresh
 process that may not have more memory of its own than `--memory`, and prints what it had at most. Pages of
@@ -14,22 +14,21 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
 _SERIES, _STEPS = 50, 10_000  # of one part of a panel
-_USERS, _EVENTS = 20_000, 25  # of one part of a table of events
-_ITEMS = 5_000
+_ROW_BYTES = 56  # of a row in memory, the name of its series among them
 _CHILD = """
 import json, resource, sys, threading, time, warnings
 from pathlib import Path
-limit = int(float(sys.argv[3]) * 1e9)
+limit = int(float(sys.argv[2]) * 1e9)
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 warnings.simplefilter("ignore")
-from longspan import Forecaster, Recommender
+from longspan import Forecaster
 peaks, ended = {"RssAnon": 0, "RssFile": 0}, threading.Event()
 def watch():
     while not ended.wait(0.02):
@@ -39,14 +38,11 @@ def watch():
 thread = threading.Thread(target=watch, daemon=True)
 thread.start()
 began = time.process_time()
-if sys.argv[1] == "forecast":
-    model = Forecaster(
-        horizon=24, id="series", time="time", target="y", past_covariates=("x",), hidden_size=64, epochs=2,
-        context_length=96, season_length=24, transform="none",
-    )
-else:
-    model = Recommender(user="user", item="item", time="time", epochs=1, hidden_size=64, embedding_size=64)
-model.fit(sys.argv[2], verbose=0)
+model = Forecaster(
+    horizon=24, id="series", time="time", target="y", past_covariates=("x",), hidden_size=64, epochs=2,
+    context_length=96, season_length=24, transform="none",
+)
+model.fit(sys.argv[1], verbose=0)
 ended.set()
 thread.join()
 print(json.dumps({**peaks, "seconds": time.process_time() - began, "rows": model.fitted_.data.rows}))
@@ -65,32 +61,16 @@ def panel_part(number: int) -> pl.LazyFrame:
     return table.lazy().with_columns(pl.format("s{}-{}", pl.lit(number), "series").alias("series"))
 
 
-def events_part(number: int) -> pl.LazyFrame:
-    """20,000 users, each with 25 events that walk among neighbouring items."""
-    draw = np.random.default_rng(0)
-    steps = draw.integers(1, 4, (_USERS, _EVENTS)).cumsum(1) + draw.integers(0, _ITEMS, (_USERS, 1))
-    users = np.repeat(np.arange(_USERS), _EVENTS)
-    time = np.tile(np.arange(_EVENTS), _USERS)
-    table = pl.DataFrame({"user": users, "item": (steps % _ITEMS).ravel(), "time": time})
-    return table.lazy().with_columns(user=pl.col("user") + number * _USERS)
-
-
-PARTS: dict[str, tuple[Callable[[int], pl.LazyFrame], int, int]] = {
-    "forecast": (panel_part, _SERIES * _STEPS, 56),
-    "recommend": (events_part, _USERS * _EVENTS, 24),
-}
-
-
-def write_table(task: str, path: Path, size: float) -> None:
+def write_table(path: Path, size: float) -> None:
     """Write a table that takes so many bytes in memory."""
-    make, rows, width = PARTS[task]
-    count = max(1, round(size / (rows * width)))
-    pl.concat([make(number) for number in range(count)]).sink_parquet(path, row_group_size=rows)
+    rows = _SERIES * _STEPS
+    count = max(1, round(size / (rows * _ROW_BYTES)))
+    pl.concat([panel_part(number) for number in range(count)]).sink_parquet(path, row_group_size=rows)
 
 
-def measure(task: str, path: Path, gigabytes: float) -> dict[str, float]:
+def measure(path: Path, gigabytes: float) -> dict[str, float]:
     """What a fresh process says: bytes of its own and of files at most, processor seconds, rows."""
-    command = [sys.executable, "-c", _CHILD, task, str(path), str(gigabytes)]
+    command = [sys.executable, "-c", _CHILD, str(path), str(gigabytes)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
@@ -98,21 +78,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--gigabytes", type=float, default=10.0, help="of the table in memory")
     parser.add_argument("--memory", type=float, default=2.0, help="gigabytes that the fit may use")
-    parser.add_argument("--tasks", default="forecast,recommend")
     parser.add_argument("--folder", type=Path, help="where the file is written; none for a temporary folder")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for task in options.tasks.split(","):
-            path = Path(folder) / f"{task}.parquet"
-            write_table(task, path, options.gigabytes * 1e9)
-            found = measure(task, path, options.memory)
-            own, files = (f"{found[name] / 1e6:,.0f} MB" for name in ("RssAnon", "RssFile"))
-            print(
-                f"{task}: {found['rows']:,} rows, {options.gigabytes:g} GB in memory, "
-                f"{path.stat().st_size / 1e9:.1f} GB as a file; at most {own} of its own, {files} of files; "
-                f"{found['seconds']:.0f} processor seconds"
-            )
-            path.unlink()
+        path = Path(folder) / "panel.parquet"
+        write_table(path, options.gigabytes * 1e9)
+        found = measure(path, options.memory)
+        own, files = (f"{found[name] / 1e6:,.0f} MB" for name in ("RssAnon", "RssFile"))
+        print(
+            f"{found['rows']:,} rows, {options.gigabytes:g} GB in memory, "
+            f"{path.stat().st_size / 1e9:.1f} GB as a file; at most {own} of its own, {files} of files; "
+            f"{found['seconds']:.0f} processor seconds"
+        )
     return 0
 
 

@@ -35,6 +35,7 @@ from longspan.training import Callback
 from .measure import Column, Table, environment
 
 LIMIT = 2e-3  # difference of weights, of the largest one of a tensor, that rounding may make
+_RATE = 1e-4  # low, so that the differences of rounding do not grow from step to step
 _EVENTS = 16  # of a user, which a row of a batch needs
 _STEPS = 32  # batches of the enlarged data of a toy, where its records are batched
 COLUMNS = (
@@ -137,7 +138,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
     toys = runpy.run_path(str(Path(__file__).parents[1] / "tests/tasks/toys.py"))["TOYS"]
-    changes = {"hidden_size": given.hidden, "batch_size": given.batch, "epochs": given.epochs}
+    changes = {
+        "hidden_size": given.hidden, "batch_size": given.batch, "epochs": given.epochs,
+        "learning_rate": _RATE,
+    }  # fmt: skip
     console = Console()
     console.print(", ".join(f"{name}: {value}" for name, value in environment().items()), soft_wrap=True)
     console.print(f"load: {os.getloadavg()[0]:.1f} processes that want a core")

@@ -35,7 +35,12 @@ struct OpenMP {
     threads = reinterpret_cast<OmpInt>(dlsym(library, "omp_get_num_threads"));
     nested = reinterpret_cast<OmpInt>(dlsym(library, "omp_in_parallel"));
   }
+#if defined(__SANITIZE_THREAD__)
+  // ThreadSanitizer does not see how an OpenMP runtime that it has not built orders its threads.
+  bool usable() const { return false; }
+#else
   bool usable() const { return parallel && thread && threads && nested && !nested(); }
+#endif
 };
 
 struct Region {
