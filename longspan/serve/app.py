@@ -92,6 +92,7 @@ class Server:
                 "sessions": kind_of(served) is not None,
                 "explains": explainer(served.model) is not None,
                 "items": items_of(served.model),
+                "reads_series": reads_series(served.model),
                 "schema": schema_of(served),
                 "generate": generation.request_schema() if isinstance(served.model, LanguageModel) else None,
             }
@@ -196,6 +197,11 @@ def items_of(model: Any) -> list[str]:
         return []
     codec = model.fitted_.codec
     return [str(codec.items.ids[at]) for at in range(min(_ITEMS, len(codec.items)))]
+
+
+def reads_series(model: Any) -> bool:
+    """Whether a model classifies series, and no texts."""
+    return model.name == "classify" and model.fitted_.codec.series_encoder is not None
 
 
 def _checked_options(served: ServedModel, content: Mapping[str, Any]) -> dict[str, Any]:

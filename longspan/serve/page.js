@@ -12,6 +12,7 @@ const SOURCES = { // what the box of a form takes, by task
   forecast: "Numbers as a JSON list, one series, or rows as objects",
   anomaly: "Rows as JSON objects by column",
   recommend: "What somebody has taken, as a JSON list of lists",
+  series: "Series as a JSON list, each a list of numbers or of readings, or rows as objects",
 };
 const ACCEPTED = { // files of the tasks that read nothing else
   speech: ".wav,.flac,.ogg", video: ".mp4,.webm,.avi,.gif", caption: ".png,.jpg,.jpeg,.webp,.gif",
@@ -142,7 +143,8 @@ async function explanation(model, source) {
     const answer = await (await ask(`/models/${model.name}/explain`, { method: "POST", headers, body })).json();
     const pictures = answer.rows.map((row) => (row.tokens ? words(row) : attentionMap(row)));
     const [heading, note] = model.task === "classify"
-      ? ["What mattered", "The stronger its colour, the more a word mattered; underlined is evidence against the answer."]
+      ? ["What mattered", `The stronger its colour, the more a ${model.reads_series ? "step" : "word"} mattered; `
+        + "underlined is evidence against the answer."]
       : ["Attention", "A row is a token that was written, a column one that was read; stronger colour is more attention."];
     return make("div", {}, make("h3", {}, heading), ...pictures, make("p", { class: "quiet" }, note));
   } catch (error) {
@@ -200,7 +202,7 @@ function card(model) {
     const prompt = make("label", {}, "Prompt", make("textarea", { name: "prompt" }));
     section.append(...formOf(model, model.generate.properties, [prompt], "Write", generate));
   }
-  const source = make("label", {}, SOURCES[model.task] ?? "Texts, one a line, or JSON",
+  const source = make("label", {}, SOURCES[model.reads_series ? "series" : model.task] ?? "Texts, one a line, or JSON",
     model.streams ? "; nothing for what follows what the model has read" : "", make("textarea", { name: "source" }));
   const media = model.task in ACCEPTED;
   const file = make("label", {}, media ? "A file (drop it here)" : "or a file (drop it here)", make("br"),

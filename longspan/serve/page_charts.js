@@ -1,7 +1,8 @@
 "use strict";
 // The pictures of the page: forecasts with intervals, words that mattered, maps of attention. `make` is in page.js.
 
-const [WIDTH, HEIGHT, LEFT, EDGE] = [640, 300, 84, 26]; // of a chart, in its own units
+const [WIDTH, HEIGHT, EDGE] = [640, 300, 26]; // of a chart, in its own units
+const LEFT = matchMedia("(max-width: 30rem)").matches ? 124 : 84; // before a chart, for numbers of nine signs
 const HUES = 6; // colours of series, see page.css
 const MOST_LINES = 12; // series that are drawn
 const MOST_DOTS = 60; // steps of one series up to which each has a dot that takes the focus

@@ -59,6 +59,8 @@ ILLEGIBLE = """() => {
   }
   return found;
 }"""
+INSIDE = """(svg) => [...svg.querySelectorAll("text")].every(
+  (text) => text.getBoundingClientRect().left >= svg.getBoundingClientRect().left)"""
 DROPPED = """() => {
   const data = new DataTransfer();
   data.items.add(new File(["user,item,time\\na,tea,1\\n"], "dropped.csv", { type: "text/csv" }));
@@ -116,7 +118,9 @@ def test_every_model_answers(page: Any, fitted: dict[str, Any]) -> None:
     assert sales.locator("svg circle").count() == 4 and sales.locator("tbody tr").count() == 4
     label = sales.locator("svg circle").first.get_attribute("aria-label")
     assert label.startswith("90: ") and " to " in label
+    assert sales.locator("svg").first.evaluate(INSIDE), "numbers beside the chart are not cut off"
     walks = ask(page, "walks", json.dumps([[[float(step)] for step in range(12)]]))
+    assert "Series as a JSON list" in walks.inner_text() and "the more a step mattered" in walks.inner_text()
     assert walks.locator("tbody td").nth(1).inner_text() in ("up", "down")
     readings = json.dumps([{"value": value} for value in json.loads(WAVE)])
     assert ask(page, "machine", readings).locator("tbody tr").count() == 90

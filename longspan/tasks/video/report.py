@@ -132,19 +132,16 @@ def _worst(codec: VideoCodec, evaluated: Evaluated) -> list[Element]:
     """The clips with the lowest scores by themselves, beside their truths; what was seen in the first."""
     truths = codec.truth(list(evaluated.records))
     name, scores = _clip_scores(codec, evaluated.answers, truths)
-    order = sorted(
-        (row for row, score in enumerate(scores) if not np.isnan(score) and score < 1.0),
-        key=scores.__getitem__,
-    )[:_WORST]
-    rows = [
-        [
-            _name(evaluated.records[row], row),
-            *_true_and_answered(codec, truths[row], evaluated.answers[row]),
-            scores[row],
-        ]
-        for row in order
+    words = [_true_and_answered(codec, *pair) for pair in zip(truths, evaluated.answers, strict=True)]
+    wrong = [
+        row
+        for row, score in enumerate(scores)
+        if score < 1.0 and (codec.answers != "clip" or words[row][0] != words[row][1])
     ]
-    table: Element = Table("Lowest scores", ["clip", "truth", "answer", name], rows)
+    order = sorted(wrong, key=scores.__getitem__)[:_WORST]
+    rows = [[_name(evaluated.records[row], row), *words[row], scores[row]] for row in order]
+    note = f"{len(wrong):,} of {len(scores):,} answers have an error."
+    table: Element = Table("Lowest scores", ["clip", "truth", "answer", name], rows, note)
     pictured = {
         f"{row}: {_name(evaluated.records[row], row)}": _clip(codec, evaluated, row)
         for row in order[:_PICTURED]

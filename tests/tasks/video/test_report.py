@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -38,10 +39,12 @@ def test_what_mattered_is_where_something_moves() -> None:
     table = sections[3].elements[0]
     assert isinstance(table, Table)
     scores = [row[-1] for row in table.rows]
-    probabilities = task.predict_proba(clips)
-    true = [list(task.classes_).index(label) for label in labels]
-    assert scores == sorted(scores) and scores[0] == pytest.approx(probabilities[range(48), true].min())
-    assert labels[int(table.rows[0][0].removeprefix("clip "))] == table.rows[0][1]
+    wrong = np.flatnonzero(task.predict(clips) != np.array(labels))
+    assert scores == sorted(scores) and table.note == f"{len(wrong)} of 48 answers have an error."
+    assert len(scores) == min(10, len(wrong))
+    for name, true, answered, _ in table.rows:
+        row = int(name.removeprefix("clip "))
+        assert row in wrong and true == labels[row] != answered
     (pictures,) = clips_of(sections)[0]
     assert isinstance(pictures, Pictures)
     picture = pictures.pictures[0]
@@ -81,6 +84,6 @@ def test_a_report_of_every_kind_is_written(tmp_path: Path, kind: str) -> None:
         task.codec_, Evaluated(task.network_, records, answers, task.evaluate(clips, y))
     )
     table = next(section for section in sections if section.title == "Worst cases").elements[0]
-    assert isinstance(table, Table) and table.rows
+    assert isinstance(table, Table) and table.rows, "after one epoch"
     assert table.columns[-1] == {"boxes": "iou", "frames": "accuracy"}.get(kind, "probability of the truth")
     assert [section.title for section in task.sections()] == ["Summary", "Training", "How to reproduce"]
