@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, facts = Console(), environment()
     console.print(", ".join(f"{name}: {value}" for name, value in facts.items()), soft_wrap=True)
     table = Table(f"A step of {given.models} networks; of train {BATCHES}", COLUMNS)
-    for by, size in product(WAYS, given.sizes):
+    for by, size in product(given.by or WAYS, given.sizes):
         if (worst := difference(by, size, given.models)) > LIMIT:
             console.print(f"Parity failed at {size}, so nothing is published: {worst:.1e}", markup=False)
             return 1
@@ -186,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=int, default=64)
     parser.add_argument("--sizes", type=_sizes, default=_sizes(SIZES), metavar="BxTxIxH,…")
     parser.add_argument("--threads", type=_counts, default=(1, 2), metavar="1,2,…")
+    parser.add_argument("--by", choices=WAYS, action="append", help="one of the two; given twice for both")
     parser.add_argument("--rounds", type=int, default=15, help="steps of each; the median is printed")
     parser.add_argument("--goal", type=float, default=0.0, help="exit with 1 below this mean ratio")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")

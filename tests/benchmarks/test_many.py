@@ -24,7 +24,8 @@ def test_measures_and_writes(benchmark: ModuleType, tmp_path: Path) -> None:
     assert first["size"] == "4x5x2x8" and first["ratio"] == pytest.approx(first["alone"] / first["together"])
     assert second["by"] == "train"
     assert means["ratio"] == pytest.approx((first["ratio"] * second["ratio"]) ** 0.5)
-    assert benchmark.main([*QUICK, "--goal", "1000"]) == 1
+    assert benchmark.main([*QUICK, "--by", "train", "--goal", "1000", "--json", str(path)]) == 1
+    assert [row["by"] for row in json.loads(path.read_text())["rows"][:-1]] == ["train"]
 
 
 def test_prints_nothing_where_the_numbers_differ(
