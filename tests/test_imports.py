@@ -40,3 +40,15 @@ def test_a_task_imports_no_optional_package(told: dict[str, object]) -> None:
     modules = told["modules"]
     assert isinstance(modules, list) and "longspan.tasks.classify.classifier" in modules
     assert not {"sklearn", "keras", "pandas", "matplotlib"} & set(modules)
+
+
+def test_a_server_of_tasks_imports_no_layers_and_no_optional_package() -> None:
+    pytest.importorskip("fastapi", reason="fastapi is not installed")
+    script = "import json, sys; from longspan import serve; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = set(json.loads(done.stdout))
+    assert "longspan.serve.app" in modules
+    assert (
+        not {"longspan.layers", "longspan.models", "sklearn", "pandas", "matplotlib", "torch._dynamo"}
+        & modules
+    )

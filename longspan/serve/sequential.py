@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from typing_extensions import Self
 
 from longspan import errors
-from longspan.models import Model, load_model
+
+if TYPE_CHECKING:
+    from longspan.models import Model
 
 
 class ServedSequential:
@@ -30,6 +32,8 @@ class ServedSequential:
     @classmethod
     def load(cls, path: str | Path) -> Self:
         """The model of a file that `save` or Keras wrote."""
+        from longspan.models import load_model  # only here: a server of tasks starts without it
+
         return cls(load_model(path))
 
     def predict_tables(

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from longspan import artifact, errors
 from longspan.callbacks import History
-from longspan.layers.quantization import quantize_layers
 from longspan.nn.quantization import is_int8
 
 from .fitting import check_device, device_of
@@ -77,6 +76,8 @@ def _network(task: TaskParts[Any, Any, Any, Any], codec: Any, int8: bool) -> Any
     """A new network of a task, with int8 weights or not."""
     network = task.network(codec, None)
     if int8:
+        from longspan.layers.quantization import quantize_layers  # only here: other files need no layers
+
         quantize_layers(network)
     return network
 
