@@ -31,8 +31,9 @@ from .measure import environment
 from .memory import write_text
 
 BATCH = 128  # rows of a step in one process
+_STEPS = 14  # of a fit
 _SKIPPED = 3  # first steps, which fill caches
-_LANGUAGE_MEGABYTES = 6.0
+_LANGUAGE_MEGABYTES = 4.0
 _USERS, _EVENTS, _ITEMS = 20_000, 25, 5_000
 
 
@@ -48,23 +49,24 @@ def events() -> pl.DataFrame:
 class Unit(NamedTuple):
     """What a task's step costs.
 
-    name: of what is counted; count: how many a step has in a process; seconds: of a step; weights: bytes.
+    name: of what is counted; number: how many a step has in a process; seconds: of a step; weights: bytes.
     """
 
     name: str
-    count: int
+    number: int
     seconds: float
     weights: int
 
 
 class StepTimes(Callback):
-    """Takes the processor time of every step."""
+    """Takes the processor time of steps, and ends training after a few."""
 
     def __init__(self) -> None:
         self._ends: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._ends.append(time.process_time())
+        self.model.stop_training = len(self._ends) >= _STEPS
 
     @property
     def seconds(self) -> float:
@@ -79,7 +81,7 @@ def weights_of(task: Any) -> int:
 
 def forecast(hidden: int) -> Unit:
     """Windows of 96 steps, 24 steps ahead, of hourly series with a covariate."""
-    times, table = StepTimes(), panel_part(0).head(100_000).collect()
+    times, table = StepTimes(), panel_part(0).head(40_000).collect()
     task = Forecaster(
         horizon=24, id="series", time="time", target="y", past_covariates=("x",), context_length=96,
         hidden_size=hidden, batch_size=BATCH, epochs=1, validation_fraction=0.0, season_length=24,
@@ -93,8 +95,8 @@ def language(hidden: int) -> Unit:
     with tempfile.TemporaryDirectory() as folder:
         write_text(Path(folder, "text.txt"), round(_LANGUAGE_MEGABYTES * 1e6))
         task = LanguageModel(
-            token_level="words", hidden_size=hidden, embedding_size=hidden, batch_size=BATCH, max_steps=12,
-            max_tokens=10_000, softmax="full", validation_fraction=1e-3, ngram=False,
+            token_level="words", hidden_size=hidden, embedding_size=hidden, batch_size=BATCH,
+            max_steps=_STEPS, max_tokens=10_000, softmax="full", validation_fraction=1e-3, ngram=False,
         ).fit(Path(folder, "text.txt"), verbose=0, callbacks=[times])  # fmt: skip
     chunk = task.codec_.sizes.chunk_length
     return Unit("tokens", BATCH * chunk, times.seconds, weights_of(task))
@@ -129,7 +131,7 @@ def seconds_of_epoch(unit: Unit, count: float, *, machines: int, cores: int, gig
     once a step in a ring, in which 2 (M - 1) / M of their bytes leave each of M machines.
     """
     exchange = 2 * (machines - 1) / machines * 8 * unit.weights / (gigabits * 1e9)
-    steps = count / (unit.count * machines * cores)
+    steps = count / (unit.number * machines * cores)
     return steps * (unit.seconds + exchange)
 
 
@@ -147,13 +149,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     sizes = {"forecast": 1e6 * 100, "language": 1e9, "recommend": 1e9}
     for name, measured in (("forecast", forecast), ("language", language), ("recommend", recommend)):
         unit = measured(given.hidden)
-        one = unit.seconds * sizes[name] / unit.count
+        one = unit.seconds * sizes[name] / unit.number
         many = seconds_of_epoch(
             unit, sizes[name], machines=given.machines, cores=given.cores, gigabits=given.gigabits
         )
         print(
-            f"{name}: a step of {unit.count:,} {unit.name} {unit.seconds * 1e3:.1f} ms, "
-            f"{unit.seconds / unit.count * 1e6:.1f} us each; weights {unit.weights / 1e6:.1f} MB; "
+            f"{name}: a step of {unit.number:,} {unit.name} {unit.seconds * 1e3:.1f} ms, "
+            f"{unit.seconds / unit.number * 1e6:.1f} us each; weights {unit.weights / 1e6:.1f} MB; "
             f"{sizes[name]:,.0f} {unit.name}: one core {one / 3600:,.1f} h measured alone, {given.machines} "
             f"machines of {given.cores} cores {many / 60:,.1f} min calculated"
         )
