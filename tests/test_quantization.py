@@ -15,6 +15,7 @@ import longspan as ls
 from longspan import export, layers, nn
 from longspan.errors import LongspanWarning
 from longspan.models import Model, Sequential, load_model
+from longspan.nn.quantization import is_int8
 from tests.tasks.toys import TOYS
 
 X = np.random.default_rng(0).normal(size=(6, 7, 5)).astype(np.float32)
@@ -170,7 +171,7 @@ def test_layers_that_stay_in_float_are_named() -> None:
     network = torch.nn.ModuleList([nn.LSTM(5, 8), nn.LSTM(5, 8, proj_size=3), nn.GRU(5, 8, layer_norm=True)])
     with pytest.warns(LongspanWarning, match="quantize: 1, 2 stay in float"):
         small = ls.quantize(network)
-    assert [layer.has_int8_weights for layer in small] == [True, False, False]
+    assert [is_int8(layer) for layer in small] == [True, False, False]
 
 
 def test_what_cannot_be_quantized_is_refused() -> None:

@@ -61,6 +61,10 @@ class SingleStep:
         run = self._runs.get(x.dtype) or self._compiled(x.dtype)
         return run and run(x, state, parameters)
 
+    def with_fields(self, fields: Sequence[Sequence[str]]) -> SingleStep:
+        """The same step for parameters of other fields, as for int8 weights."""
+        return SingleStep(*self._arguments[:3], fields, layered=self._arguments[4])
+
     def unlayered(self) -> SingleStep:
         """The same step for states (B, H) of a single layer."""
         return SingleStep(*self._arguments[:4], layered=False)

@@ -15,7 +15,7 @@ from typing_extensions import Unpack
 
 from longspan import errors, kernels
 from longspan.cells import Cell
-from longspan.kernels.job import Job, no_training
+from longspan.kernels.job import Job
 from longspan.kernels.single_step import SingleStep
 
 from . import autocast, inputs, options, parameters, torch_operators
@@ -102,38 +102,16 @@ class RNNBase(TorchRNNBase):
 
     def _create_parameters(self, device: torch.device | str | None, dtype: torch.dtype | None) -> None:
         self._weights = self._register_parameters(device, dtype)
-        by_layer = not isinstance(self.hidden_size, int)
+        one_size = isinstance(self.hidden_size, int)
         self._states = StateLayout(
-            self.cell, self.hidden_sizes, self.proj_size, self._directions, by_layer=by_layer
+            self.cell, self.hidden_sizes, self.proj_size, self._directions, by_layer=not one_size
         )
-        self._make_stream()
-        self.reset_parameters()
-
-    def _make_stream(self) -> None:
         self._stream = None  # a faster `step`, for the layers that it supports
         self._layer_stream: SingleStep | None = None  # the same for states without the layer's dimension
-        one_size = isinstance(self.hidden_size, int)
         if one_size and not (self.bidirectional or self.proj_size or self.layer_norm):
             fields = [list(row) for row in self._weights.rows]
             self._stream = SingleStep(self.cell, self.input_size, self.hidden_sizes[0], fields, layered=True)
-
-    @property
-    def has_int8_weights(self) -> bool:
-        """Whether W and R are int8, after `longspan.quantize`."""
-        return self._weights.int8
-
-    def to_int8(self) -> bool:
-        """Round W and R to int8 in place, for inference alone; see `longspan.quantize`.
-
-        Returns:
-            False where the layer stays in float, since it has a projection or layer norm.
-        """
-        if self.proj_size or self.layer_norm:
-            return False
-        if not self.has_int8_weights:
-            self._weights.to_int8(self)
-        self._make_stream()
-        return True
+        self.reset_parameters()
 
     def _register_parameters(
         self, device: torch.device | str | None, dtype: torch.dtype | None
@@ -293,8 +271,6 @@ class RNNBase(TorchRNNBase):
     def _call(
         self, x: Tensor | PackedSequence, state: State | None, lengths: object, mask: object, reset: object
     ) -> Call:
-        if self.has_int8_weights and self.training:
-            raise no_training()
         marks = lengths, mask, reset
         return new_call(x, state, marks, self._weights.weights(self), self._states, self.batch_first)
 
@@ -346,5 +322,4 @@ class RNNBase(TorchRNNBase):
         return promoted, promoted
 
     def extra_repr(self) -> str:
-        int8 = ["int8"] if self.has_int8_weights else []
-        return ", ".join([f"{self.input_size}, {self.hidden_size}", *options.changed(self, self.cell), *int8])
+        return ", ".join([f"{self.input_size}, {self.hidden_size}", *options.changed(self, self.cell)])

@@ -12,7 +12,7 @@ from torch.nn import Module
 
 from longspan import errors, kernels
 from longspan.cells import Cell
-from longspan.kernels.job import Job, no_training
+from longspan.kernels.job import Job
 from longspan.kernels.single_step import SingleStep
 
 from . import autocast, inputs, options, parameters
@@ -44,24 +44,9 @@ class RNNCellBase(Module):
         if not self.bias:
             self.register_parameter("bias_ih", None)
             self.register_parameter("bias_hh", None)
-        self._make_stream()
-        self.reset_parameters()
-
-    def _make_stream(self) -> None:
         fields = [list(row) for row in self._weights.rows]
         self._stream = SingleStep(self.cell, self.input_size, self.hidden_size, fields, layered=False)
-
-    @property
-    def has_int8_weights(self) -> bool:
-        """Whether W and R are int8, after `longspan.quantize`."""
-        return self._weights.int8
-
-    def to_int8(self) -> bool:
-        """Round W and R to int8 in place, for inference alone; see `longspan.quantize`. Returns True."""
-        if not self.has_int8_weights:
-            self._weights.to_int8(self)
-        self._make_stream()
-        return True
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw every parameter afresh, as torch.nn does and in the same order."""
@@ -87,8 +72,6 @@ class RNNCellBase(Module):
                 return state
         if not isinstance(input, Tensor):
             raise errors.type_error("input", "a tensor", input, "convert it with torch.as_tensor")
-        if self.has_int8_weights and self.training:
-            raise no_training()
         weights = self._weights.weights(self)
         half = autocast.autocast_dtype(input)
         inputs.check_values(input, weights[0][0], (2, 1), ("(B, I)", "(I,)"), half)
@@ -134,7 +117,7 @@ class RNNCellBase(Module):
         return promoted
 
     def extra_repr(self) -> str:
-        bias, int8 = "" if self.bias else ", bias=False", ", int8" if self.has_int8_weights else ""
+        bias, int8 = "" if self.bias else ", bias=False", ", int8" if self._weights.int8 else ""
         return f"{self.input_size}, {self.hidden_size}{bias}{int8}"
 
 

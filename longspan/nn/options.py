@@ -44,11 +44,12 @@ TORCH_DEFAULTS = {
 }
 
 
-def changed(layer: object, cell: Cell) -> list[str]:
-    """The options of a layer that differ from their defaults, as "name=value"."""
+def changed(layer: Any, cell: Cell) -> list[str]:
+    """The options of a layer that differ from their defaults, as "name=value"; "int8" for int8 weights."""
     defaults = {**TORCH_DEFAULTS, **DEFAULTS, "zoneout": (0.0,) * len(cell.states)}
     values = {name: getattr(layer, name) for name in defaults}
-    return [f"{name}={value}" for name, value in values.items() if value != defaults[name]]
+    options = [f"{name}={value}" for name, value in values.items() if value != defaults[name]]
+    return [*options, "int8"] if layer._weights.int8 else options
 
 
 def with_defaults(layer: type, chosen: RecurrentOptions) -> dict[str, Any]:

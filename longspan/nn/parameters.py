@@ -12,7 +12,7 @@ from torch.nn import Module, Parameter
 
 from longspan import errors
 from longspan.cells import Cell
-from longspan.kernels.job import Weights
+from longspan.kernels.job import Weights, no_training
 
 # A field of kernels.job.Weights -> the parameter's name, in the order in which torch.nn draws them.
 PARAMETER_NAMES = {
@@ -154,7 +154,13 @@ class ParameterTable:
             self._names += row.values()
 
     def weights(self, module: Module) -> Sequence[tuple[Weights, ...]]:
-        """Per layer, per direction; cached until a parameter is replaced by another object."""
+        """Per layer, per direction; cached until a parameter is replaced by another object.
+
+        Raises:
+            ValueError: the weights are int8, and the module is in training mode.
+        """
+        if self.int8 and module.training:
+            raise no_training()
         now = self._tensors(module)
         if torch.compiler.is_compiling():  # where nothing outlives the call
             return self._new_weights(now)

@@ -30,18 +30,31 @@ def to_int8(network: nn.Module) -> list[str]:
         The names of the layers that were rounded, "" for the network itself.
     """
     layers = [(name, part) for name, part in network.named_modules() if isinstance(part, _RECURRENT)]
-    return [name for name, layer in layers if layer.to_int8()]
+    return [name for name, layer in layers if _round(layer)]
+
+
+def _round(layer: RNNBase | RNNCellBase) -> bool:
+    """Round one layer, unless it is int8 already; False where it stays in float."""
+    if isinstance(layer, RNNBase) and (layer.proj_size or layer.layer_norm):
+        return False
+    if not layer._weights.int8:
+        layer._weights.to_int8(layer)
+        if layer._stream is not None:
+            layer._stream = layer._stream.with_fields([list(row) for row in layer._weights.rows])
+        if isinstance(layer, RNNBase):
+            layer._layer_stream = None  # made of the other one when it is asked for
+    return True
 
 
 def is_int8(network: HasModules) -> bool:
     """Whether a recurrent layer of `network` has int8 weights."""
-    return any(part.has_int8_weights for part in network.modules() if isinstance(part, _RECURRENT))
+    return any(part._weights.int8 for part in network.modules() if isinstance(part, _RECURRENT))
 
 
 def float_layers(network: nn.Module) -> list[str]:
     """The names of the recurrent layers of `network` whose weights are floats."""
     layers = [(name, part) for name, part in network.named_modules() if isinstance(part, _RECURRENT)]
-    return [name or type(layer).__name__ for name, layer in layers if not layer.has_int8_weights]
+    return [name or type(layer).__name__ for name, layer in layers if not layer._weights.int8]
 
 
 def check_trainable(network: HasModules) -> None:

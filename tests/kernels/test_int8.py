@@ -165,6 +165,19 @@ def test_the_fast_step_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     layer.step(x, state)
 
 
+def test_the_step_of_tokens_is_that_of_the_int8_weights() -> None:
+    if single_step.EXCHANGE is None:
+        pytest.skip("needs PyTorch 2.10")
+    wide, x = nn.LSTM(4, 8), torch.randn(2, 4)
+    assert wide.token_step() is not None  # made and kept before the copy
+    layer = ls.quantize(wide)
+    _, (h, c) = layer(x[None])
+    step = layer.token_step()
+    assert step is not None
+    new = step.step(layer._parameters, x, (h[0], c[0]))
+    assert torch.allclose(new[0], layer(x[None], (h, c))[0][0], atol=1e-6)
+
+
 def test_a_layer_in_training_is_refused() -> None:
     layer, cell = quantized("lstm", 4, 8), ls.quantize(nn.LSTMCell(4, 8))
     for module, x in ((layer, torch.randn(3, 2, 4)), (cell, torch.randn(2, 4))):
