@@ -97,6 +97,8 @@ class Panel:
         last = self.starts[1:].copy()
         left = np.flatnonzero(np.diff(self.starts))  # series whose row before `last` is still to be looked at
         for _ in range(_FROM_END):
+            if not len(left):
+                break
             left = left[np.isnan(self.values[last[left] - 1]).all(1)]
             last[left] -= 1
             left = left[last[left] > self.starts[left]]
