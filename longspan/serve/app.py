@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.message import Message as Headers
 from functools import partial
 from pathlib import Path
@@ -530,4 +530,5 @@ def configuration(
 
 def run(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "warning") -> None:
     """Serve an application until it is interrupted; running requests are answered first."""
-    uvicorn.Server(configuration(app, host=host, port=port, log_level=log_level)).run()
+    with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
+        uvicorn.Server(configuration(app, host=host, port=port, log_level=log_level)).run()
