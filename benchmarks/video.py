@@ -282,13 +282,13 @@ def smoke(data: Path, seed: int, results: Path | None) -> None:
     """Parts of the real clips as classes: whether they are decoded, learned from and answered."""
     files = sorted(path for path in (data / "video/clips_smoke").iterdir() if path.suffix in (".avi", ".mp4"))
     with tempfile.TemporaryDirectory() as folder:
-        table = _parts(files, [start / 2 for start in range(6)], Path(folder) / "few.csv")
+        table = _table_of_parts(files, [start / 2 for start in range(6)], Path(folder) / "few.csv")
         task = VideoClassifier(seed=seed, answers="clip", frame_rate=8.0, epochs=8, validation_fraction=0.0)
         began = process_time()
         task.fit(table, verbose=2)
         scores: dict[str, Any] = {"seconds": process_time() - began, **task.evaluate(table)}
         scores["whole clips answered"] = ", ".join(map(str, task.predict(files)))
-        many = _parts(files, [start / 20 for start in range(50)], Path(folder) / "many.csv")
+        many = _table_of_parts(files, [start / 20 for start in range(50)], Path(folder) / "many.csv")
         task = VideoClassifier(seed=seed, answers="clip", frame_rate=8.0, epochs=4, validation_fraction=0.0)
         began, clock = process_time(), perf_counter()
         task.fit(many, verbose=2)
@@ -298,7 +298,7 @@ def smoke(data: Path, seed: int, results: Path | None) -> None:
     show(f"{len(files)} real clips, parts of 1.5 s told apart; seed {seed}", {"longspan": scores})
 
 
-def _parts(files: Sequence[Path], starts: Sequence[float], table: Path) -> Path:
+def _table_of_parts(files: Sequence[Path], starts: Sequence[float], table: Path) -> Path:
     """A table of parts of clips, 1.5 s long, whose labels are their files."""
     rows = [
         {"path": str(path), "label": path.stem, "start": start, "end": start + 1.5}

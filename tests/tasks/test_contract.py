@@ -145,7 +145,8 @@ def test_get_params_clone_and_repr_round_trip(name: str):
 
 # Of the tasks that write, one stands for all but in the long run.
 SECOND = [
-    pytest.param(name, marks=[pytest.mark.slow] if name in ("summarize", "caption") else []) for name in NAMES
+    pytest.param(name, marks=[pytest.mark.slow] if name in ("translate", "summarize", "caption") else [])
+    for name in NAMES
 ]
 
 
