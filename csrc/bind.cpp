@@ -201,9 +201,11 @@ class Kernels {
       calls.run_all(threads);
     };
     if (f64_)
-      run(ManyCalls<double>(entry_, all, plan, sizes, rates, models, VERB == FORWARD ? driver_.forward64 : driver_.backward64));
+      run(ManyCalls<double>(entry_, all, plan, sizes, rates, models,
+                            VERB == FORWARD ? driver_.forward64 : driver_.backward64));
     else
-      run(ManyCalls<float>(entry_, all, plan, sizes, rates, models, VERB == FORWARD ? driver_.forward32 : driver_.backward32));
+      run(ManyCalls<float>(entry_, all, plan, sizes, rates, models,
+                           VERB == FORWARD ? driver_.forward32 : driver_.backward32));
   }
 
   // How many numbers a training call saves for its backward pass, for each packed row.
