@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, stack_module_state, vmap
-from torch.utils import _pytree
 
 import longspan as ls
 from longspan import nn
 from longspan.kernels import many
+from tests.kernels.test_operators import close, flat, same
 
 K, T, B, I, H = 3, 5, 4, 3, 9
 
@@ -29,20 +29,6 @@ LAYERS: dict[str, Callable[[], Any]] = {
     "slstm": lambda: nn.Recurrent("slstm", I, H),
     "zoneout, evaluated": lambda: nn.LSTM(I, H, zoneout=(0.2, 0.4)).eval(),
 }
-
-
-def flat(value: Any) -> list[Tensor]:
-    return [t for t in _pytree.tree_leaves(value) if isinstance(t, Tensor)]
-
-
-def same(found: Any, wanted: Any) -> None:
-    for a, b in zip(flat(found), flat(wanted), strict=True):
-        assert torch.equal(a, b)
-
-
-def close(found: Any, wanted: Any) -> None:
-    for a, b in zip(flat(found), flat(wanted), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
 class Models:
