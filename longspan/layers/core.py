@@ -15,6 +15,7 @@ from typing_extensions import Unpack
 from longspan import activations, errors
 from longspan.activations import ActivationLike
 from longspan.initializers import Fixed, InitializerLike
+from longspan.kernels.linear import linear
 from longspan.nn import dropout
 from longspan.nn.embedding import lookup
 from longspan.regularizers import RegularizerLike
@@ -94,7 +95,7 @@ class Dense(Layer):
     def call(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if x.shape[-1] != self.weight.shape[1] or x.dim() < 2:
             raise self._misfit(x.shape)
-        return self._act(F.linear(x, self.weight, self.bias))
+        return self._act(linear(x, self.weight, self.bias))
 
     def _misfit(self, shape: Sequence[int | None]) -> ValueError:
         way_out = "the last dimension holds the features the layer was built for"

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from longspan.nn.linear import Linear
+
 
 class Bridge(nn.Module):
     """Makes the initial states of the layers from one vector: h by a linear map and tanh, c by a linear map.
@@ -17,7 +19,7 @@ class Bridge(nn.Module):
         super().__init__()
         self.letters = [k for k in states if k in "hc"]
         self.states = states
-        self.maps = nn.ModuleList(nn.Linear(size, width * len(self.letters)) for width in sizes)
+        self.maps = nn.ModuleList(Linear(size, width * len(self.letters)) for width in sizes)
 
     def forward(
         self, summary: Tensor, constants: tuple[tuple[Tensor, ...], ...]

@@ -14,6 +14,7 @@ from longspan import errors
 from longspan.kernels.single_step import TokenStep
 from longspan.nn.dropout import Dropout, dropout_mask
 from longspan.nn.embedding import Embedding
+from longspan.nn.linear import Linear
 from longspan.nn.memory_attention import Memory, MemoryAttention
 from longspan.nn.output import linear_cross_entropy
 
@@ -154,11 +155,11 @@ class Decoder(nn.Module):
             self.attention = MemoryAttention(sizes[0], memory_size, kind=attention, coverage=coverage)
         self.output_size = embedding_size if tied else sizes[-1]
         self.combine = _combine(sizes[-1], read, self.output_size)
-        self.output = nn.Linear(self.output_size, vocabulary)
+        self.output = Linear(self.output_size, vocabulary)
         if tied:
             self.output.weight = self.embedding.weight
         nn.init.zeros_(self.output.bias)
-        self.generate = nn.Linear(sizes[-1] + read + embedding_size, 1) if copy else None
+        self.generate = Linear(sizes[-1] + read + embedding_size, 1) if copy else None
         summary = summary_size or memory_size
         self.bridge = None if summary is None else Bridge(summary, sizes, self._stack[0].cell.states)
         self.drop = _SequenceDropout(dropout, variational=variational)
@@ -420,7 +421,7 @@ def _replaced_or_hooked(embedding: nn.Module, linears: Sequence[nn.Module]) -> b
     """Whether calling these modules is more than a lookup and products with their weights."""
     return (
         type(embedding) is not Embedding
-        or any(type(module) is not nn.Linear for module in linears)
+        or any(type(module) is not Linear for module in linears)
         or any(module._forward_hooks or module._forward_pre_hooks for module in (embedding, *linears))
     )
 
@@ -509,8 +510,8 @@ def _check_memory(attention: str | None, memory_size: int | None, *, coverage: b
 def _combine(size: int, read: int, output: int) -> nn.Module:
     """Maps the last layer's output and the context to the output layer's input (Luong et al. 2015, eq. 5)."""
     if read:
-        return nn.Sequential(nn.Linear(size + read, output), nn.Tanh())
-    return nn.Identity() if size == output else nn.Linear(size, output)
+        return nn.Sequential(Linear(size + read, output), nn.Tanh())
+    return nn.Identity() if size == output else Linear(size, output)
 
 
 def _constants(layer: Any, rows: int, like: Tensor) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from longspan import errors
 from longspan.nn.dropout import Dropout
+from longspan.nn.linear import Linear
 
 _FIRST_FILTERS, _MOST_FILTERS = 16, 128  # channels of the first stage; doubled a stage up to the most
 _CHUNK = 512  # frames that pass through a network at once where no gradients are kept
@@ -106,8 +107,8 @@ class FrameNet(nn.Module):
         super().__init__()
         self.grid = FrameGrid(channels, size, filters)
         rows, columns = self.grid.shape
-        self.place = nn.Linear(self.grid.output_size * rows * columns, output_size - output_size // 2)
-        self.content = nn.Linear(self.grid.output_size, output_size // 2)
+        self.place = Linear(self.grid.output_size * rows * columns, output_size - output_size // 2)
+        self.content = Linear(self.grid.output_size, output_size // 2)
         self.norm = nn.LayerNorm(output_size)
         self.drop = Dropout(dropout)
         self.output_size = output_size

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from longspan import errors
 from longspan.data.padding import sequence_mask
 from longspan.kernels.tracing import in_transform, is_tracing
+from longspan.nn.linear import Linear
 
 # The ways of `Pool`.
 POOLS = ("attention", "max", "mean", "last")
@@ -117,7 +118,7 @@ class Pool(nn.Module):
         super().__init__()
         self.kind = errors.check_choice("pool", kind, POOLS)
         if kind == "attention":
-            self.key, self.query = nn.Linear(size, size), nn.Linear(size, 1, bias=False)
+            self.key, self.query = Linear(size, size), Linear(size, 1, bias=False)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """x: (B, T, W); lengths: (B,), None where all steps count. A row of length 0 gives zeros."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch.nn as _torch_nn
 
 from .cell_layers import GRUCell, LSTMCell, RecurrentCell, RNNCell
+from .linear import Linear
 from .output import LinearCrossEntropyLoss, SampledSoftmaxLoss, linear_cross_entropy
 from .recurrent import GRU, LSTM, RNN, Recurrent
 
@@ -20,6 +21,7 @@ __all__ = [
     "RNN",
     "GRUCell",
     "LSTMCell",
+    "Linear",
     "LinearCrossEntropyLoss",
     "RNNCell",
     "Recurrent",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from longspan import errors
 
 from .attention import attend, dot_scores, sum_scores
+from .linear import Linear
 
 ATTENTIONS = ("additive", "multiplicative")
 
@@ -79,8 +80,8 @@ class MemoryAttention(nn.Module):
         super().__init__()
         self.kind = errors.check_choice("attention", kind, ATTENTIONS)
         size = size or query_size
-        self.query = nn.Linear(query_size, size, bias=kind == "additive")
-        self.key = nn.Linear(memory_size, size, bias=False)
+        self.query = Linear(query_size, size, bias=kind == "additive")
+        self.key = Linear(memory_size, size, bias=False)
         self.scale = (
             nn.Parameter(torch.empty(size).uniform_(-(size**-0.5), size**-0.5))
             if kind == "additive"

@@ -12,6 +12,7 @@ from longspan.kernels import output_loss
 from longspan.kernels.tracing import in_transform
 
 from .embedding import lookup
+from .linear import Linear
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -143,7 +144,7 @@ class LinearCrossEntropyLoss(nn.Module):
         super().__init__()
         errors.check_int("in_features", in_features, 1, "give the number of values a row")
         errors.check_int("num_classes", num_classes, 1, "give the number of classes")
-        self.linear = nn.Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
+        self.linear = Linear(in_features, num_classes, bias=bias, device=device, dtype=dtype)
         self.reduction = errors.check_choice("reduction", reduction, REDUCTIONS)
         self.ignore_index = ignore_index
         self.label_smoothing = errors.check_fraction("label_smoothing", label_smoothing)

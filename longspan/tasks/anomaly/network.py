@@ -14,6 +14,7 @@ from torch.nn import functional
 from longspan import cells
 from longspan.data.batches import Batch
 from longspan.networks.encoder import Encoder, recurrent
+from longspan.nn.linear import Linear
 from longspan.tasks.network import StreamingNetwork
 
 from .reading import Reading
@@ -134,7 +135,7 @@ class NextStepPredictor(RecurrentPredictor):
         squared: bool = False,
     ) -> None:
         super().__init__(sizes, hidden_size, options, "steps", squared)
-        self.head = nn.Linear(self.encoder.output_size, sum(self.sections))
+        self.head = Linear(self.encoder.output_size, sum(self.sections))
         self._step_parts: Any = None  # what every step needs, looked up once
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Outputs, Any]:
@@ -238,13 +239,13 @@ class RecordAutoencoder(ColumnPredictor):
         code = max(2, hidden_size // 4)
         self.layers = nn.Sequential(
             nn.Dropout(RECORD_DROPOUT),
-            nn.Linear(sizes["inputs"], hidden_size),
+            Linear(sizes["inputs"], hidden_size),
             nn.ReLU(),
-            nn.Linear(hidden_size, code),
+            Linear(hidden_size, code),
             nn.Tanh(),
-            nn.Linear(code, hidden_size),
+            Linear(code, hidden_size),
             nn.ReLU(),
-            nn.Linear(hidden_size, sum(self.sections)),
+            Linear(hidden_size, sum(self.sections)),
         )
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Outputs, Any]:
@@ -279,7 +280,7 @@ class Autoencoder(RecurrentPredictor):
         super().__init__(sizes, hidden_size, options, "last", squared)
         self.context = sizes["context"]
         self.decoder = recurrent(options["cell"], hidden_size, hidden_size)
-        self.head = nn.Linear(hidden_size, sum(self.sections))
+        self.head = Linear(hidden_size, sum(self.sections))
 
     def forward(self, batch: Batch, state: Any = None) -> tuple[Outputs, Any]:
         return self.split_outputs(self._reconstructed(batch.x)), None

@@ -17,6 +17,7 @@ from longspan.data.tokenizers import END, PAD, SPECIAL, START, UNKNOWN
 from longspan.networks.decoder import Decoder, DecoderOutput, DecoderState
 from longspan.networks.frames import FrameGrid
 from longspan.nn.dropout import Dropout
+from longspan.nn.linear import Linear
 from longspan.search import Hypothesis, beam
 from longspan.tasks.network import TaskNetwork
 from longspan.training.objective import LossTerm
@@ -81,7 +82,7 @@ class _FeatureMap(nn.Module):
         super().__init__()
         self.shape, self.output_size = (shape.height, shape.width), _MAPPED
         self.scale = nn.BatchNorm1d(shape.channels)
-        self.linear = nn.Linear(shape.channels, _MAPPED)
+        self.linear = Linear(shape.channels, _MAPPED)
 
     def forward(self, cells: Tensor) -> Tensor:
         """(B, S, F) -> (B, S, _MAPPED)."""
@@ -131,7 +132,7 @@ class CaptionNetwork(TaskNetwork):
             memory_size=self.encoder.output_size, dropout=dropout, variational=True,
             recurrent_dropout=recurrent_dropout,
         )  # fmt: skip
-        self.words = nn.Linear(self.encoder.output_size, vocabulary)
+        self.words = Linear(self.encoder.output_size, vocabulary)
         self.drop, self.drop_cells = Dropout(dropout), Dropout(dropout / 2)
         self.longest, self.label_smoothing = longest, label_smoothing
         self.attention_weight, self.word_weight = attention_weight, word_weight

@@ -17,6 +17,7 @@ from longspan.networks.encoder import Encoder
 from longspan.networks.pooling import Pool, real_steps
 from longspan.nn.dropout import Dropout
 from longspan.nn.embedding import Embedding, bag_means, lookup
+from longspan.nn.linear import Linear
 from longspan.tasks.fine_tuning import parameter_groups
 from longspan.tasks.network import TaskNetwork
 
@@ -189,7 +190,7 @@ class SequenceClassifier(nn.Module):
             self.average = None if per_step else Pool("mean", self.convolutions.output_size)
             size += self.convolutions.output_size
         size += 0 if self.shuffled is None else self.shuffled.output_size
-        self.drop, self.head = Dropout(dropout), nn.Linear(size, classes)
+        self.drop, self.head = Dropout(dropout), Linear(size, classes)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores (B, C), or (B, T, C) with `per_step`; lengths: (B,), None without padding."""

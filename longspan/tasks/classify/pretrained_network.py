@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from longspan.networks.encoder import recurrent
 from longspan.networks.pooling import Pool
 from longspan.nn.dropout import Dropout
+from longspan.nn.linear import Linear
 from longspan.tasks.pretrained import EncoderSizes
 
 _HEAD_UNITS = 50  # of the layer between the pooled outputs and the scores, as in ULMFiT
@@ -58,8 +59,8 @@ class FineTunedClassifier(nn.Module):
         pooled = len(_POOLS) * sizes.hidden_size
         self.drop = Dropout(dropout)
         self.head = nn.Sequential(
-            RowNorm(pooled), Dropout(dropout), nn.Linear(pooled, _HEAD_UNITS), nn.ReLU(),
-            RowNorm(_HEAD_UNITS), Dropout(_HEAD_DROPOUT), nn.Linear(_HEAD_UNITS, classes),
+            RowNorm(pooled), Dropout(dropout), Linear(pooled, _HEAD_UNITS), nn.ReLU(),
+            RowNorm(_HEAD_UNITS), Dropout(_HEAD_DROPOUT), Linear(_HEAD_UNITS, classes),
         )  # fmt: skip
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:

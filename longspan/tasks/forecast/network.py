@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from longspan.data.batches import Batch
 from longspan.networks.encoder import Encoder
+from longspan.nn.linear import Linear
 from longspan.tasks.network import TaskNetwork
 
 # One output for each quantile, or a distribution, which has its branch in `likelihood` and in `quantiles_of`.
@@ -88,8 +89,8 @@ class ForecastNetwork(TaskNetwork):
         width = sizes["values"] + sizes["past"] + embedded[0] + ahead
         self.encoder = Encoder(width, hidden_size, cell=cell, num_layers=num_layers, dropout=dropout)
         state = hidden_size + sizes["static"] + embedded[2]
-        self.skip = nn.Linear(sizes["context"], self.horizon)
-        self.head = nn.Linear(state, self.horizon * self.outputs)
+        self.skip = Linear(sizes["context"], self.horizon)
+        self.head = Linear(state, self.horizon * self.outputs)
         self.steps = _Steps(state, ahead, self.horizon, self.outputs) if ahead else None
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -206,9 +207,9 @@ class _Steps(nn.Module):
 
     def __init__(self, state: int, ahead: int, horizon: int, outputs: int) -> None:
         super().__init__()
-        self.state, self.ahead = nn.Linear(state, _STEP_WIDTH), nn.Linear(ahead, _STEP_WIDTH, bias=False)
+        self.state, self.ahead = Linear(state, _STEP_WIDTH), Linear(ahead, _STEP_WIDTH, bias=False)
         self.place = nn.Parameter(torch.zeros(horizon, _STEP_WIDTH))  # a bias for each step ahead
-        self.out = nn.Linear(_STEP_WIDTH, outputs)
+        self.out = Linear(_STEP_WIDTH, outputs)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from longspan.kernels.linear import linear
 
 LOSSES = ("cross_entropy", "sampled_softmax", "bpr_max")
 _CHUNK = 1 << 21  # scores of negative items that are held at a time
@@ -30,7 +31,7 @@ def full_bpr_max(
     """The mean BPR-max with all other items as negative ones; hidden: (n, D), target: (n,) int64."""
     total = hidden.new_zeros(())
     for x, y in zip(*(t.split(max(1, _CHUNK // len(weight))) for t in (hidden, target)), strict=True):
-        scores = F.linear(x, weight, bias)
+        scores = linear(x, weight, bias)
         own = scores.gather(1, y.unsqueeze(1))
         total = (
             total + bpr_max(own[:, 0], scores.scatter(1, y.unsqueeze(1), -torch.inf), regularization).sum()

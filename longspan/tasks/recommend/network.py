@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from longspan.data.batches import Batch
+from longspan.kernels.linear import linear
 from longspan.networks.encoder import recurrent
 from longspan.nn.dropout import Dropout, dropout_mask
 from longspan.nn.embedding import Embedding, lookup
+from longspan.nn.linear import Linear
 from longspan.nn.output import SampledSoftmaxLoss, linear_cross_entropy
 from longspan.tasks.network import StreamingNetwork
 
@@ -111,14 +112,14 @@ class RecommendNetwork(StreamingNetwork):
         self.attribute_map = None
         if self.attribute_vectors is not None:
             width = self.attribute_vectors.output_size
-            self.attribute_map = nn.Linear(width, embedding_size, bias=False)
+            self.attribute_map = Linear(width, embedding_size, bias=False)
             nn.init.uniform_(self.attribute_map.weight, -_INIT, _INIT)
         self.context_vectors = ColumnVectors(context_sizes) if context_sizes else None
         width = embedding_size + (self.context_vectors.output_size if self.context_vectors else 0)
         self.layers = recurrent(
             cell, width, hidden_size, num_layers=num_layers, dropout=dropout if num_layers > 1 else 0.0
         )
-        self.project = nn.Linear(hidden_size, embedding_size)
+        self.project = Linear(hidden_size, embedding_size)
         self.bias = nn.Parameter(torch.zeros(trained))
         self.embedding_drop, self.drop = Dropout(embedding_dropout), Dropout(dropout)
         self.item_dropout = item_dropout
@@ -220,7 +221,7 @@ class RecommendNetwork(StreamingNetwork):
             return full_bpr_max(hidden, vectors, self.bias, items, regularization)
         drawn = self.sampled.draw(self.sampled.num_samples)
         own = (hidden * lookup(vectors, items)).sum(1) + self.bias[items]
-        others = F.linear(hidden, lookup(vectors, drawn), self.bias[drawn])
+        others = linear(hidden, lookup(vectors, drawn), self.bias[drawn])
         others = others.masked_fill(drawn == items.unsqueeze(1), -torch.inf)
         return bpr_max(own, others, regularization).mean()
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from longspan.data.batches import Batch
 from longspan.networks.encoder import Encoder
 from longspan.nn.dropout import Dropout
+from longspan.nn.linear import Linear
 from longspan.tasks.network import StreamingNetwork
 
 from .decoding import command_log_probs
@@ -119,7 +120,7 @@ class SpeechNetwork(StreamingNetwork):
             filters, hidden_size, cell=cell, num_layers=num_layers, bidirectional=bidirectional,
             pool="steps", dropout=dropout, recurrent_dropout=recurrent_dropout,
         )  # fmt: skip
-        self.output = nn.Linear(self.encoder.output_size, labels)
+        self.output = Linear(self.encoder.output_size, labels)
         self.stride, self.commands = stride, commands
 
     def output_lengths(self, lengths: Tensor) -> Tensor:

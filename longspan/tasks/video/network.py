@@ -18,6 +18,7 @@ from longspan.networks.frames import FrameGrid, FrameNet, of_real_frames
 from longspan.networks.pooling import Pool, max_over_time
 from longspan.nn.conv_lstm import ConvLSTM
 from longspan.nn.dropout import Dropout
+from longspan.nn.linear import Linear
 from longspan.tasks.network import TaskNetwork
 from longspan.training.objective import LossTerm
 
@@ -106,7 +107,7 @@ class SkeletonSteps(nn.Module):
     def __init__(self, features: SkeletonFeatures, size: int, dropout: float) -> None:
         super().__init__()
         self.features = features
-        self.linear = nn.Linear(features.output_size, size)
+        self.linear = Linear(features.output_size, size)
         self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None, state: Any) -> tuple[Tensor, Any]:
@@ -120,7 +121,7 @@ class FeatureSteps(nn.Module):
     def __init__(self, inputs: int, size: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(inputs)
-        self.linear = nn.Linear(inputs, size)
+        self.linear = Linear(inputs, size)
         self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None, state: Any) -> tuple[Tensor, Any]:
@@ -164,7 +165,7 @@ class Member(nn.Module):
         self.steps, self.answers, self.classes = steps, answers, classes
         self.pool = Pool(pooling, steps.output_size) if answers == "clip" else None
         self.drop = Dropout(dropout)
-        self.output = nn.Linear(steps.output_size, classes * (BOX if answers == "boxes" else 1))
+        self.output = Linear(steps.output_size, classes * (BOX if answers == "boxes" else 1))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Scores (B, K), or of each frame (B, T, K), or boxes (B, T, K, 5) as logits."""
