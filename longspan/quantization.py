@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from longspan import errors
+from longspan.layers.gru_reset_before import GRUResetBefore
 from longspan.layers.quantization import quantize_layers
 from longspan.models.cloning import compile_alike
 from longspan.models.model import Model
+from longspan.nn.conv_lstm import ConvLSTM
 from longspan.nn.quantization import float_layers, is_int8
 from longspan.tasks.estimator import Estimator
 
@@ -26,7 +28,7 @@ def quantize(model: ModelT) -> ModelT:
     W and R of every LSTM, GRU, RNN and layer of another cell become int8 numbers from -127 to 127, with a
     float scale for each row. At every step the input and h are rounded to int8 as well, with one scale for
     each row of the batch; sums are exact. Biases, states and all other layers stay in float. Layers with a
-    projection or layer norm stay in float; a notice names them.
+    projection or layer norm, ConvLSTM and GRU(reset_after=False) stay in float too; a notice names them.
 
     A saved quantized model is smaller, since its int8 weights are saved as such. It cannot be trained.
 
@@ -79,9 +81,12 @@ def _quantize(network: nn.Module, name: str) -> None:
             way_out = "train it again with a smaller learning rate"
             raise errors.value_error("model", "finite weights", f"NaN or infinity in {parameter}", way_out)
     if not quantize_layers(network):
-        expected = "a recurrent layer without layer_norm and proj_size"
+        expected = "a recurrent layer without layer_norm and proj_size, other than ConvLSTM"
         raise errors.value_error("model", expected, f"a {name} without one", "use it in float")
     network.eval()
-    kept = float_layers(network)
+    others = (ConvLSTM, GRUResetBefore)
+    kept = float_layers(network) + [
+        name for name, part in network.named_modules() if isinstance(part, others)
+    ]
     if kept:
         errors.notice(f"quantize: {', '.join(kept)} {'stay' if len(kept) > 1 else 'stays'} in float.")

@@ -78,6 +78,19 @@ def test_a_model_keeps_its_answers_in_copy_and_file(name: str, tmp_path: Path) -
     assert np.array_equal(other.predict(X, verbose=0), answers)
 
 
+def test_layers_of_other_kinds_that_stay_in_float_are_named() -> None:
+    x = np.zeros((2, 3, 4, 4, 1), np.float32)
+    model = sequential(
+        layers.LSTM(4, return_sequences=True), layers.GRU(4, reset_after=False), layers.Dense(1)
+    )
+    with pytest.warns(LongspanWarning, match=r"quantize: .*1.* stays in float"):
+        ls.quantize(model)
+    clips = Sequential([layers.ConvLSTM2D(2, 3), layers.Flatten(), layers.RepeatVector(2), layers.LSTM(3)])
+    clips.build(x.shape)
+    with pytest.warns(LongspanWarning, match="stays in float"):
+        ls.quantize(clips)
+
+
 def test_a_file_is_as_small_as_its_int8_weights(tmp_path: Path) -> None:
     model = sequential(layers.LSTM(128), layers.Dense(1), compiled=True)
     model.fit(X, X[:, 0, :1], verbose=0)

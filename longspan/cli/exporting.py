@@ -1,4 +1,4 @@
-"""Writes a saved Sequential in the format that a file's ending names."""
+"""Writes a saved model in another form: as ONNX, for Keras, with int8 weights."""
 
 from __future__ import annotations
 
@@ -44,3 +44,20 @@ def _sequential(path: str) -> Any:
         way_out = "answer for it by longspan serve or longspan.load"
         raise errors.value_error("MODEL", "a saved Sequential", f"a task in {path}", way_out)
     return load_model(path)
+
+
+def quantize_file(model: str, output: str) -> None:
+    """Write a copy of a saved Sequential or task with int8 weights; see `longspan.quantize`.
+
+    Args:
+        model: the path of the saved model; output: the path of the new file.
+    """
+    from longspan import artifact
+    from longspan.models import load_model
+    from longspan.quantization import quantize
+    from longspan.tasks import load
+
+    is_keras = model.endswith((".keras", ".h5"))
+    load_any = load if not is_keras and artifact.load(model).config.get("kind") == "task" else load_model
+    saved: Any = load_any(model)
+    quantize(saved).save(output)

@@ -20,7 +20,10 @@ from longspan.cli import commands, messages
 from longspan.tasks.options import options_of
 
 HERE = Path(__file__).parents[1]
-COMMANDS = "one of demo, docs, evaluate, export, fit, generate, info, inspect, predict, report, serve, stream"
+COMMANDS = (
+    "one of demo, docs, evaluate, export, fit, generate, info, inspect, predict, quantize, report, serve, "
+    "stream"
+)
 
 
 @pytest.fixture

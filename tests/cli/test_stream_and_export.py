@@ -1,4 +1,4 @@
-"""`stream` answers rows as they come, `export` writes ONNX and Keras' files, `--backend` forces one."""
+"""`stream` answers rows as they come, `export` and `quantize` write other files, `--backend` forces one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ import pytest
 import longspan as ls
 from longspan import cli, kernels
 from longspan.cli.output import file_writer
+from longspan.nn.quantization import is_int8
 
 pytestmark = pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
 WAVE = np.sin(np.arange(200) / 5)
@@ -116,6 +118,21 @@ def test_a_sequential_is_exported(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a file that ends in .onnx, .keras, .h5" in capsys.readouterr().err
     assert cli.main(["export", "net.keras", "-o", "net2.h5", "--states"]) == 2
     assert "--states" in capsys.readouterr().err
+
+
+def test_models_are_quantized(capsys: pytest.CaptureFixture[str]) -> None:
+    f = ls.Forecaster(horizon=3, epochs=1, hidden_size=64).fit(WAVE, verbose=0)
+    f.save("task")
+    ls.Sequential([ls.Input((4, 1)), ls.layers.LSTM(64), ls.layers.Dense(1)]).save("net")
+    for name, load in (("task", ls.load), ("net", ls.models.load_model)):
+        assert cli.main(["quantize", name, "-o", f"small-{name}"]) == 0, capsys.readouterr().err
+        weights: Any = load(f"small-{name}")
+        assert is_int8(weights.network_ if name == "task" else weights)
+        assert Path(f"small-{name}").stat().st_size < Path(name).stat().st_size
+    assert cli.main(["quantize", "task", "-o", "task"]) == 2
+    assert "which the command reads" in capsys.readouterr().err
+    assert cli.main(["quantize", "small-net", "-o", "smaller"]) == 2
+    assert "expected float weights, received int8 weights" in capsys.readouterr().err
 
 
 @pytest.fixture
