@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import math
 import os
@@ -186,6 +187,8 @@ def correct(request: Request, answer: bytes) -> bool:
 def measured(port: int, requests: Sequence[Request], options: Any, server: int) -> dict[str, object]:
     """The figures of one model; server: the process."""
     asyncio.run(Load(port, requests).saturate(options.clients, 2.0))  # warms up
+    gc.collect()
+    gc.freeze()  # pauses of the clients are no answers that take long
     most, steady = Load(port, requests), Load(port, requests)
     spent = -processor_seconds(server)
     seconds = asyncio.run(most.saturate(options.clients, options.seconds))

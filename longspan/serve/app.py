@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hmac
 import logging
 import tempfile
@@ -13,30 +14,27 @@ from contextlib import asynccontextmanager, suppress
 from email.message import Message as Headers
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import uvicorn
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, StreamingResponse
-from starlette.datastructures import URLPath
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
-from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longspan import __version__, errors
 from longspan.tasks.estimator import Estimator
 from longspan.tasks.language import LanguageModel
-from longspan.tasks.options import Option
 
 from . import bodies, files, generation
 from .connections import LimitedProtocol
 from .explanation import explain, explainer
-from .limits import Limits, Refused, check_options, parsed_options, refused
+from .limits import Deadline, Limits, Refused, check_options, parsed_options, refused
 from .metrics import Metrics
-from .models import ServedModel, model_of
+from .models import ServedModel
 from .pages import TEXTS, docs_page
-from .schema import ANSWER, ERROR, SOURCE, request_schema, search_options
+from .schema import ANSWER, ERROR, SOURCE, request_schema
 from .sequential import ServedSequential
 from .session_service import SessionService, follow_options
 from .sessions import Sessions
@@ -56,12 +54,27 @@ _HEADERS = [
 _log = logging.getLogger("longspan.serve")
 
 
+class Content(NamedTuple):
+    """The body of an answer, and its type."""
+
+    body: bytes
+    media_type: bytes
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        length = str(len(self.body)).encode()
+        return [(b"content-length", length), (b"content-type", self.media_type)]
+
+
 class Server:
     """The models, the sessions and the counts of one server.
 
     Args:
         models: fitted ones by name; limits: what is taken; token: that requests must carry, None for none.
         sessions: the file that keeps the sessions, None to forget them at the end.
+
+    Attributes:
+        direct: address -> what answers POST requests to it, for those that the guard answers by itself.
     """
 
     def __init__(
@@ -81,6 +94,7 @@ class Server:
         self.sessions = SessionService(self.models, self.limits, self.pool, kept)
         self.sockets = SessionSockets(self.sessions, self.limits, _error_response)
         self.metrics = Metrics()
+        self.direct: dict[str, Callable[[Scope, Receive], Awaitable[Content]]] = {}
 
     def described(self) -> list[dict[str, Any]]:
         """Every model: its name, its task, its options, and whether it reads streams."""
@@ -101,24 +115,24 @@ class Server:
 
     # ---- predictions
 
-    async def predict(self, name: str, request: Request) -> Response:
+    async def predict(self, name: str, scope: Scope, receive: Receive) -> Content:
         """The answer to `POST /models/NAME/predict`."""
-        served = model_of(self.models, name)
-        body = await self.read_body(request)
-        content_type, filename = _content_type(request)
+        served, headers = self.models[name], headers_of(scope)
+        body = await self.read_body(headers, receive)
+        content_type, filename = _content_type(headers)
         if content_type in ("application/json", ""):
             content = bodies.parse_json(body)
             source = bodies.as_source(content.pop("source", None), self.limits)
             source = files.without_paths(served.model.name, source)
             answer = await served.predict(source, _checked_options(served, content))
         else:
-            given = dict(request.query_params)
-            options = _checked_options(served, parsed_options(_declared(served), given))
+            given = dict(QueryParams(scope["query_string"]))
+            options = _checked_options(served, parsed_options(served.options, given))
             answer = await self._predict_file(served, body, bodies.ending_of(content_type, filename), options)
         self.metrics.rows.labels(name).inc(len(answer.frame))
-        if "text/csv" in request.headers.get("accept", ""):
-            return Response(bodies.as_csv(answer.frame), media_type="text/csv; charset=utf-8")
-        return Response(bodies.answer(answer.frame, answer.notes), media_type="application/json")
+        if b"text/csv" in headers.get(b"accept", b""):
+            return Content(bodies.as_csv(answer.frame), b"text/csv; charset=utf-8")
+        return Content(bodies.answer(answer.frame, answer.notes), b"application/json")
 
     async def _predict_file(self, served: ServedModel, body: bytes, ending: str, options: Any) -> Any:
         if not body:
@@ -138,14 +152,15 @@ class Server:
 
     async def explain(self, name: str, request: Request) -> dict[str, Any]:
         """The answer to `POST /models/NAME/explain`."""
-        served, content = model_of(self.models, name), bodies.parse_json(await self.read_body(request))
+        body = await self.read_body(headers_of(request.scope), request.receive)
+        served, content = self.models[name], bodies.parse_json(body)
         compute = partial(explain, served, content, self.limits)
         return await asyncio.get_running_loop().run_in_executor(self.pool, compute)
 
     async def generate(self, name: str, request: Request) -> Response:
         """The answer to `POST /models/NAME/generate`: text, sent as it is drawn."""
-        model = cast(LanguageModel, model_of(self.models, name).model)
-        content = bodies.parse_json(await self.read_body(request))
+        model = cast(LanguageModel, self.models[name].model)
+        content = bodies.parse_json(await self.read_body(headers_of(request.scope), request.receive))
         start = partial(generation.begin, model, content, self.limits)
         text = await asyncio.get_running_loop().run_in_executor(self.pool, start)
         return StreamingResponse(generation.pieces(text, self.pool), media_type="text/plain; charset=utf-8")
@@ -157,16 +172,15 @@ class Server:
 
     # ---- requests
 
-    async def read_body(self, request: Request) -> bytes:
+    async def read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The body of a request, within the limits of size and time."""
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise refused(415, "Content-Encoding", "none", repr(encoding), "send the body unpacked")
-        body = bodies.read_body(request.stream(), request.headers.get("content-length"), self.limits)
+        encoding = headers.get(b"content-encoding", b"identity")
+        if encoding != b"identity":
+            received = repr(encoding.decode("latin-1"))
+            raise refused(415, "Content-Encoding", "none", received, "send the body unpacked")
         try:
-            return await asyncio.wait_for(body, self.limits.seconds)
-        except ClientDisconnect:
-            raise refused(400, "body", "a whole one", "a part of it", "send it again") from None
+            async with Deadline(self.limits.seconds):
+                return await bodies.read_body(receive, headers.get(b"content-length"), self.limits)
         except asyncio.TimeoutError:
             expected = f"a body within {self.limits.seconds:g} seconds"
             raise refused(408, "body", expected, "a slower one", "send it faster") from None
@@ -207,23 +221,23 @@ def reads_series(model: Any) -> bool:
 def _checked_options(served: ServedModel, content: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a request that the model's task takes; lists are several values."""
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    check_options(_declared(served), options, "source")
+    check_options(served.options, options, "source")
     return options
 
 
-def _declared(served: ServedModel) -> dict[str, Option]:
-    """The options of a request to a model; a Sequential has none."""
-    return {} if isinstance(served.model, ServedSequential) else search_options(served.model)
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """The headers of a request by name; of several with one name the first."""
+    return dict(reversed(scope["headers"]))
 
 
-def _content_type(request: Request) -> tuple[str, str | None]:
+def _content_type(headers: Mapping[bytes, bytes]) -> tuple[str, str | None]:
     """The content type in lower case, and the name of the file that is sent, None without one."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    disposition = request.headers.get("content-disposition")
+    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    disposition = headers.get(b"content-disposition")
     if disposition is None:
         return kind, None
     message = Headers()
-    message["content-disposition"] = disposition
+    message["content-disposition"] = disposition.decode("latin-1")
     return kind, message.get_filename()
 
 
@@ -297,18 +311,25 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                message["headers"] = [*message.get("headers", ()), *_HEADERS]
             await send(message)
 
+        direct = self.server.direct.get(scope["path"]) if scope["method"] == "POST" else None
+        path = scope["path"] if direct else None
         try:
             self.server.check_token(scope)
-            await self.app(scope, receive, send_guarded)
+            if direct is None:
+                await self.app(scope, receive, send_guarded)
+            else:
+                content = await direct(scope, receive)
+                await send_guarded({"type": "http.response.start", "status": 200, "headers": content.headers})
+                await send_guarded({"type": "http.response.body", "body": content.body})
         except Exception as error:
             if status:  # the answer has begun
                 raise
             await _error_response(error)(scope, receive, send_guarded)
         seconds = time.perf_counter() - began
-        path = getattr(scope.get("route"), "path", "other")
+        path = path or getattr(scope.get("route"), "path", "other")
         self.server.metrics.observe(path, status, seconds)
         _log.info("%s %s %d %.1f ms", scope["method"], path, status, 1e3 * seconds)
 
@@ -399,28 +420,6 @@ async def _same(response: Response) -> Response:
     return response
 
 
-class _ShortRoute(BaseRoute):
-    """Answers POST requests to one address, without the checks of parameters that it has none of.
-
-    Args:
-        path: without parameters; answer: of a request.
-    """
-
-    def __init__(self, path: str, answer: Callable[[Request], Awaitable[Response]]) -> None:
-        self.path, self.answer = path, answer
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        is_own = scope["type"] == "http" and scope["path"] == self.path and scope["method"] == "POST"
-        return (Match.FULL, {"route": self}) if is_own else (Match.NONE, {})
-
-    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
-        raise NoMatchFound(name, path_params)
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self.answer(Request(scope, receive, send))
-        await response(scope, receive, send)
-
-
 def _add_model(app: FastAPI, server: Server, name: str) -> None:
     """The addresses of one model."""
     served, base = server.models[name], f"/models/{name}"
@@ -433,10 +432,11 @@ def _add_model(app: FastAPI, server: Server, name: str) -> None:
     content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in bodies.ENDINGS}
 
     async def predict(request: Request) -> Response:
-        return await server.predict(name, request)
+        content = await server.predict(name, request.scope, request.receive)
+        return Response(content.body, media_type=content.media_type.decode())
 
-    # Answers through fewer layers; the other one describes it and refuses other methods.
-    app.router.routes.insert(0, _ShortRoute(f"{base}/predict", predict))
+    # The guard answers without the framework's layers; this route describes it and refuses other methods.
+    server.direct[f"{base}/predict"] = partial(server.predict, name)
     app.add_api_route(
         f"{base}/predict", predict, methods=["POST"], responses=answers, tags=[name],
         summary=f"Predict with {name} ({served.model.name}).",
@@ -476,8 +476,9 @@ def _add_sessions(app: FastAPI, server: Server, name: str) -> None:
         return await service.begin(name, dict(request.query_params))
 
     async def read(session: str, request: Request) -> dict[str, Any]:
-        body = await server.read_body(request)
-        is_json = _content_type(request)[0] in ("application/json", "")
+        headers = headers_of(request.scope)
+        body = await server.read_body(headers, request.receive)
+        is_json = _content_type(headers)[0] in ("application/json", "")
         return await service.read(name, session, bodies.parse_json(body) if is_json else body)
 
     async def follow(session: str, request: Request) -> Response:
@@ -529,6 +530,12 @@ def configuration(
 
 
 def run(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "warning") -> None:
-    """Serve an application until it is interrupted; running requests are answered first."""
+    """Serve an application until it is interrupted; running requests are answered first.
+
+    What is in memory at the start, such as the models, is left out of garbage collections, which would stop
+    all answers for a tenth of a second.
+    """
+    gc.collect()
+    gc.freeze()
     with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
         uvicorn.Server(configuration(app, host=host, port=port, log_level=log_level)).run()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from datetime import date, time, timedelta
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import polars as pl
+from starlette.types import Receive
 
-from .limits import Limits, refused
+from . import json_text
+from .limits import Limits, Refused, refused
 
 # Content type -> the ending by which the body is read as a file.
 ENDINGS = {
@@ -37,23 +39,31 @@ _PLAIN_TYPES = frozenset({pl.String, pl.Boolean, pl.Int64, pl.Int32, pl.UInt32})
 MOST_LEVELS = 32  # of lists and objects in a body of JSON
 
 
-async def read_body(chunks: AsyncIterable[bytes], declared: str | None, limits: Limits) -> bytes:
-    """The whole body; declared: the request's Content-Length, None without one.
+async def read_body(receive: Receive, declared: bytes | None, limits: Limits) -> bytes:
+    """The whole body of a request; declared: its Content-Length, None without one.
 
     Raises:
-        Refused: it has more bytes than the server takes; of a longer one no more is read.
+        Refused: it has more bytes than the server takes, of which it reads no more, or only a part comes.
     """
-    too_long = refused(
-        413, "body", f"at most {limits.body_bytes:,} bytes", "more", "send fewer rows or a smaller file"
-    )
     if declared is not None and declared.isdigit() and int(declared) > limits.body_bytes:
-        raise too_long
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) > limits.body_bytes:
-            raise too_long
-    return bytes(body)
+        raise _too_long(limits)
+    chunks, count = list[bytes](), 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise refused(400, "body", "a whole one", "a part of it", "send it again")
+        chunk = message.get("body", b"")
+        count += len(chunk)
+        if count > limits.body_bytes:
+            raise _too_long(limits)
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+def _too_long(limits: Limits) -> Refused:
+    expected = f"at most {limits.body_bytes:,} bytes"
+    return refused(413, "body", expected, "more", "send fewer rows or a smaller file")
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -63,7 +73,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
         Refused: it is no JSON, no object, or nested too deeply.
     """
     try:
-        value = json.loads(body)
+        value = json_text.loads(body)
     except RecursionError as error:  # a thousand levels
         raise refused(400, "body", "few levels of lists and objects", "too many", "flatten it") from error
     except ValueError as error:
@@ -144,29 +154,31 @@ def ending_of(content_type: str, filename: str | None) -> str:
 
 def as_content(frame: pl.DataFrame, notes: list[str]) -> dict[str, Any]:
     """A frame as plain values: its columns, its rows, and what the library noted."""
-    columns = [_plain_cells(column) for column in frame.get_columns()]
-    rows = [dict(zip(frame.columns, row, strict=True)) for row in zip(*columns, strict=True)]
+    if all(map(_is_plain, frame.dtypes)):
+        rows = frame.to_dicts()
+    else:
+        columns = [_plain_cells(column) for column in frame.get_columns()]
+        rows = [dict(zip(frame.columns, row, strict=True)) for row in zip(*columns, strict=True)]
     return {"columns": frame.columns, "rows": rows, "notes": notes}
 
 
+def _is_plain(dtype: pl.DataType) -> bool:
+    """Whether cells of a type are plain values already."""
+    return dtype in _PLAIN_TYPES or dtype.is_float()
+
+
 def _plain_cells(column: pl.Series) -> list[Any]:
-    """The cells of a column as `plain` gives them, at once where they are numbers or texts."""
-    dtype = column.dtype
-    if dtype in _PLAIN_TYPES:
-        return column.to_list()
-    if dtype.is_float() and not column.null_count() and math.isfinite(sum(values := column.to_list())):
-        return values
-    return [plain(value) for value in column]
+    return column.to_list() if _is_plain(column.dtype) else [plain(value) for value in column]
 
 
 def answer(frame: pl.DataFrame, notes: list[str]) -> bytes:
     """A frame as JSON, see `as_content`."""
-    return as_text(as_content(frame, notes)).encode()
+    return json_text.dumps(as_content(frame, notes))
 
 
 def as_text(content: Mapping[str, Any]) -> str:
     """Plain values as JSON."""
-    return json.dumps(content, ensure_ascii=False, allow_nan=False)
+    return json_text.dumps(content).decode()
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,33 @@ class Refused(Exception):
 def refused(status: int, argument: str, expected: str, received: object, way_out: str) -> Refused:
     """A refusal in the form of every error of the library."""
     return Refused(status, errors.message(argument, expected, received, way_out))
+
+
+class Deadline:
+    """Ends what waits inside it after so many seconds, by `asyncio.TimeoutError`; it makes no task.
+
+    Args:
+        seconds: from when it is entered.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._is_over = seconds, False
+
+    async def __aenter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._end)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if self._is_over and kind is asyncio.CancelledError:
+            getattr(self._task, "uncancel", int)()  # of Python 3.11 and later
+            raise asyncio.TimeoutError
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._task.cancel()
 
 
 def check_options(declared: Mapping[str, Option], content: Mapping[str, Any], *others: str) -> None:

@@ -16,6 +16,9 @@ class Metrics:
         self.seconds = prometheus_client.Histogram(
             "longspan_request_seconds", "Seconds until the answer.", ["path"], registry=self.registry
         )
+        self._of_path: dict[
+            tuple[str, int], tuple[prometheus_client.Counter, prometheus_client.Histogram]
+        ] = {}
         self.rows = prometheus_client.Counter(
             "longspan_rows", "Rows of answers.", ["model"], registry=self.registry
         )
@@ -29,8 +32,11 @@ class Metrics:
 
     def observe(self, path: str, status: int, seconds: float) -> None:
         """Count one request."""
-        self.requests.labels(path, str(status)).inc()
-        self.seconds.labels(path).observe(seconds)
+        if (path, status) not in self._of_path:
+            self._of_path[path, status] = self.requests.labels(path, str(status)), self.seconds.labels(path)
+        count, duration = self._of_path[path, status]
+        count.inc()
+        duration.observe(seconds)
 
     def text(self, sessions: int, connections: int) -> str:
         """All counts; sessions: how many live; connections: websockets that are open."""

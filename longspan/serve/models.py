@@ -17,7 +17,8 @@ from longspan import artifact, errors
 from longspan.tasks import load
 from longspan.tasks.estimator import Estimator
 
-from .limits import Limits, Refused, refused
+from .limits import Deadline, Limits, Refused, refused
+from .schema import search_options
 from .sequential import ServedSequential
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -43,6 +44,9 @@ class ServedModel:
 
     Args:
         name: in addresses; model: fitted; limits: of the server; pool: the threads that compute.
+
+    Attributes:
+        options: of a request for predictions, by name.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class ServedModel:
     ) -> None:
         self.name, self.model, self.limits = name, model, limits
         self.lock = threading.Lock()  # of the thread that computes with the model
+        self.options = {} if isinstance(model, ServedSequential) else search_options(model)
         self._pool, self._waiting, self._running = pool, list[_Waiting](), False
 
     async def predict(self, source: Any, options: Mapping[str, Any]) -> Answer:
@@ -68,7 +73,8 @@ class ServedModel:
             task = asyncio.get_running_loop().create_task(self._answer_waiting())
             task.add_done_callback(lambda done: done.exception())
         try:
-            return await asyncio.wait_for(future, self.limits.seconds)
+            async with Deadline(self.limits.seconds):
+                return await future
         except asyncio.TimeoutError:
             received = "a longer one"
             expected = f"an answer within {self.limits.seconds:g} seconds"

@@ -168,7 +168,8 @@ def predictions(network: TaskNetwork, batches: Iterable[Batch], search: Mapping[
         with torch.no_grad():
             return [network.predict(move(batch), **search) for batch in batches]
     finally:
-        network.train(was_training)
+        if was_training:
+            network.train()
 
 
 def decoded_validation(

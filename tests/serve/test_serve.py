@@ -16,8 +16,12 @@ import pytest
 
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 
+from starlette.applications import Starlette
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
 from longspan import layers, models
-from longspan.serve import Limits, bodies
+from longspan.serve import Limits, bodies, create_app
 from longspan.serve.models import ServedModel
 from longspan.serve.sequential import ServedSequential
 
@@ -126,6 +130,14 @@ def test_a_note_is_about_its_own_source(
     assert calls == [3], "one call for all of them"
     notes = [answer.notes for answer in answers if not isinstance(answer, Exception)]
     assert notes[0] == notes[2] == [] and words in notes[1][0], notes
+
+
+def test_a_part_of_another_application_answers_too(fitted: dict[str, Any]) -> None:
+    app = Starlette(routes=[Mount("/inside", create_app({"sales": fitted["sales"]}))])
+    with TestClient(app) as client:
+        answer = client.post("/inside/models/sales/predict", json={"source": WAVE})
+    assert answer.status_code == 200 and answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.json()["rows"] == fitted["sales"].predict_table(WAVE).to_dicts()
 
 
 def test_one_bad_request_does_not_spoil_the_others(client: httpx.Client) -> None:

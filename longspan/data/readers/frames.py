@@ -28,6 +28,8 @@ class FrameLike(Protocol):
 
 def is_frame_like(value: object) -> TypeGuard[FrameLike]:
     """Whether a value is a table with named columns, not a single column, an array or a list."""
+    if isinstance(value, (list, tuple, np.ndarray)) and not hasattr(value, "columns"):
+        return False  # at once: checks of a protocol are slow
     if isinstance(value, pl.LazyFrame):  # whose columns would have to be found out
         return True
     return isinstance(value, FrameLike) or (library(value) == "xarray" and isinstance(value, Mapping))

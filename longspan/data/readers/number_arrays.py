@@ -66,8 +66,8 @@ def _array(part: Any) -> np.ndarray:
     if values.ndim != 2:
         way_out = "pass one array a series"
         raise errors.value_error("source", "arrays (T,) or (T, C)", f"shape {values.shape}", way_out)
-    infinite = np.argwhere(np.isinf(values))
-    if len(infinite):
+    if np.isinf(values).any():
+        infinite = np.argwhere(np.isinf(values))
         received = f"{values[tuple(infinite[0])]} at {infinite[0].tolist()}"
         raise errors.value_error("source", "finite numbers", received, "correct it or make it NaN")
     return values

@@ -263,16 +263,15 @@ def _outputs(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> tuple[
 def _proportions(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> Tensor:
     """The share of counted steps at which each output exceeds each threshold, (B, 84 * Q)."""
     out, steps = _outputs(x, lengths, part, number)
-    at_once = max(1, _CHUNK // out.numel())
-    counts = [_exceeding(out, thresholds) for thresholds in part.thresholds.T.contiguous().split(at_once)]
+    at_once = min(part.thresholds.shape[1], max(1, _CHUNK // out.numel()))
+    # One buffer, as the system would clear new memory for each part. Floats, as comparisons into bytes are
+    # several times slower.
+    exceeds = torch.empty(at_once, *out.shape)
+    counts = [
+        torch.gt(out, thresholds[:, None, None], out=exceeds[: len(thresholds)]).sum(2).transpose(0, 1)
+        for thresholds in part.thresholds.T.contiguous().split(at_once)
+    ]
     return (torch.cat(counts, 1) / steps.unsqueeze(1)).transpose(1, 2).flatten(1)
-
-
-def _exceeding(out: Tensor, thresholds: Tensor) -> Tensor:
-    """At how many steps outputs (B, T, K) exceed thresholds (Q, K), (B, Q, K)."""
-    # Floats, as comparisons into bytes are several times slower.
-    exceeds = torch.empty(*out.shape[:2], *thresholds.shape)
-    return torch.gt(out.unsqueeze(2), thresholds, out=exceeds).sum(1)
 
 
 def _proportion_steps(x: Tensor, lengths: Tensor, part: _Dilation, number: int, weights: Tensor) -> Tensor:

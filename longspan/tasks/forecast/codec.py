@@ -215,7 +215,8 @@ class ForecastCodec(Codec[Origins]):
     def split(self, table: pl.DataFrame, parts: Sequence[Origins]) -> list[pl.DataFrame]:
         of_origin = self.horizon * len(self.encoder.template.columns.target)
         if not self._has_id_column and len(parts[0].panel.ids) == 1:
-            table = table.drop("id", strict=False)  # which only tells the sources apart
+            # without the column that only tells the sources apart; `drop` would hand over to polars' threads
+            table = pl.DataFrame([column for column in table if column.name != "id"])
         return slices(table, [len(part.rows) * of_origin for part in parts])
 
     @property
