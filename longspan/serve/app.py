@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from email.message import Message as Headers
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ from longspan.tasks.estimator import Estimator
 from longspan.tasks.language import LanguageModel
 
 from . import bodies, files, generation
-from .connections import LimitedProtocol
+from .connections import LimitedProtocol, affordable
 from .explanation import explain, explainer
 from .limits import Deadline, Limits, Refused, check_options, parsed_options, refused
 from .metrics import Metrics
@@ -522,9 +523,10 @@ def configuration(
 ) -> uvicorn.Config:
     """How uvicorn serves an application of `create_app`: with its limits of bodies, headers and idle time."""
     limits: Limits = app.state.limits
+    counted = replace(limits, open_connections=affordable(limits.open_connections))
     return uvicorn.Config(
         app, host=host, port=port, log_level=log_level, access_log=False, server_header=False,
-        http=cast(Any, partial(LimitedProtocol, limits)), timeout_keep_alive=limits.idle_seconds,
+        http=cast(Any, partial(LimitedProtocol, counted, set())), timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=30, ws_max_size=2 * limits.body_bytes,  # longer ones get no sentence
     )  # fmt: skip
 

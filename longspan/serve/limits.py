@@ -17,7 +17,9 @@ class Limits:
 
     body_bytes: of one request; rows: of one source; seconds: until an answer; sessions: that live at once;
     session_seconds: without a reading, after which a session ends; batch: requests answered at once;
-    threads: that compute; waiting: requests that wait for them; connections: open websockets.
+    threads: that compute; waiting: requests that wait for them; connections: open websockets;
+    open_connections: of all kinds, beyond which a further one is answered with status 503 and closed; fewer
+    where the system lets a process open fewer files.
     head_bytes, head_seconds: of a request's line and headers; idle_seconds: of a connection between requests,
     after which it is closed.
     pixels, media_seconds: of pictures and clips that are sent.
@@ -32,6 +34,7 @@ class Limits:
     threads: int = 2
     waiting: int = 1000
     connections: int = 1000
+    open_connections: int = 2000
     pixels: int = 1 << 25
     media_seconds: float = 1800.0
     head_bytes: int = 1 << 16
@@ -40,8 +43,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         whole = (
-            "body_bytes", "rows", "sessions", "batch", "threads", "waiting", "connections", "pixels",
-            "head_bytes", "idle_seconds",
+            "body_bytes", "rows", "sessions", "batch", "threads", "waiting", "connections",
+            "open_connections", "pixels", "head_bytes", "idle_seconds",
         )  # fmt: skip
         for name in whole:
             errors.check_int(name, getattr(self, name), 1, "give a whole number")

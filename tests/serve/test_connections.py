@@ -6,14 +6,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
+from websockets.exceptions import InvalidStatus  # noqa: E402
+from websockets.sync.client import connect  # noqa: E402
+
 from longspan.serve import Limits  # noqa: E402
+from longspan.serve.connections import affordable  # noqa: E402
 
 from .conftest import serving  # noqa: E402
 
@@ -113,3 +117,52 @@ def test_a_slow_body_has_its_own_time(client: Any) -> None:
             connection.sendall(b" ")
             time.sleep(0.1)
         assert b"HTTP/1.1 400" in connection.recv(65536), "read as a whole, though no JSON"
+
+
+def answered(connection: socket.socket) -> bytes:
+    """What comes until the other side closes; nothing after a reset."""
+    answer = b""
+    try:
+        while part := connection.recv(65536):
+            answer += part
+    except ConnectionResetError:
+        pass
+    return answer
+
+
+def test_connections_beyond_the_limit_are_refused_and_the_others_served(fitted: dict[str, Any]) -> None:
+    limits = Limits(open_connections=4, idle_seconds=60)
+    request = b"POST /models/sales/predict HTTP/1.1\r\nHost: here\r\nContent-Length: 100\r\n\r\n" + b" " * 100
+    with serving({"sales": fitted["sales"]}, limits=limits) as client, ExitStack() as stack:
+        served = [stack.enter_context(closing(connected(client))) for _ in range(4)]
+        for one in served:
+            one.sendall(HEAD)
+            assert one.recv(65536).startswith(b"HTTP/1.1 200")
+        more = [stack.enter_context(closing(connected(client))) for _ in range(150)]  # also more than linger
+        for number, one in enumerate(more[:50]):
+            one.sendall((request, HEAD, b"")[number % 3])
+        for number, one in enumerate(more):
+            head, _, body = answered(one).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503") and b"at most 4 open connections" in body, number
+        for one in served:
+            one.sendall(HEAD)
+            assert one.recv(65536).startswith(b"HTTP/1.1 200"), "those that are there are still served"
+        with pytest.raises(InvalidStatus) as refusal:
+            connect(f"ws://{client.base_url.host}:{client.base_url.port}/models/sales/sessions")
+        assert refusal.value.response.status_code == 503
+        served[0].close()
+        for _ in range(100):
+            if client.get("/health").status_code == 200:
+                break
+            time.sleep(0.02)
+        assert client.get("/health").status_code == 200, "a place that becomes free is given to the next"
+
+
+def test_open_files_of_the_process_limit_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource", reason="this system has no limits of a process")
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (1024, 2000))
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: given.append(limits))
+    assert affordable(100) == 100 and not given
+    assert affordable(1500) == 1500 and affordable(5000) == 2000 - 256
+    assert given == [(1756, 2000), (2000, 2000)]
