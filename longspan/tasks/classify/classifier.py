@@ -62,11 +62,13 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
     learn one after the other, an epoch each, from the last to the first, and the lower ones more slowly. The
     sizes are then those of the language model.
 
-    Beside the networks of series stands a linear model of random convolutions (MiniRocket, arXiv 2012.08791;
-    Hydra, arXiv 2203.13652). Its share of the scores is selected by records that trained neither part. Each
-    network of fewer than 500 series leaves out another fold for that, and ridge regression leaves out each
-    row. The learning rate of series goes through cycles of 320 steps until the training loss has converged,
-    at most four. Steps of long series are read in frames, at most 100 of them.
+    Beside the networks of series stand linear models of random convolutions (MiniRocket, arXiv 2012.08791,
+    with a feature of MultiRocket, arXiv 2102.00457; Hydra, arXiv 2203.13652) and, for at most 300 series, the
+    nearest neighbour by dynamic time warping. Their weights and their share of the scores are selected by
+    records that did not train them. Each network of fewer than 500 series leaves out another fold for that,
+    and the other models leave out each row. The learning rate of series goes through cycles of 320 steps
+    until the training loss has converged, at most four. Steps of long series are read in frames, at most 100
+    of them.
 
     Records may have numbers and categories with one value each, `static_covariates`, beside a series or
     alone: a table with neither texts nor series is one of single records.
@@ -80,7 +82,7 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
             `longspan.tasks.classify.ngrams.NGrams`).
         ensemble_size: 1 with `pretrained`; 4 for fewer than 8,000 texts, 2 for more; 4 for fewer than 200
             series, 3 for fewer than 500, else 1.
-        normalization: of series, the one by which ridge regression errs less on rows left out.
+        normalization: of series, the one by which the models beside the networks err less on rows left out.
         epochs: 10 for texts.
         learning_rate: 0.005 for texts, 0.002 for series.
         refit: for fewer than 8,000 texts, unless validation data stop the training (`patience`).
@@ -364,8 +366,8 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
 
         A weight is the gradient of the predicted class's score times the input, scaled so that the largest
         of a record is 1 or -1; below 0 the token is evidence against the class. Steps of series are given by
-        their number, records without a series are explained by their columns. The parts of the linear model
-        are exact. Not for labels per token.
+        their number, records without a series are explained by their columns. The parts of linear models are
+        exact; the nearest neighbour is left out. Not for labels per token.
 
         Raises:
             ValueError: the classifier has labels per token.

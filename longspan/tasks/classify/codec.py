@@ -49,7 +49,8 @@ class ClassifierCodec(Codec[list[Example]]):
     """Encodes examples as tensors and decodes scores as probabilities.
 
     Beside the network stands a linear model (Wide & Deep, arXiv 1606.07792): of n-grams for texts, of random
-    convolutions for series. Records that did not train decide on its share; then it is fitted to all.
+    convolutions for series, there with nearest neighbours. Records that did not train decide on its share;
+    then it is fitted to all.
 
     Args:
         text_encoder: not fitted; its `max_length` is that of series too.

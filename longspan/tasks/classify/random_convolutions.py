@@ -16,7 +16,7 @@ from longspan.data.padding import RaggedTensor, sequence_mask
 _TAPS = 9  # values of a kernel
 _THREES = tuple(combinations(range(_TAPS), 3))  # the 84 kernels: weight 2 at three taps, -1 at the others
 _MANY = 2_500  # series up to which there are all features: ridge regression takes the cube of their number
-_THRESHOLDS, _FEWER_THRESHOLDS = 119, 20  # of each kernel of MiniRocket, over all dilations
+_THRESHOLDS, _FEWER_THRESHOLDS = 60, 10  # of each kernel of MiniRocket, over all dilations
 _MAX_DILATIONS = 32  # of MiniRocket's kernels
 _CHANNELS = 9  # channels that one kernel reads at most
 _GROUPS, _FEWER_GROUPS = 32, 6  # of Hydra's kernels, for the series; as many for its differences
@@ -55,8 +55,9 @@ class RandomConvolutions:
 
     MiniRocket (Dempster et al. 2020, arXiv 2012.08791): 84 kernels of nine taps at up to 32 dilations; a
     feature is the share of the steps at which a convolution exceeds a threshold. The thresholds are quantiles
-    of the convolutions of training series. Hydra (Dempster et al. 2022, arXiv 2203.13652): groups of eight
-    random kernels compete at every step; the features sum the winners' outputs and count the losers.
+    of the convolutions of training series. Beside each share stands the mean excess at these steps, as in
+    MultiRocket (Tan et al. 2021, arXiv 2102.00457). Hydra (Dempster et al. 2022, arXiv 2203.13652): groups of
+    eight random kernels compete at every step; the features sum the winners' outputs and count the losers.
 
     Series may have many channels (each kernel reads a random subset of at most nine) and unequal lengths
     (steps beyond a series' end are never counted).
@@ -117,15 +118,15 @@ class RandomConvolutions:
     @property
     def sizes(self) -> tuple[int, int]:
         """The numbers of MiniRocket's and of Hydra's features, which stand one after the other."""
-        proportions = sum(part.thresholds.numel() for part in self.dilations)
-        return proportions, sum(2 * len(part.kernels) for part in self.competitions)
+        thresholds = sum(part.thresholds.numel() for part in self.dilations)
+        return 2 * thresholds, sum(2 * len(part.kernels) for part in self.competitions)
 
     @torch.no_grad()
     def __call__(self, series: Sequence[Tensor]) -> Tensor:
         """Features (N, F) float32 of series (T_i, D)."""
         features = torch.empty(len(series), sum(self.sizes))
         for rows, x, lengths in self._chunks(series):
-            parts = [_proportions(x, lengths, part, n) for n, part in enumerate(self.dilations)]
+            parts = [_excesses(x, lengths, part, n) for n, part in enumerate(self.dilations)]
             for part, source, fewer in self._sources(x, lengths):
                 parts += _wins(source, fewer, part)
             features[rows] = torch.cat(parts, 1)
@@ -146,7 +147,7 @@ class RandomConvolutions:
             blocks = iter(weights[rows].split(self._block_sizes, 1))
             total = torch.zeros(len(x), x.shape[2])
             for number, part in enumerate(self.dilations):
-                total += _proportion_steps(x, lengths, part, number, next(blocks))
+                total += _excess_steps(x, lengths, part, number, next(blocks))
             for part, source, fewer in self._sources(x, lengths):
                 total += _win_steps(source, fewer, part, next(blocks), next(blocks))
             steps[rows, : total.shape[1]] = total
@@ -171,7 +172,7 @@ class RandomConvolutions:
     @property
     def _block_sizes(self) -> list[int]:
         """The numbers of features that each dilation gives, in their order."""
-        sizes = [part.thresholds.numel() for part in self.dilations]
+        sizes = [2 * part.thresholds.numel() for part in self.dilations]
         return sizes + [len(part.kernels) for part in self.competitions for _ in range(2)]
 
     def state(self) -> dict[str, Any]:
@@ -260,27 +261,35 @@ def _outputs(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> tuple[
     return out.masked_fill_(~counted, -torch.inf), counted.sum(1)
 
 
-def _proportions(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> Tensor:
-    """The share of counted steps at which each output exceeds each threshold, (B, 84 * Q)."""
+def _excesses(x: Tensor, lengths: Tensor, part: _Dilation, number: int) -> Tensor:
+    """The share of counted steps at which each output exceeds each threshold, then by how much it does there
+    in the mean, (B, 2 * 84 * Q)."""
     out, steps = _outputs(x, lengths, part, number)
     at_once = min(part.thresholds.shape[1], max(1, _CHUNK // out.numel()))
     # One buffer, as the system would clear new memory for each part. Floats, as comparisons into bytes are
     # several times slower.
-    exceeds = torch.empty(at_once, *out.shape)
-    counts = [
-        torch.gt(out, thresholds[:, None, None], out=exceeds[: len(thresholds)]).sum(2).transpose(0, 1)
-        for thresholds in part.thresholds.T.contiguous().split(at_once)
-    ]
-    return (torch.cat(counts, 1) / steps.unsqueeze(1)).transpose(1, 2).flatten(1)
+    buffer = torch.empty(at_once, *out.shape)
+    counts, sums = [], []
+    for thresholds in part.thresholds.T.contiguous().split(at_once):
+        excess = torch.sub(out, thresholds[:, None, None], out=buffer[: len(thresholds)]).clamp_min_(0)
+        sums.append(excess.sum(2))
+        counts.append(excess.sign_().sum(2))
+    count, total = torch.cat(counts), torch.cat(sums)  # (Q, B, 84) each
+    features = torch.stack([count / steps, total / count.clamp_min(1)])  # (2, Q, B, 84)
+    return features.permute(2, 0, 3, 1).flatten(1)
 
 
-def _proportion_steps(x: Tensor, lengths: Tensor, part: _Dilation, number: int, weights: Tensor) -> Tensor:
-    """What each step adds to the weighted sum of `_proportions`, (B, T); weights: (B, 84 * Q)."""
+def _excess_steps(x: Tensor, lengths: Tensor, part: _Dilation, number: int, weights: Tensor) -> Tensor:
+    """What each step adds to the weighted sum of `_excesses`, (B, T); weights: (B, 2 * 84 * Q)."""
     out, steps = _outputs(x, lengths, part, number)
-    factors = weights.unflatten(1, part.thresholds.shape) / steps.unsqueeze(2)
-    exceeds, total = torch.empty_like(out), torch.zeros(len(x), x.shape[2])
-    for threshold, factor in zip(part.thresholds.unbind(1), factors.unbind(2), strict=True):
-        total += torch.einsum("btk,bk->bt", torch.gt(out, threshold, out=exceeds), factor)
+    by_share, by_mean = weights.unflatten(1, (2, *part.thresholds.shape)).unbind(1)
+    by_share, total = by_share / steps.unsqueeze(2), torch.zeros(len(x), x.shape[2])
+    for place, threshold in enumerate(part.thresholds.unbind(1)):
+        excess = (out - threshold).clamp_min_(0)
+        exceeds = excess.sign()
+        of_mean = by_mean[:, :, place] / exceeds.sum(1).clamp_min(1)
+        total += torch.einsum("btk,bk->bt", exceeds, by_share[:, :, place])
+        total += torch.einsum("btk,bk->bt", excess, of_mean)
     return total
 
 

@@ -90,8 +90,11 @@ def shares(head: SeriesHead) -> Table:
     """The share of the scores that each part of a classifier of series has."""
     names = ["MiniRocket", "Hydra"] if len(head.ridges) > 1 else ["ridge regression"]
     rows: list[list[Any]] = [["recurrent and convolutional networks", 1 - head.share, None, None]]
-    for name, ridge in zip(names, head.ridges, strict=True):
-        rows.append([name, head.share / len(head.ridges), len(ridge.weights), ridge.alpha])
+    parts = [head.share * weight / sum(head.weights) for weight in head.weights]
+    for name, ridge, part in zip(names, head.ridges, parts, strict=False):
+        rows.append([name, part, len(ridge.weights), ridge.alpha])
+    if head.nearest is not None:
+        rows.append(["nearest neighbour", parts[-1], None, None])
     note = "Weights of the mean of scores, found by records that did not train."
     return Table("Shares of the parts", ["part", "share", "features", "penalty"], rows, note=note)
 

@@ -1,4 +1,4 @@
-"""Fits the linear model of series beside the networks, and selects its share of the scores."""
+"""Fits linear models and nearest neighbours beside the networks of series, and selects their share."""
 
 from __future__ import annotations
 
@@ -11,39 +11,46 @@ from torch import Tensor
 from longspan.data.labels import Labels
 from longspan.data.padding import sequence_mask
 
+from .nearest import MOST_SERIES, NearestSeries
 from .random_convolutions import RandomConvolutions
 from .ridge import Ridge
 from .series_encoder import SeriesEncoder
+from .stacking import stacking_weights
 
-SHARES = tuple(step / 10 for step in range(11))  # candidates for the share of the linear model
+SHARES = tuple(step / 10 for step in range(11))  # candidates for the share of this head
 _EXTRAS = (
     0.5  # variance of the constants' features together, as a share of that of the convolutions' features
 )
 
 
 class SeriesHead:
-    """A linear model of series, which stands beside the networks as that of n-grams beside those of texts.
+    """Models of series that are fitted apart from the networks beside which they score classes.
 
-    It is the mean of two ridge regressions, on features of MiniRocket and of Hydra (Dempster et al. 2020,
-    arXiv 2012.08791; 2022, arXiv 2203.13652). Both also read the values with one number a record. The scores
-    of every part are divided by a temperature of its own and averaged with those of the networks.
+    Two are ridge regressions, on features of MiniRocket and MultiRocket, and of Hydra (Dempster et al. 2020,
+    arXiv 2012.08791; Tan et al. 2021, arXiv 2102.00457; Dempster et al. 2022, arXiv 2203.13652). Both also
+    read the values with one number a record. Few series are also compared with their nearest neighbours. The
+    scores of these models are weighted by stacking on rows left out, and averaged with those of the networks.
 
     Args:
         encoder: of the series, fitted; labels: fitted.
 
-    Attributes after fit: convolutions, None for records without series; ridges, and the temperature of each.
-    Attributes after `select`: share, the weight of the linear model in [0, 1]; network_temperature.
+    Attributes after fit: convolutions, None for records without series; ridges; nearest, None for many
+    records or none with series; weights and temperatures, of the scores of each ridge and of `nearest`;
+    left_out (N, C), scores of the training rows, each by fits to the other rows.
+    Attributes after `select`: share, the weight of this head in [0, 1]; network_temperature.
     """
 
     def __init__(self, encoder: SeriesEncoder, labels: Labels) -> None:
         self.encoder, self.labels = encoder, labels
         self.convolutions: RandomConvolutions | None = None
         self.ridges: list[Ridge] = []
-        self.temperatures: list[float] = []
+        self.nearest: NearestSeries | None = None
+        self.weights, self.temperatures = list[float](), list[float]()
+        self.left_out = torch.zeros(0, 0)
         self.share, self.network_temperature = 0.5, 1.0
 
     def fit(self, inputs: Sequence[Any], targets: Tensor, sample_weight: Tensor | None = None) -> SeriesHead:
-        """Fit convolutions and ridge regressions; returns itself.
+        """Fit all models and their weights; returns itself.
 
         Args:
             inputs: N series or records with series; targets: (N,) class numbers or (N, C) zeros and ones.
@@ -51,39 +58,54 @@ class SeriesHead:
         """
         if sample_weight is not None and sample_weight.dim() == 2:
             sample_weight = sample_weight.mean(1)
+        one_hot = _one_hot(targets, len(self.labels.classes))
+        self.nearest = None
         if self.encoder.readings:
-            self.convolutions = RandomConvolutions.for_records(len(inputs)).fit(self._readings(inputs))
-        signs = _one_hot(targets, len(self.labels.classes)) * 2 - 1
+            readings = self._readings(inputs)
+            self.convolutions = RandomConvolutions.for_records(len(inputs)).fit(readings)
+            if len(inputs) <= MOST_SERIES:
+                self.nearest = NearestSeries().fit(
+                    readings, one_hot, lambda scores: self.labels.best_temperature(scores, targets)[0]
+                )
         self.ridges = [
-            Ridge().fit(features, signs, sample_weight, deviations=self._deviations(features.shape[1]))
+            Ridge().fit(
+                features, one_hot * 2 - 1, sample_weight, deviations=self._deviations(features.shape[1])
+            )
             for features in self._features(inputs)
         ]
-        self.temperatures = [
-            self.labels.best_temperature(ridge.left_out, targets)[1] for ridge in self.ridges
-        ]
+        left_out = [part.left_out for part in (*self.ridges, self.nearest) if part is not None]
+        self.temperatures = [self.labels.best_temperature(scores, targets)[1] for scores in left_out]
+        scaled = [scores / each for scores, each in zip(left_out, self.temperatures, strict=True)]
+        factor = 1.0 if sample_weight is None else sample_weight
+        self.weights = stacking_weights(
+            torch.stack(scaled), lambda scores: self.labels.losses(scores, targets) * factor
+        ).tolist()
+        self.left_out = self._weighted(left_out)
         return self
 
     @property
-    def left_out(self) -> Tensor:
-        """Scores (N, C) of the training rows, each by fits to the other rows."""
-        return self._mean([ridge.left_out for ridge in self.ridges])
+    def _factors(self) -> list[float]:
+        """By what the scores of each ridge and of `nearest` are multiplied."""
+        return [weight / each for weight, each in zip(self.weights, self.temperatures, strict=True)]
 
     def left_out_loss(self, targets: Tensor) -> float:
         """The mean cross entropy of the training rows' leave-one-out scores."""
         return self.labels.best_temperature(self.left_out, targets)[0]
 
-    def _mean(self, scores: Sequence[Tensor]) -> Tensor:
-        """The mean (N, C) of the ridge regressions' scores, each divided by its temperature."""
-        parts = zip(scores, self.temperatures, strict=True)
-        return torch.stack([part / temperature for part, temperature in parts]).mean(0)
+    def _weighted(self, scores: Sequence[Tensor]) -> Tensor:
+        """The sum (N, C) of the models' scores, each times its factor."""
+        return torch.stack([part * f for part, f in zip(scores, self._factors, strict=True)]).sum(0)
 
     def scores(self, inputs: Sequence[Any]) -> Tensor:
-        """Scores (N, C) of the linear model alone."""
+        """Scores (N, C) of this head alone."""
         features = self._features(inputs)
-        return self._mean([ridge.scores(part) for ridge, part in zip(self.ridges, features, strict=True)])
+        scores = [ridge.scores(part) for ridge, part in zip(self.ridges, features, strict=True)]
+        if self.nearest is not None:
+            scores.append(self.nearest.scores(self._readings(inputs)))
+        return self._weighted(scores)
 
     def combine(self, network_scores: Tensor, inputs: Sequence[Any]) -> Tensor:
-        """The weighted mean (N, C) of the networks' scores and those of the linear model."""
+        """The weighted mean (N, C) of the networks' scores and those of this head."""
         return self._mixed(network_scores, self.scores(inputs))
 
     def attribution(self, networks: Tensor, inputs: Sequence[Any], classes: Tensor) -> Tensor:
@@ -94,12 +116,12 @@ class SeriesHead:
 
         Returns:
             (N, T), 0 where a step adds what training series add in the mean; for records without series
-            (N, columns). Values beside a series are left out.
+            (N, columns). Values beside a series and nearest neighbours are left out.
         """
-        network_factor, factor = (1 - self.share) / self.network_temperature, self.share / len(self.ridges)
+        network_factor = (1 - self.share) / self.network_temperature
         weights = [
-            factor / temperature * ridge.weights.T[classes]
-            for ridge, temperature in zip(self.ridges, self.temperatures, strict=True)
+            self.share * factor * ridge.weights.T[classes]
+            for ridge, factor in zip(self.ridges, self._factors, strict=False)
         ]
         if self.convolutions is None:
             both = network_factor * networks[:, 0] + weights[0] * self.encoder.constants(inputs).float()
@@ -179,6 +201,8 @@ class SeriesHead:
         return {
             "convolutions": None if self.convolutions is None else self.convolutions.state(),
             "ridges": [ridge.state() for ridge in self.ridges],
+            "nearest": None if self.nearest is None else self.nearest.state(),
+            "weights": self.weights,
             "temperatures": self.temperatures,
             "share": self.share,
             "network_temperature": self.network_temperature,
@@ -191,7 +215,9 @@ class SeriesHead:
         if state["convolutions"] is not None:
             head.convolutions = RandomConvolutions.from_state(state["convolutions"])
         head.ridges = [Ridge.from_state(part) for part in state["ridges"]]
-        head.temperatures = list(state["temperatures"])
+        if state["nearest"] is not None:
+            head.nearest = NearestSeries.from_state(state["nearest"])
+        head.weights, head.temperatures = list(state["weights"]), list(state["temperatures"])
         head.share, head.network_temperature = state["share"], state["network_temperature"]
         return head
 

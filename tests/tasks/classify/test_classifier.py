@@ -119,8 +119,8 @@ def test_balanced_training_finds_the_rare_class():
             learning_rate=0.01,
             class_weight="balanced" if balanced else None,
         )
-        found = task.fit(x, y, verbose=0).predict(x)
-        recall.append((found[y == 1] == 1).mean())
+        found = task.fit(x[:150], y[:150], verbose=0).predict(x[150:])
+        recall.append((found[y[150:] == 1] == 1).mean())
     assert recall[1] > recall[0]
 
 

@@ -35,8 +35,7 @@ def test_rows_left_out_are_recognised_and_the_share_follows_the_better_part() ->
     head.share = 0.25
     expected = 0.25 * head.scores(x) + 0.75 * torch.ones(30, 2) / head.network_temperature
     torch.testing.assert_close(head.combine(torch.ones(30, 2), x), expected, rtol=1e-4, atol=1e-4)
-    for ridge in head.ridges:
-        ridge.left_out = torch.randn(30, 2)
+    head.left_out = torch.randn(30, 2)
     mixed = head.select_left_out(5.0 * F.one_hot(y, 2), y)
     assert head.share <= 0.5 and (mixed.argmax(1) == y).all(), "networks that are right"
 
@@ -44,10 +43,22 @@ def test_rows_left_out_are_recognised_and_the_share_follows_the_better_part() ->
 def test_the_share_is_the_middle_one_where_all_are_as_good() -> None:
     head, _, y = fitted()
     sure = 50.0 * F.one_hot(y, 2)
-    for ridge in head.ridges:
-        ridge.left_out = sure
+    head.left_out = sure
     head.select_left_out(sure, y)
     assert head.share == 0.5
+
+
+def test_series_that_are_shifted_in_time_are_told_by_their_neighbours() -> None:
+    draw = np.random.default_rng(0)
+    y = torch.arange(40) % 2
+    x = [draw.normal(size=(30, 1)) * 0.1 for _ in y]
+    for values, label in zip(x, y.tolist(), strict=True):
+        values[draw.integers(5, 9) :] += 1
+        values[draw.integers(20, 24) :] -= 1 + label
+    torch.manual_seed(0)
+    head = SeriesHead(SeriesEncoder().fit(x, with_length=True), Labels().fit(y.tolist())).fit(x, y)
+    assert head.nearest is not None and head.nearest.window > 0 and len(head.weights) == 3
+    assert (head.nearest.left_out.argmax(1) == y).all() and (head.left_out.argmax(1) == y).all()
 
 
 def test_a_saved_head_gives_the_same_scores() -> None:
