@@ -320,14 +320,11 @@ class GradientBuffer:
         self.parameters = list(parameters)
         sizes = [parameter.numel() for parameter in self.parameters]
         self._buffer = group.buffer(sum(sizes) + len(sizes), self.parameters[0])
-        self._values, self._present = self._buffer.own.split([sum(sizes), len(sizes)])
-        self._own, self._sums = (
-            [
-                part.as_strided(parameter.shape, _dense_strides(parameter), part.storage_offset())
-                for part, parameter in zip(flat[: sum(sizes)].split(sizes), self.parameters, strict=True)
-            ]
-            for flat in (self._buffer.own, self._buffer.total)
-        )
+        self._values, self._present = self._buffer.values.split([sum(sizes), len(sizes)])
+        self._views = [
+            part.as_strided(parameter.shape, _dense_strides(parameter), part.storage_offset())
+            for part, parameter in zip(self._values.split(sizes), self.parameters, strict=True)
+        ]
 
     @torch.no_grad()
     def add_up(self, factor: float) -> None:
@@ -337,7 +334,7 @@ class GradientBuffer:
         """
         gradients = [parameter.grad for parameter in self.parameters]
         self._present.copy_(torch.tensor([float(gradient is not None) for gradient in gradients]))
-        for view, gradient in zip(self._own, gradients, strict=True):
+        for view, gradient in zip(self._views, gradients, strict=True):
             if gradient is None:
                 view.zero_()
             else:
@@ -345,8 +342,8 @@ class GradientBuffer:
         if factor != 1.0:
             self._values.mul_(factor)
         self._buffer.add_up()
-        present = self._buffer.total[-len(self.parameters) :].tolist()
-        for parameter, view, count in zip(self.parameters, self._sums, present, strict=True):
+        present = self._present.tolist()
+        for parameter, view, count in zip(self.parameters, self._views, present, strict=True):
             parameter.grad = view if count else None
 
 

@@ -38,15 +38,14 @@ class SumBuffer(abc.ABC):
     """A tensor that is added up over all processes again and again. Abstract.
 
     Attributes:
-        own: what this process adds; total: the sum after `add_up`, until the next time that `own` is written.
+        values: what this process adds, and after `add_up` the sum, which no other process writes to.
     """
 
-    own: Tensor
-    total: Tensor
+    values: Tensor
 
     @abc.abstractmethod
     def add_up(self) -> None:
-        """Set `total` to the sum of all processes' `own`."""
+        """Set `values` to the sum of all processes'."""
 
 
 class ProcessGroup(abc.ABC):
@@ -115,10 +114,10 @@ class _ReducedBuffer(SumBuffer):
     """A buffer that torch.distributed adds up in place."""
 
     def __init__(self, group: LaunchedGroup, values: Tensor) -> None:
-        self._group, self.own, self.total = group, values, values
+        self._group, self.values = group, values
 
     def add_up(self) -> None:
-        self._group.add_up(self.own)
+        self._group.add_up(self.values)
 
 
 @contextmanager
@@ -256,7 +255,7 @@ class _SharedBuffer(SumBuffer):
     """
 
     def __init__(self, group: ForkedGroup, shared: Tensor) -> None:
-        self._group, self.own, self.total = group, shared[group.rank], shared[-1]
+        self._group, self.values, self._total = group, shared[group.rank], shared[-1]
         parts = shared.tensor_split(group.world, 1)[group.rank]
         self._added, self._sum = parts[:-1], parts[-1]
 
@@ -264,3 +263,4 @@ class _SharedBuffer(SumBuffer):
         self._group.wait()
         torch.sum(self._added, 0, out=self._sum)
         self._group.wait()
+        self.values.copy_(self._total)  # gradients are clipped in place, by each process

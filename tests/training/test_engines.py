@@ -33,6 +33,9 @@ from longspan.training import (
     evaluate,
     train,
 )
+from longspan.training.distributed import GradientBuffer
+from longspan.training.process_groups import ProcessGroup
+from longspan.training.processes import run_in_processes
 
 needed = pytest.mark.skipif(
     find_spec("lightning_fabric") is None, reason="needs lightning-fabric, which the parallel extra installs"
@@ -82,6 +85,25 @@ def test_two_processes_are_one(kind: str, options: dict[str, Any]):
     assert two.epoch == one.epoch
     assert two.history["mae"] == pytest.approx(one.history["mae"], rel=1e-5)
     assert two.history["loss"] == pytest.approx(one.history["loss"], rel=1e-5)
+
+
+@forks
+def test_a_sum_of_gradients_is_each_process_s_own():
+    weight = nn.Parameter(torch.zeros(5))
+
+    def work(group: ProcessGroup) -> Tensor:
+        buffer = GradientBuffer([weight], group)
+        for _ in range(2):
+            weight.grad = torch.full((5,), group.rank + 1.0)
+            buffer.add_up(1.0)
+            assert weight.grad is not None
+            group.gather(None)
+            if group.rank:
+                weight.grad.mul_(10.0)  # as clipping does
+            group.gather(None)
+        return weight.grad
+
+    assert run_in_processes(2, [weight], work).tolist() == [3.0] * 5
 
 
 @forks
