@@ -343,11 +343,11 @@ class FrameAugmentation(NamedTuple):
 
     def draw(self, height: int, width: int, generator: torch.Generator | None = None) -> DrawnAugmentation:
         """What is done to one clip or picture; generator: None for torch's global one."""
-        drawn = torch.rand(4, generator=generator)
-        most = torch.tensor([self.shift * height, self.shift * width])
-        down, right = ((2 * drawn[:2] - 1) * most).round().int().tolist()
-        gain = float(1 + (2 * drawn[2] - 1) * self.brightness)
-        flipped = bool(drawn[3] < self.flip)
+        down, right, gain, flip = torch.rand(4, generator=generator).tolist()
+        down, right = (
+            round((2 * share - 1) * self.shift * size) for share, size in ((down, height), (right, width))
+        )
+        gain, flipped = 1 + (2 * gain - 1) * self.brightness, flip < self.flip
         if not self.turns:
             return DrawnAugmentation(flipped, down, right, gain)
         quarters = int(torch.randint(4, (), generator=generator))

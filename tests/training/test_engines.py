@@ -101,6 +101,7 @@ def test_a_sum_of_gradients_is_each_process_s_own():
             if group.rank:
                 weight.grad.mul_(10.0)  # as clipping does
             group.gather(None)
+        assert weight.grad is not None
         return weight.grad
 
     assert run_in_processes(2, [weight], work).tolist() == [3.0] * 5

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from longspan.data.batches import Batch
-from longspan.data.padding import fill_rows
+from longspan.data.padding import RaggedTensor
 from longspan.data.tokenizers import END, SPECIAL, START, UNKNOWN
 
 IGNORED = -100  # the target of steps that do not count
@@ -69,9 +70,14 @@ class CaptionBatches:
         self.seeds = seeds
         self.frames, self.view, self.vocabulary, self.train = frames, view, vocabulary, train
         self.batch_size = train_batch_size(len(frames), batch_size) if train else batch_size
-        self.captions = None
+        self.texts: RaggedTensor | None = None
         if captions is not None:
-            self.captions = [[torch.tensor(row, dtype=torch.int64) for row in rows] for rows in captions]
+            texts = [[torch.tensor(row, dtype=torch.int64) for row in rows] for rows in captions]
+            self.texts = RaggedTensor([text for some in texts for text in some])
+            self.counts = torch.tensor([len(some) for some in texts])
+            self.first = self.counts.cumsum(0) - self.counts
+            shares = [_shares(some) for some in texts]
+            self.words, self.shares = (RaggedTensor(part) for part in zip(*shares, strict=True))
 
     def __len__(self) -> int:
         return -(-len(self.frames) // self.batch_size)
@@ -84,33 +90,36 @@ class CaptionBatches:
     def _batch(self, rows: Tensor) -> Batch:
         seeds = None if self.seeds is None else self.seeds[rows]
         inputs = CaptionInputs(self.view(self.frames[rows]), seeds=seeds)
-        if self.captions is None:
+        if self.texts is None:
             return Batch(inputs)
-        known = [self.captions[row] for row in rows.tolist()]
-        drawn = [self._drawn(texts) for texts in known]
-        texts = [text for some in drawn for text in some]
-        steps = torch.tensor([len(text) + 1 for text in texts])
-        shape = (len(texts), int(steps.max()))
-        previous = torch.zeros(shape, dtype=torch.int64)
-        previous[:, 0] = _START
-        fill_rows(previous[:, 1:], texts)
-        target = fill_rows(torch.full(shape, IGNORED), texts)
+        numbers, owner = self._drawn(rows)
+        steps = self.texts.lengths[numbers] + 1
+        width = int(steps.max()) - 1
+        previous, target = (self.texts.pad(numbers, value)[0][:, :width] for value in (0, IGNORED))
+        previous, target = F.pad(previous, (1, 0), value=_START), F.pad(target, (0, 1), value=IGNORED)
         target[target == _UNKNOWN] = IGNORED
-        target[torch.arange(len(texts)), steps - 1] = _END
-        owner = torch.arange(len(rows)).repeat_interleave(torch.tensor([len(some) for some in drawn]))
-        words = self._words(known)
+        target[torch.arange(len(numbers)), steps - 1] = _END
+        words = self._words(rows)
         return Batch(inputs._replace(previous=previous, steps=steps, owner=owner, words=words), target)
 
-    def _drawn(self, texts: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The captions of a picture that a step trains on; all of them where it does not train."""
-        if not self.train or len(texts) <= 1:
-            return texts
-        return [texts[place] for place in torch.randint(len(texts), (_DRAWN,)).tolist()]
+    def _drawn(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The captions (C,) that a step trains on, all where it does not train, and their pictures (C,)."""
+        counts = self.counts[rows]
+        taken = counts.clamp_max(_DRAWN) if self.train else counts
+        owner = torch.arange(len(rows)).repeat_interleave(taken)
+        place = torch.arange(len(owner)) - (taken.cumsum(0) - taken)[owner]
+        if self.train:
+            place = (torch.rand(len(owner), dtype=torch.float64) * counts[owner]).long()
+        return self.first[rows][owner] + place, owner
 
-    def _words(self, known: Sequence[Sequence[Tensor]]) -> Tensor:
-        words = torch.zeros(len(known), self.vocabulary)
-        for row, texts in zip(words, known, strict=True):
-            for text in texts:
-                row[text.unique()] += 1 / len(texts)
-        words[:, : len(SPECIAL)] = 0.0
+    def _words(self, rows: Tensor) -> Tensor:
+        words = torch.zeros(len(rows), self.vocabulary)
+        owner = torch.arange(len(rows)).repeat_interleave(self.words.lengths[rows])
+        words[owner, self.words.concat(rows)[0]] = self.shares.concat(rows)[0]
         return words
+
+
+def _shares(texts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The words of a picture's captions, and the share of the captions in which each stands."""
+    words, counts = torch.cat([text.unique() for text in texts]).unique(return_counts=True)
+    return words[words >= len(SPECIAL)], counts[words >= len(SPECIAL)] / len(texts)

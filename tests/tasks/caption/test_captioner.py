@@ -139,7 +139,7 @@ def mean_colors(frames: Tensor) -> Tensor:
 def test_features_of_the_users_model(drawn: Drawn, tmp_path: Path) -> None:
     pictures, captions = drawn(150, 0)
     cache_folder = tmp_path / "cache"
-    options = {**OPTIONS, "learning_rate": 0.03, "dropout": 0.0, "features": mean_colors}
+    options = {**OPTIONS, "epochs": 24, "learning_rate": 0.03, "dropout": 0.0, "features": mean_colors}
     task = ls.Captioner(**options, features_cache=str(cache_folder))
     task.fit(pictures, captions, verbose=0)
     assert task.network_.grid == (2, 2) and task.codec_.shape == (3, 2, 2, True)
