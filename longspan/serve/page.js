@@ -18,6 +18,7 @@ const ACCEPTED = { // files of the tasks that read nothing else
   speech: ".wav,.flac,.ogg", video: ".mp4,.webm,.avi,.gif", caption: ".png,.jpg,.jpeg,.webp,.gif",
 };
 const MOST_ROWS = 200; // of an answer's table that are shown
+const LONG_TEXT = 24; // characters of a cell that stay on one line
 
 // Elements are made, and their texts set, by this alone.
 function make(name, attributes = {}, ...children) {
@@ -91,9 +92,10 @@ function table(answer) {
   const shown = (value) =>
     typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(5)
     : typeof value === "object" && value !== null ? JSON.stringify(value) : String(value ?? "");
+  const cell = (text) => make("td", text.length > LONG_TEXT ? { class: "long" } : {}, text);
   const head = make("tr", {}, ...answer.columns.map((name) => make("th", { scope: "col" }, name)));
   const rows = answer.rows.slice(0, MOST_ROWS)
-    .map((row) => make("tr", {}, ...answer.columns.map((name) => make("td", {}, shown(row[name])))));
+    .map((row) => make("tr", {}, ...answer.columns.map((name) => cell(shown(row[name])))));
   const note = answer.rows.length > MOST_ROWS ? `The first ${MOST_ROWS} of ${answer.rows.length} rows.` : "";
   const scroll = make("div", { class: "wide", tabindex: "0", role: "region", "aria-label": "Answer" },
     make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows)));

@@ -90,6 +90,18 @@ def media() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def described() -> Any:
+    """A captioner."""
+    pytest.importorskip("PIL.Image", reason="pillow is not installed")
+    pictures = [np.full((16, 16, 3), value, np.uint8) for value in (20, 230)] * 4
+    captions = ["a dark picture of nothing at all in the night", "a bright picture of a summer day"] * 4
+    small = ls.Captioner(epochs=1, hidden_size=8, embedding_size=8, filters=(4,), image_size=(16, 16))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", errors.LongspanWarning)
+        return small.fit(pictures, captions, verbose=0)
+
+
+@pytest.fixture(scope="session")
 def written() -> dict[str, Any]:
     """A classifier of texts, a translator, and a forecaster of several series."""
     texts = ["a good day", "a bad day", "good food", "bad food"] * 8

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -265,3 +266,50 @@ def test_sound_pictures_and_items(
         assert watch.get_by_alt_text("The picture clip.gif").count() == 1
         watch.get_by_role("button", name="Predict").click()
         watch.locator("tbody tr").first.wait_for()
+
+
+def media_files(folder: Path) -> dict[str, Path]:
+    """A sound, a clip and a picture by the name of the model that reads them."""
+    pillow = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+    av = pytest.importorskip("av", reason="av is not installed")
+    names = {"hear": "sound.wav", "watch": "clip.mp4", "describe": "picture.png"}
+    files = {model: folder / name for model, name in names.items()}
+    with wave.open(str(files["hear"]), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes((8000 * np.sin(0.15 * np.arange(2000))).astype("<i2").tobytes())
+    frames = np.random.default_rng(0).integers(0, 255, (6, 32, 32, 3)).astype(np.uint8)
+    with av.open(str(files["watch"]), "w") as clip:
+        stream = clip.add_stream("mpeg4", rate=6)
+        stream.width, stream.height = 32, 32
+        for frame in frames:
+            clip.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        clip.mux(stream.encode())
+    pillow.fromarray(frames[0]).save(files["describe"])
+    return files
+
+
+@ONE_SCREEN
+def test_a_sound_a_clip_and_a_picture_are_sent_as_files(
+    screen: tuple[int, str], browser: Any, serve: Callable[..., Any], media: dict[str, Any], described: Any,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    models = {"hear": media["hear"], "watch": media["watch"], "describe": described}
+    with serve(models) as client, opened(browser, client, *screen) as page:
+        for name, path in media_files(tmp_path).items():
+            part = page.locator(f"section[data-model={name}]")
+            part.locator("input[type=file]").set_input_files(path)
+            assert part.locator(".preview [src]").count() == 1, "what is sent is shown"
+            part.get_by_role("button", name="Predict").focus()
+            page.keyboard.press("Enter")
+            part.locator("tbody tr, [role=alert]").first.wait_for()
+            shown = part.locator("tbody td").all_inner_texts()
+            wanted = models[name].predict_table([str(path)]).to_dicts()
+            assert [part.locator("tbody tr").count(), len(shown)] == [1, len(wanted[0])]
+            texts = {
+                value for key, value in wanted[0].items() if isinstance(value, str) and str(path) not in value
+            }
+            assert texts <= set(shown), "the answer of predict"
+            table = part.get_by_role("region", name="Answer")
+            assert table.evaluate("box => box.scrollWidth <= box.clientWidth"), f"{name}: scrolls sideways"
