@@ -12,6 +12,7 @@ from torch import Tensor
 MOST_SERIES = 300  # training series up to which distances to all of them take little time
 _STEPS, _VALUES = 128, 512  # to which longer series are resampled: steps, and values of all channels
 _WINDOWS = (0.0, 0.1, 0.2)  # candidates for the window, as shares of the steps
+_CHUNK = 1 << 15  # values of a diagonal that are computed at once: they stay in the cache
 _LEAST = 0.1  # of the smallest distance between training series: distances below count as that
 
 
@@ -84,42 +85,47 @@ def warping_distances(x: Tensor, others: Tensor, window: int) -> Tensor:
     """
     if window == 0:
         return torch.cdist(x.flatten(1).double(), others.flatten(1).double()).square().float()
-    padded = np.pad(others.numpy().astype(np.float64), ((0, 0), (window, window), (0, 0)))
-    rows = [_warped(each, padded, window) for each in x.numpy().astype(np.float64)]
-    return torch.from_numpy(np.stack(rows)).float()
+    rows = max(1, _CHUNK // (len(others) * (window + 1)))
+    return torch.cat([_warped(part, others, window) for part in x.split(rows)])
 
 
 def _own_distances(series: Tensor, window: int) -> Tensor:
     """Distances (N, N) of series to each other, infinite to themselves."""
-    if window == 0:
-        return warping_distances(series, series, 0).fill_diagonal_(torch.inf)
-    distances = torch.full((len(series), len(series)), torch.inf)
-    for row in range(len(series) - 1):
-        later = warping_distances(series[row : row + 1], series[row + 1 :], window)[0]
-        distances[row, row + 1 :] = distances[row + 1 :, row] = later
-    return distances
+    distances = torch.empty(len(series), len(series))
+    rows = max(1, _CHUNK // (len(series) * (window + 1)))
+    for first in range(0, len(series), rows):
+        part = warping_distances(series[first : first + rows], series[first:], window)
+        distances[first : first + rows, first:], distances[first:, first : first + rows] = part, part.T
+    return distances.fill_diagonal_(torch.inf)
 
 
-def _warped(one: np.ndarray, others: np.ndarray, window: int) -> np.ndarray:
-    """The distances (M,) of a series (T, D) and others (M, T + 2 W, D), padded by the window W at both ends.
+def _warped(x: Tensor, others: Tensor, window: int) -> Tensor:
+    """The distances (N, M) of series (N, T, D) and (M, T, D).
 
     The least cost up to step i of the one and j of the other is cost(i, j) plus the least one of those at
-    (i - 1, j), (i - 1, j - 1) and (i, j - 1). Along a row the last of them is a running minimum, once the
-    sums of the costs are taken off.
+    (i - 1, j), (i, j - 1) and (i - 1, j - 1). One diagonal i + j after the other is computed, for every other
+    j - i, in the place of the diagonal before the last.
     """
-    width, steps = 2 * window + 1, len(one)
-    before = np.full((len(others), width + 1), np.inf)  # the row before, at j = i - 1 - W to i + W
-    before[:, window] = 0.0
-    for i, values in enumerate(one):
-        costs = np.square(others[:, i : i + width] - values).sum(-1)
-        first, end = max(0, window - i), min(width, steps + window - i)
-        costs[:, :first] = 0.0
-        sums = costs.cumsum(1)
-        entered = np.minimum(before[:, :-1], before[:, 1:]) - (sums - costs)
-        before[:, :-1] = np.minimum.accumulate(entered, 1) + sums
-        before[:, :first] = np.inf
-        before[:, end:] = np.inf
-    return before[:, window]
+    steps = x.shape[1]
+    ones = np.ascontiguousarray(x.flip(1).permute(2, 1, 0).numpy())[
+        ..., None
+    ]  # (D, T, N, 1), last step first
+    twos = np.ascontiguousarray(others.permute(2, 1, 0).numpy())[:, :, None]  # (D, T, 1, M)
+    least = np.full((2 * window + 3, len(x), len(others)), np.inf, np.float32)  # at j - i + W + 1
+    for both in range(2 * steps - 1):  # i + j
+        end = min(window, both, 2 * (steps - 1) - both)
+        end -= (end + both) % 2  # j - i goes from -end to end, by 2
+        i, j = steps - 1 - (both + end) // 2, (both - end) // 2
+        costs = sum(
+            np.square(one[i : i + end + 1] - two[j : j + end + 1])
+            for one, two in zip(ones, twos, strict=True)
+        )
+        first, last = window + 1 - end, window + 2 + end
+        if both:
+            before = np.minimum(least[first - 1 : last - 1 : 2], least[first + 1 : last + 1 : 2])
+            costs += np.minimum(before, least[first:last:2], out=before)
+        least[first:last:2] = costs
+    return torch.from_numpy(least[window + 1])
 
 
 def _resampled(series: Sequence[Tensor], steps: int) -> Tensor:
