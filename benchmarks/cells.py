@@ -24,7 +24,7 @@ import longspan as ls
 from longspan import _core
 
 from . import cuda, ragged, speed, streaming, variants
-from .measure import TORCH_LIMITS, Options, Size, Table, environment, torch_limits
+from .measure import TORCH_LIMITS, Options, Size, Table, environment, limits
 from .parity import Check, failures
 from .processes import Imports, Memory
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options(given.cells, sizes, given.threads, 0.2 if given.quick else 1.0, given.isa)
     console, facts = Console(), environment(given.isa)
     console.print(", ".join(f"{name}: {value}" for name, value in facts.items()), soft_wrap=True)
-    with ls.use_backend(f"cpu:{given.isa}" if given.isa else given.backend):
+    with ls.use_backend(given.backend):
         checks = [check for name in given.sections for check in SECTIONS[name].parity(options)]
         failed = failures(checks)
         if failed:
@@ -88,14 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _held(isa: str) -> bool:
-    """Whether this process's PyTorch was started under the limits of `isa`."""
-    return all(os.environ.get(name) == value for name, value in torch_limits(isa).items())
+    """Whether this process was started under the limits of `isa`."""
+    return all(os.environ.get(name) == value for name, value in limits(isa).items())
 
 
 def _hold(isa: str, arguments: Sequence[str]) -> int:
-    """Run the same benchmark in a new process, whose PyTorch is held to `isa` from its start."""
+    """Run the same benchmark in a new process that is held to `isa` from its start."""
     command = [sys.executable, "-m", "benchmarks.cells", *arguments]
-    return subprocess.run(command, env={**os.environ, **torch_limits(isa)}).returncode
+    return subprocess.run(command, env={**os.environ, **limits(isa)}).returncode
 
 
 def _shown(console: Console, sections: Sequence[str], options: Options) -> Iterator[dict[str, Any]]:

@@ -179,10 +179,11 @@ def peak(count: int, isa: str | None = None) -> float:
     return max(_core.peak_gflops(count, isa or "") for _ in range(3)) * 1e9
 
 
-def torch_limits(isa: str) -> dict[str, str]:
-    """Environment variables that hold a new process's PyTorch (oneDNN, MKL, ATen) to an instruction set."""
+def limits(isa: str) -> dict[str, str]:
+    """Environment variables that hold longspan and PyTorch (oneDNN, MKL, ATen) in a new process to `isa`."""
     onednn, mkl, aten = TORCH_LIMITS[isa]
-    return {"ONEDNN_MAX_CPU_ISA": onednn, "MKL_ENABLE_INSTRUCTIONS": mkl, "ATEN_CPU_CAPABILITY": aten}
+    own = {"LONGSPAN_ISA": isa}
+    return {**own, "ONEDNN_MAX_CPU_ISA": onednn, "MKL_ENABLE_INSTRUCTIONS": mkl, "ATEN_CPU_CAPABILITY": aten}
 
 
 def environment(isa: str | None = None) -> dict[str, str | int]:
