@@ -52,21 +52,41 @@ def _normalized(
     """Batch normalization of (B, C, ...); real: 1 at what counts and 0 at padding, None for no padding."""
     if not norm.training:
         return type(norm).forward(norm, input) if real is None else type(norm).forward(norm, input, real)
-    over = [0, *range(2, input.dim())]
-    counted = torch.ones_like(input[:, :1]) if real is None else real.to(input.dtype)
-    if not has_rows():
-        counted = torch.zeros_like(counted)
-    count = group.add_up(counted.sum().double()).item()
-    mean = _AddUp.apply((input * counted).sum(over), group) / max(1.0, count)  # pyright: ignore[reportOperatorIssue]
-    shape = [1, -1] + [1] * (input.dim() - 2)
-    squares = (input - mean.view(shape)).square() * counted
-    variance = _AddUp.apply(squares.sum(over), group) / max(1.0, count)  # pyright: ignore[reportOperatorIssue]
+    statistics = _of_all_rows if real is None else partial(_of_real_rows, real.to(input.dtype))
+    mean, variance, count = statistics(input, group, has_rows())
     _follow(norm, mean, variance * count / max(1.0, count - 1.0) if real is None else variance)
+    shape = [1, -1] + [1] * (input.dim() - 2)
     scale = torch.rsqrt(variance + norm.eps)
     shift = -mean * scale
     if norm.weight is not None:
         scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
     return input * scale.view(shape) + shift.view(shape)
+
+
+def _of_all_rows(input: Tensor, group: ProcessGroup, has_rows: bool) -> tuple[Tensor, Tensor, float]:
+    """Mean and variance of each channel over all processes, from those of each, and the number of values."""
+    own = float(input.numel() // input.shape[1]) if has_rows else 0.0
+    count = max(1.0, float(group.add_up(torch.tensor(own, dtype=torch.float64, device=input.device))))
+    own_variance, own_mean = torch.var_mean(input, [0, *range(2, input.dim())], correction=0)
+    mean = _add_up(own_mean * (own / count), group)
+    variance = _add_up((own_variance + (own_mean - mean).square()) * (own / count), group)
+    return mean, variance, count
+
+
+def _of_real_rows(
+    real: Tensor, input: Tensor, group: ProcessGroup, has_rows: bool
+) -> tuple[Tensor, Tensor, float]:
+    """The same without padding, where `real` is 0."""
+    over, shape = [0, *range(2, input.dim())], [1, -1] + [1] * (input.dim() - 2)
+    counted = real if has_rows else torch.zeros_like(real)
+    count = max(1.0, group.add_up(counted.sum().double()).item())
+    mean = _add_up((input * counted).sum(over), group) / count
+    squares = (input - mean.view(shape)).square() * counted
+    return mean, _add_up(squares.sum(over), group) / count, count
+
+
+def _add_up(values: Tensor, group: ProcessGroup) -> Tensor:
+    return _AddUp.apply(values, group)  # pyright: ignore[reportReturnType]
 
 
 @torch.no_grad()
