@@ -14,6 +14,7 @@ from longspan.callbacks import (
 )
 
 from .checkpoint import CheckpointConfig
+from .distributed import SharesBatches
 from .loop import evaluate, train
 from .many import TrainingRuns, train_many
 from .objective import BatchMetric
@@ -29,6 +30,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ReduceLROnPlateau",
+    "SharesBatches",
     "TensorBoard",
     "TerminateOnNaN",
     "TrainingRuns",

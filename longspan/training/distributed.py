@@ -37,6 +37,15 @@ class TakesRows(Protocol):
         ...
 
 
+@runtime_checkable
+class SharesBatches(Protocol):
+    """Batches of which a process can make its own rows alone, as where rows are files to be read."""
+
+    def parts(self, rank: int, world: int) -> Iterator[tuple[Batch, int]]:
+        """The rows rank, rank + world, … of every batch (without any the first), and the number of all."""
+        ...
+
+
 class DistributedEngine:
     """Takes each step together with other processes; every process calls everything in the same order.
 
@@ -109,10 +118,11 @@ class DistributedEngine:
     def _copy_weights(self) -> None:
         self.group.copy_first([*self._network.state_dict().values()])
 
-    def shards(self, batches: Iterable[Batch], *, is_whole: bool) -> Iterator[Batch]:
+    def shards(self, batches: Iterable[Batch | tuple[Batch, int]], *, is_whole: bool) -> Iterator[Batch]:
         """This process's rows of every batch.
 
         Args:
+            batches: whole ones, or what `SharesBatches.parts` gives.
             is_whole: whether these are all batches of the epoch.
 
         Raises:
@@ -121,11 +131,13 @@ class DistributedEngine:
         iterator, most = iter(batches), 0
         while True:
             with self.drawing_batches():
-                batch = next(iterator, None)
-            if batch is None:
+                item = next(iterator, None)
+            if item is None:
                 break
-            most = max(most, rows_of(batch))
-            yield self.shard(batch)
+            batch, self._rows = item if isinstance(item, tuple) else (self.shard(item), rows_of(item))
+            self.is_padding = self._rows <= self.rank
+            most = max(most, self._rows)
+            yield batch
         if is_whole and 0 < most < self.world:
             expected = f"at most {most}, the rows of a batch"
             way_out = "ask for fewer, or make the batches larger"
@@ -133,10 +145,8 @@ class DistributedEngine:
 
     def shard(self, batch: Batch) -> Batch:
         """Rows rank, rank + world, …; without any, the first row as padding that does not count."""
-        self._rows = rows_of(batch)
-        rows = torch.arange(self._rows)[self.rank :: self.world]
-        self.is_padding = len(rows) == 0
-        rows = torch.zeros(1, dtype=torch.int64) if self.is_padding else rows
+        rows = torch.arange(rows_of(batch))[self.rank :: self.world]
+        rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
         if isinstance(self._network, TakesRows):
             return self._network.take_rows(batch, rows)
         return take_rows(batch, rows)

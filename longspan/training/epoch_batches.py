@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,7 @@ from longspan import errors
 from longspan.data.batches import Batch, Batches, BPTTChunks, as_batch
 
 from . import checkpoint
-from .distributed import DistributedEngine
+from .distributed import DistributedEngine, SharesBatches
 from .engines import FabricEngine, SingleProcess
 from .evaluation import keep_in_place, to_device
 
@@ -48,27 +49,32 @@ class EpochBatches:
             resumable: whether to keep the random states that resuming needs.
         """
         distributed = engine if isinstance(engine, DistributedEngine) else None
+        begin: Callable[[], Iterator[Any]] = partial(iter, self.source)
+        makes_batches = isinstance(self.source, (Batches, BPTTChunks))
+        if distributed is not None and isinstance(self.source, SharesBatches):
+            begin = partial(self.source.parts, distributed.rank, distributed.world)
+            makes_batches = True
         with nullcontext() if distributed is None else distributed.drawing_batches():
-            batches = self._from(step, resumable)
-        if not isinstance(self.source, (Batches, BPTTChunks)):
+            batches = self._from(begin, step, resumable)
+        if not makes_batches:
             batches = map(as_batch, batches)
         if distributed is not None:
             batches = distributed.shards(batches, is_whole=step == 0)
         move = to_device(network)
         return batches if move is keep_in_place else map(move, batches)
 
-    def _from(self, step: int, resumable: bool) -> Iterator[Any]:
+    def _from(self, begin: Callable[[], Iterator[Any]], step: int, resumable: bool) -> Iterator[Any]:
         if step:
-            return self._remaining(step)
+            return self._remaining(begin, step)
         if resumable:
             self._epoch_start = {"rng": checkpoint.rng_state(), "batches": self.order()}
-        return iter(self.source)
+        return begin()
 
-    def _remaining(self, step: int) -> Iterator[Any]:
+    def _remaining(self, begin: Callable[[], Iterator[Any]], step: int) -> Iterator[Any]:
         current = checkpoint.rng_state()
         checkpoint.set_rng_state(self._epoch_start["rng"])
         self.set_order(self._epoch_start["batches"])
-        batches = iter(self.source)
+        batches = begin()
         skipped = sum(1 for _ in islice(batches, step))
         if skipped < step:
             expected = f"the data of the checkpoint, at least {step} batches an epoch"

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,6 +85,36 @@ def test_two_processes_are_one(kind: str, options: dict[str, Any]):
     assert two.epoch == one.epoch
     assert two.history["mae"] == pytest.approx(one.history["mae"], rel=1e-5)
     assert two.history["loss"] == pytest.approx(one.history["loss"], rel=1e-5)
+
+
+@forks
+def test_batches_that_processes_make_for_themselves():
+    made: list[int] = []
+
+    class Parts:
+        """Batches of 3, 3 and 1 rows, of which a process makes its own."""
+
+        def __iter__(self) -> Iterator[Batch]:
+            return (batch for batch, _ in self.parts(0, 1))
+
+        def parts(self, rank: int, world: int) -> Iterator[tuple[Batch, int]]:
+            for rows in torch.randperm(7).split(3):
+                own = rows[rank::world] if len(rows) > rank else rows[:1]
+                made.append(len(own))
+                yield Batch(Y[own].repeat(1, 1, 3), Y[own]), len(rows)
+
+    def fitted(processes: int | None) -> tuple[nn.Module, Any]:
+        torch.manual_seed(1)
+        network = Reader()
+        optimizer = keras.SGD(0.01).build(network.parameters())
+        torch.manual_seed(2)
+        return network, train(network, Parts(), "mse", optimizer, epochs=2, verbose=0, processes=processes)
+
+    (alone, one), (both, two) = fitted(None), fitted(2)
+    assert made[:3] == [3, 3, 1] and made[6:9] == [2, 2, 1]
+    assert two.history["loss"] == pytest.approx(one.history["loss"], rel=1e-5)
+    for a, b in zip(alone.parameters(), both.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
 
 
 @forks

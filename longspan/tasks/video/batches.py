@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from longspan.data.batches import Batch
+from longspan.data.batches import Batch, take_rows
 from longspan.data.frames import FrameAugmentation
 from longspan.data.labels import IGNORED
 from longspan.data.padding import RaggedTensor, bucket_by_length, fill_rows
@@ -22,7 +22,7 @@ from .skeletons import SkeletonAugmentation
 
 _AHEAD = 3  # batches that are loaded before they are needed
 _THREADS = min(4, os.cpu_count() or 1)  # that load them
-_SEED = 2**62  # seeds of batches lie below it
+_SEED = 2**62  # seeds lie below it
 
 
 class Augmentation(NamedTuple):
@@ -92,22 +92,33 @@ class TrainingBatches:
         return -(-len(self.clips) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
+        for batch, _ in self.parts(0, 1):
+            yield batch
+
+    def parts(self, rank: int, world: int) -> Iterator[tuple[Batch, int]]:
+        """A process's rows of every batch, and the number of all; see `longspan.training.SharesBatches`."""
         groups = list(bucket_by_length(self.lengths, self.batch_size))
+        counts = [len(rows) for rows in groups]
+        own = [
+            torch.arange(count)[rank::world] if count > rank else torch.zeros(1).long() for count in counts
+        ]
         if self.skeletons is not None:
             bones = torch.tensor(self.codec.bones)
-            for rows in groups:
+            for rows, places in zip(groups, own, strict=True):
                 x, lengths = self.augmentation.skeletons(self.skeletons, rows, bones)
                 y = torch.stack([self.codec.targets(self.clips[row]) for row in rows.tolist()])
-                yield Batch(x, y, lengths=lengths)
+                yield take_rows(Batch(x, y, lengths=lengths), places), len(rows)
             return
         seeds = torch.randint(_SEED, (len(groups),)).tolist()
-        tasks = [(rows.tolist(), seed) for rows, seed in zip(groups, seeds, strict=True)]
-        yield from ahead(self._batch, tasks)
+        tasks = [
+            list(zip(rows[places].tolist(), (places + seed).tolist(), strict=True))
+            for rows, places, seed in zip(groups, own, seeds, strict=True)
+        ]
+        yield from zip(ahead(self._batch, tasks), counts, strict=True)
 
-    def _batch(self, task: tuple[Sequence[int], int]) -> Batch:
-        rows, seed = task
-        generator = torch.Generator().manual_seed(seed)
-        pairs = [self._example(self.clips[row], generator) for row in rows]
+    def _batch(self, task: Sequence[tuple[int, int]]) -> Batch:
+        """The batch of rows, each with the seed of what is drawn for it."""
+        pairs = [self._example(self.clips[row], torch.Generator().manual_seed(seed)) for row, seed in task]
         x, lengths = padded([clip for clip, _ in pairs])
         y = _stacked([target for _, target in pairs], self.codec.answers)
         return Batch(self.codec.network_input(x), y, lengths=lengths)

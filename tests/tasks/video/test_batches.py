@@ -11,9 +11,9 @@ import torch
 from longspan import VideoClassifier
 from longspan.data.batches import Batch
 from longspan.data.labels import IGNORED
-from longspan.tasks.video.batches import ahead, jittered
+from longspan.tasks.video.batches import TrainingBatches, ahead, jittered
 
-from .conftest import moving_clips, with_boxes
+from .conftest import moving_clips, swinging, with_boxes
 
 
 def test_the_next_batches_are_loaded_meanwhile_and_in_order() -> None:
@@ -62,6 +62,22 @@ def test_the_same_seed_gives_the_same_batches() -> None:
         runs.append([batch.x for batch in task.batches(codec, records, train=True)])
     assert all(torch.equal(a, b) for a, b in zip(runs[0], runs[1], strict=True))
     assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(runs[0], runs[2], strict=True))
+
+
+@pytest.mark.parametrize("make", [moving_clips, swinging], ids=["frames", "skeletons"])
+def test_processes_make_their_own_rows_of_the_same_batches(make: Any) -> None:
+    task, codec, records = fitted(*make(9), time_jitter=0.3)  # batches of 4, 4 and 1
+    batches = task.batches(codec, records, train=True)
+    assert isinstance(batches, TrainingBatches)
+    torch.manual_seed(0)
+    whole = list(batches)
+    for rank in range(2):
+        torch.manual_seed(0)
+        for batch, (part, rows) in zip(whole, batches.parts(rank, 2), strict=True):
+            assert batch.lengths is not None and part.lengths is not None
+            own = torch.arange(rows)[rank::2] if rows > rank else torch.tensor([0])
+            assert rows == len(batch.x) and torch.equal(part.lengths, batch.lengths[own])
+            assert torch.equal(part.x, batch.x[own, : part.x.shape[1]]) and torch.equal(part.y, batch.y[own])
 
 
 def test_batches_to_predict_from_keep_order_and_lengths() -> None:
