@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -198,6 +198,41 @@ class CTCBeam:
         """The best texts of the frames so far, at most `count` of them."""
         frames = torch.cat(self.frames) if self.frames else torch.zeros(0, 1)
         return [self._transcript(prefix, frames) for prefix in self.beam[:count]]
+
+    def state(self) -> dict[str, Any]:
+        """Tensors, and the language model's states, from which `restore` searches on to the same bits.
+
+        All prefixes that were tried are kept, the parents before their children: N of them.
+        """
+        nodes = [self.root, *self.children.values()]
+        number = {id(node): at for at, node in enumerate(nodes)}
+        heard = [(at, *node.heard) for at, node in enumerate(nodes) if node.heard is not None]
+        return {
+            "frames": torch.cat(self.frames) if self.frames else None,
+            "parents": torch.tensor(
+                [-1 if node.parent is None else number[id(node.parent)] for node in nodes]
+            ),
+            "tokens": torch.tensor([node.token for node in nodes]),
+            "scores": torch.tensor(
+                [[node.blank, node.label, node.weighed] for node in nodes], dtype=torch.float64
+            ),
+            "beam": torch.tensor([number[id(node)] for node in self.beam]),
+            "heard": torch.tensor([at for at, _, _ in heard], dtype=torch.int64),
+            "rows": torch.tensor([row for _, row, _ in heard], dtype=torch.float64),
+            "states": _joined([state for _, _, state in heard]) if heard else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take what `state` returned, in a search of the same options that has read nothing."""
+        self.frames = [] if state["frames"] is None else [state["frames"]]
+        nodes: list[_Prefix] = []
+        columns = (state[name].tolist() for name in ("parents", "tokens", "scores"))
+        for parent, token, scores in zip(*columns, strict=True):
+            nodes.append(_Prefix(None if parent < 0 else nodes[parent], token, *scores))
+        for row, (at, heard) in enumerate(zip(state["heard"].tolist(), state["rows"].tolist(), strict=True)):
+            nodes[at].heard = heard, select_rows(state["states"], torch.tensor([row]))
+        self.root, self.beam = nodes[0], [nodes[at] for at in state["beam"].tolist()]
+        self.children = {(id(node.parent), node.token): node for node in nodes[1:]}
 
     def _transcript(self, prefix: _Prefix, log_probs: Tensor) -> Transcript:
         tokens = prefix.tokens()

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, cast, final
+from typing import Any, NamedTuple, cast, final
 
 import numpy as np
 import polars as pl
@@ -19,6 +19,7 @@ from longspan.tasks.language import LanguageModel
 from longspan.tasks.language.generation import continuation
 from longspan.tasks.language.streaming import LanguageStream
 from longspan.tasks.options import Option, arguments_of
+from longspan.tasks.speech import SpeechRecognizer
 
 from . import files
 from .limits import refused
@@ -33,11 +34,14 @@ _RATE = Option("rate", int, False, False, True, None, "samples a second", (), "p
 class SessionStream(ABC):
     """One stream of a session. Abstract.
 
-    saved: whether its state outlives the server. options: those that a session begins with, by name.
+    options: those that a session begins with, by name.
     follows: the options of what comes after the readings, by name; None where nothing is asked so.
     """
 
-    saved: ClassVar[bool] = True
+    @property
+    def saved(self) -> bool:
+        """Whether its state outlives the server."""
+        return True
 
     @staticmethod
     def options(served: ServedModel) -> dict[str, Option]:
@@ -65,13 +69,13 @@ class SessionStream(ABC):
         """The answer to everything that was read; None for a stream that has answered already."""
         return None
 
+    @abstractmethod
     def state(self) -> Tree:
-        """Plain values and tensors that `restore` takes; None where `saved` is false."""
-        return None
+        """Plain values and tensors that `restore` takes, where `saved`."""
 
+    @abstractmethod
     def restore(self, state: Tree) -> None:
         """Take what `state` returned."""
-        raise ValueError("streams of this kind are not saved")
 
 
 @final
@@ -201,13 +205,16 @@ class TextStream(SessionStream):
 class SoundStream(SessionStream):
     """A sound that comes in chunks; the answer to each is the text so far.
 
-    It is not saved: the state of its resampler and of its mel filters is kept by their libraries.
+    It is saved where the chunks have the model's own rate: a resampler's state is kept by its library.
     """
 
-    saved = False
-
     def __init__(self, served: ServedModel, options: Mapping[str, Any]) -> None:
-        self._stream = cast(Any, served.model).stream(**options)
+        self._model, self._options = cast(SpeechRecognizer, served.model), dict(options)
+        self._stream = self._model.stream(**options)
+
+    @property
+    def saved(self) -> bool:
+        return self._stream.has_state
 
     @staticmethod
     def options(served: ServedModel) -> dict[str, Option]:
@@ -224,6 +231,14 @@ class SoundStream(SessionStream):
 
     def finish(self) -> Any:
         return self._stream.finish()
+
+    def state(self) -> Tree:
+        return {"options": self._options, "stream": self._stream.state()}
+
+    def restore(self, state: Tree) -> None:
+        self._options = state["options"]
+        self._stream = self._model.stream(**self._options)
+        self._stream.restore(state["stream"])
 
 
 @final

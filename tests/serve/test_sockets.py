@@ -101,7 +101,7 @@ def test_chunks_of_sound_and_frames(serve: Callable[..., Any], media: dict[str, 
     whole, seen = stream.finish(), media["watch"].stream()
     with serve(media, sessions=tmp_path / "sessions") as client:
         with connect(client, "hear/sessions?rate=8000") as socket:
-            assert json.loads(socket.recv())["saved"] is False, "it says that it is not saved"
+            assert json.loads(socket.recv())["saved"] is True
             assert [ask(socket, chunk.tobytes())["answer"] for chunk in chunks] == heard
             assert "16 bit" in ask(socket, b"abc")["error"]
             assert ask(socket, {"end": None}) == {"status": "ended", "answer": whole}
@@ -115,6 +115,8 @@ def test_chunks_of_sound_and_frames(serve: Callable[..., Any], media: dict[str, 
             answer = ask(socket, file.getvalue())["answer"]
             assert answer["probability"] == pytest.approx(seen.step(FRAMES[3]).probability, abs=0.05)
             assert ": expected " in ask(socket, b"no picture")["error"]
+        with connect(client, "hear/sessions?rate=16000") as socket:
+            assert json.loads(socket.recv())["saved"] is False, "it says that it is not saved"
         assert refusal(client, "hear/sessions?rate=0")[0] == 422
         assert refusal(client, "hear/sessions?pace=3")[0] == 422
 
@@ -122,10 +124,11 @@ def test_chunks_of_sound_and_frames(serve: Callable[..., Any], media: dict[str, 
 def test_every_kind_of_session_is_taken_up_bit_by_bit(
     serve: Callable[..., Any], fitted: dict[str, Any], media: dict[str, Any], sessions_file: Path
 ) -> None:
-    models = {**fitted, "watch": media["watch"], "look": media["look"]}
+    models = {**fitted, **media}
     frames = [frame.tolist() for frame in FRAMES]
     readings: dict[str, list[Any]] = {
         "machine": WAVE[:6], "letters": list("the ca"), "watch": frames, "look": frames,
+        "hear": [chunk.tolist() for chunk in np.array_split(SOUND, 6)],
         "shop": [["Ada", item] for item in ("tea", "milk", "tea", "milk", "tea", "cup")],
     }  # fmt: skip
 

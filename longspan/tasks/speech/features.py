@@ -48,15 +48,22 @@ class LogMel:
 
     def stream(self) -> LogMelStream:
         """Features chunk by chunk, equal to those of the whole sound."""
-        return LogMelStream(self._new(), self.rate, self.bins)
+        # as Kaldi computes it, in floats of 32 bits
+        shift = int(np.float32(self.rate) * np.float32(0.001) * np.float32(1000 * FRAME_SHIFT))
+        return LogMelStream(self._new(), self.rate, self.bins, shift)
 
 
 class LogMelStream:
-    """Gives the frames that become complete with every chunk of a sound."""
+    """Gives the frames that become complete with every chunk of a sound.
 
-    def __init__(self, fbank: Any, rate: int, bins: int) -> None:
-        self._fbank, self._rate, self._bins = fbank, rate, bins
+    Args:
+        fbank: kaldi-native-fbank's; rate, bins: as of `LogMel`; shift: samples from one frame to the next.
+    """
+
+    def __init__(self, fbank: Any, rate: int, bins: int, shift: int) -> None:
+        self._fbank, self._rate, self._bins, self._shift = fbank, rate, bins, shift
         self._frames = 0  # given so far
+        self._rest = np.zeros(0, np.float32)  # samples from the beginning of the next frame on
 
     def read(self, chunk: np.ndarray) -> Tensor:
         """The new frames (T, M) after a chunk (N,) of samples."""
@@ -68,7 +75,16 @@ class LogMelStream:
             frames[row] = self._fbank.get_frame(self._frames + row)
         self._fbank.pop(len(frames))
         self._frames = ready
+        self._rest = np.concatenate([self._rest, chunk])[len(frames) * self._shift :].copy()
         return torch.from_numpy(frames)
+
+    def state(self) -> Tensor:
+        """The samples of which no frame has been made; with them `restore` goes on to the same frames."""
+        return torch.from_numpy(self._rest)
+
+    def restore(self, state: Tensor) -> None:
+        """Take what `state` returned, in a stream that has read nothing."""
+        self.read(state.numpy())
 
 
 class Normalizer:

@@ -147,3 +147,14 @@ class TextStream:
                 self._greedy.append(label)
             self._last = label
         return self._tokens.decode(self._greedy)
+
+    def state(self) -> Any:
+        """Plain values and tensors."""
+        beam = None if self._beam is None else self._beam.state()
+        return {"beam": beam, "greedy": self._greedy, "last": self._last, "steps": self._steps}
+
+    def restore(self, state: Any) -> None:
+        """Take what `state` returned, in the search of a sound of which nothing was read."""
+        self._greedy, self._last, self._steps = list(state["greedy"]), state["last"], list(state["steps"])
+        if self._beam is not None:
+            self._beam.restore(state["beam"])

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from longspan.optional import require
+from longspan.tasks.codec import Tree
 
 from .codec import SpeechCodec
 from .features import LogMel
-from .network import SpeechNetwork
+from .network import SpeechNetwork, StreamState
 from .searcher import Search, TextStream
 from .sound_files import array_sound
 
@@ -26,6 +27,7 @@ class SpeechStream:
 
     Attributes:
         text: of what was heard so far.
+        has_state: whether `state` holds all; not where chunks are resampled, by a library that keeps its own.
     """
 
     def __init__(self, codec: SpeechCodec, network: SpeechNetwork, rate: int, search: Search) -> None:
@@ -38,7 +40,24 @@ class SpeechStream:
         self._features = LogMel(codec.rate, codec.bins).stream()
         self._state = network.initial_state()
         self._texts = TextStream(codec.searcher, search, codec.tokens)
-        self.text = ""
+        self.text, self.has_state = "", self._resampler is None
+
+    def state(self) -> Tree:
+        """Plain values and tensors, only where `has_state`."""
+        return {
+            "features": self._features.state(),
+            "inputs": self._state.inputs,
+            "recurrent": self._state.recurrent,
+            "texts": self._texts.state(),
+            "text": self.text,
+        }
+
+    def restore(self, state: Tree) -> None:
+        """Take what `state` returned, in a stream of the same options that has heard nothing."""
+        self._features.restore(state["features"])
+        self._state = StreamState(state["inputs"], state["recurrent"])
+        self._texts.restore(state["texts"])
+        self.text = state["text"]
 
     def step(self, chunk: Any) -> str:
         """The text so far, after more samples.

@@ -51,6 +51,18 @@ def test_chunks_give_the_frames_of_the_whole() -> None:
     assert len(parts[0]) == 0 and len(log_mel(noise(199))) == 0 and len(log_mel(noise(200))) == 1
 
 
+@pytest.mark.parametrize("rate", [8000, 11_025, 16_000, 22_050, 44_100])
+def test_a_saved_stream_gives_the_same_frames(rate: int) -> None:
+    sound, log_mel = noise(8000), LogMel(rate, 20)
+    frames, state = [], torch.zeros(0)
+    for part in np.split(sound, [10, 190, 1205, 3000, 3000, 7001]):
+        stream = log_mel.stream()
+        stream.restore(state)
+        frames.append(stream.read(part))
+        state = stream.state()
+    assert torch.equal(torch.cat(frames), log_mel(sound))
+
+
 def test_frames_stay_as_they_are_while_others_are_computed() -> None:
     sounds = [noise(4000 + 100 * row) for row in range(30)]
     log_mel = LogMel(8000, 20)

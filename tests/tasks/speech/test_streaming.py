@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from longspan import SpeechRecognizer
+from longspan.artifact import flatten, unflatten
 
 Melodies = Callable[..., tuple[list[np.ndarray], list[str]]]
 
@@ -42,8 +44,31 @@ def test_a_greedy_stream_and_partial_texts(melodies: Melodies, options: dict[str
     stream, partial = task.stream(), []
     for chunk in np.split(asked, range(500, len(asked), 500)):
         partial.append(stream.step((chunk * 32767).astype(np.int16)))
+        saved, stream = stream.state(), task.stream()
+        stream.restore(unflatten(*flatten(saved)))
     assert all(later.startswith(earlier) for earlier, later in pairwise(partial))
     assert len(set(partial)) > 5 and partial[-1] == task.predict((asked * 32767).astype(np.int16))[0]
     assert stream.step(np.zeros(0)) == partial[-1]
     with pytest.raises(ValueError, match=r"chunk: expected floats in \[-1, 1\]"):
         stream.step(asked * 30_000)
+
+
+@pytest.mark.parametrize("name", ["words", "commands"])
+def test_a_saved_stream_goes_on_bit_by_bit(
+    name: str, melodies: Melodies, request: pytest.FixtureRequest
+) -> None:
+    task: SpeechRecognizer = request.getfixturevalue(name)
+    for seed, sound in enumerate(melodies(3, 11, 1 if name == "commands" else 3)[0]):
+        stream, other, parts = task.stream(), task.stream(), chunks(sound, seed)
+        for at, chunk in enumerate(parts):
+            stream.step(chunk)
+            if at in (0, len(parts) // 2):
+                other = task.stream()
+                other.restore(unflatten(*flatten(stream.state())))
+                for later in parts[at + 1 :]:
+                    other.step(later)
+        assert other.text == stream.text == task.predict([sound], rate=8000)[0]
+        (tree, tensors), (other_tree, other_tensors) = flatten(stream.state()), flatten(other.state())
+        assert tree == other_tree and tensors.keys() == other_tensors.keys()
+        assert all(torch.equal(tensor, other_tensors[place]) for place, tensor in tensors.items())
+    assert not task.stream(16_000).has_state, "a resampler keeps its own state"
