@@ -60,6 +60,8 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     names: dict[str, object] = {"__name__": "page"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", errors.LongspanWarning)  # few records
+        # since Python 3.12, of a DataLoader's forked workers
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         for code in blocks(page, "python"):
             exec(compile(code, str(page), "exec"), names)
 
