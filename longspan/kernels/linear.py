@@ -45,7 +45,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _is_large(x: Tensor, weight: Tensor) -> bool:
-    return x.numel() * weight.shape[0] >= LARGE
+    """Whether the product is large, of more than one row."""
+    return x.numel() * weight.shape[0] >= LARGE and x.numel() > x.shape[-1]
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
