@@ -1,6 +1,6 @@
 """Measures how much quicker two processes train than one, for every task; no figure without equal weights.
 
-    python -m benchmarks.workers [--tasks forecast,language] [--hidden 256] [--batch 128] [--length 4]
+    python -m benchmarks.workers [--tasks forecast,language] [--hidden 256] [--batch 256] [--length 4]
 
 Each task is fitted to its small generated data (tests/tasks/toys.py) by one process and by two, all with one
 thread and without random masks, in turn. The texts, sounds and clips of these data are a few steps long, so
@@ -40,6 +40,7 @@ LIMIT = 2e-3  # difference of weights, of the largest one of a tensor, that roun
 _RATE = 1e-4  # low, so that the differences of rounding do not grow from step to step
 _EVENTS = 16  # of a user, which a row of a batch needs
 _STEPS = 32  # batches of the enlarged data of a toy, where its records are batched
+_COPIES = 8  # of each series
 _CLASSES = 20  # different answers at most that are classes, not texts
 COLUMNS = (
     Column("task", "task"),
@@ -105,7 +106,9 @@ def enlarged(toy: Any, rows: int) -> Any:
     times = max(1, -(-rows * events // len(toy.source)))
     if isinstance(toy.source, pl.DataFrame):
         if "user" not in toy.source.columns:
-            return toy
+            series = pl.col(toy.options["id"])
+            parts = [toy.source.with_columns(series + str(number)) for number in range(_COPIES)]
+            return replace(toy, source=pl.concat(parts))
         users = int(toy.source["user"].max()) + 1  # pyright: ignore[reportArgumentType]
         parts = [toy.source.with_columns(pl.col("user") + number * users) for number in range(times)]
         return replace(toy, source=pl.concat(parts))
@@ -159,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tasks", default=",".join(tasks.TASKS))
     parser.add_argument("--hidden", type=int, default=256, help="hidden_size")
-    parser.add_argument("--batch", type=int, default=128, help="batch_size")
+    parser.add_argument("--batch", type=int, default=256, help="batch_size")
     parser.add_argument("--length", type=int, default=4, help="how many of a toy's texts or clips are joined")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=1, help="fits of each side")
