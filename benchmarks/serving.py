@@ -265,6 +265,7 @@ def main(arguments: Sequence[str]) -> int:
                 for name, (model, sources) in models.items()
             }
             server.terminate()
+    gc.unfreeze()  # bindings of C++ tell of objects that are left at the end
     show(f"longspan serve, {options.clients} clients for {options.seconds:g} s", shown)
     return 0
 

@@ -27,7 +27,15 @@ from .written import show_written, write_tables
 
 UNSEEN = 0.1  # share of the files whose docstrings are only asked for
 LEAST, MOST = 6, 15  # words of a body at least, of a first line at most
-OPTIONS: dict[str, Any] = {"max_source_length": 80, "hidden_size": 96, "embedding_size": 96}
+OPTIONS: dict[str, Any] = {
+    "max_source_length": 60,
+    "hidden_size": 96,
+    "embedding_size": 96,
+    "num_layers": 1,
+    "attention": "multiplicative",
+    "epochs": 5,
+    "learning_rate": 0.008,
+}
 _SKIPPED = {"test", "tests", "idlelib", "lib2to3", "site-packages", "__pycache__"}
 _LEAD = (
     "One LSTM reads the name and the body of a docstring of Python's standard library, another writes its "

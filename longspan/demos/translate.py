@@ -26,8 +26,9 @@ LARGEST = 99_999
 OPTIONS: dict[str, Any] = {
     "hidden_size": 96,
     "embedding_size": 48,
+    "num_layers": 1,
     "dropout": 0.1,
-    "epochs": 10,
+    "epochs": 7,
     "learning_rate": 0.005,
 }
 _ENGLISH = [

@@ -539,5 +539,8 @@ def run(app: FastAPI, *, host: str = "127.0.0.1", port: int = 8000, log_level: s
     """
     gc.collect()
     gc.freeze()
-    with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
-        uvicorn.Server(configuration(app, host=host, port=port, log_level=log_level)).run()
+    try:
+        with suppress(KeyboardInterrupt):  # which uvicorn raises again once it has ended
+            uvicorn.Server(configuration(app, host=host, port=port, log_level=log_level)).run()
+    finally:
+        gc.unfreeze()
