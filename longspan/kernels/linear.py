@@ -56,6 +56,7 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         all(t is None or (type(t) in plain and _is_dense(t)) for t in (x, weight, bias))
         and x.shape[-1] == weight.shape[-1]
         and weight.dim() == 2
+        and (bias is None or (bias.shape == weight.shape[:1] and bias.is_contiguous()))  # it reads no strides
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
         and not is_tracing()

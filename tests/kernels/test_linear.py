@@ -64,6 +64,17 @@ def test_views_that_are_not_contiguous(by_onednn: list[tuple[int, ...]]) -> None
     assert by_onednn
 
 
+@pytest.mark.parametrize(
+    "bias",
+    [torch.arange(6.0)[::2], torch.ones(1).expand(3), torch.ones(1), torch.tensor(2.0), torch.ones(5, 3)],
+    ids=["strided", "expanded", "one", "scalar", "rows"],
+)
+def test_a_bias_that_onednn_cannot_read(by_onednn: list[tuple[int, ...]], bias: Tensor) -> None:
+    x, weight = numbers(5, 4), numbers(3, 4)
+    torch.testing.assert_close(linear(x, weight, bias), F.linear(x, weight, bias), rtol=1e-5, atol=1e-5)
+    assert not by_onednn
+
+
 def test_only_the_gradients_that_are_wanted(by_onednn: list[tuple[int, ...]]) -> None:
     x, weight = numbers(6, 4).detach(), numbers(3, 4)
     linear(x, weight).sum().backward()
