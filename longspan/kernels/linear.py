@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 from longspan.atomic_file import atomic_write
 
-from .tracing import is_tracing
+from .tracing import in_transform, is_tracing
 
 LARGE = 1 << 23  # multiply-adds from which a call that takes longer to begin pays
 FASTER = 1.25  # times as fast that oneDNN must be
+_PLAIN = (Tensor, torch.nn.Parameter)
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE")
 
 
@@ -46,22 +47,28 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _is_large(x: Tensor, weight: Tensor) -> bool:
     """Whether the product is large, of more than one row."""
+    if type(x) not in _PLAIN or not x.dim() or not weight.dim():  # torch.fx's stand-ins for tensors too
+        return False
     return x.numel() * weight.shape[0] >= LARGE and x.numel() > x.shape[-1]
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether oneDNN takes this product."""
-    plain = (Tensor, torch.nn.Parameter)
     return (
-        all(t is None or (type(t) in plain and _is_dense(t)) for t in (x, weight, bias))
+        all(t is None or (type(t) in _PLAIN and _is_dense(t)) for t in (x, weight, bias))
         and x.shape[-1] == weight.shape[-1]
         and weight.dim() == 2
         and (bias is None or (bias.shape == weight.shape[:1] and bias.is_contiguous()))  # it reads no strides
         and not torch.is_autocast_enabled("cpu")
         and torch.backends.mkldnn.enabled
-        and not is_tracing()
+        and not _is_seen()
         and onednn_is_faster()
     )
+
+
+def _is_seen() -> bool:
+    """Whether others see the operations, forward-mode differentiation too, of which oneDNN's have none."""
+    return is_tracing() or in_transform()
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -86,7 +93,7 @@ class _Linear(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         wanted_x, wanted_weight, wanted_bias = ctx.needs_input_grad
         rows, inputs = grad.reshape(-1, grad.shape[-1]), x.reshape(-1, x.shape[-1])
-        again = torch.is_grad_enabled() or is_tracing()  # it will be differentiated, or is seen by others
+        again = torch.is_grad_enabled() or _is_seen()  # it will be differentiated, or is seen by others
         product = F.linear if again else _product
         dx = product(rows, weight.t()).view(x.shape) if wanted_x else None
         dw = product(rows.t(), inputs.t()) if wanted_weight else None

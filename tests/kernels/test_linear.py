@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from longspan.kernels import linear as module
@@ -107,6 +107,29 @@ def test_what_is_left_to_torch(by_onednn: list[tuple[int, ...]]) -> None:
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         linear(x, weight[:, :3])
     assert not by_onednn
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")  # which torch itself calls
+def test_forward_mode_differentiation(by_onednn: list[tuple[int, ...]]) -> None:
+    x, weight, tangent = numbers(5, 4).detach(), numbers(3, 4), numbers(5, 4).detach() + 1
+    for w in (weight, weight.detach()):
+        with torch.autograd.forward_ad.dual_level():
+            made = linear(torch.autograd.forward_ad.make_dual(x, tangent), w)
+            slope = torch.autograd.forward_ad.unpack_dual(made).tangent
+            torch.testing.assert_close(slope, F.linear(tangent, w))
+    assert not by_onednn
+    out = linear(x, weight)
+    with torch.autograd.forward_ad.dual_level():
+        grad = torch.autograd.forward_ad.make_dual(torch.ones_like(out), torch.ones_like(out))
+        (dw,) = torch.autograd.grad(out, weight, grad)
+        slope = torch.autograd.forward_ad.unpack_dual(dw).tangent
+        torch.testing.assert_close(slope, x.sum(0).expand(3, 4))
+
+
+def test_graphs_of_torch_fx(by_onednn: list[tuple[int, ...]]) -> None:
+    x, layer = numbers(5, 4).detach(), Linear(4, 3)
+    graph = torch.fx.symbolic_trace(nn.Sequential(layer))
+    torch.testing.assert_close(graph(x), F.linear(x, layer.weight, layer.bias))
 
 
 def test_layers_use_it(by_onednn: list[tuple[int, ...]]) -> None:
