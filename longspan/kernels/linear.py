@@ -142,7 +142,7 @@ def _machine() -> str:
 
 def _ratio() -> float:
     """How many times as fast oneDNN multiplies, by the best of some turns."""
-    x, weight = torch.ones(512, 256), torch.ones(256, 256)
+    x, weight = (torch.ones(rows, 256, dtype=torch.float32, device="cpu") for rows in (512, 256))
     best = [float("inf"), float("inf")]
     with torch.no_grad():
         for _ in range(8):

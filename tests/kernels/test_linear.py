@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -172,3 +173,21 @@ def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setenv("LONGSPAN_CACHE", str(tmp_path / "file"))
     monkeypatch.setattr(module, "_ratio", lambda: 2.0)
     assert module.onednn_is_faster.__wrapped__()
+
+
+@pytest.mark.parametrize(
+    ("set_default", "value", "usual"),
+    [(torch.set_default_dtype, torch.float64, torch.float32), (torch.set_default_device, "meta", None)],
+    ids=["dtype", "device"],
+)
+def test_torch_s_defaults_do_not_change_what_is_measured(
+    monkeypatch: pytest.MonkeyPatch, set_default: Callable[[Any], None], value: Any, usual: Any
+) -> None:
+    seen: list[tuple[torch.dtype, str]] = []
+    monkeypatch.setattr(module, "_product", lambda x, weight: seen.append((x.dtype, weight.device.type)))
+    set_default(value)
+    try:
+        module._ratio()
+    finally:
+        set_default(usual)
+    assert set(seen) == {(torch.float32, "cpu")}
