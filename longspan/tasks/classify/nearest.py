@@ -84,7 +84,9 @@ def warping_distances(x: Tensor, others: Tensor, window: int) -> Tensor:
         window: steps by which one series may be shifted against the other.
     """
     if window == 0:
-        return torch.cdist(x.flatten(1).double(), others.flatten(1).double()).square().float()
+        exact = "donot_use_mm_for_euclid_dist"  # by a product, equal series would not be at 0
+        distances = torch.cdist(x.flatten(1).double(), others.flatten(1).double(), compute_mode=exact)
+        return distances.square().float()
     rows = max(1, _CHUNK // (len(others) * (window + 1)))
     return torch.cat([_warped(part, others, window) for part in x.split(rows)])
 

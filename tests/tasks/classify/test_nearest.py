@@ -55,3 +55,14 @@ def test_equal_series_labels_of_several_classes_and_a_class_of_one_series_have_f
     assert nearest.left_out.isfinite().all() and float(nearest.left_out[0, 2]) == 0.0
     alike = NearestSeries().fit([torch.ones(4, 1)] * 6, several, lambda scores: 0.0)
     assert alike.left_out.isfinite().all() and alike.scores([torch.zeros(1, 1)]).isfinite().all()
+
+
+def test_equal_series_are_at_no_distance() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(40, 128, 1)
+    x[1] = x[0]
+    for window in (0, 2):
+        assert float(warping_distances(x, x, window).diagonal().max()) == 0.0
+    y = torch.nn.functional.one_hot(torch.arange(40) % 2, 2).float()
+    nearest = NearestSeries().fit(list(x), y, lambda scores: 0.0)
+    assert nearest.least > 1.0 and nearest.left_out.abs().max() < 10.0
