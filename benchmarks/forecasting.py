@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
@@ -235,16 +236,39 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
-def rival_seconds(folder: Path, python: str, threads: int) -> dict[str, float]:
-    """NeuralForecast's LSTM on ETTh1 OT in a process of its own: 500 steps, its defaults, input 96."""
+RIVAL_SETS = ("etth1_ot", "m4_hourly")
+
+
+def rivals(name: str, folder: Path, python: str, threads: int) -> dict[str, dict[str, float]]:
+    """Seconds and error of each of NeuralForecast's models on one of RIVAL_SETS, in a process of its own."""
     script = Path(__file__).with_name("neuralforecast_rival.py")
-    # -I: the files beside the script are no modules of its own
-    words = [python, "-I", str(script), str(folder / "forecasting/ETTh1/ETTh1.csv"), str(threads)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    with TemporaryDirectory() as temporary:
+        path = folder / "forecasting/ETTh1/ETTh1.csv"
+        if name == "m4_hourly":
+            path = Path(temporary) / "rows.csv"
+            m4_hourly(folder).write_csv(path)
+        # -I: the files beside the script are no modules of its own
+        words = [python, "-I", str(script), name, str(path), str(threads)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no words"])[-1]
         raise SystemExit(errors.message("neuralforecast", "a run that ends well", last, "install it there"))
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def rival_rows(rows: Sequence[dict[str, Any]], folder: Path, python: str, threads: int) -> list[Any]:
+    """A row for each rival on each of RIVAL_SETS that longspan has run; prints them beside it."""
+    found = []
+    for task in TASKS:
+        own = [row for row in rows if row["set"] == task.name]
+        if not own or task.name not in RIVAL_SETS:
+            continue
+        error, seconds = (float(np.mean([row[part] for row in own])) for part in ("model", "seconds"))
+        print(f"{task.name}, {task.what}, fit and back-test: longspan {error:.4g} in {seconds:.1f} s")
+        for model, run in rivals(task.name, folder, python, threads).items():
+            print(f"    NeuralForecast {model} {run['error']:.4g} in {run['seconds']:.1f} s")
+            found.append({"set": f"{task.name}, {model}", **run})
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -255,7 +279,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--development", action="store_true", help="leave the test parts alone")
-    parser.add_argument("--neuralforecast-python", help="a Python that has NeuralForecast, to time it")
+    parser.add_argument("--neuralforecast-python", help="a Python that has NeuralForecast, a rival")
     parser.add_argument("--json", help="where to write every run")
     given = parser.parse_args(argv)
     folder = data_folder(given.data)
@@ -273,14 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     console.print(table(rows))
     if given.neuralforecast_python:
-        rival = rival_seconds(folder, given.neuralforecast_python, given.threads)
-        own = float(np.mean([row["seconds"] for row in rows if row["set"] == "etth1_ot"]))
-        console.print(
-            f"ETTh1 OT, fit and back-test: longspan {own:.1f} s; "
-            f"NeuralForecast LSTM {rival['seconds']:.1f} s, MSE {rival['mse']:.4f}; "
-            f"{rival['seconds'] / own:.1f} times as long"
-        )
-        rows.append({"set": "neuralforecast", **rival})
+        rows += rival_rows(rows, folder, given.neuralforecast_python, given.threads)
     if given.json:
         Path(given.json).write_text(json.dumps(rows, indent=1))
     return 0

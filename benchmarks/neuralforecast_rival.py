@@ -1,6 +1,9 @@
-"""Trains and back-tests NeuralForecast's LSTM on ETTh1 OT; run by forecasting.py.
+"""Trains models of NeuralForecast and forecasts the test part of a set; run by forecasting.py.
 
-python neuralforecast_rival.py ETTh1.csv THREADS    # in an environment of its own; prints JSON
+python neuralforecast_rival.py etth1_ot ETTh1.csv THREADS    # in an environment of its own; prints JSON
+python neuralforecast_rival.py m4_hourly rows.csv THREADS    # columns id, time, value, test
+
+Each series is standardised. Each model takes 600 steps and has the library's defaults otherwise.
 """
 
 from __future__ import annotations
@@ -10,38 +13,65 @@ import logging
 import sys
 import warnings
 from time import perf_counter
+from typing import Any
 
-MONTH, HORIZON = 30 * 24, 24
+MONTH, STEPS = 30 * 24, 600
+HORIZON = {"etth1_ot": 24, "m4_hourly": 48}
+INPUT = {"etth1_ot": 96, "m4_hourly": 240}  # rows that a forecast reads
 
 
-def main(path: str, threads: str) -> None:
+def etth1_ot(path: str, model: Any) -> float:
+    """Mean squared error of every forecast of the test part, standardised by the training part."""
     import pandas  # pyright: ignore[reportMissingModuleSource]
-    import torch
     from neuralforecast import NeuralForecast  # pyright: ignore[reportMissingImports]
-    from neuralforecast.models import LSTM  # pyright: ignore[reportMissingImports]
 
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(int(threads))
     table = pandas.read_csv(path)[: 20 * MONTH]
     frame = pandas.DataFrame({"unique_id": "OT", "ds": pandas.to_datetime(table["date"]), "y": table["OT"]})
     known = frame["y"][: 12 * MONTH]
     frame["y"] = (frame["y"] - known.mean()) / known.std(ddof=0)
+    found = NeuralForecast(models=[model], freq="h").cross_validation(
+        frame, val_size=4 * MONTH, test_size=4 * MONTH, n_windows=None, step_size=1, verbose=0
+    )
+    return float(((found[type(model).__name__] - found["y"]) ** 2).mean())
+
+
+def m4_hourly(path: str, model: Any) -> float:
+    """sMAPE in percent of the last 48 steps of every series."""
+    import pandas  # pyright: ignore[reportMissingModuleSource]
+    from neuralforecast import NeuralForecast  # pyright: ignore[reportMissingImports]
+
+    names = {"id": "unique_id", "time": "ds", "value": "y"}
+    rows = pandas.read_csv(path).rename(columns=names)
+    train, test = (rows[rows["test"] == part].drop(columns="test") for part in (False, True))
+    task = NeuralForecast(models=[model], freq=1, local_scaler_type="standard")
+    task.fit(train, verbose=0)
+    found = test.merge(task.predict(verbose=0), on=["unique_id", "ds"], validate="one_to_one")
+    assert len(found) == len(test)
+    error = (found[type(model).__name__] - found["y"]).abs()
+    return float(200 * (error / (found[type(model).__name__].abs() + found["y"].abs())).mean())
+
+
+def main(name: str, path: str, threads: str) -> None:
+    import torch
+    from neuralforecast.models import LSTM, NHITS, PatchTST  # pyright: ignore[reportMissingImports]
+
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(int(threads))
     options = {
         "enable_progress_bar": False,
         "logger": False,
         "enable_checkpointing": False,
         "accelerator": "cpu",
     }
-    model = LSTM(h=HORIZON, input_size=96, max_steps=500, **options)
-    began = perf_counter()
-    task = NeuralForecast(models=[model], freq="h")
-    found = task.cross_validation(
-        frame, val_size=4 * MONTH, test_size=4 * MONTH, n_windows=None, step_size=1, verbose=0
-    )
-    seconds = perf_counter() - began
-    error = float(((found["LSTM"] - found["y"]) ** 2).mean())
-    print(json.dumps({"seconds": seconds, "mse": error}))
+    results = {}
+    for model in (NHITS, PatchTST, *([LSTM] if name == "etth1_ot" else [])):
+        began = perf_counter()
+        made = model(h=HORIZON[name], input_size=INPUT[name], max_steps=STEPS, **options)
+        error = {"etth1_ot": etth1_ot, "m4_hourly": m4_hourly}[name](path, made)
+        results[model.__name__] = {"seconds": perf_counter() - began, "error": error}
+        print(f"{model.__name__}: {results[model.__name__]}", file=sys.stderr, flush=True)
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":

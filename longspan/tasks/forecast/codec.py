@@ -24,6 +24,7 @@ from .panel import Origins, Panel, stacked
 from .predictions import Forecasts
 from .series_statistics import training_ends
 from .window_encoder import WindowEncoder
+from .window_spread import WindowSpread
 
 _FEW_ORIGINS = 256  # origins of a chunk where there are at most two of each series
 _CHUNK_WINDOWS = 16_384  # windows of a chunk otherwise, without those of earlier origins
@@ -34,10 +35,12 @@ class InitialForecast(NamedTuple):
     """The linear forecast from which the network starts, on the network's scale.
 
     line: (T + 1, H), weights and last the bias; residual_quantiles: (H, Q), quantiles of its errors.
+    widening: how much wider intervals have to be than the errors on the validation windows say.
     """
 
     line: np.ndarray
     residual_quantiles: np.ndarray
+    widening: float = 1.0
 
 
 Selection = Callable[[WindowEncoder, tuple[float, ...], Origins, "Origins | None"], InitialForecast]
@@ -74,6 +77,7 @@ class ForecastCodec(Codec[Origins]):
         initial: the linear forecast from which the network starts; None without `select` and after loading.
         naive_season: the season of the naive forecast with the smaller error on the training windows.
         conformal: the calibration of the quantiles; None without a validation part.
+        spread: how the changes in a window widen its intervals, before `conformal`.
         validation_scores: mean absolute errors by name of the forecast, and coverages, on that part.
         validation_start: for each series the step at which its validation part starts.
 
@@ -98,8 +102,9 @@ class ForecastCodec(Codec[Origins]):
         self.encoder = WindowEncoder(horizon, calendar=calendar, season=season)
         self.initial: InitialForecast | None = None
         self.naive_season = 1
-        self._training_errors: tuple[np.ndarray, np.ndarray] | None = None
+        self._training_errors: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.conformal: ConformalQuantiles | None = None
+        self.spread = WindowSpread()
         self.validation_scores: dict[str, float] = {}
         self.validation_start: dict[str, int] = {}
 
@@ -112,10 +117,11 @@ class ForecastCodec(Codec[Origins]):
         return self
 
     def _measure_naive_errors(self, train: Origins) -> None:
-        """Keep the errors of the better naive forecast on the training windows, until calibration."""
+        """Keep the errors of the better naive forecast and the changes in the training windows."""
         errors_of = {season: self.encoder.naive_errors(train, season) for season in (1, self.encoder.season)}
         self.naive_season = min(errors_of, key=lambda season: mean_or_inf(errors_of[season]))
-        self._training_errors = errors_of[self.naive_season], independent_windows(train, self.horizon)
+        independent = independent_windows(train, self.horizon)
+        self._training_errors = errors_of[self.naive_season], independent, self.encoder.changes(train)
 
     # ---- decoding
 
@@ -141,44 +147,54 @@ class ForecastCodec(Codec[Origins]):
         """Forecasts whose intervals are calibrated and adapted to the recent forecasts of their series.
 
         Args:
-            predictions: for every batch of the windows of all `chunks`, quantiles and scales of the network.
+            predictions: for every batch of the windows of all `chunks`, what the network predicted.
         """
-        values, scale = _concatenated(predictions)
+        predicted = _concatenated(predictions)
         parts, channels, end = [], records.panel.values.shape[1], 0
         for chunk in self.chunks(records):
             begin, end = end, end + len(chunk.every.rows) * channels
-            parts.append(self._adapted(chunk, values[begin:end], scale[begin:end]))
+            parts.append(self._adapted(chunk, *(part[begin:end] for part in predicted)))
         quantiles, scales = (np.concatenate(part) for part in zip(*parts, strict=True))
         return self.forecasts(quantiles, scales, records)
 
-    def _adapted(self, chunk: Chunk, values: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _adapted(
+        self, chunk: Chunk, values: np.ndarray, scale: np.ndarray, changes: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Transformed quantiles (n, C, H, Q) and scales (n, C) of the requested origins of a chunk."""
-        values, scale = self.calibrated(values, scale, chunk.every)
+        values, scale = self.calibrated(values, scale, changes, chunk.every)
         if self.conformal is None:
             return values, scale
         truth = self.transformed_truth(chunk.every)
         return adapt(self.levels, values, truth, chunk.own, chunk.recent, chunk.age), scale[chunk.own]
 
     def calibrated(
-        self, values: np.ndarray, scale: np.ndarray, records: Origins
+        self, values: np.ndarray, scale: np.ndarray, changes: np.ndarray, records: Origins
     ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated transformed quantiles (n, C, H, Q), and the windows' scales (n, C).
 
         Args:
-            values: (n * C, H, Q), transformed and not calibrated; scale: (n * C,).
+            values: (n * C, H, Q), transformed and not calibrated.
+            scale, changes: (n * C,), scales and mean absolute changes of the windows.
         """
         n, c = len(records.rows), records.panel.values.shape[1]
-        values, scale = values.reshape(n, c, self.horizon, -1), scale.reshape(n, c)
-        return (values if self.conformal is None else self.conformal.apply(values, scale)), scale
+        values = self._calibrated(values, scale, changes)
+        return values.reshape(n, c, self.horizon, -1), scale.reshape(n, c)
 
-    def first_step(self, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def _calibrated(self, values: np.ndarray, scale: np.ndarray, changes: np.ndarray) -> np.ndarray:
+        """Calibrated quantiles (N, H, Q); they stay as they are without a calibration."""
+        if self.conformal is None:
+            return values
+        values, factors = self.spread.widened(values, changes, self.levels.index(0.5))
+        return self.conformal.apply(values, scale * factors)
+
+    def first_step(self, values: np.ndarray, scale: np.ndarray, changes: np.ndarray) -> np.ndarray:
         """The calibrated quantiles (n, Q) of the first step ahead, in the user's units.
 
         Args:
-            values: (n, H, Q), transformed and not calibrated; scale: (n,), of the windows.
+            values: (n, H, Q), transformed and not calibrated.
+            scale, changes: (n,), scales and mean absolute changes of the windows.
         """
-        if self.conformal is not None:
-            values = self.conformal.apply(values, scale)
+        values = self._calibrated(values, scale, changes)
         return transforms.invert(values[:, 0], self.encoder.config.transform)
 
     def forecasts(self, values: np.ndarray, scale: np.ndarray, records: Origins) -> Forecasts:
@@ -236,24 +252,49 @@ class ForecastCodec(Codec[Origins]):
         """Fit the calibration to validation windows, and score model and baselines on them.
 
         Args:
-            predictions: for every batch of these windows, quantiles and scales of the network.
+            predictions: for every batch of these windows, what the network predicted.
         """
         self.conformal, self.validation_start = None, end_times(valid)
-        values, scale = _concatenated(predictions)
+        values, scale, changes = _concatenated(predictions)
+        self.spread = self._fitted_spread(valid, changes)
+        widened, factors = self.spread.widened(values, changes, self.levels.index(0.5))
         truths = self.transformed_truth(valid).reshape(-1, self.horizon)
         independent = independent_windows(valid, self.horizon)
+        units = scale * factors
         self.conformal = ConformalQuantiles.fit(
-            self.levels, values, truths, scale, independent=independent, naive=self._naive_errors(valid)
+            self.levels,
+            widened,
+            truths,
+            units,
+            independent=independent,
+            naive=self._naive_errors(valid),
+            widening=1.0 if self.initial is None else self.initial.widening,
         )
-        forecasts = self.forecasts(*self.calibrated(values, scale, valid), valid)
+        forecasts = self.forecasts(*self.calibrated(values, scale, changes, valid), valid)
         maes = {name: mae(points, forecasts.actual) for name, points in forecasts.baselines().items()}
-        self.validation_scores = {**maes, **_half_coverage(self.levels, values, truths, scale, independent)}
+        self.validation_scores = {**maes, **_half_coverage(self.levels, widened, truths, units, independent)}
+
+    def _fitted_spread(self, valid: Origins, changes: np.ndarray) -> WindowSpread:
+        """How the errors of the better naive forecast depend on the changes (N,) in a window.
+
+        Args:
+            changes: of the validation windows.
+        """
+        if self._training_errors is None:
+            return WindowSpread()
+        past, independent, past_changes = self._training_errors
+        errors = np.concatenate([past, self.encoder.naive_errors(valid, self.naive_season)])
+        present = ~np.isnan(errors)
+        means = np.where(present, errors, 0.0).sum(1) / np.where(present.any(1), present.sum(1), np.nan)
+        every = np.concatenate([past_changes, self.encoder.changes(valid)])
+        count = independent[-1] + independent_windows(valid, self.horizon)[-1]
+        return WindowSpread.fit(every, means, changes, float(count))
 
     def _naive_errors(self, valid: Origins) -> NaiveErrors | None:
         """The errors of the better naive forecast on the validation windows and on all windows of fit."""
         if self._training_errors is None:
             return None
-        past, independent = self._training_errors
+        past, independent, _ = self._training_errors
         on_valid = self.encoder.naive_errors(valid, self.naive_season)
         independent = independent + independent_windows(valid, self.horizon)
         return NaiveErrors(on_valid, np.concatenate([past, on_valid]), independent)
@@ -307,6 +348,7 @@ class ForecastCodec(Codec[Origins]):
             **self.encoder.state(),
             "mase_scale": torch.from_numpy(self.mase_scale.copy()),
             "conformal": None if self.conformal is None else self.conformal.state(),
+            "spread": self.spread.state(),
             "validation_scores": self.validation_scores,
             "validation_start": self.validation_start,
         }
@@ -316,6 +358,7 @@ class ForecastCodec(Codec[Origins]):
         self.mase_scale = state["mase_scale"].numpy()
         conformal = state["conformal"]
         self.conformal = None if conformal is None else ConformalQuantiles.from_state(conformal)
+        self.spread = WindowSpread.from_state(state.get("spread"))
         self.validation_scores, self.validation_start = state["validation_scores"], state["validation_start"]
         return self
 
@@ -326,10 +369,11 @@ def _before_rows(origins: Origins) -> bool:
     return bool((origins.rows <= first).any())
 
 
-def _concatenated(predictions: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles (N, H, Q) and scales (N,) of all batches."""
-    values = np.concatenate([quantiles.cpu().numpy() for quantiles, _ in predictions])
-    return values, np.concatenate([scale.cpu().numpy() for _, scale in predictions])
+def _concatenated(predictions: list[Any]) -> list[np.ndarray]:
+    """Quantiles (N, H, Q), scales (N,) and mean changes (N,) of all batches."""
+    return [
+        np.concatenate([part.cpu().numpy() for part in parts]) for parts in zip(*predictions, strict=True)
+    ]
 
 
 def _half_coverage(

@@ -78,6 +78,7 @@ class ConformalQuantiles:
         *,
         independent: np.ndarray,
         naive: NaiveErrors | None = None,
+        widening: float = 1.0,
     ) -> ConformalQuantiles:
         """Fit the factors to validation windows.
 
@@ -86,6 +87,7 @@ class ConformalQuantiles:
             forecasts: (N, H, Q); truths: (N, H), NaN where missing; scale: (N,), of the windows.
             independent: (H,), the number of windows that do not overlap, at each step ahead.
             naive: errors of a naive forecast; None for no correction by them.
+            widening: factor of all intervals, for what validation windows cannot tell.
         """
         median = forecasts[..., levels.index(0.5)]
         symmetry = _SIDES_WINDOWS / (independent + _SIDES_WINDOWS)
@@ -108,7 +110,7 @@ class ConformalQuantiles:
                         more = max(0.0, naive.independent[step] - count)
                         effective = count + _HISTORY_SHARE * weight * more
                     factors[step, column] = factor * t_over_normal(level, effective - 1)
-        return cls(levels, floors, factors, symmetry)
+        return cls(levels, floors, factors * widening, symmetry)
 
     def apply(self, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Calibrated quantiles (..., H, Q), sorted by level.

@@ -218,7 +218,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
             dropout=self.dropout,
         )
         if train is not None and codec.initial is not None:
-            network.init_from_linear(*codec.initial)
+            network.init_from_linear(codec.initial.line, codec.initial.residual_quantiles)
         return network
 
     def batches(self, codec: ForecastCodec, records: Origins, *, train: bool) -> Iterable[Batch]:

@@ -16,6 +16,8 @@ from longspan.networks.encoder import Encoder
 from longspan.nn.linear import Linear
 from longspan.tasks.network import TaskNetwork
 
+from .window_spread import mean_change
+
 # One output for each quantile, or a distribution, which has its branch in `likelihood` and in `quantiles_of`.
 OUTPUTS = ("quantiles", "normal", "laplace", "logistic")
 _WORD_WIDTH = 8  # size of the embedding of a category
@@ -171,11 +173,17 @@ class ForecastNetwork(TaskNetwork):
     def loss_count(self, output: Tensor, batch: Batch) -> Tensor:
         return (~batch.y.isnan()).sum()
 
-    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Quantiles (B, H, Q) of the transformed values, and the windows' scales (B,), both float64."""
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantiles (B, H, Q) of the transformed values, the windows' scales (B,) and mean changes (B,)."""
         quantiles = quantiles_of(self(batch)[0].double(), self.levels, self.distribution)
         center, scale = batch.x.center, batch.x.scale
-        return quantiles * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0]
+        last = slice(-2 * self.horizon - 1, None)
+        values = batch.x.values[:, last].double()
+        present = values[..., 1] > 0 if values.shape[-1] > 1 else None  # data with gaps
+        if present is None and batch.mask is not None:
+            present = batch.mask[:, last]
+        changes = mean_change(values[..., 0], present)
+        return quantiles * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0], changes
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Embedded: the encoder's input (B, R, I), future (B, T + H, F) and static covariates (B, S)."""

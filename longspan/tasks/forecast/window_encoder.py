@@ -20,6 +20,7 @@ from .panel import Origins, Panel
 from .series_statistics import SeriesStatistics, TrainingStatistics, training_ends
 from .time_features import Calendar, calendar_names
 from .window_scaling import DEFAULT_CONFIG, ScaledWindow, WindowConfig, scale_windows
+from .window_spread import mean_change
 from .windows import WindowIndex
 
 _MAX_NAIVE_WINDOWS = 4_000  # windows on which the errors of naive forecasts are measured
@@ -137,13 +138,19 @@ class WindowEncoder:
     def naive_errors(self, origins: Origins, season: int) -> np.ndarray:
         """Absolute errors (n, H) of repeating the last season, on the network's scale, NaN where missing."""
         panel, statistics = origins.panel, self.statistics.of_panel(origins.panel)
-        count = len(origins.rows) * panel.values.shape[1]
-        index = windows.window_index(origins, windows.subsample(np.arange(count), _MAX_NAIVE_WINDOWS))
+        index = _naive_windows(origins)
         naive = baselines.seasonal_naive(panel, index, self.horizon, season)
         floor = statistics.floor[index.series, index.channel][:, None]
         naive = transforms.apply(naive, self.config.transform, floor)
         scale = self.scaled(panel, index, statistics).scale
         return np.abs(self.targets(panel, index, statistics) - naive) / scale
+
+    def changes(self, origins: Origins) -> np.ndarray:
+        """Mean absolute changes (n,) within the windows of `naive_errors`, on the network's scale."""
+        scaled = self.scaled(origins.panel, _naive_windows(origins), self.statistics.of_panel(origins.panel))
+        last = slice(-2 * self.horizon - 1, None)
+        values, present = (torch.from_numpy(part[:, last]) for part in (scaled.values, scaled.present))
+        return mean_change(values, present).numpy()
 
     def scaled_windows(self, raw: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> ScaledWindow:
         """Transformed windows (B, reach) on the network's scale; mean, scale (B, 1): of their series."""
@@ -224,6 +231,12 @@ class WindowEncoder:
         )
         self.moments = [(pair[0].numpy(), pair[1].numpy()) for pair in state["moments"]]
         return self
+
+
+def _naive_windows(origins: Origins) -> WindowIndex:
+    """The windows on which naive forecasts are measured."""
+    count = len(origins.rows) * origins.panel.values.shape[1]
+    return windows.window_index(origins, windows.subsample(np.arange(count), _MAX_NAIVE_WINDOWS))
 
 
 def _tensor(values: np.ndarray) -> torch.Tensor:

@@ -79,8 +79,7 @@ class ForecastStream(Stream):
         window = self._window(buffer)
         if not self.network.levels.is_cpu:
             window = to_device(self.network)(window)
-        values, scale = self.network.predict(window)
-        return self.codec.first_step(values.cpu().numpy(), scale.cpu().numpy())
+        return self.codec.first_step(*(part.cpu().numpy() for part in self.network.predict(window)))
 
     def _window(self, buffer: SeriesBuffer) -> Batch:
         """The window before the last row as a batch of C rows, as `WindowEncoder.encode` would make it."""
@@ -159,7 +158,6 @@ def predict_rows(
         part = with_window[begin : begin + _ROWS_AT_ONCE]
         index = window_index(Origins(panel, rows[part]))
         batch = to_device(network)(encoder.encode(panel, index, statistics, with_targets=False))
-        values, scale = network.predict(batch)
-        predicted = codec.first_step(values.cpu().numpy(), scale.cpu().numpy())
+        predicted = codec.first_step(*(answer.cpu().numpy() for answer in network.predict(batch)))
         quantiles[part] = predicted.reshape(len(part), -1, len(codec.levels))
     return quantiles

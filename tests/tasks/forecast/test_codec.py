@@ -45,7 +45,7 @@ def test_decoding_the_target_gives_the_truth(center: str, scaling: str, transfor
     for batch in Windows(codec.encoder, origins, 7, shuffle=False, most=1):
         middle, scale = batch.x.center, batch.x.scale
         answer = (batch.y.double() * scale + middle).unsqueeze(-1) + torch.tensor([-1.0, 0.0, 1.0])
-        coded.append((answer, scale[:, 0]))
+        coded.append((answer, scale[:, 0], scale[:, 0]))
     found = codec.decode(coded, origins)
     assert found.point.shape == (len(origins.rows), 3, 2)
     np.testing.assert_allclose(found.point, codec.truth(origins), rtol=1e-5)
@@ -130,8 +130,9 @@ def test_calibration_learns_from_the_held_out_part_alone() -> None:
     codec = fitted(origins)
     held = Origins(origins.panel, origins.rows[200:])
     zero = torch.zeros(len(held.rows), 3, 3, dtype=torch.float64)
-    codec.calibrate([(zero, torch.ones(len(held.rows), dtype=torch.float64))], held)
-    found = codec.decode([(zero, torch.ones(len(held.rows), dtype=torch.float64))], held)
+    one = torch.ones(len(held.rows), dtype=torch.float64)
+    codec.calibrate([(zero, one, one)], held)
+    found = codec.decode([(zero, one, one)], held)
     share = np.mean((found.actual >= found.quantiles[..., 0]) & (found.actual <= found.quantiles[..., 2]))
     assert share == pytest.approx(0.8, abs=0.06)
     assert codec.validation_start == {"": 201} and codec.recent_origins(held).max() >= 201

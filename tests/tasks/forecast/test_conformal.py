@@ -105,6 +105,16 @@ def test_intervals_adapt_to_data_that_have_changed(spread: float):
     assert np.allclose(found[..., 2], answers[500:, :, 2])
 
 
+def test_intervals_are_widened_by_what_validation_windows_cannot_tell() -> None:
+    answers, truths = made(50, 2, 1.0)
+    counts = np.full(2, 10.0)
+    plain, wider = (
+        ConformalQuantiles.fit(LEVELS, answers, truths, np.ones(50), independent=counts, widening=widening)
+        for widening in (1.0, 1.4)
+    )
+    np.testing.assert_allclose(wider.factors, plain.factors * 1.4)
+
+
 def test_steps_far_ahead_adapt_by_themselves():
     horizon, n = 16, 900
     answers, _ = made(n, horizon, 1.0)

@@ -10,7 +10,7 @@ from longspan.tasks.forecast.linear_forecast import fit_linear
 from longspan.tasks.forecast.origins import hold_out
 from longspan.tasks.forecast.panel import Columns, Origins
 from longspan.tasks.forecast.reading import read_panel
-from longspan.tasks.forecast.selection import candidate_contexts, select
+from longspan.tasks.forecast.selection import _Risk, candidate_contexts, select
 from longspan.tasks.forecast.window_encoder import WindowEncoder
 from longspan.tasks.forecast.window_scaling import WindowConfig
 
@@ -39,10 +39,43 @@ def test_candidate_contexts_fit_the_series() -> None:
 def test_exponential_growth_chooses_the_logarithm() -> None:
     train, held = parts(np.exp(0.02 * np.arange(300) + 0.3 * np.sin(np.arange(300) / 2)))
     encoder = fitted(train)
-    line, residual_quantiles = select(encoder, LEVELS, train, held, **OPEN)
+    line, residual_quantiles, _ = select(encoder, LEVELS, train, held, **OPEN)
     assert encoder.config.transform == "log" and encoder.config.center == "last"
     assert line.shape == (encoder.config.context + 1, 4) and residual_quantiles.shape == (4, 3)
     assert (np.diff(residual_quantiles, axis=1) >= 0).all() and not residual_quantiles[:, 1].any()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4, 11])
+def test_noise_that_grows_with_the_level_chooses_the_logarithm_even_with_few_windows(seed: int) -> None:
+    steps, draw = np.arange(150), np.random.default_rng(seed)
+    noise = 0.2 * np.sin(2 * np.pi * steps / 7) + 0.1 * draw.standard_normal(150)
+    train, held = parts((1 + steps / 40) ** 2 * (1 + noise))
+    encoder = fitted(train)
+    select(encoder, LEVELS, train, held, **OPEN)
+    assert encoder.config.transform == "log"
+
+
+def test_settings_chosen_by_chance_are_worse_on_splits_that_did_not_choose_them() -> None:
+    train, held = parts(5 + np.sin(np.arange(200) / 3))
+    risk = _Risk(fitted(train), train, held)
+    assert risk.optimism() == 1.0
+    one, two = (WindowConfig(12, center, "series", "none") for center in ("last", "mean"))
+    risk.errors = {one: np.log([1.0, 2.0, 2.0]), two: np.log([4.0, 2.0, 2.0])}
+    assert risk.optimism() == 1.0  # the first is never worse
+    risk.errors = {one: np.log([1.0, 4.0, 2.0]), two: np.log([4.0, 1.0, 2.0])}
+    assert risk.optimism() == pytest.approx(4 ** (1 / 3))  # where both others decide, the wrong one is taken
+    risk.errors = {one: np.log([1.0, 4.0]), two: np.log([4.0, 1.0])}
+    assert risk.optimism() == 1.0
+
+
+def test_intervals_are_widened_where_a_few_windows_flatter_the_chosen_settings() -> None:
+    steps, widening = np.arange(150), []
+    for growth in (0.0, 1 / 40):
+        draw = np.random.default_rng(5)
+        noise = 0.2 * np.sin(2 * np.pi * steps / 7) + 0.1 * draw.standard_normal(150)
+        train, held = parts((1 + growth * steps) ** 2 * (1 + noise))
+        widening.append(select(fitted(train), LEVELS, train, held, **OPEN).widening)
+    assert widening[0] < 1.05 < 1.15 < widening[1] < 3.0
 
 
 @pytest.mark.parametrize("held_out", [True, False])
