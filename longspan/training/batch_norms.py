@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from longspan import errors
+
 from .process_groups import ProcessGroup
 
 
@@ -64,9 +66,16 @@ def _normalized(
 
 
 def _of_all_rows(input: Tensor, group: ProcessGroup, has_rows: bool) -> tuple[Tensor, Tensor, float]:
-    """Mean and variance of each channel over all processes, from those of each, and the number of values."""
+    """Mean and variance of each channel over all processes, from those of each, and the number of values.
+
+    Raises:
+        ValueError: there is one value alone, whose variance would be 0.
+    """
     own = float(input.numel() // input.shape[1]) if has_rows else 0.0
-    count = max(1.0, float(group.add_up(torch.tensor(own, dtype=torch.float64, device=input.device))))
+    count = float(group.add_up(torch.tensor(own, dtype=torch.float64, device=input.device)))
+    if count <= 1.0:  # as torch refuses it in one process
+        expected, way_out = "more than 1 value a channel to normalize a batch by", "make the batches larger"
+        raise errors.value_error("batches", expected, f"{count:.0f} in all processes", way_out)
     own_variance, own_mean = torch.var_mean(input, [0, *range(2, input.dim())], correction=0)
     mean = _add_up(own_mean * (own / count), group)
     variance = _add_up((own_variance + (own_mean - mean).square()) * (own / count), group)

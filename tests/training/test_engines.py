@@ -327,6 +327,24 @@ def test_batch_normalization_is_over_all_rows(norm: nn.BatchNorm1d):
 
 
 @forks
+def test_batch_normalization_of_one_value_is_refused_as_in_one_process():
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(1)
+
+        def forward(self, batch: Batch, state: Any) -> tuple[Tensor, Any]:
+            return self.norm(batch.x), state
+
+    for processes in (None, 2):
+        network = Normed()
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        with pytest.raises(ValueError, match="xpected more than 1 value"):
+            train(network, Batches(Y[:3, 0], Y[:3, 0], batch_size=2), "mse", optimizer, epochs=1,
+                  processes=processes, verbose=0)  # fmt: skip
+
+
+@forks
 def test_compiled_steps_are_shared():
     def fitted(processes: int | None) -> tuple[Any, Any]:
         torch.manual_seed(0)
