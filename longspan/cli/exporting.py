@@ -18,7 +18,7 @@ def export_file(model: str, output: str, *, states: bool) -> None:
         states: whether an ONNX graph takes and returns the states of recurrent layers.
 
     Raises:
-        ValueError: the ending is another, or the model is a task's; one sentence.
+        ValueError: the ending is another, the model is a task's, or Keras has no such layer; one sentence.
     """
     ending = Path(output).suffix.lower()
     if ending not in _ENDINGS:
@@ -32,7 +32,9 @@ def export_file(model: str, output: str, *, states: bool) -> None:
 
         to_onnx(loaded, output, states=states)
     else:
-        loaded.save(output)
+        from longspan.export import to_keras
+
+        to_keras(loaded, output)
 
 
 def _sequential(path: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,15 @@ def test_a_sequential_is_exported(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("h5py", reason="h5py is not installed")
     model = ls.Sequential([ls.Input((4, 1)), ls.layers.LSTM(3), ls.layers.Dense(1)])
     model.save("net")
-    for name in ("net.onnx", "net.keras"):
+    for name in ("net.onnx", "net.keras", "net.h5"):
         assert cli.main(["export", "net", "-o", name]) == 0, capsys.readouterr().err
     assert Path("net.onnx").read_bytes() == ls.export.to_onnx(model)
     x = np.ones((2, 4, 1), "float32")
-    again = ls.models.load_model("net.keras").predict(x, verbose=0)
-    assert np.allclose(again, model.predict(x, verbose=0))
+    for name in ("net.keras", "net.h5"):
+        again = ls.models.load_model(name).predict(x, verbose=0)
+        assert np.allclose(again, model.predict(x, verbose=0))
+    assert "model.weights.h5" in zipfile.ZipFile("net.keras").namelist()  # Keras' layout
+    assert Path("net.h5").read_bytes().startswith(b"\x89HDF")
     assert cli.main(["export", "net", "-o", "net.txt"]) == 2
     assert "a file that ends in .onnx, .keras, .h5" in capsys.readouterr().err
     assert cli.main(["export", "net.keras", "-o", "net2.h5", "--states"]) == 2
