@@ -125,10 +125,10 @@ class Server:
             content = bodies.parse_json(body)
             source = bodies.as_source(content.pop("source", None), self.limits)
             source = files.without_paths(served.model.name, source)
-            answer = await served.predict(source, _checked_options(served, content))
+            _check_no_query(scope)
+            answer = await served.predict(source, _checked_options(served, content, "source"))
         else:
-            given = dict(QueryParams(scope["query_string"]))
-            options = _checked_options(served, parsed_options(served.options, given))
+            options = _checked_options(served, parsed_options(served.options, _query(scope)))
             answer = await self._predict_file(served, body, bodies.ending_of(content_type, filename), options)
         self.metrics.rows.labels(name).inc(len(answer.frame))
         if b"text/csv" in headers.get(b"accept", b""):
@@ -219,11 +219,29 @@ def reads_series(model: Any) -> bool:
     return model.name == "classify" and model.fitted_.codec.series_encoder is not None
 
 
-def _checked_options(served: ServedModel, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a request that the model's task takes; lists are several values."""
+def _checked_options(served: ServedModel, content: Mapping[str, Any], *others: str) -> dict[str, Any]:
+    """Options that the model's task takes; lists are several values; others: names to offer beside them."""
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
-    check_options(served.options, options, "source")
+    check_options(served.options, options, *others)
     return options
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    """The options in an address, as texts; each at most once."""
+    pairs = QueryParams(scope["query_string"]).multi_items()
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise refused(422, "address", "each option once", f"{twice!r} again", "put commas between values")
+    return given
+
+
+def _check_no_query(scope: Scope) -> None:
+    """Refuse options in the address of a request with JSON, whose options are in its body."""
+    names = ", ".join(_query(scope)) if scope["query_string"] else ""
+    if names:
+        raise refused(422, "address", "options in the body of JSON", repr(names), 'put them beside "source"')
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -354,7 +372,7 @@ def _add_guard(app: FastAPI, server: Server) -> None:
         sentence = errors.message(
             "address", expected, f"{request.method} {request.url.path!r}", "look at /docs"
         )
-        return JSONResponse({"error": sentence}, error.status_code)
+        return JSONResponse({"error": sentence}, error.status_code, error.headers)
 
     for kind in (Refused, ValueError, TypeError, OSError, ImportError):
 

@@ -84,6 +84,21 @@ def test_options_of_predict_act(client: httpx.Client) -> None:
     assert len(query.json()["rows"]) == 1, query.text
 
 
+def test_options_in_an_address_act_once_or_are_refused(client: httpx.Client) -> None:
+    table = {"content": "user,item,time\na,tea,1\n", "headers": {"Content-Type": "text/csv"}}
+    twice = client.post("/models/shop/predict?k=1&k=2", **table)
+    assert twice.status_code == 422 and "each option once, received 'k' again" in twice.json()["error"]
+    beside = client.post("/models/shop/predict?k=1", json={"source": [["tea"]]})
+    assert beside.status_code == 422 and "options in the body of JSON" in beside.json()["error"]
+    wrong = client.post("/models/shop/predict?source=1", **table)
+    assert "one of k, exclude_seen, received 'source'" in wrong.json()["error"]
+
+
+def test_an_address_names_the_methods_that_it_takes(client: httpx.Client) -> None:
+    response = client.get("/models/shop/predict")
+    assert response.status_code == 405 and response.headers["allow"] == "POST"
+
+
 def test_requests_that_wait_together_are_answered_at_once(
     client: httpx.Client, fitted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
