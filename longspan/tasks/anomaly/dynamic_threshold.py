@@ -91,8 +91,9 @@ class DynamicThreshold:
         levels, values = np.array(self.levels), np.array(self.values)
         decided = np.concatenate([self.anomalous, np.zeros(waiting, dtype=bool)])
         first = len(decided) - waiting
-        if not self.started:
-            first += SKIPPED_AT_START if waiting > 2 * SKIPPED_AT_START else 0
+        if not self.started and waiting > 2 * SKIPPED_AT_START:
+            first += SKIPPED_AT_START
+            levels[:SMOOTHING_SPAN] = levels[SMOOTHING_SPAN]  # means of few errors, large by chance
         excess = find_anomalies(levels, values, decided, first, self.noise_floor)
         self.anomalous = (decided | (excess > 0.0))[-(HISTORY - BATCH) :]
         self.levels, self.values = self.levels[-(HISTORY - BATCH) :], self.values[-(HISTORY - BATCH) :]

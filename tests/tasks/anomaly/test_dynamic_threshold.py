@@ -31,6 +31,13 @@ def test_a_burst_is_found_with_its_surroundings_and_nothing_else() -> None:
     assert not found[: 4000 - 2 * BATCH].any() and not found[4060 + 4 * dynamic_threshold.BUFFER :].any()
 
 
+def test_large_errors_of_the_first_readings_hide_no_later_burst() -> None:
+    errors = noise(5000)
+    errors[:3], errors[1500:1560] = 3.0, 0.6
+    found = run(errors) > 0
+    assert found[1500:1560].all() and not found[:1300].any()
+
+
 def test_errors_that_are_unusually_small_are_found_too() -> None:
     errors = noise(5000) + 1.0
     errors[4000:4200] = 0.0
