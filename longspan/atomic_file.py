@@ -73,8 +73,10 @@ def check_output(path: str | os.PathLike[str], argument: str) -> None:
         argument: what the sentence calls it, such as "-o".
 
     Raises:
-        ValueError: the path is a folder, a device, a pipe or a socket, or may not be written to.
+        ValueError: the path is empty, a folder, a device, a pipe or a socket, or may not be written to.
     """
+    if not os.fspath(path):
+        raise errors.value_error(argument, "a file or a new name", "an empty one", "name a file")
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -135,6 +135,10 @@ MISTAKES = {
         ["fit", "level", "data.csv", "-o", "."],
         "-o: expected a file or a new name, received a folder",
     ),
+    "output without a name": (
+        ["fit", "level", "data.csv", "-o", ""],
+        "-o: expected a file or a new name, received an empty one",
+    ),
     "output below a file": (
         ["fit", "level", "data.csv", "-o", "data.csv/m"],
         "-o: expected a place that can",
