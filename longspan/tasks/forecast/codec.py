@@ -28,6 +28,7 @@ from .window_spread import WindowSpread
 
 _FEW_ORIGINS = 256  # origins of a chunk where there are at most two of each series
 _CHUNK_WINDOWS = 16_384  # windows of a chunk otherwise, without those of earlier origins
+_MANY_WINDOWS = 30  # independent validation windows from which on the network learns its intervals' widths
 _MIN_HALF = 8  # windows in each half of the validation part, below which no coverage is estimated on it
 
 
@@ -277,18 +278,20 @@ class ForecastCodec(Codec[Origins]):
     def _fitted_spread(self, valid: Origins, changes: np.ndarray) -> WindowSpread:
         """How the errors of the better naive forecast depend on the changes (N,) in a window.
 
+        Many windows teach the network by themselves how wide intervals are; the spread has no effect then.
+
         Args:
             changes: of the validation windows.
         """
-        if self._training_errors is None:
+        on_valid = float(independent_windows(valid, self.horizon)[-1])
+        if self._training_errors is None or on_valid >= _MANY_WINDOWS:
             return WindowSpread()
         past, independent, past_changes = self._training_errors
         errors = np.concatenate([past, self.encoder.naive_errors(valid, self.naive_season)])
         present = ~np.isnan(errors)
         means = np.where(present, errors, 0.0).sum(1) / np.where(present.any(1), present.sum(1), np.nan)
         every = np.concatenate([past_changes, self.encoder.changes(valid)])
-        count = independent[-1] + independent_windows(valid, self.horizon)[-1]
-        return WindowSpread.fit(every, means, changes, float(count))
+        return WindowSpread.fit(every, means, changes, float(independent[-1]) + on_valid)
 
     def _naive_errors(self, valid: Origins) -> NaiveErrors | None:
         """The errors of the better naive forecast on the validation windows and on all windows of fit."""
