@@ -27,7 +27,7 @@ def main(path: str | None = None) -> None:
     else:
         rows = list(pl.read_csv(path, separator="\t").select("source", "target").iter_rows())
         asked = rows[-5:]
-    model = ls.Summarizer(**OPTIONS, epochs=EPOCHS).fit(rows[:ROWS])
+    model = ls.Summarizer(**{**OPTIONS, "epochs": EPOCHS}).fit(rows[:ROWS])
     for (source, line), answer in zip(asked[:5], model.predict([s for s, _ in asked[:5]]), strict=False):
         print(f"{source[:60]} ... -> {answer} (written: {line})")
 
