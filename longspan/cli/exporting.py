@@ -39,10 +39,10 @@ def export_file(model: str, output: str, *, states: bool) -> None:
 
 def _sequential(path: str) -> Any:
     """The saved Sequential; an error that names the way out for a task."""
-    from longspan import artifact
     from longspan.models import load_model
+    from longspan.tasks.persistence import is_task_file
 
-    if not path.endswith((".keras", ".h5")) and artifact.load(path).config.get("kind") == "task":
+    if is_task_file(path):
         way_out = "answer for it by longspan serve or longspan.load"
         raise errors.value_error("MODEL", "a saved Sequential", f"a task in {path}", way_out)
     return load_model(path)
@@ -54,12 +54,10 @@ def quantize_file(model: str, output: str) -> None:
     Args:
         model: the path of the saved model; output: the path of the new file.
     """
-    from longspan import artifact
     from longspan.models import load_model
     from longspan.quantization import quantize
     from longspan.tasks import load
+    from longspan.tasks.persistence import is_task_file
 
-    is_keras = model.endswith((".keras", ".h5"))
-    load_any = load if not is_keras and artifact.load(model).config.get("kind") == "task" else load_model
-    saved: Any = load_any(model)
+    saved: Any = load(model) if is_task_file(model) else load_model(model)
     quantize(saved).save(output)

@@ -83,6 +83,15 @@ def take_rows(batch: Batch, rows: Tensor) -> Batch:
     return replace(batch, **parts)
 
 
+def rows_of_process(count: int, rank: int, world: int) -> Tensor:
+    """The rows rank, rank + world, … of `count` that a process reads; the first where there is none for it.
+
+    >>> rows_of_process(5, 1, 2)
+    tensor([1, 3])
+    """
+    return torch.arange(count)[rank::world] if rank < count else torch.zeros(1, dtype=torch.int64)
+
+
 def as_batch(item: Any) -> Batch:
     """A Batch out of what a DataLoader gives: a Batch, x, (x,), (x, y) or (x, y, weight)."""
     if isinstance(item, Batch):

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from longspan.atomic_file import atomic_write
 
+from .cache import cache_folder
 from .tracing import in_transform, is_tracing
 
 LARGE = 1 << 23  # multiply-adds from which a call that takes longer to begin pays
@@ -105,7 +106,7 @@ def onednn_is_faster() -> bool:
     """Whether oneDNN takes the large products of this machine: as kept, else measured now (some 10 ms)."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    path, machine = _kept(), _machine()
+    path, machine = cache_folder() / "linear.json", _machine()
     try:
         known = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -120,12 +121,6 @@ def onednn_is_faster() -> bool:
     except (OSError, ValueError):
         return known[machine]  # where nothing can be kept, each process measures
     return known[machine]
-
-
-def _kept() -> Path:
-    root = os.environ.get("LONGSPAN_CACHE")
-    folder = Path(root).absolute() if root else Path.home() / ".cache" / "longspan"
-    return folder / "linear.json"
 
 
 def _machine() -> str:

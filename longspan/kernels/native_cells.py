@@ -17,6 +17,7 @@ from typing import NamedTuple
 from longspan import _core, errors
 from longspan.cells import CELLS, Cell
 
+from .cache import cache_folder
 from .emit_cpp import norm_struct_source, struct_source
 from .selection import constant
 
@@ -212,11 +213,9 @@ def _flags(isa: str) -> list[str]:
 
 
 def _path(cell: Cell, isa: str) -> Path:
-    root = os.environ.get("LONGSPAN_CACHE")
-    folder = Path(root).absolute() if root else Path.home() / ".cache" / "longspan"
     headers = "".join((HEADERS / name).read_text() for name in ("call.h", "simd.h", "point.h"))
     text = "\n".join([_source(cell), headers, *_flags(isa)])
-    return folder / f"{cell.name}-{isa}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
+    return cache_folder() / f"{cell.name}-{isa}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.so"
 
 
 def _build(cell: Cell, isa: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from types import ModuleType
 
 from longspan.cells import Cell
 
+from .cache import cache_folder
 from .emit_triton import Variant, source
 from .selection import constant
 
@@ -54,9 +55,7 @@ def kernels(cell: Cell, variant: Variant) -> ModuleType:
 
 
 def _path(cell: Cell, text: str) -> Path:
-    root = os.environ.get("LONGSPAN_CACHE")
-    folder = Path(root).absolute() if root else Path.home() / ".cache" / "longspan"
-    return folder / f"{cell.name}-triton-{hashlib.sha256(text.encode()).hexdigest()[:16]}.py"
+    return cache_folder() / f"{cell.name}-triton-{hashlib.sha256(text.encode()).hexdigest()[:16]}.py"
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from longspan import artifact, errors
+from longspan import errors
 from longspan.tasks import load
 from longspan.tasks.estimator import Estimator
+from longspan.tasks.persistence import is_task_file
 
 from .limits import Deadline, Limits, Refused, refused
 from .schema import search_options
@@ -148,9 +149,7 @@ def load_models(paths: Iterable[str | Path]) -> dict[str, Estimator | ServedSequ
 
 
 def _load(path: Path) -> Estimator | ServedSequential:
-    if path.suffix in (".keras", ".h5") or artifact.load(path).config.get("kind") != "task":
-        return ServedSequential.load(path)
-    return load(path)
+    return load(path) if is_task_file(path) else ServedSequential.load(path)
 
 
 def model_of(models: Mapping[str, ServedModel], name: str) -> ServedModel:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,11 @@ from .provenance import DataSource
 
 KIND = "task"
 _WEIGHTS = "network."  # before the names of weights
+
+
+def is_task_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a saved model is a task's; files that are named as Keras' (.keras, .h5) are not looked into."""
+    return Path(path).suffix not in (".keras", ".h5") and artifact.load(path).config.get("kind") == KIND
 
 
 def save(

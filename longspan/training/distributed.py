@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from longspan import errors
 from longspan.callbacks import TrainerState
-from longspan.data.batches import Batch, rows_of, take_rows
+from longspan.data.batches import Batch, rows_of, rows_of_process, take_rows
 
 from .batch_norms import over_all_processes
 from .engines import FabricEngine, SingleProcess, WholeStep
@@ -145,8 +145,7 @@ class DistributedEngine:
 
     def shard(self, batch: Batch) -> Batch:
         """Rows rank, rank + world, …; without any, the first row as padding that does not count."""
-        rows = torch.arange(rows_of(batch))[self.rank :: self.world]
-        rows = rows if len(rows) else torch.zeros(1, dtype=torch.int64)
+        rows = rows_of_process(rows_of(batch), self.rank, self.world)
         if isinstance(self._network, TakesRows):
             return self._network.take_rows(batch, rows)
         return take_rows(batch, rows)

@@ -50,12 +50,7 @@ def dribbled(connection: socket.socket, text: bytes, pause: float) -> tuple[byte
 
     sender = threading.Thread(target=send)
     sender.start()
-    answer = b""
-    try:
-        while part := connection.recv(65536):
-            answer += part
-    except ConnectionResetError:
-        pass
+    answer = answered(connection)
     ended.set()
     sender.join()
     return answer, time.perf_counter() - began

@@ -109,10 +109,9 @@ def _warped(x: Tensor, others: Tensor, window: int) -> Tensor:
     j - i, in the place of the diagonal before the last.
     """
     steps = x.shape[1]
-    ones = np.ascontiguousarray(x.flip(1).permute(2, 1, 0).numpy())[
-        ..., None
-    ]  # (D, T, N, 1), last step first
-    twos = np.ascontiguousarray(others.permute(2, 1, 0).numpy())[:, :, None]  # (D, T, 1, M)
+    # (D, T, N, 1) with the last step first, and (D, T, 1, M)
+    ones = np.ascontiguousarray(x.flip(1).permute(2, 1, 0).numpy())[..., None]
+    twos = np.ascontiguousarray(others.permute(2, 1, 0).numpy())[:, :, None]
     least = np.full((2 * window + 3, len(x), len(others)), np.inf, np.float32)  # at j - i + W + 1
     for both in range(2 * steps - 1):  # i + j
         end = min(window, both, 2 * (steps - 1) - both)

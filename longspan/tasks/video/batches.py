@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from longspan.data.batches import Batch, take_rows
+from longspan.data.batches import Batch, rows_of_process, take_rows
 from longspan.data.frames import FrameAugmentation
 from longspan.data.labels import IGNORED
 from longspan.data.padding import RaggedTensor, bucket_by_length, fill_rows
@@ -99,9 +99,7 @@ class TrainingBatches:
         """A process's rows of every batch, and the number of all; see `longspan.training.SharesBatches`."""
         groups = list(bucket_by_length(self.lengths, self.batch_size))
         counts = [len(rows) for rows in groups]
-        own = [
-            torch.arange(count)[rank::world] if count > rank else torch.zeros(1).long() for count in counts
-        ]
+        own = [rows_of_process(count, rank, world) for count in counts]
         if self.skeletons is not None:
             bones = torch.tensor(self.codec.bones)
             for rows, places in zip(groups, own, strict=True):
