@@ -251,17 +251,19 @@ NB_MODULE(_core, m) {
   nb::class_<longspan::Stream>(m, "Stream")
       .def("__init__",
            [](longspan::Stream* self, nb::object exchange, nb::object tensor, nb::object parameter, const std::string& isa,
-              bool f64, uintptr_t entry, int64_t H, std::vector<int64_t> sizes, std::vector<int> fields, bool out) {
+              bool f64, uintptr_t entry, int64_t H, std::vector<int64_t> sizes, std::vector<int> fields, bool out,
+              std::vector<nb::object> observers) {
              new (self)
                  longspan::Stream(exchange, tensor, parameter, driver(isa), f64, reinterpret_cast<const CellEntry*>(entry),
-                                  H, std::move(sizes), std::move(fields), out);
+                                  H, std::move(sizes), std::move(fields), out, longspan::Observers(std::move(observers)));
            })
       .def("run", &longspan::Stream::run, nb::arg("x").none(), nb::arg("state").none(), nb::arg("parameters"));
   nb::class_<longspan::TokenStream>(m, "TokenStream")
       .def("__init__",
            [](longspan::TokenStream* self, nb::object exchange, nb::object tensor, nb::object parameter,
-              const std::string& isa, bool f64, std::vector<nb::object> streams) {
-             new (self) longspan::TokenStream(exchange, tensor, parameter, driver(isa), f64, std::move(streams));
+              const std::string& isa, bool f64, std::vector<nb::object> streams, std::vector<nb::object> observers) {
+             new (self) longspan::TokenStream(exchange, tensor, parameter, driver(isa), f64, std::move(streams),
+                                              longspan::Observers(std::move(observers)));
            })
       .def("run", &longspan::TokenStream::run, nb::arg("tokens").none(), nb::arg("states"), nb::arg("parameters"),
            nb::arg("table").none(), nb::arg("linears"));

@@ -10,9 +10,19 @@ namespace {
 template <class T>
 LS_INLINE void dots(const T* w, int64_t K, int valid, const T* a, V<T> (&sums)[V<T>::lanes]) {
   constexpr int L = V<T>::lanes;
+  int64_t k = 0;
+  if (valid == L) {  // rows at one distance, which needs fewer registers than their addresses
+    const T* fourth[(L + 3) / 4];
+    for (int l = 0; l < L; l += 4) fourth[l / 4] = w + l * K;
+    for (; k + L <= K; k += L) {
+      const V<T> v = V<T>::load(a + k);
+#pragma GCC unroll 16
+      for (int l = 0; l < L; l++) sums[l] += v * V<T>::load(fourth[l / 4] + (l % 4) * K + k);
+    }
+    if (k == K) return;
+  }
   const T* row[L];
   for (int l = 0; l < L; l++) row[l] = w + least(l, valid - 1) * K;
-  int64_t k = 0;
   for (; k + L <= K; k += L) {
     const V<T> v = V<T>::load(a + k);
 #pragma GCC unroll 16

@@ -3,9 +3,29 @@
 //
 // Only where DLPack's exchange protocol is there (tensors.h).
 #pragma once
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
 #include "tensors.h"
 
 namespace longspan {
+
+// What may be active that has to see PyTorch's own calls, such as autograd or a trace: functions, each of whose answers is
+// false or None where it is not.
+class Observers {
+ public:
+  explicit Observers(std::vector<nb::object> functions) : functions_(std::move(functions)) {}
+
+  bool any() const {
+    for (const nb::object& function : functions_)
+      if (nb::cast<bool>(nb::bool_(function()))) return true;
+    return false;
+  }
+
+ private:
+  std::vector<nb::object> functions_;
+};
 
 // Looks at and makes contiguous CPU tensors of float32 or float64.
 class StreamTensors {
@@ -48,15 +68,34 @@ class StreamTensors {
     return reinterpret_cast<T*>(numbers(d));
   }
 
-  // A tensor like `like`, without values, and where its numbers go.
+  // A contiguous tensor of the shape, type and device of `like`, without values, and where its numbers go. The numbers lie
+  // behind the tensor's description in one block of memory, which the tensor frees; PyTorch's own way to make one takes twice
+  // as long.
   template <class T>
-  nb::object made(dltensor& like, T*& to) const {
-    Made* raw = nullptr;
+  nb::object made(const dltensor& like, T*& to) const {
+    constexpr size_t ALIGNMENT = 64;  // bytes
+    constexpr int MOST = 3;           // dimensions
+    struct Block {
+      Made made;
+      int64_t shape[MOST];
+    };
+    size_t count = 1;
+    for (int i = 0; i < like.ndim; i++) count *= size_t(like.shape[i]);
+    void* memory = like.ndim > MOST ? nullptr : std::malloc(sizeof(Block) + ALIGNMENT + count * sizeof(T));
+    if (!memory) throw std::bad_alloc();
+    Block* block = new (memory) Block{};
+    const uintptr_t behind = reinterpret_cast<uintptr_t>(block + 1);
+    to = reinterpret_cast<T*>((behind + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+    std::copy_n(like.shape, like.ndim, block->shape);
+    Made& raw = block->made;
+    raw.major = 1, raw.context = memory, raw.tensor = like;
+    raw.deleter = [](Made* done) { std::free(done->context); };
+    raw.tensor.data = to, raw.tensor.byte_offset = 0, raw.tensor.shape = block->shape, raw.tensor.strides = nullptr;
     void* object = nullptr;
-    auto refused = [](void*, const char*, const char* message) { PyErr_SetString(PyExc_RuntimeError, message); };
-    if (api_->make(&like, &raw, nullptr, refused)) throw nb::python_error();
-    to = data<T>(raw->tensor);
-    if (api_->give(raw, &object)) throw nb::python_error();
+    if (api_->give(&raw, &object)) {
+      std::free(memory);
+      throw nb::python_error();
+    }
     return nb::steal(static_cast<PyObject*>(object));
   }
   // A tensor (rows, columns) of the type and device of `like`.
@@ -76,8 +115,10 @@ class Stream : StreamTensors {
   // layer * FIELDS + (0 w, 1 r, 2 bx, 3 br, 4 p, 5 w_scale, 6 r_scale: w and r are int8 then); out: whether h is wanted a
   // second time, without its layer.
   Stream(nb::object exchange, nb::object tensor, nb::object parameter, const Driver& driver, bool f64,
-         const CellEntry* entry, int64_t H, std::vector<int64_t> sizes, std::vector<int> fields, bool out)
+         const CellEntry* entry, int64_t H, std::vector<int64_t> sizes, std::vector<int> fields, bool out,
+         Observers observers)
       : StreamTensors(exchange, tensor, parameter, f64),
+        observers_(std::move(observers)),
         driver_(driver),
         entry_(entry),
         H_(H),
@@ -93,12 +134,16 @@ class Stream : StreamTensors {
   // (x (B, I) or (I,), the states, a dict of the parameters) -> (out, new states), or the new states alone; None where anything is
   // not as it must be, for the long way round to deal with.
   nb::object run(nb::handle x, nb::handle state, nb::dict parameters) const {
+    return observers_.any() ? nb::none() : run_unobserved(x, state, parameters);
+  }
+  nb::object run_unobserved(nb::handle x, nb::handle state, nb::dict parameters) const {
     if (!api_) return nb::none();
     return f64_ ? step<double>(x, state, parameters, driver_.step64, entry_->f64)
                 : step<float>(x, state, parameters, driver_.step32, entry_->f32);
   }
 
  private:
+  Observers observers_;
   const Driver& driver_;
   const CellEntry* entry_;
   int64_t H_;
@@ -193,19 +238,23 @@ class Stream : StreamTensors {
 class TokenStream : StreamTensors {
  public:
   TokenStream(nb::object exchange, nb::object tensor, nb::object parameter, const Driver& driver, bool f64,
-              std::vector<nb::object> streams)
-      : StreamTensors(exchange, tensor, parameter, f64), driver_(driver), streams_(std::move(streams)) {}
+              std::vector<nb::object> streams, Observers observers)
+      : StreamTensors(exchange, tensor, parameter, f64),
+        observers_(std::move(observers)),
+        driver_(driver),
+        streams_(std::move(streams)) {}
 
   // tokens: (B,) int64; states: for each layer a tuple of its states; parameters: for each layer a dict of them; table: (V, E);
   // linears: (weight, bias or None) of each linear layer. Returns (the last layer's output, new states like `states`), or None
   // where anything is not as it must be.
   nb::object run(nb::handle tokens, nb::tuple states, nb::tuple parameters, nb::handle table, nb::tuple linears) const {
-    if (!api_) return nb::none();
+    if (!api_ || observers_.any()) return nb::none();
     return f64_ ? step<double>(tokens, states, parameters, table, linears, driver_.linear64)
                 : step<float>(tokens, states, parameters, table, linears, driver_.linear32);
   }
 
  private:
+  Observers observers_;
   const Driver& driver_;
   std::vector<nb::object> streams_;
 
@@ -257,7 +306,7 @@ class TokenStream : StreamTensors {
       if (!PyTuple_CheckExact(before.ptr()) || !PyDict_CheckExact(weights.ptr())) return nb::none();
       const bool one = PyTuple_Size(before.ptr()) == 1;
       const nb::object state = one ? nb::borrow(PyTuple_GetItem(before.ptr(), 0)) : before;
-      nb::object fresh = nb::cast<const Stream&>(streams_[l]).run(x, state, nb::borrow<nb::dict>(weights));
+      nb::object fresh = nb::cast<const Stream&>(streams_[l]).run_unobserved(x, state, nb::borrow<nb::dict>(weights));
       if (fresh.is_none()) return fresh;
       if (one) fresh = nb::make_tuple(fresh);
       x = nb::borrow(PyTuple_GetItem(fresh.ptr(), 0));

@@ -22,8 +22,14 @@ FIELDS = ("x", "r", "bx", "br", "p", "x_scale", "r_scale")  # in the order of cs
 
 _TYPES = frozenset((torch.float32, torch.float64))
 _BACKENDS = (None, "cpu")  # with which of these forced the step may run here
-_grad = torch.is_grad_enabled
-_autocast: Callable[[], bool] = torch._C._is_any_autocast_enabled
+# Where one of these answers other than false or None, something is active that has to see the ordinary call.
+_OBSERVERS: list[Callable[[], object]] = [
+    torch.is_grad_enabled,
+    dispatch_modes,
+    innermost_transform,
+    jit_trace,
+    torch._C._is_any_autocast_enabled,
+]
 
 
 class SingleStep:
@@ -44,6 +50,7 @@ class SingleStep:
     ) -> None:
         self._arguments = cell, inputs, hidden, [list(names) for names in fields], layered
         self._runs: dict[torch.dtype, Callable[..., Any]] = {}
+        self._run: Callable[..., Any] | None = None  # for the type of the last step
 
     def step(self, parameters: Mapping[str, Tensor | None], x: Tensor, state: object) -> Any:
         """Run the step, or return None where the ordinary call has to run it.
@@ -56,10 +63,14 @@ class SingleStep:
         Returns:
             (out, state) with `layered`, else the state.
         """
-        if _refused() or type(x) is not Tensor:
+        if forward_ad._current_level >= 0 or FORCED.get() not in _BACKENDS:
             return None
-        run = self._runs.get(x.dtype) or self._compiled(x.dtype)
-        return run and run(x, state, parameters)
+        used = self._run
+        result = None if used is None else used(x, state, parameters)
+        if result is None and (run := self._compiled(x)) is not used:
+            self._run = run
+            result = run and run(x, state, parameters)
+        return result
 
     def with_fields(self, fields: Sequence[Sequence[str]]) -> SingleStep:
         """The same step for parameters of other fields, as for int8 weights."""
@@ -79,11 +90,15 @@ class SingleStep:
         sizes = [inputs] + [hidden] * (len(fields) - 1)
         slots = [len(FIELDS) * i + FIELDS.index(f) for i, names in enumerate(fields) for f in names]
         isa, f64 = native_cells.WIDEST, dtype is torch.float64
-        return _core.Stream(EXCHANGE, Tensor, Parameter, isa, f64, address, hidden, sizes, slots, layered)
+        layers = hidden, sizes, slots, layered
+        return _core.Stream(EXCHANGE, Tensor, Parameter, isa, f64, address, *layers, _OBSERVERS)
 
-    def _compiled(self, dtype: torch.dtype) -> Callable[..., Any] | None:
-        stream = self.stream(dtype)
-        return stream and self._runs.setdefault(dtype, stream.run)
+    def _compiled(self, x: object) -> Callable[..., Any] | None:
+        if type(x) is not Tensor:
+            return None
+        if x.dtype not in self._runs and (stream := self.stream(x.dtype)) is not None:
+            self._runs[x.dtype] = stream.run
+        return self._runs.get(x.dtype)
 
     def __reduce__(self) -> Any:
         return _rebuild, self._arguments
@@ -120,7 +135,7 @@ class TokenStep:
         Returns:
             (out, states): the last linear layer's output (B, V) and the new states.
         """
-        if table is None or _refused():
+        if table is None or forward_ad._current_level >= 0 or FORCED.get() not in _BACKENDS:
             return None
         run = self._runs.get(table.dtype) or self._compiled(table.dtype)
         return run and run(tokens, states, parameters, table, linears)
@@ -130,24 +145,11 @@ class TokenStep:
         if None in streams:
             return None
         isa, f64 = native_cells.WIDEST, dtype is torch.float64
-        stream = _core.TokenStream(EXCHANGE, Tensor, Parameter, isa, f64, streams)
+        stream = _core.TokenStream(EXCHANGE, Tensor, Parameter, isa, f64, streams, _OBSERVERS)
         return self._runs.setdefault(dtype, stream.run)
 
     def __reduce__(self) -> Any:
         return TokenStep, (self.steps,)
-
-
-def _refused() -> bool:
-    """Whether something is active that has to see the ordinary call."""
-    return bool(
-        _grad()
-        or dispatch_modes()
-        or innermost_transform() is not None
-        or forward_ad._current_level >= 0
-        or jit_trace() is not None
-        or FORCED.get() not in _BACKENDS
-        or _autocast()
-    )
 
 
 def _rebuild(cell: Cell, inputs: int, hidden: int, fields: list[list[str]], layered: bool) -> SingleStep:

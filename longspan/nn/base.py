@@ -220,26 +220,20 @@ class RNNBase(TorchRNNBase):
         >>> for reading in torch.randn(6, 2, 3):
         ...     out, state = layer.step(reading, state)
         """
-        if self._stream is not None and hx is not None and not is_compiling() and self._plain():
-            result = self._stream.step(self._parameters, input, hx)
-            if result is not None:
-                return result
+        if hx is not None and not is_compiling():
+            own = self.__dict__  # an attribute of a Module takes three times as long
+            if own["_stream"] is not None and _is_plain(own):
+                result = own["_stream"].step(own["_parameters"], input, hx)
+                if result is not None:
+                    return result
         inputs.check_step(input, self.input_size, bidirectional=self.bidirectional)
         time = 1 if self.batch_first and input.dim() == 2 else 0
         out, state = self(input.unsqueeze(time), hx)
         return out.squeeze(time), state
 
-    def _plain(self) -> bool:
-        """Whether a step is the cell's equations and nothing else."""
-        return (
-            self.zoneout is self._no_zoneout
-            and not (self.training and (self.dropout or self.recurrent_dropout or self.weight_dropout))
-            and not (self._forward_hooks or self._forward_pre_hooks)
-        )
-
     def token_step(self) -> SingleStep | None:
         """The compiled step of a single layer whose states are (B, H); None where the ordinary call runs."""
-        if self._stream is None or self.num_layers > 1 or not self._plain():
+        if self._stream is None or self.num_layers > 1 or not _is_plain(self.__dict__):
             return None
         if self._layer_stream is None:
             self._layer_stream = self._stream.unlayered()
@@ -323,3 +317,12 @@ class RNNBase(TorchRNNBase):
 
     def extra_repr(self) -> str:
         return ", ".join([f"{self.input_size}, {self.hidden_size}", *options.changed(self, self.cell)])
+
+
+def _is_plain(own: Mapping[str, Any]) -> bool:
+    """Whether a step is the cell's equations and nothing else; own: the layer's attributes."""
+    return (
+        own["zoneout"] is own["_no_zoneout"]
+        and not (own["training"] and (own["dropout"] or own["recurrent_dropout"] or own["weight_dropout"]))
+        and not (own["_forward_hooks"] or own["_forward_pre_hooks"])
+    )

@@ -124,6 +124,21 @@ def test_results_are_memory_of_their_own(taken: list[bool]) -> None:
     assert all(map(torch.equal, state, kept)) and all(taken)
 
 
+def test_numbers_live_as_long_as_any_tensor_that_shows_them(taken: list[bool]) -> None:
+    layer, x = nn.LSTM(I, H), torch.randn(2, I)
+    state = state_of(layer, 2)
+    out, (h, c) = layer.step(x, state)
+    expected = [part.clone() for part in (out, h, c)]
+    views = [out[1:], h.numpy(), c.view(-1)]
+    assert all(part.data_ptr() % 64 == 0 and part.is_contiguous() for part in (out, h, c))
+    del out, h, c, layer
+    for _ in range(100):  # steps that would write over memory given back too early
+        nn.LSTM(I, H).step(x, state)
+    for view, whole in zip(views, (expected[0][1:], expected[1].numpy(), expected[2].view(-1)), strict=True):
+        assert (view == whole).all()
+    assert all(taken)
+
+
 def test_changed_weights_are_seen(taken: list[bool]) -> None:
     layer: Any = nn.LSTM(I, H)
     x, state = torch.randn(2, I), state_of(layer, 2)
