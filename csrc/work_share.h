@@ -7,6 +7,8 @@ namespace {
 
 // Floating-point operations below which another thread costs more than it saves.
 constexpr double WORK_PER_THREAD = 400000;
+// Those of a step's product with R below which threads that share its units wait for each other longer than they compute.
+constexpr double SHARED_STEP = 16384;
 
 // A thread's rows (sorted rows first, first + step, ...) and units.
 struct Share {
@@ -21,7 +23,8 @@ struct Share {
 // With few rows a thread, reading R costs more than multiplying by it: each thread then reads only its part of R.
 template <class T>
 bool share_units(const Call<T>& c, const Shape<T>& z) {
-  return c.threads > 1 && z.fused && z.U >= GROUP * c.threads && c.plan->B < 2 * TILE * c.threads;
+  const double step = 2.0 * double(c.plan->B) * z.G * z.H * z.R;
+  return c.threads > 1 && z.fused && z.U >= GROUP * c.threads && c.plan->B < 2 * TILE * c.threads && step >= SHARED_STEP;
 }
 
 // The call with no more threads than its work keeps busy.
