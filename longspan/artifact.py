@@ -97,6 +97,14 @@ def load(path: str | os.PathLike[str]) -> Artifact:
             return Artifact(_config(head), _unpacked(_checked_tensors(archive)))
 
 
+def is_artifact(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one that `save` wrote, whole or damaged inside, by its list of entries."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return _TENSORS in archive.namelist()
+
+
 @contextmanager
 def whole_model(path: str | os.PathLike[str], *, keep_messages: bool = False) -> Iterator[None]:
     """Turns any error of the block, which uses what `load` read, into one sentence about the file.

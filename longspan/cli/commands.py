@@ -337,7 +337,7 @@ def quantize(model: str, output: str) -> None:
     """Write a copy of a model whose recurrent layers compute with int8 weights.
 
     Such a model is smaller and, with many hidden units, answers faster; it cannot be trained. Compare both
-    by longspan evaluate.
+    by longspan evaluate. A FILE that ends in .onnx becomes a graph of ONNX.
     """
     from .exporting import quantize_file
 

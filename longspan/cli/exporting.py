@@ -52,12 +52,20 @@ def quantize_file(model: str, output: str) -> None:
     """Write a copy of a saved Sequential or task with int8 weights; see `longspan.quantize`.
 
     Args:
-        model: the path of the saved model; output: the path of the new file.
+        model: the path of the saved model; output: the path of the new file, a graph of ONNX for .onnx.
+
+    Raises:
+        ValueError: the file is to be a graph of ONNX and the model is a task's; one sentence.
     """
     from longspan.models import load_model
     from longspan.quantization import quantize
     from longspan.tasks import load
     from longspan.tasks.persistence import is_task_file
 
+    if Path(output).suffix.lower() == ".onnx":
+        from longspan.export import to_onnx
+
+        to_onnx(quantize(_sequential(model)), output)
+        return
     saved: Any = load(model) if is_task_file(model) else load_model(model)
     quantize(saved).save(output)

@@ -131,7 +131,7 @@ class Server:
             options = _checked_options(served, parsed_options(served.options, _query(scope)))
             answer = await self._predict_file(served, body, bodies.ending_of(content_type, filename), options)
         self.metrics.rows.labels(name).inc(len(answer.frame))
-        if b"text/csv" in headers.get(b"accept", b""):
+        if bodies.prefers_csv(headers.get(b"accept", b"").decode("latin-1")):
             return Content(bodies.as_csv(answer.frame), b"text/csv; charset=utf-8")
         return Content(bodies.answer(answer.frame, answer.notes), b"application/json")
 
@@ -175,7 +175,7 @@ class Server:
 
     async def read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
         """The body of a request, within the limits of size and time."""
-        encoding = headers.get(b"content-encoding", b"identity")
+        encoding = headers.get(b"content-encoding", b"identity").strip().lower()
         if encoding != b"identity":
             received = repr(encoding.decode("latin-1"))
             raise refused(415, "Content-Encoding", "none", received, "send the body unpacked")
@@ -191,7 +191,8 @@ class Server:
         if self.token is None or scope["path"] in _OPEN:
             return
         headers = dict(scope["headers"])
-        sent = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        sent = token.strip() if scheme.lower() == b"bearer" else b""
         if scope["type"] == "websocket" and not sent:  # a browser cannot set the other header
             sent = offered_token(headers.get(b"sec-websocket-protocol", b"").decode("latin-1"))
         if not hmac.compare_digest(sent, self.token.encode()):

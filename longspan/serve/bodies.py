@@ -152,6 +152,28 @@ def ending_of(content_type: str, filename: str | None) -> str:
     return ending
 
 
+def prefers_csv(accept: str) -> bool:
+    """Whether the header Accept ranks CSV, by name, at least as high as JSON (RFC 9110, section 12.5.1).
+
+    >>> prefers_csv("text/csv"), prefers_csv("application/json, text/csv; q=0.5"), prefers_csv("*/*")
+    (True, False, False)
+    """
+    weights = {}
+    for part in accept.split(","):
+        kind, *parameters = [piece.strip().lower() for piece in part.split(";")]
+        weights[kind] = min([_weight(piece[2:]) for piece in parameters if piece[:2] == "q="], default=1.0)
+    csv = weights.get("text/csv", 0.0)
+    return csv > 0.0 and csv >= weights.get("application/json", 0.0)
+
+
+def _weight(text: str) -> float:
+    """A weight of the header Accept, 0 where it is none."""
+    try:
+        return float(text) if 0.0 <= float(text) <= 1.0 else 0.0
+    except ValueError:
+        return 0.0
+
+
 def as_content(frame: pl.DataFrame, notes: list[str]) -> dict[str, Any]:
     """A frame as plain values: its columns, its rows, and what the library noted."""
     if all(map(_is_plain, frame.dtypes)):

@@ -25,8 +25,10 @@ _WEIGHTS = "network."  # before the names of weights
 
 
 def is_task_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a saved model is a task's; files that are named as Keras' (.keras, .h5) are not looked into."""
-    return Path(path).suffix not in (".keras", ".h5") and artifact.load(path).config.get("kind") == KIND
+    """Whether a saved model is a task's; a file named as Keras' (.keras, .h5) may be Keras' own."""
+    if Path(path).suffix in (".keras", ".h5") and not artifact.is_artifact(path):
+        return False
+    return artifact.load(path).config.get("kind") == KIND
 
 
 def save(

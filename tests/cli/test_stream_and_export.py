@@ -102,6 +102,11 @@ def test_a_task_without_a_stream_is_told(capsys: pytest.CaptureFixture[str]) -> 
     )
     assert cli.main(["export", "model", "-o", "model.onnx"]) == 2
     assert "expected a saved Sequential, received a task in model" in capsys.readouterr().err
+    assert cli.main(["quantize", "model", "-o", "model.onnx"]) == 2
+    assert "expected a saved Sequential, received a task in model" in capsys.readouterr().err
+    Path("model").rename("model.keras")  # the content says what it is
+    assert cli.main(["export", "model.keras", "-o", "model.onnx"]) == 2
+    assert "received a task in model.keras" in capsys.readouterr().err
 
 
 def test_a_sequential_is_exported(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,6 +117,8 @@ def test_a_sequential_is_exported(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("net.onnx", "net.keras", "net.h5"):
         assert cli.main(["export", "net", "-o", name]) == 0, capsys.readouterr().err
     assert Path("net.onnx").read_bytes() == ls.export.to_onnx(model)
+    assert cli.main(["quantize", "net", "-o", "small.onnx"]) == 0, capsys.readouterr().err
+    assert Path("small.onnx").read_bytes() == ls.export.to_onnx(ls.quantize(model))
     x = np.ones((2, 4, 1), "float32")
     for name in ("net.keras", "net.h5"):
         again = ls.models.load_model(name).predict(x, verbose=0)

@@ -146,10 +146,24 @@ def pytest_configure() -> None:
     cpu_driver.plans_of = lambda given, layout: (Plan(given, layout),) * len(given.weights)
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how much of it ran there, and let the emulator end."""
-    terminalreporter.write_line(f"{calls} calls ran in {EMULATOR.split()[0]}")
+def pytest_sessionfinish(session: Any) -> None:
+    """Tell the first process how much a worker of pytest-xdist ran there, and let the emulator end."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["emulated"] = calls
+    if not calls:
+        return
     to, back = pipes()
     to.close()
     program().wait()
     back.close()
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """Add what a worker of pytest-xdist ran."""
+    global calls
+    calls += getattr(node, "workeroutput", {}).get("emulated", 0)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how much of it ran there."""
+    terminalreporter.write_line(f"{calls} calls ran in {EMULATOR.split()[0]}")
