@@ -3,7 +3,6 @@
 //
 // Only where DLPack's exchange protocol is there (tensors.h).
 #pragma once
-#include <algorithm>
 #include <cstdlib>
 #include <new>
 
@@ -77,7 +76,7 @@ class StreamTensors {
     constexpr int MOST = 3;           // dimensions
     struct Block {
       Made made;
-      int64_t shape[MOST];
+      int64_t shape[MOST], strides[MOST];
     };
     size_t count = 1;
     for (int i = 0; i < like.ndim; i++) count *= size_t(like.shape[i]);
@@ -86,11 +85,15 @@ class StreamTensors {
     Block* block = new (memory) Block{};
     const uintptr_t behind = reinterpret_cast<uintptr_t>(block + 1);
     to = reinterpret_cast<T*>((behind + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
-    std::copy_n(like.shape, like.ndim, block->shape);
+    int64_t stride = 1;
+    for (int i = like.ndim - 1; i >= 0; i--) {
+      block->shape[i] = like.shape[i], block->strides[i] = stride;
+      stride *= like.shape[i];
+    }
     Made& raw = block->made;
     raw.major = 1, raw.context = memory, raw.tensor = like;
     raw.deleter = [](Made* done) { std::free(done->context); };
-    raw.tensor.data = to, raw.tensor.byte_offset = 0, raw.tensor.shape = block->shape, raw.tensor.strides = nullptr;
+    raw.tensor.data = to, raw.tensor.byte_offset = 0, raw.tensor.shape = block->shape, raw.tensor.strides = block->strides;
     void* object = nullptr;
     if (api_->give(&raw, &object)) {
       std::free(memory);
