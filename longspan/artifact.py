@@ -8,9 +8,11 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from longspan import errors
@@ -18,6 +20,12 @@ from longspan.atomic_file import atomic_write
 
 VERSION = 1  # of the container; raised when an older longspan could not read a newer file
 _CONFIG, _TENSORS, _DIGEST = "config.json", "tensors.safetensors", "sha256"  # the entries of the container
+_DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "complex64": "C64",
+    "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "int64": "I64", "int32": "I32", "int16": "I16",
+    "int8": "I8", "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+_AT_ONCE = 1 << 20  # values of a tensor that are written at once
 
 
 class Artifact(NamedTuple):
@@ -46,16 +54,19 @@ def save(path: str | os.PathLike[str], config: Mapping[str, Any], tensors: Mappi
     Artifact(config={'units': 3}, tensors={'w': tensor([1., 1.])})
     """
     head = _json({"format": "longspan", "version": VERSION, "config": config}).encode()
-    content = _packed(tensors)
     with atomic_write(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr(_CONFIG, head)
-        archive.writestr(_TENSORS, content)
-        archive.writestr(_DIGEST, _digest(head, content))
+        tensors_digest = _write_tensors(archive, tensors)
+        archive.writestr(_DIGEST, _joined(sha256(head).digest(), tensors_digest))
 
 
 def _digest(head: bytes, tensors: bytes) -> str:
+    return _joined(sha256(head).digest(), sha256(tensors).digest())
+
+
+def _joined(head_digest: bytes, tensors_digest: bytes) -> str:
     """SHA-256 of the two SHA-256 digests."""
-    return sha256(sha256(head).digest() + sha256(tensors).digest()).hexdigest()
+    return sha256(head_digest + tensors_digest).hexdigest()
 
 
 def _json(value: Any) -> str:
@@ -67,11 +78,43 @@ def _json(value: Any) -> str:
         ) from error
 
 
-def _packed(tensors: Mapping[str, Tensor]) -> bytes:
-    from safetensors.torch import save as pack  # only here: most who import this module never save
+def _write_tensors(archive: zipfile.ZipFile, tensors: Mapping[str, Tensor]) -> bytes:
+    """Write the entry in the format of safetensors, a part at a time; its SHA-256 digest.
 
-    # a copy each, since safetensors refuses tensors that share memory
-    return pack({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()})
+    safetensors' own function holds every tensor three times, and the largest ones may lie in files.
+    """
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that all are aligned
+    places, end = dict[str, Any](), 0
+    for name in names:
+        begin, tensor = end, tensors[name]
+        end += tensor.numel() * tensor.element_size()
+        places[name] = {"dtype": _dtype(tensor), "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    head = json.dumps(places).encode()
+    head += b" " * (-len(head) % 8)
+    entry, digest = zipfile.ZipInfo(_TENSORS), sha256()
+    entry.file_size = 8 + len(head) + end  # zipfile needs it for more than 2 GB
+    with archive.open(entry, "w") as file:
+        for part in chain(
+            [len(head).to_bytes(8, "little"), head], *(_parts(tensors[name]) for name in names)
+        ):
+            file.write(part)
+            digest.update(part)
+    return digest.digest()
+
+
+def _parts(tensor: Tensor) -> Iterator[bytes]:
+    """The bytes of a tensor."""
+    flat = tensor.detach().cpu().contiguous().as_strided((tensor.numel(),), (1,))
+    for part in flat.split(_AT_ONCE):
+        yield part.view(torch.uint8).numpy().tobytes()
+
+
+def _dtype(tensor: Tensor) -> str:
+    """The name that safetensors has for a tensor's dtype."""
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise TypeError(errors.message("tensors", f"one of {', '.join(_DTYPES)}", name, "convert them"))
+    return _DTYPES[name]
 
 
 def load(path: str | os.PathLike[str]) -> Artifact:

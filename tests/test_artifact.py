@@ -40,6 +40,22 @@ def test_what_was_saved_comes_back(tmp_path: Path):
     assert os.listdir(path.parent) == ["model.ls"]
 
 
+def test_safetensors_reads_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(artifact, "_AT_ONCE", 4)
+    dtypes = [(name, getattr(torch, name)) for name in artifact._DTYPES]
+    tensors = {name: torch.arange(9).to(dtype).reshape(3, 3) for name, dtype in dtypes}
+    tensors |= {"ü/0": torch.zeros(0, 4), "scalar": torch.tensor(1.5), "part": torch.eye(4).t()[1]}
+    tensors["strides of 0"] = torch.zeros(3).expand(5, 3)[:0, :0]
+    artifact.save(tmp_path / "model", {}, tensors)
+    with zipfile.ZipFile(tmp_path / "model") as archive:
+        found = safetensors.torch.load(archive.read("tensors.safetensors"))
+    assert set(found) == set(tensors)
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype and torch.equal(found[name].cfloat(), tensor.cfloat()), name
+    with pytest.raises(TypeError, match="received complex128; convert them"):
+        artifact.save(tmp_path / "model", {}, {"w": torch.zeros(1, dtype=torch.complex128)})
+
+
 def test_a_tree_comes_back():
     tree = {
         "steps": {0: torch.ones(2), "x/y": [torch.zeros(1), (1, None, True)]},

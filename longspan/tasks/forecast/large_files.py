@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from longspan import errors
-from longspan.data.readers.tables import is_path
+from longspan.data.stored_rows import StoredRows, large_table, usable_memory
 from longspan.data.time_table import TimeOptions
 
 from .covariates import Covariates
 from .panel import Columns, Panel, together
 from .reading import AS_UNKNOWN, note_missing, read_panel
-from .stored_rows import StoredRows, usable_memory
 
 _SHARE = 8  # a file counts as large if its values take more than this part of the memory
 _PART = 64  # part of the memory that the values of rows take that are read at once
 _LEAST_ROWS = 1 << 16  # that are read at once
-_TEXT = 32  # bytes that a cell of text takes, about
 
 
 def read_large_panel(source: Any, columns: Columns, options: TimeOptions | None) -> Panel | None:
@@ -41,14 +38,11 @@ def read_large_panel(source: Any, columns: Columns, options: TimeOptions | None)
     Raises:
         ValueError: rows of one series stand apart, or a covariate holds text; else as `read_panel`.
     """
-    path = Path(source) if is_path(source) else Path()
-    if path.suffix.lower() not in (".parquet", ".pq") or not path.is_file():
-        return None
-    scan = pl.scan_parquet(path)
-    rows, width = scan.select(pl.len()).collect().item(), _row_bytes(scan.collect_schema())
     memory = usable_memory()
-    if rows * width * _SHARE < memory:
+    table = large_table(source, memory // _SHARE)
+    if table is None:
         return None
+    scan, rows, width = table
     at_once = max(_LEAST_ROWS, memory // (_PART * width))
     with errors.collect_notices(quiet=True, apart=True):
         columns = read_panel(
@@ -62,11 +56,6 @@ def read_large_panel(source: Any, columns: Columns, options: TimeOptions | None)
         f"The file's {rows:,} rows are read a part at a time, since they are large beside the memory."
     )
     return _stored(parts, columns, options)
-
-
-def _row_bytes(schema: pl.Schema) -> int:
-    """Bytes that a row takes in memory, about."""
-    return sum(_TEXT if kind == pl.String or kind.is_nested() else 8 for kind in schema.dtypes())
 
 
 def _whole_series(scan: pl.LazyFrame, rows: int, at_once: int, id: str) -> Iterator[pl.DataFrame]:

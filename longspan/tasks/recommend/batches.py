@@ -45,8 +45,8 @@ class SessionParallelBatches:
     def __init__(
         self, starts: np.ndarray, items: np.ndarray, context: np.ndarray, batch_size: int, chunk_length: int
     ) -> None:
-        self.starts, self.items = torch.from_numpy(starts), torch.from_numpy(items)
-        self.context = torch.from_numpy(context) if context.shape[1] else None
+        self.starts, self.items = torch.from_numpy(starts), items
+        self.context = context if context.shape[1] else None
         self.chunk_length = chunk_length
         self.rows = max(1, min(batch_size, len(items) // (_FEWEST * chunk_length)))
         self.row_length = len(items) // self.rows
@@ -67,10 +67,12 @@ class SessionParallelBatches:
             user = torch.searchsorted(until, place, right=True)
             event = place + offset[user]
             last = event + 1 == ends[user]
-            following = self.items[event + 1 - last.long()].long()
+            # by NumPy, as the items may lie in a file that may not be written
+            following = torch.from_numpy(self.items[(event + 1 - last.long()).numpy()]).long()
             y = following.masked_fill_(last, IGNORED)
-            context = None if self.context is None else self.context[event]
-            inputs = Inputs(self.items[event].long(), context, event == begins[user])
+            items = torch.from_numpy(self.items[event.numpy()]).long()
+            context = None if self.context is None else torch.from_numpy(self.context[event.numpy()])
+            inputs = Inputs(items, context, event == begins[user])
             yield Batch(inputs, y, continues=begin > 0)
 
 

@@ -12,13 +12,14 @@ from typing_extensions import Self
 
 from longspan import errors
 from longspan.data.readers.frames import to_pandas
+from longspan.data.stored_rows import computed
 from longspan.tasks.codec import Codec, Metrics
 
 from .batches import PaddedBatches, SessionParallelBatches, UserSequence
 from .columns import ColumnEncoder
 from .events import Events
 from .histories import Histories
-from .neighbors import Neighbors, mixture_weights
+from .neighbors import Neighbors, item_counts, mixture_weights
 from .ranking import Ranking, Rankings, Scorer, metrics
 from .vocabulary import UNKNOWN, Ids, note_unknown
 
@@ -57,7 +58,7 @@ class RecommendCodec(Codec[Events]):
         if len(train.lengths) < 2 and train.users is not None:
             way_out = "name the column of users or sessions by user"
             raise errors.value_error(f"column {train.names[0]}", "at least two users", "one", way_out)
-        present = np.unique(train.item)
+        present = np.flatnonzero(item_counts(train.item, len(train.items)))
         if len(present) < 2:
             way_out = "name the column of items by item"
             raise errors.value_error(f"column {train.names[1]}", "at least two items", "one", way_out)
@@ -135,7 +136,8 @@ class RecommendCodec(Codec[Events]):
         if note:
             what = "they count as misses" if events.targets else "they say nothing about their users"
             note_unknown(events.items, numbers != UNKNOWN, what)
-        items = numbers.astype(np.int32)[events.item]
+        numbers = numbers.astype(np.int32)
+        items = computed(lambda part: numbers[part], events.item)
         context = events.context
         if context is not None and context.columns != [code.name for code in self.context_columns.codes]:
             context = context.select(code.name for code in self.context_columns.codes)
@@ -183,6 +185,8 @@ class RecommendCodec(Codec[Events]):
         if number < 0:
             return UserSequence(user, new_items, new_context, 1)
         old_items, old_context = self.histories.past(number)
+        if not len(new_items):  # without a copy
+            return UserSequence(user, old_items, old_context, max(1, len(old_items)))
         return UserSequence(
             user,
             np.concatenate([old_items, new_items]),

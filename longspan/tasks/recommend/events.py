@@ -9,6 +9,7 @@ import polars as pl
 
 from longspan import errors
 from longspan.data.splits import rows_of_fraction
+from longspan.data.stored_rows import blocks, computed
 from longspan.data.timestamps import TimeForm
 
 HOLDOUTS = ("leave-one-out", "time", "users")
@@ -63,20 +64,41 @@ class Events:
         Args:
             times: whether the subset has the time of every event; `last` it has in any case.
         """
-        until = np.concatenate([[0], np.cumsum(keep, dtype=np.int32)])
-        counts = until[self.starts[1:]] - until[self.starts[:-1]]
+        until, last_rows = _kept(keep, self.starts[1:])
+        counts = np.diff(until, prepend=0)
         present = counts > 0
-        last_rows = np.searchsorted(until, until[self.starts[1:]][present]) - 1
         rows = pl.Series(present)
         return replace(
             self,
             users=None if self.users is None else self.users.filter(rows),
             starts=np.concatenate([[0], np.cumsum(counts[present])]).astype(np.int64),
-            item=self.item[keep],
-            time=self.time[keep] if times and self.time is not None else None,
-            last=None if self.time is None else self.time[last_rows],
+            item=computed(_chosen, self.item, keep),
+            time=computed(_chosen, self.time, keep) if times and self.time is not None else None,
+            last=None if self.time is None else self.time[last_rows[present]],
             context=None if self.context is None else self.context.filter(pl.Series(keep)),
         )
+
+
+def _chosen(rows: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    return rows[keep]
+
+
+def _kept(keep: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many rows are kept before each of some rows, and the last one of them, -1 for none.
+
+    Args:
+        keep: (N,) bool; ends: (U,) rows from 0 to N, in their order.
+    """
+    count, last = np.empty(len(ends), np.int64), np.empty(len(ends), np.int64)
+    total, latest = 0, -1
+    for part in blocks(len(keep) + 1):
+        kept = np.flatnonzero(keep[part]) + part.start
+        at = slice(*np.searchsorted(ends, (part.start, part.stop)).tolist())
+        until = np.searchsorted(kept, ends[at])
+        count[at] = total + until
+        last[at] = np.concatenate([[latest], kept])[until]
+        total, latest = total + len(kept), int(kept[-1]) if len(kept) else latest
+    return count, last
 
 
 def hold_out(events: Events, fraction: float, holdout: str | None, seed: int) -> tuple[Events, Events | None]:
@@ -100,7 +122,8 @@ def hold_out(events: Events, fraction: float, holdout: str | None, seed: int) ->
     if not held_out.any() or held_out.all():
         errors.notice("There are too few events to hold some out: all are trained on.")
         return events, None
-    return events.subset(~held_out, times=False), events.subset(held_out)
+    valid = events.subset(held_out)
+    return events.subset(np.logical_not(held_out, out=held_out), times=False), valid
 
 
 def is_sessions(events: Events) -> bool:
@@ -124,7 +147,12 @@ def _latest_events(events: Events, fraction: float, seed: int) -> np.ndarray:
     count = rows_of_fraction(len(times), fraction)
     if not count:
         return np.zeros(len(times), bool)
-    return times > np.partition(times, len(times) - count - 1)[len(times) - count - 1]
+    low, high = int(times.min()), int(times.max())
+    while low < high:  # the earliest moment after which there are at most `count` events
+        middle = (low + high) // 2
+        later = sum(np.count_nonzero(times[part] > middle) for part in blocks(len(times)))
+        low, high = (low, middle) if later <= count else (middle + 1, high)
+    return times > low
 
 
 def _last_users(events: Events, fraction: float, seed: int) -> np.ndarray:

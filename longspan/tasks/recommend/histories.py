@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -129,9 +130,9 @@ class Histories:
         return {
             "users": self.users.state(),
             "starts": torch.from_numpy(self.starts),
-            "items": torch.from_numpy(self.items),
+            "items": _as_tensor(self.items),
             "context": torch.from_numpy(self.context),
-            "times": None if self.times is None else torch.from_numpy(self.times),
+            "times": None if self.times is None else _as_tensor(self.times),
             "form": None if self.form is None else self.form.state(),
         }
 
@@ -146,3 +147,10 @@ class Histories:
             None if state["times"] is None else state["times"].numpy(),
             None if state["form"] is None else TimeForm.from_state(state["form"]),
         )
+
+
+def _as_tensor(array: np.ndarray) -> torch.Tensor:
+    """An array to be read, without a copy; PyTorch warns of those in files, which may not be written."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(array)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from longspan.data.stored_rows import blocks
+
 _MOST = 100  # neighbours of an item that are kept
 _WINDOW = 10  # events between two items of a user that count as seen together, at most
 _RECENT = 10  # last events whose neighbours count
 _PAIRS = 2_000_000  # different pairs of items of which those that come once are kept
 _DECAY = 0.8  # factor of an event's weight to that of the event after it
 _REPEATS = 50  # events back to which a repeat counts
-_AT_ONCE = 1_000_000  # events whose items are counted at a time, as NumPy makes them 64-bit for it
 _COUNTED = 500_000  # last events whose followers and neighbours are counted, at most
 
 
@@ -93,9 +94,7 @@ class Neighbors:
 
     def fit(self, starts: np.ndarray, items: np.ndarray) -> Self:
         """Count; starts, items: the events of all users, as in `Events`."""
-        self.counts = np.zeros(self.size, np.int64)
-        for begin in range(0, len(items), _AT_ONCE):
-            self.counts += np.bincount(items[begin : begin + _AT_ONCE], minlength=self.size)
+        self.counts = item_counts(items, self.size)
         self.counts[0] = 0
         rows = np.arange(max(0, len(items) - _COUNTED), len(items))
         user = np.searchsorted(starts, rows, side="right")
@@ -172,6 +171,14 @@ class Neighbors:
         restored.neighbors = ItemLists.restore(state["neighbors"])
         restored.repeats = state["repeats"]
         return restored
+
+
+def item_counts(items: np.ndarray, size: int) -> np.ndarray:
+    """(size,) int64, how many items (N,) have each number; a part at a time, since NumPy widens them."""
+    counts = np.zeros(size, np.int64)
+    for part in blocks(len(items)):
+        counts += np.bincount(items[part], minlength=size)
+    return counts
 
 
 def _counted(keys: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

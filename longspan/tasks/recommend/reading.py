@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import polars as pl
 from longspan import errors
 from longspan.data.readers.tables import Source, check_columns, is_table, read_source, read_table
 from longspan.data.time_table import TimeOptions, canonical_ids, natural_ids
-from longspan.data.timestamps import TIME_NAMES, TimeForm, parse_times
+from longspan.data.timestamps import TIME_NAMES, TimeForm, Times, parse_times
 
 from .events import Events
 
@@ -24,6 +24,8 @@ ITEM_NAMES = (
     "item_id", "itemid", "iid", "product", "product_id", "productid", "article", "article_id", "sku",
     "movie_id", "movieid", "song_id", "track_id", "asin", "parent_asin",
 )  # fmt: skip
+
+SORTED = "The events of some users were not in the order of their times and have been sorted."
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,13 @@ def read_events(
     columns, options = columns or EventColumns(), options or TimeOptions()
     if not is_table(source):
         return _from_sequences(source, use)
-    text = [*USER_NAMES, *ITEM_NAMES, columns.user, columns.item]
-    table = read_source(source, options=options, text=_in_any_case(source, text), dates=True)
+    table = read_source(source, options=options, text=id_names(columns), dates=True)
     return _from_table(table, columns, use, form, options)
 
 
-def _in_any_case(source: Any, names: Collection[str]) -> list[str]:
+def id_names(columns: EventColumns) -> list[str]:
     """The names of columns that stay as they are written, in every case in which they may be written."""
+    names = [*USER_NAMES, *ITEM_NAMES, columns.user, columns.item]
     return [form for name in names for form in {name, name.lower(), name.upper(), name.title()}]
 
 
@@ -103,7 +105,7 @@ def _from_sequences(source: Any, use: str) -> Events:
     if not lengths.sum() and (use != "predict" or not len(lengths)):
         raise errors.value_error("source", "at least one event", "none", "check what was passed")
     values = [value for row in source for value in row]
-    items = _numbered(_series_of(values), written=False, required=True)
+    items = numbered(_series_of(values), written=False, required=True)
     return Events(
         None,
         items.ids,
@@ -129,14 +131,14 @@ def _from_table(
     table: Source, columns: EventColumns, use: str, form: TimeForm | None, options: TimeOptions
 ) -> Events:
     frame = table.frame
-    user = _column(frame, columns.user, "user", USER_NAMES)
+    user = column_of(frame, columns.user, "user", USER_NAMES)
     alone = use == "predict" and columns.item not in frame.columns and not _usual(frame, ITEM_NAMES)
-    item = columns.item if alone else _column(frame, columns.item, "item", ITEM_NAMES)
+    item = columns.item if alone else column_of(frame, columns.item, "item", ITEM_NAMES)
     written = table.kind == "file"
-    users = _numbered(frame[user], written=written, required=True)
+    users = numbered(frame[user], written=written, required=True)
     items = _Numbered(pl.Series(item, [], pl.String), np.full(frame.height, -1, np.int32))
     if not alone:
-        items = _numbered(frame[item], written=written, required=use != "predict")
+        items = numbered(frame[item], written=written, required=use != "predict")
     time = None if alone else _times(frame, columns.time, users.number, form, options, use)
     check_columns(frame, columns.context if not alone else (), "context")
     values, there = None if time is None else time[0], items.number >= 0
@@ -159,14 +161,14 @@ def _from_table(
         None if values is None or use == "predict" else values[starts[1:] - 1],
         None if time is None else time[1],
         context,
-        _attributes(frame, item, columns, options, use, written=written),
+        attributes_of(frame, item, columns, options, use, written=written),
         (user, item),
         use != "predict",
         table.kind,
     )
 
 
-def _column(frame: pl.DataFrame, name: str, option: str, usual: Sequence[str]) -> str:
+def column_of(frame: pl.DataFrame, name: str, option: str, usual: Sequence[str]) -> str:
     """The column of an option; of the default a column with a usual name, which a notice says."""
     if name in frame.columns:
         return name
@@ -183,7 +185,7 @@ def _usual(frame: pl.DataFrame, usual: Sequence[str]) -> str | None:
     return next((names[name] for name in usual if name in names), None)
 
 
-def _numbered(column: pl.Series, *, written: bool, required: bool) -> _Numbered:
+def numbered(column: pl.Series, *, written: bool, required: bool) -> _Numbered:
     """The different ids of a column, in the order in which they appear, and each row's number.
 
     Args:
@@ -191,13 +193,9 @@ def _numbered(column: pl.Series, *, written: bool, required: bool) -> _Numbered:
     """
     if column.dtype == pl.Null:
         column = column.cast(pl.String)
-    if column.dtype == pl.Object or column.dtype.is_nested():
-        canonical_ids(column)  # raises the error that names the first row
-    missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
-    if required and missing.any():
-        row = int(missing.arg_true()[0]) + 1
-        way_out = "fill it or drop the row"
-        raise errors.value_error(f"column {column.name}", "an id in every row", f"none in row {row}", way_out)
+    missing = missing_ids(column)
+    if required:
+        check_all_there(missing)
     different = column.filter(~missing).unique(maintain_order=True)
     text = canonical_ids(different)
     unique = text.unique(maintain_order=True)
@@ -211,6 +209,23 @@ def _numbered(column: pl.Series, *, written: bool, required: bool) -> _Numbered:
     return _Numbered(ids, joined["number"].fill_null(-1).to_numpy())
 
 
+def missing_ids(column: pl.Series) -> pl.Series:
+    """Whether each row has no id; refuses columns that hold no ids."""
+    if column.dtype == pl.Object or column.dtype.is_nested():
+        canonical_ids(column)  # raises the error that names the first row
+    return column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
+
+
+def check_all_there(missing: pl.Series, begin: int = 0) -> None:
+    """Refuse a row without an id; begin: the number of rows before these."""
+    if missing.any():
+        row = begin + int(missing.arg_true()[0]) + 1
+        way_out = "fill it or drop the row"
+        raise errors.value_error(
+            f"column {missing.name}", "an id in every row", f"none in row {row}", way_out
+        )
+
+
 def _times(
     frame: pl.DataFrame,
     name: str | None,
@@ -218,28 +233,43 @@ def _times(
     form: TimeForm | None,
     options: TimeOptions,
     use: str,
-) -> tuple[np.ndarray, TimeForm] | None:
+) -> Times | None:
     """The times of the rows and their form; None where the order of the rows is that of time."""
-    if name is None:
+    name = time_column(frame, name, use)
+    return None if name is None else times_of(frame, name, users, form, options)
+
+
+def time_column(frame: pl.DataFrame, name: str | None, use: str) -> str | None:
+    """The column of the times; None where the order of the rows is that of time."""
+    if name is None or name in frame.columns:
+        return name
+    near = _usual(frame, TIME_NAMES) if name == "time" else None
+    if near is None and use == "predict":
         return None
-    if name not in frame.columns:
-        near = _usual(frame, TIME_NAMES) if name == "time" else None
-        if near is None and use == "predict":
-            return None
-        if near is None:
-            shown = ", ".join(frame.columns[:12])
-            way_out = "name it, or pass time=None if the rows are in order"
-            raise errors.value_error("time", f"a column of source ({shown})", repr(name), way_out)
-        errors.notice(f"The column {near} is read as the times; name another one by time.")
-        name = near
+    if near is None:
+        shown = ", ".join(frame.columns[:12])
+        way_out = "name it, or pass time=None if the rows are in order"
+        raise errors.value_error("time", f"a column of source ({shown})", repr(name), way_out)
+    errors.notice(f"The column {near} is read as the times; name another one by time.")
+    return near
+
+
+def times_of(
+    frame: pl.DataFrame,
+    name: str,
+    users: np.ndarray | None,
+    form: TimeForm | None,
+    options: TimeOptions,
+) -> Times:
+    """The times of a column; users: the number of each row's user."""
     times = parse_times(frame, (name,), form=form, series=users, written=options.time_format)
     if times is None:
         shown, expected = repr(frame[name][0]), "dates, date-times or numbers"
         raise errors.value_error(f"time {name}", expected, shown, "name the column of the times")
-    return times.values, times.form
+    return times
 
 
-def _order(users: np.ndarray, time: tuple[np.ndarray, TimeForm] | None) -> np.ndarray | None:
+def _order(users: np.ndarray, time: Times | None) -> np.ndarray | None:
     """The order that sorts rows by user and time, None where they are sorted."""
     if time is None:
         return None if bool((users[1:] >= users[:-1]).all()) else np.argsort(users, kind="stable")
@@ -249,25 +279,28 @@ def _order(users: np.ndarray, time: tuple[np.ndarray, TimeForm] | None) -> np.nd
         values, number = values[order], number[order]
     if bool(((number[1:] > number[:-1]) | (values[1:] >= values[:-1])).all()):
         return order
-    errors.notice("The events of some users were not in the order of their times and have been sorted.")
+    errors.notice(SORTED)
     return np.lexsort((time[0], users))
 
 
 # ---- attributes
 
 
-def _attributes(
+def attributes_of(
     frame: pl.DataFrame, item: str, columns: EventColumns, options: TimeOptions, use: str, *, written: bool
 ) -> pl.DataFrame | None:
     """A row for every item with its attributes: of the table of items, else of its last event."""
     if not columns.attributes or use == "predict":
         return None
     if columns.item_table is not None:
-        described = read_table(columns.item_table, "item_table", options=options, text=[columns.item, item])
-        item = _column(described, item if item in described.columns else columns.item, "item", ITEM_NAMES)
+        frame = read_table(columns.item_table, "item_table", options=options, text=[columns.item, item])
+        item = column_of(frame, item if item in frame.columns else columns.item, "item", ITEM_NAMES)
         written = True
-    else:
-        described = frame
-    check_columns(described, columns.attributes, "attributes")
-    table = described.select(item, *columns.attributes).unique(item, keep="last", maintain_order=True)
+    check_columns(frame, columns.attributes, "attributes")
+    table = last_rows(frame.select(item, *columns.attributes), item)
     return table.with_columns(natural_ids(table[item], written=written)).rename({item: "item"})
+
+
+def last_rows(frame: pl.DataFrame, item: str) -> pl.DataFrame:
+    """The last row of every item."""
+    return frame.unique(item, keep="last", maintain_order=True)

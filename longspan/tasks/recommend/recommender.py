@@ -22,6 +22,7 @@ from . import report
 from .batches import PaddedBatches, SessionParallelBatches
 from .codec import RecommendCodec
 from .events import Events, hold_out
+from .large_files import read_large_events
 from .network import LossOptions, RecommendNetwork
 from .options import RecommenderOptions
 from .reading import EventColumns, read_events
@@ -129,7 +130,8 @@ class Recommender(  # pyright: ignore[reportIncompatibleVariableOverride], None 
             self.user, self.item, self.time, self.context, self.attributes, self.item_table
         )
         form = None if fitted is None else fitted.codec.histories.form
-        return read_events(source, columns, use=use, form=form, options=self._reading())
+        stored = None if use == "predict" else read_large_events(source, columns, form, self._reading())
+        return stored or read_events(source, columns, use=use, form=form, options=self._reading())
 
     def split(self, records: Events) -> tuple[Events, Events | None]:
         return hold_out(records, self.validation_fraction, self.holdout, self.seed)
