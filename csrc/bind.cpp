@@ -201,10 +201,10 @@ class Kernels {
       calls.run_all(threads);
     };
     if (f64_)
-      run(ManyCalls<double>(entry_, all, plan, sizes, rates, models,
+      run(ManyCalls<double>(entry_, all, plan, sizes, rates, models, VERB == BACKWARD,
                             VERB == FORWARD ? driver_.forward64 : driver_.backward64));
     else
-      run(ManyCalls<float>(entry_, all, plan, sizes, rates, models,
+      run(ManyCalls<float>(entry_, all, plan, sizes, rates, models, VERB == BACKWARD,
                            VERB == FORWARD ? driver_.forward32 : driver_.backward32));
   }
 

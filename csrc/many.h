@@ -49,14 +49,20 @@ struct ManyCalls {
   std::vector<Call<T>> calls;
   std::vector<ZoneRate> zones;
   int models, directions;
+  bool reversed;
   void (*run)(const Call<T>&);
   std::atomic<int> next{0};
 
-  // plan(model, direction) gives its plan.
+  // plan(model, direction) gives its plan. reversed: whether the last model comes first: what forward calls have saved last
+  // is still in the caches when the backward calls begin.
   template <class Plans>
   ManyCalls(uintptr_t entry, ModelTensors& tensors, Plans plan, const Sizes& sizes, const std::vector<double>& rates,
-            int models, void (*run)(const Call<T>&))
-      : zones(size_t(models * sizes.directions) * MAX_STATES), models(models), directions(sizes.directions), run(run) {
+            int models, bool reversed, void (*run)(const Call<T>&))
+      : zones(size_t(models * sizes.directions) * MAX_STATES),
+        models(models),
+        directions(sizes.directions),
+        reversed(reversed),
+        run(run) {
     for (int k = 0; k < models; k++)
       for (int d = 0; d < directions; d++) {
         tensors.begin(k);
@@ -64,7 +70,9 @@ struct ManyCalls {
       }
   }
 
+  // The calls of the k-th model in turn.
   void run_model(int k) {
+    if (reversed) k = models - 1 - k;
     for (int d = 0; d < directions; d++) run(calls[size_t(k * directions + d)]);
   }
 
