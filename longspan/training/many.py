@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import fields
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -133,10 +134,11 @@ def _one_each(name: str, values: Any, count: int) -> list[Any]:
 def _why_not(plan: _Plan) -> str | None:
     """Why the networks cannot be trained at once, in words that follow "since"; None if they can."""
     first, *others = plan.networks
+    layers, shapes = repr(first), _shapes(first)
     for index, other in enumerate(others, 1):
-        if type(other) is not type(first) or repr(other) != repr(first):
+        if type(other) is not type(first) or repr(other) != layers:
             return f"network {index} has other layers or options than network 0"
-        if _shapes(other) != _shapes(first):
+        if _shapes(other) != shapes:
             return f"network {index} has weights of other shapes than network 0"
     steps = {len(source) for source in plan.batches if isinstance(source, Sized)}
     if len(steps) > 1:
@@ -195,9 +197,13 @@ class _Network:
             self.history.stopped = f"the loss was {loss} at epoch {epoch + 1}"
 
     def end_epoch(
-        self, epoch: int, val_loss: float | None, patience: int | None, weights: list[Tensor]
+        self, epoch: int, val_loss: float | None, patience: int | None, weights: Callable[[], list[Tensor]]
     ) -> None:
-        """Note an epoch's losses; decide whether it is the best one, and whether the network stops."""
+        """Note an epoch's losses; decide whether it is the best one, and whether the network stops.
+
+        Args:
+            weights: gives those of the network as views.
+        """
         logs = {"loss": self.total / self.rows}
         self.total, self.rows = 0.0, 0
         if val_loss is not None:
@@ -207,7 +213,7 @@ class _Network:
             return
         self.wait += 1
         if val_loss < self.best:
-            self.best, self.wait, self.best_weights = val_loss, 0, [w.clone() for w in weights]
+            self.best, self.wait, self.best_weights = val_loss, 0, [w.clone() for w in weights()]
         elif self.wait >= patience and epoch > 0:
             self.history.stopped = f"val_loss did not improve for {self.wait} epochs"
 
@@ -267,7 +273,7 @@ class _Together:
         if self.plan.validate is not None:
             validation = self._validate([network.validate for network in self.active])
         for index, (network, val_loss) in enumerate(zip(self.active, validation, strict=True)):
-            network.end_epoch(epoch, val_loss, self.plan.patience, self._weights_of(index))
+            network.end_epoch(epoch, val_loss, self.plan.patience, partial(self._weights_of, index))
         self._leave_out_stopped()
 
     def _steps(self, sources: list[Any]) -> Iterator[list[Batch]]:
@@ -293,10 +299,8 @@ class _Together:
             return self._losses_one_by_one(batches)
         if all(batch is first for batch in batches):
             return self._mapped(_values(first), None, batches)
-        if _alike(batches):
-            columns = [pytree.tree_flatten(_values(batch)) for batch in batches]
-            leaves = [_stacked(column) for column in zip(*(leaves for leaves, _ in columns), strict=True)]
-            return self._mapped(pytree.tree_unflatten(leaves, columns[0][1]), 0, batches)
+        if (values := _stacked(batches)) is not None:
+            return self._mapped(values, 0, batches)
         self.odd_steps += 1
         return self._losses_one_by_one(batches)
 
@@ -400,19 +404,39 @@ def _clipping(gradients: Sequence[Tensor], limit: float | None) -> Tensor | None
     return (limit / norms).clamp(max=1.0)
 
 
+_FIELDS = tuple(field.name for field in fields(Batch))
+
+
 def _values(batch: Batch) -> dict[str, Any]:
-    return {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return {name: getattr(batch, name) for name in _FIELDS}
 
 
-def _alike(batches: Sequence[Batch]) -> bool:
-    """Whether the tensors of the batches can be stacked; lengths would have to be the same for all."""
+def _stacked(batches: Sequence[Batch]) -> dict[str, Any] | None:
+    """The values of all batches, their tensors stacked.
 
-    def shapes(batch: Batch) -> Any:
-        return pytree.tree_map(lambda leaf: leaf.shape if isinstance(leaf, Tensor) else leaf, _values(batch))
+    Returns:
+        None where tensors differ in shape or other values in any way, or where there are lengths, which would
+        have to be the same for all.
+    """
+    if any(batch.lengths is not None for batch in batches):
+        return None
+    values = {name: _stacked_field([getattr(batch, name) for batch in batches]) for name in _FIELDS}
+    return None if any(value is _UNLIKE for value in values.values()) else values
 
-    first = shapes(batches[0])
-    return all(batch.lengths is None and shapes(batch) == first for batch in batches)
+
+_UNLIKE = object()
 
 
-def _stacked(column: Sequence[Any]) -> Any:
-    return torch.stack(list(column)) if isinstance(column[0], Tensor) else column[0]
+def _stacked_field(column: list[Any]) -> Any:
+    """One field of all batches with its tensors stacked, _UNLIKE where they cannot be."""
+    first = column[0]
+    if isinstance(first, Tensor):
+        alike = all(isinstance(value, Tensor) and value.shape == first.shape for value in column)
+        return torch.stack(column) if alike else _UNLIKE
+    if first is None or isinstance(first, (bool, int, float, str)):
+        return first if all(type(value) is type(first) and value == first for value in column) else _UNLIKE
+    parts = [pytree.tree_flatten(value) for value in column]
+    if parts[0][1].is_leaf() or any(spec != parts[0][1] for _, spec in parts):
+        return _UNLIKE
+    leaves = [_stacked_field(list(place)) for place in zip(*(leaves for leaves, _ in parts), strict=True)]
+    return _UNLIKE if any(leaf is _UNLIKE for leaf in leaves) else pytree.tree_unflatten(leaves, parts[0][1])
