@@ -16,7 +16,7 @@ from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.joining import slices
 
 from . import baselines, windows
-from .conformal import ConformalQuantiles, NaiveErrors, adapt, recent_origins, share_inside
+from .conformal import ConformalQuantiles, NaiveErrors, adapt, mean_absolute, recent_origins, share_inside
 from .evaluation import forecast_metrics, interval_pairs, mae
 from .linear_forecast import mean_or_inf
 from .origins import end_times, independent_windows, last_origins
@@ -29,6 +29,7 @@ from .window_spread import WindowSpread
 _FEW_ORIGINS = 256  # origins of a chunk where there are at most two of each series
 _CHUNK_WINDOWS = 16_384  # windows of a chunk otherwise, without those of earlier origins
 _MANY_WINDOWS = 30  # independent validation windows from which on the network learns its intervals' widths
+_LEAST_ERROR = 1e-12  # smallest mean error by which another one is divided
 _MIN_HALF = 8  # windows in each half of the validation part, below which no coverage is estimated on it
 
 
@@ -77,6 +78,9 @@ class ForecastCodec(Codec[Origins]):
         encoder: encodes windows, and holds the settings and statistics for it.
         initial: the linear forecast from which the network starts; None without `select` and after loading.
         naive_season: the season of the naive forecast with the smaller error on the training windows.
+        is_held_out: whether the validation part is the end of the training part's series.
+        optimism: (H,), how many times larger errors are on rows that the network has not been trained on;
+            None where it has not been trained on the validation part.
         conformal: the calibration of the quantiles; None without a validation part.
         spread: how the changes in a window widen its intervals, before `conformal`.
         validation_scores: mean absolute errors by name of the forecast, and coverages, on that part.
@@ -104,6 +108,8 @@ class ForecastCodec(Codec[Origins]):
         self.initial: InitialForecast | None = None
         self.naive_season = 1
         self._training_errors: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self.is_held_out = False
+        self.optimism: np.ndarray | None = None
         self.conformal: ConformalQuantiles | None = None
         self.spread = WindowSpread()
         self.validation_scores: dict[str, float] = {}
@@ -111,6 +117,7 @@ class ForecastCodec(Codec[Origins]):
 
     def fit(self, train: Origins, valid: Origins | None = None) -> Self:
         self.encoder.fit(train)
+        self.is_held_out = valid is not None and valid.panel is train.panel
         self.mase_scale = self._mase_scales(train.panel, training_ends(train))
         if self._select is not None:
             self.initial = self._select(self.encoder, self.levels, train, valid)
@@ -165,8 +172,18 @@ class ForecastCodec(Codec[Origins]):
         values, scale = self.calibrated(values, scale, changes, chunk.every)
         if self.conformal is None:
             return values, scale
-        truth = self.transformed_truth(chunk.every)
-        return adapt(self.levels, values, truth, chunk.own, chunk.recent, chunk.age), scale[chunk.own]
+        truth, optimism = self.transformed_truth(chunk.every), self._optimism_of(chunk.every)
+        adapted = adapt(self.levels, values, truth, chunk.own, chunk.recent, chunk.age, optimism)
+        return adapted, scale[chunk.own]
+
+    def _optimism_of(self, origins: Origins) -> np.ndarray | None:
+        """(n, H): `optimism` at the steps ahead that the network has been trained on, 1 at later ones."""
+        if self.optimism is None:
+            return None
+        panel, never = origins.panel, np.iinfo(np.int64).min
+        ends = np.array([self.encoder.last_steps.get(name, never) for name in panel.ids])[origins.series]
+        steps = panel.steps(origins.rows, origins.series)[:, None] + np.arange(self.horizon)
+        return np.where(steps < ends[:, None], self.optimism, 1.0)
 
     def calibrated(
         self, values: np.ndarray, scale: np.ndarray, changes: np.ndarray, records: Origins
@@ -249,31 +266,52 @@ class ForecastCodec(Codec[Origins]):
 
     # ---- calibration
 
-    def calibrate(self, predictions: list[Any], valid: Origins) -> None:
+    def calibrate(self, predictions: list[Any], valid: Origins, trained_on: list[Any] | None = None) -> None:
         """Fit the calibration to validation windows, and score model and baselines on them.
 
         Args:
             predictions: for every batch of these windows, what the network predicted.
+            trained_on: what it predicts once it has been trained on them too; None where it has not.
         """
         self.conformal, self.validation_start = None, end_times(valid)
         values, scale, changes = _concatenated(predictions)
         self.spread = self._fitted_spread(valid, changes)
-        widened, factors = self.spread.widened(values, changes, self.levels.index(0.5))
-        truths = self.transformed_truth(valid).reshape(-1, self.horizon)
+        widened, units, truths = self._fit_conformal(values, scale, changes, valid)
         independent = independent_windows(valid, self.horizon)
-        units = scale * factors
+        forecasts = self.forecasts(*self.calibrated(values, scale, changes, valid), valid)
+        maes = {name: mae(points, forecasts.actual) for name, points in forecasts.baselines().items()}
+        self.validation_scores = {**maes, **_half_coverage(self.levels, widened, truths, units, independent)}
+        if trained_on is not None:
+            later, median = _concatenated(trained_on)[0], self.levels.index(0.5)
+            held_out, fitted = (
+                np.abs(truths - part[..., median]) / scale[:, None] for part in (values, later)
+            )
+            self.optimism = np.maximum(
+                mean_absolute(held_out) / np.maximum(mean_absolute(fitted), _LEAST_ERROR), 1.0
+            )
+            # its quantiles about the medians of before, whose errors are those of new rows
+            self._fit_conformal(later + (values - later)[..., median, None], scale, changes, valid)
+
+    def _fit_conformal(
+        self, values: np.ndarray, scale: np.ndarray, changes: np.ndarray, valid: Origins
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Fit the factors of the quantiles' distances from the median.
+
+        Returns:
+            The windows' quantiles as they are before that, the units of their widths, and the truths.
+        """
+        widened, factors = self.spread.widened(values, changes, self.levels.index(0.5))
+        truths, units = self.transformed_truth(valid).reshape(-1, self.horizon), scale * factors
         self.conformal = ConformalQuantiles.fit(
             self.levels,
             widened,
             truths,
             units,
-            independent=independent,
+            independent=independent_windows(valid, self.horizon),
             naive=self._naive_errors(valid),
             widening=1.0 if self.initial is None else self.initial.widening,
         )
-        forecasts = self.forecasts(*self.calibrated(values, scale, changes, valid), valid)
-        maes = {name: mae(points, forecasts.actual) for name, points in forecasts.baselines().items()}
-        self.validation_scores = {**maes, **_half_coverage(self.levels, widened, truths, units, independent)}
+        return widened, units, truths
 
     def _fitted_spread(self, valid: Origins, changes: np.ndarray) -> WindowSpread:
         """How the errors of the better naive forecast depend on the changes (N,) in a window.
@@ -352,6 +390,7 @@ class ForecastCodec(Codec[Origins]):
             "mase_scale": torch.from_numpy(self.mase_scale.copy()),
             "conformal": None if self.conformal is None else self.conformal.state(),
             "spread": self.spread.state(),
+            "optimism": None if self.optimism is None else torch.from_numpy(self.optimism.copy()),
             "validation_scores": self.validation_scores,
             "validation_start": self.validation_start,
         }
@@ -362,6 +401,8 @@ class ForecastCodec(Codec[Origins]):
         conformal = state["conformal"]
         self.conformal = None if conformal is None else ConformalQuantiles.from_state(conformal)
         self.spread = WindowSpread.from_state(state.get("spread"))
+        optimism = state.get("optimism")
+        self.optimism = None if optimism is None else optimism.numpy()
         self.validation_scores, self.validation_start = state["validation_scores"], state["validation_start"]
         return self
 

@@ -93,7 +93,7 @@ class ConformalQuantiles:
         symmetry = _SIDES_WINDOWS / (independent + _SIDES_WINDOWS)
         distances = _distances(forecasts, levels, symmetry) / scale[:, None, None]
         errors = (truths - median) / scale[:, None]
-        floors = np.maximum(_MIN_WIDTH * distances.mean(0), _MIN_ERROR * _mean_absolute(errors)[:, None])
+        floors = np.maximum(_MIN_WIDTH * distances.mean(0), _MIN_ERROR * mean_absolute(errors)[:, None])
         distances = np.maximum(distances, floors)
         factors = np.ones(floors.shape)
         for step, count in enumerate(independent):
@@ -182,7 +182,7 @@ def _ratio(errors: np.ndarray, distances: np.ndarray) -> np.ndarray:
     return np.where(within, errors / np.where(within, distances, 1.0), _MAX_SCORE * np.sign(errors))
 
 
-def _mean_absolute(errors: np.ndarray) -> np.ndarray:
+def mean_absolute(errors: np.ndarray) -> np.ndarray:
     """The mean absolute error of each column (N, H), without missing ones; 0 where all are missing."""
     present = ~np.isnan(errors)
     return np.where(present, np.abs(errors), 0.0).sum(0) / np.maximum(present.sum(0), 1)
@@ -239,6 +239,7 @@ def adapt(
     own: np.ndarray,
     recent: np.ndarray,
     age: np.ndarray,
+    optimism: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rescales each interval about the median to cover the recent forecasts of the same series.
 
@@ -253,6 +254,7 @@ def adapt(
         values: (R, C, H, Q), calibrated quantiles of R origins; truths: (R, C, H), NaN where missing.
         own: (n,), which of the R origins to return; recent: (n, K), earlier ones of each, -1 for none.
         age: (n, K), rows from each earlier origin to the one that is returned.
+        optimism: (R, H), factors of the errors, for rows that the network has been trained on; None for 1.
 
     Returns:
         (n, C, H, Q).
@@ -260,6 +262,8 @@ def adapt(
     adapted, median = values[own].copy(), levels.index(0.5)
     middle, horizon = values[own][..., median], values.shape[2]
     errors = truths - values[..., median]
+    if optimism is not None:
+        errors = errors * optimism[:, None]
     for low, high in level_pairs(levels):
         side = np.where(errors > 0, high, low)[..., None]
         bound = np.take_along_axis(values, side, -1)[..., 0]

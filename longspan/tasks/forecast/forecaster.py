@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,7 @@ from longspan.data.batches import Batch
 from longspan.report.elements import Section
 from longspan.tasks.codec import Tree
 from longspan.tasks.estimator import Estimator
+from longspan.tasks.fitting import Run, fit_network, seeded
 from longspan.tasks.parts import Fitted, Use
 from longspan.tasks.schedule import Schedule
 from longspan.training.evaluation import to_device
@@ -50,6 +52,11 @@ _EPOCH_WINDOWS = 20_000  # windows of an epoch at most; twice as many where ther
 _VALIDATION_WINDOWS = 4_000  # windows of the validation part at most
 _EVALUATION_WINDOWS = 20_000  # windows that `evaluate` forecasts at most
 _ENCODER_STEPS = 96  # steps of the context that the recurrent part reads at most; the linear part reads all
+_MORE_EPOCHS = 1 / 3  # share of the option's epochs in which training goes on on all rows of many series
+_MORE_STEPS = (
+    33  # steps of that for each of the option's epochs at least, in no more epochs than the option's
+)
+_MORE_RATE = 0.5  # highest learning rate of that, as a share of the option's
 _STREAM_HORIZONS, _STREAM_ROWS = 12, 336  # rows kept for recent forecasts: the larger of these many
 
 
@@ -235,8 +242,28 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         codec, network = fitted.codec, fitted.network
         if network.initial_weights:
             network.shrink_to_init(map(to_device(network), self.batches(codec, valid, train=False)))
-        codec.calibrate(self._predictions(fitted, valid), valid)
+        held_out = self._predictions(fitted, valid)
+        has_more = codec.is_held_out and len(valid.panel.ids) >= MANY_SERIES
+        if has_more:
+            self._train_on_all(fitted, valid.panel)
+        trained_on = self._predictions(fitted, valid) if has_more else None
+        codec.calibrate(held_out, valid, trained_on)
         evaluation.warn_if_baseline_wins(codec.validation_scores, "the held-out part")
+
+    def _train_on_all(self, fitted: FittedForecaster, panel: Panel) -> None:
+        """Go on training on all windows of many series, the validation part's too.
+
+        Of each series the last rows tell most about what follows, and other series guard against overfitting.
+        """
+        codec, options = fitted.codec, self._training(fitted.codec)
+        origins = Origins(panel, windows.every_origin(panel, 1, self.horizon))
+        batches = cast(Windows, self.batches(codec, origins, train=True))
+        steps = max(_MORE_EPOCHS * len(batches), _MORE_STEPS) * options.epochs
+        epochs = min(options.epochs, math.ceil(steps / len(batches)))
+        rate = _MORE_RATE * options.learning_rate
+        options = options._replace(epochs=epochs, learning_rate=rate, patience=None, stopping=None)
+        with seeded(self.seed):  # the same whether or not the training before was resumed
+            fit_network(fitted.network.train(), batches, None, options, Run(verbose=0))
 
     def start_stream(self, fitted: FittedForecaster, records: Origins | None) -> ForecastStream:
         codec = fitted.codec

@@ -154,6 +154,17 @@ def test_without_recent_forecasts_only_the_margin_is_added():
     assert np.allclose(found - answers[..., 2:3], 1.07 * (answers - answers[..., 2:3]))
 
 
+def test_errors_on_rows_of_the_training_are_raised_to_those_on_others():
+    answers, truths = made(200, 3, 1.0)
+    rows, median = np.arange(200), answers[..., 2]
+    recent = recent_origins(rows, np.zeros(200), 3)
+    parts = rows, recent, rows[:, None] - recent
+    small = median + (truths - median) / [2.0, 3.0, 4.0]
+    optimism = np.tile([2.0, 3.0, 4.0], (200, 1))
+    found = adapt(LEVELS, answers[:, None], small[:, None], *parts, optimism)
+    np.testing.assert_allclose(found, adapt(LEVELS, answers[:, None], truths[:, None], *parts))
+
+
 def test_symmetric_quantiles_make_intervals():
     assert level_pairs(LEVELS) == [(0, 4), (1, 3)]
     assert level_pairs((0.1, 0.5, 0.8)) == []

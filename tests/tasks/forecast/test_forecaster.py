@@ -371,6 +371,21 @@ def test_intervals_adapt_to_recent_errors():
 
 
 @quiet
+def test_many_series_are_trained_on_their_last_rows_too(tmp_path: Path):
+    random, rise = np.random.default_rng(0), np.maximum(np.arange(80) - 68, 0.0)
+    # they rise from the twelfth row before the last on, in the validation part alone
+    series = [height + rise + 0.1 * random.standard_normal(80) for height in range(12)]
+    f = small(epochs=12, offset="last", scaling="series", transform="none").fit(series, verbose=0)
+    change = f.predict().group_by("id", maintain_order=True).last()["point"].to_numpy()
+    assert np.mean(change - [values[-1] for values in series]) > 1.5  # 3 is right; 0 without these rows
+    optimism = f.codec_.optimism
+    assert optimism is not None and (optimism >= 1).all() and optimism[-1] > 1.5
+    f.save(tmp_path / "f.model")
+    assert ls.load(tmp_path / "f.model").predict().equals(f.predict())
+    assert small().fit(series[:9], verbose=0).codec_.optimism is None
+
+
+@quiet
 def test_validation_data_and_unknown_series():
     f = small().fit(table(100), validation_data=table(60, 100), verbose=0)
     assert len(f.history_.history["val_loss"]) == 1 and f.codec_.conformal is not None
