@@ -17,6 +17,7 @@ from longspan.tasks.joining import slices
 
 from . import baselines, windows
 from .conformal import ConformalQuantiles, NaiveErrors, adapt, mean_absolute, recent_origins, share_inside
+from .dependence import shared_movement
 from .evaluation import forecast_metrics, interval_pairs, mae
 from .linear_forecast import mean_or_inf
 from .origins import end_times, independent_windows, last_origins
@@ -78,6 +79,7 @@ class ForecastCodec(Codec[Origins]):
         encoder: encodes windows, and holds the settings and statistics for it.
         initial: the linear forecast from which the network starts; None without `select` and after loading.
         naive_season: the season of the naive forecast with the smaller error on the training windows.
+        correlation: how alike series and channels move, see `shared_movement`.
         is_held_out: whether the validation part is the end of the training part's series.
         optimism: (H,), how many times larger errors are on rows that the network has not been trained on;
             None where it has not been trained on the validation part.
@@ -109,6 +111,7 @@ class ForecastCodec(Codec[Origins]):
         self.naive_season = 1
         self._training_errors: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.is_held_out = False
+        self.correlation: float | None = None
         self.optimism: np.ndarray | None = None
         self.conformal: ConformalQuantiles | None = None
         self.spread = WindowSpread()
@@ -117,6 +120,7 @@ class ForecastCodec(Codec[Origins]):
 
     def fit(self, train: Origins, valid: Origins | None = None) -> Self:
         self.encoder.fit(train)
+        self.correlation = shared_movement(train, self.encoder.season)
         self.is_held_out = valid is not None and valid.panel is train.panel
         self.mase_scale = self._mase_scales(train.panel, training_ends(train))
         if self._select is not None:
@@ -128,7 +132,7 @@ class ForecastCodec(Codec[Origins]):
         """Keep the errors of the better naive forecast and the changes in the training windows."""
         errors_of = {season: self.encoder.naive_errors(train, season) for season in (1, self.encoder.season)}
         self.naive_season = min(errors_of, key=lambda season: mean_or_inf(errors_of[season]))
-        independent = independent_windows(train, self.horizon)
+        independent = independent_windows(train, self.horizon, self.correlation)
         self._training_errors = errors_of[self.naive_season], independent, self.encoder.changes(train)
 
     # ---- decoding
@@ -277,7 +281,7 @@ class ForecastCodec(Codec[Origins]):
         values, scale, changes = _concatenated(predictions)
         self.spread = self._fitted_spread(valid, changes)
         widened, units, truths = self._fit_conformal(values, scale, changes, valid)
-        independent = independent_windows(valid, self.horizon)
+        independent = independent_windows(valid, self.horizon, self.correlation)
         forecasts = self.forecasts(*self.calibrated(values, scale, changes, valid), valid)
         maes = {name: mae(points, forecasts.actual) for name, points in forecasts.baselines().items()}
         self.validation_scores = {**maes, **_half_coverage(self.levels, widened, truths, units, independent)}
@@ -307,7 +311,7 @@ class ForecastCodec(Codec[Origins]):
             widened,
             truths,
             units,
-            independent=independent_windows(valid, self.horizon),
+            independent=independent_windows(valid, self.horizon, self.correlation),
             naive=self._naive_errors(valid),
             widening=1.0 if self.initial is None else self.initial.widening,
         )
@@ -321,7 +325,7 @@ class ForecastCodec(Codec[Origins]):
         Args:
             changes: of the validation windows.
         """
-        on_valid = float(independent_windows(valid, self.horizon)[-1])
+        on_valid = float(independent_windows(valid, self.horizon, self.correlation)[-1])
         if self._training_errors is None or on_valid >= _MANY_WINDOWS:
             return WindowSpread()
         past, independent, past_changes = self._training_errors
@@ -337,7 +341,7 @@ class ForecastCodec(Codec[Origins]):
             return None
         past, independent, _ = self._training_errors
         on_valid = self.encoder.naive_errors(valid, self.naive_season)
-        independent = independent + independent_windows(valid, self.horizon)
+        independent = independent + independent_windows(valid, self.horizon, self.correlation)
         return NaiveErrors(on_valid, np.concatenate([past, on_valid]), independent)
 
     def recent_origins(self, origins: Origins) -> np.ndarray:

@@ -136,10 +136,14 @@ class WindowEncoder:
         return self.scaled_windows(raw, mean, scale)
 
     def naive_errors(self, origins: Origins, season: int) -> np.ndarray:
-        """Absolute errors (n, H) of repeating the last season, on the network's scale, NaN where missing."""
+        """Absolute errors (n, H) of repeating the last season, on the network's scale, NaN where missing.
+
+        They are missing where less than a season stands before an origin.
+        """
         panel, statistics = origins.panel, self.statistics.of_panel(origins.panel)
         index = _naive_windows(origins)
         naive = baselines.seasonal_naive(panel, index, self.horizon, season)
+        naive[index.row - panel.starts[index.series] < season] = np.nan
         floor = statistics.floor[index.series, index.channel][:, None]
         naive = transforms.apply(naive, self.config.transform, floor)
         scale = self.scaled(panel, index, statistics).scale

@@ -41,3 +41,28 @@ def test_a_season_of_rows_that_are_never_close_is_none(monkeypatch: pytest.Monke
     panel = read_panel(values, Columns())
     monkeypatch.setattr(baselines, "_autocorrelation_peaks", lambda *_: [14])
     assert baselines.find_season(panel, np.arange(640), 320) == 1, "a warning of NumPy would be an error"
+
+
+def test_the_season_of_short_series_with_trends_is_found():
+    random, steps = np.random.default_rng(0), np.arange(44)
+    series = [
+        10.0**place * (steps * random.normal(1, 0.3) + random.standard_normal(4)[steps % 4] + 0.3 * noise)
+        for place, noise in zip(np.arange(12) % 4, random.standard_normal((12, 44)), strict=True)
+    ]
+    panel = read_panel(series, Columns())
+    assert baselines.find_season(panel, np.arange(len(panel.values)), 22) == 4
+
+
+def test_the_season_is_no_multiple_of_itself():
+    random = np.random.default_rng(1)
+    for _ in range(5):
+        values = np.tile(random.standard_normal(12), 30) + 0.5 * random.standard_normal(360)
+        panel = read_panel(values, Columns())
+        assert baselines.find_season(panel, np.arange(360), 180) == 12
+
+
+def test_noise_has_no_season():
+    random = np.random.default_rng(3)
+    for _ in range(10):
+        panel = read_panel(random.standard_normal(100), Columns())
+        assert baselines.find_season(panel, np.arange(100), 50) == 1

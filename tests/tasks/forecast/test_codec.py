@@ -125,6 +125,14 @@ def test_an_unknown_series_is_scaled_by_its_own_values() -> None:
     assert statistics.of_name("b").mean[0, 0] == statistics.table.mean[1, 0]
 
 
+def test_naive_errors_are_known_from_the_second_season_on() -> None:
+    origins = records(np.tile([1.0, 5.0, 2.0, 8.0], 10))
+    found = fitted(origins).encoder.naive_errors(origins, 4)
+    early = origins.rows < 4
+    assert early.any() and np.isnan(found[early]).all()
+    assert (found[~early] == 0).all(), "they had the errors of repeating the first value"
+
+
 def test_calibration_learns_from_the_held_out_part_alone() -> None:
     origins = records(np.random.default_rng(0).standard_normal(300))
     codec = fitted(origins)
