@@ -36,8 +36,10 @@ from .reading import (
     times_of,
 )
 
-_LARGE = 1 << 30  # bytes of a table in memory from which on it is read a part at a time
-_SHARE = 8  # or this part of the memory, if it is less
+_LARGE = (
+    1 << 29
+)  # bytes of a table from which on it is read a part at a time; as a whole it takes 3 times more
+_SHARE = 8  # part of the memory that a table may take to be read as a whole where it has to be
 _AT_ONCE = 1 << 20  # rows read at once
 _SORTED_AT_ONCE = 1 << 22  # rows sorted at once, but for those of one user
 _MOST_FILES = 256  # that the rows are parted into
@@ -81,17 +83,36 @@ def read_large_events(
         None for any other source, which `read_events` reads.
 
     Raises:
-        ValueError: columns of context are asked for, or times are of several forms; else as `read_events`.
+        ValueError: the file is larger than memory, and columns of context are asked for, or times are in several
+            forms; else as `read_events`.
         OSError: the folder of temporary files has too little room; one sentence.
     """
-    table = large_table(source, min(_LARGE, usable_memory() // _SHARE))
+    memory = usable_memory()
+    table = large_table(source, min(_LARGE, memory // _SHARE))
     if table is None:
         _note_whole(source)
         return None
+    fits = table.rows * table.width * _SHARE < memory
     if columns.context:
-        way_out = "leave it out, or pass a part of the rows as a frame"
-        received = ", ".join(columns.context)
-        raise errors.value_error("context", "none in a file that is larger than memory", received, way_out)
+        if not fits:
+            received, way_out = (
+                ", ".join(columns.context),
+                "leave it out, or pass a part of the rows as a frame",
+            )
+            expected = "none in a file that is larger than memory"
+            raise errors.value_error("context", expected, received, way_out)
+        errors.notice("The file is read as a whole, since there are columns of context.")
+        return None
+    try:
+        return _read(table, columns, form, options)
+    except _OddTimesError as error:
+        if not fits:
+            raise
+        errors.notice(f"The file is read as a whole, since a part is not enough: {error}")
+        return None
+
+
+def _read(table: LargeTable, columns: EventColumns, form: TimeForm | None, options: TimeOptions) -> Events:
     head = table.scan.head(1).collect()
     names = _Columns(
         column_of(head, columns.user, "user", USER_NAMES),
@@ -107,7 +128,7 @@ def read_large_events(
 def _note_whole(source: Any) -> None:
     """Say that a large file of another kind is read as a whole."""
     path = Path(source) if is_path(source) else Path()
-    if path.is_file() and path.suffix.lower() not in (".parquet", ".pq") and path.stat().st_size > _LARGE:
+    if path.is_file() and path.suffix.lower() not in (".parquet", ".pq") and path.stat().st_size > 2 * _LARGE:
         size = path.stat().st_size / 1e9
         errors.notice(
             f"The file of {size:.1f} GB is read as a whole, which takes several times its size of memory; a "
@@ -158,6 +179,10 @@ class _Vocabulary:
         return self._known["id"].alias(name)
 
 
+class _OddTimesError(ValueError):
+    """Times that cannot be read a part at a time."""
+
+
 class _TimeReader:
     """Reads the times of a column, a part at a time, in one form for all."""
 
@@ -167,17 +192,17 @@ class _TimeReader:
 
     def values(self, part: pl.DataFrame, users: np.ndarray, begin: int) -> np.ndarray:
         """(N,) int64; users: the number of each row's user; begin: the number of rows before these."""
-        if self._first:
-            self.form, self._first = self._found(part, users), False
         try:
+            if self._first:
+                self.form, self._first = self._found(part, users), False
             times = times_of(part, self._name, None, self.form, self._options)
         except ValueError as error:
             sentence = str(error).rstrip(".")
-            raise ValueError(f"{sentence} (row 1 is row {begin + 1:,} of the file).") from error
+            raise _OddTimesError(f"{sentence} (row 1 is row {begin + 1:,} of the file).") from error
         if times.form != self.form:
             way_out = "write them in one form, such as 2024-01-31 18:00"
             expected = f"times as in the first rows ({self.form})"
-            raise errors.value_error(f"time {self._name}", expected, times.form, way_out)
+            raise _OddTimesError(errors.message(f"time {self._name}", expected, times.form, way_out))
         return times.values
 
     def _found(self, head: pl.DataFrame, users: np.ndarray) -> TimeForm:

@@ -159,9 +159,24 @@ CASES = {
 }  # fmt: skip
 
 
+def test_what_needs_the_whole_file_is_read_as_a_whole(tmp_path: Path, small_memory: None) -> None:
+    path = tmp_path / "events.parquet"
+    table().write_parquet(path)
+    notes = Recommender(context=("kind",)).check_source(path)
+    assert "The file is read as a whole, since there are columns of context." in notes
+    CASES["forms"].frame.write_parquet(path)
+    columns, options = EventColumns(), large_files.TimeOptions()
+    with errors.collect_notices() as notes:
+        assert large_files.read_large_events(path, columns, None, options) is None
+    assert any("read as a whole, since a part is not enough: time time: expected" in n for n in notes)
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, small_memory: None, name: str) -> None:
+def test_what_cannot_be_read_is_one_sentence(
+    tmp_path: Path, small_memory: None, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     path, case = tmp_path / "events.parquet", CASES[name]
+    monkeypatch.setattr(large_files, "usable_memory", lambda: 10_000)
     case.frame.write_parquet(path)
     with pytest.raises(ValueError) as error:
         Recommender(**case.options).fit(path)
