@@ -83,8 +83,8 @@ def read_large_events(
         None for any other source, which `read_events` reads.
 
     Raises:
-        ValueError: the file is larger than memory, and columns of context are asked for, or times are in several
-            forms; else as `read_events`.
+        ValueError: the file is larger than memory, and columns of context are asked for, or its times are in
+            several forms; else as `read_events`.
         OSError: the folder of temporary files has too little room; one sentence.
     """
     memory = usable_memory()
