@@ -33,7 +33,7 @@ def large_table(source: Any, least: float) -> LargeTable | None:
     path = Path(source) if is_path(source) else Path()
     if path.suffix.lower() not in (".parquet", ".pq") or not path.is_file():
         return None
-    scan = pl.scan_parquet(path)
+    scan = pl.scan_parquet(path, glob=False)
     try:
         kinds = scan.collect_schema().dtypes()
         rows = scan.select(pl.len()).collect().item()

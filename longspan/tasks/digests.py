@@ -16,6 +16,7 @@ from torch import Tensor
 from longspan import errors
 
 _HEX_DIGITS = 32  # of a digest: 128 bits
+_AT_ONCE = 1 << 20  # values of an array that are hashed at once
 _PLAIN = (bool, int, float, complex, Decimal, date, time, timedelta, range, slice)
 
 
@@ -71,8 +72,9 @@ def _add_array(update: Callable[[bytes], None], array: np.ndarray) -> None:
     elif array.dtype == object:
         _add_sequence(update, array.ravel().tolist())
     else:
-        little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-        update(np.ascontiguousarray(little).tobytes())
+        flat = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False)).reshape(-1)
+        for begin in range(0, len(flat), _AT_ONCE):  # the array may lie in a file
+            update(flat[begin : begin + _AT_ONCE].tobytes())
 
 
 def _add_tensor(update: Callable[[bytes], None], tensor: Tensor) -> None:

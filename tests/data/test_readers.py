@@ -30,6 +30,7 @@ from longspan.data.readers.tables import (
     read_source,
     read_table,
     words,
+    write_head,
 )
 from longspan.data.time_table import TimeOptions
 from longspan.tasks.forecast.panel import Columns
@@ -366,6 +367,16 @@ def dated_file(folder: Path, *, odd: str = "1.5") -> Path:
     days = np.datetime64("2024-01-01") + np.arange(400)
     rows = [f"{day},{at}.25,{odd if at == 350 else '1.5'},7.0" for at, day in enumerate(days)]
     return put(folder, "dated.csv", "\n".join(["day,v,w,id", *rows]) + "\n")
+
+
+@pytest.mark.parametrize("name", ["sales [1].csv", "sales [1].parquet", "sales [1].arrow"])
+def test_brackets_in_the_name_of_a_file_are_no_pattern(tmp_path: Path, name: str) -> None:
+    frame, path = pl.DataFrame({"a": [1, 2], "b": ["x", "y"]}), tmp_path / name
+    write = {"csv": frame.write_csv, "parquet": frame.write_parquet, "arrow": frame.write_ipc}
+    write[name.rpartition(".")[2]](path)
+    assert read_table(path).equals(frame)
+    head = tmp_path / f"head{path.suffix}"
+    assert write_head(path, head, 1000, "utf-8") and read_table(head).equals(frame)
 
 
 def test_columns_that_are_not_named_are_left_out_of_large_files(tmp_path: Path) -> None:

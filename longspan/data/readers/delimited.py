@@ -190,6 +190,7 @@ def _csv_options(form: Form, kept: dict[str, type[pl.String]], rows: int | None)
         "null_values": "",
         "quote_char": form.quote,
         "try_parse_dates": False,
+        "glob": False,
     }
 
 

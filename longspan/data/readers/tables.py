@@ -236,10 +236,15 @@ def _from_binary(path: Path, kind: str) -> pl.DataFrame:
             file.seek(-min(len(mark), path.stat().st_size), os.SEEK_END)
             if begin != mark or file.read() != mark:
                 raise OSError("no mark")
-        return pl.read_parquet(path) if kind == "parquet" else pl.read_ipc(path)
+        return _scan(path, kind).collect()
     except (pl.exceptions.PolarsError, OSError, pl.exceptions.PanicException) as error:
         way_out = "write it again"
         raise errors.value_error(f"file {path}", f"a {kind} file", "another content", way_out) from error
+
+
+def _scan(path: Path, kind: str) -> pl.LazyFrame:
+    """The rows of a file, whose name is no pattern of names: brackets are brackets."""
+    return pl.scan_parquet(path, glob=False) if kind == "parquet" else pl.scan_ipc(path, glob=False)
 
 
 def _from_json(path: Path, encoding: str) -> pl.DataFrame:
@@ -299,10 +304,9 @@ def write_head(path: Path, head: Path, size: int, encoding: str) -> bool:
     if ending in _EXCEL or ending == ".json":
         return False
     if ending in _BINARY or _looks_binary(path):
-        if _BINARY.get(ending, "parquet") == "parquet":
-            pl.read_parquet(path, n_rows=_HEAD_ROWS).write_parquet(head)
-        else:
-            pl.read_ipc(path, n_rows=_HEAD_ROWS).write_ipc(head)
+        kind = _BINARY.get(ending, "parquet")
+        rows = _scan(path, kind).head(_HEAD_ROWS).collect()
+        rows.write_parquet(head) if kind == "parquet" else rows.write_ipc(head)
         return True
     text = next(text_pieces(path, encoding, size), "")
     end = text.rfind("\n") + 1

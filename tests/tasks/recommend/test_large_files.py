@@ -107,16 +107,17 @@ def test_the_same_events_are_held_out(tmp_path: Path, small_memory: None, holdou
 
 
 def test_the_model_is_the_same(tmp_path: Path, small_memory: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "events.parquet"
+    path = tmp_path / "events [1].parquet"  # no pattern of names
     options: dict[str, Any] = {"epochs": 2, "hidden_size": 6, "embedding_size": 6}
     table().write_parquet(path)
-    part = Recommender(**options).fit(path, verbose=0)
+    checkpoint = tmp_path / "checkpoint"
+    part = Recommender(**options).fit(path, verbose=0, resume=checkpoint)
     later, saved = tmp_path / "later.parquet", tmp_path / "model"
     table(300).with_columns(pl.col("time").dt.offset_by("1y")).write_parquet(later)
     scores = part.evaluate(later)
     part.save(saved)
     monkeypatch.setattr(large_files, "_LARGE", 1 << 30)
-    whole = Recommender(**options).fit(path, verbose=0)
+    whole = Recommender(**options).fit(path, verbose=0, resume=checkpoint)  # that of the same events
     histories = part.codec_.histories, whole.codec_.histories
     assert [stored_rows.is_stored(one.items) for one in histories] == [True, False]
     assert part.predict().equals(whole.predict()) and scores == whole.evaluate(later)
