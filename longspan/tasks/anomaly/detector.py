@@ -60,7 +60,8 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
       `.record_scoring.RecordScorer`).
     - telemetry: channels beside columns of commands, 0 or 1. The network predicts changes from the last
       value. Alarms come from the dynamic threshold of Hundman et al. (arXiv 1802.04431, see
-      `.dynamic_threshold`), which needs some two thousand readings.
+      `.dynamic_threshold`), which needs some two thousand readings. Smaller errors are enough near readings
+      unlike all of the training data (see `.novelty`), larger ones are needed elsewhere.
 
     The scores of sensors and records are tail probabilities: 3 means that one normal reading in 10^3 scores
     as much. A fixed threshold lets the share `false_positive_rate` of held-out readings through. Where some

@@ -6,12 +6,14 @@ After Hundman et al., "Detecting Spacecraft Anomalies Using LSTMs and Nonparamet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from typing_extensions import Self
+
+from .novelty import KINDS, Limits, Novelty
 
 SMOOTHING_SPAN = (
     105  # readings: span of the exponential mean of the absolute errors, as in pandas' ewm(span=)
@@ -25,6 +27,9 @@ MIN_ERRORS_APART = (
     0.1  # a peak that is less than this share above the next lower one is dropped; 0.13 in telemanom
 )
 SHARE = 0.05  # share of the values' range below which a smoothed error is never an anomaly
+MAX_NOVEL = 210  # readings unlike training in a history; with more of them, they are usual by now
+ALONE = 1.5  # times the noise floor that errors must reach where no reading near them is unlike training
+ROUNDING = 1e-6  # of the mean: smoothed errors that differ less are the same
 MIN_ERROR_SHARE = 0.01  # lowest noise floor, as a share of the training data's range
 
 
@@ -35,17 +40,23 @@ class DynamicThreshold:
     with a threshold (section 3.2). Smoothed errors that are unusually small count too.
     Stretches whose peak is hardly above the next lower one are dropped (section 3.3).
 
+    With `limits`, what errors alone say is weighed by whether values are unlike training, see `weighed`.
+
     Args:
         noise_floor: smoothed errors up to this are never an anomaly, in the unit of the errors.
+        limits: of the values in training; None to judge by errors alone.
 
     Attributes:
         started: whether a batch has been decided. The first one is decided when HISTORY readings are there.
         levels, values: the smoothed errors and values of the readings that are kept.
-        anomalous: (n,) bool, the decisions about the first n of them.
+        novel: in which ways each of them is unlike training, see `Novelty.add`; empty without limits.
+        anomalous: (n,) bool, the decisions about the first n of them, by errors alone.
+        unusual: of the last readings that were decided, the excess by errors alone.
     """
 
-    def __init__(self, noise_floor: float) -> None:
+    def __init__(self, noise_floor: float, limits: Limits | None = None) -> None:
         self.noise_floor = noise_floor
+        self.novelty = None if limits is None else Novelty(limits)
         self.started = False
         self.restart()
 
@@ -54,6 +65,10 @@ class DynamicThreshold:
         self.total = self.weight = 0.0
         self.levels: list[float] = []
         self.values: list[float] = []
+        self.novel: list[int] = []
+        self.unusual = np.zeros(0)
+        if self.novelty is not None:
+            self.novelty.restart()
         self.anomalous = np.zeros(0, dtype=bool)
         self.started = False
 
@@ -79,6 +94,8 @@ class DynamicThreshold:
         self.levels.append(self.total / self.weight if self.weight else 0.0)
         last = self.values[-1] if self.values else 0.0
         self.values.append(last if value is None else value)
+        if self.novelty is not None:
+            self.novel.append(self.novelty.add(value))
         if self.waiting < (BATCH if self.started else HISTORY):
             return None
         return self.finish()
@@ -95,10 +112,31 @@ class DynamicThreshold:
             first += SKIPPED_AT_START
             levels[:SMOOTHING_SPAN] = levels[SMOOTHING_SPAN]  # means of few errors, large by chance
         excess = find_anomalies(levels, values, decided, first, self.noise_floor)
-        self.anomalous = (decided | (excess > 0.0))[-(HISTORY - BATCH) :]
-        self.levels, self.values = self.levels[-(HISTORY - BATCH) :], self.values[-(HISTORY - BATCH) :]
+        kept = slice(-(HISTORY - BATCH), None)
+        self.anomalous = (decided | (excess > 0.0))[kept]
+        self.unusual = excess[len(decided) - waiting :]
+        if self.novelty is not None:
+            excess = np.where(decided & (excess == 0.0), 1.0, excess)
+            excess = weighed(excess, np.array(self.levels), np.array(self.novel, np.uint8), self.noise_floor)
+        self.levels, self.values, self.novel = self.levels[kept], self.values[kept], self.novel[kept]
         self.started = True
         return excess[len(decided) - waiting :]
+
+    def run(self, values: Sequence[float | None], errors: Sequence[float | None]) -> np.ndarray:
+        """What `add` gives for all readings of a series (T,), weighed with the whole series in view."""
+        levels, novel = np.zeros(len(values)), np.zeros(len(values), dtype=np.uint8)
+        unusual = [np.zeros(0)]
+        for row, (value, error) in enumerate(zip(values, errors, strict=True)):
+            decided = self.add(value, error)
+            levels[row] = self.levels[-1]
+            novel[row] = self.novel[-1] if self.novel else 0
+            if decided is not None:
+                unusual.append(self.unusual)
+        if self.waiting:
+            self.finish()
+            unusual.append(self.unusual)
+        excess = np.concatenate(unusual)
+        return excess if self.novelty is None else weighed(excess, levels, novel, self.noise_floor)
 
     def state(self) -> dict[str, Any]:
         """Plain values and tensors that `from_state` takes."""
@@ -109,6 +147,8 @@ class DynamicThreshold:
             "weight": self.weight,
             "past": torch.tensor([self.levels, self.values], dtype=torch.float64),
             "anomalous": torch.from_numpy(self.anomalous.copy()),
+            "novelty": None if self.novelty is None else self.novelty.state(),
+            "novel": torch.tensor(self.novel, dtype=torch.uint8),
         }
 
     @classmethod
@@ -119,6 +159,9 @@ class DynamicThreshold:
         threshold.total, threshold.weight = state["total"], state["weight"]
         threshold.levels, threshold.values = state["past"].tolist()
         threshold.anomalous = state["anomalous"].numpy().copy()
+        if state.get("novelty") is not None:  # older files have none
+            threshold.novelty = Novelty.from_state(state["novelty"])
+            threshold.novel = state["novel"].tolist()
         return threshold
 
 
@@ -146,6 +189,45 @@ def find_anomalies(
             ratio = np.maximum(side[start:end] / threshold, 1.0)
             excess[start:end] = np.maximum(excess[start:end], ratio)
     return excess
+
+
+def weighed(excess: np.ndarray, levels: np.ndarray, novel: np.ndarray, noise_floor: float) -> np.ndarray:
+    """Excess by errors alone (T,), weighed by which readings are unlike training.
+
+    A stretch without such a reading counts only if its smoothed errors are well above the noise floor. A
+    stretch near such readings counts from the lowest threshold on: some smoothed error is that many standard
+    deviations above the mean of the history up to it.
+
+    Args:
+        levels: (T,) smoothed errors; novel: (T,) whole numbers, see `Novelty.add`.
+        noise_floor: see `DynamicThreshold`.
+    """
+    high, near, out = _high(levels), np.zeros(len(levels), dtype=bool), excess.copy()
+    added = near.copy()
+    for kind in range(len(KINDS)):
+        flags = (novel >> kind & 1).astype(bool)
+        stretches = dilate(flags & (_recent_sums(flags.astype(float)) <= MAX_NOVEL), BUFFER)
+        near |= stretches
+        for start, end in _runs(stretches):
+            added[start:end] |= high[start:end].any()
+    for start, end in _runs(excess > 0.0):
+        if not near[start:end].any() and levels[start:end].max() < ALONE * noise_floor:
+            out[start:end] = 0.0
+    return np.where(added, np.maximum(out, 1.0), out)
+
+
+def _high(levels: np.ndarray) -> np.ndarray:
+    """(T,) bool, whether smoothed errors (T,) are above the lowest threshold of the history up to each."""
+    counts = np.minimum(np.arange(1, len(levels) + 1), HISTORY)
+    mean = _recent_sums(levels) / counts
+    variance = np.maximum(_recent_sums(levels**2) / counts - mean**2, 0.0)
+    return levels - mean > STEPS[0] * np.sqrt(variance) + ROUNDING * mean
+
+
+def _recent_sums(values: np.ndarray) -> np.ndarray:
+    """The sum of each value (T,) and those before it in a history."""
+    sums = np.cumsum(values)
+    return sums - np.concatenate([np.zeros(min(HISTORY, len(sums))), sums[:-HISTORY]])
 
 
 def _best_threshold(levels: np.ndarray, mean: float, deviation: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from longspan.errors import notice
 from .alarms import event_scores, threshold_for_f1, threshold_for_false_positive_rate
 from .dynamic_threshold import MIN_ERROR_SHARE, DynamicThreshold, smoothed
 from .extremes import ExtremeTracker
+from .novelty import Limits
 from .scorer import Injected, PredictedSeries, ReadingValues, Scorer, held_out_part, with_recovery
 
 MAX_CONFIDENCE_GAIN = 10.0  # upper bound on how much a narrow predicted interval may amplify an error
@@ -72,6 +74,8 @@ class AnomalyScorer(Scorer):
         trackers: one for every column, in the state after the training data.
         bounds: for every column of numbers, its lowest and highest scaled value in training; empty if not
             bounded.
+        limits: for every column of numbers, what else its values did not exceed in training; empty if not
+            bounded.
         noise_floor: for every column, the running mean of its errors up to which they are never an anomaly.
         typical_width: for every column of numbers, the median width of its predicted intervals; empty if the
             predictor gives no intervals.
@@ -83,6 +87,7 @@ class AnomalyScorer(Scorer):
         super().__init__()
         self.bounded = bounded
         self.bounds: list[list[float]] = []
+        self.limits: list[Limits | None] = []
         self.history, self.dynamic = history, dynamic
         self.trackers: list[ExtremeTracker] = []
         self.noise_floor: list[float] = []
@@ -169,7 +174,9 @@ class AnomalyScorer(Scorer):
 
     def new_thresholds(self) -> list[DynamicThreshold]:
         """A dynamic threshold for every column of a series; empty without `dynamic`."""
-        return [DynamicThreshold(floor) for floor in self.noise_floor] if self.dynamic else []
+        if not self.dynamic:
+            return []
+        return [DynamicThreshold(*pair) for pair in zip_longest(self.noise_floor, self.limits)]
 
     def start(self, key: str | None = None) -> RecentPast:
         return RecentPast(self.initial_state(), self.new_thresholds())
@@ -263,6 +270,10 @@ class AnomalyScorer(Scorer):
         if self.bounded:
             normal = np.concatenate([series.targets[~series.known_anomalies, :count] for series in records])
             self.bounds = np.stack([np.nanmin(normal, 0), np.nanmax(normal, 0)], 1).tolist()
+            self.limits = [
+                Limits.fit([series.targets[~series.known_anomalies, column] for series in records])
+                for column in range(count)
+            ]
         self.trackers, scores, errors = self._learn(records)
         held_out = np.concatenate([held_out_part(series_scores, share) for series_scores in scores])
         if any(series.known_anomalies.any() for series in records):
@@ -339,6 +350,7 @@ class AnomalyScorer(Scorer):
             "noise_floor": self.noise_floor,
             "typical_width": self.typical_width,
             "bounds": self.bounds,
+            "limits": [None if limits is None else list(limits) for limits in self.limits],
             "held_out": dict(self.held_out),
             "trackers": [tracker.state() for tracker in self.trackers],
         }
@@ -348,6 +360,7 @@ class AnomalyScorer(Scorer):
         self.dynamic = state["dynamic"]
         self.noise_floor, self.typical_width = state["noise_floor"], state["typical_width"]
         self.bounds = state.get("bounds", [])  # none in older files
+        self.limits = [limits and Limits(*limits) for limits in state.get("limits", [])]
         self.trackers = [ExtremeTracker.from_state(tracker) for tracker in state["trackers"]]
 
     def state_to_tree(self, state: RecentPast) -> dict[str, Any]:
@@ -423,8 +436,5 @@ def _column_excess(
     threshold: DynamicThreshold, targets: Sequence[float], errors: Sequence[float | None]
 ) -> np.ndarray:
     """Error over threshold of one column (T,), 0 where the error is usual."""
-    batches = [
-        threshold.add(target if target == target else None, error)
-        for target, error in zip(targets, errors, strict=True)
-    ]
-    return np.concatenate([*(batch for batch in batches if batch is not None), threshold.finish()])
+    values = [target if target == target else None for target in targets]
+    return threshold.run(values, errors)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from longspan.tasks.anomaly import dynamic_threshold
 from longspan.tasks.anomaly.dynamic_threshold import BATCH, HISTORY, DynamicThreshold, dilate, smoothed
+from longspan.tasks.anomaly.novelty import Limits
 
 
 def noise(rows: int, seed: int = 0) -> np.ndarray:
@@ -100,3 +103,79 @@ def test_smoothing_equals_that_of_pandas() -> None:
     )[::-1]
     assert smoothed(errors)[-1] == pytest.approx((np.abs(errors) * weights).sum() / weights.sum())
     assert dilate(np.zeros(3, dtype=bool), 2).sum() == 0
+
+
+# ---- values unlike training
+
+Judge = Callable[[np.ndarray, slice, float], np.ndarray]
+LIMITS = Limits.fit([np.sin(np.arange(1000) / 9)])
+
+
+def values(rows: int, new: slice) -> np.ndarray:
+    """A sine, but 1.5 in the rows `new`."""
+    values = np.sin(np.arange(rows) / 9)
+    values[new] = 1.5
+    return values
+
+
+def run_whole(errors: np.ndarray, new: slice, floor: float) -> np.ndarray:
+    one = DynamicThreshold(floor, LIMITS)
+    return one.run(values(len(errors), new).tolist(), errors.tolist())
+
+
+def run_with_limits(errors: np.ndarray, new: slice, floor: float, reload_at: int | None = None) -> np.ndarray:
+    one, found = DynamicThreshold(floor, LIMITS), []
+    rows = zip(values(len(errors), new).tolist(), errors.tolist(), strict=True)
+    for place, (value, error) in enumerate(rows):
+        if place == reload_at:
+            one = DynamicThreshold.from_state(one.state())
+        found.append(one.add(value, error))
+    return np.concatenate([*(part for part in found if part is not None), one.finish()])
+
+
+JUDGES = pytest.mark.parametrize("judge", [run_with_limits, run_whole], ids=["a stream", "a whole series"])
+
+
+@JUDGES
+def test_errors_little_above_the_floor_need_values_unlike_training(judge: Judge) -> None:
+    errors = noise(5000)
+    errors[4000:4060] = 0.6
+    floor = float(smoothed(errors).max()) / 1.2
+    assert (run(errors, floor)[4000:4060] > 0).any(), "by errors alone"
+    assert not judge(errors, slice(0), floor).any()
+    assert (judge(errors, slice(4010, 4015), floor)[4010:4060] > 0).any()
+    assert (judge(errors, slice(0), floor / 2)[4010:4060] > 0).any(), "well above the floor"
+
+
+@JUDGES
+def test_a_small_burst_is_found_at_values_unlike_training_alone(judge: Judge) -> None:
+    errors = noise(5000)
+    errors[4000:4030] = 0.4
+    assert not (run(errors, 0.3) > 0).any(), "below the noise floor"
+    found = judge(errors, slice(4005, 4010), 0.3) > 0
+    assert found[4010:4030].all() and not found[4300:].any() and not found[:3800].any()
+    assert not (judge(noise(5000), slice(4005, 4010), 0.3) > 0).any(), "usual errors"
+
+
+@JUDGES
+def test_values_that_stay_unlike_training_become_usual(judge: Judge) -> None:
+    errors = noise(6000)
+    errors[5500:5530] = 0.4
+    assert not (judge(errors, slice(2500, 6000), 0.3) > 0)[3000:].any()
+
+
+def test_a_whole_series_is_judged_with_later_errors_in_view() -> None:
+    errors, new = noise(5000), slice(4000, 4005)
+    errors[4060:4090] = 0.4
+    assert (run_whole(errors, new, 0.3)[3990:4010] > 0).all()
+    assert len(run_whole(errors[:1], new, 0.3)) == 1 and len(run_whole(errors[:0], new, 0.3)) == 0
+    by_errors = DynamicThreshold(0.0).run(values(5000, slice(0)).tolist(), errors.tolist())
+    assert np.array_equal(by_errors, run(errors))
+
+
+def test_a_saved_state_with_limits_continues() -> None:
+    errors = noise(5000)
+    errors[4000:4030] = 0.4
+    whole = run_with_limits(errors, slice(4005, 4010), 0.3)
+    assert np.array_equal(whole, run_with_limits(errors, slice(4005, 4010), 0.3, reload_at=4007))
+    assert (whole > 0).any()
