@@ -2,10 +2,11 @@
 
     LONGSPAN_DATA=/path/to/data python -m benchmarks.forecasting
     python -m benchmarks.forecasting --data /path/to/data --sets etth1_ot m4_hourly
-    python -m benchmarks.forecasting --sets etth1_ot --neuralforecast-python /venv/bin/python
+    python -m benchmarks.forecasting --sets etth1_ot panels --neuralforecast-python /venv/bin/python
 
 Each set is fitted with seeds 0 to 2 on what stands before its test part, which is forecast once. The means
-are printed beside repeating the last value, repeating the last season, and what others have published. With
+are printed beside repeating the last value, repeating the last season, and what others have published. The
+panels of many short series have a table of their own, beside the theta method and with mean ranks. With
 --development the test rows are dropped and the part before them is forecast instead: defaults are chosen on
 that.
 """
@@ -18,7 +19,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +37,8 @@ from longspan import errors
 from longspan.data.readers.tables import read_table
 from longspan.tasks.forecast import evaluation
 from longspan.tasks.forecast.predictions import Forecasts
+
+from .panels import PANELS, mean_ranks, panel_error, panel_series, seasonal_naive, theta
 
 SEEDS = (0, 1, 2)
 MONTH = 30 * 24  # rows of ETTh1, as its papers count
@@ -236,20 +239,99 @@ def table(rows: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
+# ---- panels of many short series
+
+
+def run_panel(name: str, folder: Path, seed: int, development: bool) -> dict[str, Any]:
+    """One fit and one forecast of the last horizon of a panel: errors, coverage and seconds."""
+    part, series = PANELS[name], panel_series(name, folder, development)
+    known, began = [values[: -part.horizon] for values in series], perf_counter()
+    forecaster = ls.Forecaster(horizon=part.horizon, seed=seed).fit(known, verbose=0)
+    found = forecaster.forecasts(series, -part.horizon)
+    seconds = perf_counter() - began
+    forecasts = {
+        "longspan": list(found.point[..., 0]),
+        "naive": [seasonal_naive(values, part.horizon, 1) for values in known],
+        "seasonal naive": [seasonal_naive(values, part.horizon, part.season) for values in known],
+        "theta": [theta(values, part.horizon, part.season) for values in known],
+    }
+    return {
+        "set": name,
+        "seed": seed,
+        **{method: panel_error(name, series, rows) for method, rows in forecasts.items()},
+        "coverage": evaluation.coverage(found, found.actual, 0, len(found.levels) - 1),
+        "seconds": seconds,
+    }
+
+
+OWN_METHODS = ("longspan", "naive", "seasonal naive", "theta")
+
+
+def panel_table(rows: Sequence[dict[str, Any]], rivals: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The mean errors over seeds, a line a panel, and the mean ranks.
+
+    Args:
+        rivals: by panel and model, error and seconds.
+    """
+    errors, ends = {}, {}
+    for name in dict.fromkeys(row["set"] for row in rows):
+        own = [row for row in rows if row["set"] == name]
+        means = {
+            part: float(np.mean([row[part] for row in own])) for part in (*OWN_METHODS, "coverage", "seconds")
+        }
+        errors[name] = {part: means[part] for part in OWN_METHODS}
+        errors[name] |= {model: run["error"] for model, run in rivals.get(name, {}).items()}
+        ends[name] = f"{means['coverage']:.1%}", f"{means['seconds']:.1f}"
+    methods = list(dict.fromkeys(method for row in errors.values() for method in row))
+    shown = Table("panel", "metric", *methods, "90 % covers", "s", title="Panels of many short series")
+    for name, row in errors.items():
+        cells = (f"{row[method]:.4g}" if method in row else "" for method in methods)
+        shown.add_row(name, PANELS[name].metric, *cells, *ends[name])
+    ranks = mean_ranks(errors)
+    shown.add_row("mean rank", "", *(f"{ranks[m]:.2f}" if m in ranks else "" for m in methods), "", "")
+    return shown
+
+
+def panel_rivals(name: str, folder: Path, development: bool, python: str, threads: int) -> dict[str, Any]:
+    """Error and seconds of each of NeuralForecast's models on a panel."""
+    horizon, series = PANELS[name].horizon, panel_series(name, folder, development)
+    known = [values[:-horizon] for values in series]
+    parts = {
+        "id": np.repeat(np.arange(len(known)), [len(values) for values in known]),
+        "time": np.concatenate([np.arange(len(values)) for values in known]),
+        "value": np.concatenate(known),
+    }
+    with TemporaryDirectory() as temporary:
+        path = Path(temporary) / "rows.csv"
+        pl.DataFrame(parts).write_csv(path)
+        runs = _rival_runs(python, name, path, threads, horizon)
+    forecasts = {model: [np.array(row) for row in run.pop("forecasts")] for model, run in runs.items()}
+    return {
+        model: {**run, "error": panel_error(name, series, forecasts[model])} for model, run in runs.items()
+    }
+
+
+# ---- rivals
+
 RIVAL_SETS = ("etth1_ot", "m4_hourly")
 
 
 def rivals(name: str, folder: Path, python: str, threads: int) -> dict[str, dict[str, float]]:
-    """Seconds and error of each of NeuralForecast's models on one of RIVAL_SETS, in a process of its own."""
-    script = Path(__file__).with_name("neuralforecast_rival.py")
+    """Seconds and error of each of NeuralForecast's models on one of RIVAL_SETS."""
     with TemporaryDirectory() as temporary:
         path = folder / "forecasting/ETTh1/ETTh1.csv"
         if name == "m4_hourly":
             path = Path(temporary) / "rows.csv"
             m4_hourly(folder).write_csv(path)
-        # -I: the files beside the script are no modules of its own
-        words = [python, "-I", str(script), name, str(path), str(threads)]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return _rival_runs(python, name, path, threads)
+
+
+def _rival_runs(python: str, name: str, path: Path, threads: int, *more: int) -> dict[str, Any]:
+    """What neuralforecast_rival.py prints of each model, run in a process of its own."""
+    script = Path(__file__).with_name("neuralforecast_rival.py")
+    # -I: the files beside the script are no modules of its own
+    words = [python, "-I", str(script), name, str(path), str(threads), *map(str, more)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no words"])[-1]
         raise SystemExit(errors.message("neuralforecast", "a run that ends well", last, "install it there"))
@@ -272,10 +354,11 @@ def rival_rows(rows: Sequence[dict[str, Any]], folder: Path, python: str, thread
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the sets asked for and print the table."""
+    """Run the sets asked for and print the tables."""
     parser = argparse.ArgumentParser(description="Forecasts on public data with the library's defaults.")
     parser.add_argument("--data", help="the folder of the data sets; LONGSPAN_DATA without it")
-    parser.add_argument("--sets", nargs="*", choices=[task.name for task in TASKS], help="all without it")
+    names = [*(task.name for task in TASKS), *PANELS]
+    parser.add_argument("--sets", nargs="*", choices=[*names, "panels"], help="all without it")
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--development", action="store_true", help="leave the test parts alone")
@@ -285,22 +368,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = data_folder(given.data)
     torch.set_num_threads(given.threads)
     console, rows = Console(width=200), []
-    for task in TASKS:
-        if given.sets and task.name not in given.sets:
-            continue
+    sets = [part for name in given.sets or names for part in (PANELS if name == "panels" else (name,))]
+    tasks = {task.name: task for task in TASKS}
+    for name in dict.fromkeys(sets):
         for seed in given.seeds:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", errors.LongspanWarning)
-                rows.append(run(task, folder, seed, given.development))
+                if name in PANELS:
+                    rows.append(run_panel(name, folder, seed, given.development))
+                else:
+                    rows.append(run(tasks[name], folder, seed, given.development))
             console.print(
                 " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in rows[-1].items())
             )
-    console.print(table(rows))
-    if given.neuralforecast_python:
-        rows += rival_rows(rows, folder, given.neuralforecast_python, given.threads)
+    _show(console, rows, folder, given)
     if given.json:
         Path(given.json).write_text(json.dumps(rows, indent=1))
     return 0
+
+
+def _show(console: Console, rows: list[dict[str, Any]], folder: Path, given: argparse.Namespace) -> None:
+    """Print the tables, with the rivals asked for; rows of theirs are added."""
+    single, panels = ([row for row in rows if (row["set"] in PANELS) == many] for many in (False, True))
+    python, found = given.neuralforecast_python, {}
+    if single:
+        console.print(table(single))
+        if python:
+            rows += rival_rows(single, folder, python, given.threads)
+    for name in dict.fromkeys(row["set"] for row in panels) if python else ():
+        found[name] = panel_rivals(name, folder, given.development, python, given.threads)
+        rows += [{"set": f"{name}, {model}", **run} for model, run in found[name].items()]
+    if panels:
+        console.print(panel_table(panels, found))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 python neuralforecast_rival.py etth1_ot ETTh1.csv THREADS    # in an environment of its own; prints JSON
 python neuralforecast_rival.py m4_hourly rows.csv THREADS    # columns id, time, value, test
+python neuralforecast_rival.py panel_x rows.csv THREADS HORIZON    # id, time, value; prints the forecasts
 
 Each series is standardised. Each model takes 600 steps and has the library's defaults otherwise.
 """
@@ -51,7 +52,19 @@ def m4_hourly(path: str, model: Any) -> float:
     return float(200 * (error / (found[type(model).__name__].abs() + found["y"].abs())).mean())
 
 
-def main(name: str, path: str, threads: str) -> None:
+def panel(path: str, model: Any) -> list[list[float]]:
+    """The forecasts of what follows every series, in the order of their ids."""
+    import pandas  # pyright: ignore[reportMissingModuleSource]
+    from neuralforecast import NeuralForecast  # pyright: ignore[reportMissingImports]
+
+    rows = pandas.read_csv(path).rename(columns={"id": "unique_id", "time": "ds", "value": "y"})
+    task = NeuralForecast(models=[model], freq=1, local_scaler_type="standard")
+    task.fit(rows, verbose=0)
+    found = task.predict(verbose=0).sort_values(["unique_id", "ds"])
+    return [part[type(model).__name__].tolist() for _, part in found.groupby("unique_id")]
+
+
+def main(name: str, path: str, threads: str, horizon: str = "") -> None:
     import torch
     from neuralforecast.models import LSTM, NHITS, PatchTST  # pyright: ignore[reportMissingImports]
 
@@ -64,13 +77,18 @@ def main(name: str, path: str, threads: str) -> None:
         "enable_checkpointing": False,
         "accelerator": "cpu",
     }
-    results = {}
+    results, steps = {}, int(horizon) if horizon else HORIZON[name]
+    if horizon:
+        options["start_padding_enabled"] = True  # series may be shorter than what a forecast reads
     for model in (NHITS, PatchTST, *([LSTM] if name == "etth1_ot" else [])):
         began = perf_counter()
-        made = model(h=HORIZON[name], input_size=INPUT[name], max_steps=STEPS, **options)
-        error = {"etth1_ot": etth1_ot, "m4_hourly": m4_hourly}[name](path, made)
-        results[model.__name__] = {"seconds": perf_counter() - began, "error": error}
-        print(f"{model.__name__}: {results[model.__name__]}", file=sys.stderr, flush=True)
+        made = model(h=steps, input_size=INPUT.get(name, 3 * steps), max_steps=STEPS, **options)
+        if horizon:
+            found: dict[str, Any] = {"forecasts": panel(path, made)}
+        else:
+            found = {"error": {"etth1_ot": etth1_ot, "m4_hourly": m4_hourly}[name](path, made)}
+        results[model.__name__] = {"seconds": perf_counter() - began, **found}
+        print(f"{model.__name__}: {perf_counter() - began:.0f} s", file=sys.stderr, flush=True)
     print(json.dumps(results))
 
 

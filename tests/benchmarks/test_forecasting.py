@@ -91,6 +91,7 @@ def test_the_table_has_a_line_a_set_and_the_json_a_row_a_run(
     one = task(bench, "airline")
     small = dataclasses.replace(one, options={**one.options, "hidden_size": 4, "epochs": 1})
     monkeypatch.setattr(bench, "TASKS", (small,))
+    monkeypatch.setattr(bench, "PANELS", {})
     words = [
         "--data",
         str(data),

@@ -103,21 +103,27 @@ def _is_smaller(
 
 
 def _difference_ratio(panel: Panel, rows: np.ndarray, lag: int, *, of_changes: bool = False) -> float:
-    """The mean over series and channels of the mean difference at a lag over that of values at lag 1."""
-    unit, at_lag = _series_means(panel, rows, 1), _series_means(panel, rows, lag, of_changes=of_changes)
-    ratio = at_lag / np.where(unit > 0, unit, 1.0)
-    return float(np.nanmean(ratio)) if not np.isnan(ratio).all() else np.nan
+    """The mean difference at a lag over that of values at lag 1, of the same series and channel.
+
+    The mean over all differences that are known, so that a short series counts for little; NaN for none.
+    """
+    _, unit = _series_differences(panel, rows, 1)
+    count, mean = _series_differences(panel, rows, lag, of_changes=of_changes)
+    ratio = mean / np.where(unit > 0, unit, 1.0)
+    return float((count * np.nan_to_num(ratio)).sum() / count.sum()) if count.any() else np.nan
 
 
-def _series_means(panel: Panel, rows: np.ndarray, lag: int, *, of_changes: bool = False) -> np.ndarray:
-    """The mean differences of every series, (S, C), NaN where none is known."""
+def _series_differences(
+    panel: Panel, rows: np.ndarray, lag: int, *, of_changes: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """How many differences of every series are known, (S, C), and their means, NaN for none."""
     series, differences = _differences(panel, rows, lag, _MAX_DIFFERENCES, of_changes=of_changes)
-    present, count = ~np.isnan(differences), len(panel.ids)
-    known, total = (
-        np.stack([np.bincount(series, part, count) for part in parts.T], 1)
+    present = ~np.isnan(differences)
+    count, total = (
+        np.stack([np.bincount(series, part, len(panel.ids)) for part in parts.T], 1)
         for parts in (present.astype(float), np.where(present, differences, 0.0))
     )
-    return np.where(known > 0, total / np.maximum(known, 1), np.nan)
+    return count, np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _autocorrelation_peaks(panel: Panel, rows: np.ndarray, longest: int) -> list[int]:
