@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from longspan.data.batches import Batch
+from longspan.data.batches import Batch, rows_of_process
 
 IGNORED = -100  # the target of an event that is not scored
 _AT_ONCE = 1 << 14  # events of a batch to evaluate, padding included
@@ -56,11 +56,16 @@ class SessionParallelBatches:
         return -(-self.row_length // self.chunk_length)
 
     def __iter__(self) -> Iterator[Batch]:
+        for batch, _ in self.parts(0, 1):
+            yield batch
+
+    def parts(self, rank: int, world: int) -> Iterator[tuple[Batch, int]]:
+        """A process's rows of every batch, and the number of all; see `longspan.training.SharesBatches`."""
         order = torch.randperm(len(self.starts) - 1)
         begins, ends = self.starts[:-1][order], self.starts[1:][order]
         until = (ends - begins).cumsum(0)  # events of the epoch up to each user's end
         offset = begins - (until - (ends - begins))  # from an event's place in the epoch to its row
-        rows = torch.arange(self.rows).unsqueeze(1) * self.row_length
+        rows = rows_of_process(self.rows, rank, world).unsqueeze(1) * self.row_length
         for begin in range(0, self.row_length, self.chunk_length):
             steps = torch.arange(begin, min(begin + self.chunk_length, self.row_length))
             place = rows + steps
@@ -73,7 +78,7 @@ class SessionParallelBatches:
             items = torch.from_numpy(self.items[event.numpy()]).long()
             context = None if self.context is None else torch.from_numpy(self.context[event.numpy()])
             inputs = Inputs(items, context, event == begins[user])
-            yield Batch(inputs, y, continues=begin > 0)
+            yield Batch(inputs, y, continues=begin > 0), self.rows
 
 
 class UserSequence(NamedTuple):

@@ -61,6 +61,19 @@ def test_every_event_is_read_once_and_followed_by_its_users_next(monkeypatch: py
     assert not torch.equal(other, items), "an epoch has its own order"
 
 
+def test_processes_read_their_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("longspan.tasks.recommend.batches._FEWEST", 2)
+    batches = SessionParallelBatches(STARTS, ITEMS, NO_CONTEXT, batch_size=3, chunk_length=4)
+    torch.manual_seed(3)
+    whole = list(batches)
+    for rank, rows in enumerate(([0, 2], [1])):
+        torch.manual_seed(3)
+        for batch, (part, count) in zip(whole, batches.parts(rank, 2), strict=True):
+            assert count == 3 and part.continues == batch.continues
+            assert torch.equal(part.x.items, batch.x.items[rows]) and torch.equal(part.y, batch.y[rows])
+            assert torch.equal(part.x.reset, batch.x.reset[rows])
+
+
 def test_rows_read_side_by_side_are_read_as_users_alone() -> None:
     torch.manual_seed(1)
     layer = network()
