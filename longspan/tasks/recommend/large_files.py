@@ -95,20 +95,17 @@ def read_large_events(
     fits = table.rows * table.width * _SHARE < memory
     if columns.context:
         if not fits:
-            received, way_out = (
-                ", ".join(columns.context),
-                "leave it out, or pass a part of the rows as a frame",
-            )
-            expected = "none in a file that is larger than memory"
+            received, expected = ", ".join(columns.context), "none in a file that is larger than memory"
+            way_out = "leave it out, or pass a part of the rows as a frame"
             raise errors.value_error("context", expected, received, way_out)
         errors.notice("The file is read as a whole, since there are columns of context.")
         return None
     try:
         return _read(table, columns, form, options)
-    except _OddTimesError as error:
+    except (_OddTimesError, OSError) as error:
         if not fits:
             raise
-        errors.notice(f"The file is read as a whole, since a part is not enough: {error}")
+        errors.notice(f"The file is read as a whole, since a part at a time cannot be: {error}")
         return None
 
 
@@ -146,8 +143,8 @@ def _check_room(rows: int, timed: bool) -> None:
         way_out = "name another folder by the environment variable TMPDIR"
         raise OSError(errors.message(f"folder {folder}", expected, f"{free / 1e9:.1f} GB", way_out))
     errors.notice(
-        f"The file's {rows:,} rows are read a part at a time, since they are large beside the memory; "
-        f"temporary files in {folder} take up to {needed / 1e9:.2f} GB."
+        f"The file's {rows:,} rows are read a part at a time, which takes less memory; temporary files in "
+        f"{folder} take up to {needed / 1e9:.2f} GB."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -169,7 +170,7 @@ def test_what_needs_the_whole_file_is_read_as_a_whole(tmp_path: Path, small_memo
     columns, options = EventColumns(), large_files.TimeOptions()
     with errors.collect_notices() as notes:
         assert large_files.read_large_events(path, columns, None, options) is None
-    assert any("read as a whole, since a part is not enough: time time: expected" in n for n in notes)
+    assert any("read as a whole, since a part at a time cannot be: time time: expected" in n for n in notes)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -184,13 +185,17 @@ def test_what_cannot_be_read_is_one_sentence(
     assert str(error.value).startswith(case.sentence)
 
 
-def test_a_full_disk_is_one_sentence(tmp_path: Path, small_memory: None, monkeypatch: Any) -> None:
+def test_a_full_disk_is_one_sentence(
+    tmp_path: Path, small_memory: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, usage = tmp_path / "events.parquet", shutil.disk_usage(tmp_path)
     table().write_parquet(path)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=1000))
-    with pytest.raises(
-        OSError, match=r"folder .*: expected 0.0 GB of room for temporary files of 900 events"
-    ):
+    sentence = r"folder .*: expected 0.0 GB of room for temporary files of 900 events"
+    notes = Recommender().check_source(path)  # which fits into memory, too
+    assert re.search(f"read as a whole, since a part at a time cannot be: {sentence}", " ".join(notes))
+    monkeypatch.setattr(large_files, "usable_memory", lambda: 10_000)
+    with pytest.raises(OSError, match=sentence):
         Recommender().fit(path)
 
 
