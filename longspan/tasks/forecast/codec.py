@@ -16,6 +16,7 @@ from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.joining import slices
 
 from . import baselines, windows
+from .blending import Blend, find_blend, transformed_naive
 from .conformal import ConformalQuantiles, NaiveErrors, adapt, mean_absolute, recent_origins, share_inside
 from .dependence import shared_movement
 from .evaluation import forecast_metrics, interval_pairs, mae
@@ -269,6 +270,17 @@ class ForecastCodec(Codec[Origins]):
         return answers.answers(self.quantiles, past=False)
 
     # ---- calibration
+
+    def find_blend(self, predictions: list[Any], valid: Origins) -> Blend:
+        """The share of a naive forecast that lowers the error of what the network predicted of windows."""
+        return find_blend(self.encoder, _concatenated(predictions)[0][..., self.levels.index(0.5)], valid)
+
+    def blended(self, predictions: list[Any], valid: Origins, blend: Blend) -> list[Any]:
+        """The predictions with their medians moved towards the naive forecast."""
+        values, scale, changes = _concatenated(predictions)
+        naive = transformed_naive(self.encoder, valid, blend.season)
+        moved = blend.share * np.nan_to_num(naive - values[..., self.levels.index(0.5)])
+        return [tuple(map(torch.from_numpy, (values + moved[..., None], scale, changes)))]
 
     def calibrate(self, predictions: list[Any], valid: Origins, trained_on: list[Any] | None = None) -> None:
         """Fit the calibration to validation windows, and score model and baselines on them.

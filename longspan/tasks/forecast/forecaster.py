@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import polars as pl
+import torch
 from typing_extensions import Self
 
 from longspan import errors
@@ -244,9 +245,15 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
             network.shrink_to_init(map(to_device(network), self.batches(codec, valid, train=False)))
         held_out = self._predictions(fitted, valid)
         has_more = codec.is_held_out and len(valid.panel.ids) >= MANY_SERIES
+        trained_on = None
         if has_more:
+            blend = codec.find_blend(held_out, valid)
             self._train_on_all(fitted, valid.panel)
-        trained_on = self._predictions(fitted, valid) if has_more else None
+            weights = codec.encoder.naive_map(blend.season)
+            if blend.share and weights is not None:
+                network.blend(torch.from_numpy(weights), blend.share)
+                held_out = codec.blended(held_out, valid, blend)
+            trained_on = self._predictions(fitted, valid)
         codec.calibrate(held_out, valid, trained_on)
         evaluation.warn_if_baseline_wins(codec.validation_scores, "the held-out part")
 

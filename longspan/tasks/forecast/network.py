@@ -147,6 +147,23 @@ class ForecastNetwork(TaskNetwork):
         pairs = zip(self.initial_weights, self._last_weights(), strict=True)
         self._set_last_weights([torch.lerp(initial, trained, share) for initial, trained in pairs])
 
+    @torch.no_grad()
+    def blend(self, weights: Tensor, share: float) -> None:
+        """Move the forecasts by a share towards a linear one; the intervals about them keep their widths.
+
+        Args:
+            weights: (H, T), of the linear forecast, on the network's scale.
+        """
+        self.skip.weight.lerp_(weights.to(self.skip.weight), share)
+        self.skip.bias.mul_(1 - share)
+        has_quantiles = self.distribution == "quantiles"
+        middle = int((self.levels - 0.5).abs().argmin()) if has_quantiles else 0
+        for layer in (self.head, *([] if self.steps is None else [self.steps.out])):
+            for parameter in layer.parameters():
+                outputs = parameter.unflatten(0, (-1, self.outputs))
+                moved = outputs if has_quantiles else outputs[:, :1]  # not the log scale
+                moved.sub_(share * outputs[:, middle : middle + 1].clone())
+
     def _set_last_weights(self, values: list[Tensor]) -> None:
         with torch.no_grad():
             for weight, value in zip(self._last_weights(), values, strict=True):

@@ -149,6 +149,17 @@ class WindowEncoder:
         scale = self.scaled(panel, index, statistics).scale
         return np.abs(self.targets(panel, index, statistics) - naive) / scale
 
+    def naive_map(self, season: int) -> np.ndarray | None:
+        """Weights (H, T) of a scaled window that repeat its last season; None where it does not tell that."""
+        weights = np.zeros((self.horizon, self.config.context))
+        if self.config.center == "season":
+            return weights if season == self.season else None  # the center repeats it
+        if season > self.config.context:
+            return None
+        steps = np.arange(self.horizon)
+        weights[steps, self.config.context - season + steps % season] = 1.0
+        return weights
+
     def changes(self, origins: Origins) -> np.ndarray:
         """Mean absolute changes (n,) within the windows of `naive_errors`, on the network's scale."""
         scaled = self.scaled(origins.panel, _naive_windows(origins), self.statistics.of_panel(origins.panel))

@@ -87,6 +87,26 @@ def test_shrinkage_is_chosen_on_held_out_batches(share: float, monkeypatch: pyte
     assert torch.allclose(net(one)[0], wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_a_blend_moves_the_forecast_and_keeps_its_width(kind: str) -> None:
+    net, one = started(kind), batch()
+    naive = torch.zeros(3, 6, dtype=torch.float64)
+    naive[:, -1] = 1.0
+    with torch.no_grad():
+        for weight in net.parameters():
+            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
+        before = net(one)[0]
+        net.blend(naive, 0.25)
+        after = net(one)[0]
+    middle = 1 if kind == "quantiles" else 0
+    last = one.x.values[:, -1:, 0]
+    assert torch.allclose(after[..., middle], torch.lerp(before[..., middle], last, 0.25), atol=1e-5)
+    if kind == "quantiles":
+        assert torch.allclose(after - after[..., 1:2], before - before[..., 1:2], atol=1e-5)
+    else:
+        assert torch.allclose(after[..., 1], before[..., 1], atol=1e-6)
+
+
 def test_the_context_is_no_longer_than_the_input() -> None:
     net = network(context=3)
     assert net.read == 3 and network().read == 4
