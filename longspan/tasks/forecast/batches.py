@@ -13,6 +13,8 @@ from .panel import Origins
 from .window_encoder import WindowEncoder
 from .windows import window_index
 
+_MOST_REPEATS = 8  # times that a window comes in one iteration at most
+
 
 class Windows:
     """Batches of encoded windows, gathered when they are iterated over.
@@ -23,14 +25,24 @@ class Windows:
         batch_size: B.
         shuffle: whether every iteration has a new order.
         most: windows of an iteration at most; with `shuffle` they are drawn anew every time.
+        least: windows of an iteration at least with `shuffle`; each comes up to `_MOST_REPEATS` times for it.
     """
 
     def __init__(
-        self, encoder: WindowEncoder, origins: Origins, batch_size: int, *, shuffle: bool, most: int
+        self,
+        encoder: WindowEncoder,
+        origins: Origins,
+        batch_size: int,
+        *,
+        shuffle: bool,
+        most: int,
+        least: int = 0,
     ) -> None:
         self.encoder, self.origins, self.batch_size, self.shuffle = encoder, origins, batch_size, shuffle
         self.count = len(origins.rows) * origins.panel.values.shape[1]
-        self.most = min(most, self.count) if shuffle else self.count
+        self.most = (
+            min(most, max(self.count, min(least, _MOST_REPEATS * self.count))) if shuffle else self.count
+        )
 
     @classmethod
     def in_order(
@@ -55,7 +67,8 @@ class Windows:
             return np.arange(self.count)
         if self.most < self.count:
             return torch.randint(self.count, (self.most,)).numpy()
-        return torch.randperm(self.count).numpy()
+        orders = [torch.randperm(self.count) for _ in range(-(-self.most // self.count))]
+        return torch.cat(orders)[: self.most].numpy()
 
 
 class WindowParts:

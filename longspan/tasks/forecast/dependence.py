@@ -14,10 +14,11 @@ _LEAST_PAIRS = 30  # pairs of changes at the same step, below which nothing is k
 
 
 def shared_movement(train: Origins, season: int) -> float | None:
-    """The mean correlation of the sizes of changes at the same step, over pairs of series and channels.
+    """The mean correlation of changes at the same step, over pairs of series and channels.
 
-    Changes are those of a season ago taken off those of now. Their sizes count, not their signs, since both
-    sides of an interval miss in the same steps. One standard error is added.
+    Changes are those of a season ago taken off those of now. The larger of two correlations counts: that of
+    the changes themselves, which add up in errors some steps ahead, and that of their sizes, since both sides
+    of an interval miss in the same steps. One standard error is added.
 
     Returns:
         From 0 to 1; None for a single column or where too few changes are known.
@@ -28,14 +29,16 @@ def shared_movement(train: Origins, season: int) -> float | None:
     series = subsample(np.arange(len(panel.ids)), _MAX_SERIES)
     channels = subsample(np.arange(panel.values.shape[1]), _MAX_CHANNELS)
     last = int((panel.first[series] + ends[series] - panel.starts[series]).max())
-    sizes = np.full((len(series), len(channels), _MAX_STEPS), np.nan)
+    kinds = np.full((2, len(series), len(channels), _MAX_STEPS), np.nan)
     for place, number in enumerate(series.tolist()):
         begin, end = int(panel.starts[number]), int(ends[number])
         changes = _changes(panel.values[max(begin, end - _MAX_STEPS) : end, channels], season)
         steps = int(panel.first[number]) + end - begin - len(changes) + np.arange(len(changes)) - last
         inside = steps >= -_MAX_STEPS
-        sizes[place][:, steps[inside]] = _standardised(np.abs(changes[inside])).T
-    return _mean_correlation(sizes.reshape(-1, _MAX_STEPS))
+        for kind, part in enumerate((changes[inside], np.abs(changes[inside]))):
+            kinds[kind, place][:, steps[inside]] = _standardised(part).T
+    found = [_mean_correlation(columns.reshape(-1, _MAX_STEPS)) for columns in kinds]
+    return max((each for each in found if each is not None), default=None)
 
 
 def independent_share(columns: float, correlation: float) -> float:
@@ -48,11 +51,11 @@ def _changes(values: np.ndarray, season: int) -> np.ndarray:
     return changes[season:] - changes[:-season] if 1 < season <= len(changes) - _LEAST_STEPS else changes
 
 
-def _standardised(sizes: np.ndarray) -> np.ndarray:
+def _standardised(changes: np.ndarray) -> np.ndarray:
     """Columns (T, C) with mean 0 and deviation 1, missing ones NaN; a constant column is left out."""
-    present = ~np.isnan(sizes)
+    present = ~np.isnan(changes)
     count = np.maximum(present.sum(0), 1)
-    centered = sizes - np.where(present, sizes, 0.0).sum(0) / count
+    centered = changes - np.where(present, changes, 0.0).sum(0) / count
     deviation = np.sqrt(np.where(present, centered**2, 0.0).sum(0) / count)
     return centered / np.where(deviation > 0, deviation, np.nan)
 

@@ -50,6 +50,7 @@ from .streaming import RowReader, align, extended, note_short_history, read_row
 from .window_stream import ForecastStream, predict_rows
 
 _EPOCH_WINDOWS = 20_000  # windows of an epoch at most; twice as many where there are many series
+_EPOCH_STEPS = 33  # steps of an epoch at least, where there are many short series
 _VALIDATION_WINDOWS = 4_000  # windows of the validation part at most
 _EVALUATION_WINDOWS = 20_000  # windows that `evaluate` forecasts at most
 _ENCODER_STEPS = 96  # steps of the context that the recurrent part reads at most; the linear part reads all
@@ -235,9 +236,10 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
             return Windows.in_order(
                 encoder, [chunk.every for chunk in codec.chunks(records)], self.batch_size
             )
-        most = _EPOCH_WINDOWS * (2 if len(records.panel.ids) >= MANY_SERIES else 1)
+        many = len(records.panel.ids) >= MANY_SERIES
+        most, least = _EPOCH_WINDOWS * (2 if many else 1), _EPOCH_STEPS * self.batch_size if many else 0
         origins = with_full_context(records, encoder.reach)
-        return Windows(encoder, origins, self.batch_size, shuffle=True, most=most)
+        return Windows(encoder, origins, self.batch_size, shuffle=True, most=most, least=least)
 
     def calibrate(self, fitted: FittedForecaster, valid: Origins) -> None:
         codec, network = fitted.codec, fitted.network
@@ -265,7 +267,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         codec, options = fitted.codec, self._training(fitted.codec)
         origins = Origins(panel, windows.every_origin(panel, 1, self.horizon))
         batches = cast(Windows, self.batches(codec, origins, train=True))
-        steps = max(_MORE_EPOCHS * len(batches), _MORE_STEPS) * options.epochs
+        steps = max(_MORE_EPOCHS * len(batches), _EPOCH_STEPS) * options.epochs
         epochs = min(options.epochs, math.ceil(steps / len(batches)))
         rate = _MORE_RATE * options.learning_rate
         options = options._replace(epochs=epochs, learning_rate=rate, patience=None, stopping=None)

@@ -70,6 +70,11 @@ def test_an_epoch_has_every_window_once_up_to_its_limit() -> None:
     )
     assert len(set(last)) == len(last) == len(origins.rows)
     assert sum(len(b.y) for b in Windows(codec.encoder, origins, 8, shuffle=True, most=20)) == 20
+    count = len(origins.rows)
+    more = Windows(codec.encoder, origins, 8, shuffle=True, most=999, least=2 * count + 5)
+    seen = np.concatenate([b.x.values[:, -1, 0].numpy() for b in more])
+    assert len(seen) == 2 * count + 5 and set(np.unique(seen, return_counts=True)[1]) == {2, 3}
+    assert Windows(codec.encoder, origins, 8, shuffle=True, most=999, least=9_999).most == 8 * count
 
 
 def frame(rows: int, name: str = "a") -> pl.DataFrame:

@@ -32,6 +32,14 @@ def test_series_that_move_alike_count_as_fewer():
     assert independent_share(20, 0.0) == 20 and independent_share(20, 1.0) == 1
 
 
+def test_series_of_common_steps_count_as_fewer():
+    random = np.random.default_rng(0)
+    series = [np.cumsum(random.standard_normal(300)) for _ in range(20)]
+    common = [values + np.cumsum(np.random.default_rng(1).standard_normal(300)) for values in series]
+    found = shared_movement(origins(common), 1)
+    assert found is not None and 0.45 < found < 0.6
+
+
 def test_a_season_that_series_share_is_no_likeness_of_their_errors():
     season = 5 * np.sin(2 * np.pi * np.arange(300) / 12)
     series = origins([season[: len(walk)] + 0.1 * walk for walk in walks(0.0)])
