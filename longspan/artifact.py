@@ -104,7 +104,8 @@ def _write_tensors(archive: zipfile.ZipFile, tensors: Mapping[str, Tensor]) -> b
 
 def _parts(tensor: Tensor) -> Iterator[bytes]:
     """The bytes of a tensor."""
-    flat = tensor.detach().cpu().contiguous().as_strided((tensor.numel(),), (1,))
+    stored = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+    flat = stored.as_strided((tensor.numel(),), (1,))
     for part in flat.split(_AT_ONCE):
         yield part.view(torch.uint8).numpy().tobytes()
 
@@ -114,6 +115,9 @@ def _dtype(tensor: Tensor) -> str:
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in _DTYPES:
         raise TypeError(errors.message("tensors", f"one of {', '.join(_DTYPES)}", name, "convert them"))
+    if tensor.is_meta or tensor.layout != torch.strided:
+        kind = "a tensor on meta" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+        raise TypeError(errors.message("tensors", "dense tensors with values", kind, "convert them"))
     return _DTYPES[name]
 
 

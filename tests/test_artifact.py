@@ -45,6 +45,8 @@ def test_safetensors_reads_what_is_written(tmp_path: Path, monkeypatch: pytest.M
     dtypes = [(name, getattr(torch, name)) for name in artifact._DTYPES]
     tensors = {name: torch.arange(9).to(dtype).reshape(3, 3) for name, dtype in dtypes}
     tensors |= {"ü/0": torch.zeros(0, 4), "scalar": torch.tensor(1.5), "part": torch.eye(4).t()[1]}
+    tensors["conjugate"] = torch.tensor([1 + 2j, 3j]).conj()
+    tensors["negative"] = torch.tensor([1 + 2j]).conj().imag
     tensors["strides of 0"] = torch.zeros(3).expand(5, 3)[:0, :0]
     artifact.save(tmp_path / "model", {}, tensors)
     with zipfile.ZipFile(tmp_path / "model") as archive:
@@ -56,6 +58,12 @@ def test_safetensors_reads_what_is_written(tmp_path: Path, monkeypatch: pytest.M
         ), name
     with pytest.raises(TypeError, match="received complex128; convert them"):
         artifact.save(tmp_path / "model", {}, {"w": torch.zeros(1, dtype=torch.complex128)})
+    for odd, said in (
+        (torch.zeros(1, device="meta"), "a tensor on meta"),
+        (torch.eye(2).to_sparse(), "sparse_coo"),
+    ):
+        with pytest.raises(TypeError, match=f"tensors: expected dense tensors with values, received {said}"):
+            artifact.save(tmp_path / "model", {}, {"w": odd})
 
 
 def test_a_tree_comes_back():
