@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import polars as pl
@@ -132,13 +133,21 @@ def is_sessions(events: Events) -> bool:
 
 
 def _last_events(events: Events, fraction: float, seed: int) -> np.ndarray:
-    """The last event of some users, drawn at random, who have events left."""
+    """The last event of some users, drawn at random, who have events left, but for repetitions."""
     users = np.flatnonzero(events.lengths >= _FEWEST)
     count = min(_MOST_VALIDATION, rows_of_fraction(len(users), fraction))
-    chosen = np.random.default_rng(seed).permutation(users)[:count]
+    drawn = np.random.default_rng(seed).permutation(users).tolist()
+    chosen = np.array([*islice((user for user in drawn if not _repeats(events, user)), count)], np.int64)
     held_out = np.zeros(len(events.item), bool)
     held_out[events.starts[chosen + 1] - 1] = True
     return held_out
+
+
+def _repeats(events: Events, user: int) -> bool:
+    """Whether a user's last event has the time of the one before it and an item of the user's past."""
+    begin, last = events.starts[user], events.starts[user + 1] - 1
+    same_time = events.time is not None and events.time[last] == events.time[last - 1]
+    return bool(same_time) and events.item[last] in events.item[begin:last]
 
 
 def _latest_events(events: Events, fraction: float, seed: int) -> np.ndarray:

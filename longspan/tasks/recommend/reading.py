@@ -264,7 +264,12 @@ def times_of(
     """The times of a column; users: the number of each row's user."""
     times = parse_times(frame, (name,), form=form, series=users, written=options.time_format)
     if times is None:
-        shown, expected = repr(frame[name][0]), "dates, date-times or numbers"
+        column, expected = frame[name], "dates, date-times or numbers"
+        if column.dtype.is_float() and not column.is_finite().all():
+            row = int((~column.is_finite()).arg_true()[0])
+            received = f"{column[row]} in row {row + 1}"
+            raise errors.value_error(f"time {name}", "a time in every row", received, "drop that row")
+        shown = repr(column[0])
         raise errors.value_error(f"time {name}", expected, shown, "name the column of the times")
     return times
 

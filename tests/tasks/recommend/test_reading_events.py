@@ -162,3 +162,21 @@ def test_too_few_events_are_all_trained_on_with_a_notice() -> None:
     assert hold_out(events, 0.0, None, seed=0) == (events, None)
     with pytest.raises(ValueError, match=r"^holdout: expected leave-one-out or users, without times"):
         hold_out(events, 0.1, "time", seed=0)
+
+
+def test_events_given_twice_are_not_held_out() -> None:
+    frame = pl.DataFrame({"user": [*"aaabbbccc"], "item": [1, 2, 3] * 3, "time": range(9)})
+    with pytest.warns(LongspanWarning, match="too few events to hold some out"):
+        assert (
+            hold_out(read_events(pl.concat([frame, frame]).sort("time")), 0.5, "leave-one-out", 0)[1] is None
+        )
+    last = pl.DataFrame({"user": ["a", "b"], "item": [4, 3], "time": [8, 5]})  # b's last event again
+    valid = hold_out(read_events(pl.concat([frame, last])), 1.0, "leave-one-out", 0)[1]
+    assert valid is not None and valid.users is not None and valid.users.to_list() == ["a", "c"]
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_number_that_is_no_time_is_told(odd: float) -> None:
+    said = f"time time: expected a time in every row, received {odd} in row 2"
+    with pytest.raises(ValueError, match=said):
+        read_events(pl.DataFrame({"user": [1, 1], "item": [1, 2], "time": [1.0, odd]}))
