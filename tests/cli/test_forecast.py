@@ -26,6 +26,10 @@ CASES = {
     "header only": ("time,y\n", "file data.csv: expected at least one row, received a header only"),
     "text among numbers": (table(TIMES, "x"), "target y: expected numbers, received 'x' in row 6"),
     "infinity": (table(TIMES, "inf"), "target y: expected finite numbers, received inf in row 6"),
+    "too large": (
+        table(TIMES, "-1e200"),
+        "target y: expected numbers from -1e+100 to 1e+100, received -1e+200",
+    ),
     "all NaN": ("time,y\n" + "\n".join(f"{time}," for time in TIMES), "target y: expected at least one num"),
     "a time twice": (table([*TIMES, TIMES[-1]]), "time time: expected each time once, received 2024-01-09"),
     "no frequency": (table(UNEVEN), "time: expected times on a regular step, received "),

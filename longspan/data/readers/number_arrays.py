@@ -9,6 +9,7 @@ import numpy as np
 from longspan import errors
 
 from .frames import KINDS, is_frame_like, library
+from .numeric import LARGEST, within_range
 
 _SHAPES = "numbers (T,) or (T, C), or a list of such arrays"
 
@@ -66,10 +67,12 @@ def _array(part: Any) -> np.ndarray:
     if values.ndim != 2:
         way_out = "pass one array a series"
         raise errors.value_error("source", "arrays (T,) or (T, C)", f"shape {values.shape}", way_out)
-    if np.isinf(values).any():
-        infinite = np.argwhere(np.isinf(values))
-        received = f"{values[tuple(infinite[0])]} at {infinite[0].tolist()}"
-        raise errors.value_error("source", "finite numbers", received, "correct it or make it NaN")
+    too_large = (values > LARGEST) | (values < -LARGEST)
+    if too_large.any():
+        place = np.argwhere(too_large)[0]
+        number = float(values[tuple(place)])
+        received = f"{number} at {place.tolist()}"
+        raise errors.value_error("source", within_range(number), received, "correct it or make it NaN")
     return values
 
 

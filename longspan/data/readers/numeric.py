@@ -31,6 +31,7 @@ _MARKED = (
     rf"|{_NUMBER}\s*(?:%|[{_CURRENCY}]|-|°?[A-Za-zµ/³²]{{1,5}}))$"
     r"|^0x[0-9a-fA-F]+$|^-?\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?$"
 )
+LARGEST = 1e100  # number in size: sums of squares of much larger ones overflow
 _LOOKED_AT = 200  # cells by which a column of text alone is told from numbers
 
 
@@ -44,6 +45,15 @@ class Numbers(NamedTuple):
     values: pl.Series
     odd: pl.Series
     guess: str = ""
+
+
+def within_range(number: float) -> str:
+    """What is expected instead of a number that is infinite or too large.
+
+    >>> within_range(1e200)
+    'numbers from -1e+100 to 1e+100'
+    """
+    return "finite numbers" if np.isinf(number) else f"numbers from {-LARGEST:g} to {LARGEST:g}"
 
 
 def read_numbers(text: pl.Series, missing: Collection[str] = (), decimal: str = "") -> Numbers:

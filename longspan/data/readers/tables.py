@@ -357,7 +357,7 @@ def numbers(frame: pl.DataFrame, columns: Sequence[str], option: str) -> np.ndar
 
 
 def _float(series: pl.Series, name: str) -> pl.Series:
-    """A column as finite Float64 numbers, null or NaN where a value is missing."""
+    """A column as Float64 numbers that are not too large, null or NaN where a value is missing."""
     if series.dtype == pl.String:
         read = numeric.read_numbers(series)
         if read.odd.any():
@@ -370,10 +370,13 @@ def _float(series: pl.Series, name: str) -> pl.Series:
     elif not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
         raise errors.value_error(name, "numbers", f"a column of {series.dtype}", "name another column")
     series = series.cast(pl.Float64)
-    if series.max() == np.inf or series.min() == -np.inf:
-        row = int(series.is_infinite().arg_true()[0])
+    low, high = series.min(), series.max()
+    if isinstance(low, float) and isinstance(high, float) and max(-low, high) > numeric.LARGEST:
+        row = int((series.abs() > numeric.LARGEST).arg_true()[0])
         received = f"{series[row]} in row {row + 1}"
-        raise errors.value_error(name, "finite numbers", received, "correct it or leave it empty")
+        raise errors.value_error(
+            name, numeric.within_range(series[row]), received, "correct it or leave it empty"
+        )
     return series
 
 

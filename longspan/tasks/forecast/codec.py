@@ -271,6 +271,12 @@ class ForecastCodec(Codec[Origins]):
 
     # ---- calibration
 
+    def mean_error(self, predictions: list[Any], valid: Origins) -> float:
+        """The mean absolute error of the medians that the network predicted of windows, on its scale."""
+        values, scale, _ = _concatenated(predictions)
+        truths = self.transformed_truth(valid).reshape(-1, self.horizon)
+        return mean_or_inf(np.abs(truths - values[..., self.levels.index(0.5)]) / scale[:, None])
+
     def find_blend(self, predictions: list[Any], valid: Origins) -> Blend:
         """The share of a naive forecast that lowers the error of what the network predicted of windows."""
         return find_blend(self.encoder, _concatenated(predictions)[0][..., self.levels.index(0.5)], valid)

@@ -36,6 +36,7 @@ from .origins import (
     check_length,
     evaluation_origins,
     hold_out,
+    known_ends,
     last_origins,
     rolling,
     with_full_context,
@@ -59,6 +60,7 @@ _MORE_STEPS = (
     33  # steps of that for each of the option's epochs at least, in no more epochs than the option's
 )
 _MORE_RATE = 0.5  # highest learning rate of that, as a share of the option's
+_ROUNDING = 1e-6  # scaled errors that forecasts of series without changes have
 _STREAM_HORIZONS, _STREAM_ROWS = 12, 336  # rows kept for recent forecasts: the larger of these many
 
 
@@ -190,8 +192,8 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         return origins
 
     def _next_origins(self, panel: Panel) -> Origins:
-        """One origin for each series: the row after the last one in which a target is present."""
-        origins = Origins(panel, panel.last_seen())
+        """One origin for each series with a known target: the row after the last such row."""
+        origins = Origins(panel, known_ends(panel))
         check_future(origins, self.horizon)
         return origins
 
@@ -246,9 +248,9 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         if network.initial_weights:
             network.shrink_to_init(map(to_device(network), self.batches(codec, valid, train=False)))
         held_out = self._predictions(fitted, valid)
-        has_more = codec.is_held_out and len(valid.panel.ids) >= MANY_SERIES
+        many = codec.is_held_out and len(valid.panel.ids) >= MANY_SERIES
         trained_on = None
-        if has_more:
+        if many and codec.mean_error(held_out, valid) > _ROUNDING:  # else training would only add noise
             blend = codec.find_blend(held_out, valid)
             self._train_on_all(fitted, valid.panel)
             weights = codec.encoder.naive_map(blend.season)

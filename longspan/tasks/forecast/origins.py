@@ -65,12 +65,35 @@ def check_future(origins: Origins, horizon: int) -> None:
         )
 
 
-def last_origins(panel: Panel, horizon: int) -> Origins:
-    """One origin for each series, after its last target; a horizon earlier if future covariates need it."""
+def known_ends(panel: Panel) -> np.ndarray:
+    """For each series with a known target the row after the last such row; notice how many have none.
+
+    Raises:
+        ValueError: no series has one.
+    """
     rows = panel.last_seen()
-    if panel.columns.future and (panel.starts[1:] - rows).min() < horizon:
-        rows = np.maximum(rows - horizon, panel.starts[:-1] + 1)
-    return Origins(panel, rows)
+    known = rows > panel.starts[:-1]
+    if known.all():
+        return rows
+    if not known.any():
+        received = "none" if len(known) == 1 else f"none in {len(known)} series"
+        raise errors.value_error("source", "a known value of the target", received, "pass earlier rows too")
+    name, more = panel.ids[int(known.argmin())], int((~known).sum()) - 1
+    of = f"{name!r} and {more} more have" if more else f"{name!r} has"
+    errors.notice(f"Series {of} no known value of the target and cannot be forecast.")
+    return rows[known]
+
+
+def last_origins(panel: Panel, horizon: int) -> Origins:
+    """One origin for each series, after its last target; a horizon earlier if future covariates need it.
+
+    Series without a known target are left out, unless there is only one series.
+    """
+    rows, starts = panel.last_seen(), panel.starts[:-1]
+    known = (rows > starts) | (len(starts) == 1)
+    if panel.columns.future and (panel.starts[1:] - rows)[known].min() < horizon:
+        rows = np.maximum(rows - horizon, starts + 1)
+    return Origins(panel, rows[known])
 
 
 def hold_out(records: Origins, share: float, horizon: int, most: int) -> tuple[Origins, Origins | None]:

@@ -153,14 +153,16 @@ def note_short_history(panel: Panel, kept: Panel, reach: int) -> None:
     lengths = dict(zip(kept.ids, np.diff(kept.starts).tolist(), strict=True))
     wanted = np.array([min(reach, lengths.get(name, reach)) for name in panel.ids])
     rows = panel.last_seen() - panel.starts[:-1]
-    short = np.flatnonzero(rows < wanted)
+    short = np.flatnonzero((rows < wanted) & (rows > 0))
     if not len(short):
         return
     first = int(short[rows[short].argmin()])
     of = f" of series {panel.ids[first]!r}" if panel.ids[first] else ""
-    more = f", and too few of {len(short) - 1} others" if len(short) > 1 else ""
+    more = f", and too few of {len(short) - 1} more" if len(short) > 1 else ""
+    given = "1 row" if rows[first] == 1 else f"{rows[first]} rows"
+    are = "is" if rows[first] == 1 else "are"
     errors.notice(
-        f"{rows[first]} rows{of} are given{more}; a forecast looks back on {reach}, so pass earlier rows too."
+        f"Only {given}{of} {are} given{more}; a forecast looks back on {reach}, so pass earlier rows too."
     )
 
 

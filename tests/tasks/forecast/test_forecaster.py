@@ -263,6 +263,25 @@ def test_a_constant_series_is_forecast_as_constant():
 
 
 @quiet
+def test_many_constant_series_are_forecast_as_constant():
+    f = small().fit([np.full(40, float(level)) for level in range(12)], verbose=0)
+    found = f.predict()
+    assert np.abs(found["point"].to_numpy() - found["id"].cast(float).to_numpy()).max() < 1e-6
+
+
+@quiet
+def test_series_without_a_known_value_are_left_out():
+    values = {"a": [None] * 40, "b": wave(40).tolist(), "c": [None] * 40, "d": wave(40).tolist()}
+    frame = pl.concat(
+        pl.DataFrame({"id": name, "y": y}, {"id": str, "y": float}) for name, y in values.items()
+    )
+    f = small(id="id", target="y").fit(frame, verbose=0)
+    for found in (f.predict(), f.predict(frame)):
+        assert found["id"].unique(maintain_order=True).to_list() == ["b", "d"]
+        assert found["point"][: len(found) // 2].equals(found["point"][len(found) // 2 :])
+
+
+@quiet
 def test_unsorted_times_are_sorted():
     frame = table()
     with pytest.warns(errors.LongspanWarning, match="not in order"):
@@ -322,6 +341,8 @@ def test_unusable_sources_are_refused_in_one_sentence(tmp_path: Path):
         ValueError, match=re.escape("source: expected finite numbers, received inf at [5, 0]")
     ):
         small().fit(np.where(np.arange(50) == 5, np.inf, 1.0))
+    with pytest.raises(ValueError, match=re.escape("from -1e+100 to 1e+100, received 1e+200 at [5, 0]")):
+        small().fit(np.where(np.arange(50) == 5, 1e200, 1.0))
     with pytest.raises(ValueError, match="name the column of the series by id="):
         small(target="y").fit(pl.concat([table(), table()]))
     with pytest.raises(TypeError, match="source: expected a path to a table"):

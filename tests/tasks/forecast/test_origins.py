@@ -17,6 +17,7 @@ from longspan.tasks.forecast.origins import (
     evaluation_origins,
     hold_out,
     independent_windows,
+    known_ends,
     last_origins,
     rolling,
     with_full_context,
@@ -146,3 +147,16 @@ def test_rows_of_fit_are_evaluated_only_where_there_are_no_others() -> None:
     assert len(evaluation_origins(hours, 4, 3, begins=None, seen=None, most=5).rows) == 5
     with pytest.raises(ValueError, match="at least 31 rows of a series, one and the horizon, received 20"):
         evaluation_origins(hours, 4, 30, seen=None, **how)
+
+
+def test_series_without_a_known_target_have_no_origin() -> None:
+    some = read_panel([np.full(6, np.nan), np.arange(4.0), np.full(3, np.nan)], Columns(), need_target=False)
+    with pytest.warns(
+        errors.LongspanWarning, match="Series '0' and 1 more have no known value of the target"
+    ):
+        assert known_ends(some).tolist() == [10]
+    assert last_origins(some, 2).rows.tolist() == [10]
+    assert known_ends(panel(4, 3)).tolist() == [4, 7]
+    none = some.only(("0", "2"))
+    with pytest.raises(ValueError, match="expected a known value of the target, received none in 2 series"):
+        known_ends(none)
