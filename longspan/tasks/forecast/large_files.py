@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ import polars as pl
 
 from longspan import errors
 from longspan.data.stored_rows import StoredRows, large_table, usable_memory
-from longspan.data.time_table import TimeOptions
+from longspan.data.time_table import TimeOptions, canonical_ids
 
 from .covariates import Covariates
 from .panel import Columns, Panel, together
@@ -80,10 +81,11 @@ def _stored(parts: Iterator[pl.DataFrame], columns: Columns, options: TimeOption
     lengths, ids, notes, rows = list[np.ndarray](), dict[str, None](), dict[str, None](), 0
     with ExitStack() as files:
         for part in parts:
-            with errors.collect_notices(quiet=True, apart=True) as of_part:
+            names = canonical_ids(part[columns.id or ""].unique(maintain_order=True)).drop_nulls()
+            _check_new(names, ids, columns)
+            with errors.collect_notices(quiet=True, apart=True) as of_part, _rows_of_file(rows):
                 panel = read_panel(part, columns, template=first, need_target=False, options=options)
             _check_numbers(panel)
-            _check_new(panel.ids, ids, columns)
             arrays = panel.values, panel.past.numbers, panel.future.numbers
             if not stores:
                 stores = [files.enter_context(StoredRows(array.shape[1], array.dtype)) for array in arrays]
@@ -134,7 +136,19 @@ def _check_numbers(panel: Panel) -> None:
             raise errors.value_error(option, expected, f"text in {name}", "number its words, or leave it out")
 
 
-def _check_new(names: Sequence[str], ids: dict[str, None], columns: Columns) -> None:
+@contextmanager
+def _rows_of_file(begin: int) -> Iterator[None]:
+    """Adds to errors that count a row where rows lie in the file; begin: the number of rows before them."""
+    try:
+        yield
+    except ValueError as error:
+        sentence = str(error).rstrip(".")
+        if not begin or re.search(r"\brow \d", sentence) is None:
+            raise
+        raise ValueError(f"{sentence} (row 1 is row {begin + 1:,} of the file).") from error
+
+
+def _check_new(names: Iterable[str], ids: dict[str, None], columns: Columns) -> None:
     """Refuse a series whose rows stand in several places of the file."""
     again = next((name for name in names if name in ids), None)
     if again is not None:

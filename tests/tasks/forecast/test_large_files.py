@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,14 @@ def test_rows_that_stand_apart_and_text_are_one_sentence(tmp_path: Path, small_m
     assert sentence(path, table().sort("day", "shop")).startswith(words)
     words = "past_covariates: expected numbers in a file that is larger than memory, received text in left;"
     assert sentence(path, table(), past_covariates=("left",)).startswith(words)
+
+
+@pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
+def test_interleaved_series_and_rows_of_later_parts_are_named(tmp_path: Path, small_memory: None):
+    whole = table()
+    said = sentence(tmp_path / "sales.parquet", whole.sort("day"))
+    assert said.startswith("source: expected the rows of a series together in a large file")
+    odd = pl.when(pl.int_range(pl.len()) == 699).then(np.inf).otherwise("sales").alias("sales")
+    said = sentence(tmp_path / "sales.parquet", whole.with_columns(odd))
+    row, begin = (int(text.replace(",", "")) for text in re.findall(r"row ([0-9,]+)(?:;| of the file)", said))
+    assert row + begin - 1 == 700
