@@ -217,6 +217,9 @@ class Recommender(  # pyright: ignore[reportIncompatibleVariableOverride], None 
         Args:
             user: an id; a new one becomes known. item: an id; one that training has not seen says nothing.
             context: values of the context's columns by name.
+
+        Raises:
+            ValueError: the user or the item is missing.
         """
         self._check_fitted().running.update((user, item, context or {}))
 

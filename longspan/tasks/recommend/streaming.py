@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,8 @@ class RecommenderStream(Stream):
     def update(self, reading: tuple[Any, Any, Mapping[str, Any]]) -> None:
         """Read the next event: user, item and the values of the context."""
         user, item, values = reading
+        _check_id("user", user)
+        _check_id("item", item)
         codec = self.codec
         context = codec.context_columns.encode_row(values) if codec.context_columns.codes else _NOTHING
         number = 1 + codec.items.number(item)
@@ -104,3 +107,9 @@ def _on_device(
 ) -> tuple[Tensor, Tensor | None]:
     device = network.bias.device
     return inputs[0].to(device), None if inputs[1] is None else inputs[1].to(device)
+
+
+def _check_id(option: str, id: Any) -> None:
+    """Refuse a missing id, as tables without one are."""
+    if (isinstance(id, float) and math.isnan(id)) or not text_of(id):
+        raise errors.value_error(option, "an id", repr(id), f"pass the {option} of the event")

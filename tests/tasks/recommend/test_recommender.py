@@ -145,6 +145,14 @@ def test_updates_are_answered_saved_and_taken_into_predict(tmp_path: Path) -> No
     assert task.recommend("0003", 2).equals(ls.load(tmp_path / "later").recommend("0003", 2))  # pyright: ignore[reportAttributeAccessIssue]
 
 
+@pytest.mark.parametrize(("user", "item"), [(None, 3), (" ", 3), ("newcomer", None), ("newcomer", np.nan)])
+def test_an_update_without_an_id_is_refused(user: Any, item: Any, tmp_path: Path) -> None:
+    task = copy(tmp_path)
+    with pytest.raises(ValueError, match=r"expected an id, received (None|nan|' '); pass the (user|item)"):
+        task.update(user, item)
+    assert task.predict()["user"].n_unique() == 60
+
+
 def test_numbers_are_users_too() -> None:
     lists = [[(user + step) % 7 for step in range(5)] for user in range(30)]
     task = ls.Recommender(**SMALL).fit(lists, verbose=0)
