@@ -43,7 +43,7 @@ def _sequential(path: str) -> Any:
     from longspan.tasks.persistence import is_task_file
 
     if is_task_file(path):
-        way_out = "answer for it by longspan serve or longspan.load"
+        way_out = "tasks are saved as longspan's files alone, and answer by longspan predict or serve"
         raise errors.value_error("MODEL", "a saved Sequential", f"a task in {path}", way_out)
     return load_model(path)
 

@@ -15,7 +15,7 @@ from longspan import errors
 
 from .frequency import Frequency
 from .layouts import DAY, SECOND
-from .readers.numeric import is_marked
+from .readers.numeric import first_object, is_marked
 from .readers.tables import ReadOptions, is_number
 from .timestamps import FRACTION_NAMES, NUMBERED, PARTS, TIME_NAMES, TimeForm, parse_times, to_wall
 
@@ -354,8 +354,7 @@ def canonical_ids(column: pl.Series) -> pl.Series:
         ValueError: they are neither text, numbers nor dates; one sentence.
     """
     if column.dtype == pl.Object or column.dtype.is_nested():
-        row = int(column.is_not_null().arg_true()[0])
-        received = f"a {type(column[row]).__name__} in row {row + 1}"
+        received = first_object(column)
         raise errors.value_error(f"column {column.name}", "ids of text or numbers", received, "write them so")
     if column.dtype.is_float():
         column = column.fill_nan(None)

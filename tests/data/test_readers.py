@@ -32,7 +32,7 @@ from longspan.data.readers.tables import (
     words,
     write_head,
 )
-from longspan.data.time_table import TimeOptions
+from longspan.data.time_table import TimeOptions, canonical_ids
 from longspan.tasks.forecast.panel import Columns
 from longspan.tasks.forecast.reading import read_panel
 
@@ -452,3 +452,12 @@ def test_a_guess_names_a_cell_that_could_be_read_in_two_ways() -> None:
     numbers = read_numbers(pl.Series(["2021-01-01", "1,234"]))
     assert numbers.values.to_list() == [None, 1234.0] and numbers.odd.to_list() == [True, False]
     assert numbers.guess == "'1,234' is read as 1234"
+
+
+def test_lists_in_cells_are_named() -> None:
+    cases = (([None, [1.0]], "received a list in row 2"), ([None, None], "received a column of List"))
+    for cells, said in cases:
+        column = pl.Series("y", cells, pl.List(pl.Float64))
+        for read in (lambda found: numbers(found.to_frame(), ["y"], "target"), canonical_ids):
+            with pytest.raises(ValueError, match=said):
+                read(column)

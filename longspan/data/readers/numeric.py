@@ -47,13 +47,26 @@ class Numbers(NamedTuple):
     guess: str = ""
 
 
-def within_range(number: float) -> str:
-    """What is expected instead of a number that is infinite or too large.
+def within_range(number: float, largest: float = LARGEST) -> str:
+    """What is expected instead of a number that is infinite or larger than `largest` in size.
 
     >>> within_range(1e200)
     'numbers from -1e+100 to 1e+100'
     """
-    return "finite numbers" if np.isinf(number) else f"numbers from {-LARGEST:g} to {LARGEST:g}"
+    return "finite numbers" if np.isinf(number) else f"numbers from {-largest:g} to {largest:g}"
+
+
+def first_object(column: pl.Series) -> str:
+    """What the first cell of a column of lists or objects holds.
+
+    >>> first_object(pl.Series([None, [1, 2]]))
+    'a list in row 2'
+    """
+    if column.null_count() == len(column):
+        return f"a column of {column.dtype}"
+    row = int(column.is_not_null().arg_true()[0])
+    kind = "list" if isinstance(column[row], pl.Series) else type(column[row]).__name__
+    return f"a {kind} in row {row + 1}"
 
 
 def read_numbers(text: pl.Series, missing: Collection[str] = (), decimal: str = "") -> Numbers:

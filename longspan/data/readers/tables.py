@@ -364,8 +364,7 @@ def _float(series: pl.Series, name: str) -> pl.Series:
             raise numeric.not_a_number(name, *numeric.odd_cell(read, series))
         series = read.values
     elif series.dtype == pl.Object or series.dtype.is_nested():
-        row = int(series.is_not_null().arg_true()[0])
-        received = f"a {type(series[row]).__name__} in row {row + 1}"
+        received = numeric.first_object(series)
         raise errors.value_error(name, "numbers", received, "put one number into every cell")
     elif not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
         raise errors.value_error(name, "numbers", f"a column of {series.dtype}", "name another column")
@@ -402,8 +401,7 @@ def number_share(series: pl.Series) -> float:
 def as_text(series: pl.Series) -> pl.Series:
     """A column as text; a ValueError of one sentence where its cells hold several values each."""
     if series.dtype == pl.Object or series.dtype.is_nested():
-        row = int(series.is_not_null().arg_true()[0])
-        received = f"a {type(series[row]).__name__} in row {row + 1}"
+        received = numeric.first_object(series)
         raise errors.value_error(f"column {series.name}", "text", received, "put one text into every cell")
     return series.cast(pl.String, strict=False)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.data.readers.frames import is_frame, is_frame_like
+from longspan.data.readers.numeric import within_range
 from longspan.data.readers.tables import (
     TABLE_ENDINGS,
     Source,
@@ -38,6 +39,7 @@ from .ts_format import read_ts
 _SOURCES = "a path, a frame, texts, or an array or list of series"
 _JSON = (".jsonl", ".ndjson", ".json")
 _SERIES_FIELDS = ("series", "values", "x")
+_LARGEST = 1e18  # number in size: squares of much larger ones overflow in single precision
 
 
 class Example(NamedTuple):
@@ -314,7 +316,8 @@ def _input(value: Any, row: int, layout: Layout) -> Any:
 def _series_of(value: Any, row: int) -> np.ndarray:
     """A series (T, D) float32."""
     try:
-        series = np.asarray(value, dtype=np.float32)
+        with np.errstate(over="ignore"):
+            series = np.asarray(value, dtype=np.float32)
     except (TypeError, ValueError) as error:
         received = f"{type(value).__name__} in row {row} ({str(error).splitlines()[0].rstrip('.')})"
         raise errors.value_error(
@@ -327,8 +330,9 @@ def _series_of(value: Any, row: int) -> np.ndarray:
         raise errors.value_error(
             "source", "series (T,) or (T, D) of at least one reading", received, "leave it out"
         )
-    if np.isinf(series).any():
-        raise errors.value_error(
-            "source", "finite numbers or NaN", f"infinity in row {row}", "correct or leave it out"
-        )
+    too_large = np.abs(series) > _LARGEST
+    if too_large.any():
+        number = float(np.asarray(value, np.float64).reshape(series.shape)[too_large][0])
+        expected = within_range(number, _LARGEST)
+        raise errors.value_error("source", expected, f"{number} in row {row}", "correct or leave it out")
     return series
