@@ -37,12 +37,13 @@ _FORECAST_NAMES = {"model": "model", "naive": "last value", "seasonal_naive": "l
 _TRANSFORM_WORDS = {"none": "as they are", "sqrt": "as square roots", "log": "as logarithms"}
 
 
-def _shown_series(panel: Panel) -> list[tuple[int, int, str]]:
-    """A few series of a panel as (series, channel, title)."""
+def _shown_series(panel: Panel, among: np.ndarray) -> list[tuple[int, int, str]]:
+    """A few series of a panel, among those of these numbers, as (series, channel, title)."""
     several, wide = len(panel.ids) > 1, len(panel.columns.target) > 1
     shown = []
-    for number in windows.subsample(np.arange(len(panel.ids) * len(panel.columns.target)), _MAX_SERIES):
-        series, channel = divmod(int(number), len(panel.columns.target))
+    for number in windows.subsample(np.arange(len(among) * len(panel.columns.target)), _MAX_SERIES):
+        place, channel = divmod(int(number), len(panel.columns.target))
+        series = int(among[place])
         names = [panel.ids[series]] if several else []
         names += [panel.columns.target[channel]] if wide or not several else []
         shown.append((series, channel, " ".join(names)))
@@ -58,7 +59,7 @@ def times_of(panel: Panel, rows: np.ndarray, series: int) -> np.ndarray:
 def series_charts(panel: Panel) -> Element:
     """A few of a panel's series, one at a time."""
     line_charts = {}
-    for series, channel, title in _shown_series(panel):
+    for series, channel, title in _shown_series(panel, np.arange(len(panel.ids))):
         rows = windows.subsample(np.arange(panel.starts[series], panel.starts[series + 1]), _MAX_POINTS)
         line = Line("actual", times_of(panel, rows, series), panel.values[rows, channel])
         line_charts[title] = LineChart(title, "time", title, [line])
@@ -268,11 +269,13 @@ def _origin_name(forecasts: Forecasts, n: int) -> str:
 
 
 def next_forecasts(forecasts: Forecasts) -> Element:
-    """Forecasts with one origin for each series, one at a time."""
-    panel = forecasts.origins.panel
+    """Forecasts with one origin at most for each series, one at a time."""
+    panel, of_origins = forecasts.origins.panel, forecasts.origins.series
     fans = {
-        title: _fan(forecasts, series, channel, f"{title} from here on", panel)
-        for series, channel, title in _shown_series(panel)
+        title: _fan(
+            forecasts, int(np.searchsorted(of_origins, series)), channel, f"{title} from here on", panel
+        )
+        for series, channel, title in _shown_series(panel, of_origins)
     }
     return tabs("What comes next", fans)
 
@@ -282,8 +285,8 @@ def gates(network: ForecastNetwork, encoder: WindowEncoder, origins: Origins) ->
     first = Origins(origins.panel, origins.rows[:1])
     layers = network.gates(next(iter(Windows(encoder, first, 1, shuffle=False, most=1))))
     steps, row = next(iter(layers[0].values())).shape[1], int(first.rows[0])
-    rows = np.arange(row - steps, row)
-    values = first.panel.values[np.clip(rows, 0, None), 0]
-    chart = charts.gates(layers, times_of(first.panel, rows, 0), values, first.panel.columns.target[0])
+    rows, series = np.arange(row - steps, row), int(first.series[0])
+    values = first.panel.values[np.maximum(rows, first.panel.starts[series]), 0]
+    chart = charts.gates(layers, times_of(first.panel, rows, series), values, first.panel.columns.target[0])
     note = "Each picture has a row a unit and a column a step of the last window that the network read."
     return Section("Gates", [chart], note=note, folded=True)

@@ -42,6 +42,13 @@ def test_forecasts_are_drawn_after_the_known_values() -> None:
     assert list(past.options) == ["0 9", "0 19", "1 9"]
 
 
+def test_forecasts_are_drawn_for_the_series_that_have_one() -> None:
+    ahead = report.next_forecasts(found(panel(3), [60, 90]))  # none of the first series
+    assert isinstance(ahead, Tabs) and list(ahead.options) == ["1", "2"]
+    for name, chart in ahead.options.items():
+        assert isinstance(chart, LineChart) and chart.lines[0].y[0] // 100 == int(name)
+
+
 def test_scores_are_shown_beside_the_baselines() -> None:
     names = [
         f"{rival}{kind}"
