@@ -90,9 +90,10 @@ class Estimator(TaskParts[RecordsT, CodecT, NetworkT, StreamT]):
             fitted = self.learn(codec, train, valid, run._replace(resume=checkpoint))
             del train  # frees its memory before all records are encoded
             if valid is not None:
-                self.calibrate(fitted, valid)
+                more = Run(verbose=verbose, processes=processes)  # of training after the training part's
+                self.calibrate(fitted, valid, more)
                 if validation_data is None:
-                    fitted = self._refitted(fitted, records, Run(verbose=verbose, processes=processes))
+                    fitted = self._refitted(fitted, records, more)
             fitted.stream = self.start_stream(fitted, records)
             fitted.data = describe_source(source, y, fitted.codec.count_rows(records))
         self.fitted_, self.notes_ = fitted, notes

@@ -14,6 +14,7 @@ from longspan.data.splits import rows_of_fraction
 from longspan.nn.memory_attention import ATTENTIONS
 
 from .estimator import Estimator
+from .fitting import Run
 from .options import option
 from .pair_codec import Answers, AttentionMap, PairBatches, PairCodec, train_batch_size
 from .pair_network import PairNetwork
@@ -192,7 +193,7 @@ class PairTask(Estimator[list[Pair], PairCodec, PairNetwork, Any]):
             "steps": max(1, steps),
         }
 
-    def calibrate(self, fitted: FittedPairs, valid: list[Pair]) -> None:
+    def calibrate(self, fitted: FittedPairs, valid: list[Pair], run: Run) -> None:
         """Keep the scores of a part of the validation pairs, for the report."""
         part = valid[:_SCORED]
         answers: Answers = self._answers(fitted, part, {"n_best": 1})

@@ -237,8 +237,12 @@ class TaskParts(Configurable, Generic[RecordsT, CodecT, NetworkT, StreamT]):
         codec.fit(train, valid)
         return self._fit_network(codec, train, valid, run)
 
-    def calibrate(self, fitted: Fitted[CodecT, NetworkT, StreamT], valid: RecordsT) -> None:
-        """Calibrate on the validation records after training, such as a temperature; by default nothing."""
+    def calibrate(self, fitted: Fitted[CodecT, NetworkT, StreamT], valid: RecordsT, run: Run) -> None:
+        """Calibrate on the validation records after training, such as a temperature; by default nothing.
+
+        Args:
+            run: how training that goes on here shows its progress, and how many processes share it.
+        """
 
     def start_stream(
         self, fitted: Fitted[CodecT, NetworkT, StreamT], records: RecordsT | None

@@ -300,7 +300,7 @@ class AnomalyDetector(ReadingOptions, Estimator[list[Series], AnomalyCodec, Pred
         fit_forecaster(codec.forecaster, codec.features, train, valid, run)
         return Fitted(codec, self.network(codec, train), codec.forecaster.history_)
 
-    def calibrate(self, fitted: FittedDetector, valid: list[Series]) -> None:
+    def calibrate(self, fitted: FittedDetector, valid: list[Series], run: Run) -> None:
         """Let the network's changes count as far as they beat the last value on held-out readings."""
         if isinstance(fitted.network, LastValuePredictor):
             move = to_device(fitted.network)

@@ -13,6 +13,7 @@ from longspan.data.frames import FrameAugmentation
 from longspan.data.splits import rows_of_fraction
 from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
+from longspan.tasks.fitting import Run
 from longspan.tasks.parts import Fitted, Use
 from longspan.tasks.schedule import Schedule
 
@@ -185,7 +186,7 @@ class Captioner(CaptionerOptions, Estimator[list[CaptionedPicture], CaptionCodec
         size = self.batch_size if train else max(_ANSWERED, self.batch_size)
         return codec.batches(records, size, train=train)
 
-    def calibrate(self, fitted: FittedCaptions, valid: list[CaptionedPicture]) -> None:
+    def calibrate(self, fitted: FittedCaptions, valid: list[CaptionedPicture], run: Run) -> None:
         """Keep the scores of a part of the held-out pictures, for the report."""
         part = valid[:_SCORED]
         truth = fitted.codec.truth(part)

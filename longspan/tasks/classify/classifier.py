@@ -336,7 +336,7 @@ class Classifier(ClassifierOptions, Estimator[list[Example], ClassifierCodec, En
             frame=1 if sizes["per_step"] or not sizes["inputs"] else -(-sizes["length"] // _FRAMES),
         )
 
-    def calibrate(self, fitted: FittedClassifier, valid: list[Example]) -> None:
+    def calibrate(self, fitted: FittedClassifier, valid: list[Example], run: Run) -> None:
         fitted.codec.calibrate(self._predictions(fitted, valid), valid)
 
     @property

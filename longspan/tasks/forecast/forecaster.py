@@ -77,7 +77,9 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
     one that is not.
 
     The options are the fields. An option that is None is set from the data, by the error on the validation
-    part (the last rows of every series). `fit`, `save` and the other verbs are those of `Estimator`.
+    part (the last rows of every series). With ten series or more, training then goes on with all
+    rows, for a third of `epochs`, and longer where these are short. `fit`, `save` and the other verbs are
+    those of `Estimator`.
 
     >>> import numpy as np
     >>> series = np.sin(np.arange(300) / 4) + 0.01 * np.arange(300)
@@ -243,7 +245,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         origins = with_full_context(records, encoder.reach)
         return Windows(encoder, origins, self.batch_size, shuffle=True, most=most, least=least)
 
-    def calibrate(self, fitted: FittedForecaster, valid: Origins) -> None:
+    def calibrate(self, fitted: FittedForecaster, valid: Origins, run: Run) -> None:
         codec, network = fitted.codec, fitted.network
         if network.initial_weights:
             network.shrink_to_init(map(to_device(network), self.batches(codec, valid, train=False)))
@@ -252,7 +254,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         trained_on = None
         if many and codec.mean_error(held_out, valid) > _ROUNDING:  # else training would only add noise
             blend = codec.find_blend(held_out, valid)
-            self._train_on_all(fitted, valid.panel)
+            self._train_on_all(fitted, valid.panel, run)
             weights = codec.encoder.naive_map(blend.season)
             if blend.share and weights is not None:
                 network.blend(torch.from_numpy(weights), blend.share)
@@ -261,7 +263,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         codec.calibrate(held_out, valid, trained_on)
         evaluation.warn_if_baseline_wins(codec.validation_scores, "the held-out part")
 
-    def _train_on_all(self, fitted: FittedForecaster, panel: Panel) -> None:
+    def _train_on_all(self, fitted: FittedForecaster, panel: Panel, run: Run) -> None:
         """Go on training on all windows of many series, the validation part's too.
 
         Of each series the last rows tell most about what follows, and other series guard against overfitting.
@@ -274,7 +276,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         rate = _MORE_RATE * options.learning_rate
         options = options._replace(epochs=epochs, learning_rate=rate, patience=None, stopping=None)
         with seeded(self.seed):  # the same whether or not the training before was resumed
-            fit_network(fitted.network.train(), batches, None, options, Run(verbose=0))
+            fit_network(fitted.network.train(), batches, None, options, run)
 
     def start_stream(self, fitted: FittedForecaster, records: Origins | None) -> ForecastStream:
         codec = fitted.codec

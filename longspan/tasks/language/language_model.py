@@ -226,7 +226,7 @@ class LanguageModel(  # pyright: ignore[reportIncompatibleVariableOverride], Non
         history = fit_network(network, BudgetedBatches(batches, budget), validate, options, run)
         return Fitted(codec, network, history)
 
-    def calibrate(self, fitted: FittedLanguageModel, valid: list[Document]) -> None:
+    def calibrate(self, fitted: FittedLanguageModel, valid: list[Document], run: Run) -> None:
         """Find the n-gram model's weight, and keep the scores of the held-out part for reports."""
         answers = self._answers(fitted, valid)
         if self.ngram:

@@ -200,7 +200,7 @@ class Recommender(  # pyright: ignore[reportIncompatibleVariableOverride], None 
         history = fit_network(network, batches, validate, options, run._replace(model=self))
         return Fitted(codec, network, history)
 
-    def calibrate(self, fitted: FittedRecommender, valid: Events) -> None:
+    def calibrate(self, fitted: FittedRecommender, valid: Events, run: Run) -> None:
         """Find the weights of the counts, and keep the scores of the held-out events for reports."""
         fitted.codec.fit_weights(self._answers(fitted, valid))
         answers = self._answers(fitted, valid)

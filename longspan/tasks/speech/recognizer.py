@@ -15,6 +15,7 @@ from longspan.callbacks import Callback
 from longspan.data.splits import rows_of_fraction
 from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
+from longspan.tasks.fitting import Run
 from longspan.tasks.parts import Fitted, Use
 from longspan.tasks.schedule import Schedule
 
@@ -272,7 +273,7 @@ class SpeechRecognizer(  # pyright: ignore[reportIncompatibleVariableOverride], 
         augmentation = Augmentation(masks, self.speed_perturbation, self.noise_perturbation)
         return codec.batches(records, train_batch_size(len(records), self.batch_size), augmentation)
 
-    def calibrate(self, fitted: FittedSpeech, valid: list[Recording]) -> None:
+    def calibrate(self, fitted: FittedSpeech, valid: list[Recording], run: Run) -> None:
         """Choose the language model's weight, and keep the scores of the held-out part for reports."""
         part = valid[:_SCORED]
         codec, truth = fitted.codec, fitted.codec.truth(part)

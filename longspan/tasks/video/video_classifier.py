@@ -14,6 +14,7 @@ from longspan.networks.encoder import Encoder
 from longspan.networks.frames import FrameNet
 from longspan.report.elements import Section
 from longspan.tasks.estimator import Estimator
+from longspan.tasks.fitting import Run
 from longspan.tasks.parts import Fitted, Use
 from longspan.tasks.schedule import Schedule
 
@@ -260,7 +261,7 @@ class VideoClassifier(  # pyright: ignore[reportIncompatibleVariableOverride], N
         window = self.max_frames or _WINDOW
         return TrainingBatches(codec, records, self.batch_size, augmentation, window)
 
-    def calibrate(self, fitted: FittedVideo, valid: list[Clip]) -> None:
+    def calibrate(self, fitted: FittedVideo, valid: list[Clip], run: Run) -> None:
         fitted.codec.calibrate(self._predictions(fitted, valid), valid)
 
     def report(self, fitted: FittedVideo, source: Any) -> list[Section]:
