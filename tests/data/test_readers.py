@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 import torch
 
-from longspan import errors
+from longspan import artifact, errors
 from longspan.data.readers.delimited import find_form
 from longspan.data.readers.frames import is_frame_like, to_pandas
 from longspan.data.readers.number_arrays import number_arrays
@@ -461,3 +461,9 @@ def test_lists_in_cells_are_named() -> None:
         for read in (lambda found: numbers(found.to_frame(), ["y"], "target"), canonical_ids):
             with pytest.raises(ValueError, match=said):
                 read(column)
+
+
+def test_a_saved_model_is_no_table(tmp_path: Path) -> None:
+    artifact.save(tmp_path / "model.csv", {}, {})
+    with pytest.raises(ValueError, match=r"model.csv: expected data, received a saved model; longspan report"):
+        read_source(tmp_path / "model.csv")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from longspan import errors
+from longspan.artifact import is_artifact
 
 _BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -111,6 +112,9 @@ def _opened(path: Path, kind: str | None) -> IO[bytes]:
     if kind == "zip":
         archive = zipfile.ZipFile(path)
         names = [name for name in archive.namelist() if not name.endswith("/") and not _is_hidden(name)]
+        if is_artifact(path):
+            way_out = "longspan report describes it"
+            raise errors.value_error(f"file {path}", "data", "a saved model", way_out)
         if len(names) != 1:
             received = f"{len(names)} files in it"
             raise errors.value_error(f"file {path}", "an archive of one file", received, "unpack it first")
