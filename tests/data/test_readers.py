@@ -465,5 +465,7 @@ def test_lists_in_cells_are_named() -> None:
 
 def test_a_saved_model_is_no_table(tmp_path: Path) -> None:
     artifact.save(tmp_path / "model.csv", {}, {})
-    with pytest.raises(ValueError, match=r"model.csv: expected data, received a saved model; longspan report"):
+    with pytest.raises(
+        ValueError, match=r"model.csv: expected data, received a saved model; longspan report"
+    ):
         read_source(tmp_path / "model.csv")

@@ -230,8 +230,9 @@ class ForecastCodec(Codec[Origins]):
             self._by_origin(baselines.seasonal_naive(panel, index, self.horizon, season), n, c)
             for season in (1, self.encoder.season)
         )
-        constant = self.encoder.statistics.constants() == naive  # (n, H, C)
-        values = np.where(constant[..., None], naive[..., None], values)
+        constants = np.broadcast_to(self.encoder.statistics.constants(), naive.shape)  # (n, H, C)
+        is_constant = (constants == naive) | (np.isnan(naive) & ~np.isnan(constants))
+        values = np.where(is_constant[..., None], constants[..., None], values)
         median = values[..., self.levels.index(0.5)]
         return Forecasts(median, values, self.truth(records), naive, seasonal, scale, records, self.levels)
 

@@ -31,8 +31,9 @@ def check_length(panel: Panel, horizon: int, context: int | None) -> None:
     if longest >= needed:
         short = int((lengths < horizon + 2).sum())
         if short:
+            are, left_out = ("is", "it is") if short == 1 else ("are", "they are")
             errors.notice(
-                f"{short} series are too short to learn a horizon of {horizon} from; they are left out."
+                f"{short} series {are} too short to learn a horizon of {horizon} from; {left_out} left out."
             )
         return
     works = (longest - 1) // 2 if context is None else longest - context - 1

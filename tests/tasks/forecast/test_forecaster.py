@@ -263,6 +263,15 @@ def test_a_constant_series_is_forecast_as_constant():
 
 
 @quiet
+def test_a_constant_target_is_answered_with_its_value_where_it_is_missing():
+    series = [np.stack([wave(40), np.full(40, 7.0)], 1) for _ in range(2)]
+    series[1][:, 1] = np.nan
+    found = small().fit(series, verbose=0).predict()
+    constant = found.filter(found["target"] == found["target"].unique(maintain_order=True)[1])
+    assert constant["id"].n_unique() == 2 and (constant["point"] == 7.0).all()
+
+
+@quiet
 def test_many_constant_series_are_forecast_as_constant():
     f = small().fit([np.full(40, float(level)) for level in range(12)], verbose=0)
     found = f.predict()

@@ -104,7 +104,7 @@ def test_the_largest_horizon_that_works_is_named() -> None:
         check_length(panel(30, 9), 20, None)
     with pytest.raises(ValueError, match=r"and a context of 20, received 30; .* is 9"):
         check_length(panel(30), 10, 20)
-    with pytest.warns(errors.LongspanWarning, match="1 series are too short to learn a horizon of 8 from"):
+    with pytest.warns(errors.LongspanWarning, match="1 series is too short to learn a horizon of 8 from"):
         check_length(panel(30, 9), 8, None)
 
 
