@@ -38,6 +38,7 @@ from .origins import (
     hold_out,
     known_ends,
     last_origins,
+    note_unknown_targets,
     rolling,
     with_full_context,
 )
@@ -196,6 +197,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
     def _next_origins(self, panel: Panel) -> Origins:
         """One origin for each series with a known target: the row after the last such row."""
         origins = Origins(panel, known_ends(panel))
+        note_unknown_targets(origins)
         check_future(origins, self.horizon)
         return origins
 

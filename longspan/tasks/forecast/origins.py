@@ -85,6 +85,22 @@ def known_ends(panel: Panel) -> np.ndarray:
     return rows[known]
 
 
+def note_unknown_targets(origins: Origins) -> None:
+    """Say which targets of several have no known value in a series before its origin."""
+    panel, rows = origins
+    series, unknown = origins.series, list[tuple[int, int]]()
+    for place, channel in np.argwhere(np.isnan(panel.values[rows - 1])).tolist():
+        number = int(series[place])
+        if np.isnan(panel.values[panel.starts[number] : rows[place], channel]).all():
+            unknown.append((number, channel))
+    if not unknown:
+        return
+    name, target = panel.ids[unknown[0][0]], panel.columns.target[unknown[0][1]]
+    of = f" in series {name!r}" if name else ""
+    more = f" (and {len(unknown) - 1} more cases)" if len(unknown) > 1 else ""
+    errors.notice(f"Target {target} has no known value{of}{more}; forecasts of it there mean little.")
+
+
 def last_origins(panel: Panel, horizon: int) -> Origins:
     """One origin for each series, after its last target; a horizon earlier if future covariates need it.
 

@@ -19,6 +19,7 @@ from longspan.tasks.forecast.origins import (
     independent_windows,
     known_ends,
     last_origins,
+    note_unknown_targets,
     rolling,
     with_full_context,
 )
@@ -160,3 +161,13 @@ def test_series_without_a_known_target_have_no_origin() -> None:
     none = some.only(("0", "2"))
     with pytest.raises(ValueError, match="expected a known value of the target, received none in 2 series"):
         known_ends(none)
+
+
+def test_a_target_without_a_known_value_is_told() -> None:
+    both = [np.ones((5, 2)), np.ones((4, 2))]
+    both[1][:, 1] = np.nan
+    two = read_panel(both, Columns())
+    with pytest.warns(errors.LongspanWarning, match="Target 1 has no known value in series '1'; forecasts"):
+        note_unknown_targets(last_origins(two, 2))
+    two.values[5, 1] = 1.0  # a gap since then
+    note_unknown_targets(last_origins(two, 2))
