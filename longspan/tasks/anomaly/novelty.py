@@ -11,6 +11,7 @@ import numpy as np
 from typing_extensions import Self
 
 KINDS = ("value", "change", "run", "mean", "spread")  # ways in which a reading is unlike training
+LEAST_READINGS = 500  # of training, below which limits by them would hardly hold for later ones
 WINDOW = 100  # readings of a running mean and of a running deviation
 RANGE_MARGIN = 0.1  # share of the training range by which a value lies outside of it
 CHANGE_FACTOR = 1.5  # times the largest change between two training readings

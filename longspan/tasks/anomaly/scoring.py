@@ -15,7 +15,7 @@ from longspan.errors import notice
 from .alarms import event_scores, threshold_for_f1, threshold_for_false_positive_rate
 from .dynamic_threshold import MIN_ERROR_SHARE, DynamicThreshold, smoothed
 from .extremes import ExtremeTracker
-from .novelty import Limits
+from .novelty import LEAST_READINGS, Limits
 from .scorer import Injected, PredictedSeries, ReadingValues, Scorer, held_out_part, with_recovery
 
 MAX_CONFIDENCE_GAIN = 10.0  # upper bound on how much a narrow predicted interval may amplify an error
@@ -75,7 +75,7 @@ class AnomalyScorer(Scorer):
         bounds: for every column of numbers, its lowest and highest scaled value in training; empty if not
             bounded.
         limits: for every column of numbers, what else its values did not exceed in training; empty if not
-            bounded.
+            bounded, or where training readings are too few to tell.
         noise_floor: for every column, the running mean of its errors up to which they are never an anomaly.
         typical_width: for every column of numbers, the median width of its predicted intervals; empty if the
             predictor gives no intervals.
@@ -270,10 +270,11 @@ class AnomalyScorer(Scorer):
         if self.bounded:
             normal = np.concatenate([series.targets[~series.known_anomalies, :count] for series in records])
             self.bounds = np.stack([np.nanmin(normal, 0), np.nanmax(normal, 0)], 1).tolist()
-            self.limits = [
-                Limits.fit([series.targets[~series.known_anomalies, column] for series in records])
-                for column in range(count)
-            ]
+            if len(normal) >= LEAST_READINGS:
+                self.limits = [
+                    Limits.fit([series.targets[~series.known_anomalies, column] for series in records])
+                    for column in range(count)
+                ]
         self.trackers, scores, errors = self._learn(records)
         held_out = np.concatenate([held_out_part(series_scores, share) for series_scores in scores])
         if any(series.known_anomalies.any() for series in records):

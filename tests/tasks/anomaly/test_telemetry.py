@@ -68,3 +68,13 @@ def test_one_by_one_gives_what_predict_gives_after_loading(
     task.fitted_.running.series.clear()
     stream = [task.update(reading)[0] for reading in values.tolist()]
     np.testing.assert_allclose(stream, answers["score"], rtol=1e-3, atol=1e-3)
+
+
+def test_a_short_training_part_tells_no_limits() -> None:
+    def slow(rows: int, seed: int) -> np.ndarray:
+        draw = np.random.default_rng(seed)
+        wave = np.sin(np.arange(rows) / 64) + 0.05 * draw.normal(size=rows)
+        return np.column_stack([wave, (draw.random((rows, 2)) < 0.1).astype(float)])
+
+    detector = ls.AnomalyDetector(hidden_size=8, epochs=10, kind="telemetry").fit(slow(150, 0), verbose=0)
+    assert not detector.predict_table(slow(3000, 3))["alarm"].any()
