@@ -111,6 +111,8 @@ class DynamicThreshold:
         if not self.started and waiting > 2 * SKIPPED_AT_START:
             first += SKIPPED_AT_START
             levels[:SMOOTHING_SPAN] = levels[SMOOTHING_SPAN]  # means of few errors, large by chance
+        elif not self.started:
+            levels = _from_median(levels)
         excess = find_anomalies(levels, values, decided, first, self.noise_floor)
         kept = slice(-(HISTORY - BATCH), None)
         self.anomalous = (decided | (excess > 0.0))[kept]
@@ -214,6 +216,12 @@ def weighed(excess: np.ndarray, levels: np.ndarray, novel: np.ndarray, noise_flo
         if not near[start:end].any() and levels[start:end].max() < ALONE * noise_floor:
             out[start:end] = 0.0
     return np.where(added, np.maximum(out, 1.0), out)
+
+
+def _from_median(levels: np.ndarray) -> np.ndarray:
+    """Smoothed errors (T,) of a whole series as if the mean had begun at their median, not at one error."""
+    known = 1.0 - (1.0 - 2.0 / (SMOOTHING_SPAN + 1)) ** np.arange(1, len(levels) + 1)
+    return np.median(levels) + known * (levels - np.median(levels))
 
 
 def _high(levels: np.ndarray) -> np.ndarray:

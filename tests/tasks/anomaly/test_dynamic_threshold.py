@@ -65,6 +65,15 @@ def test_a_series_shorter_than_a_batch_is_thresholded_at_its_end() -> None:
     assert len(found) == 800 and found[520] > 0 and len(one.finish()) == 0
 
 
+@pytest.mark.parametrize("rows", [400, 900])
+def test_the_first_errors_of_a_short_series_are_no_burst(rows: int) -> None:
+    for seed in range(12):
+        assert not run(noise(rows, seed), least=0.1).any()
+    errors = noise(rows)
+    errors[20:40] += 0.6
+    assert run(errors, least=0.1)[20:60].any()
+
+
 def test_full_batches_are_thresholded_and_a_saved_state_continues() -> None:
     errors = noise(4000)
     errors[3000:3050] = 1.0
