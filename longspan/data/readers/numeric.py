@@ -32,6 +32,11 @@ _MARKED = (
     r"|^0x[0-9a-fA-F]+$|^-?\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?$"
 )
 LARGEST = 1e100  # number in size: sums of squares of much larger ones overflow
+_LOST = 0.01  # share of a series' range that rounding may take from a reading unsaid
+_TOO_FINE = (
+    "The readings of some series are so large beside their changes that single precision loses the changes; "
+    "subtract a constant from them."
+)
 _LOOKED_AT = 200  # cells by which a column of text alone is told from numbers
 
 
@@ -54,6 +59,27 @@ def within_range(number: float, largest: float = LARGEST) -> str:
     'numbers from -1e+100 to 1e+100'
     """
     return "finite numbers" if np.isinf(number) else f"numbers from {-largest:g} to {largest:g}"
+
+
+def in_single_precision(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Series as float32, with a notice where that loses what changes in one.
+
+    Args:
+        values: float64, NaN where missing; axis: that of time.
+
+    >>> in_single_precision(np.array([[0.1], [0.2]])).dtype
+    dtype('float32')
+    """
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+    if values.dtype == np.float64 and values.size:
+        finite = np.isfinite(values) & np.isfinite(single)
+        known, rounded = np.where(finite, values, 0.0), np.where(finite, single, np.float32(0.0))
+        lost = np.abs(known - rounded).max(axis)
+        span = np.where(finite, values, -np.inf).max(axis) - np.where(finite, values, np.inf).min(axis)
+        if ((lost > _LOST * span) & (span > 0)).any():
+            errors.notice(_TOO_FINE)
+    return single
 
 
 def first_object(column: pl.Series) -> str:

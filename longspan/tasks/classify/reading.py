@@ -13,7 +13,7 @@ from torch import Tensor
 
 from longspan import errors
 from longspan.data.readers.frames import is_frame, is_frame_like
-from longspan.data.readers.numeric import within_range
+from longspan.data.readers.numeric import in_single_precision, within_range
 from longspan.data.readers.tables import (
     TABLE_ENDINGS,
     Source,
@@ -313,11 +313,15 @@ def _input(value: Any, row: int, layout: Layout) -> Any:
     return _series_of(value, row)
 
 
+def _float_of(value: Any) -> type:
+    """float32 for what is in it already, else float64."""
+    return np.float32 if str(getattr(value, "dtype", "")).endswith(("float32", "float16")) else np.float64
+
+
 def _series_of(value: Any, row: int) -> np.ndarray:
     """A series (T, D) float32."""
     try:
-        with np.errstate(over="ignore"):
-            series = np.asarray(value, dtype=np.float32)
+        series = in_single_precision(np.asarray(value, _float_of(value)))
     except (TypeError, ValueError) as error:
         received = f"{type(value).__name__} in row {row} ({str(error).splitlines()[0].rstrip('.')})"
         raise errors.value_error(

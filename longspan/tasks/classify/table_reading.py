@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from longspan import errors
+from longspan.data.readers.numeric import in_single_precision
 from longspan.data.readers.tables import Source, as_text, check_columns, is_number, number_share, numbers
 from longspan.data.time_table import natural_ids, row_times
 
@@ -38,7 +39,7 @@ def from_table(table: Source, layout: Layout, labelled: bool) -> SourceParts:
     check_columns(frame, layout.static_columns, "static_covariates")
     if _is_row_a_series(frame, layout):
         columns = _series_columns(frame, layout, None)
-        rows = [row[:, None] for row in numbers(frame, columns, "series").astype(np.float32)]
+        rows = [row[:, None] for row in in_single_precision(numbers(frame, columns, "series"), axis=1)]
         static = layout.static_columns
         inputs = _with_static(rows, frame, static, range(len(rows)))
         return SourceParts(inputs, labels, series=tuple(columns), static=static)
@@ -181,14 +182,14 @@ def _long(table: Source, layout: Layout, labels: list[Any] | None) -> SourcePart
     time = () if layout.time is None else (layout.time,)
     rows = row_times(frame, time, id, options=layout.options)
     names = natural_ids(frame[id], written=table.kind == "file")
-    values = numbers(frame, columns, "series").astype(np.float32)
+    values = numbers(frame, columns, "series")
     series: list[Any] = []
     series_labels: list[Any] = []
     ids: list[Any] = []
     firsts: list[int] = []
     order = np.lexsort((rows.values, rows.series))
     for part in np.split(order, np.cumsum(np.bincount(rows.series))[:-1]):
-        series.append(values[part])
+        series.append(in_single_precision(values[part]))
         firsts.append(int(part.min()))
         ids.append(names[firsts[-1]])
         if labels is not None:

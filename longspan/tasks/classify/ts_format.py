@@ -7,6 +7,7 @@ import os
 import numpy as np
 
 from longspan import errors
+from longspan.data.readers.numeric import in_single_precision
 from longspan.data.readers.text_files import lines
 
 
@@ -64,7 +65,7 @@ def _refuse_stamps(path: object, tag: str, rest: str) -> None:
 def _channels(parts: list[str], where: str) -> np.ndarray:
     try:
         channels = [
-            np.array([float("nan" if cell.strip() == "?" else cell) for cell in part.split(",")], np.float32)
+            np.array([float("nan" if cell.strip() == "?" else cell) for cell in part.split(",")])
             for part in parts
         ]
     except ValueError as error:
@@ -75,4 +76,4 @@ def _channels(parts: list[str], where: str) -> np.ndarray:
     if len({len(channel) for channel in channels}) != 1:
         received = f"{[len(channel) for channel in channels]} readings in {where}"
         raise errors.value_error("source", "as many readings in every channel", received, "correct the file")
-    return np.stack(channels, 1)
+    return in_single_precision(np.stack(channels, 1))

@@ -370,3 +370,17 @@ def test_a_label_with_and_without_a_point_is_one_class(tmp_path: Path):
 def test_json_without_a_record_is_refused(name: str, content: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="source: expected at least one record, received none"):
         read_examples(written(tmp_path / name, content))
+
+
+def test_changes_that_single_precision_loses_are_told(tmp_path: Path) -> None:
+    wave = np.sin(np.arange(30) / 3)
+    rows = [", ".join(map(str, level + wave)) for level in (1e9, 2e9)]
+    table = f"{', '.join(f't{step}' for step in range(30))}, label\n{rows[0]}, a\n{rows[1]}, b\n"
+    large: list[Any] = [written(tmp_path / "x.csv", table), [1e9 + wave, 2e9 + wave]]
+    for source, y in zip(large, (None, ["a", "b"]), strict=True):
+        with errors.collect_notices(quiet=True) as notes:
+            read_examples(source, y)
+        assert sum("single precision loses the changes" in note for note in notes) == 1
+    with errors.collect_notices(quiet=True) as notes:
+        read_examples([1e5 + wave, np.full(30, 1e12), (1e9 + wave).astype(np.float32)], ["a", "b", "a"])
+    assert not notes
