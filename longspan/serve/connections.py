@@ -43,6 +43,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().__init__(*others, **keywords)
         self._limits, self._refused, self._head_bytes = limits, refused, 0
         self._end_of_wait: asyncio.TimerHandle | None = None
+        self._is_answered = False  # of a refused one, whether it has been told
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         super().connection_made(transport)
@@ -58,6 +59,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self in self._refused:
+            self._answer_one_more()
             return
         if self._end_of_wait is None and (self.cycle is None or self.cycle.response_complete):
             self._await_head()  # of a further request
@@ -82,19 +84,30 @@ class LimitedProtocol(HttpToolsProtocol):
             self._end_of_wait = None
 
     def _refuse_one_more(self) -> None:
-        """Answer before a request has come, and end the connection once the answer can have been read.
+        """Answer once a request begins, or after a second; end the connection when that can have been read.
 
-        At once it would be reset by what the client still sends, and the answer lost.
+        Earlier it would be reset by what the client still sends, and the answer lost.
         """
         self.connections.discard(self)  # another one takes its place
-        most = f"{self._limits.open_connections:,} open connections"
-        self._write(refused(503, "server", f"at most {most}", "one more", "try again in a moment"))
         if len(self._refused) < _LINGERING:
             self._refused.add(self)
-            self.transport.write_eof()
-            self._end_of_wait = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+            self._end_of_wait = self.loop.call_later(_LINGER_SECONDS, self._answer_one_more)
         else:
+            self._write_too_many()
             self.transport.close()
+
+    def _answer_one_more(self) -> None:
+        if self._is_answered:
+            return
+        self._is_answered = True
+        self._stop_waiting()
+        self._write_too_many()
+        self.transport.write_eof()
+        self._end_of_wait = self.loop.call_later(_LINGER_SECONDS, self.transport.close)
+
+    def _write_too_many(self) -> None:
+        most = f"{self._limits.open_connections:,} open connections"
+        self._write(refused(503, "server", f"at most {most}", "one more", "try again in a moment"))
 
     def _refuse_slow(self) -> None:
         expected = f"headers within {self._limits.head_seconds:g} seconds"
