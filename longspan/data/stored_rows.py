@@ -43,6 +43,15 @@ def large_table(source: Any, least: float) -> LargeTable | None:
     return LargeTable(scan, rows, width) if rows * width > least else None
 
 
+def counted_from(error: ValueError, begin: int) -> str:
+    """The sentence of an error about a part of a file, which says where the part begins.
+
+    Args:
+        begin: the number of rows before the part.
+    """
+    return f"{str(error).rstrip('.')} (row 1 is row {begin + 1:,} of the file)."
+
+
 def usable_memory() -> int:
     """Bytes that this process may use: those of the machine, or fewer by a limit of its own."""
     if sys.platform == "win32":

@@ -70,15 +70,13 @@ def in_single_precision(values: np.ndarray, axis: int = 0) -> np.ndarray:
     >>> in_single_precision(np.array([[0.1], [0.2]])).dtype
     dtype('float32')
     """
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         single = values.astype(np.float32)
-    if values.dtype == np.float64 and values.size:
-        finite = np.isfinite(values) & np.isfinite(single)
-        known, rounded = np.where(finite, values, 0.0), np.where(finite, single, np.float32(0.0))
-        lost = np.abs(known - rounded).max(axis)
-        span = np.where(finite, values, -np.inf).max(axis) - np.where(finite, values, np.inf).min(axis)
-        if ((lost > _LOST * span) & (span > 0)).any():
-            errors.notice(_TOO_FINE)
+        if values.dtype == np.float64 and values.size:
+            lost = np.where(np.isfinite(single), np.abs(values - single), 0.0).max(axis)
+            span = np.fmax.reduce(values, axis) - np.fmin.reduce(values, axis)
+            if ((lost > _LOST * span) & (span > 0)).any():
+                errors.notice(_TOO_FINE)
     return single
 
 

@@ -52,14 +52,11 @@ from .streaming import RowReader, align, extended, note_short_history, read_row
 from .window_stream import ForecastStream, predict_rows
 
 _EPOCH_WINDOWS = 20_000  # windows of an epoch at most; twice as many where there are many series
-_EPOCH_STEPS = 33  # steps of an epoch at least, where there are many short series
+_EPOCH_STEPS = 33  # steps for each epoch at least, where there are many short series
 _VALIDATION_WINDOWS = 4_000  # windows of the validation part at most
 _EVALUATION_WINDOWS = 20_000  # windows that `evaluate` forecasts at most
 _ENCODER_STEPS = 96  # steps of the context that the recurrent part reads at most; the linear part reads all
 _MORE_EPOCHS = 1 / 3  # share of the option's epochs in which training goes on on all rows of many series
-_MORE_STEPS = (
-    33  # steps of that for each of the option's epochs at least, in no more epochs than the option's
-)
 _MORE_RATE = 0.5  # highest learning rate of that, as a share of the option's
 _ROUNDING = 1e-6  # scaled errors that forecasts of series without changes have
 _STREAM_HORIZONS, _STREAM_ROWS = 12, 336  # rows kept for recent forecasts: the larger of these many

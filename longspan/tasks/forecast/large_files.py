@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from longspan import errors
-from longspan.data.stored_rows import StoredRows, large_table, usable_memory
+from longspan.data.stored_rows import StoredRows, counted_from, large_table, usable_memory
 from longspan.data.time_table import TimeOptions, canonical_ids
 
 from .covariates import Covariates
@@ -142,10 +142,9 @@ def _rows_of_file(begin: int) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        sentence = str(error).rstrip(".")
-        if not begin or re.search(r"\brow \d", sentence) is None:
+        if not begin or re.search(r"\brow \d", str(error)) is None:
             raise
-        raise ValueError(f"{sentence} (row 1 is row {begin + 1:,} of the file).") from error
+        raise ValueError(counted_from(error, begin)) from error
 
 
 def _check_new(names: Iterable[str], ids: dict[str, None], columns: Columns) -> None:

@@ -14,7 +14,15 @@ import polars as pl
 
 from longspan import errors
 from longspan.data.readers.tables import check_columns, is_path, read_table
-from longspan.data.stored_rows import LargeTable, StoredRows, blocks, computed, large_table, usable_memory
+from longspan.data.stored_rows import (
+    LargeTable,
+    StoredRows,
+    blocks,
+    computed,
+    counted_from,
+    large_table,
+    usable_memory,
+)
 from longspan.data.time_table import TimeOptions
 from longspan.data.timestamps import TimeForm
 
@@ -36,9 +44,7 @@ from .reading import (
     times_of,
 )
 
-_LARGE = (
-    1 << 29
-)  # bytes of a table from which on it is read a part at a time; as a whole it takes 3 times more
+_LARGE = 1 << 29  # bytes of a table that is read a part at a time; as a whole it takes three times more
 _SHARE = 8  # part of the memory that a table may take to be read as a whole where it has to be
 _AT_ONCE = 1 << 20  # rows read at once
 _SORTED_AT_ONCE = 1 << 22  # rows sorted at once, but for those of one user
@@ -194,8 +200,7 @@ class _TimeReader:
                 self.form, self._first = self._found(part, users), False
             times = times_of(part, self._name, None, self.form, self._options)
         except ValueError as error:
-            sentence = str(error).rstrip(".")
-            raise _OddTimesError(f"{sentence} (row 1 is row {begin + 1:,} of the file).") from error
+            raise _OddTimesError(counted_from(error, begin)) from error
         if times.form != self.form:
             way_out = "write them in one form, such as 2024-01-31 18:00"
             expected = f"times as in the first rows ({self.form})"
