@@ -1,65 +1,118 @@
-"""Finds the share of a naive forecast that makes the forecasts of many series better."""
+"""Finds the shares of simple forecasts that make a network's forecasts of many series better."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
+import torch
 
 from longspan.data import transforms
 
-from . import baselines, windows
-from .linear_forecast import mean_or_inf
+from . import windows
 from .panel import Origins
+from .simple_forecasts import SimpleForecasts
 from .window_encoder import WindowEncoder
 
-_SHARES = (0.15, 0.3, 0.5, 0.7, 0.85)  # of the naive forecast
-_GAIN = 0.998  # error ratio below which a share replaces a smaller error found before
+_NETWORK = "network"
+_FIRST_VOTES = 3  # votes that the network has before the others
+_MORE_VOTES = 10  # votes that go one after another to the forecast that lowers the error of the mean most
+_SURE = 0.75  # standard errors by which a vote lowers it at least
+_MOST_VALUES = 400_000  # forecast values that are compared at most
+_CHUNK = 1_000  # windows that are forecast at once
+_SMALL = 1e-300  # least sum of values by which an error is divided
+_LEAST_ERROR = 1e-12  # least mean error that is a unit
 
 
-class Blend(NamedTuple):
-    """A naive forecast, its season and its share in the forecasts, 0 for none of it."""
+def find_shares(encoder: WindowEncoder, points: np.ndarray, valid: Origins) -> dict[str, float]:
+    """The shares of simple forecasts, by name, with the least error on validation windows; empty for none.
 
-    season: int = 1
-    share: float = 0.0
-
-
-def find_blend(encoder: WindowEncoder, points: np.ndarray, valid: Origins) -> Blend:
-    """The naive forecast and its share with the least error on validation windows.
-
-    The mean of a forecast and a simple one is often better than either (Bates and Granger 1969), most of all
-    where series are close to random walks or short.
+    The mean of forecasts is often better than each of them (Bates and Granger 1969), most of all where
+    series are short. Forecasts are added one after another, as often as that helps (Caruana et al. 2004), and
+    only while the error's change is not chance: all series count alike in its mean and its standard error.
 
     Args:
         points: (N, H), transformed forecasts of the windows, by a network that was not trained on them.
     """
-    index = windows.window_index(valid)
-    truth = windows.future(valid.panel, index, encoder.horizon)
-    deviation = encoder.statistics.of_panel(valid.panel).deviation[index.series, index.channel][:, None]
-
-    def error(forecasts: np.ndarray) -> float:
-        values = transforms.invert(forecasts, encoder.config.transform)
-        size = np.abs(values - truth)
-        found = mean_or_inf(size / deviation)
-        if not encoder.positive:
-            return found
-        return (found * mean_or_inf(size / np.maximum(np.abs(values) + np.abs(truth), 1e-300))) ** 0.5
-
-    best, least = Blend(), error(points)
-    for season in sorted({1, encoder.season}):
-        if encoder.naive_map(season) is None:
-            continue
-        naive = transformed_naive(encoder, valid, season)
-        for share in _SHARES:
-            found = error(points + share * (naive - points))
-            if found < _GAIN * least:
-                best, least = Blend(season, share), found
-    return best
+    numbers = windows.subsample(np.arange(len(points)), max(1, _MOST_VALUES // encoder.horizon))
+    points = points[numbers]
+    errors = _Errors(encoder, valid, numbers, points)
+    members = {_NETWORK: points, **simple_forecasts(encoder, valid, numbers)}
+    votes, total, least = {_NETWORK: _FIRST_VOTES}, _FIRST_VOTES * points, errors(points)
+    for count in range(_FIRST_VOTES + 1, _FIRST_VOTES + _MORE_VOTES + 1):
+        tried = {name: errors((total + member) / count) for name, member in members.items()}
+        surely = [name for name, found in tried.items() if _is_less(found, least)]
+        if not surely:
+            break
+        best = min(surely, key=lambda name: tried[name].mean())
+        votes[best] = votes.get(best, 0) + 1
+        total, least = total + members[best], tried[best]
+    count = sum(votes.values())
+    return {name: number / count for name, number in votes.items() if name != _NETWORK}
 
 
-def transformed_naive(encoder: WindowEncoder, origins: Origins, season: int) -> np.ndarray:
-    """The last season repeated, transformed, (N, H)."""
-    index = windows.window_index(origins)
-    floor = encoder.statistics.of_panel(origins.panel).floor[index.series, index.channel][:, None]
-    naive = baselines.seasonal_naive(origins.panel, index, encoder.horizon, season)
-    return transforms.apply(naive, encoder.config.transform, floor)
+def _is_less(errors: np.ndarray, others: np.ndarray) -> bool:
+    """Whether the errors of series are less than others by more than chance."""
+    change = errors - others
+    return bool(change.mean() < -_SURE * change.std() / len(change) ** 0.5)
+
+
+class _Errors:
+    """Mean errors of forecasts, of every series that has any, in units of the first forecasts' mean.
+
+    They are absolute errors in deviations of the series; where all values are above 0, the mean of those and
+    of relative errors.
+    """
+
+    def __init__(
+        self, encoder: WindowEncoder, valid: Origins, numbers: np.ndarray, points: np.ndarray
+    ) -> None:
+        index = windows.window_index(valid, numbers)
+        self._transform, self._positive = encoder.config.transform, encoder.positive
+        self._truth = windows.future(valid.panel, index, encoder.horizon)
+        statistics = encoder.statistics.of_panel(valid.panel)
+        self._deviation = statistics.deviation[index.series, index.channel][:, None]
+        self._present = ~np.isnan(self._truth)
+        owner = index.series * valid.panel.values.shape[1] + index.channel
+        _, self._owner = np.unique(owner, return_inverse=True)
+        self._known = np.bincount(self._owner, self._present.sum(1))
+        self._units = [max(float(kind.mean()), _LEAST_ERROR) for kind in self._by_series(points)]
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        kinds = zip(self._by_series(points), self._units, strict=True)
+        return np.mean([kind / unit for kind, unit in kinds], 0)
+
+    def _by_series(self, points: np.ndarray) -> list[np.ndarray]:
+        values = transforms.invert(points, self._transform)
+        size = np.abs(values - self._truth)
+        kinds = [size / self._deviation]
+        if self._positive:
+            kinds.append(size / np.maximum(np.abs(values) + np.abs(self._truth), _SMALL))
+        sums = [np.bincount(self._owner, np.where(self._present, kind, 0.0).sum(1)) for kind in kinds]
+        has_any = self._known > 0
+        return [total[has_any] / self._known[has_any] for total in sums]
+
+
+def simple_forecasts(encoder: WindowEncoder, origins: Origins, numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """All simple forecasts of windows, by name, transformed, (B, H); numbers: (B,), of the windows."""
+    shares = {name: {name: 1.0} for name in encoder.window_shape.forecasts()}
+    return {name: mean_of_simple(encoder, origins, share, numbers) for name, share in shares.items()}
+
+
+def mean_of_simple(
+    encoder: WindowEncoder, origins: Origins, shares: Mapping[str, float], numbers: np.ndarray
+) -> np.ndarray:
+    """The weighted sum of simple forecasts of windows, transformed, (B, H).
+
+    Args:
+        shares: by name, of sum 1; numbers: (B,), of the windows.
+    """
+    panel, statistics = origins.panel, encoder.statistics.of_panel(origins.panel)
+    module, parts = SimpleForecasts(shares, encoder.window_shape), []
+    for begin in range(0, len(numbers), _CHUNK):
+        index = windows.window_index(origins, numbers[begin : begin + _CHUNK])
+        scaled = encoder.scaled(panel, index, statistics)
+        count = torch.from_numpy(scaled.present.sum(1))
+        found = module(torch.from_numpy(scaled.values), count).numpy()
+        parts.append(found * scaled.scale + scaled.center)
+    return np.concatenate(parts)

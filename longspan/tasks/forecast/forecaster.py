@@ -10,7 +10,6 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 import polars as pl
-import torch
 from typing_extensions import Self
 
 from longspan import errors
@@ -229,6 +228,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
             num_layers=self.num_layers,
             dropout=self.dropout,
         )
+        network.set_simple(codec.simple_forecasts())
         if train is not None and codec.initial is not None:
             network.init_from_linear(codec.initial.line, codec.initial.residual_quantiles)
         return network
@@ -252,12 +252,9 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         many = codec.is_held_out and len(valid.panel.ids) >= MANY_SERIES
         trained_on = None
         if many and codec.mean_error(held_out, valid) > _ROUNDING:  # else training would only add noise
-            blend = codec.find_blend(held_out, valid)
+            held_out = codec.blend(held_out, valid)
             self._train_on_all(fitted, valid.panel, run)
-            weights = codec.encoder.naive_map(blend.season)
-            if blend.share and weights is not None:
-                network.blend(torch.from_numpy(weights), blend.share)
-                held_out = codec.blended(held_out, valid, blend)
+            network.set_simple(codec.simple_forecasts())
             trained_on = self._predictions(fitted, valid)
         codec.calibrate(held_out, valid, trained_on)
         evaluation.warn_if_baseline_wins(codec.validation_scores, "the held-out part")

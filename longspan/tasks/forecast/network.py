@@ -16,6 +16,7 @@ from longspan.networks.encoder import Encoder
 from longspan.nn.linear import Linear
 from longspan.tasks.network import TaskNetwork
 
+from .simple_forecasts import SimpleForecasts
 from .window_spread import mean_change
 
 # One output for each quantile, or a distribution, which has its branch in `likelihood` and in `quantiles_of`.
@@ -96,6 +97,8 @@ class ForecastNetwork(TaskNetwork):
         self.steps = _Steps(state, ahead, self.horizon, self.outputs) if ahead else None
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self._middle = min(range(len(levels)), key=lambda place: abs(levels[place] - 0.5))
+        self.simple: SimpleForecasts | None = None  # to which `predict` moves the forecasts by their share
         self.initial_weights: list[Tensor] = []  # of the last layers, as `init_from_linear` set them
 
     def init_from_linear(self, line: np.ndarray, errors: np.ndarray) -> None:
@@ -147,22 +150,9 @@ class ForecastNetwork(TaskNetwork):
         pairs = zip(self.initial_weights, self._last_weights(), strict=True)
         self._set_last_weights([torch.lerp(initial, trained, share) for initial, trained in pairs])
 
-    @torch.no_grad()
-    def blend(self, weights: Tensor, share: float) -> None:
-        """Move the forecasts by a share towards a linear one; the intervals about them keep their widths.
-
-        Args:
-            weights: (H, T), of the linear forecast, on the network's scale.
-        """
-        self.skip.weight.lerp_(weights.to(self.skip.weight), share)
-        self.skip.bias.mul_(1 - share)
-        has_quantiles = self.distribution == "quantiles"
-        middle = int((self.levels - 0.5).abs().argmin()) if has_quantiles else 0
-        for layer in (self.head, *([] if self.steps is None else [self.steps.out])):
-            for parameter in layer.parameters():
-                outputs = parameter.unflatten(0, (-1, self.outputs))
-                moved = outputs if has_quantiles else outputs[:, :1]  # not the log scale
-                moved.sub_(share * outputs[:, middle : middle + 1].clone())
+    def set_simple(self, simple: SimpleForecasts | None) -> None:
+        """Set the simple forecasts to which `predict` moves the forecasts by their shares; None for none."""
+        self.simple = None if simple is None else simple.to(self.skip.weight.device)
 
     def _set_last_weights(self, values: list[Tensor]) -> None:
         with torch.no_grad():
@@ -193,13 +183,16 @@ class ForecastNetwork(TaskNetwork):
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Quantiles (B, H, Q) of the transformed values, the windows' scales (B,) and mean changes (B,)."""
         quantiles = quantiles_of(self(batch)[0].double(), self.levels, self.distribution)
-        center, scale = batch.x.center, batch.x.scale
+        center, scale, values = batch.x.center, batch.x.scale, batch.x.values[..., 0].double()
+        has_gaps = batch.x.values.shape[-1] > 1
+        present = batch.x.values[..., 1] > 0 if has_gaps else batch.mask
+        if self.simple is not None:
+            full = values.new_full((len(values),), values.shape[1])
+            moved = self.simple(values, full if present is None else present.sum(1))
+            moved = moved - self.simple.total * quantiles[..., self._middle]
+            quantiles = quantiles + moved.unsqueeze(-1)
         last = slice(-2 * self.horizon - 1, None)
-        values = batch.x.values[:, last].double()
-        present = values[..., 1] > 0 if values.shape[-1] > 1 else None  # data with gaps
-        if present is None and batch.mask is not None:
-            present = batch.mask[:, last]
-        changes = mean_change(values[..., 0], present)
+        changes = mean_change(values[:, last], None if present is None else present[:, last])
         return quantiles * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0], changes
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -18,6 +18,7 @@ from .covariates import standard, vocabularies
 from .network import ForecastInputs
 from .panel import Origins, Panel
 from .series_statistics import SeriesStatistics, TrainingStatistics, training_ends
+from .simple_forecasts import WindowShape
 from .time_features import Calendar, calendar_names
 from .window_scaling import DEFAULT_CONFIG, ScaledWindow, WindowConfig, scale_windows
 from .window_spread import mean_change
@@ -103,6 +104,11 @@ class WindowEncoder:
         return transforms.allowed(float(np.nanmin(2 * self.statistics.table.floor)))
 
     @property
+    def window_shape(self) -> WindowShape:
+        """The shape of a window, as simple forecasts of it need to know it."""
+        return WindowShape(self.config.context, self.horizon, self.season, self.config.center == "season")
+
+    @property
     def sizes(self) -> dict[str, Any]:
         """The sizes of a batch's parts, from which the network is built."""
         past, future, static = self.template.past, self.template.future, self.template.static
@@ -148,17 +154,6 @@ class WindowEncoder:
         naive = transforms.apply(naive, self.config.transform, floor)
         scale = self.scaled(panel, index, statistics).scale
         return np.abs(self.targets(panel, index, statistics) - naive) / scale
-
-    def naive_map(self, season: int) -> np.ndarray | None:
-        """Weights (H, T) of a scaled window that repeat its last season; None where it does not tell that."""
-        weights = np.zeros((self.horizon, self.config.context))
-        if self.config.center == "season":
-            return weights if season == self.season else None  # the center repeats it
-        if season > self.config.context:
-            return None
-        steps = np.arange(self.horizon)
-        weights[steps, self.config.context - season + steps % season] = 1.0
-        return weights
 
     def changes(self, origins: Origins) -> np.ndarray:
         """Mean absolute changes (n,) within the windows of `naive_errors`, on the network's scale."""

@@ -18,6 +18,7 @@ from longspan.tasks.forecast.network import (
     pinball,
     quantiles_of,
 )
+from longspan.tasks.forecast.simple_forecasts import SimpleForecasts, WindowShape
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 SIZES: dict[str, Any] = {
@@ -88,23 +89,17 @@ def test_shrinkage_is_chosen_on_held_out_batches(share: float, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("kind", OUTPUTS)
-def test_a_blend_moves_the_forecast_and_keeps_its_width(kind: str) -> None:
+def test_simple_forecasts_move_the_quantiles_by_their_shares(kind: str) -> None:
     net, one = started(kind), batch()
-    naive = torch.zeros(3, 6, dtype=torch.float64)
-    naive[:, -1] = 1.0
-    with torch.no_grad():
-        for weight in net.parameters():
-            weight.add_(0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
-        before = net(one)[0]
-        net.blend(naive, 0.25)
-        after = net(one)[0]
-    middle = 1 if kind == "quantiles" else 0
-    last = one.x.values[:, -1:, 0]
-    assert torch.allclose(after[..., middle], torch.lerp(before[..., middle], last, 0.25), atol=1e-5)
-    if kind == "quantiles":
-        assert torch.allclose(after - after[..., 1:2], before - before[..., 1:2], atol=1e-5)
-    else:
-        assert torch.allclose(after[..., 1], before[..., 1], atol=1e-6)
+    before, scale, changes = net.predict(one)
+    net.set_simple(SimpleForecasts({"last": 0.25}, WindowShape(6, 3)))
+    after, *others = net.predict(one)
+    last = one.x.values[:, -1:, 0] * one.x.scale + one.x.center
+    assert torch.allclose(after[..., 1], torch.lerp(before[..., 1], last.double(), 0.25), atol=1e-5)
+    assert torch.allclose(after - after[..., 1:2], before - before[..., 1:2], atol=1e-5)
+    assert torch.equal(others[0], scale) and torch.equal(others[1], changes)
+    net.set_simple(None)
+    assert torch.equal(net.predict(one)[0], before)
 
 
 def test_the_context_is_no_longer_than_the_input() -> None:
