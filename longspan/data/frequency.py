@@ -186,7 +186,13 @@ class Frequency:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Frequency:
-        """The frequency that gave this state."""
+        """The frequency that gave this state.
+
+        Raises:
+            ValueError: its zone is none, as in a file made by hand.
+        """
+        if not isinstance(state.get("zone"), (str, type(None))):
+            raise ValueError("the zone of its times is no text")
         return cls(**{**state, "slots": tuple(state.get("slots", ()))})
 
 

@@ -74,8 +74,15 @@ class TimeForm:
 
     @classmethod
     def from_state(cls, state: Sequence[Any]) -> TimeForm:
-        """The form that gave this state."""
-        return cls(state[0], tuple(Layout(*one) for one in state[1]), state[2], state[3])
+        """The form that gave this state.
+
+        Raises:
+            ValueError: a layout is none, as in a file made by hand.
+        """
+        found = tuple(Layout(*one) for one in state[1])
+        if not all(isinstance(one.format, str) and isinstance(one.order, str) for one in found):
+            raise ValueError("a layout of its times is no text")
+        return cls(state[0], found, state[2], state[3])
 
     def __str__(self) -> str:
         words = {"dates": "dates", "unix": f"unix {self.unit}", "parts": "parts", "elapsed": "elapsed time"}

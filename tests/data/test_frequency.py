@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from longspan.data.frequency import Frequency, find_frequency
+from longspan.data.frequency import ROWS, Frequency, find_frequency
 
 START = datetime(2024, 1, 31)
 
@@ -139,3 +139,8 @@ def test_no_step_at_all_is_one_sentence():
 )
 def test_seasons_by_the_calendar(name: str, seasons: tuple[int, ...]):
     assert found(CASES[name]).seasons() == seasons
+
+
+def test_a_zone_that_is_no_text_is_refused():
+    with pytest.raises(ValueError, match="the zone of its times is no text"):
+        Frequency.from_state({**ROWS.state(), "zone": 5})

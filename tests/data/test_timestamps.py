@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 
 from longspan import errors
-from longspan.data.layouts import DAY
-from longspan.data.timestamps import from_wall, parse_times, to_wall
+from longspan.data.layouts import DAY, Layout
+from longspan.data.timestamps import TimeForm, from_wall, parse_times, to_wall
 
 
 def micro(times: list[datetime]) -> np.ndarray:
@@ -189,3 +189,10 @@ def test_offsets_behind_utc(offset: str):
     read = parse_times(pl.DataFrame({"t": [f"2024-01-31 18:00{offset}"] * 2}), ("t",))
     assert read is not None and read.form.zone == "Etc/GMT-1"
     assert read.values.tolist() == micro([datetime(2024, 1, 31, 17)] * 2).tolist()
+
+
+def test_a_form_with_layouts_that_are_no_text_is_refused():
+    form = TimeForm("text", (Layout("%Y-%m-%d", "dmy", True),))
+    assert TimeForm.from_state(form.state()) == form
+    with pytest.raises(ValueError, match="a layout of its times is no text"):
+        TimeForm.from_state(["text", [[["%Y-%m-%d"], "dmy", True]], None, ""])

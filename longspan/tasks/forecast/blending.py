@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from longspan.data import transforms
 
@@ -95,24 +94,21 @@ class _Errors:
 
 def simple_forecasts(encoder: WindowEncoder, origins: Origins, numbers: np.ndarray) -> dict[str, np.ndarray]:
     """All simple forecasts of windows, by name, transformed, (B, H); numbers: (B,), of the windows."""
-    shares = {name: {name: 1.0} for name in encoder.window_shape.forecasts()}
-    return {name: mean_of_simple(encoder, origins, share, numbers) for name, share in shares.items()}
+    names = encoder.history_shape.forecasts()
+    return {name: sum_of_simple(encoder, origins, {name: 1.0}, numbers) for name in names}
 
 
-def mean_of_simple(
+def sum_of_simple(
     encoder: WindowEncoder, origins: Origins, shares: Mapping[str, float], numbers: np.ndarray
 ) -> np.ndarray:
     """The weighted sum of simple forecasts of windows, transformed, (B, H).
 
     Args:
-        shares: by name, of sum 1; numbers: (B,), of the windows.
+        shares: by name; numbers: (B,), of the windows.
     """
     panel, statistics = origins.panel, encoder.statistics.of_panel(origins.panel)
-    module, parts = SimpleForecasts(shares, encoder.window_shape), []
+    module, parts = SimpleForecasts(shares, encoder.history_shape), []
     for begin in range(0, len(numbers), _CHUNK):
         index = windows.window_index(origins, numbers[begin : begin + _CHUNK])
-        scaled = encoder.scaled(panel, index, statistics)
-        count = torch.from_numpy(scaled.present.sum(1))
-        found = module(torch.from_numpy(scaled.values), count).numpy()
-        parts.append(found * scaled.scale + scaled.center)
+        parts.append(module(*encoder.filled_history(panel, index, statistics)).numpy())
     return np.concatenate(parts)

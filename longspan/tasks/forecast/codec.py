@@ -16,7 +16,7 @@ from longspan.tasks.codec import Codec, Metrics
 from longspan.tasks.joining import slices
 
 from . import baselines, windows
-from .blending import find_shares, mean_of_simple
+from .blending import find_shares, sum_of_simple
 from .conformal import ConformalQuantiles, NaiveErrors, adapt, mean_absolute, recent_origins, share_inside
 from .dependence import shared_movement
 from .evaluation import forecast_metrics, interval_pairs, mae
@@ -25,7 +25,6 @@ from .origins import end_times, independent_windows, last_origins
 from .panel import Origins, Panel, stacked
 from .predictions import Forecasts
 from .series_statistics import training_ends
-from .simple_forecasts import SimpleForecasts
 from .window_encoder import WindowEncoder
 from .window_spread import WindowSpread
 
@@ -81,7 +80,6 @@ class ForecastCodec(Codec[Origins]):
         encoder: encodes windows, and holds the settings and statistics for it.
         initial: the linear forecast from which the network starts; None without `select` and after loading.
         naive_season: the season of the naive forecast with the smaller error on the training windows.
-        shares: of simple forecasts in the forecasts, by name; the rest is the network's.
         correlation: how alike series and channels move, see `shared_movement`.
         is_held_out: whether the validation part is the end of the training part's series.
         optimism: (H,), how many times larger errors are on rows that the network has not been trained on;
@@ -114,7 +112,6 @@ class ForecastCodec(Codec[Origins]):
         self.naive_season = 1
         self._training_errors: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.is_held_out = False
-        self.shares: dict[str, float] = {}
         self.correlation: float | None = None
         self.optimism: np.ndarray | None = None
         self.conformal: ConformalQuantiles | None = None
@@ -281,26 +278,16 @@ class ForecastCodec(Codec[Origins]):
         truths = self.transformed_truth(valid).reshape(-1, self.horizon)
         return mean_or_inf(np.abs(truths - values[..., self.levels.index(0.5)]) / scale[:, None])
 
-    def blend(self, predictions: list[Any], valid: Origins) -> list[Any]:
-        """Find the shares of simple forecasts that lower the error of what the network predicted of windows.
+    def find_shares(self, predictions: list[Any], valid: Origins) -> dict[str, float]:
+        """The shares of simple forecasts that lower the error of what the network predicted of windows."""
+        return find_shares(self.encoder, _concatenated(predictions)[0][..., self.levels.index(0.5)], valid)
 
-        Returns:
-            The predictions moved to them by their shares.
-        """
+    def blended(self, predictions: list[Any], valid: Origins, shares: Mapping[str, float]) -> list[Any]:
+        """The predictions moved to simple forecasts by their shares."""
         values, scale, changes = _concatenated(predictions)
-        median = values[..., self.levels.index(0.5)]
-        self.shares = find_shares(self.encoder, median, valid)
-        if not self.shares:
-            return predictions
-        total = sum(self.shares.values())
-        own = {name: share / total for name, share in self.shares.items()}
-        simple = mean_of_simple(self.encoder, valid, own, np.arange(len(median)))
-        moved = values + total * (simple - median)[..., None]
-        return [tuple(map(torch.from_numpy, (moved, scale, changes)))]
-
-    def simple_forecasts(self) -> SimpleForecasts | None:
-        """The simple forecasts that have a share; None where none has."""
-        return SimpleForecasts(self.shares, self.encoder.window_shape) if self.shares else None
+        simple = sum_of_simple(self.encoder, valid, shares, np.arange(len(values)))
+        moved = simple - sum(shares.values()) * values[..., self.levels.index(0.5)]
+        return [tuple(map(torch.from_numpy, (values + moved[..., None], scale, changes)))]
 
     def calibrate(self, predictions: list[Any], valid: Origins, trained_on: list[Any] | None = None) -> None:
         """Fit the calibration to validation windows, and score model and baselines on them.
@@ -427,7 +414,6 @@ class ForecastCodec(Codec[Origins]):
             "conformal": None if self.conformal is None else self.conformal.state(),
             "spread": self.spread.state(),
             "optimism": None if self.optimism is None else torch.from_numpy(self.optimism.copy()),
-            "shares": self.shares,
             "validation_scores": self.validation_scores,
             "validation_start": self.validation_start,
         }
@@ -438,7 +424,6 @@ class ForecastCodec(Codec[Origins]):
         conformal = state["conformal"]
         self.conformal = None if conformal is None else ConformalQuantiles.from_state(conformal)
         self.spread = WindowSpread.from_state(state.get("spread"))
-        self.shares = state.get("shares", {})
         optimism = state.get("optimism")
         self.optimism = None if optimism is None else optimism.numpy()
         self.validation_scores, self.validation_start = state["validation_scores"], state["validation_start"]

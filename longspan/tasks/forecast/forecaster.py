@@ -228,7 +228,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
             num_layers=self.num_layers,
             dropout=self.dropout,
         )
-        network.set_simple(codec.simple_forecasts())
+        network.set_simple(codec.encoder.simple_forecasts())
         if train is not None and codec.initial is not None:
             network.init_from_linear(codec.initial.line, codec.initial.residual_quantiles)
         return network
@@ -252,9 +252,12 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         many = codec.is_held_out and len(valid.panel.ids) >= MANY_SERIES
         trained_on = None
         if many and codec.mean_error(held_out, valid) > _ROUNDING:  # else training would only add noise
-            held_out = codec.blend(held_out, valid)
+            shares = codec.find_shares(held_out, valid)
             self._train_on_all(fitted, valid.panel, run)
-            network.set_simple(codec.simple_forecasts())
+            if shares:
+                held_out = codec.blended(held_out, valid, shares)
+                codec.encoder.shares = shares
+                network.set_simple(codec.encoder.simple_forecasts())
             trained_on = self._predictions(fitted, valid)
         codec.calibrate(held_out, valid, trained_on)
         evaluation.warn_if_baseline_wins(codec.validation_scores, "the held-out part")
@@ -265,6 +268,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         Of each series the last rows tell most about what follows, and other series guard against overfitting.
         """
         codec, options = fitted.codec, self._training(fitted.codec)
+        codec.encoder.statistics.lower_floors(panel)
         origins = Origins(panel, windows.every_origin(panel, 1, self.horizon))
         batches = cast(Windows, self.batches(codec, origins, train=True))
         steps = max(_MORE_EPOCHS * len(batches), _EPOCH_STEPS) * options.epochs
@@ -277,7 +281,7 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
     def start_stream(self, fitted: FittedForecaster, records: Origins | None) -> ForecastStream:
         codec = fitted.codec
         encoder, recent = codec.encoder, max(_STREAM_HORIZONS * self.horizon, _STREAM_ROWS)
-        keep = encoder.reach + 2 * encoder.season + recent + 8
+        keep = encoder.memory + 2 * encoder.season + recent + 8
         panel = encoder.template if records is None else records.panel.tail(keep)
         return ForecastStream(codec, fitted.network, panel, keep)
 

@@ -38,6 +38,8 @@ class ForecastInputs(NamedTuple):
         vocabulary indices.
     center, scale: (B, H) and (B, 1), float64; output * scale + center is a value after the transform (see
         `longspan.data.transforms`).
+    history, known: (B, _) float64, transformed values before the origin for simple forecasts, missing ones
+        filled in; (B,), how many are not. (B, 0) where there are no simple forecasts.
     """
 
     values: Tensor
@@ -49,6 +51,8 @@ class ForecastInputs(NamedTuple):
     static_words: Tensor
     center: Tensor
     scale: Tensor
+    history: Tensor
+    known: Tensor
 
 
 class ForecastNetwork(TaskNetwork):
@@ -183,21 +187,23 @@ class ForecastNetwork(TaskNetwork):
     def predict(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Quantiles (B, H, Q) of the transformed values, the windows' scales (B,) and mean changes (B,)."""
         quantiles = quantiles_of(self(batch)[0].double(), self.levels, self.distribution)
-        center, scale, values = batch.x.center, batch.x.scale, batch.x.values[..., 0].double()
-        has_gaps = batch.x.values.shape[-1] > 1
-        present = batch.x.values[..., 1] > 0 if has_gaps else batch.mask
+        center, scale = batch.x.center, batch.x.scale
+        last = slice(-2 * self.horizon - 1, None)
+        values = batch.x.values[:, last].double()
+        present = values[..., 1] > 0 if values.shape[-1] > 1 else None  # data with gaps
+        if present is None and batch.mask is not None:
+            present = batch.mask[:, last]
+        changes = mean_change(values[..., 0], present)
+        quantiles = quantiles * scale.unsqueeze(-1) + center.unsqueeze(-1)
         if self.simple is not None:
-            full = values.new_full((len(values),), values.shape[1])
-            moved = self.simple(values, full if present is None else present.sum(1))
+            moved = self.simple(batch.x.history, batch.x.known)
             moved = moved - self.simple.total * quantiles[..., self._middle]
             quantiles = quantiles + moved.unsqueeze(-1)
-        last = slice(-2 * self.horizon - 1, None)
-        changes = mean_change(values[:, last], None if present is None else present[:, last])
-        return quantiles * scale.unsqueeze(-1) + center.unsqueeze(-1), scale[:, 0], changes
+        return quantiles, scale[:, 0], changes
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Embedded: the encoder's input (B, R, I), future (B, T + H, F) and static covariates (B, S)."""
-        values, past, future, static, *words, _, _ = batch.x
+        values, past, future, static, *words = batch.x[: 4 + len(_PARTS)]
         past, future, static = (
             torch.cat([part, *(embed(word[..., i]) for i, embed in enumerate(tables.children()))], -1)
             if word.shape[-1]

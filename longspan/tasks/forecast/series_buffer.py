@@ -17,7 +17,7 @@ from .streaming import Row
 from .window_encoder import WindowEncoder
 
 _PARTS = ("values", "past", "past_words", "future", "future_words")
-_SPARE_ROWS = 64  # rows of the arrays beyond two windows: after so many more the rows in use move
+_SPARE_ROWS = 64  # rows of the arrays beyond twice the memory: after so many more the rows in use move
 
 
 class SeriesBuffer:
@@ -30,7 +30,7 @@ class SeriesBuffer:
         encoder: fitted; name: the series'; end: the whole step after its last row.
 
     Attributes:
-        count: rows that a window may look back on, `encoder.reach` at most.
+        count: rows that a forecast may look back on, `encoder.memory` at most.
         values (N, C) float64, NaN where missing; past, future (N, _) float32; past_words, future_words (N, _)
             int64: the rows in use end at `at`.
         static (1, S) float32, static_words (1, _): of the series; mean, scale, floor (C, 1): its statistics.
@@ -38,10 +38,10 @@ class SeriesBuffer:
 
     def __init__(self, encoder: WindowEncoder, name: str, end: int) -> None:
         template = encoder.template
-        self.name, self.end, self.at, self.count, self.reach = name, end, 0, 0, encoder.reach
+        self.name, self.end, self.at, self.count, self.memory = name, end, 0, 0, encoder.memory
         statistics = encoder.statistics.of_name(name)
         self.mean, self.scale, self.floor = statistics.mean.T, statistics.scale.T, statistics.floor.T
-        self.size = 2 * encoder.reach + _SPARE_ROWS
+        self.size = 2 * encoder.memory + _SPARE_ROWS
         self.values = np.empty((self.size, len(template.columns.target)))
         self.past = np.zeros((self.size, template.past.numbers.shape[1]), np.float32)
         self.future = np.zeros((self.size, template.future.numbers.shape[1]), np.float32)
@@ -54,7 +54,7 @@ class SeriesBuffer:
     def from_panel(cls, encoder: WindowEncoder, panel: Panel) -> SeriesBuffer:
         """The last rows of a panel of one series."""
         buffer = cls(encoder, panel.ids[0], int(panel.ends[0]))
-        rows = np.arange(max(0, len(panel.values) - encoder.reach), len(panel.values))
+        rows = np.arange(max(0, len(panel.values) - encoder.memory), len(panel.values))
         series, n = np.zeros(1, np.int64), len(rows)
         buffer.at = buffer.count = n
         buffer.values[:n] = transforms.apply(panel.values[rows], encoder.config.transform, buffer.floor.T)
@@ -68,7 +68,7 @@ class SeriesBuffer:
 
     def skip(self, steps: int) -> None:
         """Append rows in which everything is missing."""
-        for _ in range(min(steps, self.reach)):
+        for _ in range(min(steps, self.memory)):
             at = self._next()
             self.values[at] = np.nan
             self.past[at] = self.future[at] = 0.0
@@ -97,10 +97,10 @@ class SeriesBuffer:
         if self.at == self.size:
             for name in _PARTS:
                 part = getattr(self, name)
-                part[: self.reach] = part[self.size - self.reach :]
-            self.at = self.reach
+                part[: self.memory] = part[self.size - self.memory :]
+            self.at = self.memory
         at, self.at = self.at, self.at + 1
-        self.count = min(self.count + 1, self.reach)
+        self.count = min(self.count + 1, self.memory)
         return at
 
     def state(self) -> dict[str, Any]:

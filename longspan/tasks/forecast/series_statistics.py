@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,15 @@ class TrainingStatistics:
         spans = zip(panel.starts[:-1].tolist(), ends.tolist(), strict=True)
         parts = [series_statistics(panel.values[begin:end], transform) for begin, end in spans]
         return cls(panel.ids, _stacked(parts), transform, ends)
+
+    def lower_floors(self, panel: Panel) -> None:
+        """Lower the floors of the training series to half of their smallest values above 0 in all rows."""
+        floor = self.table.floor.copy()
+        for series, (begin, end) in enumerate(pairwise(panel.starts.tolist())):
+            values = panel.values[begin:end]
+            low = np.fmin.reduce(values, 0, initial=np.inf, where=values > 0)
+            floor[series] = np.where(floor[series] > 0, np.minimum(floor[series], 0.5 * low), floor[series])
+        self.table = self.table._replace(floor=floor)
 
     def is_of(self, train: Origins, transform: str) -> bool:
         """Whether these are the statistics of these training windows with this transform."""

@@ -18,13 +18,15 @@ from .covariates import standard, vocabularies
 from .network import ForecastInputs
 from .panel import Origins, Panel
 from .series_statistics import SeriesStatistics, TrainingStatistics, training_ends
-from .simple_forecasts import WindowShape
+from .simple_forecasts import HistoryShape, SimpleForecasts
 from .time_features import Calendar, calendar_names
 from .window_scaling import DEFAULT_CONFIG, ScaledWindow, WindowConfig, scale_windows
 from .window_spread import mean_change
 from .windows import WindowIndex
 
 _MAX_NAIVE_WINDOWS = 4_000  # windows on which the errors of naive forecasts are measured
+_LONG_HISTORY = 128  # steps that simple forecasts read at most where a window has fewer
+_SHORT_SERIES = 0.1  # share of the series that may be shorter than these
 _MAX_ROWS = 200_000  # rows from which the season and the scales of covariates are estimated
 _SAVED = ("season", "has_gaps", "calendar_features", "vocabularies", "last_steps")
 
@@ -42,6 +44,8 @@ class WindowEncoder:
         season: steps, 1 for none.
         statistics: of the series of the training part, with the transform of `config`.
         has_gaps: whether values are missing, which the network then reads as two more inputs.
+        shares: of simple forecasts in the forecasts, by name; the rest is the network's.
+        long_history: steps that simple forecasts read, which most series have.
         last_steps: for each series the step after its last row with a target in fit.
         template: a panel with the columns of fit and no rows.
     """
@@ -49,6 +53,8 @@ class WindowEncoder:
     def __init__(self, horizon: int, *, calendar: bool = True, season: int | None = None) -> None:
         self.horizon, self.calendar, self.fixed_season = horizon, calendar, season
         self.config, self.season = DEFAULT_CONFIG, 1
+        self.shares: dict[str, float] = {}
+        self.long_history = 0
 
     # ---- learning
 
@@ -56,11 +62,14 @@ class WindowEncoder:
         """Learn season, statistics, vocabularies and calendar features; `configure` sets how windows look."""
         panel, limits = train.panel, training_ends(train)
         self.template = panel.tail(0)
-        unknown = int((panel.starts[1:] - panel.last_seen()).sum()) * panel.values.shape[1]
+        seen = panel.last_seen()
+        unknown = int((panel.starts[1:] - seen).sum()) * panel.values.shape[1]
         self.has_gaps = panel.missing_values() > unknown  # beside the rows to forecast
-        ends = panel.steps(panel.last_seen(), np.arange(len(panel.ids)))
+        ends = panel.steps(seen, np.arange(len(panel.ids)))
         self.last_steps = dict(zip(panel.ids, ends.tolist(), strict=True))
         steps = int((limits - panel.starts[:-1]).max())
+        most_have = int(np.quantile(seen - panel.starts[:-1], _SHORT_SERIES))
+        self.long_history = min(most_have, _LONG_HISTORY)
         self.calendar_features = calendar_names(panel.frequency, steps) if self.calendar else ()
         self.calendar_table = Calendar(self.calendar_features)
         self.config = DEFAULT_CONFIG
@@ -104,9 +113,18 @@ class WindowEncoder:
         return transforms.allowed(float(np.nanmin(2 * self.statistics.table.floor)))
 
     @property
-    def window_shape(self) -> WindowShape:
-        """The shape of a window, as simple forecasts of it need to know it."""
-        return WindowShape(self.config.context, self.horizon, self.season, self.config.center == "season")
+    def history_shape(self) -> HistoryShape:
+        """The shape of the history that simple forecasts read."""
+        return HistoryShape(self.config.context, self.long_history, self.horizon, self.season)
+
+    @property
+    def memory(self) -> int:
+        """Rows before an origin from which a forecast is made."""
+        return max(self.reach, self.history_shape.steps) if self.shares else self.reach
+
+    def simple_forecasts(self) -> SimpleForecasts | None:
+        """The simple forecasts that have a share; None where none has."""
+        return SimpleForecasts(self.shares, self.history_shape) if self.shares else None
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -187,11 +205,30 @@ class WindowEncoder:
             torch.from_numpy(panel.static.words(index.series, self.vocabularies)),
             torch.from_numpy(scaled.center),
             torch.from_numpy(scaled.scale),
+            *self.history(panel, index, statistics),
         )
         y = None
         if with_targets:
             y = _tensor((self.targets(panel, index, statistics) - scaled.center) / scaled.scale)
         return Batch(x, y, mask=torch.from_numpy(past_inside) if not past_inside.all() else None)
+
+    def history(
+        self, panel: Panel, index: WindowIndex, statistics: SeriesStatistics
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`ForecastInputs.history` and `known` of windows; none where no simple forecast has a share."""
+        if not self.shares:
+            return no_history(len(index.row))
+        return self.filled_history(panel, index, statistics)
+
+    def filled_history(
+        self, panel: Panel, index: WindowIndex, statistics: SeriesStatistics
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The history of windows, in any case."""
+        mean, floor = (
+            column[index.series, index.channel][:, None] for column in (statistics.mean, statistics.floor)
+        )
+        raw = windows.history(panel, index, self.history_shape.steps)
+        return fill(transforms.apply(raw, self.config.transform, floor), mean)
 
     def network_values(self, scaled: ScaledWindow) -> torch.Tensor:
         """Scaled windows as the network reads them, (B, T, V) float32."""
@@ -224,6 +261,8 @@ class WindowEncoder:
         return {
             **{name: getattr(self, name) for name in _SAVED},
             **self.config._asdict(),
+            "shares": self.shares,
+            "long_history": self.long_history,
             "template": self.template.state(),
             "training_statistics": self.statistics.state(),
             "moments": [tuple(torch.from_numpy(part.copy()) for part in pair) for pair in self.moments],
@@ -233,6 +272,8 @@ class WindowEncoder:
         """Take what `state` returned; returns itself."""
         for name in _SAVED:
             setattr(self, name, state[name])
+        self.shares = {str(name): float(share) for name, share in state.get("shares", {}).items()}
+        self.long_history = min(int(state.get("long_history", 0)), _LONG_HISTORY)
         self.config = WindowConfig(*(state[name] for name in WindowConfig._fields))
         self.template = Panel.from_state(state["template"])
         self.calendar_table = Calendar(self.calendar_features)
@@ -241,6 +282,20 @@ class WindowEncoder:
         )
         self.moments = [(pair[0].numpy(), pair[1].numpy()) for pair in state["moments"]]
         return self
+
+
+def no_history(rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`ForecastInputs.history` and `known` of rows without simple forecasts."""
+    return torch.empty(rows, 0), torch.zeros(rows)
+
+
+def fill(raw: np.ndarray, mean: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values (B, T) without gaps, and how many of each row are known; mean (B, 1): of rows without any."""
+    known = (~np.isnan(raw)).sum(1)
+    if (known < raw.shape[1]).any():
+        filled, _ = windows.forward_fill(raw)
+        raw = np.where(np.isnan(filled), mean, filled)
+    return torch.from_numpy(raw), torch.from_numpy(known)
 
 
 def _naive_windows(origins: Origins) -> WindowIndex:

@@ -17,6 +17,7 @@ from .panel import Origins, Panel
 from .series_buffer import SeriesBuffer
 from .streaming import Row
 from .time_features import Calendar
+from .window_encoder import fill, no_history
 from .windows import window_index
 
 MAX_GAP = 100_000  # steps without a row after which a series begins anew
@@ -67,21 +68,22 @@ class ForecastStream(Stream):
             buffer = SeriesBuffer(encoder, name, row.step)
             buffer.append(encoder, row)
             return None, buffer
-        has_window = buffer.count == encoder.reach
+        has_window = buffer.count >= encoder.reach
         if gap and encoder.template.frequency != ROWS:  # rows that are only counted follow one another
             buffer.skip(gap)
+        before = buffer.count
         buffer.append(encoder, row)
-        return (self._predicted(buffer) if has_window else None), buffer
+        return (self._predicted(buffer, before) if has_window else None), buffer
 
     @torch.no_grad()
-    def _predicted(self, buffer: SeriesBuffer) -> np.ndarray:
-        """Quantiles (C, Q) of the last row, from the rows before it."""
-        window = self._window(buffer)
+    def _predicted(self, buffer: SeriesBuffer, before: int) -> np.ndarray:
+        """Quantiles (C, Q) of the last row, from the rows before it; before: how many the buffer has."""
+        window = self._window(buffer, before)
         if not self.network.levels.is_cpu:
             window = to_device(self.network)(window)
         return self.codec.first_step(*(part.cpu().numpy() for part in self.network.predict(window)))
 
-    def _window(self, buffer: SeriesBuffer) -> Batch:
+    def _window(self, buffer: SeriesBuffer, before: int) -> Batch:
         """The window before the last row as a batch of C rows, as `WindowEncoder.encode` would make it."""
         encoder, now = self.codec.encoder, buffer.at - 1
         raw = np.ascontiguousarray(buffer.values[now - encoder.reach : now].T)
@@ -97,8 +99,19 @@ class ForecastStream(Stream):
             _repeated(buffer.static_words[0], channels),
             torch.from_numpy(scaled.center),
             torch.from_numpy(scaled.scale),
+            *self._history(buffer, before),
         )
         return Batch(x)
+
+    def _history(self, buffer: SeriesBuffer, before: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The rows before the last one that simple forecasts read, as `WindowEncoder.history` makes them."""
+        encoder, now = self.codec.encoder, buffer.at - 1
+        if not encoder.shares:
+            return no_history(buffer.values.shape[1])
+        steps = encoder.history_shape.steps
+        values = buffer.values[now - min(steps, before) : now].T
+        missing = np.full((len(values), steps - values.shape[1]), np.nan)
+        return fill(np.concatenate([missing, values], 1), buffer.mean)
 
     def _ahead(self, part: np.ndarray, now: int) -> np.ndarray:
         """Rows (T + H, _) of future covariates, zeros after the last row of the buffer."""

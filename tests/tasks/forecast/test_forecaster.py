@@ -418,6 +418,20 @@ def test_many_series_are_trained_on_their_last_rows_too(tmp_path: Path, monkeypa
 
 
 @quiet
+def test_many_series_that_fell_in_the_validation_part_go_on_from_there():
+    random, fall = np.random.default_rng(0), np.exp(-0.2 * np.maximum(np.arange(80) - 66, 0))
+    series = [height * fall * np.exp(0.01 * random.standard_normal(80)) for height in range(5, 17)]
+    f = small(epochs=2, offset="last", transform="log", context_length=16).fit(series, verbose=0)
+    first = f.predict().group_by("id", maintain_order=True).first()["point"].to_numpy()
+    assert np.abs(first / [values[-1] for values in series] - 1).max() < 0.35
+    floor = f.codec_.encoder.statistics.table.floor[:, 0]
+    np.testing.assert_allclose(floor, [0.5 * values.min() for values in series])
+    series[0][-1], series[1][-1] = 0.0, np.nan
+    again = small(epochs=2, transform="log", context_length=16).fit(series, verbose=0)
+    assert again.codec_.encoder.positive and again.predict()["point"].is_finite().all()
+
+
+@quiet
 def test_validation_data_and_unknown_series():
     f = small().fit(table(100), validation_data=table(60, 100), verbose=0)
     assert len(f.history_.history["val_loss"]) == 1 and f.codec_.conformal is not None

@@ -18,7 +18,7 @@ from longspan.tasks.forecast.network import (
     pinball,
     quantiles_of,
 )
-from longspan.tasks.forecast.simple_forecasts import SimpleForecasts, WindowShape
+from longspan.tasks.forecast.simple_forecasts import HistoryShape, SimpleForecasts
 
 LEVELS = torch.tensor([0.1, 0.5, 0.9])
 SIZES: dict[str, Any] = {
@@ -41,7 +41,8 @@ def batch(rows: int = 5) -> Batch:
 
     words = torch.ones(rows, 6, 1).long(), torch.zeros(rows, 9, 0).long(), torch.ones(rows, 1).long()
     nothing = torch.zeros(rows, 3), torch.ones(rows, 1)
-    x = ForecastInputs(numbers(6, 1), numbers(6, 1), numbers(9, 2), numbers(1), *words, *nothing)
+    history = numbers(6).double(), torch.full((rows,), 6)
+    x = ForecastInputs(numbers(6, 1), numbers(6, 1), numbers(9, 2), numbers(1), *words, *nothing, *history)
     return Batch(x, numbers(3))
 
 
@@ -92,11 +93,11 @@ def test_shrinkage_is_chosen_on_held_out_batches(share: float, monkeypatch: pyte
 def test_simple_forecasts_move_the_quantiles_by_their_shares(kind: str) -> None:
     net, one = started(kind), batch()
     before, scale, changes = net.predict(one)
-    net.set_simple(SimpleForecasts({"last": 0.25}, WindowShape(6, 3)))
+    net.set_simple(SimpleForecasts({"last": 0.25}, HistoryShape(6, 0, 3)))
     after, *others = net.predict(one)
-    last = one.x.values[:, -1:, 0] * one.x.scale + one.x.center
-    assert torch.allclose(after[..., 1], torch.lerp(before[..., 1], last.double(), 0.25), atol=1e-5)
-    assert torch.allclose(after - after[..., 1:2], before - before[..., 1:2], atol=1e-5)
+    last = one.x.history[:, -1:].expand(-1, 3)
+    assert torch.allclose(after[..., 1], torch.lerp(before[..., 1], last, 0.25))
+    assert torch.allclose(after - after[..., 1:2], before - before[..., 1:2])
     assert torch.equal(others[0], scale) and torch.equal(others[1], changes)
     net.set_simple(None)
     assert torch.equal(net.predict(one)[0], before)
