@@ -16,6 +16,7 @@ from longspan.data.scaling import moments
 from . import baselines, windows
 from .covariates import standard, vocabularies
 from .network import ForecastInputs
+from .origins import MANY_SERIES
 from .panel import Origins, Panel
 from .series_statistics import SeriesStatistics, TrainingStatistics, training_ends
 from .simple_forecasts import HistoryShape, SimpleForecasts
@@ -74,16 +75,19 @@ class WindowEncoder:
         self.calendar_table = Calendar(self.calendar_features)
         self.config = DEFAULT_CONFIG
         self.statistics = TrainingStatistics.fit(train, self.config.transform)
-        stride = max(1, len(panel.values) // _MAX_ROWS)
-        spans = zip(panel.starts[:-1].tolist(), limits.tolist(), strict=True)
-        rows = np.concatenate([np.arange(begin, end, stride) for begin, end in spans])
-        self.season = (
-            baselines.find_season(panel, rows, steps // 2) if self.fixed_season is None else self.fixed_season
-        )
+        rows = _spread_rows(panel, limits)
+        self.season = self._found_season(panel, limits) if self.fixed_season is None else self.fixed_season
         self.vocabularies = vocabularies((panel.past, panel.future, panel.static))
         parts = (panel.past.numbers[rows], panel.future.numbers[rows], panel.static.numbers)
         self.moments = [moments(part.astype(np.float64)) for part in parts]
         return self
+
+    @staticmethod
+    def _found_season(panel: Panel, limits: np.ndarray) -> int:
+        """The season of the rows before the limits; of many series, which may be short, of all rows."""
+        ends = panel.last_seen() if len(panel.ids) >= MANY_SERIES else limits
+        longest = int((ends - panel.starts[:-1]).max())
+        return baselines.find_season(panel, _spread_rows(panel, ends), longest // 2)
 
     def configure(self, config: WindowConfig, train: Origins) -> None:
         """Set how windows look; another transform or training part needs new statistics."""
@@ -296,6 +300,13 @@ def fill(raw: np.ndarray, mean: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]
         filled, _ = windows.forward_fill(raw)
         raw = np.where(np.isnan(filled), mean, filled)
     return torch.from_numpy(raw), torch.from_numpy(known)
+
+
+def _spread_rows(panel: Panel, ends: np.ndarray) -> np.ndarray:
+    """About `_MAX_ROWS` rows of all series before their ends, evenly spaced."""
+    stride = max(1, len(panel.values) // _MAX_ROWS)
+    spans = zip(panel.starts[:-1].tolist(), ends.tolist(), strict=True)
+    return np.concatenate([np.arange(begin, end, stride) for begin, end in spans])
 
 
 def _naive_windows(origins: Origins) -> WindowIndex:

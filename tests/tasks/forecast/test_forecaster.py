@@ -432,6 +432,16 @@ def test_many_series_that_fell_in_the_validation_part_go_on_from_there():
 
 
 @quiet
+def test_many_short_series_have_the_season_of_all_their_rows():
+    random, shape = np.random.default_rng(0), np.array([0.0, 3.0, 1.0, -4.0])
+    series = [shape[np.arange(20) % 4] + 0.2 * random.standard_normal(20).cumsum() for _ in range(12)]
+    f = ls.Forecaster(horizon=8, hidden_size=4, epochs=1).fit(series, verbose=0)
+    assert f.codec_.encoder.season == 4  # the training part has 12 rows of each, in which none is found
+    fewer = ls.Forecaster(horizon=8, hidden_size=4, epochs=1).fit(series[:9], verbose=0)
+    assert fewer.codec_.encoder.season == 1
+
+
+@quiet
 def test_validation_data_and_unknown_series():
     f = small().fit(table(100), validation_data=table(60, 100), verbose=0)
     assert len(f.history_.history["val_loss"]) == 1 and f.codec_.conformal is not None
