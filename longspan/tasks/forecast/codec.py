@@ -18,7 +18,7 @@ from longspan.tasks.joining import slices
 from . import baselines, windows
 from .blending import find_shares, sum_of_simple
 from .conformal import ConformalQuantiles, NaiveErrors, adapt, mean_absolute, recent_origins, share_inside
-from .dependence import shared_movement
+from .dependence import Dependence
 from .evaluation import forecast_metrics, interval_pairs, mae
 from .linear_forecast import mean_or_inf
 from .origins import end_times, independent_windows, last_origins
@@ -80,7 +80,8 @@ class ForecastCodec(Codec[Origins]):
         encoder: encodes windows, and holds the settings and statistics for it.
         initial: the linear forecast from which the network starts; None without `select` and after loading.
         naive_season: the season of the naive forecast with the smaller error on the training windows.
-        correlation: how alike series and channels move, see `shared_movement`.
+        dependence: how much errors tell the same as others; None without `select` and after loading.
+        memory: (H,), that of `dependence`, also after loading; None as long as it is not known.
         is_held_out: whether the validation part is the end of the training part's series.
         optimism: (H,), how many times larger errors are on rows that the network has not been trained on;
             None where it has not been trained on the validation part.
@@ -112,7 +113,8 @@ class ForecastCodec(Codec[Origins]):
         self.naive_season = 1
         self._training_errors: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self.is_held_out = False
-        self.correlation: float | None = None
+        self.dependence: Dependence | None = None
+        self.memory: np.ndarray | None = None
         self.optimism: np.ndarray | None = None
         self.conformal: ConformalQuantiles | None = None
         self.spread = WindowSpread()
@@ -121,7 +123,6 @@ class ForecastCodec(Codec[Origins]):
 
     def fit(self, train: Origins, valid: Origins | None = None) -> Self:
         self.encoder.fit(train)
-        self.correlation = shared_movement(train, self.encoder.season)
         self.is_held_out = valid is not None and valid.panel is train.panel
         self.mase_scale = self._mase_scales(train.panel, training_ends(train))
         if self._select is not None:
@@ -133,7 +134,9 @@ class ForecastCodec(Codec[Origins]):
         """Keep the errors of the better naive forecast and the changes in the training windows."""
         errors_of = {season: self.encoder.naive_errors(train, season) for season in (1, self.encoder.season)}
         self.naive_season = min(errors_of, key=lambda season: mean_or_inf(errors_of[season]))
-        independent = independent_windows(train, self.horizon, self.correlation)
+        self.dependence = Dependence.measure(train, self.horizon, self.naive_season)
+        self.memory = self.dependence.memory
+        independent = independent_windows(train, self.horizon, self.dependence)
         self._training_errors = errors_of[self.naive_season], independent, self.encoder.changes(train)
 
     # ---- decoding
@@ -178,7 +181,7 @@ class ForecastCodec(Codec[Origins]):
         if self.conformal is None:
             return values, scale
         truth, optimism = self.transformed_truth(chunk.every), self._optimism_of(chunk.every)
-        adapted = adapt(self.levels, values, truth, chunk.own, chunk.recent, chunk.age, optimism)
+        adapted = adapt(self.levels, values, truth, chunk.own, chunk.recent, chunk.age, optimism, self.memory)
         return adapted, scale[chunk.own]
 
     def _optimism_of(self, origins: Origins) -> np.ndarray | None:
@@ -300,7 +303,7 @@ class ForecastCodec(Codec[Origins]):
         values, scale, changes = _concatenated(predictions)
         self.spread = self._fitted_spread(valid, changes)
         widened, units, truths = self._fit_conformal(values, scale, changes, valid)
-        independent = independent_windows(valid, self.horizon, self.correlation)
+        independent = independent_windows(valid, self.horizon, self.dependence)
         forecasts = self.forecasts(*self.calibrated(values, scale, changes, valid), valid)
         maes = {name: mae(points, forecasts.actual) for name, points in forecasts.baselines().items()}
         self.validation_scores = {**maes, **_half_coverage(self.levels, widened, truths, units, independent)}
@@ -330,7 +333,7 @@ class ForecastCodec(Codec[Origins]):
             widened,
             truths,
             units,
-            independent=independent_windows(valid, self.horizon, self.correlation),
+            independent=independent_windows(valid, self.horizon, self.dependence),
             naive=self._naive_errors(valid),
             widening=1.0 if self.initial is None else self.initial.widening,
         )
@@ -344,7 +347,7 @@ class ForecastCodec(Codec[Origins]):
         Args:
             changes: of the validation windows.
         """
-        on_valid = float(independent_windows(valid, self.horizon, self.correlation)[-1])
+        on_valid = float(independent_windows(valid, self.horizon, self.dependence)[-1])
         if self._training_errors is None or on_valid >= _MANY_WINDOWS:
             return WindowSpread()
         past, independent, past_changes = self._training_errors
@@ -360,7 +363,7 @@ class ForecastCodec(Codec[Origins]):
             return None
         past, independent, _ = self._training_errors
         on_valid = self.encoder.naive_errors(valid, self.naive_season)
-        independent = independent + independent_windows(valid, self.horizon, self.correlation)
+        independent = independent + independent_windows(valid, self.horizon, self.dependence)
         return NaiveErrors(on_valid, np.concatenate([past, on_valid]), independent)
 
     def recent_origins(self, origins: Origins) -> np.ndarray:
@@ -414,6 +417,7 @@ class ForecastCodec(Codec[Origins]):
             "conformal": None if self.conformal is None else self.conformal.state(),
             "spread": self.spread.state(),
             "optimism": None if self.optimism is None else torch.from_numpy(self.optimism.copy()),
+            "memory": None if self.memory is None else torch.from_numpy(self.memory.copy()),
             "validation_scores": self.validation_scores,
             "validation_start": self.validation_start,
         }
@@ -424,8 +428,9 @@ class ForecastCodec(Codec[Origins]):
         conformal = state["conformal"]
         self.conformal = None if conformal is None else ConformalQuantiles.from_state(conformal)
         self.spread = WindowSpread.from_state(state.get("spread"))
-        optimism = state.get("optimism")
+        optimism, memory = state.get("optimism"), state.get("memory")
         self.optimism = None if optimism is None else optimism.numpy()
+        self.memory = None if memory is None else memory.numpy()
         self.validation_scores, self.validation_start = state["validation_scores"], state["validation_start"]
         return self
 

@@ -11,15 +11,16 @@ from longspan.statistics import t_over_normal
 
 _RECENT = 40  # earlier forecasts of the same series to whose errors intervals are adapted
 _STEP_GROUPS = 4  # groups of consecutive steps ahead, each with its own adapted width
-_PRIOR_FORECASTS = 3.0  # recent forecasts without overlap that weigh as much as the validation windows
+_PRIOR_FORECASTS = 3.0  # independent recent forecasts that weigh as much as the validation windows
 _CHUNK = 512  # origins that are adapted at once
-_MARGIN = 1.07  # factor of every interval, since the validation windows also selected the model
+_MARGIN = 1.05  # factor of every interval, since the validation windows also selected the model
+_SELECTION, _SELECTION_WINDOWS = 0.5, 4.0  # share by which that widens them for few windows; half with 4
 _CORRECTION = 0.5  # finite-sample correction of the coverage of n recent forecasts, as a share of 1 / n
 _WIDEST = 8.0  # largest factor, and 1 / smallest, by which recent errors change an interval
 _SIDES_WINDOWS = 20.0  # independent windows with which the sides of an interval are half pooled
-_HISTORY_WINDOWS = 10.0  # independent windows with which the history of naive errors corrects half as much
-_HISTORY_SHARE = 0.1  # share of the windows of that history that count as validation windows
-_MAX_CORRECTION = 3.0  # largest factor by which that history widens an interval
+_HISTORY_WINDOWS = 30.0  # independent windows with which the history of naive errors corrects half as much
+_HISTORY_SHARE = 0.2  # share of the windows of that history that count as validation windows
+_LEAST_CORRECTION, _MAX_CORRECTION = 0.85, 3.0  # factors by which that history changes an interval
 _MIN_WIDTH = 0.25  # least width of a window's interval, as a share of the mean over validation windows
 _MIN_ERROR = 0.1  # least width of a window's interval, as a share of the mean absolute error
 _MIN_FACTOR = 0.02  # least factor of a width
@@ -33,7 +34,7 @@ class NaiveErrors(NamedTuple):
 
     valid: (N, H), on the validation windows.
     past: (M, H), on windows of the training part and the validation part.
-    independent: (H,), the number of windows of `past` that do not overlap, at each step ahead.
+    independent: (H,), the number of windows of `past` that count as independent, at each step ahead.
     """
 
     valid: np.ndarray
@@ -48,13 +49,15 @@ class ConformalQuantiles:
     truth minus median, divided by the distance of the quantile from the median. The factor of a level and a
     step ahead is the quantile of that score over validation windows, with four corrections for few windows:
 
-    - Consecutive windows overlap, so n is the number of windows that do not, at each step ahead. The factor
-      is raised by the ratio of Student's t with n - 1 degrees of freedom to the normal distribution.
+    - Errors of consecutive windows depend on each other, so n is the number of windows that count as
+      independent, at each step ahead. The factor is raised by the ratio of Student's t with n - 1 degrees of
+      freedom to the normal distribution, and by 1 + 2 / (n + 4), since the windows also selected the model.
     - Neighbouring steps ahead are pooled.
     - Both sides of an interval are pooled, in their scores and their distances from the median. A trend in a
       short validation part is no reason to expect it to go on.
-    - A quiet validation part is corrected by the ratio of a naive forecast's errors over the whole history to
-      those there (a ratio estimator, Cochran 1977, chapter 6). That adds to n.
+    - A validation part that is quieter or noisier than usual is corrected by the ratio of a naive forecast's
+      errors over the whole history to those there (a ratio estimator, Cochran 1977, chapter 6). That adds
+      to n.
 
     Attributes:
         levels: (Q,), 0.5 among them.
@@ -85,7 +88,7 @@ class ConformalQuantiles:
         Args:
             levels: (Q,).
             forecasts: (N, H, Q); truths: (N, H), NaN where missing; scale: (N,), of the windows.
-            independent: (H,), the number of windows that do not overlap, at each step ahead.
+            independent: (H,), the number of windows that count as independent, at each step ahead.
             naive: errors of a naive forecast; None for no correction by them.
             widening: factor of all intervals, for what validation windows cannot tell.
         """
@@ -110,7 +113,8 @@ class ConformalQuantiles:
                         more = max(0.0, naive.independent[step] - count)
                         effective = count + _HISTORY_SHARE * weight * more
                     factors[step, column] = factor * t_over_normal(level, effective - 1)
-        return cls(levels, floors, factors * widening, symmetry)
+        selection = 1 + _SELECTION * _SELECTION_WINDOWS / (independent[:, None] + _SELECTION_WINDOWS)
+        return cls(levels, floors, factors * selection * widening, symmetry)
 
     def apply(self, values: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Calibrated quantiles (..., H, Q), sorted by level.
@@ -201,7 +205,7 @@ def _factor(own: np.ndarray, other: np.ndarray, level: float, independent: float
 
 
 def _history_ratio(naive: NaiveErrors, pooled: slice, level: float) -> float | None:
-    """Naive errors over the history divided by those on the validation windows, 1 at least; None without."""
+    """Naive errors over the history divided by those on the validation windows, limited; None without."""
     parts = (
         errors[:: 1 + len(errors) * (pooled.stop - pooled.start) // _MAX_SCORES, pooled]
         for errors in (naive.valid, naive.past)
@@ -212,7 +216,7 @@ def _history_ratio(naive: NaiveErrors, pooled: slice, level: float) -> float | N
     on_valid, on_past = (float(np.quantile(part, abs(2 * level - 1))) for part in (valid, past))
     if not (on_valid > 0 and on_past > 0):
         return None
-    return min(max(on_past / on_valid, 1.0), _MAX_CORRECTION)
+    return min(max(on_past / on_valid, _LEAST_CORRECTION), _MAX_CORRECTION)
 
 
 # ---- adaptation to recent forecasts
@@ -240,14 +244,15 @@ def adapt(
     recent: np.ndarray,
     age: np.ndarray,
     optimism: np.ndarray | None = None,
+    memory: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rescales each interval about the median to cover the recent forecasts of the same series.
 
     Validation windows no longer tell the width once the data have changed (Gibbs and Candes 2021,
     2208.08401). The factor is the quantile of (truth - median) / (bound - median) over the recent forecasts,
     for each group of steps ahead by itself, raised to a power below 1. That power grows with the number of
-    recent forecasts that do not overlap. Only truths before an origin are used. All intervals are widened by
-    `_MARGIN`, because the validation windows also selected the model.
+    recent forecasts that count as independent. Only truths before an origin are used. All intervals are
+    widened by `_MARGIN`, because the validation windows also selected the model.
 
     Args:
         levels: (Q,), 0.5 among them.
@@ -255,6 +260,7 @@ def adapt(
         own: (n,), which of the R origins to return; recent: (n, K), earlier ones of each, -1 for none.
         age: (n, K), rows from each earlier origin to the one that is returned.
         optimism: (R, H), factors of the errors, for rows that the network has been trained on; None for 1.
+        memory: (H,), rows after which errors are independent at each step ahead; None for h at step h.
 
     Returns:
         (n, C, H, Q).
@@ -262,6 +268,7 @@ def adapt(
     adapted, median = values[own].copy(), levels.index(0.5)
     middle, horizon = values[own][..., median], values.shape[2]
     errors = truths - values[..., median]
+    memory = np.arange(1, horizon + 1) if memory is None else memory
     if optimism is not None:
         errors = errors * optimism[:, None]
     for low, high in level_pairs(levels):
@@ -269,7 +276,10 @@ def adapt(
         bound = np.take_along_axis(values, side, -1)[..., 0]
         needed = np.minimum(_ratio(np.abs(errors), np.abs(bound - values[..., median])), _WIDEST)
         coverage = levels[high] - levels[low]
-        factors = [_needed_factor(needed, recent, age, group, coverage) for group in step_groups(horizon)]
+        factors = [
+            _needed_factor(needed, recent, age, group, coverage, memory[group.stop - 1])
+            for group in step_groups(horizon)
+        ]
         factor = _MARGIN * _interpolated(factors, horizon)
         for column in (low, high):
             adapted[..., column] = middle + (values[own][..., column] - middle) * factor
@@ -288,16 +298,22 @@ def step_groups(horizon: int) -> list[range]:
 
 
 def _needed_factor(
-    needed: np.ndarray, recent: np.ndarray, age: np.ndarray, group: range, coverage: float
+    needed: np.ndarray,
+    recent: np.ndarray,
+    age: np.ndarray,
+    group: range,
+    coverage: float,
+    memory: float,
 ) -> np.ndarray:
     """The factor (n, C) with which recent intervals at a group of steps would have had this coverage.
 
     It is raised to the power of the recent forecasts' weight: 0 for one of them, one half for
-    1 + _PRIOR_FORECASTS that do not overlap.
+    1 + _PRIOR_FORECASTS that are independent.
 
     Args:
         needed: (R, C, H), the factor with which each interval would just hold its truth.
         recent, age: (n, K), as in `adapt`.
+        memory: rows after which errors are independent.
     """
     factor = np.ones((len(recent), needed.shape[1]))
     for begin in range(0, len(recent), _CHUNK):
@@ -306,7 +322,7 @@ def _needed_factor(
         scores = np.where(seen[:, :, None], needed[rows][..., group.start : group.stop], np.nan)
         scores = scores.transpose(0, 2, 1, 3).reshape(len(rows), needed.shape[1], -1)
         span = np.where(seen.any(-1), ages, 0).max(1, initial=0)
-        independent = np.clip(span / group.stop, 1, seen.any(-1).sum(1).clip(1))
+        independent = np.clip(span / memory, 1, seen.any(-1).sum(1).clip(1))
         share = np.minimum(1.0, coverage * (1 + _CORRECTION / independent))
         weight = (independent - 1) / (independent - 1 + _PRIOR_FORECASTS)
         quantile = np.maximum(_row_quantiles(scores, share), 1 / _WIDEST)

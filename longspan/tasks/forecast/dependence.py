@@ -1,67 +1,121 @@
-"""Measures how alike the series and channels of a panel move, by which fewer of them are independent."""
+"""Measures how much errors at neighbouring origins, and of different series and channels, tell the same."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from typing_extensions import Self
 
 from .panel import Origins
 from .series_statistics import training_ends
 from .windows import subsample
 
-_MAX_SERIES, _MAX_CHANNELS, _MAX_STEPS = 60, 16, 4_000  # of which changes are compared
-_LEAST_STEPS = 4  # seasonal changes of a series, below which plain ones are taken
-_LEAST_PAIRS = 30  # pairs of changes at the same step, below which nothing is known
+_MAX_SERIES, _MAX_CHANNELS, _MAX_ROWS = 60, 16, 4_000  # whose errors are compared
+_MAX_STEPS = 12  # steps ahead at which they are; those between are interpolated
+_LEAST_PAIRS = 30  # pairs of errors at the same row, below which nothing is known
 
 
-def shared_movement(train: Origins, season: int) -> float | None:
-    """The mean correlation of changes at the same step, over pairs of series and channels.
+class Dependence(NamedTuple):
+    """How many errors of a forecast tell as much as one independent error, at each step ahead.
 
-    Changes are those of a season ago taken off those of now. The larger of two correlations counts: that of
-    the changes themselves, which add up in errors some steps ahead, and that of their sizes, since both sides
-    of an interval miss in the same steps. One standard error is added.
+    Both are measured on the errors of a naive forecast in the training part.
 
-    Returns:
-        From 0 to 1; None for a single column or where too few changes are known.
+    memory: (H,), from 1 to h at step h: how many origins in a row count as one. Windows that overlap share
+        steps, but where the noise is forgotten soon their errors are as good as independent.
+    correlation: (H,), from 0 to 1: the mean correlation of two series or channels at the same row. The larger
+        of two counts: that of errors, and that of their sizes, since both sides of an interval miss in the
+        same rows. None for a single column or where too few rows are known.
     """
-    panel, ends = train.panel, training_ends(train)
-    if len(panel.ids) * panel.values.shape[1] < 2:
-        return None
-    series = subsample(np.arange(len(panel.ids)), _MAX_SERIES)
-    channels = subsample(np.arange(panel.values.shape[1]), _MAX_CHANNELS)
-    last = int((panel.first[series] + ends[series] - panel.starts[series]).max())
-    kinds = np.full((2, len(series), len(channels), _MAX_STEPS), np.nan)
-    for place, number in enumerate(series.tolist()):
-        begin, end = int(panel.starts[number]), int(ends[number])
-        changes = _changes(panel.values[max(begin, end - _MAX_STEPS) : end, channels], season)
-        steps = int(panel.first[number]) + end - begin - len(changes) + np.arange(len(changes)) - last
-        inside = steps >= -_MAX_STEPS
-        for kind, part in enumerate((changes[inside], np.abs(changes[inside]))):
-            kinds[kind, place][:, steps[inside]] = _standardised(part).T
-    found = [_mean_correlation(columns.reshape(-1, _MAX_STEPS)) for columns in kinds]
-    return max((each for each in found if each is not None), default=None)
+
+    memory: np.ndarray
+    correlation: np.ndarray | None
+
+    @classmethod
+    def measure(cls, train: Origins, horizon: int, season: int) -> Self:
+        """Measure the errors of repeating the last season, over at most 60 series of 16 channels.
+
+        The memory is the integrated autocorrelation time of the sizes of errors, in steps (Geyer 1992,
+        "Practical Markov Chain Monte Carlo", section 3.3). One standard error is added to every correlation.
+
+        Args:
+            horizon: H, in steps; season: in steps, 1 for repeating the last value.
+        """
+        every = np.arange(1, horizon + 1)
+        steps = np.unique(np.geomspace(1, horizon, _MAX_STEPS).round().astype(int))
+        lags, place = np.unique(-(-steps // season) * season, return_inverse=True)
+        measured = [_measured(_naive_errors(train, int(lag)), horizon) for lag in lags]
+        times = np.stack(
+            [np.minimum(measured[i][0], every)[s - 1] for i, s in zip(place, steps, strict=True)]
+        )
+        memory = np.exp(np.interp(np.log(every), np.log(steps), np.log(times)))
+        found = [measured[i][1] for i in place]
+        known = [each for each in found if each is not None]
+        correlation = np.interp(every, steps, known) if len(known) == len(found) else None
+        return cls(memory, correlation)
 
 
-def independent_share(columns: float, correlation: float) -> float:
-    """How many independent columns tell as much as `columns` of this mean correlation (Kish 1965)."""
+def independent_share(columns: float, correlation: np.ndarray) -> np.ndarray:
+    """How many independent columns tell as much as `columns` of these mean correlations (Kish 1965)."""
     return columns / (1 + (columns - 1) * correlation)
 
 
-def _changes(values: np.ndarray, season: int) -> np.ndarray:
-    changes = np.diff(values, axis=0)
-    return changes[season:] - changes[:-season] if 1 < season <= len(changes) - _LEAST_STEPS else changes
+def _naive_errors(train: Origins, lag: int) -> np.ndarray:
+    """Differences to the value `lag` rows before, (columns, R): one row for each series and channel.
+
+    Errors of the same time stand in one column of R, NaN where a value is missing.
+    """
+    panel, ends = train.panel, training_ends(train)
+    series = subsample(np.arange(len(panel.ids)), _MAX_SERIES)
+    channels = subsample(np.arange(panel.values.shape[1]), _MAX_CHANNELS)
+    lasts = panel.first[series] + ends[series] - panel.starts[series]
+    errors = np.full((len(series), len(channels), _MAX_ROWS), np.nan)
+    for place, (number, last) in enumerate(zip(series.tolist(), lasts.tolist(), strict=True)):
+        begin, end = int(panel.starts[number]), int(ends[number])
+        values = panel.values[max(begin, end - _MAX_ROWS - lag) : end, channels]
+        changes = values[lag:] - values[:-lag]
+        stop = _MAX_ROWS - int(lasts.max() - last)  # the latest series fills the last column
+        kept = changes[max(0, len(changes) - max(stop, 0)) :]
+        errors[place, :, max(stop, 0) - len(kept) : max(stop, 0)] = kept.T
+    return errors.reshape(-1, _MAX_ROWS)
 
 
-def _standardised(changes: np.ndarray) -> np.ndarray:
-    """Columns (T, C) with mean 0 and deviation 1, missing ones NaN; a constant column is left out."""
-    present = ~np.isnan(changes)
-    count = np.maximum(present.sum(0), 1)
-    centered = changes - np.where(present, changes, 0.0).sum(0) / count
-    deviation = np.sqrt(np.where(present, centered**2, 0.0).sum(0) / count)
+def _measured(errors: np.ndarray, horizon: int) -> tuple[np.ndarray, float | None]:
+    """The integrated autocorrelation times (H,) within 1, 2, ... H rows, and the correlation of columns."""
+    sizes = _standardised(np.abs(errors))
+    found = [_mean_correlation(columns) for columns in (_standardised(errors), sizes)]
+    return _memory(sizes, horizon), max((each for each in found if each is not None), default=None)
+
+
+def _memory(sizes: np.ndarray, horizon: int) -> np.ndarray:
+    """1 + 2 * the sum of the autocorrelations at fewer than h rows apart, up to the first below 0."""
+    known = np.where(np.isnan(sizes), 0.0, sizes)
+    rows, present = sizes.shape[1], (~np.isnan(sizes)).sum(1)
+    spectrum = np.fft.rfft(known, 2 * rows)
+    products = np.fft.irfft((np.abs(spectrum) ** 2).sum(0), 2 * rows)[:horizon]
+    apart = np.arange(len(products))
+    pairs = np.maximum(present[:, None] - apart, 0).sum(0)
+    error = 1 / max(present.sum(), 1) ** 0.5
+    correlation = np.zeros(horizon)
+    correlation[: len(products)] = np.where(pairs > 0, products / np.maximum(pairs, 1) + error, 0.0)
+    below = np.flatnonzero(correlation <= 0)
+    if len(below):
+        correlation[below[0] :] = 0.0
+    correlation[0] = 0.0
+    return np.maximum(1 + 2 * np.cumsum(correlation), 1.0)
+
+
+def _standardised(errors: np.ndarray) -> np.ndarray:
+    """Rows (K, R) with mean 0 and deviation 1, missing values NaN; a constant row is left out."""
+    present = ~np.isnan(errors)
+    count = np.maximum(present.sum(1, keepdims=True), 1)
+    centered = errors - np.where(present, errors, 0.0).sum(1, keepdims=True) / count
+    deviation = np.sqrt(np.where(present, centered**2, 0.0).sum(1, keepdims=True) / count)
     return centered / np.where(deviation > 0, deviation, np.nan)
 
 
 def _mean_correlation(columns: np.ndarray) -> float | None:
-    """The mean product of two columns (K, T) at the same step plus one standard error, within 0 and 1."""
+    """The mean product of two rows of (K, R) in the same column plus one standard error, within 0 and 1."""
     present = ~np.isnan(columns)
     known, count = np.where(present, columns, 0.0), present.sum(0)
     pairs = count * (count - 1)

@@ -12,7 +12,7 @@ from longspan import errors
 from longspan.data.frequency import Frequency
 from longspan.data.timestamps import from_wall, parse_timestamp, to_wall
 
-from .dependence import independent_share
+from .dependence import Dependence, independent_share
 from .panel import Origins, Panel
 from .windows import every_origin, subsample
 
@@ -225,15 +225,11 @@ def end_times(origins: Origins) -> dict[str, int]:
     return {panel.ids[s]: int(step) for s, step in zip(series, steps, strict=True)}
 
 
-def independent_windows(origins: Origins, horizon: int, correlation: float | None = None) -> np.ndarray:
+def independent_windows(origins: Origins, horizon: int, dependence: Dependence | None = None) -> np.ndarray:
     """The number of windows that count as independent, at each step ahead, (H,).
 
-    At step h of a series that is its number of windows whose first h steps do not overlap. Series and
-    channels count by their correlation. Where it is not known, S series count as the square root of S, and C
-    channels as the fourth root of C.
-
-    Args:
-        correlation: of the sizes of errors, mean over pairs of series and channels; None where not known.
+    Where the dependence of errors is not known, windows count whose first h steps do not overlap, S series
+    count as the square root of S, and C channels as the fourth root of C.
     """
     panel, rows = origins
     low = np.full(len(panel.ids), len(panel.values) + 1)
@@ -241,12 +237,12 @@ def independent_windows(origins: Origins, horizon: int, correlation: float | Non
     np.minimum.at(low, origins.series, rows)
     np.maximum.at(high, origins.series, rows)
     has_origins = high >= 0
-    steps = np.arange(1, horizon + 1)
-    blocks = 1 + (high - low)[has_origins][:, None] / steps
+    memory = np.arange(1, horizon + 1) if dependence is None else dependence.memory
+    blocks = 1 + (high - low)[has_origins][:, None] / memory
     count, channels = int(has_origins.sum()), panel.values.shape[1]
-    if correlation is None:
+    if dependence is None or dependence.correlation is None:
         return blocks.mean(0) * count**0.5 * channels**0.25
-    return blocks.mean(0) * independent_share(count * channels, correlation)
+    return blocks.mean(0) * independent_share(count * channels, dependence.correlation)
 
 
 def rolling(panel: Panel, start: Any, stride: int, horizon: int) -> Origins:

@@ -38,7 +38,7 @@ class WindowSpread(NamedTuple):
             changes: (N,), mean absolute changes of windows; errors: (N,), their mean absolute naive errors,
                 both in units of the windows' scales, NaN where missing.
             valid: (M,), changes of the validation windows.
-            independent: number of the windows that do not overlap.
+            independent: number of the windows that count as independent.
         """
         changes_there, known = valid[~np.isnan(valid)], ~(np.isnan(changes) | np.isnan(errors))
         if not len(changes_there) or not known.any():

@@ -151,7 +151,7 @@ def test_without_recent_forecasts_only_the_margin_is_added():
     recent = recent_origins(rows, np.full(10, 10), 3)
     assert (recent == -1).all()
     found = adapt(LEVELS, answers[:, None], truths[:, None], rows, recent, rows[:, None] - recent)[:, 0]
-    assert np.allclose(found - answers[..., 2:3], 1.07 * (answers - answers[..., 2:3]))
+    assert np.allclose(found - answers[..., 2:3], 1.05 * (answers - answers[..., 2:3]))
 
 
 def test_errors_on_rows_of_the_training_are_raised_to_those_on_others():
