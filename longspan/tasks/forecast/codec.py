@@ -283,7 +283,9 @@ class ForecastCodec(Codec[Origins]):
 
     def find_shares(self, predictions: list[Any], valid: Origins) -> dict[str, float]:
         """The shares of simple forecasts that lower the error of what the network predicted of windows."""
-        return find_shares(self.encoder, _concatenated(predictions)[0][..., self.levels.index(0.5)], valid)
+        points = _concatenated(predictions)[0][..., self.levels.index(0.5)]
+        independent = independent_windows(valid, self.horizon, self.dependence)
+        return find_shares(self.encoder, points, valid, float(independent.mean()))
 
     def blended(self, predictions: list[Any], valid: Origins, shares: Mapping[str, float]) -> list[Any]:
         """The predictions moved to simple forecasts by their shares."""

@@ -249,16 +249,17 @@ class Forecaster(ForecasterOptions, Estimator[Origins, ForecastCodec, ForecastNe
         if network.initial_weights:
             network.shrink_to_init(map(to_device(network), self.batches(codec, valid, train=False)))
         held_out = self._predictions(fitted, valid)
-        many = codec.is_held_out and len(valid.panel.ids) >= MANY_SERIES
-        trained_on = None
-        if many and codec.mean_error(held_out, valid) > _ROUNDING:  # else training would only add noise
+        many, trained_on = len(valid.panel.ids) >= MANY_SERIES, None
+        if codec.is_held_out and codec.mean_error(held_out, valid) > _ROUNDING:  # else there is only noise
             shares = codec.find_shares(held_out, valid)
-            self._train_on_all(fitted, valid.panel, run)
+            if many:
+                self._train_on_all(fitted, valid.panel, run)
             if shares:
                 held_out = codec.blended(held_out, valid, shares)
                 codec.encoder.shares = shares
                 network.set_simple(codec.encoder.simple_forecasts())
-            trained_on = self._predictions(fitted, valid)
+            if many:
+                trained_on = self._predictions(fitted, valid)
         codec.calibrate(held_out, valid, trained_on)
         evaluation.warn_if_baseline_wins(codec.validation_scores, "the held-out part")
 

@@ -43,12 +43,31 @@ def test_the_last_value_and_season_are_repeated(center: str) -> None:
 def test_the_best_mean_is_found() -> None:
     encoder, origins = fitted()
     truth = np.log(future(origins.panel, window_index(origins), 6))
-    assert find_shares(encoder, truth, origins) == {}, "a forecast that is right stays as it is"
+    assert find_shares(encoder, truth, origins, 100.0) == {}, "a forecast that is right stays as it is"
     season = members(encoder, origins)["season"]
     opposite = (truth - 0.25 * season) / 0.75  # right with a quarter of the last season
-    assert find_shares(encoder, opposite, origins) == {"season": 0.25}
+    assert find_shares(encoder, opposite, origins, 100.0) == {"season": 0.25}
     noise = 0.001 * np.random.default_rng(1).standard_normal(truth.shape)
-    assert find_shares(encoder, truth + noise, origins) == {}, "what lowers the error by chance has no share"
+    assert find_shares(encoder, truth + noise, origins, 100.0) == {}, (
+        "what lowers the error by chance has no share"
+    )
+
+
+def test_the_windows_of_one_series_count_as_far_as_they_are_independent() -> None:
+    random = np.random.default_rng(0)
+    panel = ls.Forecaster(horizon=4).panel(10 + np.cumsum(random.standard_normal(200)))
+    origins = Origins(panel, every_origin(panel, 20, 4))
+    encoder = WindowEncoder(4, season=1).fit(origins)
+    encoder.configure(WindowConfig(8, "last", "series", "none"), origins)
+    last, truth = members(encoder, origins)["last"], future(origins.panel, window_index(origins), 4)
+    right = (
+        np.arange(len(truth))[:, None] % 5 < 3
+    )  # in the other windows the last value is as far off as the network
+    points = np.where(right, 3 * truth - 2 * last, 2 * last - truth)
+    assert find_shares(encoder, points, origins, 100.0).get("last", 0) > 0
+    assert find_shares(encoder, points, origins, 1e-3) == find_shares(encoder, points, origins, 1.0)
+    better = find_shares(encoder, last + 0.5 * (truth - last), origins, 100.0)
+    assert better == {}, "the network is better in every window"
 
 
 @pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
@@ -62,13 +81,14 @@ def test_forecasts_of_random_walks_are_near_the_last_values() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::longspan.errors.LongspanWarning")
+@pytest.mark.parametrize("count", [1, 12])
 def test_every_way_to_predict_has_the_simple_forecasts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     shares = {"last": 0.3, "theta": 0.3, "long_trend": 0.4}
     monkeypatch.setattr("longspan.tasks.forecast.codec.find_shares", lambda *_: shares)
     random = np.random.default_rng(0)
-    series = [10 + random.standard_normal(60).cumsum() for _ in range(12)]
+    series = [10 + random.standard_normal(60).cumsum() for _ in range(count)]
     f = ls.Forecaster(horizon=2, hidden_size=4, epochs=1, context_length=16, offset="last", scaling="series")
     f.fit(series, verbose=0)
     new = 5 + random.standard_normal(40).cumsum()
