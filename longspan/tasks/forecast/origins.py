@@ -134,6 +134,11 @@ def hold_out(records: Origins, share: float, horizon: int, most: int) -> tuple[O
     border = (ends - validation_rows)[records.series]
     valid, train = rows[rows >= border], rows[rows + horizon <= border]
     if share == 0 or len(train) < max(4, horizon) or not len(valid):
+        if share:
+            errors.notice(
+                f"The series are too short to hold rows out for {horizon} steps, so nothing calibrates the "
+                "intervals, mostly too narrow; pass more rows, validation_data or a shorter horizon."
+            )
         return records, None
     return Origins(panel, train), Origins(panel, subsample(valid, max(1, most // panel.values.shape[1])))
 
